@@ -1,0 +1,37 @@
+"""Sequence models on Keras 3: layers, models, bucketed data, decoding, and a SavedModel that takes strings.
+
+The parts are sub-packages (`keras_seq.layers`, `keras_seq.data`, ...), loaded when they are first used:
+`import keras_seq` alone is instant and loads neither Keras nor TensorFlow.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PARTS = (  # loaded on first use
+    "callbacks",
+    "cli",
+    "data",
+    "decoding",
+    "distribution",
+    "export",
+    "inspection",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "schedules",
+    "scores",
+    "text",
+    "training",
+)
+
+
+def __getattr__(name: str):
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PARTS])

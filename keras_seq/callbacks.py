@@ -1,0 +1,125 @@
+"""Callbacks for `model.fit`: how fast it goes, and numbers that only decoding can give."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import keras
+
+
+class Throughput(keras.callbacks.Callback):
+    """Shows `tokens/s` and `padding` on the progress bar and leaves them in the epoch's logs.
+
+    A callback does not see the batches, so the dataset counts them on their way::
+
+        throughput = callbacks.Throughput()
+        model.fit(train.apply(throughput.counted()), callbacks=[throughput, ...])
+
+    The counting is two sums in the input pipeline: it works for any model, compiled by XLA or not, under any
+    distribution strategy (with many workers, each counts its own input). Within an epoch the numbers run ahead by the
+    few batches that are prefetched; at its end they are exact if the epoch uses up the dataset. `tokens/s` is the
+    real target tokens since the start of the epoch over the seconds since then, validation not counted, tracing in
+    the first epoch included. `padding` is the share of padded positions, source and target.
+
+    Args:
+        interval: seconds between two looks at the counts.
+    """
+
+    # Keras may call the batch hooks from its own threads, so that the device need not wait for the progress bar.
+    async_safe = True
+
+    def __init__(self, interval: float = 0.5):
+        super().__init__()
+        self.interval = interval
+        # Tokens, real positions, positions; counted over all epochs.
+        self._counts = [keras.Variable(0, dtype="int64", trainable=False, name=name) for name in ("t", "r", "p")]
+        self._numbers = {}
+
+    def counted(self, pad_id: int = 0) -> Callable:
+        """A dataset step for batches `(inputs, labels)` or `(inputs, labels, weights)`, which pass unchanged.
+
+        A target token is a label with a weight above 0, or without weights a label other than `pad_id`. Integer
+        inputs count as positions too, save `inputs["target"]`, which is the labels shifted.
+        """
+
+        def count(inputs, labels, *weights):
+            ops, sources = keras.ops, inputs
+            if isinstance(inputs, Mapping):
+                sources = {name: value for name, value in inputs.items() if name != "target"}
+            real = ops.greater(weights[0], 0) if weights else ops.not_equal(labels, pad_id)
+            tokens = ops.count_nonzero(real)
+            sources = [x for x in keras.tree.flatten(sources) if "int" in keras.backend.standardize_dtype(x.dtype)]
+            tokens, labelled = ops.cast(tokens, "int64"), ops.cast(ops.size(real), "int64")
+            reals = [ops.cast(ops.count_nonzero(ops.not_equal(x, pad_id)), "int64") for x in sources]
+            sizes = [ops.cast(ops.size(x), "int64") for x in sources]
+            for variable, amount in zip(self._counts, (tokens, sum(reals, tokens), sum(sizes, labelled)), strict=True):
+                variable.assign_add(amount)
+            return (inputs, labels, *weights)
+
+        return lambda dataset: dataset.map(count)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = self._looked = self._batch_ended = time.perf_counter()
+        self._before = self._read()
+        self._numbers = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._batch_ended = time.perf_counter()
+        if self._batch_ended - self._looked >= self.interval:
+            self._looked = self._batch_ended
+            self._numbers = self._measure()
+        if logs is not None:
+            logs.update(self._numbers)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._numbers = self._measure()
+        if not self._numbers:
+            raise ValueError(
+                "`Throughput` counted no tokens in this epoch: give `fit` the dataset "
+                "`train.apply(throughput.counted())`, made with this very callback."
+            )
+        if logs is not None:
+            logs.update(self._numbers)
+
+    def _measure(self) -> dict[str, float]:
+        tokens, real, positions = (now - before for now, before in zip(self._read(), self._before, strict=True))
+        seconds = self._batch_ended - self._start
+        if not positions or seconds <= 0:
+            return {}
+        return {"tokens/s": float(round(tokens / seconds)), "padding": 1 - real / positions}
+
+    def _read(self) -> list[int]:
+        return [int(variable.numpy()) for variable in self._counts]
+
+
+class Evaluator(keras.callbacks.Callback):
+    """Puts numbers that a function measures (by decoding, say) into the epoch's logs.
+
+    It must stand before the callbacks which read the logs: `training.Resume`, `training.EarlyStopping`.
+
+    Args:
+        functions: a function without arguments that returns `{name: number}`, or `{name: function}`, each function
+            returning a number. Begin the names with `val_`, as Keras does.
+        every: measure after each `every`-th epoch, and after the last one.
+    Raises:
+        ValueError: if `every` is not positive, or a name is in the logs already.
+    """
+
+    def __init__(
+        self, functions: Callable[[], Mapping[str, float]] | Mapping[str, Callable[[], float]], every: int = 1
+    ):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1. Received: {every}")
+        self.every = every
+        self._evaluate = functions if callable(functions) else lambda: {name: f() for name, f in functions.items()}
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = self.params is not None and epoch + 1 == self.params.get("epochs")
+        if (epoch + 1) % self.every and not last:
+            return
+        numbers = {name: float(value) for name, value in self._evaluate().items()}
+        taken = sorted(set(numbers) & set(logs or {}))
+        if taken:
+            raise ValueError(f"The logs have {', '.join(taken)} already; choose other names. They have: {sorted(logs)}")
+        if logs is not None:
+            logs.update(numbers)

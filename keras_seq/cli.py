@@ -1,0 +1,128 @@
+"""A dataclass as a command line: each field is a flag, its default and its help stand where the field stands.
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    units: int = option(256, "width of the recurrent layers")
+    cell: Literal["lstm", "gru"] = option("lstm", "kind of cell")
+    valid_source: str | None = option(None, "validation text")
+    deterministic: bool = option(False, "same seed, same weights")
+
+options = parse(Options)        # --units 512 --cell gru --valid-source a.en --deterministic
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def option(default: Any = dataclasses.MISSING, help: str = "", choices: Sequence | None = None) -> Any:
+    """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
+
+    Without a default the flag is required. A list or dict as default is copied for each instance.
+    """
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, list | dict | set):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse(options: type[T], argv: Sequence[str] | None = None, description: str | None = None) -> T:
+    """An instance of the dataclass, from `argv` (by default the command line). A bad value ends the program with one
+    line that names the flag and the value, as argparse does."""
+    return options(**vars(flags(options, description).parse_args(argv)))
+
+
+def flags(options: type, description: str | None = None) -> argparse.ArgumentParser:
+    """The parser for a dataclass; `description` defaults to the first paragraph of its docstring.
+
+    A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
+    also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
+    `list[...]` or `tuple[..., ...]` of these (several values after one flag). `field(metadata={"help": ...,
+    "choices": ...})` or `option` describes it.
+
+    Raises:
+        TypeError: if it is not a dataclass, or a field has a type that no flag can have.
+    """
+    if not (dataclasses.is_dataclass(options) and isinstance(options, type)):
+        raise TypeError(f"`flags` takes a dataclass. Received: {options!r}")
+    if description is None:
+        generated = f"{options.__name__}("  # what `dataclass` writes where there is no docstring
+        doc = options.__doc__ or ""
+        description = None if doc.startswith(generated) else doc.strip().split("\n\n")[0]
+    # Abbreviated flags would change their meaning on the day that another one is added.
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    hints = typing.get_type_hints(options)
+    for field in dataclasses.fields(options):
+        if field.init:
+            _add_flag(parser, field, hints[field.name])
+    return parser
+
+
+def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotation: Any) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    help_text = field.metadata.get("help", "").replace("%", "%%")
+    arguments: dict[str, Any] = {"dest": field.name}
+    if field.default is not dataclasses.MISSING:
+        arguments["default"] = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        arguments["default"] = field.default_factory()
+    else:
+        arguments["required"] = True
+    if "default" in arguments and arguments["default"] is not None:
+        shown = arguments["default"]
+        shown = " ".join(map(str, shown)) if isinstance(shown, list | tuple) else shown
+        if shown != "":
+            help_text = f"{help_text} (default: {str(shown).replace('%', '%%')})".strip()
+    arguments["help"] = help_text
+
+    annotation, optional = _without_none(annotation)
+    if annotation is bool and not optional:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **arguments)
+        return
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is list or (origin is tuple and inner[1:] == (...,)):
+        annotation, arguments["nargs"] = inner[0], "*"
+        if origin is tuple:
+            arguments["action"] = _StoreTuple
+    arguments["type"], choices = _converter(annotation, optional, field.name)
+    choices = field.metadata.get("choices") or choices
+    if choices:
+        arguments["choices"] = list(choices)
+        arguments["metavar"] = "{" + ",".join(map(str, choices)) + "}"
+        if optional:
+            arguments["choices"].append(None)
+    parser.add_argument(flag, **arguments)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        inner = [part for part in typing.get_args(annotation) if part is not type(None)]
+        if len(inner) == 1:
+            return inner[0], True
+    return annotation, False
+
+
+def _converter(annotation: Any, optional: bool, name: str):
+    choices = None
+    if typing.get_origin(annotation) is typing.Literal:
+        choices = typing.get_args(annotation)
+        annotation = type(choices[0])
+    if annotation not in (str, int, float, pathlib.Path):
+        raise TypeError(f"The field `{name}` is of a type that no flag can have: {annotation}")
+
+    def convert(text: str) -> Any:
+        return None if optional and text.lower() == "none" else annotation(text)
+
+    convert.__name__ = annotation.__name__  # argparse says "invalid int value: ..."
+    return convert, choices
+
+
+class _StoreTuple(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))

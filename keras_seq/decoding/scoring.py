@@ -1,0 +1,62 @@
+"""Scores of sequences: length penalties, and the log-probability a model gives to a target it is shown."""
+
+from numbers import Number
+
+from keras import ops
+
+
+def power_penalty(alpha):
+    """The divisor `length ** alpha`; `alpha=1` is the mean log-probability of a token.
+
+    Args:
+        alpha: the exponent; 0 turns the penalty off.
+    Returns:
+        A function from a length (a number or a tensor; end token counted) to the divisor.
+    Source: fairseq, `--lenpen`.
+    """
+
+    def penalty(length):
+        return _real(length) ** alpha
+
+    return penalty
+
+
+def gnmt_penalty(alpha):
+    """The divisor `((5 + length) / 6) ** alpha`.
+
+    Args:
+        alpha: the exponent; 0 turns the penalty off.
+    Returns:
+        A function from a length (a number or a tensor; end token counted) to the divisor.
+    Source: Wu et al. 2016, equation 14, arXiv:1609.08144.
+    """
+
+    def penalty(length):
+        return ((5.0 + _real(length)) / 6.0) ** alpha
+
+    return penalty
+
+
+def _real(length):
+    return length if isinstance(length, Number) else ops.cast(length, "float32")
+
+
+def score(decode, state, target, *, pad_id, start_id):
+    """Forced decoding: what a model thinks of a given target, in one pass.
+
+    Args:
+        decode: `decode(tokens (B, T), state) -> (logits (B, T, V), state)`, such as `model.decode`.
+        state: as `model.encode` returns it, with room for T tokens.
+        target: int `(B, T)`, start token left out, padded with `pad_id`.
+        pad_id: positions that hold it count nothing.
+        start_id: the token decoding starts from.
+    Returns:
+        `(token_log_probs, total)`, float32 `(B, T)` (0 where padded) and `(B,)`.
+    """
+    target = ops.cast(target, "int32")
+    start = ops.full_like(target[:, :1], start_id)
+    logits, _ = decode(ops.concatenate([start, target[:, :-1]], axis=1), state)
+    log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)  # (B, T, V)
+    log_probs = ops.squeeze(ops.take_along_axis(log_probs, ops.expand_dims(target, -1), axis=-1), -1)  # (B, T)
+    log_probs = ops.where(target != pad_id, log_probs, 0.0)
+    return log_probs, ops.sum(log_probs, axis=1)

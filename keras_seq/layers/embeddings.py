@@ -1,0 +1,47 @@
+"""From ids to vectors, and back to scores over the vocabulary."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TokenEmbedding(keras.layers.ReversibleEmbedding):
+    """Embeds ids, makes the mask, and (called with `reverse=True`) scores the vocabulary with the same matrix.
+
+    Keras's `ReversibleEmbedding` with two differences: the mask comes from `pad_id`, whichever id that is, and
+    `scale=True` multiplies the embeddings by the square root of their width, as Transformers with tied weights do.
+
+    Args:
+        input_dim: size of the vocabulary.
+        output_dim: width of the embeddings, D.
+        pad_id: the id that marks padding.
+        scale: whether to multiply the embeddings by `sqrt(output_dim)`.
+        kwargs: of `keras.layers.ReversibleEmbedding`.
+    Call arguments:
+        inputs: int `(B, T)`, or float `(B, T, D)` with `reverse=True`.
+    Returns:
+        float `(B, T, D)`, with the mask attached; or logits `(B, T, V)`.
+    Source: Press and Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4, arXiv:1706.03762.
+    """
+
+    def __init__(self, input_dim, output_dim, pad_id=0, scale=False, embeddings_initializer=None, **kwargs):
+        kwargs.pop("mask_zero", None)  # `pad_id` says more
+        embeddings_initializer = embeddings_initializer or keras.initializers.RandomNormal(stddev=output_dim**-0.5)
+        super().__init__(input_dim, output_dim, embeddings_initializer=embeddings_initializer, **kwargs)
+        self.pad_id = pad_id
+        self.scale = scale
+        self.supports_masking = True
+
+    def call(self, inputs, reverse=False):
+        outputs = super().call(inputs, reverse=reverse)
+        if self.scale and not reverse:
+            outputs = outputs * self.output_dim**0.5
+        return outputs
+
+    def compute_mask(self, inputs, mask=None, reverse=False):
+        return None if reverse else ops.not_equal(inputs, self.pad_id)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["mask_zero"]
+        return {**config, "pad_id": self.pad_id, "scale": self.scale}

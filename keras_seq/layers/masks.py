@@ -1,0 +1,40 @@
+"""Boolean masks. True marks a position that may be looked at, as everywhere in Keras."""
+
+from keras import ops
+
+
+def padding_mask(tokens, pad_id=0):
+    """Marks the real tokens: `(B, T)` ids to `(B, T)` bool."""
+    return ops.not_equal(tokens, pad_id)
+
+
+def causal_mask(query_positions, key_positions):
+    """Lets each query look at keys no later than itself.
+
+    Args:
+        query_positions: int `(B, T)`.
+        key_positions: int `(B or 1, S)`.
+    Returns:
+        bool `(B, T, S)`.
+    """
+    return ops.less_equal(key_positions[:, None, :], query_positions[:, :, None])
+
+
+def reverse_tokens(tokens, mask, keep_last=True):
+    """Reverses the real tokens of each row and leaves the padding where it is.
+
+    The same call undoes it. "a b c <end> <pad>" becomes "c b a <end> <pad>".
+
+    Args:
+        tokens: `(B, T)` ids or `(B, T, D)` features.
+        mask: bool `(B, T)`, padding on the right.
+        keep_last: whether the last real token, the end of the sentence, stays last.
+    Source: Sutskever et al. 2014, section 3.3, arXiv:1409.3215.
+    """
+    steps = ops.arange(ops.shape(mask)[1])[None, :]  # (1, T)
+    lengths = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)  # (B, 1)
+    count = lengths - 1 if keep_last else lengths  # how many turn round
+    indices = ops.where(steps < count, count - 1 - steps, steps)  # (B, T)
+    if len(tokens.shape) == 3:
+        indices = indices[:, :, None]
+    return ops.take_along_axis(tokens, indices, axis=1)

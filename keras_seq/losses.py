@@ -1,0 +1,72 @@
+"""Losses over padded sequences, normalised by the real tokens."""
+
+import keras
+from keras import ops
+
+
+def token_crossentropy(labels, logits, label_smoothing=0.0):
+    """Cross-entropy of each position in nats.
+
+    Args:
+        labels: int `(B, T)`.   logits: float `(B, T, V)`.
+        label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
+    Returns:
+        float32 `(B, T)`.
+    """
+    logits = ops.cast(logits, "float32")
+    values = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if label_smoothing:
+        # (1 - e) * -log p(label) + e * mean(-log p) = -log p(label) + e * (logit(label) - mean(logits))
+        right = ops.take_along_axis(logits, ops.cast(labels, "int32")[:, :, None], axis=-1)[:, :, 0]
+        values = values + label_smoothing * (right - ops.mean(logits, axis=-1))
+    return values
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TokenCrossentropy(keras.losses.Loss):
+    """Cross-entropy per real token: the weighted sum over all tokens divided by the sum of the weights.
+
+    Keras's own losses divide by the number of positions, padding included.
+
+    Args:
+        label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
+    Call arguments:
+        y_true: int `(B, T)`.   y_pred: logits, float `(B, T, V)`.
+        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences; without it the Keras mask
+            of the logits counts, and without that every position.
+    Returns:
+        scalar, in nats; 0 where the weights sum to 0.
+    Raises:
+        ValueError: if `label_smoothing` is not in [0, 1).
+    """
+
+    def __init__(self, label_smoothing=0.0, name="token_crossentropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        values = self.call(y_true, y_pred)
+        weights = token_weights(y_true, y_pred, sample_weight)
+        total = ops.sum(weights)
+        return ops.sum(values * weights) / ops.where(total == 0, 1.0, total)
+
+    def call(self, y_true, y_pred):
+        return token_crossentropy(y_true, y_pred, self.label_smoothing)
+
+    def get_config(self):
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+def token_weights(y_true, y_pred, sample_weight=None):
+    """The weight of each position, float32 `(B, T)`: the weights given, or the Keras mask of the logits, or ones."""
+    if sample_weight is None:
+        sample_weight = getattr(y_pred, "_keras_mask", None)
+    shape = ops.shape(y_true)
+    if sample_weight is None:
+        return ops.ones(shape, "float32")
+    weights = ops.cast(sample_weight, "float32")
+    if len(weights.shape) == 1:
+        weights = weights[:, None]
+    return ops.broadcast_to(weights, shape)

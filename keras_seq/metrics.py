@@ -1,0 +1,64 @@
+"""Metrics over ids, each token counted once. Give them to `compile` as `weighted_metrics`."""
+
+import keras
+from keras import ops
+
+from keras_seq.losses import token_crossentropy, token_weights
+
+
+class TokenMean(keras.metrics.Metric):
+    """The mean over all real tokens seen of a value that each has."""
+
+    def __init__(self, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_weight(name="total", initializer="zeros")
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def values(self, y_true, y_pred):
+        """`(B, T)` labels and `(B, T, V)` logits to `(B, T)` values."""
+        raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        weights = token_weights(y_true, y_pred, sample_weight)
+        self.total.assign_add(ops.sum(self.values(y_true, y_pred) * weights))
+        self.count.assign_add(ops.sum(weights))
+
+    def mean(self):
+        return self.total / ops.where(self.count == 0, 1.0, self.count)
+
+    def result(self):
+        return self.mean()
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TokenLoss(TokenMean):
+    """Cross-entropy per token, in nats, without label smoothing."""
+
+    def __init__(self, name="token_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def values(self, y_true, y_pred):
+        return token_crossentropy(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Perplexity(TokenLoss):
+    """The exponential of the cross-entropy per token."""
+
+    def __init__(self, name="perplexity", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def result(self):
+        return ops.exp(self.mean())
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TokenAccuracy(TokenMean):
+    """How often the most likely token is the right one."""
+
+    def __init__(self, name="token_accuracy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def values(self, y_true, y_pred):
+        best = ops.argmax(y_pred, axis=-1)
+        return ops.cast(ops.equal(best, ops.cast(y_true, best.dtype)), "float32")

@@ -1,0 +1,189 @@
+"""The recurrent encoder-decoder."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import ATTENTIONS, Bridge, RecurrentStack, TokenEmbedding, padding_mask, reverse_tokens
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Seq2Seq(keras.Model):
+    """A recurrent encoder, a recurrent decoder, and between them the final states, attention, or both.
+
+    The decoder's first layer asks the attention; what it answers goes, beside that layer's output, into all layers
+    above and into the scores. No attention depends on a later layer's past, so in training all steps attend at once.
+
+    Args:
+        source_vocabulary_size: number of source ids.
+        target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
+        units: width of every recurrent layer, D.
+        cell: "rnn", "gru" or "lstm".
+        num_layers: of the encoder and of the decoder.
+        attention: "none", "additive", "dot" or "general".
+        bidirectional: whether the encoder reads both ways, with `units / 2` in each.
+        reverse_source: whether the encoder gets the source's tokens in reverse order (Sutskever et al. 2014). Memory
+            and attention weights stay in the source's own order.
+        embedding_dim: width of the embeddings; None: `units`.
+        tie_embeddings: whether the scores come from the target embedding's own matrix.
+        dropout: rate on the embeddings, between layers and before the scores.
+        bridge: "copy", "dense" or "zero".
+        initializer: of embeddings and recurrent layers; None for the usual ones.
+        pad_id: the id that marks padding.
+    Call arguments:
+        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token.
+    Returns:
+        logits, float `(B, T, V)`.
+    Source: Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2015, arXiv:1409.0473; Luong et al. 2015,
+        arXiv:1508.04025; attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
+    """
+
+    def __init__(
+        self,
+        source_vocabulary_size,
+        target_vocabulary_size=None,
+        *,
+        units=256,
+        cell="lstm",
+        num_layers=2,
+        attention="additive",
+        bidirectional=True,
+        reverse_source=False,
+        embedding_dim=None,
+        tie_embeddings=True,
+        dropout=0.0,
+        bridge="copy",
+        initializer=None,
+        pad_id=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if attention != "none" and attention not in ATTENTIONS:
+            raise ValueError(f"`attention` must be 'none' or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
+        self.source_vocabulary_size = source_vocabulary_size
+        self.target_vocabulary_size = target_vocabulary_size
+        self.units = units
+        self.cell = cell
+        self.num_layers = num_layers
+        self.attention_name = attention
+        self.bidirectional = bidirectional
+        self.reverse_source = reverse_source
+        self.embedding_dim = embedding_dim or units
+        self.tie_embeddings = tie_embeddings
+        self.dropout = dropout
+        self.bridge_kind = bridge
+        self.initializer = initializer
+        self.pad_id = pad_id
+
+        policy = self.dtype_policy
+        stack = {"cell": cell, "units": units, "dropout": dropout, "initializer": initializer, "dtype": policy}
+        embedding = {"pad_id": pad_id, "embeddings_initializer": initializer, "dtype": policy}
+        self.target_embedding = TokenEmbedding(
+            target_vocabulary_size or source_vocabulary_size,
+            self.embedding_dim,
+            tie_weights=tie_embeddings,
+            name="target_embedding",
+            **embedding,
+        )
+        self.source_embedding = self.target_embedding
+        if target_vocabulary_size is not None:
+            self.source_embedding = TokenEmbedding(
+                source_vocabulary_size, self.embedding_dim, name="source_embedding", **embedding
+            )
+        self.encoder = RecurrentStack(num_layers=num_layers, bidirectional=bidirectional, name="encoder", **stack)
+        self.bridge = Bridge(bridge, name="bridge", dtype=policy)
+        self.decoder_bottom = RecurrentStack(num_layers=1, name="decoder_bottom", **stack)
+        self.attention = None
+        if attention != "none":
+            self.attention = ATTENTIONS[attention](units, name="attention", dtype=policy)
+        self.decoder_top = None
+        if num_layers > 1:
+            self.decoder_top = RecurrentStack(num_layers=num_layers - 1, name="decoder_top", **stack)
+        self.output_dense = None
+        if self.attention is not None or units != self.embedding_dim:
+            self.output_dense = keras.layers.Dense(self.embedding_dim, activation="tanh", name="output", dtype=policy)
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+        self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            tokens = keras.KerasTensor((None, None), "int32")
+            self.symbolic_call({"source": tokens, "target": tokens})
+            self.built = True
+
+    def call(self, inputs, training=False):
+        state = self.encode(inputs["source"], training=training)
+        logits, _ = self.decode(inputs["target"], state, training=training)
+        return logits
+
+    def encode(self, source, max_length=None, attention_weights=False, training=False):
+        """Reads the source.
+
+        Args:
+            source: int `(B, S)`.
+            max_length: not needed here; a Transformer's cache has to know.
+            attention_weights: whether `decode` puts the weights of its steps into `state["attention"]`, `(B, T, S)`.
+        Returns:
+            the decoder's first state: a dict of which "memory" stays as it is while decoding.
+        """
+        mask = padding_mask(source, self.pad_id)
+        tokens = reverse_tokens(source, mask) if self.reverse_source else source
+        x = self.dropout_layer(self.source_embedding(tokens), training=training)
+        x, states = self.encoder(x, mask=mask, training=training)
+        state = {"memory": {}, "layers": self.bridge(states)}
+        if self.attention is not None:
+            value = reverse_tokens(x, mask) if self.reverse_source else x
+            state["memory"] = self.attention.remember(value, mask)
+            if attention_weights:
+                B, S = ops.shape(source)
+                state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
+        elif attention_weights:
+            raise ValueError("`attention_weights=True` needs a model with attention. Received: attention='none'")
+        return state
+
+    def decode(self, tokens, state, training=False):
+        """Goes on from `state` by the given target tokens, one or many.
+
+        Args:
+            tokens: int `(B, T)`.
+        Returns:
+            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+        """
+        x = self.dropout_layer(self.target_embedding(tokens), training=training)
+        below, above = state["layers"][:1], state["layers"][1:]
+        x, below = self.decoder_bottom(x, initial_state=below, training=training)
+        state = dict(state)
+        context = []
+        if self.attention is not None:
+            answer, weights = self.attention(x, state["memory"])
+            context = [answer]
+            if "attention" in state:
+                state["attention"] = weights
+        if self.decoder_top is not None:
+            x = self.dropout_layer(ops.concatenate([x, *context], axis=-1), training=training)
+            x, above = self.decoder_top(x, initial_state=above, training=training)
+        state["layers"] = below + above
+        if self.output_dense is not None:
+            x = self.output_dense(ops.concatenate([x, *context], axis=-1))
+        x = self.dropout_layer(x, training=training)
+        return self.target_embedding(x, reverse=True), state
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "source_vocabulary_size": self.source_vocabulary_size,
+            "target_vocabulary_size": self.target_vocabulary_size,
+            "units": self.units,
+            "cell": self.cell,
+            "num_layers": self.num_layers,
+            "attention": self.attention_name,
+            "bidirectional": self.bidirectional,
+            "reverse_source": self.reverse_source,
+            "embedding_dim": self.embedding_dim,
+            "tie_embeddings": self.tie_embeddings,
+            "dropout": self.dropout,
+            "bridge": self.bridge_kind,
+            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer))
+            if self.initializer is not None
+            else None,
+            "pad_id": self.pad_id,
+        }

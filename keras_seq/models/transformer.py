@@ -1,0 +1,205 @@
+"""The Transformer encoder-decoder."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import (
+    TokenEmbedding,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    causal_mask,
+    empty_cache,
+    padding_mask,
+    positions_from,
+    sinusoidal_positions,
+)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Transformer(keras.Model):
+    """A Transformer that translates sequences of ids.
+
+    Args:
+        source_vocabulary_size: number of source ids.
+        target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
+        units: width, D.
+        num_heads: number of attention heads; divides `units`.
+        intermediate_dim: width of the feed-forward networks.
+        num_layers: of the encoder.
+        num_decoder_layers: of the decoder; None: as many.
+        dropout: rate on the embeddings and in every layer.
+        activation: of the feed-forward networks.
+        normalize_first: pre-norm (True), or post-norm as in the paper.
+        tie_embeddings: whether the scores come from the target embedding's own matrix.
+        pad_id: the id that marks padding.
+    Call arguments:
+        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token.
+    Returns:
+        logits, float `(B, T, V)`.
+    Source: Vaswani et al. 2017, arXiv:1706.03762.
+    """
+
+    def __init__(
+        self,
+        source_vocabulary_size,
+        target_vocabulary_size=None,
+        *,
+        units=256,
+        num_heads=4,
+        intermediate_dim=None,
+        num_layers=4,
+        num_decoder_layers=None,
+        dropout=0.1,
+        activation="relu",
+        normalize_first=True,
+        tie_embeddings=True,
+        pad_id=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.source_vocabulary_size = source_vocabulary_size
+        self.target_vocabulary_size = target_vocabulary_size
+        self.units = units
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim or 4 * units
+        self.num_layers = num_layers
+        self.num_decoder_layers = num_decoder_layers or num_layers
+        self.dropout = dropout
+        self.activation = keras.activations.get(activation)
+        self.normalize_first = normalize_first
+        self.tie_embeddings = tie_embeddings
+        self.pad_id = pad_id
+
+        policy = self.dtype_policy
+        embedding = {"pad_id": pad_id, "scale": True, "dtype": policy}
+        self.target_embedding = TokenEmbedding(
+            target_vocabulary_size or source_vocabulary_size,
+            units,
+            tie_weights=tie_embeddings,
+            name="target_embedding",
+            **embedding,
+        )
+        self.source_embedding = self.target_embedding
+        if target_vocabulary_size is not None:
+            self.source_embedding = TokenEmbedding(source_vocabulary_size, units, name="source_embedding", **embedding)
+        block = {
+            "units": units,
+            "num_heads": num_heads,
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": dropout,
+            "activation": activation,
+            "normalize_first": normalize_first,
+            "dtype": policy,
+        }
+        self.encoder_layers = [
+            TransformerEncoderLayer(name=f"encoder_{i}", **block) for i in range(self.num_layers)
+        ]
+        self.decoder_layers = [
+            TransformerDecoderLayer(name=f"decoder_{i}", **block) for i in range(self.num_decoder_layers)
+        ]
+        self.encoder_norm = self.decoder_norm = None
+        if normalize_first:  # nothing has normalised the last layer's output yet
+            self.encoder_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="encoder_norm", dtype=policy)
+            self.decoder_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="decoder_norm", dtype=policy)
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+        self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            tokens = keras.KerasTensor((None, None), "int32")
+            self.symbolic_call({"source": tokens, "target": tokens})
+            self.built = True
+
+    def call(self, inputs, training=False):
+        state = self.encode(inputs["source"], training=training)
+        logits, _ = self.decode(inputs["target"], state, training=training)
+        return logits
+
+    def _embed(self, embedding, tokens, positions, training):
+        x = embedding(tokens)
+        x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
+        return self.dropout_layer(x, training=training)
+
+    def encode(self, source, max_length=None, attention_weights=False, training=False):
+        """Reads the source.
+
+        Args:
+            source: int `(B, S)`.
+            max_length: how many target steps the caches have room for. None: no caches, so that the one `decode` that
+                follows must be given all steps at once, as in training.
+            attention_weights: whether `decode` puts the weights of its steps, the last layer's, averaged over the
+                heads, into `state["attention"]`, `(B, T, S)`. Needs `max_length`.
+        Returns:
+            the decoder's first state: a dict of which "memory" stays as it is while decoding.
+        """
+        B, S = ops.shape(source)
+        mask = padding_mask(source, self.pad_id)
+        x = self._embed(self.source_embedding, source, ops.arange(S)[None, :], training)
+        for layer in self.encoder_layers:
+            x = layer(x, mask=mask, training=training)
+        if self.encoder_norm is not None:
+            x = self.encoder_norm(x)
+        memory = {"layers": [layer.remember(x) for layer in self.decoder_layers], "mask": mask}
+        state = {"memory": memory, "position": ops.zeros((B,), "int32")}
+        if max_length is not None:
+            room = (B, max_length, self.num_heads, self.units // self.num_heads, self.compute_dtype)
+            state["caches"] = [empty_cache(*room) for _ in self.decoder_layers]
+        if attention_weights:
+            if max_length is None:
+                raise ValueError("`attention_weights=True` needs `max_length`. Received: max_length=None")
+            state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
+        return state
+
+    def decode(self, tokens, state, training=False):
+        """Goes on from `state` by the given target tokens, one or many.
+
+        Args:
+            tokens: int `(B, T)`.
+        Returns:
+            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+        """
+        T = ops.shape(tokens)[1]
+        caches = state.get("caches")
+        if caches is None:
+            caches = [None] * len(self.decoder_layers)
+            positions = ops.arange(T)[None, :]  # (1, T)
+            self_mask = causal_mask(positions, positions)
+        else:
+            positions = positions_from(state["position"], T)  # (B, T)
+            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[1])[None, :])
+            if "attention" in state:
+                caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
+
+        x = self._embed(self.target_embedding, tokens, positions, training)
+        memory = state["memory"]
+        filled = []
+        for layer, source, cache in zip(self.decoder_layers, memory["layers"], caches, strict=True):
+            x, cache = layer(x, source, memory["mask"], cache, positions, self_mask, training=training)
+            filled.append(cache)
+        if self.decoder_norm is not None:
+            x = self.decoder_norm(x)
+        logits = self.target_embedding(x, reverse=True)
+
+        state = {**state, "position": state["position"] + T}
+        if "attention" in state:
+            state["attention"] = filled[-1].pop("attention")
+        if "caches" in state:
+            state["caches"] = filled
+        return logits, state
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "source_vocabulary_size": self.source_vocabulary_size,
+            "target_vocabulary_size": self.target_vocabulary_size,
+            "units": self.units,
+            "num_heads": self.num_heads,
+            "intermediate_dim": self.intermediate_dim,
+            "num_layers": self.num_layers,
+            "num_decoder_layers": self.num_decoder_layers,
+            "dropout": self.dropout,
+            "activation": keras.activations.serialize(self.activation),
+            "normalize_first": self.normalize_first,
+            "tie_embeddings": self.tie_embeddings,
+            "pad_id": self.pad_id,
+        }

@@ -1,0 +1,82 @@
+"""Learning-rate schedules that Keras lacks. For a warm-up followed by a cosine take Keras's `CosineDecay`."""
+
+import keras
+from keras import ops
+
+
+class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to the peak, which update number `warmup_steps` is made with; updates are counted from 1."""
+
+    def __init__(self, peak_learning_rate: float, warmup_steps: int):
+        super().__init__()
+        if peak_learning_rate <= 0:
+            raise ValueError(f"`peak_learning_rate` must be positive. Received: {peak_learning_rate}")
+        if warmup_steps < 1:
+            raise ValueError(f"`warmup_steps` must be at least 1. Received: {warmup_steps}")
+        self.peak_learning_rate = peak_learning_rate
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        # Keras counts from 0, which would waste the first update on a rate of zero.
+        update = ops.cast(step, "float32") + 1.0
+        return self.peak_learning_rate * ops.minimum(update / self.warmup_steps, self.after_warmup(update))
+
+    def after_warmup(self, update):
+        """The share of the peak at an update past the warm-up; at least the warm-up's own share before it."""
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class InverseSquareRoot(_Warmup):
+    """Linear warm-up, then decay with the inverse square root of the update's number.
+
+        rate(n) = peak_learning_rate * min(n / warmup_steps, sqrt(warmup_steps / n)),   n = 1, 2, ...
+
+    The same curve under its other parametrisation, `factor * units ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`
+    ("noam"), has the peak `factor / sqrt(units * warmup)`.
+
+    Args:
+        peak_learning_rate: the highest rate, reached at update `warmup_steps`.
+        warmup_steps: length of the warm-up in updates.
+    Raises:
+        ValueError: if one of them is not positive.
+    Source: Vaswani et al. 2017, section 5.3, arXiv:1706.03762.
+    """
+
+    def after_warmup(self, update):
+        return ops.sqrt(self.warmup_steps / update)
+
+    def get_config(self):
+        return {"peak_learning_rate": self.peak_learning_rate, "warmup_steps": self.warmup_steps}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class LinearDecay(_Warmup):
+    """Linear warm-up, then linear decay to zero at the end of training.
+
+        rate(n) = peak_learning_rate * min(n / warmup_steps, (total_steps - n) / (total_steps - warmup_steps)),  >= 0
+
+    Args:
+        peak_learning_rate: the highest rate, reached at update `warmup_steps`.
+        warmup_steps: length of the warm-up in updates.
+        total_steps: the update at which the rate is zero; it stays so.
+    Raises:
+        ValueError: if one of them is not positive, or the warm-up is not shorter than the whole.
+    Source: Devlin et al. 2019, appendix A.2, arXiv:1810.04805.
+    """
+
+    def __init__(self, peak_learning_rate: float, warmup_steps: int, total_steps: int):
+        super().__init__(peak_learning_rate, warmup_steps)
+        if total_steps <= warmup_steps:
+            raise ValueError(f"`total_steps` must exceed `warmup_steps`={warmup_steps}. Received: {total_steps}")
+        self.total_steps = total_steps
+
+    def after_warmup(self, update):
+        return ops.maximum((self.total_steps - update) / (self.total_steps - self.warmup_steps), 0.0)
+
+    def get_config(self):
+        return {
+            "peak_learning_rate": self.peak_learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+        }

@@ -1,0 +1,73 @@
+"""Scores of whole outputs: strings in, numbers out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Score(NamedTuple):
+    """A score and the signature that says how it was computed, to be quoted with it."""
+
+    value: float
+    signature: str
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """The share of hypotheses that equal their reference, spaces at both ends ignored; a fraction.
+
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+    """
+    _check(hypotheses, references)
+    same = sum(ours.strip() == theirs.strip() for ours, theirs in zip(hypotheses, references, strict=True))
+    return same / len(hypotheses)
+
+
+def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "13a", lowercase: bool = False) -> Score:
+    """Corpus BLEU by sacreBLEU, 0 to 100.
+
+    Args:
+        hypotheses, references: detokenised lines, one reference each; with `tokenize="none"`, tokenised ones.
+        tokenize: sacreBLEU's tokeniser: "13a", "none", "intl", "char", "zh", ...
+        lowercase: compare without case.
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+        ImportError: if sacreBLEU is not installed.
+    Source: Post 2018, arXiv:1804.08771.
+    """
+    metric = _sacrebleu().BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    return _score(metric, hypotheses, references)
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """Corpus chrF2 by sacreBLEU, 0 to 100: an F-score of character n-grams, which needs no tokenisation.
+
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+        ImportError: if sacreBLEU is not installed.
+    Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
+    """
+    return _score(_sacrebleu().CHRF(), hypotheses, references)
+
+
+def _score(metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    _check(hypotheses, references)
+    value = metric.corpus_score(list(hypotheses), [list(references)]).score
+    return Score(float(value), str(metric.get_signature()))
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if isinstance(hypotheses, str) or isinstance(references, str):
+        raise TypeError("Hypotheses and references are lists of strings. Received one string.")
+    if len(hypotheses) != len(references) or not len(hypotheses):
+        raise ValueError(
+            "There must be as many references as hypotheses, and at least one. "
+            f"Received: {len(hypotheses)} hypotheses, {len(references)} references"
+        )
+
+
+def _sacrebleu():
+    try:
+        import sacrebleu.metrics
+    except ImportError:
+        raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
+    return sacrebleu.metrics

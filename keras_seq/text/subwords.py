@@ -1,0 +1,144 @@
+"""SentencePiece subwords: trained in Python, applied in the graph."""
+
+import io
+import re
+from os import PathLike
+from pathlib import Path
+
+import sentencepiece
+import tensorflow as tf
+import tensorflow_text
+
+from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary, texts
+
+
+class Subwords(Vocabulary):
+    """A SentencePiece vocabulary.
+
+    Text is normalised with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
+    normalised text back. Characters that were not seen in training become the unknown id.
+
+    Args:
+        model: bytes of a SentencePiece model with pad 0, unknown 1, start 2 and end 3, as `train` makes it.
+
+    Raises:
+        ValueError: if `model` is no SentencePiece model or has other special ids.
+
+    Source: Kudo and Richardson 2018, arXiv:1808.06226.
+    """
+
+    def __init__(self, model: bytes):
+        super().__init__(name="subwords")
+        try:
+            processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise ValueError(f"`model` must hold a SentencePiece model. Received: {len(model)} bytes") from error
+        ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
+        if ids != (PAD_ID, UNKNOWN_ID, START_ID, END_ID):
+            raise ValueError(
+                f"A SentencePiece model must have the (pad, unknown, start, end) ids "
+                f"{(PAD_ID, UNKNOWN_ID, START_ID, END_ID)}: train it with `Subwords.train`. Received: {ids}"
+            )
+        self._model = model
+        self._processor = processor
+        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+
+    @classmethod
+    def train(
+        cls,
+        lines,
+        vocabulary_size: int = 8000,
+        *,
+        model_type: str = "bpe",
+        character_coverage: float = 1.0,
+        hard_vocab_limit: bool = True,
+        max_lines: int = 5_000_000,
+        seed: int = 0,
+    ) -> "Subwords":
+        """Learns a vocabulary.
+
+        Args:
+            lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings (both sides: a joint vocabulary).
+            vocabulary_size: number of pieces, the four special ones counted.
+            model_type: "bpe" or "unigram".
+            character_coverage: share of the characters of the text that get a piece of their own.
+            hard_vocab_limit: if False, text too small for `vocabulary_size` gets a smaller vocabulary, not an error.
+            max_lines: of more lines than that, so many are drawn by chance.
+            seed: of that draw.
+
+        Raises:
+            ValueError: if the text is empty, or too small for `vocabulary_size`.
+        """
+        if model_type not in ("bpe", "unigram"):
+            raise ValueError(f'`model_type` must be "bpe" or "unigram". Received: {model_type!r}')
+        count = 0
+
+        def counted():
+            nonlocal count
+            for line in texts(lines):
+                count += bool(line.strip())
+                yield line
+
+        model = io.BytesIO()
+        sentencepiece.set_random_generator_seed(seed)
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=counted(),
+                model_writer=model,
+                vocab_size=vocabulary_size,
+                model_type=model_type,
+                character_coverage=character_coverage,
+                hard_vocab_limit=hard_vocab_limit,
+                input_sentence_size=max_lines,
+                shuffle_input_sentence=True,
+                pad_id=PAD_ID,
+                unk_id=UNKNOWN_ID,
+                bos_id=START_ID,
+                eos_id=END_ID,
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise ValueError(_training_problem(str(error), count, vocabulary_size)) from error
+        return cls(model.getvalue())
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> "Subwords":
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not a SentencePiece model with our special ids.
+        """
+        path = Path(path)
+        try:
+            return cls(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save(self, path: str | PathLike) -> None:
+        """Writes the SentencePiece model to one file; end its name in `.spm`, so that `text.load` knows it."""
+        Path(path).write_bytes(self._model)
+
+    @property
+    def size(self) -> int:
+        return self._processor.get_piece_size()
+
+    def tokenize(self, strings) -> tf.RaggedTensor:
+        return self._tokenizer.tokenize(strings)
+
+    def _join(self, ids):
+        return self._tokenizer.detokenize(ids)
+
+    def pieces(self, ids):
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+
+def _training_problem(message: str, line_count: int, vocabulary_size: int) -> str:
+    if not line_count:
+        return "`lines` holds no text to learn a vocabulary from."
+    possible = re.search(r"value <= (\d+)", message)
+    if possible:
+        remedy = f"at most {possible[1]} pieces: ask for that many or fewer, or pass hard_vocab_limit=False"
+    else:
+        remedy = f"another number of pieces ({message.strip()})"
+    return f"`vocabulary_size`={vocabulary_size} does not fit: {line_count} lines of text allow {remedy}."

@@ -1,0 +1,117 @@
+"""A vocabulary of whole words, split on white space."""
+
+from collections import Counter
+from os import PathLike
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts
+
+_LOWERCASE_HEADER = "# lowercase"  # holds a space, so it cannot be a word
+
+
+class Words(Vocabulary):
+    """A word vocabulary: ids by white space. Words that it does not know become the unknown id, written `<unk>`.
+
+    White space is ASCII's, in the graph (`tf.strings.split`) and in training alike.
+
+    Args:
+        words: the known words, without the special tokens; the first one gets id 4.
+        lowercase: lowers text before it is split.
+
+    Raises:
+        ValueError: if a word is empty, repeated, a special token, or holds white space.
+    """
+
+    def __init__(self, words: list[str], lowercase: bool = False):
+        super().__init__(name="words")
+        words = list(words)
+        for word, count in Counter(words).items():
+            if count > 1 or word in SPECIAL_TOKENS or word.encode().split() != [word.encode()]:
+                raise ValueError(
+                    "`words` must hold each word once, without white space and without the special tokens "
+                    f"{SPECIAL_TOKENS}. Received: {word!r} ({count} times)"
+                )
+        self.lowercase = lowercase
+        self._tokens = (*SPECIAL_TOKENS, *words)
+        self._strings = tf.constant(self._tokens)
+        # Only real words are looked up: "</s>" written in a text must not become an end id.
+        ids = tf.range(len(SPECIAL_TOKENS), len(self._tokens))
+        initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(words, tf.string), ids)
+        self._ids = tf.lookup.StaticHashTable(initializer, default_value=UNKNOWN_ID)
+
+    @classmethod
+    def train(
+        cls, lines, vocabulary_size: int | None = None, *, minimum_count: int = 1, lowercase: bool = False
+    ) -> "Words":
+        """Counts words and keeps the most frequent ones; equally frequent ones in alphabetical order.
+
+        Args:
+            lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings.
+            vocabulary_size: largest number of ids, the four special ones counted; None keeps all words.
+            minimum_count: rarer words are left out.
+            lowercase: lowers text, here and whenever the vocabulary is used.
+
+        Raises:
+            ValueError: if no word is left.
+        """
+        counts = Counter()
+        for line in texts(lines):
+            line = tf.strings.lower(line, encoding="utf-8").numpy() if lowercase else line.encode()
+            counts.update(line.split())
+        words = [(-count, word.decode()) for word, count in counts.items() if count >= minimum_count]
+        words = [word for _, word in sorted(words) if word not in SPECIAL_TOKENS]
+        if vocabulary_size is not None:
+            words = words[: max(0, vocabulary_size - len(SPECIAL_TOKENS))]
+        if not words:
+            raise ValueError(
+                "No word is left to make a vocabulary of: give more text, a lower `minimum_count` or a larger "
+                f"`vocabulary_size`. Received: {len(counts)} different words, {minimum_count=}, {vocabulary_size=}"
+            )
+        return cls(words, lowercase)
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> "Words":
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is not a word list of ours.
+        """
+        lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+        lowercase = lines[0] == _LOWERCASE_HEADER
+        tokens = lines[lowercase:]
+        if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+            raise ValueError(
+                f"{path}: a word list must begin with the lines {SPECIAL_TOKENS}. "
+                f"Received: {tokens[: len(SPECIAL_TOKENS)]}"
+            )
+        try:
+            return cls(tokens[len(SPECIAL_TOKENS) :], lowercase)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save(self, path: str | PathLike) -> None:
+        """Writes one token a line, in the order of the ids; end the name in `.words`, so that `text.load` knows it.
+
+        A vocabulary that lowers its text says so in a line before the first token.
+        """
+        lines = [_LOWERCASE_HEADER, *self._tokens] if self.lowercase else self._tokens
+        Path(path).write_text("\n".join(lines) + "\n", "utf-8", newline="\n")
+
+    @property
+    def size(self) -> int:
+        return len(self._tokens)
+
+    def tokenize(self, strings) -> tf.RaggedTensor:
+        strings = tf.convert_to_tensor(strings, tf.string)
+        if self.lowercase:
+            strings = tf.strings.lower(strings, encoding="utf-8")
+        return self._ids.lookup(tf.strings.split(strings))
+
+    def _join(self, ids):
+        return tf.strings.reduce_join(tf.gather(self._strings, ids), axis=1, separator=" ")
+
+    def pieces(self, ids):
+        return [self._tokens[int(i)] for i in ids]

@@ -1,0 +1,256 @@
+"""The run folder: one format for training, resuming, averaging, inspecting and exporting."""
+
+import contextlib
+import csv
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+PARTS = ("config.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
+METRIC_FIELDS = ("recipe", "task", "data", "architecture", "split", "metric", "value", "seed", "command")
+METRIC_FIELDS += ("seconds", "hardware", "versions")
+_PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepiece", "numpy")
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the folder of `path`, which takes the place of `path` when the block ends well.
+
+    A reader sees the old file or the new one, whole, whenever the process or the machine stops. If the block raises,
+    the old file stays and the temporary one is removed. The temporary name keeps the ending, which Keras looks at.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
+    """Reads a `history.csv`: one dict per epoch, `epoch` an int from 1; what an epoch has no number for is left out."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def write_history(path: str | os.PathLike, rows: Iterable[Mapping[str, float]]) -> None:
+    """Writes a `history.csv` whole (it is small), so that a later epoch may bring columns which earlier ones lacked."""
+    rows = list(rows)
+    names = list(dict.fromkeys(["epoch", *(name for row in rows for name in row)]))
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Run:
+    """A run folder: configuration, vocabulary, checkpoints, best model, history, metrics and plots of one training run.
+
+    A new or empty folder becomes a new run. A folder that holds a run of the same configuration is that run, to be
+    continued. Anything else is refused, so that no run is overwritten by accident.
+
+    Args:
+        path: the folder.
+        config: what makes the run what it is; anything JSON can hold (paths become strings). None opens a run
+            without comparing.
+        overwrite: start anew: the parts of the run that the folder holds are removed; other files stay.
+        may_change: names in `config` that may differ when a run is continued, `epochs` say.
+    Raises:
+        ValueError: if the folder holds a run of another configuration (names the differing keys and values), or
+            files which are no run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        may_change: Iterable[str] = (),
+    ):
+        self.path = pathlib.Path(path)
+        self.started = time.monotonic()
+        self.earlier_seconds = 0.0
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"A run needs a folder, and {self.path} is a file.")
+        present = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if present and not present & {"config.json", "history.csv", "checkpoints"}:
+            raise ValueError(
+                f"The folder {self.path} is not empty and holds no run (it has {', '.join(sorted(present)[:3])}). "
+                "Name another folder for this run."
+            )
+        if overwrite:
+            self._remove_parts()
+        self._check_config(config, set(may_change))
+        for folder in (self.checkpoints, self.vocabulary, self.plots):
+            folder.mkdir(parents=True, exist_ok=True)
+        if config is not None:
+            _write_json(self.path / "config.json", _as_json(config))
+        rows = read_history(self.history)
+        self.earlier_seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def vocabulary(self) -> pathlib.Path:
+        return self.path / "vocabulary"
+
+    @property
+    def plots(self) -> pathlib.Path:
+        return self.path / "plots"
+
+    @property
+    def best(self) -> pathlib.Path:
+        return self.path / "best.keras"
+
+    @property
+    def history(self) -> pathlib.Path:
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        return self.path / "metrics.json"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, read from `config.json`; empty where the run was opened without one."""
+        path = self.path / "config.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of this run: this process and, up to the epoch it went on from, those before it."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def add_metrics(self, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Adds measured figures to `metrics.json` and returns all of them.
+
+        Args:
+            metrics: dicts with `recipe`, `task`, `data`, `architecture`, `split`, `metric`, `value`, `seed`. What is
+                left out of `command`, `seconds`, `hardware` and `versions` is filled in. A figure of the same split
+                and metric (and recipe, task, data, architecture, seed) takes the old one's place.
+        Raises:
+            ValueError: if a dict has a field that the format does not know, or lacks `metric` or `value`.
+        """
+        known = json.loads(self.metrics.read_text(encoding="utf-8")) if self.metrics.exists() else []
+        filled = {"command": command_line(), "seconds": round(self.seconds, 1), "hardware": hardware()}
+        filled["versions"] = versions()
+        for metric in metrics:
+            unknown, missing = sorted(set(metric) - set(METRIC_FIELDS)), {"metric", "value"} - set(metric)
+            if unknown or missing:
+                raise ValueError(
+                    f"A metric has the fields {', '.join(METRIC_FIELDS)}, `metric` and `value` always. "
+                    f"Received: {dict(metric)}"
+                )
+            entry = {name: ({**filled, **metric}).get(name) for name in METRIC_FIELDS}
+            entry = _as_json(entry)
+            known = [old for old in known if _identity(old) != _identity(entry)] + [entry]
+        _write_json(self.metrics, known)
+        return known
+
+    def _remove_parts(self) -> None:
+        for name in PARTS:
+            part = self.path / name
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
+
+    def _check_config(self, config: Mapping[str, Any] | None, may_change: set[str]) -> None:
+        if config is None or not (self.path / "config.json").exists():
+            return
+        try:
+            old = self.config
+        except ValueError as error:
+            raise ValueError(f"{self.path / 'config.json'} is not JSON ({error}). Name another folder.") from None
+        new = _as_json(config)
+        missing = object()
+        different = [
+            name
+            for name in [*old, *(name for name in new if name not in old)]
+            if name not in may_change and old.get(name, missing) != new.get(name, missing)
+        ]
+        if different:
+            values = "; ".join(
+                f"`{name}` was {json.dumps(old[name]) if name in old else 'absent'}, "
+                f"is now {json.dumps(new[name]) if name in new else 'absent'}"
+                for name in different
+            )
+            raise ValueError(
+                f"The folder {self.path} holds another run: {values}. "
+                "Name another folder, or ask for the old run to be overwritten."
+            )
+
+
+def command_line() -> str:
+    """The command that started this process, as one would type it."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name:
+        return shlex.join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
+    return shlex.join(["python", *sys.argv])
+
+
+def hardware() -> str:
+    """The machine in one line: processor, number of cores that this process may use, memory, and GPUs if there are."""
+    name, memory = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores{memory}{_gpus()}"
+
+
+def _gpus() -> str:
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
+    return "".join(f", {names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a figure depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _identity(metric: Mapping[str, Any]) -> list[Any]:
+    names = ("recipe", "task", "data", "architecture", "split", "metric", "seed")
+    return [metric.get(name) for name in names]
+
+
+def _as_json(value: Any) -> Any:
+    """The value as it comes back from a JSON file: tuples are lists, paths strings, NumPy numbers plain ones."""
+
+    def plain(other: Any) -> Any:
+        return other.item() if hasattr(other, "item") else str(other)
+
+    return json.loads(json.dumps(value if not isinstance(value, Mapping) else dict(value), default=plain))
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

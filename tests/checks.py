@@ -1,0 +1,148 @@
+"""One check for every layer: what Keras promises of a layer, ours keep too."""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, save=True):
+    """Asserts: config round trip, `.keras` round trip, static = dynamic shape, one training step, mixed_float16.
+
+    Args:
+        layer_or_factory: a layer, or a function without arguments that makes one.
+        inputs: what the layer is called with, as NumPy arrays with a batch axis: one array, a tuple (positional
+            arguments) or a dict (keyword arguments).
+        weights: whether the layer has trainable weights, which a training step must change.
+        half_tolerance: how far mixed_float16 may be from float32, absolute and relative. None leaves the check out.
+        save: whether to check the `.keras` file.
+    Returns:
+        The layer's outputs, NumPy arrays in its own nest.
+    """
+    if isinstance(layer_or_factory, keras.Layer):
+        config = layer_or_factory.get_config()
+
+        def make():
+            return type(layer_or_factory).from_config(dict(config))
+    else:
+        make = layer_or_factory
+    layer = make()
+    outputs = _call(layer, inputs)
+    expected = keras.tree.map_structure(_numpy, outputs)
+
+    _check_config(layer, inputs, expected)
+    _check_shapes(make, inputs, expected)
+    if save:
+        _check_file(make, inputs)
+    _check_training(make, inputs, weights)
+    if half_tolerance is not None:
+        _check_half(layer, make, inputs, expected, half_tolerance)
+    return expected
+
+
+def _check_config(layer, inputs, expected):
+    copy = type(layer).from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+    _call(copy, inputs)
+    shapes, expected_shapes = ([tuple(w.shape) for w in x.weights] for x in (copy, layer))
+    assert shapes == expected_shapes, f"the config gives weights of shape {shapes}, not {expected_shapes}"
+    copy.set_weights(layer.get_weights())
+    _assert_close(_call(copy, inputs), expected, 1e-6)
+
+
+def _check_shapes(make, inputs, expected):
+    """Symbolic shapes must be the real ones where they are known, with all axes known and with the second unknown."""
+    for second in (False, True):
+        symbolic = _symbolic(inputs, second)
+        outputs = keras.tree.flatten(_call(make(), symbolic))
+        for static, real in zip(outputs, keras.tree.flatten(expected), strict=True):
+            assert len(static.shape) == real.ndim, f"static {static.shape}, real {real.shape}"
+            for ours, theirs in zip(static.shape, real.shape, strict=True):
+                assert ours in (None, theirs), f"static {static.shape}, real {real.shape}"
+            assert keras.backend.standardize_dtype(static.dtype) == str(real.dtype)
+
+
+def _check_file(make, inputs):
+    symbolic = _symbolic(inputs, True)
+    model = keras.Model(symbolic, _call(make(), symbolic))
+    before = keras.tree.map_structure(_numpy, model(_tensors(inputs)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.keras"
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+    _assert_close(loaded(_tensors(inputs)), before, 1e-6)
+
+
+def _check_training(make, inputs, weights):
+    symbolic = _symbolic(inputs, False)
+    layer = make()
+    floats = [x for x in keras.tree.flatten(_call(layer, symbolic)) if "float" in str(x.dtype)]
+    # Squares of different weight, so that no gradient vanishes because the outputs add up to a constant.
+    features = [ops.reshape(x, (-1, int(np.prod(x.shape[1:])))) for x in floats]  # (B, ...) -> (B, n)
+    slopes = [np.linspace(0.5, 1.5, x.shape[-1], dtype="float32") for x in features]
+    total = sum(ops.mean(ops.square(x) * slope, axis=-1) for x, slope in zip(features, slopes, strict=True))
+    model = keras.Model(symbolic, total)
+    model.compile("sgd", "mae")
+    before = [_numpy(w) for w in layer.trainable_weights]
+    batch = len(keras.tree.flatten(inputs)[0])
+    loss = model.train_on_batch(_tensors(inputs), np.zeros(batch, "float32"))
+    assert np.isfinite(loss)
+    after = [_numpy(w) for w in layer.trainable_weights]
+    assert bool(before) == weights, f"{len(before)} trainable weights, announced: {weights}"
+    assert all(np.isfinite(w).all() for w in after)
+    if weights:
+        assert any((a != b).any() for a, b in zip(before, after, strict=True)), "a training step changed no weight"
+
+
+def _check_half(layer, make, inputs, expected, tolerance):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        config = layer.get_config()
+        config["dtype"] = "mixed_float16"
+        half = type(layer).from_config(config) if "dtype" in layer.get_config() else make()
+        outputs = _call(half, inputs)
+        half.set_weights(layer.get_weights())
+        outputs = _call(half, inputs)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert all(keras.backend.standardize_dtype(w.dtype) != "float16" for w in half.trainable_weights)
+    _assert_close(outputs, expected, tolerance)
+
+
+def _assert_close(outputs, expected, tolerance):
+    for ours, theirs in zip(keras.tree.flatten(outputs), keras.tree.flatten(expected), strict=True):
+        ours = _numpy(ours)
+        assert ours.shape == theirs.shape
+        if np.issubdtype(theirs.dtype, np.floating) or "float" in str(theirs.dtype):
+            np.testing.assert_allclose(ours.astype("float32"), theirs, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def _call(layer, inputs):
+    if isinstance(inputs, tuple):
+        return layer(*inputs)
+    return layer(**inputs) if isinstance(inputs, dict) else layer(inputs)
+
+
+def _symbolic(inputs, second_unknown):
+    def make(x, name=None):
+        shape = list(x.shape[1:])
+        if second_unknown and len(shape) > (0 if "int" in str(x.dtype) or x.dtype == bool else 1):
+            shape[0] = None
+        return keras.Input(shape, dtype=str(x.dtype), name=name)
+
+    if isinstance(inputs, dict):
+        return {name: make(x, name) for name, x in inputs.items()}
+    return keras.tree.map_structure(make, inputs)
+
+
+def _tensors(inputs):
+    return keras.tree.map_structure(ops.convert_to_tensor, inputs)
+
+
+def _numpy(x):
+    return np.array(ops.convert_to_numpy(x))

@@ -1,0 +1,35 @@
+"""Set before TensorFlow or JAX is imported: quiet logs, and one thread for each of xdist's processes."""
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+pytest.register_assert_rewrite("tests.checks")
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+os.environ.setdefault("MPLBACKEND", "agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], pathlib.Path]:
+    """`real_data("multi30k")` is that data set's folder; where it is not to be had, the test is skipped.
+
+    Looked for in the folder that KERAS_SEQ_DATA names, else in `../shared/data` beside the checkout.
+    """
+    beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
+    root = pathlib.Path(os.environ.get("KERAS_SEQ_DATA", beside))
+
+    def find(name: str) -> pathlib.Path:
+        if not (root / name).is_dir():
+            pytest.skip(f"no data set {name!r} in {root}; KERAS_SEQ_DATA names the folder of data sets")
+        return root / name
+
+    return find

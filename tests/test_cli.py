@@ -1,0 +1,103 @@
+import dataclasses
+import pathlib
+import re
+from typing import Literal
+
+import pytest
+
+from keras_seq import cli
+from keras_seq.cli import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Trains something.
+
+    This is not shown.
+    """
+
+    units: int = option(256, "width, 100% of it")
+    cell: Literal["lstm", "gru"] = option("lstm", "kind of cell")
+    valid_source: str | None = option(None, "validation text")
+    out: pathlib.Path = option(pathlib.Path("runs"), "folder")
+    dropout: float | None = 0.1
+    deterministic: bool = option(False, "same seed, same weights")
+    joint: bool = True
+    sizes: list[int] = option([1, 2], "sizes")
+    names: tuple[str, ...] = ()
+    level: int = option(1, "level", choices=(1, 2))
+
+
+@dataclasses.dataclass
+class Needed:
+    source: str = option(help="text to read")
+
+
+def refused(capsys, argv, options=Options):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(options, argv)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_no_flags_are_the_defaults():
+    assert cli.parse(Options, []) == Options()
+
+
+def test_every_kind_of_flag():
+    line = "--units 3 --cell gru --valid-source a.en --out x/y --dropout none --deterministic --no-joint --sizes 5 6 7"
+    parsed = cli.parse(Options, [*line.split(), "--names", "p", "q", "--level", "2"])
+    assert parsed == Options(3, "gru", "a.en", pathlib.Path("x/y"), None, True, False, [5, 6, 7], ("p", "q"), 2)
+    assert cli.parse(Options, ["--valid-source", "NONE", "--dropout", "0.5"]) == Options(dropout=0.5)
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--units", "many"], "--units: invalid int value: 'many'"),
+        (["--cell", "lstn"], "'lstn'"),
+        (["--level", "3"], "3"),
+        (["--dropout", "much"], "--dropout: invalid float value: 'much'"),
+        (["--unit", "3"], "--unit"),
+        (["--colour", "red"], "--colour"),
+    ],
+)
+def test_bad_values_are_named(capsys, argv, told):
+    error = refused(capsys, argv).splitlines()[-1]
+    assert told in error and "error:" in error
+
+
+def test_choices_are_told(capsys):
+    assert "lstm" in (error := refused(capsys, ["--cell", "x"])) and "gru" in error
+
+
+def test_a_field_without_default_is_required(capsys):
+    assert "--source" in refused(capsys, [], Needed)
+    assert cli.parse(Needed, ["--source", "a"]).source == "a"
+
+
+def test_help_shows_text_choices_and_defaults():
+    text = re.sub(r"\s+", " ", cli.flags(Options).format_help())
+    for part in (
+        "Trains something.",
+        "width, 100% of it (default: 256)",
+        "--cell {lstm,gru}",
+        "(default: 1 2)",
+        "--deterministic, --no-deterministic",
+        "(default: False)",
+    ):
+        assert part in text
+    assert "not shown" not in text and "None" not in text and text.count("(default: False)") == 1
+
+
+def test_defaults_are_not_shared():
+    first = cli.parse(Options, [])
+    first.sizes.append(9)
+    assert cli.parse(Options, []).sizes == [1, 2] and Options().sizes == [1, 2]
+
+
+def test_what_no_flag_can_be_is_refused():
+    with pytest.raises(TypeError, match="dataclass"):
+        cli.flags(int)
+    with pytest.raises(TypeError, match="mapping"):
+        cli.flags(dataclasses.make_dataclass("D", [("mapping", dict, dataclasses.field(default=None))]))

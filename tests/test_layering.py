@@ -1,0 +1,72 @@
+"""Keeps the law of docs/architecture.md: who may import whom, and where TensorFlow may be imported."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "keras_seq"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# A part that is not named here imports no other part. The command line imports what it likes.
+MAY_IMPORT = {
+    "models": {"layers"},
+    "export": {"decoding"},
+    "inspection": {"layers", "models"},
+    "comparison": {"models", "data"},
+    "tuning": {"models", "data"},
+    "callbacks": {"data", "distribution", "scores"},
+    "training": {"data", "distribution", "scores"},
+}
+TENSORFLOW = ("text", "data", "training", "distribution", "export", "tuning")
+TENSORFLOW += ("inspection.gradients", "inspection.cost", "layers.recurrent_tensorflow")
+
+
+def imported(tree: ast.AST, package: list[str]) -> set[str]:
+    """The dotted names of all that is imported anywhere in the tree, relative imports made absolute."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) + 1 - node.level], node.module] if node.level else [node.module]
+            base = ".".join(filter(None, base))
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def is_tensorflow(name: str) -> bool:
+    return name.split(".")[0] in ("tensorflow", "tensorflow_text")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_law_of_imports(path):
+    module = path.relative_to(PACKAGE).with_suffix("").parts
+    package = ["keras_seq", *module[:-1]]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = imported(tree, package)
+
+    part = module[0]
+    if part not in ("cli", "__main__"):
+        ours = {name.split(".")[1] for name in names if name.startswith("keras_seq.")} - {part, "__version__"}
+        assert ours <= MAY_IMPORT.get(part, set()), f"{part} imports {ours}"
+
+    dotted = ".".join(module)
+    if not any(dotted == allowed or dotted.startswith(allowed + ".") for allowed in TENSORFLOW):
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        inside = [f.name for f in functions if any(map(is_tensorflow, imported(f, package)))]
+        everywhere = sum(is_tensorflow(name) for name in names)
+        # `losses` may, in the one function that adds up over replicas.
+        assert everywhere == 0 or (part == "losses" and len(inside) == 1 == everywhere), f"{dotted} imports TensorFlow"
+
+
+def test_the_walk_sees_imports():
+    tree = ast.parse(
+        "import tensorflow as tf\nfrom ..layers import masks\nfrom keras_seq import data\ndef f(): import a.b"
+    )
+    assert imported(tree, ["keras_seq", "models"]) == {
+        "tensorflow",
+        "keras_seq.layers.masks",
+        "keras_seq.data",
+        "a.b",
+    }
+    assert len(FILES) > 10

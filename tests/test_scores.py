@@ -1,0 +1,63 @@
+import math
+import sys
+
+import pytest
+
+from keras_seq import scores
+
+HYPOTHESES = ["The cat is on the mat .", "A man rides a horse through snow ."]
+REFERENCES = ["The cat sat on the mat .", "A man rides a horse through deep snow ."]
+
+
+def test_exact_match_is_a_fraction():
+    assert scores.exact_match(["a", " b ", "c", "D"], ["a", "b", "x", "d"]) == 0.5
+
+
+def test_bleu_of_equal_lines_is_100_and_of_strangers_0():
+    assert scores.bleu(REFERENCES, REFERENCES).value == pytest.approx(100)
+    assert scores.chrf(REFERENCES, REFERENCES).value == pytest.approx(100)
+    assert scores.bleu(["x y z u v"], ["a b c d e"], "none").value < 1e-6
+
+
+def test_bleu_by_hand():
+    # The geometric mean of the shares of matching n-grams, counted here without the library.
+    def grams(line, n):
+        words = line.split()
+        return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+    def matches(n):
+        found = total = 0
+        for hypothesis, reference in zip(HYPOTHESES, REFERENCES, strict=True):
+            ours, theirs = grams(hypothesis, n), grams(reference, n)
+            total += len(ours)
+            found += sum(min(ours.count(gram), theirs.count(gram)) for gram in set(ours))
+        return found / total
+
+    lengths = [sum(len(line.split()) for line in lines) for lines in (HYPOTHESES, REFERENCES)]
+    penalty = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
+    expected = 100 * penalty * (matches(1) * matches(2) * matches(3) * matches(4)) ** 0.25
+    assert scores.bleu(HYPOTHESES, REFERENCES, "none").value == pytest.approx(expected)
+
+
+def test_signatures_say_what_was_done():
+    assert "tok:13a" in scores.bleu(HYPOTHESES, REFERENCES).signature
+    assert "tok:none" in scores.bleu(HYPOTHESES, REFERENCES, tokenize="none").signature
+    assert "case:lc" in scores.bleu(HYPOTHESES, REFERENCES, lowercase=True).signature
+    assert "nc:6|nw:0" in scores.chrf(HYPOTHESES, REFERENCES).signature
+
+
+@pytest.mark.parametrize("score", [scores.exact_match, scores.bleu, scores.chrf])
+def test_unequal_or_empty_lists_are_refused(score):
+    with pytest.raises(ValueError, match="2 hypotheses, 1 references"):
+        score(["a", "b"], ["a"])
+    with pytest.raises(ValueError, match="0 hypotheses"):
+        score([], [])
+    with pytest.raises(TypeError, match="lists"):
+        score("ab", "ab")
+
+
+def test_without_sacrebleu_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+    with pytest.raises(ImportError, match=r"keras-seq\[recipes\]"):
+        scores.bleu(["a"], ["a"])

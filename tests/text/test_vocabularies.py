@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_seq import text
+
+LINES = [
+    "A man rides a horse.",
+    "Two dogs run through the snow.",
+    "A woman in a red coat walks her dog.",
+    "Ein Mann reitet auf einem Pferd.",
+    "Zwei Hunde laufen durch den Schnee, größer als Ähren.",
+]
+HARD = ["", " ", "🐎🐎 horse 漢字", "\u200b\u00a0 tab\tnew\nline", "word " * 2000, "<s> </s> <pad> <unk>"]
+
+
+@pytest.fixture(scope="module")
+def bpe():
+    return text.Subwords.train(LINES * 3, 90)
+
+
+@pytest.fixture(scope="module")
+def words():
+    return text.Words.train(LINES)
+
+
+@pytest.fixture(params=["bpe", "words"])
+def vocabulary(request):
+    return request.getfixturevalue(request.param)
+
+
+def strings(tensor):
+    return [string.decode() for string in tensor.numpy()]
+
+
+def test_round_trip(vocabulary):
+    ids = vocabulary.tokenize(LINES)
+    assert ids.dtype == tf.int32 and ids.shape.as_list() == [len(LINES), None]
+    assert strings(vocabulary.detokenize(ids)) == LINES
+    assert int(tf.reduce_max(ids.values)) < vocabulary.size and int(tf.reduce_min(ids.values)) > vocabulary.end_id
+
+
+def test_one_string(vocabulary):
+    ids = vocabulary.tokenize(LINES[0])
+    assert ids.shape.rank == 1
+    assert ids.numpy().tolist() == vocabulary.tokenize(LINES)[0].numpy().tolist()
+    assert vocabulary.detokenize(ids).numpy().decode() == LINES[0]
+    assert len(vocabulary.pieces(ids.numpy())) == len(ids)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_detokenize_stops_at_the_first_end_and_leaves_out_padding_and_start(vocabulary, dtype):
+    first, second = (vocabulary.tokenize(line).numpy().tolist() for line in LINES[:2])
+    start, end, pad = vocabulary.start_id, vocabulary.end_id, vocabulary.pad_id
+    rows = [[start, *first, end, *second, end], [pad, *second[:2], pad, *second[2:]], [end, *first], []]
+    expected = [LINES[0], LINES[1], "", ""]
+    width = max(map(len, rows))
+    padded = np.array([row + [pad] * (width - len(row)) for row in rows], dtype)
+    assert strings(vocabulary.detokenize(padded)) == expected
+    assert strings(vocabulary.detokenize(tf.ragged.constant(rows, dtype=dtype))) == expected
+
+
+def test_special_tokens_written_in_a_text_are_only_text(vocabulary):
+    ids = vocabulary.tokenize(["</s> <pad> <s> horse"]).to_list()[0]
+    assert not {vocabulary.pad_id, vocabulary.start_id, vocabulary.end_id} & set(ids)
+
+
+def test_hard_strings_pass(vocabulary):
+    ids = vocabulary.tokenize(HARD)
+    assert ids[0].shape[0] == 0 and ids[1].shape[0] == 0
+    assert vocabulary.unknown_id in ids[2].numpy()
+    assert len(ids[4]) >= 2000
+    written = strings(vocabulary.detokenize(ids))
+    assert written[0] == "" and len(written) == len(HARD)
+
+
+def test_pieces_name_the_special_ids(vocabulary):
+    ids = [vocabulary.pad_id, vocabulary.unknown_id, vocabulary.start_id, vocabulary.end_id]
+    assert ids == [text.PAD_ID, text.UNKNOWN_ID, text.START_ID, text.END_ID] == [0, 1, 2, 3]
+    assert vocabulary.pieces(ids) == ["<pad>", "<unk>", "<s>", "</s>"]
+
+
+def test_save_and_load(bpe, words, tmp_path):
+    for vocabulary, name in ((bpe, "a.spm"), (words, "a.words")):
+        vocabulary.save(tmp_path / name)
+        loaded = text.load(tmp_path / name)
+        assert type(loaded) is type(vocabulary) and loaded.size == vocabulary.size
+        assert loaded.tokenize(LINES + HARD).to_list() == vocabulary.tokenize(LINES + HARD).to_list()
+
+
+def test_load_says_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="model.bin"):
+        text.load(tmp_path / "model.bin")
+    with pytest.raises(FileNotFoundError, match="missing.spm"):
+        text.load(tmp_path / "missing.spm")
+    for name in ("broken.spm", "broken.words"):
+        (tmp_path / name).write_text("no vocabulary\n")
+        with pytest.raises(ValueError, match=name):
+            text.load(tmp_path / name)
+
+
+def test_inside_a_saved_model(vocabulary, tmp_path):
+    class Echo(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.vocabulary = vocabulary
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def there_and_back(self, strings):
+            return self.vocabulary.detokenize(self.vocabulary.tokenize(strings).to_tensor())
+
+    module = Echo()
+    tf.saved_model.save(module, tmp_path / "echo")
+    loaded = tf.saved_model.load(tmp_path / "echo")
+    inputs = tf.constant(LINES + HARD)
+    assert strings(loaded.there_and_back(inputs)) == strings(vocabulary.detokenize(vocabulary.tokenize(inputs)))
+    assert strings(loaded.there_and_back(tf.constant(LINES[:1]))) == LINES[:1]
+
+
+def test_encoded_ends_both_sides_and_keeps_the_order(bpe, words):
+    count = 2500  # more than two internal batches
+    sources = [LINES[i % 5] for i in range(count)]
+    targets = [str(i) + " horse." for i in range(count)]
+    numbers = text.Words.train(targets)
+    dataset = tf.data.Dataset.from_tensor_slices((sources, targets)).apply(bpe.encoded(numbers))
+    assert dataset.element_spec == (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32))
+    known = {line: [*bpe.tokenize(line).numpy(), bpe.end_id] for line in LINES}
+    seen = 0
+    for i, (source, target) in enumerate(dataset.as_numpy_iterator()):
+        assert source.tolist() == known[sources[i]]
+        assert target[-1] == numbers.end_id and numbers.pieces(target[:-1]) == targets[i].split()
+        seen += 1
+    assert seen == count
+    source, target = next(dataset.take(1).as_numpy_iterator())
+    own = tf.data.Dataset.from_tensors((LINES[0], LINES[1])).apply(bpe.encoded())
+    assert [side.tolist() for side in next(own.as_numpy_iterator())] == [known[LINES[0]], known[LINES[1]]]
+
+
+def test_training_takes_a_dataset_of_pairs():
+    pairs = tf.data.Dataset.from_tensor_slices((LINES, LINES[::-1]))
+    flat = [line for pair in zip(LINES, LINES[::-1], strict=True) for line in pair]
+    for kind in (text.Words, text.Subwords):
+        assert kind.train(pairs, 60).tokenize(LINES).to_list() == kind.train(flat, 60).tokenize(LINES).to_list()
+        with pytest.raises(ValueError, match="not one string"):
+            kind.train("a path, by mistake", 60)
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_subwords_too_few_lines(model_type):
+    with pytest.raises(ValueError, match=r"`vocabulary_size`=5000 .* 5 lines"):
+        text.Subwords.train(LINES, 5000, model_type=model_type)
+    smaller = text.Subwords.train(LINES, 5000, model_type=model_type, hard_vocab_limit=False)
+    assert 4 < smaller.size < 5000
+    assert strings(smaller.detokenize(smaller.tokenize(LINES))) == LINES
+
+
+def test_subwords_bad_arguments():
+    with pytest.raises(ValueError, match="'char'"):
+        text.Subwords.train(LINES, 90, model_type="char")
+    with pytest.raises(ValueError, match="no text"):
+        text.Subwords.train(["", " "], 90)
+    with pytest.raises(ValueError, match="`vocabulary_size`=5 "):
+        text.Subwords.train(LINES, 5)
+
+
+def test_subwords_size_and_seed(bpe):
+    assert bpe.size == 90
+    again = text.Subwords.train(LINES * 3, 90)
+    assert again.tokenize(LINES).to_list() == bpe.tokenize(LINES).to_list()
+
+
+def test_words_by_frequency():
+    lines = ["b b b a a c", "c d"]
+    words = text.Words.train(lines)
+    assert words.pieces(range(4, words.size)) == ["b", "a", "c", "d"]
+    assert text.Words.train(lines, 6).pieces([4, 5]) == ["b", "a"]
+    assert text.Words.train(lines, minimum_count=2).size == 4 + 3
+    assert words.tokenize(["a x d"]).to_list() == [[5, words.unknown_id, 7]]
+    assert strings(words.detokenize(words.tokenize(["a x  d"]))) == ["a <unk> d"]
+    with pytest.raises(ValueError, match="minimum_count=9"):
+        text.Words.train(lines, minimum_count=9)
+    with pytest.raises(ValueError, match="'a'"):
+        text.Words(["a", "a"])
+    with pytest.raises(ValueError, match="'a b'"):
+        text.Words(["a b"])
+
+
+def test_lowercase_words_stay_lowercase_through_a_file(tmp_path):
+    words = text.Words.train(["Größe ÄHREN größe"], lowercase=True)
+    assert words.pieces(range(4, words.size)) == ["größe", "ähren"]
+    words.save(tmp_path / "low.words")
+    loaded = text.load(tmp_path / "low.words")
+    assert strings(loaded.detokenize(loaded.tokenize(["GRÖSSE GRÖßE Ähren"]))) == ["<unk> größe ähren"]
