@@ -13,7 +13,6 @@ _PARTS = (  # loaded on first use
     "cli",
     "data",
     "decoding",
-    "distribution",
     "export",
     "inspection",
     "layers",

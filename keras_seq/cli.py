@@ -12,10 +12,12 @@ options = parse(Options)        # --units 512 --cell gru --valid-source a.en --d
 
 import argparse
 import dataclasses
+import os
 import pathlib
+import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +38,21 @@ def parse(options: type[T], argv: Sequence[str] | None = None, description: str 
     """An instance of the dataclass, from `argv` (by default the command line). A bad value ends the program with one
     line that names the flag and the value, as argparse does."""
     return options(**vars(flags(options, description).parse_args(argv)))
+
+
+def run(function: Callable[[T], Any], options: type[T], argv: Sequence[str] | None = None) -> None:
+    """Runs a program: parses its options, calls it, and turns what its input did wrong into one line and exit code 2.
+
+    With the environment variable KERAS_SEQ_TRACEBACK set, the traceback is shown in full.
+    """
+    parsed = parse(options, argv)
+    try:
+        function(parsed)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get("KERAS_SEQ_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def flags(options: type, description: str | None = None) -> argparse.ArgumentParser:

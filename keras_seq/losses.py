@@ -49,8 +49,7 @@ class TokenCrossentropy(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         values = self.call(y_true, y_pred)
         weights = token_weights(y_true, y_pred, sample_weight)
-        total = ops.sum(weights)
-        return ops.sum(values * weights) / ops.where(total == 0, 1.0, total)
+        return ops.divide_no_nan(ops.sum(values * weights), ops.sum(weights))
 
     def call(self, y_true, y_pred):
         return token_crossentropy(y_true, y_pred, self.label_smoothing)

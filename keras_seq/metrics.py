@@ -24,7 +24,7 @@ class TokenMean(keras.metrics.Metric):
         self.count.assign_add(ops.sum(weights))
 
     def mean(self):
-        return self.total / ops.where(self.count == 0, 1.0, self.count)
+        return ops.divide_no_nan(self.total, self.count)
 
     def result(self):
         return self.mean()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.bucket_fitting import Bucket
@@ -93,7 +94,7 @@ def bucketed(
     if buckets is None and boundaries is None:
         width = _DEFAULT_WIDTH if width is None else width
         boundaries = even_boundaries(width, tokens_per_batch or _DEFAULT_LONGEST)
-    shapes = sorted(_as_buckets(boundaries if buckets is None else buckets), key=lambda bucket: (sum(bucket), bucket))
+    shapes = _in_order(boundaries if buckets is None else buckets)
     sizes = batch_sizes(shapes, tokens_per_batch, examples_per_batch=examples_per_batch, multiple_of=multiple_of)
     maxima = tf.constant(shapes, tf.int32)  # (buckets, 2)
 
@@ -128,6 +129,34 @@ def bucketed(
         return batches.map(pad_to_bucket, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     return step
+
+
+def count_batches(
+    lengths: np.ndarray,
+    buckets: Sequence[tuple[int, int]],
+    tokens_per_batch: int | None = None,
+    *,
+    examples_per_batch: int | None = None,
+    multiple_of: int = 1,
+) -> int:
+    """How many batches `bucketed` makes of an epoch, the partial ones counted: the steps that a schedule and a progress
+    bar ask for.
+
+    Args:
+        lengths: int (N, 2), as `data.lengths` returns them.
+        buckets, tokens_per_batch, examples_per_batch, multiple_of: those of `bucketed`.
+    """
+    shapes = _in_order(buckets)
+    sizes = batch_sizes(shapes, tokens_per_batch, examples_per_batch=examples_per_batch, multiple_of=multiple_of)
+    fits = (np.asarray(lengths)[:, None, :] <= np.asarray(shapes)[None]).all(-1)  # (N, buckets)
+    chosen = np.where(fits.any(1), fits.argmax(1), len(shapes))
+    counts = np.bincount(chosen, minlength=len(sizes))
+    return int(sum(-(-int(count) // rows) for count, rows in zip(counts, sizes, strict=True)))
+
+
+def _in_order(buckets: Sequence[int] | Sequence[tuple[int, int]]) -> list[Bucket]:
+    """The buckets in order of rising cost: a pair goes to the first one that it fits into."""
+    return sorted(_as_buckets(buckets), key=lambda bucket: (sum(bucket), bucket))
 
 
 def _as_buckets(buckets: Sequence[int] | Sequence[tuple[int, int]]) -> list[Bucket]:

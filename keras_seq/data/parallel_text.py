@@ -120,6 +120,37 @@ def read_parallel_text(source: Paths, target: Paths, *, on_bad_utf8: str = "erro
     return ParallelText(sources, targets, report)
 
 
+SPLIT_NAMES = {"train": ("train",), "valid": ("val", "valid", "dev"), "test": ("test",)}
+
+
+def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, tuple[Path, Path]]:
+    """Finds the files of "train", "valid" and "test" by their names: `train.en`, `val.en.gz`, `test_2016.en` and so on.
+
+    Args:
+        folder: where they are.
+        source, target: the ends of their names, languages as a rule.
+
+    Raises:
+        FileNotFoundError: if there is no folder, or no file for a split.
+        ValueError: if several files could be meant.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder.")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+
+    def find(starts: tuple[str, ...], ending: str) -> Path:
+        endings = (f".{ending}", f".{ending}.gz")
+        found = [name for name in names if name.startswith(starts) and name.endswith(endings)]
+        if not found:
+            raise FileNotFoundError(f"{folder} has no file named {' or '.join(starts)}*.{ending} (or .gz).")
+        if len(found) > 1:
+            raise ValueError(f"{folder}: which of {', '.join(found)} is meant? Name the files one by one.")
+        return folder / found[0]
+
+    return {part: (find(starts, source), find(starts, target)) for part, starts in SPLIT_NAMES.items()}
+
+
 def _paths(paths: Paths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, (str, PathLike)) else [Path(path) for path in paths]
 

@@ -68,6 +68,28 @@ def search(
     )
 
 
+def search_with_vocabulary(model, vocabulary, source, *, max_length=None, **options):
+    """`search` with the ids of a vocabulary and, unless told otherwise, room for twice the padded source, and 10.
+
+    The one definition of what `generate` decodes and what an exported model does.
+
+    Args:
+        vocabulary: of the target.
+        source: int `(B, S)`, the end token in, padded to `padded_width`.
+        max_length: None for the default.
+        options: of `search`.
+    """
+    return search(
+        model,
+        source,
+        max_length=2 * ops.shape(source)[1] + 10 if max_length is None else max_length,
+        start_id=vocabulary.start_id,
+        end_id=vocabulary.end_id,
+        pad_id=vocabulary.pad_id,
+        **options,
+    )
+
+
 def generate(
     model,
     vocabulary,
@@ -107,13 +129,11 @@ def generate(
     source_vocabulary = source_vocabulary or vocabulary
 
     def translate(source):
-        return search(
+        return search_with_vocabulary(
             model,
+            vocabulary,
             source,
-            max_length=2 * ops.shape(source)[1] + 10 if max_length is None else max_length,
-            start_id=vocabulary.start_id,
-            end_id=vocabulary.end_id,
-            pad_id=vocabulary.pad_id,
+            max_length=max_length,
             num_beams=num_beams,
             num_return=num_return,
             length_penalty=length_penalty,
@@ -133,21 +153,22 @@ def generate(
     return results if num_return > 1 else [best for (best,) in results]
 
 
-def _padded_width(length: int) -> int:
-    return -(-(length + 1) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE  # with the end token
+def padded_width(length):
+    """The width of a batch whose longest source has `length` tokens (a number or a tensor), with the end token."""
+    return -(-(length + 1) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 def _batches(lengths: list[int], batch_tokens: int):
     """Row numbers of the non-empty sources, in batches of like length, longest first: memory fails early or never."""
     rows = sorted((row for row, length in enumerate(lengths) if length), key=lambda row: -lengths[row])
     while rows:
-        count = max(1, batch_tokens // _padded_width(lengths[rows[0]]))
+        count = max(1, batch_tokens // padded_width(lengths[rows[0]]))
         yield rows[:count]
         rows = rows[count:]
 
 
 def _padded(sources: list[list[int]], pad_id: int) -> np.ndarray:
-    width = _padded_width(max(len(source) for source in sources) - 1)
+    width = padded_width(max(len(source) for source in sources) - 1)
     batch = np.full((len(sources), width), pad_id, "int32")
     for row, source in zip(batch, sources, strict=True):
         row[: len(source)] = source

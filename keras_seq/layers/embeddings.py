@@ -38,8 +38,11 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
             outputs = outputs * self.output_dim**0.5
         return outputs
 
-    def compute_mask(self, inputs, mask=None, reverse=False):
-        return None if reverse else ops.not_equal(inputs, self.pad_id)
+    def compute_mask(self, inputs, mask=None):
+        # Keras does not say here whether it was a reverse call; only that has floats for inputs, and keeps their mask.
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
+            return mask
+        return ops.not_equal(inputs, self.pad_id)
 
     def get_config(self):
         config = super().get_config()

@@ -1,0 +1,156 @@
+"""What the benchmarks share: a quiet process, Multi30k's pairs, two programs timed in turn, and tables."""
+
+import dataclasses
+import pathlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from os import sched_setaffinity
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_seq import data, models, text, training
+from keras_seq.cli import option
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    data_dir: pathlib.Path = option(pathlib.Path("../shared/data/multi30k"), "folder with train.* of both languages")
+    source: str = option("en", "source language")
+    target: str = option("de", "target language")
+    vocabulary_size: int = option(8000, "pieces of the joint BPE vocabulary")
+    models: tuple[str, ...] = option(("transformer", "lstm"), "which models", choices=("transformer", "lstm"))
+    rounds: int = option(5, "how often each program is timed, in turn")
+    every: int = option(16, "a round takes each so-many-th batch of an epoch, another set each round")
+    core: int | None = option(0, "the core that everything runs on; none: the system decides")
+    keep_freed_memory: bool = option(True, "glibc keeps freed memory in the process")
+    seed: int = option(1, "of weights and order")
+
+
+# Transformer-Tiny of Wu et al. 2021, and the 2x256 LSTM with attention. The dropout's rate does not change its cost.
+DROPOUT = 0.1
+MODELS = {
+    "transformer": lambda size: models.Transformer(
+        size, units=128, num_heads=4, intermediate_dim=256, num_layers=4, dropout=DROPOUT
+    ),
+    "lstm": lambda size: models.Seq2Seq(
+        size, units=256, cell="lstm", num_layers=2, attention="general", dropout=DROPOUT
+    ),
+}
+TITLES = {"transformer": "Transformer-Tiny, 4+4 x 128", "lstm": "LSTM 2 x 256, attention"}
+
+
+def prepare(options: Options) -> None:
+    """One thread on one core, memory that stays, one seed. Call it before the first tensor is made."""
+    if options.keep_freed_memory:
+        training.keep_freed_memory()
+    if options.core is not None:
+        for thread in pathlib.Path("/proc/self/task").iterdir():  # imports have started some already
+            sched_setaffinity(int(thread.name), {options.core})
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keras.utils.set_random_seed(options.seed)
+
+
+def encoded_pairs(options: Options) -> tuple[tf.data.Dataset, text.Subwords]:
+    """The training pairs as vectors of ids, in memory, and their vocabulary."""
+    files = [options.data_dir / f"train.{language}" for language in (options.source, options.target)]
+    pairs = data.read_parallel_text(*files)
+    log(f"{pairs.report}; learning the vocabulary")
+    subwords = text.Subwords.train([*pairs.sources, *pairs.targets], options.vocabulary_size)
+    return pairs.dataset().apply(subwords.encoded()).cache(), subwords
+
+
+def compiled(model: keras.Model, loss) -> keras.Model:
+    optimizer = keras.optimizers.Adam(1e-3, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0)
+    model.compile(optimizer, loss, jit_compile=False)
+    return model
+
+
+class Epoch:
+    """The batches of one epoch, in memory: what is timed is the training and not the input.
+
+    Args:
+        batches: of `teacher_forcing`.
+        pad_id: fills them.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, pad_id: int = 0):
+        start = time.perf_counter()
+        self.dataset = batches.cache()
+        self.rows = []  # per batch: target tokens, tokens, positions; source and target
+        for inputs, labels, _ in self.dataset:
+            target = int(tf.math.count_nonzero(labels != pad_id))
+            source = int(tf.math.count_nonzero(inputs["source"] != pad_id))
+            self.rows.append((target, target + source, int(tf.size(labels)) + int(tf.size(inputs["source"]))))
+        self.seconds = time.perf_counter() - start  # what the input costs: one epoch, made and counted
+        self.target_tokens, self.tokens, self.positions = map(sum, zip(*self.rows, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def padding(self) -> float:
+        return 1 - self.tokens / self.positions
+
+    def sample(self, every: int, number: int) -> tuple[tf.data.Dataset, int]:
+        """Each `every`-th batch, and how many target tokens they hold. `every` samples make up the epoch."""
+        first = number % every
+        return self.dataset.shard(every, first), sum(row[0] for row in self.rows[first::every])
+
+
+class Speed(NamedTuple):
+    """Target tokens per second of the clock, and per second of the processor's time."""
+
+    wall: float
+    cpu: float
+
+
+def train_in_turn(programs: Mapping[str, tuple[keras.Model, Epoch]], options: Options) -> dict[str, list[Speed]]:
+    """Trains each program on its own sample of batches, one after the other, `rounds` times."""
+    for model, epoch in programs.values():
+        model.fit(epoch.dataset.shard(max(1, len(epoch) // 4), 0), verbose=0)  # traces, and touches the memory
+    speeds = {name: [] for name in programs}
+    for number in range(options.rounds):
+        for name, (model, epoch) in programs.items():
+            batches, tokens = epoch.sample(options.every, number)
+            start, cpu_start = time.perf_counter(), time.process_time()
+            model.fit(batches, verbose=0)
+            seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+            speeds[name].append(Speed(tokens / seconds, tokens / cpu_seconds))
+        log(f"round {number + 1}: " + ", ".join(f"{name} {speeds[name][-1].wall:.0f}/s" for name in programs))
+    return speeds
+
+
+def median(speeds: Sequence[Speed]) -> Speed:
+    return Speed(*map(statistics.median, zip(*speeds, strict=True)))
+
+
+def ratios(speeds: Sequence[Speed], others: Sequence[Speed]) -> list[float]:
+    """How much faster, round by round."""
+    return [speed.wall / other.wall for speed, other in zip(speeds, others, strict=True)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, and the extremes beside it."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def machine() -> str:
+    found = training.run.versions()
+    return f"{training.run.hardware()}; " + ", ".join(f"{name} {found[name]}" for name in ("tensorflow", "keras"))
+
+
+def log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+Program = Callable[[], None]

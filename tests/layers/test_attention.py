@@ -1,0 +1,192 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_seq.layers import (
+    ATTENTIONS,
+    AdditiveAttention,
+    DotAttention,
+    GeneralAttention,
+    MultiHeadAttention,
+    empty_cache,
+    extend_cache,
+    masked_softmax,
+)
+from tests.checks import check_layer
+from tests.reference import array, arrays, fill, softmax, spread
+
+QUERY = spread((2, 3, 4))
+VALUE = spread((2, 5, 4), start=20)
+MASK = np.arange(5) < np.array([[5], [2]])  # (B, S)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Attend(keras.layers.Layer):
+    """Both halves of an attention in one layer."""
+
+    def __init__(self, kind, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.units = units
+        self.attention = ATTENTIONS[kind](units, dtype=self.dtype_policy)
+
+    def call(self, query, value, value_mask):
+        return self.attention(query, self.attention.remember(value, value_mask))
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "units": self.units}
+
+
+@keras.saving.register_keras_serializable("tests")
+class AttendInHeads(keras.layers.Layer):
+    def __init__(self, num_heads=2, units=4, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.options = {"num_heads": num_heads, "units": units, "use_bias": use_bias}
+        self.attention = MultiHeadAttention(**self.options, dtype=self.dtype_policy)
+
+    def call(self, query, value, value_mask):
+        return self.attention(query, self.attention.remember(value), attention_mask=value_mask[:, None, :])
+
+    def get_config(self):
+        return {**super().get_config(), **self.options}
+
+
+INPUTS = {"query": QUERY, "value": VALUE, "value_mask": MASK}
+
+
+@pytest.mark.parametrize("layer", [*map(Attend, ATTENTIONS), AttendInHeads(), AttendInHeads(1, use_bias=False)])
+def test_promises_of_a_layer(layer):
+    check_layer(layer, INPUTS, weights=getattr(layer, "kind", "") != "dot")
+
+
+@pytest.mark.parametrize(
+    "layer", [*(kind(4) for kind in ATTENTIONS.values()), MultiHeadAttention(2, 4, use_bias=False)]
+)
+def test_configuration(layer):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(copy) is type(layer)
+    assert copy.get_config() == layer.get_config()
+
+
+def remembered(layer):
+    """`(context, weights)` of a layer with weights other than zeros and ones, and these weights."""
+    layer(QUERY, layer.remember(VALUE, MASK))
+    fill(layer)
+    return *arrays(layer(QUERY, layer.remember(VALUE, MASK))), layer.get_weights()
+
+
+def additive(weights):
+    W, b, U, v = weights
+    return np.tanh((QUERY @ W + b)[:, :, None] + (VALUE @ U)[:, None]) @ v[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "score"),
+    [
+        (AdditiveAttention(3), additive),
+        (DotAttention(4), lambda weights: QUERY @ VALUE.transpose(0, 2, 1)),
+        (GeneralAttention(4), lambda weights: QUERY @ (VALUE @ weights[0]).transpose(0, 2, 1)),
+    ],
+)
+def test_the_formula(layer, score):
+    context, weights, parameters = remembered(layer)
+    expected = softmax(np.where(MASK[:, None], score(parameters), -np.inf))
+    np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(context, expected @ VALUE, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS.values())
+def test_padding_gets_no_weight_at_all(kind):
+    layer = kind(4)
+    context, weights, _ = remembered(layer)
+    assert (weights[1, :, 2:] == 0).all()
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
+    other = VALUE.copy()
+    other[1, 2:] = 99.0  # what lies under the padding is nobody's business
+    np.testing.assert_array_equal(array(layer(QUERY, layer.remember(other, MASK))[0]), context)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_row_of_padding_only_gives_numbers(dtype):
+    mask = np.array([[True, False], [False, False]])
+    weights = masked_softmax(keras.ops.cast(spread((2, 2)), dtype), mask)
+    assert array(keras.ops.cast(weights, "float32")).tolist() == [[1, 0], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS.values())
+def test_without_a_mask_everything_is_real(kind):
+    layer = kind(4)
+    layer(QUERY, layer.remember(VALUE))
+    everything = np.ones((2, 5), "bool")
+    expected, got = (arrays(layer(QUERY, layer.remember(VALUE, mask))) for mask in (everything, None))
+    np.testing.assert_array_equal(got[0], expected[0])
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS.values())
+def test_one_query_at_a_time_is_all_at_once(kind):
+    layer = kind(4)
+    memory = layer.remember(VALUE, MASK)
+    whole = array(layer(QUERY, memory)[0])
+    steps = [array(layer(QUERY[:, t : t + 1], memory)[0]) for t in range(3)]
+    np.testing.assert_allclose(np.concatenate(steps, 1), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_heads", [1, 2, 4])
+def test_multi_head_attention_in_numpy(num_heads):
+    layer = MultiHeadAttention(num_heads, 4)
+    layer(QUERY, layer.remember(VALUE))
+    names = {v.path.split("/")[-2] + "/" + v.name: array(v) for v in fill(layer).weights}
+    attention_mask = np.broadcast_to(MASK[:, None, :], (2, 3, 5)) & (np.arange(5) <= np.arange(3)[:, None] + 1)
+
+    def dense(name, x):
+        return x @ names[f"{name}/kernel"] + names[f"{name}/bias"]
+
+    q, k, v = dense("query", QUERY), dense("key", VALUE), dense("value", VALUE)
+    width = 4 // num_heads
+    context, weights = [], []
+    for h in range(num_heads):
+        part = slice(h * width, (h + 1) * width)
+        scores = q[:, :, part] @ k[:, :, part].transpose(0, 2, 1) / np.sqrt(width)
+        weights.append(softmax(np.where(attention_mask, scores, -np.inf)))
+        context.append(weights[-1] @ v[:, :, part])
+    memory = layer.remember(VALUE)
+    np.testing.assert_allclose(
+        array(layer(QUERY, memory, attention_mask)), dense("output", np.concatenate(context, -1)), atol=1e-5
+    )
+    shown = array(layer.weights_for(QUERY, memory, attention_mask))
+    np.testing.assert_allclose(shown, np.mean(weights, 0), atol=1e-6)
+    assert (shown[~attention_mask] == 0).all()
+
+
+def test_multi_head_attention_over_padding_only_gives_numbers():
+    layer = MultiHeadAttention(2, 4)
+    nothing = np.zeros((2, 1, 5), "bool")
+    assert np.isfinite(array(layer(QUERY, layer.remember(VALUE), nothing))).all()
+    assert np.isfinite(array(layer.weights_for(QUERY, layer.remember(VALUE), nothing))).all()
+
+
+def test_each_row_writes_where_it_stands():
+    cache = empty_cache(2, 5, 1, 2, "float32")
+    first = {"keys": spread((2, 2, 1, 2)), "values": spread((2, 2, 1, 2), start=9)}
+    second = {"keys": spread((2, 1, 1, 2), start=30), "values": spread((2, 1, 1, 2), start=40)}
+    cache = extend_cache(cache, first, np.array([[0, 1], [2, 3]]))
+    cache = arrays(extend_cache(cache, second, np.array([[4], [0]])))
+    for name in ("keys", "values"):
+        expected = np.zeros((2, 5, 1, 2), "float32")
+        expected[0, 0:2], expected[1, 2:4] = first[name]
+        expected[0, 4], expected[1, 0] = second[name][:, 0]
+        np.testing.assert_allclose(cache[name], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AdditiveAttention(0), "`units` must be positive. Received: 0"),
+        (lambda: MultiHeadAttention(3, 8), "`num_heads` must divide `units`=8. Received: 3"),
+        (lambda: MultiHeadAttention(0, 8), "`num_heads` must divide `units`=8. Received: 0"),
+        (lambda: DotAttention(4)(QUERY, {"keys": VALUE[..., :3], "values": VALUE, "mask": MASK}), "query 4, memory 3"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

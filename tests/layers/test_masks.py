@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from keras_seq.layers import causal_mask, padding_mask, reverse_tokens
+from tests.reference import array, spread
+
+PAD, END, A, B, C = 0, 3, 4, 5, 6
+
+
+def test_padding_mask():
+    tokens = np.array([[A, B, PAD], [PAD, PAD, PAD]])
+    assert array(padding_mask(tokens)).tolist() == [[True, True, False], [False] * 3]
+    assert array(padding_mask(tokens, pad_id=A)).tolist() == [[False, True, True], [True] * 3]
+
+
+def test_causal_mask():
+    """Two rows that stand at different places: each query sees its own place and what came before."""
+    mask = array(causal_mask(np.array([[0, 1], [2, 3]]), np.arange(4)[None, :]))
+    assert mask.astype(int).tolist() == [[[1, 0, 0, 0], [1, 1, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
+
+
+def test_reversal_by_hand():
+    tokens = np.array([[A, B, C, END, PAD], [A, END, PAD, PAD, PAD], [END, PAD, PAD, PAD, PAD], [PAD] * 5])
+    reverse = [[C, B, A, END, PAD], [A, END, PAD, PAD, PAD], [END, PAD, PAD, PAD, PAD], [PAD] * 5]
+    assert array(reverse_tokens(tokens, tokens != PAD)).tolist() == reverse
+    with_end = array(reverse_tokens(tokens, tokens != PAD, keep_last=False))
+    assert with_end[:2].tolist() == [[END, C, B, A, PAD], [END, A, PAD, PAD, PAD]]
+
+
+@pytest.mark.parametrize("keep_last", [True, False])
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3)])
+def test_reversal_undoes_itself(shape, keep_last):
+    tokens = spread(shape)
+    mask = np.arange(6) < np.array([0, 1, 4, 6])[:, None]
+    once = array(reverse_tokens(tokens, mask, keep_last))
+    assert (once != tokens).any()
+    np.testing.assert_array_equal(once[~mask], tokens[~mask])
+    np.testing.assert_array_equal(array(reverse_tokens(once, mask, keep_last)), tokens)

@@ -1,0 +1,132 @@
+"""The recipe as its users run it: it learns, goes on, exports, and says what is wrong with its input."""
+
+import dataclasses
+import json
+
+import keras
+import pytest
+
+from keras_seq import cli
+from recipes import translation
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+SMALL = translation.Options(numbers=40, epochs=1, units=8, tokens_per_batch=512, num_beams=2, average=2)
+
+
+def run_in(folder, options=SMALL, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    translation.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def metrics_of(run):
+    return {entry["metric"]: entry for entry in json.loads((run / "metrics.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run on a quarter of the demo's numbers, exported."""
+    folder = tmp_path_factory.mktemp("learned")
+    run_in(folder, translation.Options(), numbers=6_000, epochs=6, num_beams=2, learning_rate=6e-3)
+    return folder
+
+
+def test_it_learns_to_name_unseen_numbers(learned):
+    found = metrics_of(learned / "run")
+    assert found["exact match"]["value"] > 0.5  # an untrained model has 0
+    assert found["BLEU"]["value"] > 80
+    assert found["exact match"]["recipe"] == "recipes.translation"
+
+
+def test_it_leaves_what_it_promises(learned):
+    run = learned / "run"
+    for name in ("config.json", "history.csv", "metrics.json", "best.keras", "vocabulary/joint.words"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("learning_curve.png", "attention.png"):
+        assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+    assert (learned / "export" / "saved_model.pb").exists()
+
+
+def test_an_interrupted_run_goes_on_after_its_last_epoch(tmp_path, capsys):
+    class Killed(Exception):
+        pass
+
+    class KillAfterFirstEpoch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise Killed
+
+    options = dataclasses.replace(SMALL, epochs=2)
+    original = translation.callbacks.Evaluator
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translation.callbacks, "Evaluator", lambda f: KillAfterFirstEpoch() if f else original(f))
+        with pytest.raises(Killed):
+            run_in(tmp_path, options)
+    run = run_in(tmp_path, options)
+    epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
+    assert epochs == ["epoch", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
+        {"architecture": "gru", "attention": "additive", "vocabulary": "unigram", "vocabulary_size": 60},
+        {"architecture": "transformer", "vocabulary": "bpe", "vocabulary_size": 60, "schedule": "inverse_square_root"},
+    ],
+    ids=lambda changes: changes["architecture"],
+)
+def test_every_architecture_and_vocabulary_runs_to_the_end(tmp_path, changes):
+    run = run_in(tmp_path, **changes)
+    assert metrics_of(run)["chrF"]["value"] >= 0
+    assert (tmp_path / "export" / "saved_model.pb").exists()
+
+
+def test_the_defaults_depend_on_what_is_translated():
+    assert translation.with_defaults(translation.Options()).units == 128
+    on_files = translation.with_defaults(translation.Options(data_dir="somewhere", architecture="transformer"))
+    assert (on_files.vocabulary, on_files.num_layers, on_files.intermediate_dim) == ("bpe", 3, 512)
+    assert translation.with_defaults(translation.Options(units=64)).units == 64
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    for part in ("train", "val", "test"):
+        for language in ("en", "fr"):
+            (tmp_path / f"{part}.{language}").write_text("one two\nthree four\n" * 10, encoding="utf-8")
+    return tmp_path
+
+
+def error_of(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(translation.main, translation.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_bad_input_gets_one_line_that_names_it(corpus, capsys):
+    argv = ["--data-dir", str(corpus), "--run", str(corpus / "run"), "--export", str(corpus / "export")]
+    assert "nowhere" in error_of(capsys, "--data-dir", str(corpus / "nowhere"))
+    assert "--valid-source" in error_of(capsys, "--train-source", str(corpus / "train.en"))
+    (corpus / "train.fr").write_text("un\n")
+    message = error_of(capsys, *argv)
+    assert "train.en has 20" in message and "train.fr has 1" in message
+    (corpus / "train.fr").write_bytes(b"un\n\xff\n" * 10)
+    assert "train.fr:2" in error_of(capsys, *argv)
+    (corpus / "train.fr").write_text("\n" * 20)
+    assert "20 with an empty side" in error_of(capsys, *argv)
+    (corpus / "train.fr").write_text("un deux\n" * 20)
+    assert "--max-length 2" in error_of(capsys, *argv, "--max-length", "2", "--vocabulary", "words")
+
+
+def test_a_folder_that_holds_another_run_is_left_alone(corpus, capsys):
+    folder = corpus / "run"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"units": 3}')
+    message = error_of(capsys, "--run", str(folder))
+    assert str(folder) in message and "units" in message
+    assert (folder / "config.json").read_text() == '{"units": 3}'

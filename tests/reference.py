@@ -1,0 +1,38 @@
+"""What the NumPy references of several tests share."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def array(x):
+    return ops.convert_to_numpy(x)
+
+
+def arrays(nest):
+    return keras.tree.map_structure(array, nest)
+
+
+def spread(shape, start=0.0):
+    """Numbers between -1 and 1 without a pattern that a transposition or a shift would keep: sin(start + 1, 2, ...)."""
+    return np.sin(start + 1 + np.arange(np.prod(shape))).reshape(shape).astype("float32")
+
+
+def fill(layer, scale=0.5):
+    """Gives a built layer such weights, none of them zero or one, biases and norms included; returns the layer."""
+    layer.set_weights([scale * spread(w.shape, start=7 * i) for i, w in enumerate(layer.get_weights())])
+    return layer
+
+
+def softmax(x):
+    x = np.exp(x - x.max(-1, keepdims=True))
+    return x / x.sum(-1, keepdims=True)
+
+
+def compiled(function):
+    """JAX compiles an eager scan anew at each call; TensorFlow is quicker without compiling."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function

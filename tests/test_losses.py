@@ -1,0 +1,126 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_seq.losses import TokenCrossentropy, token_crossentropy
+from tests.reference import array, softmax, spread
+
+# OpenNMT-tf, opennmt/tests/losses_test.py; its losses are sums over tokens, ours means.
+LOGITS = np.array(
+    [
+        [[0.1, 0.2, 0.9], [-1.2, 2.1, 0.0], [0.6, 0.3, 0.4]],
+        [[-2.2, -0.2, -1.2], [2.3, 0.2, -0.1], [0.0, 0.1, 0.7]],
+    ],
+    "float32",
+)
+LABELS = np.array([[2, 1, 0], [1, 0, 2]], "int32")
+
+
+def weights_of(lengths, sentences=(1.0, 1.0)):
+    return (np.arange(3) < np.array(lengths)[:, None]) * np.array(sentences, "float32")[:, None]
+
+
+def reference(labels, logits, label_smoothing):
+    """Per token: the cross-entropy with the smoothed distribution itself."""
+    V = logits.shape[-1]
+    wanted = (1 - label_smoothing) * np.eye(V)[labels] + label_smoothing / V
+    return -(wanted * np.log(softmax(logits.astype("float64")))).sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "total"),
+    [
+        (None, 3.06985),
+        (weights_of([2, 1]), 1.22118),
+        (weights_of([3, 2], [0.6, 1.2]), 1.77306),
+    ],
+)
+def test_published_values(weights, total):
+    value = TokenCrossentropy()(LABELS, LOGITS, weights)
+    tokens = 6 if weights is None else weights.sum()
+    assert float(value) * tokens == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.6])
+def test_label_smoothing_spreads_mass_over_all_classes(label_smoothing):
+    logits, labels = 3 * spread((2, 4, 5)), np.array([[0, 1, 2, 3], [4, 4, 0, 1]], "int32")
+    expected = reference(labels, logits, label_smoothing)
+    np.testing.assert_allclose(array(token_crossentropy(labels, logits, label_smoothing)), expected, rtol=1e-5)
+    weights = spread((2, 4)) ** 2
+    value = TokenCrossentropy(label_smoothing)(labels, logits, weights)
+    assert float(value) == pytest.approx((expected * weights).sum() / weights.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_weights_of_whole_sequences(shape):
+    sentences = np.array([0.6, 1.2], "float32")
+    each = np.broadcast_to(sentences[:, None], (2, 3))
+    loss = TokenCrossentropy()
+    assert float(loss(LABELS, LOGITS, sentences.reshape(shape))) == pytest.approx(
+        float(loss(LABELS, LOGITS, each)), rel=1e-6
+    )
+
+
+def test_padding_counts_nothing():
+    padded_labels = np.pad(LABELS, ((0, 0), (0, 4)))
+    padded_logits = np.pad(LOGITS, ((0, 0), (0, 4), (0, 0)), constant_values=5.0)
+    weights = np.pad(np.ones((2, 3), "float32"), ((0, 0), (0, 4)))
+    loss = TokenCrossentropy(0.1)
+    assert float(loss(padded_labels, padded_logits, weights)) == pytest.approx(float(loss(LABELS, LOGITS)), rel=1e-6)
+
+
+def test_without_weights_the_keras_mask_counts():
+    tokens = np.array([[5, 4, 0], [3, 0, 0]], "int32")
+    logits = keras.layers.Embedding(6, 3, mask_zero=True)(tokens)
+    with_mask = TokenCrossentropy()(LABELS, logits)
+    with_weights = TokenCrossentropy()(LABELS, array(logits), tokens != 0)
+    assert float(with_mask) == pytest.approx(float(with_weights), rel=1e-6)
+    assert float(with_mask) != pytest.approx(float(TokenCrossentropy()(LABELS, array(logits))), rel=1e-4)
+
+
+def test_no_real_token_at_all_costs_nothing():
+    assert float(TokenCrossentropy()(LABELS, LOGITS, np.zeros((2, 3)))) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_logits_are_computed_in_float32(dtype):
+    # In half precision 512 classes of logit 6 or so would be off in the third digit.
+    logits = ops.cast(6 + spread((1, 2, 512)), dtype)
+    labels = np.array([[3, 500]], "int32")
+    value = TokenCrossentropy(0.1)(labels, logits)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    expected = reference(labels, array(ops.cast(logits, "float32")), 0.1).mean()
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_one_step_of_fit_is_gradient_descent_on_the_mean_over_real_tokens(label_smoothing):
+    """Logits are x W, so the gradient is x^T (softmax - wanted) * weight / sum of the weights."""
+    x, kernel = spread((2, 3, 4)), spread((4, 3), start=3)
+    weights = weights_of([3, 1])
+    model = keras.Sequential([keras.Input((3, 4)), keras.layers.Dense(3, use_bias=False)])
+    model.set_weights([kernel])
+    model.compile(keras.optimizers.SGD(0.5), TokenCrossentropy(label_smoothing))
+    logged = model.train_on_batch(x, LABELS, weights)
+
+    wanted = (1 - label_smoothing) * np.eye(3)[LABELS] + label_smoothing / 3
+    slopes = (softmax(x @ kernel) - wanted) * weights[:, :, None] / weights.sum()  # (B, T, V)
+    expected = kernel - 0.5 * np.einsum("btd,btv->dv", x, slopes)
+    np.testing.assert_allclose(array(model.get_weights()[0]), expected, atol=1e-6)
+    loss = (reference(LABELS, x @ kernel, label_smoothing) * weights).sum() / weights.sum()
+    assert float(logged) == pytest.approx(loss, rel=1e-5)
+
+
+def test_serialisation():
+    loss = TokenCrossentropy(0.2, name="mine")
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(copy) is TokenCrossentropy
+    assert (copy.label_smoothing, copy.name) == (0.2, "mine")
+    assert copy.get_config() == loss.get_config()
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_a_smoothing_out_of_range_is_named(value):
+    with pytest.raises(ValueError, match=rf"must be in \[0, 1\)\. Received: {value}"):
+        TokenCrossentropy(value)
