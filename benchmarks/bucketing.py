@@ -1,6 +1,6 @@
 """Bucketed batches against random ones: how much faster the same model trains.
 
-    python -m benchmarks.bucketing --data-dir DIR
+python -m benchmarks.bucketing --data-dir DIR
 """
 
 import dataclasses
@@ -50,15 +50,22 @@ def main(options: Options) -> None:
         rows.append(
             [
                 timing.TITLES[name],
-                *(f"{middle[kind].wall:,.0f}" for kind in ("random", "bucketed")),
-                timing.spread(timing.ratios(speeds["bucketed"], speeds["random"])),
+                *(timing.shown(middle[kind]) for kind in ("random", "bucketed")),
+                *timing.ratios(speeds["bucketed"], speeds["random"]),
                 f"{with_input(middle, programs):.2f}",
                 f"{epochs['random'].positions / epochs[options.shapes[0]].positions:.2f}",
             ]
         )
         keras.backend.clear_session()
-    head = ["target tokens/s", f"random, {options.rows} pairs", f"bucketed, {options.shapes[0]} shapes"]
-    head += ["times as fast (rounds)", "with the input's cost", "ratio of positions"]
+    head = [
+        "target tokens per CPU second (per second)",
+        f"random, {options.rows} pairs",
+        f"bucketed, {options.shapes[0]} shapes",
+        "times as fast, CPU (rounds)",
+        "by the clock (rounds)",
+        "with the input's cost",
+        "ratio of positions",
+    ]
     print(timing.table(head, rows))
 
 
@@ -86,19 +93,21 @@ def positions_table(epochs, budgets, options: Options) -> str:
                 f"{epoch.positions:,}",
                 f"{epoch.padding:.1%}",
                 f"{epochs['random'].positions / epoch.positions:.2f}",
-                f"{epoch.seconds:.1f}",
+                f"{epoch.cpu_seconds:.1f}",
             ]
         )
     head = ["batches of an epoch", "batches", "target tokens each", "positions", "padding", "fewer positions"]
-    return timing.table([*head, "seconds to make"], rows)
+    return timing.table([*head, "CPU seconds to make"], rows)
 
 
 def with_input(middle, programs) -> float:
     """The ratio of the speeds when the input is made on the same core, each batch as it is needed."""
-    cost = {
-        kind: 1 / middle[kind].wall + epoch.seconds / epoch.target_tokens for kind, (_, epoch) in programs.items()
-    }
-    return cost["random"] / cost["bucketed"]
+
+    def cost(kind):
+        epoch = programs[kind][1]
+        return 1 / middle[kind].cpu + epoch.cpu_seconds / epoch.target_tokens
+
+    return cost("random") / cost("bucketed")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import sched_setaffinity
 from typing import NamedTuple
 
@@ -79,14 +79,15 @@ class Epoch:
     """
 
     def __init__(self, batches: tf.data.Dataset, pad_id: int = 0):
-        start = time.perf_counter()
-        self.dataset = batches.cache()
-        self.rows = []  # per batch: target tokens, tokens, positions; source and target
-        for inputs, labels, _ in self.dataset:
+        start = time.process_time()
+        cached = batches.cache()
+        self.rows = []  # per batch: target tokens; tokens and positions of both sides
+        for inputs, labels, _ in cached:
             target = int(tf.math.count_nonzero(labels != pad_id))
             source = int(tf.math.count_nonzero(inputs["source"] != pad_id))
             self.rows.append((target, target + source, int(tf.size(labels)) + int(tf.size(inputs["source"]))))
-        self.seconds = time.perf_counter() - start  # what the input costs: one epoch, made and counted
+        self.cpu_seconds = time.process_time() - start  # what the input costs: one epoch, made and counted
+        self.dataset = cached.apply(tf.data.experimental.assert_cardinality(len(self.rows)))
         self.target_tokens, self.tokens, self.positions = map(sum, zip(*self.rows, strict=True))
 
     def __len__(self) -> int:
@@ -103,25 +104,29 @@ class Epoch:
 
 
 class Speed(NamedTuple):
-    """Target tokens per second of the clock, and per second of the processor's time."""
+    """Target tokens per second of the clock, and per second of the processor's time, which others do not take."""
 
-    wall: float
+    clock: float
     cpu: float
 
 
 def train_in_turn(programs: Mapping[str, tuple[keras.Model, Epoch]], options: Options) -> dict[str, list[Speed]]:
-    """Trains each program on its own sample of batches, one after the other, `rounds` times."""
-    for model, epoch in programs.values():
-        model.fit(epoch.dataset.shard(max(1, len(epoch) // 4), 0), verbose=0)  # traces, and touches the memory
+    """Trains each program on a sample of its batches, one after the other, `rounds` times, each time first another."""
+    for name, (model, epoch) in programs.items():
+        start = time.perf_counter()
+        model.fit(epoch.dataset.shard(max(1, len(epoch) // 4), 0), shuffle=False, verbose=0)
+        log(f"{name}: traced and warm after {time.perf_counter() - start:.0f} s")
     speeds = {name: [] for name in programs}
     for number in range(options.rounds):
-        for name, (model, epoch) in programs.items():
+        for name in list(programs)[:: -1 if number % 2 else 1]:
+            model, epoch = programs[name]
             batches, tokens = epoch.sample(options.every, number)
             start, cpu_start = time.perf_counter(), time.process_time()
-            model.fit(batches, verbose=0)
+            model.fit(batches, shuffle=False, verbose=0)
             seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
             speeds[name].append(Speed(tokens / seconds, tokens / cpu_seconds))
-        log(f"round {number + 1}: " + ", ".join(f"{name} {speeds[name][-1].wall:.0f}/s" for name in programs))
+        each = (f"{name} {speeds[name][-1].cpu:.0f} ({speeds[name][-1].clock:.0f})" for name in programs)
+        log(f"round {number + 1}, target tokens per CPU second (per second): {', '.join(each)}")
     return speeds
 
 
@@ -129,9 +134,14 @@ def median(speeds: Sequence[Speed]) -> Speed:
     return Speed(*map(statistics.median, zip(*speeds, strict=True)))
 
 
-def ratios(speeds: Sequence[Speed], others: Sequence[Speed]) -> list[float]:
-    """How much faster, round by round."""
-    return [speed.wall / other.wall for speed, other in zip(speeds, others, strict=True)]
+def shown(speed: Speed) -> str:
+    return f"{speed.cpu:,.0f} ({speed.clock:,.0f})"
+
+
+def ratios(speeds: Sequence[Speed], others: Sequence[Speed]) -> list[str]:
+    """How much faster, round by round, in the processor's time and by the clock: medians, and the extremes beside."""
+    pairs = list(zip(speeds, others, strict=True))
+    return [spread([getattr(ours, kind) / getattr(other, kind) for ours, other in pairs]) for kind in ("cpu", "clock")]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -151,6 +161,3 @@ def machine() -> str:
 
 def log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-Program = Callable[[], None]

@@ -217,12 +217,17 @@ def empty_cache(batch_size, max_length, num_heads, head_dim, dtype):
 
 
 def extend_cache(cache, new, positions):
-    """Writes new keys and values at each row's own positions, which must be empty still.
+    """Writes new keys and values at each row's own positions.
 
     Args:
         cache: `{"keys", "values"}`, `(B, L, H, D / H)`.   new: the same for T new steps, `(B, T, H, D / H)`.
         positions: int `(B, T)`.
     """
-    length = ops.shape(cache["keys"])[1]
-    rows = ops.one_hot(positions, length, dtype=cache["keys"].dtype)  # (B, T, L)
-    return {name: cache[name] + ops.einsum("btl,bthd->blhd", rows, new[name]) for name in ("keys", "values")}
+    B, T = ops.shape(new["keys"])[:2]
+    rows = ops.broadcast_to(ops.arange(B)[:, None], (B, T))
+    indices = ops.reshape(ops.stack([rows, positions], axis=-1), (-1, 2))  # (B * T, 2)
+    head_shape = new["keys"].shape[2:]
+    return {
+        name: ops.scatter_update(cache[name], indices, ops.reshape(new[name], (-1, *head_shape)))
+        for name in ("keys", "values")
+    }

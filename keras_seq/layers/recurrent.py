@@ -28,9 +28,7 @@ class RecurrentStack(keras.layers.Layer):
         ValueError: for a cell that is not known, and for odd `units` where the stack is bidirectional.
     """
 
-    def __init__(
-        self, cell, units, num_layers=1, dropout=0.0, bidirectional=False, initializer=None, **kwargs
-    ):
+    def __init__(self, cell, units, num_layers=1, dropout=0.0, bidirectional=False, initializer=None, **kwargs):
         super().__init__(**kwargs)
         if cell not in CELLS:
             raise ValueError(f"`cell` must be one of {sorted(CELLS)}. Received: {cell!r}")

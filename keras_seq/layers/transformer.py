@@ -1,7 +1,6 @@
 """Transformer blocks. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
 import keras
-from keras import ops
 
 from keras_seq.layers.attention import MultiHeadAttention, extend_cache
 

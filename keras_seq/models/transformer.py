@@ -91,9 +91,7 @@ class Transformer(keras.Model):
             "normalize_first": normalize_first,
             "dtype": policy,
         }
-        self.encoder_layers = [
-            TransformerEncoderLayer(name=f"encoder_{i}", **block) for i in range(self.num_layers)
-        ]
+        self.encoder_layers = [TransformerEncoderLayer(name=f"encoder_{i}", **block) for i in range(self.num_layers)]
         self.decoder_layers = [
             TransformerDecoderLayer(name=f"decoder_{i}", **block) for i in range(self.num_decoder_layers)
         ]

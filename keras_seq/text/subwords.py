@@ -41,7 +41,6 @@ class Subwords(Vocabulary):
             )
         self._model = model
         self._processor = processor
-        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
 
     @classmethod
     def train(
@@ -122,6 +121,11 @@ class Subwords(Vocabulary):
     @property
     def size(self) -> int:
         return self._processor.get_piece_size()
+
+    @property
+    def _tokenizer(self) -> tensorflow_text.SentencepieceTokenizer:
+        # Made anew for each call or graph: `tf.random.set_seed` takes the eager one's resource away.
+        return tensorflow_text.SentencepieceTokenizer(model=self._model, out_type=tf.int32)
 
     def tokenize(self, strings) -> tf.RaggedTensor:
         return self._tokenizer.tokenize(strings)

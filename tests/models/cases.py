@@ -1,0 +1,52 @@
+"""One tiny model for each architecture and each option that changes the path through it."""
+
+import functools
+
+import numpy as np
+
+from keras_seq import models
+from tests.reference import fill
+
+PAD, START, END = 0, 2, 3
+IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
+V = 9
+
+
+def recurrent(cell, attention, target_vocabulary_size=None, num_layers=1, bidirectional=False, **options):
+    options |= {"cell": cell, "attention": attention, "num_layers": num_layers, "bidirectional": bidirectional}
+    return lambda dtype: models.Seq2Seq(V, target_vocabulary_size, units=4, dtype=dtype, **options)
+
+
+def transformer(target_vocabulary_size=None, **options):
+    options = {"units": 4, "num_heads": 2, "intermediate_dim": 6, "num_layers": 1, **options}
+    return lambda dtype: models.Transformer(V, target_vocabulary_size, dtype=dtype, **options)
+
+
+RECURRENT = {
+    **{f"{c}-{a}": recurrent(c, a) for c in ("rnn", "gru", "lstm") for a in ("none", "additive", "dot", "general")},
+    "lstm-none-reversed-deep": recurrent("lstm", "none", num_layers=2, reverse_source=True, bridge="dense"),
+    "gru-additive-reversed-deep": recurrent("gru", "additive", 7, 2, True, reverse_source=True, bridge="zero"),
+    "lstm-general-deep-untied": recurrent("lstm", "general", 7, 2, True, tie_embeddings=False, embedding_dim=3),
+}
+TRANSFORMERS = {
+    "transformer-pre": transformer(num_decoder_layers=2),
+    "transformer-post": transformer(7, normalize_first=False, activation="gelu"),
+    "transformer-untied": transformer(tie_embeddings=False),
+}
+CASES = {**RECURRENT, **TRANSFORMERS}
+# For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.
+FEW = ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS]
+
+SOURCE = np.array([[4, 5, 6, 7, END], [8, 4, END, PAD, PAD], [END, PAD, PAD, PAD, PAD]], "int32")
+TARGET = np.array([[START, 4, 5, 6], [START, 6, PAD, PAD], [START, 5, 4, PAD]], "int32")
+INPUTS = {"source": SOURCE, "target": TARGET}
+
+
+@functools.cache
+def model(name, dtype="float32"):
+    """Shared between tests, which therefore do not train it."""
+    return fresh(name, dtype)
+
+
+def fresh(name, dtype="float32"):
+    return fill(CASES[name](dtype), scale=1.0)  # large, so that what ought to matter matters visibly

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from keras_seq.layers import sinusoidal_positions
+from keras_seq.models import Transformer
+from tests.models.cases import SOURCE, TARGET, model
+from tests.reference import array
+
+
+def test_parameters():
+    """An attention has four D x D projections with bias, a feed-forward part two, a norm two vectors."""
+    D, F, V, encoders, decoders = 4, 6, 11, 2, 3
+    attention = 4 * (D * D + D)
+    feed_forward = D * F + F + F * D + D
+    norm = 2 * D
+    encoder = attention + feed_forward + 2 * norm
+    decoder = 2 * attention + feed_forward + 3 * norm
+    options = {
+        "units": D,
+        "num_heads": 2,
+        "intermediate_dim": F,
+        "num_layers": encoders,
+        "num_decoder_layers": decoders,
+    }
+    layers = encoders * encoder + decoders * decoder
+    assert Transformer(V, **options).count_params() == V * D + layers + 2 * norm
+    assert Transformer(V, normalize_first=False, **options).count_params() == V * D + layers
+    separate = Transformer(V, 13, tie_embeddings=False, **options)
+    assert separate.count_params() == V * D + 2 * 13 * D + layers + 2 * norm
+
+
+@pytest.mark.parametrize("pieces", [(2, 2), (1, 3)])
+def test_the_cache_takes_pieces_of_any_length(pieces):
+    transformer = model("transformer-pre")
+    whole = array(transformer({"source": SOURCE, "target": TARGET}))
+    state, done = transformer.encode(SOURCE, max_length=6), 0
+    for length in pieces:
+        logits, state = transformer.decode(TARGET[:, done : done + length], state)
+        np.testing.assert_allclose(array(logits), whole[:, done : done + length], atol=1e-5)
+        done += length
+        assert array(state["position"]).tolist() == [done] * 3
+
+
+def test_rows_may_stand_at_different_places():
+    """As beams do that a search has re-ordered: a state is put together from rows of two others."""
+    transformer = model("transformer-post")
+    whole = array(transformer({"source": SOURCE, "target": TARGET}))
+    early = transformer.decode(TARGET[:, :1], transformer.encode(SOURCE, max_length=4))[1]
+    late = transformer.decode(TARGET[:, :3], transformer.encode(SOURCE, max_length=4))[1]
+    mixed = {"memory": early["memory"]}
+    mixed["position"] = np.concatenate([array(early["position"])[:1], array(late["position"])[1:]])
+    mixed["caches"] = [
+        {name: np.concatenate([array(a[name])[:1], array(b[name])[1:]]) for name in a}
+        for a, b in zip(early["caches"], late["caches"], strict=True)
+    ]
+    tokens = np.concatenate([TARGET[:1, 1:2], TARGET[1:, 3:4]])
+    logits, state = transformer.decode(tokens, mixed)
+    np.testing.assert_allclose(array(logits)[0, 0], whole[0, 1], atol=1e-5)
+    np.testing.assert_allclose(array(logits)[1:, 0], whole[1:, 3], atol=1e-5)
+    assert array(state["position"]).tolist() == [2, 4, 4]
+
+
+def test_embeddings_are_scaled_before_positions_are_added():
+    transformer = model("transformer-untied")
+    matrix = array(transformer.source_embedding.embeddings)
+    x = transformer._embed(transformer.source_embedding, SOURCE, np.arange(5)[None, :], False)
+    expected = matrix[SOURCE] * 2 + array(sinusoidal_positions(np.arange(5)[None, :], 4))
+    np.testing.assert_allclose(array(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_errors_name_the_rule_and_the_value():
+    with pytest.raises(ValueError, match="needs `max_length`. Received: max_length=None"):
+        model("transformer-pre").encode(SOURCE, attention_weights=True)
+    with pytest.raises(ValueError, match="`num_heads` must divide `units`=6. Received: 4"):
+        Transformer(9, units=6, num_heads=4)
