@@ -70,7 +70,7 @@ class Options:
     warmup_steps: int | None = option(None, "updates to the peak (default: 100; for files 200, transformer 500)")
     label_smoothing: float | None = option(None, "(default: 0; 0.1 for files)")
     patience: int = option(8, "epochs without a better validation score before training ends")
-    average: int = option(5, "checkpoints averaged at the end, if that scores better on the validation text")
+    average: int = option(3, "checkpoints averaged at the end, if that scores better on the validation text")
 
     num_beams: int = option(5, "beam of the test translations and of the exported model")
     length_penalty: float = option(1.0, "the score is log p / length ** penalty")
@@ -94,16 +94,13 @@ def main(options: Options) -> None:
     # Data
     resume = training.Resume(run, keep=options.average)
     throughput = callbacks.Throughput()
-    train, valid, steps = batches(options, parts, source_vocabulary, target_vocabulary, resume.initial_epoch)
+    train, valid = batches(options, parts, source_vocabulary, target_vocabulary, resume.initial_epoch)
 
     # Model
     model = build(options, source_vocabulary, target_vocabulary)
-    if options.schedule == "linear":
-        rate = schedules.LinearDecay(options.learning_rate, options.warmup_steps, options.epochs * steps)
-    else:
-        rate = schedules.InverseSquareRoot(options.learning_rate, options.warmup_steps)
+    steps = int(train.cardinality())
     model.compile(
-        keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
+        keras.optimizers.Adam(learning_rate(options, steps), beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
         losses.TokenCrossentropy(options.label_smoothing),
         weighted_metrics=[metrics.Perplexity()],
         jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
@@ -199,7 +196,7 @@ def vocabularies(options: Options, train: data.ParallelText, run: training.Run) 
 
 
 def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary, first_epoch: int) -> tuple:
-    """Training and validation batches, and how many of the former make an epoch.
+    """Training and validation batches.
 
     The pairs are encoded once, shuffled anew each epoch, and put into buckets that keep padding low and shapes few.
     """
@@ -216,16 +213,15 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
         "tokens_per_batch": options.tokens_per_batch,
         "buckets": data.fit_buckets(fitting, options.shapes),
     }
-    steps = data.count_batches(fitting, **shapes)
-    train = (
-        pairs.apply(data.shorter_than(options.max_length))
-        .apply(data.shuffled(options.seed, first_epoch=first_epoch))
-        .apply(data.bucketed(**shapes))
-        .apply(shifted)
-        .apply(tf.data.experimental.assert_cardinality(steps))
-    )
-    valid = parts["valid"].dataset().apply(encoded).apply(data.bucketed(options.tokens_per_batch, width=8))
-    return train, valid.apply(shifted).cache(), steps
+
+    def batched(dataset, lengths):
+        count = tf.data.experimental.assert_cardinality(data.count_batches(lengths, **shapes))
+        return dataset.apply(data.bucketed(**shapes)).apply(shifted).apply(count)
+
+    short = pairs.apply(data.shorter_than(options.max_length))
+    train = batched(short.apply(data.shuffled(options.seed, first_epoch=first_epoch)), fitting)
+    valid_pairs = parts["valid"].dataset().apply(encoded)
+    return train, batched(valid_pairs, data.lengths(valid_pairs)).cache()
 
 
 def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model:
@@ -246,6 +242,15 @@ def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model
         reverse_source=options.reverse_source,
         **shape,
     )
+
+
+def learning_rate(options: Options, steps: int):
+    """The schedule over `steps` updates an epoch; on very little data the warm-up is cut to a quarter of the whole."""
+    total = max(2, options.epochs * steps)
+    warmup = max(1, min(options.warmup_steps, total // 4))
+    if options.schedule == "linear":
+        return schedules.LinearDecay(options.learning_rate, warmup, total)
+    return schedules.InverseSquareRoot(options.learning_rate, warmup)
 
 
 def translator(options: Options, model, source_vocabulary, target_vocabulary, num_beams: int):

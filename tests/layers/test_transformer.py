@@ -58,29 +58,27 @@ def test_configuration():
 
 
 class Reference:
-    """The layers of Vaswani et al. 2017 with one head, in NumPy, from the weights of ours by name."""
+    """The layers of Vaswani et al. 2017 with one head, in NumPy, with the weights of ours."""
 
     def __init__(self, layer, normalize_first):
-        self.weights = {tuple(v.path.split("/")[-3:]): array(v) for v in layer.weights}
+        self.layer = layer
         self.normalize_first = normalize_first
 
-    def get(self, part, name):
-        (found,) = [w for path, w in self.weights.items() if path[-1] == name and f"{part}/" in "/".join(path)]
-        return found
-
-    def dense(self, part, x):
-        return x @ self.get(part, "kernel") + self.get(part, "bias")
+    def dense(self, layer, x):
+        return x @ array(layer.kernel) + array(layer.bias)
 
     def norm(self, part, x):
+        norm = self.layer.norms[part]
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-        return x * self.get(f"{part}_norm", "gamma") + self.get(f"{part}_norm", "beta")
+        return x * array(norm.gamma) + array(norm.beta)
 
-    def attention(self, part, x, memory, mask):
+    def attention(self, layer, x, memory, mask):
         q, k, v = (
-            self.dense(f"{part}_attention/{name}", y) for name, y in (("query", x), ("key", memory), ("value", memory))
+            self.dense(dense, y)
+            for dense, y in ((layer.query_dense, x), (layer.key_dense, memory), (layer.value_dense, memory))
         )
         scores = np.where(mask, q @ k.transpose(0, 2, 1) / np.sqrt(x.shape[-1]), -np.inf)
-        return self.dense(f"{part}_attention/output", softmax(scores) @ v)
+        return self.dense(layer.output_dense, softmax(scores) @ v)
 
     def around(self, part, function, x):
         if self.normalize_first:
@@ -88,18 +86,13 @@ class Reference:
         return self.norm(part, x + function(x))
 
     def feed_forward(self, x):
-        hidden = np.maximum(self.dense("hidden", x), 0)
-        return hidden @ self.output[0] + self.output[1]
-
-    @property
-    def output(self):
-        own = [w for path, w in self.weights.items() if path[-2] == "output" and "attention" not in path[-3]]
-        return sorted(own, key=lambda w: -w.ndim)  # kernel, bias
+        return self.dense(self.layer.output_dense, np.maximum(self.dense(self.layer.hidden_dense, x), 0))
 
     def run(self, x, mask, memory=None, memory_mask=None):
-        x = self.around("self", lambda x: self.attention("self", x, x, mask), x)
+        x = self.around("self", lambda x: self.attention(self.layer.self_attention, x, x, mask), x)
         if memory is not None:
-            x = self.around("cross", lambda x: self.attention("cross", x, memory, memory_mask), x)
+            cross = self.layer.cross_attention
+            x = self.around("cross", lambda x: self.attention(cross, x, memory, memory_mask), x)
         return self.around("feed_forward", self.feed_forward, x)
 
 
@@ -115,7 +108,7 @@ def test_the_encoder_layer_in_numpy(normalize_first):
 def test_the_decoder_layer_in_numpy(normalize_first):
     layer = decoder(1, normalize_first=normalize_first)
     causal = np.tril(np.ones((4, 4), "bool"))[None]
-    expected = Reference(layer, normalize_first).run(X, causal, SOURCE, SOURCE_MASK[:, None, :])
+    expected = Reference(layer.layer, normalize_first).run(X, causal, SOURCE, SOURCE_MASK[:, None, :])
     np.testing.assert_allclose(array(layer(X, SOURCE, SOURCE_MASK)), expected, rtol=1e-4, atol=1e-5)
 
 
