@@ -38,6 +38,8 @@ def learning_curve(history_csv: str | os.PathLike, path: str | os.PathLike) -> p
             if name in columns:
                 axes.plot(epochs, columns[name], marker="o" if len(epochs) < 30 else None, markersize=3, label=label)
         axes.set_title(panel)
+        if panel == "perplexity":
+            axes.set_yscale("log")  # the first epochs would hide all the others
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
