@@ -132,8 +132,7 @@ def test_half_precision(name, policy):
     assert np.isfinite(steps.astype("float32")).all()
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.filterwarnings("ignore:.*__array__ implementation")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("name", FEW)
 def test_nothing_is_said_of_masks_or_unbuilt_layers(name):
     fresh(name)(INPUTS)
