@@ -123,6 +123,8 @@ def test_what_a_search_returns_is_what_the_forced_pass_says(name, num_beams):
 @pytest.mark.parametrize("name", ["lstm-general-deep-untied", "transformer-pre"])
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision(name, policy):
+    if keras.backend.backend() == "jax" and policy == "mixed_float16" and name.startswith("transformer"):
+        pytest.skip("JAX's attention has no float16 on a CPU: 'F16_F16_F32' is not supported by dot_general")
     half = fresh(name, policy)
     assert {keras.backend.standardize_dtype(v.dtype) for v in half.weights} <= {"float32", "uint32"}
     logits = array(ops.cast(half(INPUTS), "float32"))
