@@ -59,6 +59,7 @@ class Options:
     intermediate_dim: int | None = option(None, "feed-forward width of a transformer (default: 2 x units)")
     normalize_first: bool = option(True, "pre-norm transformer")
     dropout: float | None = option(None, "rate (default: 0; 0.2 for files)")
+    intermediate_dropout: float | None = option(None, "inside a transformer's feed-forward part (default: the same)")
 
     epochs: int | None = option(None, "at most (default: 8; for files 10, transformer 14)")
     tokens_per_batch: int | None = option(
@@ -232,6 +233,7 @@ def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model
             *sizes,
             num_heads=options.num_heads,
             intermediate_dim=options.intermediate_dim,
+            intermediate_dropout=options.intermediate_dropout,
             normalize_first=options.normalize_first,
             **shape,
         )

@@ -9,7 +9,15 @@ class TransformerLayer(keras.layers.Layer):
     """What encoder and decoder layers share: the feed-forward part and the residual connections around all parts."""
 
     def __init__(
-        self, units, num_heads, intermediate_dim, dropout=0.0, activation="relu", normalize_first=True, **kwargs
+        self,
+        units,
+        num_heads,
+        intermediate_dim,
+        dropout=0.0,
+        intermediate_dropout=None,
+        activation="relu",
+        normalize_first=True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
@@ -17,6 +25,7 @@ class TransformerLayer(keras.layers.Layer):
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
+        self.intermediate_dropout = intermediate_dropout
         self.activation = keras.activations.get(activation)
         self.normalize_first = normalize_first
         self.self_attention = MultiHeadAttention(num_heads, units, name="self_attention", dtype=self.dtype_policy)
@@ -24,7 +33,8 @@ class TransformerLayer(keras.layers.Layer):
             intermediate_dim, activation=self.activation, name="hidden", dtype=self.dtype_policy
         )
         self.output_dense = keras.layers.Dense(units, name="output", dtype=self.dtype_policy)
-        self.hidden_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        rate = dropout if intermediate_dropout is None else intermediate_dropout
+        self.hidden_dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         self.norms = {}
         self.dropouts = {}
         for part in self.parts:
@@ -50,6 +60,7 @@ class TransformerLayer(keras.layers.Layer):
             "num_heads": self.num_heads,
             "intermediate_dim": self.intermediate_dim,
             "dropout": self.dropout,
+            "intermediate_dropout": self.intermediate_dropout,
             "activation": keras.activations.serialize(self.activation),
             "normalize_first": self.normalize_first,
         }
@@ -63,7 +74,8 @@ class TransformerEncoderLayer(TransformerLayer):
         units: width, D.
         num_heads: number of attention heads; divides `units`.
         intermediate_dim: width of the feed-forward network.
-        dropout: rate, after each part and inside the feed-forward network.
+        dropout: rate, after each part.
+        intermediate_dropout: rate inside the feed-forward network, which the paper has not; None: as `dropout`.
         activation: of the feed-forward network.
         normalize_first: pre-norm (True) or post-norm (False, as in the paper).
     Call arguments:

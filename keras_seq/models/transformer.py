@@ -27,7 +27,8 @@ class Transformer(keras.Model):
         intermediate_dim: width of the feed-forward networks.
         num_layers: of the encoder.
         num_decoder_layers: of the decoder; None: as many.
-        dropout: rate on the embeddings and in every layer.
+        dropout: rate on the embeddings and after each part of every layer.
+        intermediate_dropout: rate inside the feed-forward networks, which the paper has not; None: as `dropout`.
         activation: of the feed-forward networks.
         normalize_first: pre-norm (True), or post-norm as in the paper.
         tie_embeddings: whether the scores come from the target embedding's own matrix.
@@ -50,6 +51,7 @@ class Transformer(keras.Model):
         num_layers=4,
         num_decoder_layers=None,
         dropout=0.1,
+        intermediate_dropout=None,
         activation="relu",
         normalize_first=True,
         tie_embeddings=True,
@@ -65,6 +67,7 @@ class Transformer(keras.Model):
         self.num_layers = num_layers
         self.num_decoder_layers = num_decoder_layers or num_layers
         self.dropout = dropout
+        self.intermediate_dropout = intermediate_dropout
         self.activation = keras.activations.get(activation)
         self.normalize_first = normalize_first
         self.tie_embeddings = tie_embeddings
@@ -87,6 +90,7 @@ class Transformer(keras.Model):
             "num_heads": num_heads,
             "intermediate_dim": self.intermediate_dim,
             "dropout": dropout,
+            "intermediate_dropout": intermediate_dropout,
             "activation": activation,
             "normalize_first": normalize_first,
             "dtype": policy,
@@ -196,6 +200,7 @@ class Transformer(keras.Model):
             "num_layers": self.num_layers,
             "num_decoder_layers": self.num_decoder_layers,
             "dropout": self.dropout,
+            "intermediate_dropout": self.intermediate_dropout,
             "activation": keras.activations.serialize(self.activation),
             "normalize_first": self.normalize_first,
             "tie_embeddings": self.tie_embeddings,

@@ -18,7 +18,7 @@ def recurrent(cell, attention, target_vocabulary_size=None, num_layers=1, bidire
 
 
 def transformer(target_vocabulary_size=None, **options):
-    options = {"units": 4, "num_heads": 2, "intermediate_dim": 6, "num_layers": 1, **options}
+    options = {"units": 4, "num_heads": 2, "intermediate_dim": 6, "num_layers": 1, "dropout": 0.0, **options}
     return lambda dtype: models.Transformer(V, target_vocabulary_size, dtype=dtype, **options)
 
 
