@@ -14,21 +14,26 @@ from keras_seq.layers.bridges import Bridge
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.masks import causal_mask, padding_mask, reverse_tokens
 from keras_seq.layers.positions import positions_from, sinusoidal_positions
-from keras_seq.layers.recurrent import CELLS, RecurrentStack
+from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
+from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "ATTENTIONS",
     "CELLS",
+    "GRU",
+    "LSTM",
     "AdditiveAttention",
     "Bridge",
     "DotAttention",
     "GeneralAttention",
     "MultiHeadAttention",
     "RecurrentStack",
+    "SimpleRNN",
     "TokenEmbedding",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
+    "accelerated",
     "causal_mask",
     "empty_cache",
     "extend_cache",

@@ -1,166 +1,246 @@
+"""Our recurrent layers against Keras's, whose numbers they promise."""
+
 import keras
 import numpy as np
 import pytest
 
-from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
+from keras_seq.layers import GRU, LSTM, SimpleRNN, accelerated
 from tests.checks import check_layer
-from tests.reference import array, arrays, compiled, fill, spread
+from tests.reference import array, arrays, fill, spread
 
-X = spread((3, 6, 4))
-LENGTHS = np.array([6, 1, 4])
-MASK = np.arange(6) < LENGTHS[:, None]
+PAIRS = {
+    "rnn": (SimpleRNN, keras.layers.SimpleRNN),
+    "gru": (GRU, keras.layers.GRU),
+    "lstm": (LSTM, keras.layers.LSTM),
+}
+B, T, D, UNITS = 3, 5, 4, 3
+X = spread((B, T, D))
+MASKS = {
+    "none": None,
+    "right": np.arange(T) < np.array([[5], [2], [0]]),  # the last row is all padding
+    "left": np.arange(T) >= np.array([[0], [3], [4]]),
+    "holes": np.array([[1, 0, 1, 1, 0], [0, 1, 0, 1, 1], [1, 1, 0, 0, 1]], "bool"),
+}
+OPTIONS = {
+    "plain": {},
+    "backwards": {"go_backwards": True},
+    "without bias": {"use_bias": False},
+}
+tensorflow_only = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the fast loop and its gradient are TensorFlow's"
+)
 
 
-def filled(*args, **kwargs):
-    layer = RecurrentStack(*args, **kwargs)
-    layer(keras.KerasTensor((3, 6, 4)))
-    return fill(layer)
+def pair(name, dtype="float32", **options):
+    """Our layer and Keras's with the same weights, none of them zero."""
+    options = {"return_sequences": True, "return_state": True, **options}
+    ours, theirs = (each(UNITS, dtype=dtype, **options) for each in PAIRS[name])
+    for layer in (ours, theirs):
+        layer.build((B, T, D))
+        fill(layer)
+    return ours, theirs
 
 
-def run(layer, x, state=None, mask=None):
-    return arrays(compiled(lambda x, state, mask: layer(x, initial_state=state, mask=mask))(x, state, mask))
+def state_of(layer):
+    return [spread((B, UNITS), start=50 + i) for i in range(len(layer.state_size))]
 
 
-def assert_close(ours, theirs, tolerance=1e-6):
+def outputs_and_gradients(layer, mask=None, state=None, training=True, x=X):
+    """All outputs, and the gradients of a weighted sum of them with respect to inputs, states and weights."""
+    import tensorflow as tf
+
+    @tf.function
+    def compute(x, state):
+        with tf.GradientTape() as tape:
+            tape.watch([x, *(state or [])])
+            outputs = layer(x, mask=mask, initial_state=state, training=training)
+            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+            total = sum(tf.reduce_sum(y * spread(y.shape, start=9 * i)) for i, y in enumerate(outputs))
+        return outputs, tape.gradient(total, [x, *(state or []), *[v.value for v in layer.trainable_variables]])
+
+    state = None if state is None else [tf.constant(s, layer.compute_dtype) for s in state]
+    return arrays(compute(tf.constant(x, layer.compute_dtype), state))
+
+
+def assert_same(ours, theirs, tolerance):
     for a, b in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@tensorflow_only
+@pytest.mark.parametrize("given", [False, True], ids=["zeros", "state"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", PAIRS)
+def test_outputs_and_gradients_are_those_of_keras(name, options, mask, given):
+    ours, theirs = pair(name, **OPTIONS[options])
+    found, expected = (
+        outputs_and_gradients(layer, MASKS[mask], state_of(layer) if given else None) for layer in (ours, theirs)
+    )
+    assert_same(found[0], expected[0], 1e-6)
+    assert_same(found[1], expected[1], 1e-5)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "lstm", "num_layers": 2, "bidirectional": True},
-        {"cell": "gru", "dropout": 0.1},
-        {"cell": "rnn", "num_layers": 2, "initializer": "glorot_uniform"},
+        {"dropout": 0.5, "seed": 3},
+        {"recurrent_dropout": 0.5, "seed": 3},
+        {"unroll": True},
+        {"activation": "relu"},
+        {"activation": "softplus"},
+        {"zero_output_for_mask": True},
     ],
-    ids=lambda options: options["cell"],
+    ids=lambda options: "-".join(options),
 )
-def test_promises_of_a_layer(options):
-    check_layer(RecurrentStack(units=4, **options), X[:2, :3])
+def test_every_option_gives_what_keras_gives(name, options):
+    found, expected = (outputs_and_gradients(layer, MASKS["holes"]) for layer in pair(name, **options))
+    assert_same(found, expected, 1e-5)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_stack_is_keras_layers_one_above_the_other(cell):
-    stack = filled(cell, 3, num_layers=2)
-    layers = [CELLS[cell](3, return_sequences=True, return_state=True) for _ in range(2)]
-    weights = stack.get_weights()
-
-    def by_hand(x, mask):
-        states = []
-        for layer in layers:
-            x, *state = layer(x, mask=mask)
-            states.append(state)
-        return x, states
-
-    by_hand(keras.KerasTensor((3, 6, 4)), None)
-    for i, layer in enumerate(layers):
-        layer.set_weights(weights[3 * i : 3 * i + 3])
-    assert_close(run(stack, X, mask=MASK), arrays(compiled(by_hand)(X, MASK)))
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_both_ways_are_two_runs(cell):
-    """The second reads each sentence from its last real step to its first."""
-    both = filled(cell, 6, bidirectional=True)
-    x, states = run(both, X, mask=MASK)
-    weights = both.get_weights()
-    one_way = filled(cell, 3)
-    for offset, part, name in ((0, slice(0, 3), "forward"), (3, slice(3, 6), "backward")):
-        one_way.set_weights(weights[offset : offset + 3])
-        turned = X.copy()
-        if name == "backward":
-            for row, length in zip(turned, LENGTHS, strict=True):
-                row[:length] = row[:length][::-1]
-        expected, expected_states = run(one_way, turned, mask=MASK)
-        for row, length in enumerate(LENGTHS):
-            sentence = expected[row, :length]
-            sentence = sentence[::-1] if name == "backward" else sentence
-            np.testing.assert_allclose(x[row, :length, part], sentence, atol=1e-6, err_msg=name)
-        assert_close([state[:, part] for state in states[0]], expected_states[0])
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_padding_changes_nothing(cell, bidirectional):
-    stack = filled(cell, 4, num_layers=2, bidirectional=bidirectional)
-    x, states = run(stack, X, mask=MASK)
-    noise = np.where(MASK[:, :, None], X, 7.0).astype("float32")
-    wider = np.pad(noise, ((0, 0), (0, 2), (0, 0)), constant_values=-7.0)
-    padded, padded_states = run(stack, wider, mask=np.pad(MASK, ((0, 0), (0, 2))))
-    np.testing.assert_allclose(padded[:, :6][MASK], x[MASK], atol=1e-6)
-    assert_close(padded_states, states)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_second_half_goes_on_where_the_first_ended(cell):
-    stack = filled(cell, 3, num_layers=2)
-    whole, states = run(stack, X)
-    first, middle = run(stack, X[:, :3])
-    second, end = run(stack, X[:, 3:], middle)
-    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-6)
-    assert_close(end, states)
-    assert [len(layer) for layer in states] == [2 if cell == "lstm" else 1] * 2
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_step_by_step_is_all_at_once(cell):
-    """With and without the shortcut for a single step, which a mask forbids."""
-    stack = filled(cell, 3, num_layers=2)
-    whole, states = run(stack, X)
-    state = stack.zero_state(3)
-    slow = stack.zero_state(3)
-    for t in range(6):
-        x, state = stack(X[:, t : t + 1], initial_state=state)
-        np.testing.assert_allclose(array(x)[:, 0], whole[:, t], atol=1e-6)
-        if t < 2:
-            x, slow = run(stack, X[:, t : t + 1], slow, np.ones((3, 1), "bool"))
-            np.testing.assert_allclose(x[:, 0], whole[:, t], atol=1e-6)
-    assert_close(arrays(state), states)
-
-
-def test_a_state_for_both_ways_is_split_between_them():
-    """A padded row has no step of its own: out comes the state that went in."""
-    stack = filled("gru", 4, bidirectional=True)
-    state = [[spread((3, 4))]]
-    _, after = run(stack, X, state, np.arange(6) < np.array([[6], [0], [0]]))
-    np.testing.assert_allclose(after[0][0][1:], state[0][0][1:], atol=1e-6)
-    assert (after[0][0][0] != state[0][0][0]).all()
-
-
-def test_the_mask_of_an_embedding_arrives_and_goes_on():
-    tokens = np.array([[4, 5, 0, 0], [4, 5, 6, 7]], "int32")
-    embedding, stack = TokenEmbedding(8, 4), filled("gru", 3)
-    x, states = stack(embedding(tokens))
-    short, short_states = stack(embedding(tokens[:1, :2]))
-    np.testing.assert_allclose(array(states[0][0])[0], array(short_states[0][0])[0], atol=1e-6)
-    np.testing.assert_array_equal(array(x._keras_mask), tokens != 0)
-
-
-def test_the_initializer_reaches_every_weight():
-    stack = RecurrentStack("lstm", 4, initializer=keras.initializers.RandomUniform(0.05, 0.08))
-    stack(keras.KerasTensor((3, 6, 4)))
-    assert all(((w >= 0.05) & (w <= 0.08)).all() for w in stack.get_weights())
-    default = RecurrentStack("lstm", 4)
-    default(keras.KerasTensor((3, 6, 4)))
-    assert default.get_weights()[2].tolist() == [0] * 4 + [1] * 4 + [0] * 8  # gates i, f, c, o
-
-
-def test_dropout_is_between_the_layers_only():
-    x = X[:2]
-    one = filled("rnn", 3, dropout=0.9)
-    assert_close(arrays(one(x, training=True)), arrays(one(x, training=False)))
-    two = filled("rnn", 3, num_layers=2, dropout=0.9)
-    assert np.abs(array(two(x, training=True)[0]) - array(two(x, training=False)[0])).max() > 1e-3
-
-
+@tensorflow_only
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "options"),
     [
-        ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'"),
-        ({"cell": "gru", "units": 5, "bidirectional": True}, "`units` must be even .* Received: 5"),
-        ({"cell": "gru", "units": 4, "num_layers": 0}, "`num_layers` must be at least 1. Received: 0"),
+        ("gru", {"reset_after": False}),
+        ("gru", {"recurrent_activation": "hard_sigmoid"}),
+        ("lstm", {"implementation": 1}),
+        ("rnn", {"activation": None}),
+        ("rnn", {"activation": "sigmoid"}),
     ],
 )
-def test_errors_name_the_rule_and_the_value(options, message):
-    with pytest.raises(ValueError, match=message):
-        RecurrentStack(**options)
+def test_options_of_one_layer(name, options):
+    found, expected = (outputs_and_gradients(layer) for layer in pair(name, **options))
+    assert_same(found, expected, 1e-5)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("name", PAIRS)
+def test_which_options_take_the_fast_loop(name):
+    layer = PAIRS[name][0]
+    assert layer(UNITS)._fast_step() is not None
+    assert layer(UNITS, dropout=0.5, go_backwards=True, use_bias=False)._fast_step() is not None
+    slow = [{"unroll": True}, {"recurrent_dropout": 0.1}, {"activation": "softplus"}, {"zero_output_for_mask": True}]
+    slow += {"gru": [{"reset_after": False}], "lstm": [{"implementation": 1}, {"use_cudnn": True}], "rnn": []}[name]
+    for options in slow:
+        assert layer(UNITS, **options)._fast_step() is None, options
+
+
+@tensorflow_only
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_gradient_of_an_inference_call_runs_the_loop_again(name):
+    ours, _ = pair(name)
+    mask, state = MASKS["holes"], state_of(ours)
+    assert_same(outputs_and_gradients(ours, mask, state, False), outputs_and_gradients(ours, mask, state, True), 1e-6)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("mask", ["none", "holes"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_gradients_are_finite_differences(name, mask):
+    """In float64, along one direction through all that the result depends on at once."""
+    layer, _ = pair(name, dtype="float64")
+    x, state = X.astype("float64"), [s.astype("float64") for s in state_of(layer)]
+    start = layer.get_weights()
+    _, gradients = outputs_and_gradients(layer, MASKS[mask], state, x=x)
+    direction = [np.cos(3 * i + np.arange(g.size)).reshape(g.shape) for i, g in enumerate(gradients)]
+
+    def value(step):
+        moved = [a + step * d for a, d in zip([x, *state, *start], direction, strict=True)]
+        layer.set_weights(moved[1 + len(state) :])
+        outputs = arrays(layer(moved[0], mask=MASKS[mask], initial_state=moved[1 : 1 + len(state)]))
+        return sum((y * spread(y.shape, start=9 * i)).sum() for i, y in enumerate(outputs))
+
+    slope = (value(1e-5) - value(-1e-5)) / 2e-5
+    assert slope == pytest.approx(sum((g * d).sum() for g, d in zip(gradients, direction, strict=True)), rel=1e-8)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("name", PAIRS)
+def test_under_xla_too(name):
+    import tensorflow as tf
+
+    ours, theirs = pair(name)
+
+    def results(layer, jit_compile):
+        @tf.function(jit_compile=jit_compile)
+        def compute(x):
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(layer(x, training=True)[0] * spread((B, T, UNITS)))
+            return tape.gradient(total, [v.value for v in layer.trainable_variables])
+
+        return arrays(compute(tf.constant(X)))
+
+    assert_same(results(ours, True), results(theirs, False), 1e-5)
+
+
+@tensorflow_only
+def test_a_second_derivative_is_refused():
+    import tensorflow as tf
+
+    layer, x = LSTM(UNITS), tf.constant(X)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            y = layer(x)
+        first = inner.gradient(y, x)
+    with pytest.raises(NotImplementedError, match=r"no second derivative; take those of keras\.layers"):
+        outer.gradient(first, x)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_promises_of_a_layer(name):
+    check_layer(PAIRS[name][0](UNITS, return_sequences=True, return_state=True), X[:2, :3])
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_only_the_last_output_where_that_is_asked_for(name):
+    for options in ({}, {"go_backwards": True}):
+        ours, theirs = pair(name, return_sequences=False, return_state=False, **options)
+        for mask in MASKS.values():
+            np.testing.assert_allclose(array(ours(X, mask=mask)), array(theirs(X, mask=mask)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_stateful_layer_goes_on(name):
+    ours, theirs = pair(name, stateful=True)
+    for _ in range(2):
+        assert_same(arrays(ours(X)), arrays(theirs(X)), 1e-6)
+    assert np.abs(array(ours.states[0])).max() > 0
+    ours.reset_state()
+    assert (array(ours.states[0]) == 0).all()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_weight_files_go_both_ways(name, tmp_path):
+    for first, second in (PAIRS[name], PAIRS[name][::-1]):
+        models = [keras.Sequential([keras.Input((None, D)), each(UNITS)]) for each in (first, second)]
+        models[0].save_weights(tmp_path / "model.weights.h5")
+        models[1].load_weights(tmp_path / "model.weights.h5")
+        a, b = (model.predict(X, verbose=0) for model in models)
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_model_of_keras_becomes_ours(tmp_path):
+    inputs = keras.Input((None, D))
+    both = keras.layers.Bidirectional(keras.layers.LSTM(UNITS, dropout=0.1, return_sequences=True))
+    inner = keras.Sequential([keras.layers.GRU(UNITS, return_sequences=True), keras.layers.SimpleRNN(UNITS)])
+    model = keras.Model(inputs, inner(both(inputs)))
+    model.compile("adam", "mse")
+    model.fit(X, spread((B, UNITS)), verbose=0)
+    model.save(tmp_path / "model.keras")
+
+    copy = accelerated(keras.saving.load_model(tmp_path / "model.keras"))
+    assert type(copy.layers[1].forward_layer) is type(copy.layers[1].backward_layer) is LSTM
+    assert [type(layer) for layer in copy.layers[2].layers[-2:]] == [GRU, SimpleRNN]
+    np.testing.assert_allclose(copy.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
+    copy.fit(X, spread((B, UNITS)), verbose=0)
+
+
+def test_whole_numbers_are_taken():
+    ours, theirs = pair("rnn")
+    whole = np.arange(B * T * D).reshape(B, T, D) % 3
+    assert_same(arrays(ours(whole)), arrays(theirs(whole)), 1e-6)

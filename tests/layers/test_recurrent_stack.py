@@ -1,0 +1,166 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
+from tests.checks import check_layer
+from tests.reference import array, arrays, compiled, fill, spread
+
+X = spread((3, 6, 4))
+LENGTHS = np.array([6, 1, 4])
+MASK = np.arange(6) < LENGTHS[:, None]
+
+
+def filled(*args, **kwargs):
+    layer = RecurrentStack(*args, **kwargs)
+    layer(keras.KerasTensor((3, 6, 4)))
+    return fill(layer)
+
+
+def run(layer, x, state=None, mask=None):
+    return arrays(compiled(lambda x, state, mask: layer(x, initial_state=state, mask=mask))(x, state, mask))
+
+
+def assert_close(ours, theirs, tolerance=1e-6):
+    for a, b in zip(keras.tree.flatten(ours), keras.tree.flatten(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "lstm", "num_layers": 2, "bidirectional": True},
+        {"cell": "gru", "dropout": 0.1},
+        {"cell": "rnn", "num_layers": 2, "initializer": "glorot_uniform"},
+    ],
+    ids=lambda options: options["cell"],
+)
+def test_promises_of_a_layer(options):
+    check_layer(RecurrentStack(units=4, **options), X[:2, :3])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_is_keras_layers_one_above_the_other(cell):
+    stack = filled(cell, 3, num_layers=2)
+    layers = [CELLS[cell](3, return_sequences=True, return_state=True) for _ in range(2)]
+    weights = stack.get_weights()
+
+    def by_hand(x, mask):
+        states = []
+        for layer in layers:
+            x, *state = layer(x, mask=mask)
+            states.append(state)
+        return x, states
+
+    by_hand(keras.KerasTensor((3, 6, 4)), None)
+    for i, layer in enumerate(layers):
+        layer.set_weights(weights[3 * i : 3 * i + 3])
+    assert_close(run(stack, X, mask=MASK), arrays(compiled(by_hand)(X, MASK)))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_ways_are_two_runs(cell):
+    """The second reads each sentence from its last real step to its first."""
+    both = filled(cell, 6, bidirectional=True)
+    x, states = run(both, X, mask=MASK)
+    weights = both.get_weights()
+    one_way = filled(cell, 3)
+    for offset, part, name in ((0, slice(0, 3), "forward"), (3, slice(3, 6), "backward")):
+        one_way.set_weights(weights[offset : offset + 3])
+        turned = X.copy()
+        if name == "backward":
+            for row, length in zip(turned, LENGTHS, strict=True):
+                row[:length] = row[:length][::-1]
+        expected, expected_states = run(one_way, turned, mask=MASK)
+        for row, length in enumerate(LENGTHS):
+            sentence = expected[row, :length]
+            sentence = sentence[::-1] if name == "backward" else sentence
+            np.testing.assert_allclose(x[row, :length, part], sentence, atol=1e-6, err_msg=name)
+        assert_close([state[:, part] for state in states[0]], expected_states[0])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_changes_nothing(cell, bidirectional):
+    stack = filled(cell, 4, num_layers=2, bidirectional=bidirectional)
+    x, states = run(stack, X, mask=MASK)
+    noise = np.where(MASK[:, :, None], X, 7.0).astype("float32")
+    wider = np.pad(noise, ((0, 0), (0, 2), (0, 0)), constant_values=-7.0)
+    padded, padded_states = run(stack, wider, mask=np.pad(MASK, ((0, 0), (0, 2))))
+    np.testing.assert_allclose(padded[:, :6][MASK], x[MASK], atol=1e-6)
+    assert_close(padded_states, states)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_second_half_goes_on_where_the_first_ended(cell):
+    stack = filled(cell, 3, num_layers=2)
+    whole, states = run(stack, X)
+    first, middle = run(stack, X[:, :3])
+    second, end = run(stack, X[:, 3:], middle)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, atol=1e-6)
+    assert_close(end, states)
+    assert [len(layer) for layer in states] == [2 if cell == "lstm" else 1] * 2
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_step_by_step_is_all_at_once(cell):
+    """With and without the shortcut for a single step, which a mask forbids."""
+    stack = filled(cell, 3, num_layers=2)
+    whole, states = run(stack, X)
+    state = stack.zero_state(3)
+    slow = stack.zero_state(3)
+    for t in range(6):
+        x, state = stack(X[:, t : t + 1], initial_state=state)
+        np.testing.assert_allclose(array(x)[:, 0], whole[:, t], atol=1e-6)
+        if t < 2:
+            x, slow = run(stack, X[:, t : t + 1], slow, np.ones((3, 1), "bool"))
+            np.testing.assert_allclose(x[:, 0], whole[:, t], atol=1e-6)
+    assert_close(arrays(state), states)
+
+
+def test_a_state_for_both_ways_is_split_between_them():
+    """A padded row has no step of its own: out comes the state that went in."""
+    stack = filled("gru", 4, bidirectional=True)
+    state = [[spread((3, 4))]]
+    _, after = run(stack, X, state, np.arange(6) < np.array([[6], [0], [0]]))
+    np.testing.assert_allclose(after[0][0][1:], state[0][0][1:], atol=1e-6)
+    assert (after[0][0][0] != state[0][0][0]).all()
+
+
+def test_the_mask_of_an_embedding_arrives_and_goes_on():
+    tokens = np.array([[4, 5, 0, 0], [4, 5, 6, 7]], "int32")
+    embedding, stack = TokenEmbedding(8, 4), filled("gru", 3)
+    x, states = stack(embedding(tokens))
+    short, short_states = stack(embedding(tokens[:1, :2]))
+    np.testing.assert_allclose(array(states[0][0])[0], array(short_states[0][0])[0], atol=1e-6)
+    np.testing.assert_array_equal(array(x._keras_mask), tokens != 0)
+
+
+def test_the_initializer_reaches_every_weight():
+    stack = RecurrentStack("lstm", 4, initializer=keras.initializers.RandomUniform(0.05, 0.08))
+    stack(keras.KerasTensor((3, 6, 4)))
+    assert all(((w >= 0.05) & (w <= 0.08)).all() for w in stack.get_weights())
+    default = RecurrentStack("lstm", 4)
+    default(keras.KerasTensor((3, 6, 4)))
+    assert default.get_weights()[2].tolist() == [0] * 4 + [1] * 4 + [0] * 8  # gates i, f, c, o
+
+
+def test_dropout_is_between_the_layers_only():
+    x = X[:2]
+    one = filled("rnn", 3, dropout=0.9)
+    assert_close(arrays(one(x, training=True)), arrays(one(x, training=False)))
+    two = filled("rnn", 3, num_layers=2, dropout=0.9)
+    assert np.abs(array(two(x, training=True)[0]) - array(two(x, training=False)[0])).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'"),
+        ({"cell": "gru", "units": 5, "bidirectional": True}, "`units` must be even .* Received: 5"),
+        ({"cell": "gru", "units": 4, "num_layers": 0}, "`num_layers` must be at least 1. Received: 0"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(options, message):
+    with pytest.raises(ValueError, match=message):
+        RecurrentStack(**options)
