@@ -15,7 +15,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.masks import causal_mask, padding_mask, reverse_tokens
 from keras_seq.layers.positions import positions_from, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
-from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack
+from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
     "accelerated",
+    "cell_name",
     "causal_mask",
     "empty_cache",
     "extend_cache",

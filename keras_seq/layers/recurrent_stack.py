@@ -1,5 +1,7 @@
 """Stacks of recurrent layers, with every state in and every state out."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -13,73 +15,120 @@ class RecurrentStack(keras.layers.Layer):
     """Several recurrent layers, one above the other.
 
     Args:
-        cell: "rnn", "gru" or "lstm".
+        cell: a name of `CELLS`; or one's own: a class, registered with Keras, that is called with `units` and is a cell
+            (as for `keras.layers.RNN`) or a recurrent layer; or the name it is registered under.
         units: width of the output, D. A bidirectional layer has `units / 2` in each direction.
         num_layers: how many.
         dropout: rate between the layers; the output of the last one is left whole.
+        recurrent_dropout: rate on the state, the same units at all steps (Gal and Ghahramani 2016, arXiv:1512.05287).
         bidirectional: whether each layer reads the sequence both ways.
-        initializer: of all kernels and biases; None leaves Keras's defaults (and the LSTM's forget bias of one).
+        residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer.
+        layer_norm: whether each layer's input is normalised.
+        initializer: of all kernels and biases; None leaves the defaults (and the LSTM's forget bias of one).
+        options: more arguments of the cell, as a dict: `{"reset_after": False}`.
     Call arguments:
         x: float `(B, T, Dx)`.
         initial_state: per layer a list of `(B, D)`, as returned; None means zeros.
-        mask: bool `(B, T)`, padding on the right; steps of padding leave the state alone.
+        mask: bool `(B, T)`, padding on the right; steps of padding leave the state alone. It has to be given where
+            `initial_state` is, since Keras then takes no mask from x.
     Returns:
         `(x, states)`: float `(B, T, D)`, and per layer its final states, `[h]` or for an LSTM `[h, c]`, `(B, D)` each;
         those of the two directions joined on the last axis.
     Raises:
-        ValueError: for a cell that is not known, and for odd `units` where the stack is bidirectional.
+        ValueError: for a cell that is not known or not registered, `num_layers` below 1, odd `units` where the stack is
+            bidirectional, `recurrent_dropout` for a cell without it, and a residual around a layer that changes width.
     """
 
-    def __init__(self, cell, units, num_layers=1, dropout=0.0, bidirectional=False, initializer=None, **kwargs):
+    def __init__(
+        self,
+        cell,
+        units,
+        num_layers=1,
+        dropout=0.0,
+        recurrent_dropout=0.0,
+        bidirectional=False,
+        residual_from=None,
+        layer_norm=False,
+        initializer=None,
+        options=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        if cell not in CELLS:
-            raise ValueError(f"`cell` must be one of {sorted(CELLS)}. Received: {cell!r}")
         if num_layers < 1:
             raise ValueError(f"`num_layers` must be at least 1. Received: {num_layers}")
         if bidirectional and units % 2:
             raise ValueError(f"`units` must be even where `bidirectional=True`. Received: {units}")
         self.supports_masking = True
-        self.cell = cell
+        self.cell = cell_name(cell)
         self.units = units
         self.num_layers = num_layers
         self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
         self.bidirectional = bidirectional
+        self.residual_from = residual_from
+        self.layer_norm = layer_norm
         self.initializer = initializer
-        self.num_states = 2 if cell == "lstm" else 1
+        self.options = dict(options or {})
         self.forward_layers = [self._layer(f"forward_{i}") for i in range(num_layers)]
         self.backward_layers = (
             [self._layer(f"backward_{i}", go_backwards=True) for i in range(num_layers)] if bidirectional else []
         )
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-5, name=f"norm_{i}", dtype=self.dtype_policy)
+            for i in range(num_layers if layer_norm else 0)
+        ]
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def _layer(self, name, go_backwards=False):
-        options = {}
+        make = CELLS.get(self.cell) or keras.saving.get_registered_object(self.cell)
+        takes = inspect.signature(make.__init__).parameters
+        options = {"dtype": self.dtype_policy, **self.options}
+        if self.recurrent_dropout:
+            if "recurrent_dropout" not in takes:
+                raise ValueError(
+                    f"`recurrent_dropout` needs a cell that has it; {self.cell!r} has not. "
+                    f"Received: {self.recurrent_dropout}"
+                )
+            options["recurrent_dropout"] = self.recurrent_dropout
         if self.initializer is not None:
-            for part in ("kernel", "recurrent", "bias"):
-                options[f"{part}_initializer"] = keras.initializers.get(self.initializer)
-            if self.cell == "lstm":
+            for argument in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
+                if argument in takes:
+                    options[argument] = keras.initializers.get(self.initializer)
+            if "unit_forget_bias" in takes:
                 options["unit_forget_bias"] = False
-        return CELLS[self.cell](
-            self.units // 2 if self.bidirectional else self.units,
-            return_sequences=True,
-            return_state=True,
-            go_backwards=go_backwards,
-            name=name,
-            dtype=self.dtype_policy,
-            **options,
-        )
+        units = self.units // 2 if self.bidirectional else self.units
+        loop = {"return_sequences": True, "return_state": True, "go_backwards": go_backwards, "name": name}
+        if "return_sequences" in takes:
+            return make(units, **options, **loop)
+        return keras.layers.RNN(make(units, **options), dtype=self.dtype_policy, **loop)
 
     def zero_state(self, batch_size):
         """The state before the first step, in the nest that `call` takes and returns."""
-        zeros = ops.zeros((batch_size, self.units), self.compute_dtype)
-        return [[zeros] * self.num_states for _ in range(self.num_layers)]
+        states = []
+        for i in range(self.num_layers):
+            directions = [each[i].get_initial_state(batch_size) for each in self._directions()]
+            states.append([_joined(halves) for halves in zip(*directions, strict=True)])
+        return states
+
+    def _directions(self):
+        return [self.forward_layers, self.backward_layers] if self.bidirectional else [self.forward_layers]
 
     def call(self, x, initial_state=None, mask=None, training=False):
         states = []
         for i in range(self.num_layers):
+            below = x
             if i:
                 x = self.dropout_layer(x, training=training)
+            if self.layer_norm:
+                x = self.norms[i](x)
             x, state = self._run_layer(i, x, None if initial_state is None else initial_state[i], mask, training)
+            if self.residual_from is not None and i >= self.residual_from:
+                if below.shape[-1] != x.shape[-1]:
+                    raise ValueError(
+                        f"`residual_from`={self.residual_from} needs layer {i}'s input to be as wide as its output, "
+                        f"{x.shape[-1]}. Received: {below.shape[-1]}"
+                    )
+                x = x + below
             states.append(state)
         return x, states
 
@@ -92,8 +141,8 @@ class RecurrentStack(keras.layers.Layer):
         forward, backward = (list(half) if half is not None else None for half in halves)
         ahead, ahead_state = _run(self.forward_layers[i], x, forward, mask, training)
         back, back_state = _run(self.backward_layers[i], x, backward, mask, training)
-        x = ops.concatenate([ahead, ops.flip(back, axis=1)], axis=-1)  # (B, T, D)
-        return x, [ops.concatenate(pair, axis=-1) for pair in zip(ahead_state, back_state, strict=True)]
+        x = _joined([ahead, ops.flip(back, axis=1)])  # (B, T, D)
+        return x, [_joined(pair) for pair in zip(ahead_state, back_state, strict=True)]
 
     def get_config(self):
         return {
@@ -102,18 +151,41 @@ class RecurrentStack(keras.layers.Layer):
             "units": self.units,
             "num_layers": self.num_layers,
             "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
             "bidirectional": self.bidirectional,
+            "residual_from": self.residual_from,
+            "layer_norm": self.layer_norm,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer))
             if self.initializer is not None
             else None,
+            "options": self.options,
         }
 
 
+def cell_name(cell):
+    """The name of a cell: one of `CELLS`, or the name under which Keras knows a class of one's own.
+
+    Raises:
+        ValueError: for a name that nobody knows and for a class that is not registered.
+    """
+    name = cell if isinstance(cell, str) else keras.saving.get_registered_name(cell)
+    if name in CELLS or keras.saving.get_registered_object(name) is not None:
+        return name
+    remedy = "decorate it with `@keras.saving.register_keras_serializable()`"
+    raise ValueError(f"`cell` must be one of {sorted(CELLS)}, or a registered class: {remedy}. Received: {cell!r}")
+
+
+def _joined(parts):
+    """The directions side by side; a single one as it is."""
+    return parts[0] if len(parts) == 1 else ops.concatenate(list(parts), axis=-1)
+
+
 def _run(layer, x, state, mask, training):
-    """Runs one Keras recurrent layer: `(x, final states)`."""
-    if x.shape[1] == 1 and mask is None and state is not None and layer.built:
-        # One step while decoding: the layer's cell itself, without a loop around a single iteration.
-        x, state = layer.cell(x[:, 0], state, training=training)
-        return x[:, None], list(state)
+    """Runs one recurrent layer: `(x, final states)`."""
+    one_step = x.shape[1] == 1 and mask is None and state is not None and not training
+    if one_step and layer.built and hasattr(layer, "cell"):
+        # While decoding: the layer's cell itself, without a loop around a single iteration.
+        x, state = layer.cell(x[:, 0], list(state))
+        return x[:, None], keras.tree.flatten(state)
     x, *state = layer(x, initial_state=state, mask=mask, training=training)
     return x, state

@@ -3,7 +3,15 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import ATTENTIONS, Bridge, RecurrentStack, TokenEmbedding, padding_mask, reverse_tokens
+from keras_seq.layers import (
+    ATTENTIONS,
+    Bridge,
+    RecurrentStack,
+    TokenEmbedding,
+    cell_name,
+    padding_mask,
+    reverse_tokens,
+)
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -17,7 +25,7 @@ class Seq2Seq(keras.Model):
         source_vocabulary_size: number of source ids.
         target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
         units: width of every recurrent layer, D.
-        cell: "rnn", "gru" or "lstm".
+        cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
         num_layers: of the encoder and of the decoder.
         attention: "none", "additive", "dot" or "general".
         bidirectional: whether the encoder reads both ways, with `units / 2` in each.
@@ -26,6 +34,10 @@ class Seq2Seq(keras.Model):
         embedding_dim: width of the embeddings; None: `units`.
         tie_embeddings: whether the scores come from the target embedding's own matrix.
         dropout: rate on the embeddings, between layers and before the scores.
+        recurrent_dropout, layer_norm, initializer: of the recurrent layers, as in `RecurrentStack`.
+        cell_options: more arguments of the cell, as a dict.
+        residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer. The
+            decoder's layer 0 never has one, and with attention neither has layer 1, whose input is wider.
         bridge: "copy", "dense" or "zero".
         initializer: of embeddings and recurrent layers; None for the usual ones.
         pad_id: the id that marks padding.
@@ -51,8 +63,12 @@ class Seq2Seq(keras.Model):
         embedding_dim=None,
         tie_embeddings=True,
         dropout=0.0,
+        recurrent_dropout=0.0,
+        residual_from=None,
+        layer_norm=False,
         bridge="copy",
         initializer=None,
+        cell_options=None,
         pad_id=0,
         **kwargs,
     ):
@@ -62,7 +78,7 @@ class Seq2Seq(keras.Model):
         self.source_vocabulary_size = source_vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size
         self.units = units
-        self.cell = cell
+        self.cell = cell_name(cell)
         self.num_layers = num_layers
         self.attention_name = attention
         self.bidirectional = bidirectional
@@ -70,12 +86,25 @@ class Seq2Seq(keras.Model):
         self.embedding_dim = embedding_dim or units
         self.tie_embeddings = tie_embeddings
         self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.residual_from = residual_from
+        self.layer_norm = layer_norm
         self.bridge_kind = bridge
         self.initializer = initializer
+        self.cell_options = dict(cell_options or {})
         self.pad_id = pad_id
 
         policy = self.dtype_policy
-        stack = {"cell": cell, "units": units, "dropout": dropout, "initializer": initializer, "dtype": policy}
+        stack = {
+            "cell": self.cell,
+            "units": units,
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "layer_norm": layer_norm,
+            "initializer": initializer,
+            "options": self.cell_options,
+            "dtype": policy,
+        }
         embedding = {"pad_id": pad_id, "embeddings_initializer": initializer, "dtype": policy}
         self.target_embedding = TokenEmbedding(
             target_vocabulary_size or source_vocabulary_size,
@@ -89,7 +118,13 @@ class Seq2Seq(keras.Model):
             self.source_embedding = TokenEmbedding(
                 source_vocabulary_size, self.embedding_dim, name="source_embedding", **embedding
             )
-        self.encoder = RecurrentStack(num_layers=num_layers, bidirectional=bidirectional, name="encoder", **stack)
+        self.encoder = RecurrentStack(
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            residual_from=residual_from,
+            name="encoder",
+            **stack,
+        )
         self.bridge = Bridge(bridge, name="bridge", dtype=policy)
         self.decoder_bottom = RecurrentStack(num_layers=1, name="decoder_bottom", **stack)
         self.attention = None
@@ -97,7 +132,11 @@ class Seq2Seq(keras.Model):
             self.attention = ATTENTIONS[attention](units, name="attention", dtype=policy)
         self.decoder_top = None
         if num_layers > 1:
-            self.decoder_top = RecurrentStack(num_layers=num_layers - 1, name="decoder_top", **stack)
+            if residual_from is not None:
+                residual_from = max(residual_from - 1, 0 if self.attention is None else 1)
+            self.decoder_top = RecurrentStack(
+                num_layers=num_layers - 1, residual_from=residual_from, name="decoder_top", **stack
+            )
         self.output_dense = None
         if self.attention is not None or units != self.embedding_dim:
             self.output_dense = keras.layers.Dense(self.embedding_dim, activation="tanh", name="output", dtype=policy)
@@ -181,9 +220,13 @@ class Seq2Seq(keras.Model):
             "embedding_dim": self.embedding_dim,
             "tie_embeddings": self.tie_embeddings,
             "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "residual_from": self.residual_from,
+            "layer_norm": self.layer_norm,
             "bridge": self.bridge_kind,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer))
             if self.initializer is not None
             else None,
+            "cell_options": self.cell_options,
             "pad_id": self.pad_id,
         }

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
+from tests.cells import LeakyCell
 from tests.checks import check_layer
 from tests.reference import array, arrays, compiled, fill, spread
 
@@ -153,9 +154,73 @@ def test_dropout_is_between_the_layers_only():
     assert np.abs(array(two(x, training=True)[0]) - array(two(x, training=False)[0])).max() > 1e-3
 
 
+def test_residuals_and_norms_are_what_they_say():
+    stack = filled("gru", 4, num_layers=3, residual_from=1, layer_norm=True)
+    expected, states = X, []
+    for i, (norm, layer) in enumerate(zip(stack.norms, stack.forward_layers, strict=True)):
+        below = expected
+        expected, state = layer(norm(below), mask=MASK)
+        expected = expected + below if i >= 1 else expected
+        states.append([state])
+    assert_close(run(stack, X, mask=MASK), arrays((expected, states)))
+
+
+def test_recurrent_dropout_is_for_training_only_and_the_same_at_all_steps():
+    kernel, half = 0.3 * spread((4, 16)), 0.5 * np.eye(16, dtype="float32")
+    stack, plain = filled("rnn", 16, recurrent_dropout=0.5), filled("rnn", 16)
+    for each in (stack, plain):
+        each.set_weights([kernel, half, np.zeros(16, "float32")])
+    np.testing.assert_allclose(run(stack, X)[0], run(plain, X)[0], atol=1e-6)
+
+    # h' = tanh(x kernel + mask * h / 2), from which the mask of each step can be told: nothing, or two.
+    h = array(stack(X, training=True)[0]).astype("float64")
+    mask = 2 * (np.arctanh(h[:, 1:]) - X[:, 1:] @ kernel) / h[:, :-1]
+    np.testing.assert_allclose(mask, np.broadcast_to(np.round(mask[:, :1]), mask.shape), atol=1e-2)
+    assert set(np.abs(np.round(mask)).ravel()) == {0.0, 2.0}
+
+
+@pytest.mark.parametrize("cell", [LeakyCell, "tests>LeakyCell"], ids=["class", "name"])
+def test_a_cell_of_ones_own(cell):
+    stack = filled(cell, 4, num_layers=2, options={"leak": 0.5})
+    x, states = run(stack, X, mask=MASK)
+    layers = [keras.layers.RNN(LeakyCell(4, 0.5), return_sequences=True, return_state=True) for _ in range(2)]
+    weights, expected = stack.get_weights(), X
+    for i, layer in enumerate(layers):
+        layer(keras.KerasTensor((3, 6, 4)))
+        layer.set_weights(weights[3 * i : 3 * i + 3])
+        expected, *state = layer(expected, mask=MASK)
+        assert_close(states[i], arrays(state))
+    np.testing.assert_allclose(x, array(expected), atol=1e-6)
+    assert [s.shape for s in states[0]] == [(3, 4), (3, 2)]
+    assert [tuple(s.shape) for s in stack.zero_state(3)[0]] == [(3, 4), (3, 2)]
+    check_layer(RecurrentStack(cell, 4, num_layers=2, bidirectional=True, residual_from=0), X[:2, :3])
+
+
+def test_a_recurrent_layer_of_ones_own():
+    @keras.saving.register_keras_serializable("tests")
+    class Slow(keras.layers.GRU):
+        pass
+
+    assert_close(run(filled(Slow, 3), X, mask=MASK), run(filled("gru", 3), X, mask=MASK))
+
+
+def test_a_class_that_is_not_registered_is_refused():
+    class Unknown(keras.layers.Layer):
+        pass
+
+    with pytest.raises(ValueError, match="register_keras_serializable.*Received: .*Unknown"):
+        RecurrentStack(Unknown, 4)
+
+
+def test_a_residual_needs_equal_widths():
+    with pytest.raises(ValueError, match="layer 0's input to be as wide as its output, 3. Received: 4"):
+        filled("gru", 3, residual_from=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"cell": LeakyCell, "units": 4, "recurrent_dropout": 0.5}, "needs a cell that has it; 'tests>LeakyCell' has"),
         ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'"),
         ({"cell": "gru", "units": 5, "bidirectional": True}, "`units` must be even .* Received: 5"),
         ({"cell": "gru", "units": 4, "num_layers": 0}, "`num_layers` must be at least 1. Received: 0"),

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from keras_seq import models
+from tests.cells import LeakyCell
 from tests.reference import fill
 
 PAD, START, END = 0, 2, 3
@@ -26,6 +27,7 @@ RECURRENT = {
     **{f"{c}-{a}": recurrent(c, a) for c in ("rnn", "gru", "lstm") for a in ("none", "additive", "dot", "general")},
     "lstm-none-reversed-deep": recurrent("lstm", "none", num_layers=2, reverse_source=True, bridge="dense"),
     "gru-additive-reversed-deep": recurrent("gru", "additive", 7, 2, True, reverse_source=True, bridge="zero"),
+    "own-general-deep": recurrent(LeakyCell, "general", None, 3, residual_from=1, layer_norm=True, bridge="dense"),
     "lstm-general-deep-untied": recurrent("lstm", "general", 7, 2, True, tie_embeddings=False, embedding_dim=3),
 }
 TRANSFORMERS = {
