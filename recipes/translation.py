@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_seq import callbacks, cli, data, decoding, export, losses, metrics, models, schedules, scores, text, training
 from keras_seq.cli import option
-from keras_seq.inspection import plots
+from keras_seq.inspection import parameters, plots
 from recipes import number_names
 
 # What a flag that is not given means, for the generated numbers and for files.
@@ -107,6 +107,7 @@ def main(options: Options) -> None:
         jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
     )
     print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch.")
+    (run.path / "parameters.txt").write_text(parameters.shown(parameters.table(model)) + "\n", encoding="utf-8")
 
     # Fit
     greedy = translator(options, model, source_vocabulary, target_vocabulary, num_beams=1)
