@@ -4,13 +4,14 @@ EXTRAS ?= test,recipes
 BIN := .venv/bin
 STAMP := .venv/.installed-from-setup-cfg
 
-.PHONY: help venv demo test test-long lint format clean
+.PHONY: help venv demo test test-long bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
 	@echo "make test       the tests (two processes)"
 	@echo "make test-long  the long tests: minutes each, some need real data"
+	@echo "make bench-layers  the recurrent layers against Keras's: times and memory, half an hour"
 	@echo "make lint       formatting and lint"
 	@echo "make format     format, and mend what lint can mend"
 	@echo "make venv       only install, into .venv"
@@ -32,6 +33,9 @@ test: $(STAMP)
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long
+
+bench-layers: $(STAMP)
+	$(BIN)/python -m benchmarks.layers
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 # The first pattern that is found in an operation's name (scope/.../name:Type) names its part, and its kind.
 PARTS = {
     "optimizer": r"/adam(_\d+)?/",
-    "sums and clipping of gradients": r"^\w+/[A-Za-z0-9_]+(/ReadVariableOp)?:",
+    "clipping, and the backward loops of recurrent layers": r"^\w+/[A-Za-z0-9_]+(/ReadVariableOp)?:",
     "loss": r"/compile_loss/|:SparseSoftmax",
     "scores over the vocabulary": r"/target_embedding_\d+/.*:\w*(MatMul|Transpose|Reshape)",
     "embeddings": r"/(target|source)_embedding_\d+/",

@@ -24,7 +24,7 @@ NUMBERS = {"vocabulary": "words", "units": 128, "num_layers": 1, "dropout": 0.0,
 NUMBERS |= {"epochs": 8, "tokens_per_batch": 1024, "learning_rate": 4e-3, "warmup_steps": 100}
 # Found on Multi30k. Batches are small, since what 29,000 pairs lack is updates.
 FILES = {"vocabulary": "bpe", "units": 256, "dropout": 0.2, "label_smoothing": 0.1}
-RECURRENT = {"num_layers": 2, "epochs": 10, "tokens_per_batch": 1024, "learning_rate": 2e-3, "warmup_steps": 200}
+RECURRENT = {"num_layers": 2, "epochs": 16, "tokens_per_batch": 1024, "learning_rate": 2e-3, "warmup_steps": 200}
 TRANSFORMER = {"num_layers": 3, "epochs": 14, "tokens_per_batch": 2048, "learning_rate": 1.5e-3, "warmup_steps": 500}
 
 
@@ -50,8 +50,12 @@ class Options:
     vocabulary_size: int = option(8000, "pieces or words at most")
     joint: bool = option(True, "one vocabulary and one embedding for both languages")
 
-    architecture: Literal["rnn", "gru", "lstm", "transformer"] = option("lstm", "the model")
-    attention: Literal["none", "additive", "dot", "general"] = option("general", "of a recurrent model")
+    architecture: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] = option(
+        "lstm", "the model"
+    )
+    attention: Literal["none", "additive", "dot", "general", "scaled_dot", "location"] = option(
+        "general", "of a recurrent model"
+    )
     reverse_source: bool = option(False, "read the source backwards (recurrent models)")
     units: int | None = option(None, "width (default: 128; 256 for files)")
     num_layers: int | None = option(None, "of encoder and decoder (default: 1; for files 2, transformer 3)")
@@ -61,7 +65,7 @@ class Options:
     dropout: float | None = option(None, "rate (default: 0; 0.2 for files)")
     intermediate_dropout: float | None = option(None, "inside a transformer's feed-forward part (default: the same)")
 
-    epochs: int | None = option(None, "at most (default: 8; for files 10, transformer 14)")
+    epochs: int | None = option(None, "at most (default: 8; for files 16, transformer 14)")
     tokens_per_batch: int | None = option(
         None, "rows x the longer padded side (default: 1024; transformer on files 2048)"
     )

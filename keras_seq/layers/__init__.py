@@ -5,42 +5,70 @@ from keras_seq.layers.attention import (
     AdditiveAttention,
     DotAttention,
     GeneralAttention,
-    MultiHeadAttention,
-    empty_cache,
-    extend_cache,
-    masked_softmax,
+    LocationSensitiveAttention,
+    ScaledDotAttention,
 )
 from keras_seq.layers.bridges import Bridge
+from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, viterbi
 from keras_seq.layers.embeddings import TokenEmbedding
-from keras_seq.layers.masks import causal_mask, padding_mask, reverse_tokens
-from keras_seq.layers.positions import positions_from, sinusoidal_positions
+from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
+from keras_seq.layers.masks import causal_mask, masked_softmax, padding_mask, reverse_tokens, sliding_window_mask
+from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
+from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
+from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
+from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 
 __all__ = [
     "ATTENTIONS",
-    "CELLS",
-    "GRU",
-    "LSTM",
     "AdditiveAttention",
+    "AttentionPooling",
     "Bridge",
+    "CELLS",
+    "CRF",
+    "CRFLoss",
+    "ConvSubsampling",
     "DotAttention",
+    "FrameCNN",
+    "GRU",
     "GeneralAttention",
+    "LSTM",
+    "LastPooling",
+    "LearnedPositions",
+    "LocationSensitiveAttention",
+    "LogMel",
+    "MaxPooling",
+    "MeanPooling",
+    "MinGRU",
+    "MinLSTM",
     "MultiHeadAttention",
+    "POOLINGS",
+    "ParallelRecurrent",
+    "RGLRU",
     "RecurrentStack",
+    "ScaledDotAttention",
     "SimpleRNN",
+    "SpecAugment",
     "TokenEmbedding",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
+    "ViterbiAccuracy",
+    "ViterbiDecoder",
     "accelerated",
-    "cell_name",
     "causal_mask",
+    "cell_name",
+    "distance_bias",
     "empty_cache",
     "extend_cache",
+    "linear_scan",
     "masked_softmax",
     "padding_mask",
     "positions_from",
     "reverse_tokens",
+    "rotate",
     "sinusoidal_positions",
+    "sliding_window_mask",
+    "viterbi",
 ]

@@ -12,22 +12,17 @@ the memory anew at every call; these have both.
 import keras
 from keras import ops
 
-
-def masked_softmax(scores, mask):
-    """Softmax over the last axis, with nothing on the positions that `mask` excludes.
-
-    Args:
-        scores: float `(B, ..., S)`.
-        mask: bool, broadcastable to `scores`, or None. A row without a single real position gives even weights.
-    """
-    if mask is not None:
-        # Finite, so that a row that is all padding gives numbers, and small enough for float16.
-        scores = ops.where(mask, scores, ops.cast(-3e4, scores.dtype))
-    return ops.softmax(scores, axis=-1)
+from keras_seq.layers.masks import masked_softmax
 
 
 class MemoryAttention(keras.layers.Layer):
-    """What the attentions of recurrent decoders share: a memory, a score, a weighted mean."""
+    """What the attentions of recurrent decoders share: a memory, a score, a weighted mean.
+
+    `uses_past` says whether a decoder must hand `call` the sum of all earlier steps' weights, `(B, S)`, as `past`. The
+    others take it and leave it.
+    """
+
+    uses_past = False
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
@@ -49,7 +44,7 @@ class MemoryAttention(keras.layers.Layer):
             mask = ops.ones(ops.shape(value)[:2], "bool")
         return {"keys": self.keys(value), "values": value, "mask": mask}
 
-    def call(self, query, memory):
+    def call(self, query, memory, past=None):
         weights = masked_softmax(self.score(query, memory["keys"]), memory["mask"][:, None, :])
         return ops.matmul(weights, memory["values"]), weights
 
@@ -115,6 +110,22 @@ class DotAttention(MemoryAttention):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
+class ScaledDotAttention(DotAttention):
+    """Attends through the product of query and key, divided by the root of their width.
+
+        score(q, k) = q . k / sqrt(D)
+
+    Without it wide queries make the softmax so steep that hardly a gradient comes through.
+
+    Args, call arguments, returns and errors: as for `DotAttention`.
+    Source: Vaswani et al. 2017, section 3.2.1, arXiv:1706.03762.
+    """
+
+    def score(self, query, keys):
+        return super().score(query * query.shape[-1] ** -0.5, keys)  # before the product: float16 ends at 65504
+
+
+@keras.saving.register_keras_serializable("keras_seq")
 class GeneralAttention(MemoryAttention):
     """Attends through a bilinear score, the matrix applied to the memory once.
 
@@ -140,94 +151,71 @@ class GeneralAttention(MemoryAttention):
         return ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
 
 
-ATTENTIONS = {"additive": AdditiveAttention, "dot": DotAttention, "general": GeneralAttention}
-
-
 @keras.saving.register_keras_serializable("keras_seq")
-class MultiHeadAttention(keras.layers.Layer):
-    """Scaled dot-product attention in several heads, over a memory that can be prepared once and grow.
+class LocationSensitiveAttention(AdditiveAttention):
+    """Attends through an additive score that sees where the steps before have looked, as reading aloud asks for.
+
+        score(q, k_s) = v . tanh(W q + U k_s + L f_s),   f = filters * (the sum of the weights of all steps before)
 
     Args:
-        num_heads: number of heads, H.
-        units: width of the output and of all heads together, D.
-        use_bias: whether the four projections have a bias.
+        units: width of the hidden layer.
+        filters: number of convolution filters.
+        kernel_size: how many source positions a filter covers.
     Call arguments:
-        query: float `(B, T, Dq)`.
-        memory: `{"keys", "values"}`, float `(B, S, H, D / H)`, from `remember` or from `extend`.
-        attention_mask: bool `(B, T or 1, S)` or None; True where the query may look.
+        query: float `(B, T, Dq)`.   memory: what `remember(value, mask)` returns for float `(B, S, Dv)`.
+        past: float `(B, S)`, the sum of the weights of all steps before these; None: these are the first.
     Returns:
-        float `(B, T, D)`.
+        `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`. Who goes on later adds `ops.sum(weights, axis=1)` to `past`.
     Raises:
-        ValueError: if `num_heads` does not divide `units`.
-    Source: Vaswani et al. 2017, section 3.2, arXiv:1706.03762.
+        ValueError: if `units`, `filters` or `kernel_size` is not positive.
+    Source: Chorowski et al. 2015, section 2.1, arXiv:1506.07503; the sum instead of the last step's weights: Shen et
+        al. 2018, section 2.2, arXiv:1712.05884, which has the defaults too.
     """
 
-    def __init__(self, num_heads, units, use_bias=True, **kwargs):
-        super().__init__(**kwargs)
-        if num_heads <= 0 or units % num_heads:
-            raise ValueError(f"`num_heads` must divide `units`={units}. Received: {num_heads}")
-        self.num_heads = num_heads
-        self.units = units
-        self.use_bias = use_bias
-        self.supports_masking = True
-        dense = {"use_bias": use_bias, "dtype": self.dtype_policy}
-        self.query_dense = keras.layers.Dense(units, name="query", **dense)
-        self.key_dense = keras.layers.Dense(units, name="key", **dense)
-        self.value_dense = keras.layers.Dense(units, name="value", **dense)
-        self.output_dense = keras.layers.Dense(units, name="output", **dense)
+    uses_past = True
 
-    def _split(self, x):
-        B, T = ops.shape(x)[:2]
-        return ops.reshape(x, (B, T, self.num_heads, self.units // self.num_heads))  # (B, T, D) -> heads
-
-    def remember(self, value):
-        """Projects `(B, S, Dv)` to the keys and values that queries meet."""
-        return {"keys": self._split(self.key_dense(value)), "values": self._split(self.value_dense(value))}
-
-    def call(self, query, memory, attention_mask=None):
-        context = ops.dot_product_attention(
-            self._split(self.query_dense(query)),
-            memory["keys"],
-            memory["values"],
-            mask=None if attention_mask is None else attention_mask[:, None, :, :],
+    def __init__(self, units, filters=32, kernel_size=31, **kwargs):
+        super().__init__(units, **kwargs)
+        if filters <= 0 or kernel_size <= 0:
+            raise ValueError(f"`filters` and `kernel_size` must be positive. Received: {filters}, {kernel_size}")
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.location_filters = keras.layers.Conv1D(
+            filters, kernel_size, padding="same", use_bias=False, name="location_filters", dtype=self.dtype_policy
         )
-        B, T = ops.shape(query)[:2]
-        return self.output_dense(ops.reshape(context, (B, T, self.units)))  # heads -> (B, T, D)
+        self.location_dense = keras.layers.Dense(units, use_bias=False, name="location", dtype=self.dtype_policy)
+        # Now, since a loop over steps is no place to make variables in.
+        self.location_filters.build((None, None, 1))
+        self.location_dense.build((None, None, filters))
+        self.score_dense.build((None, None, units))
 
-    def weights_for(self, query, memory, attention_mask=None):
-        """The weights that `call` uses, averaged over the heads: `(B, T, S)`. For plots and penalties."""
-        query = ops.transpose(self._split(self.query_dense(query)), (0, 2, 1, 3))  # (B, H, T, D / H)
-        keys = ops.transpose(memory["keys"], (0, 2, 3, 1))  # (B, H, D / H, S)
-        scores = ops.matmul(query, keys) * (self.units // self.num_heads) ** -0.5
-        return ops.mean(masked_softmax(scores, None if attention_mask is None else attention_mask[:, None]), axis=1)
+    def call(self, query, memory, past=None):
+        query = self.query_dense(query)  # (B, T, units)
+        # In float32 throughout, since the sum of many steps' weights outgrows the precision of one.
+        past = ops.zeros(ops.shape(memory["mask"])) if past is None else ops.cast(past, "float32")
+
+        def step(past, query):
+            location = self.location_dense(self.location_filters(past[:, :, None]))  # (B, S, units)
+            scores = self.score_dense(ops.tanh(query[:, None, :] + memory["keys"] + location))[:, :, 0]
+            weights = masked_softmax(ops.cast(scores, "float32"), memory["mask"])  # (B, S)
+            return past + weights, weights
+
+        if query.shape[1] == 1:
+            weights = step(past, query[:, 0])[1][:, None, :]
+        else:
+            _, weights = ops.scan(step, past, ops.transpose(query, (1, 0, 2)))
+            weights = ops.transpose(weights, (1, 0, 2))  # (T, B, S) -> (B, T, S)
+        weights = ops.cast(weights, self.compute_dtype)
+        return ops.matmul(weights, memory["values"]), weights
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "units": self.units,
-            "use_bias": self.use_bias,
-        }
+        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size}
 
 
-def empty_cache(batch_size, max_length, num_heads, head_dim, dtype):
-    """Room for `max_length` keys and values: zeros `(B, max_length, H, head_dim)`."""
-    shape = (batch_size, max_length, num_heads, head_dim)
-    return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
-
-
-def extend_cache(cache, new, positions):
-    """Writes new keys and values at each row's own positions.
-
-    Args:
-        cache: `{"keys", "values"}`, `(B, L, H, D / H)`.   new: the same for T new steps, `(B, T, H, D / H)`.
-        positions: int `(B, T)`.
-    """
-    B, T = ops.shape(new["keys"])[:2]
-    rows = ops.broadcast_to(ops.arange(B)[:, None], (B, T))
-    indices = ops.reshape(ops.stack([rows, positions], axis=-1), (-1, 2))  # (B * T, 2)
-    head_shape = new["keys"].shape[2:]
-    return {
-        name: ops.scatter_update(cache[name], indices, ops.reshape(new[name], (-1, *head_shape)))
-        for name in ("keys", "values")
-    }
+ATTENTIONS = {
+    "additive": AdditiveAttention,
+    "dot": DotAttention,
+    "general": GeneralAttention,
+    "scaled_dot": ScaledDotAttention,
+    "location": LocationSensitiveAttention,
+}

@@ -1,4 +1,4 @@
-"""Boolean masks. True marks a position that may be looked at, as everywhere in Keras."""
+"""Boolean masks, and the softmax that heeds them. True marks what may be looked at, as everywhere in Keras."""
 
 from keras import ops
 
@@ -18,6 +18,38 @@ def causal_mask(query_positions, key_positions):
         bool `(B, T, S)`.
     """
     return ops.less_equal(key_positions[:, None, :], query_positions[:, :, None])
+
+
+def sliding_window_mask(query_positions, key_positions, window):
+    """Lets each query look at keys no further away than `window`, before it or after it, and at itself.
+
+    Args:
+        query_positions: int `(B, T)`.
+        key_positions: int `(B or 1, S)`.
+        window: how far; 0 for itself alone.
+    Returns:
+        bool `(B, T, S)`; together with `causal_mask`, by `ops.logical_and`, at most `window + 1` keys.
+    Raises:
+        ValueError: if `window` is negative.
+    Source: Beltagy et al. 2020, section 3.1, arXiv:2004.05150, whose window counts both sides together.
+    """
+    if window < 0:
+        raise ValueError(f"`window` must not be negative. Received: {window}")
+    distance = ops.abs(ops.subtract(key_positions[:, None, :], query_positions[:, :, None]))
+    return ops.less_equal(distance, window)
+
+
+def masked_softmax(scores, mask):
+    """Softmax over the last axis, with nothing on the positions that `mask` excludes.
+
+    Args:
+        scores: float `(B, ..., S)`.
+        mask: bool, broadcastable to `scores`, or None. A row without a single real position gives even weights.
+    """
+    if mask is not None:
+        # Finite, so that a row that is all padding gives numbers, and small enough for float16.
+        scores = ops.where(mask, scores, ops.cast(-3e4, scores.dtype))
+    return ops.softmax(scores, axis=-1)
 
 
 def reverse_tokens(tokens, mask, keep_last=True):

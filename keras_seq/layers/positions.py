@@ -1,13 +1,21 @@
-"""Where a token stands, as a vector."""
+"""Where a token stands: as a vector added to it, as a rotation of queries and keys, or as a bias on their scores."""
 
 import math
 
+import keras
 from keras import ops
 
 
 def positions_from(start, length):
     """`length` positions for each row, counted from `start`: int `(B,)` to int `(B, length)`."""
     return start[:, None] + ops.arange(length)[None, :]
+
+
+def _angles(positions, units, max_wavelength):
+    """The position times each of `units / 2` rates, float32 `(B, T, units / 2)`: float16 ends its integers at 2048."""
+    steps = ops.arange(units // 2, dtype="float32") / (units // 2)
+    rates = ops.exp(-math.log(max_wavelength) * steps)  # (D / 2,)
+    return ops.cast(positions, "float32")[:, :, None] * rates
 
 
 def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_000):
@@ -24,7 +32,98 @@ def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_00
     """
     if units % 2:
         raise ValueError(f"`units` must be even. Received: {units}")
-    steps = ops.arange(units // 2, dtype="float32") / (units // 2)
-    rates = ops.exp(-math.log(max_wavelength) * steps)  # (D / 2,)
-    angles = ops.cast(positions, "float32")[:, :, None] * rates  # (B, T, D / 2)
+    angles = _angles(positions, units, max_wavelength)
     return ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), dtype)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class LearnedPositions(keras.layers.Layer):
+    """Looks positions up in a table that is learned.
+
+    Args:
+        max_length: number of positions in the table.
+        units: width, D.
+        initializer: of the table.
+    Call arguments:
+        positions: int `(B, T)`. Those beyond the table get its last vector, so that a sentence too long for it
+            is read less well rather than not at all.
+    Returns:
+        float `(B, T, D)`.
+    Raises:
+        ValueError: if `max_length` is not positive, or less than T where T is known beforehand.
+    Source: Gehring et al. 2017, section 3.1, arXiv:1705.03122.
+    """
+
+    def __init__(self, max_length, units, initializer="normal", **kwargs):
+        super().__init__(**kwargs)
+        if max_length <= 0:
+            raise ValueError(f"`max_length` must be positive. Received: {max_length}")
+        self.max_length = max_length
+        self.units = units
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, positions_shape):
+        self.table = self.add_weight(
+            shape=(self.max_length, self.units), initializer=self.initializer, name="positions"
+        )
+
+    def call(self, positions):
+        if (positions.shape[1] or 0) > self.max_length:
+            raise ValueError(f"There are positions for {self.max_length} steps. Received: {positions.shape[1]} steps")
+        rows = ops.clip(positions, 0, self.max_length - 1)
+        return ops.take(ops.cast(self.table, self.compute_dtype), rows, axis=0)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_length": self.max_length,
+            "units": self.units,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+def rotate(x, positions, max_wavelength=10_000):
+    """Rotates queries or keys by their positions, so that their products depend on the distance alone.
+
+    Feature i makes a pair with feature i + D / 2, as the sines above with their cosines; the paper pairs neighbours,
+    which is the same up to the order of the projection's columns.
+
+    Args:
+        x: float `(B, T, H, D)`, D even.
+        positions: int `(B or 1, T)`.
+    Returns:
+        float `(B, T, H, D)`.
+    Raises:
+        ValueError: if D is odd.
+    Source: Su et al. 2021, section 3.4.2, arXiv:2104.09864.
+    """
+    units = x.shape[-1]
+    if units % 2:
+        raise ValueError(f"The width of a head must be even to be rotated. Received: {units}")
+    angles = _angles(positions, units, max_wavelength)[:, :, None, :]  # (B, T, 1, D / 2)
+    sines, cosines = ops.sin(angles), ops.cos(angles)
+    first, second = ops.split(ops.cast(x, "float32"), 2, axis=-1)
+    rotated = [first * cosines - second * sines, second * cosines + first * sines]
+    return ops.cast(ops.concatenate(rotated, axis=-1), x.dtype)
+
+
+def distance_bias(query_positions, key_positions, num_heads, dtype="float32"):
+    """Attention with linear biases (ALiBi): the further away a key, the lower its score, at each head's own rate.
+
+    Nothing is learned and no length is too long. Keys after the query, which the paper's decoder does not see, count
+    by their distance too.
+
+    Args:
+        query_positions: int `(B, T)`.
+        key_positions: int `(B or 1, S)`.
+        num_heads: number of heads, H.
+    Returns:
+        float `(B, H, T, S)`, for the `bias` of `MultiHeadAttention`.
+    Source: Press et al. 2022, section 3, arXiv:2108.12409; where H is no power of two, as in the authors' code.
+    """
+    power = 2 ** int(math.log2(num_heads))
+    slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
+    slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
+    distance = ops.abs(ops.subtract(key_positions[:, None, :], query_positions[:, :, None]))  # (B, T, S)
+    bias = -ops.cast(distance, "float32")[:, None] * ops.reshape(ops.convert_to_tensor(slopes, "float32"), (-1, 1, 1))
+    return ops.cast(bias, dtype)

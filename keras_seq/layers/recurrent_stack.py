@@ -5,9 +5,10 @@ import inspect
 import keras
 from keras import ops
 
+from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
 
-CELLS = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+CELLS = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM, "mingru": MinGRU, "minlstm": MinLSTM, "rglru": RGLRU}
 
 
 @keras.saving.register_keras_serializable("keras_seq")

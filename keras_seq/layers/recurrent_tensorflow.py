@@ -213,3 +213,61 @@ def _no_second_derivative(*_):
         "The recurrent layers of keras_seq have no second derivative; take those of keras.layers, to which the same "
         "weights fit."
     )
+
+
+def linear_scan(gates, values, initial_state, reverse=False):
+    """h_t = gates_t h_(t-1) + values_t, one step after the other: on a CPU each step's numbers stay in the cache.
+
+    Args:
+        gates, values: float `(B, T, D)`.
+        initial_state: `(B, D)`, of the same dtype.
+        reverse: whether to begin with the last step; the outputs stay in the order of the inputs.
+    Returns:
+        `(B, T, D)`.
+    Raises:
+        NotImplementedError: where a second derivative is asked for.
+    """
+    shape, T = values.shape, tf.shape(values)[1]
+    first, last, step = (T - 1, 0, -1) if reverse else (0, T - 1, 1)
+
+    def array():
+        return tf.TensorArray(values.dtype, T, element_shape=(shape[0], shape[2]))
+
+    def in_time(x):
+        return tf.transpose(x, (1, 0, 2))
+
+    def refuse(*_):
+        raise NotImplementedError("`linear_scan`, and so the layers built on it, have no second derivative.")
+
+    @tf.custom_gradient
+    def run(gates, values, initial_state):
+        gates, values = in_time(gates), in_time(values)
+
+        def forward(n, h, outputs):
+            t = first + n * step
+            h = gates[t] * h + values[t]
+            return n + 1, h, outputs.write(t, h)
+
+        outputs = tf.while_loop(lambda n, *_: n < T, forward, (0, initial_state, array()), maximum_iterations=T)[2]
+        outputs = outputs.stack()  # (T, B, D)
+
+        @tf.custom_gradient
+        def gradient(slopes, *_):  # the rest is there for a second tape to see what a gradient depends on
+            slopes = in_time(slopes)
+
+            def backward(n, carried, d_gates, d_values):
+                t = last - n * step
+                slope = slopes[t] + carried
+                before = tf.cond(t == first, lambda: initial_state, lambda: outputs[t - step])
+                return n + 1, gates[t] * slope, d_gates.write(t, slope * before), d_values.write(t, slope)
+
+            begin = (0, tf.zeros_like(initial_state), array(), array())
+            _, carried, d_gates, d_values = tf.while_loop(lambda n, *_: n < T, backward, begin, maximum_iterations=T)
+            return (in_time(d_gates.stack()), in_time(d_values.stack()), carried), refuse
+
+        inputs = (gates, values, initial_state)
+        return in_time(outputs), lambda slopes: gradient(slopes, *inputs)
+
+    outputs = run(gates, values, initial_state)
+    outputs.set_shape(shape)
+    return outputs

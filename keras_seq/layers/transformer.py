@@ -1,12 +1,39 @@
 """Transformer blocks. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
 import keras
+from keras import ops
 
-from keras_seq.layers.attention import MultiHeadAttention, extend_cache
+from keras_seq.layers.masks import causal_mask, sliding_window_mask
+from keras_seq.layers.multi_head_attention import MultiHeadAttention, extend_cache
+from keras_seq.layers.positions import distance_bias
+
+# Hidden layers of two factors, f(x W) * (x V), by the f that Shazeer 2020, arXiv:2002.05202, names them after.
+GATED = {"reglu": "relu", "geglu": "gelu", "swiglu": "silu"}
+RELATIVE_POSITIONS = (None, "rotary", "alibi")
+
+
+def feed_forward_activation(activation):
+    """The function that `activation` names, or the name itself if it stands for a layer of two factors."""
+    return activation if str(activation) in GATED else keras.activations.get(activation)
+
+
+def serialized_activation(activation):
+    return activation if str(activation) in GATED else keras.activations.serialize(activation)
+
+
+def normalization_layer(normalization, **kwargs):
+    """The layer that `normalization` names: "layer", or "rms" (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    if normalization == "layer":
+        return keras.layers.LayerNormalization(epsilon=1e-5, **kwargs)
+    if normalization == "rms":
+        norm = keras.layers.RMSNormalization(epsilon=1e-5, **kwargs)
+        norm.supports_masking = True  # it does, and does not say so
+        return norm
+    raise ValueError(f"`normalization` must be 'layer' or 'rms'. Received: {normalization!r}")
 
 
 class TransformerLayer(keras.layers.Layer):
-    """What encoder and decoder layers share: the feed-forward part and the residual connections around all parts."""
+    """What encoder and decoder layers share: all but the cross-attention, and how the parts are put together."""
 
     def __init__(
         self,
@@ -17,30 +44,59 @@ class TransformerLayer(keras.layers.Layer):
         intermediate_dropout=None,
         activation="relu",
         normalize_first=True,
+        normalization="layer",
+        num_key_value_heads=None,
+        relative_positions=None,
+        attention_window=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if relative_positions not in RELATIVE_POSITIONS:
+            raise ValueError(
+                f"`relative_positions` must be one of {RELATIVE_POSITIONS}. Received: {relative_positions!r}"
+            )
         self.supports_masking = True
         self.units = units
         self.num_heads = num_heads
         self.intermediate_dim = intermediate_dim
         self.dropout = dropout
         self.intermediate_dropout = intermediate_dropout
-        self.activation = keras.activations.get(activation)
+        self.activation = feed_forward_activation(activation)
         self.normalize_first = normalize_first
-        self.self_attention = MultiHeadAttention(num_heads, units, name="self_attention", dtype=self.dtype_policy)
+        self.normalization = normalization
+        self.num_key_value_heads = num_key_value_heads
+        self.relative_positions = relative_positions
+        self.attention_window = attention_window
+        self.self_attention = self._attention("self_attention")
+        gated = isinstance(self.activation, str)
         self.hidden_dense = keras.layers.Dense(
-            intermediate_dim, activation=self.activation, name="hidden", dtype=self.dtype_policy
+            intermediate_dim,
+            activation=GATED[activation] if gated else self.activation,
+            name="hidden",
+            dtype=self.dtype_policy,
         )
+        self.gate_dense = None
+        if gated:
+            self.gate_dense = keras.layers.Dense(intermediate_dim, name="gate", dtype=self.dtype_policy)
         self.output_dense = keras.layers.Dense(units, name="output", dtype=self.dtype_policy)
         rate = dropout if intermediate_dropout is None else intermediate_dropout
         self.hidden_dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         self.norms = {}
         self.dropouts = {}
-        for part in self.parts:
-            norm = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{part}_norm", dtype=self.dtype_policy)
-            self.norms[part] = norm
-            self.dropouts[part] = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def _attention(self, name):
+        return MultiHeadAttention(
+            self.num_heads,
+            self.units,
+            num_key_value_heads=self.num_key_value_heads,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def _add_parts(self, *parts):
+        for part in parts:
+            self.norms[part] = normalization_layer(self.normalization, name=f"{part}_norm", dtype=self.dtype_policy)
+            self.dropouts[part] = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _around(self, part, function, x, training):
         """Puts the residual connection, the normalisation and the dropout around one part of the layer."""
@@ -49,9 +105,27 @@ class TransformerLayer(keras.layers.Layer):
             return x + dropout(function(norm(x)), training=training)
         return norm(x + dropout(function(x), training=training))
 
+    def _attend_self(self, x, positions, mask, cache=None):
+        """Attends to x itself or, given a cache, to all that x is written into. Returns the keys and values too."""
+        rotation = positions if self.relative_positions == "rotary" else None
+        memory = self.self_attention.remember(x, rotation)
+        key_positions = positions
+        if cache is not None:
+            memory = extend_cache(cache, memory, positions)
+            key_positions = ops.arange(ops.shape(memory["keys"])[1])[None, :]
+        if self.attention_window is not None:
+            window = sliding_window_mask(positions, key_positions, self.attention_window)
+            mask = window if mask is None else ops.logical_and(mask, window)
+        bias = None
+        if self.relative_positions == "alibi":
+            bias = distance_bias(positions, key_positions, self.num_heads, self.compute_dtype)
+        return self.self_attention(x, memory, attention_mask=mask, positions=rotation, bias=bias), memory
+
     def _feed_forward(self, x, training):
-        hidden = self.hidden_dropout(self.hidden_dense(x), training=training)
-        return self.output_dense(hidden)
+        hidden = self.hidden_dense(x)
+        if self.gate_dense is not None:
+            hidden = hidden * self.gate_dense(x)
+        return self.output_dense(self.hidden_dropout(hidden, training=training))
 
     def get_config(self):
         return {
@@ -61,8 +135,12 @@ class TransformerLayer(keras.layers.Layer):
             "intermediate_dim": self.intermediate_dim,
             "dropout": self.dropout,
             "intermediate_dropout": self.intermediate_dropout,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": serialized_activation(self.activation),
             "normalize_first": self.normalize_first,
+            "normalization": self.normalization,
+            "num_key_value_heads": self.num_key_value_heads,
+            "relative_positions": self.relative_positions,
+            "attention_window": self.attention_window,
         }
 
 
@@ -72,28 +150,34 @@ class TransformerEncoderLayer(TransformerLayer):
 
     Args:
         units: width, D.
-        num_heads: number of attention heads; divides `units`.
+        num_heads: number of attention heads, H; divides `units`.
         intermediate_dim: width of the feed-forward network.
         dropout: rate, after each part.
         intermediate_dropout: rate inside the feed-forward network, which the paper has not; None: as `dropout`.
-        activation: of the feed-forward network.
+        activation: of the feed-forward network; "reglu", "geglu" and "swiglu" give it a hidden layer of two factors.
         normalize_first: pre-norm (True) or post-norm (False, as in the paper).
+        normalization: "layer" or "rms".
+        num_key_value_heads: number of heads of keys and values, K; None: as many as `num_heads`.
+        relative_positions: what tells the self-attention how far two tokens are apart: "rotary" (Su et al. 2021,
+            arXiv:2104.09864), "alibi" (Press et al. 2022, arXiv:2108.12409), or None.
+        attention_window: how far away, to either side, the self-attention sees; None: everywhere.
     Call arguments:
         x: float `(B, S, D)`.   mask: bool `(B, S)`; True marks a real token.
     Returns:
         float `(B, S, D)`.
+    Raises:
+        ValueError: if the numbers of heads do not divide, or an option has no such value.
     Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762.
     """
 
-    parts = ("self", "feed_forward")
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._add_parts("self", "feed_forward")
 
     def call(self, x, mask=None, training=False):
         mask = None if mask is None else mask[:, None, :]  # every query sees the same keys
-
-        def attend(x):
-            return self.self_attention(x, self.self_attention.remember(x), attention_mask=mask)
-
-        x = self._around("self", attend, x, training)
+        positions = ops.arange(ops.shape(x)[1])[None, :]
+        x = self._around("self", lambda x: self._attend_self(x, positions, mask)[0], x, training)
         return self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
 
 
@@ -101,47 +185,65 @@ class TransformerEncoderLayer(TransformerLayer):
 class TransformerDecoderLayer(TransformerLayer):
     """Causal self-attention, attention over the encoder's memory, and a feed-forward network.
 
-    Args: as for `TransformerEncoderLayer`.
+    Args: as for `TransformerEncoderLayer`, and
+        cross_attention: whether there is attention over a memory; a language model's layers have none.
     Call arguments:
         x: float `(B, T, D)`.
-        memory: `{"keys", "values"}` of the source, from `remember`.
-        memory_mask: bool `(B, S)`; True marks a real source token.
-        cache: `{"keys", "values"}` of the steps before, float `(B, L, H, D / H)`; None when x holds all steps. If it
+        memory: `{"keys", "values"}` of the source, from `remember`; without cross-attention None.
+        memory_mask: bool `(B, S)`; True marks a real source token. Needed with `memory`.
+        cache: `{"keys", "values"}` of the steps before, float `(B, L, K, D / H)`; None when x holds all steps. If it
             has an entry "attention", the weights over the source, `(B, T, S)`, are put there.
-        positions: int `(B, T)`, where x stands in the target.
-        self_mask: bool `(B, T, L)` (or `(B, T, T)` without a cache); which steps each step may look at.
+        positions: int `(B, T)`, where x stands in the target and is written in the cache; needed with `cache`. None:
+            x holds all steps, from the first.
+        self_mask: bool `(B, T, L)` (or `(B, T, T)` without a cache), which steps each step may look at; None: itself
+            and those before. An `attention_window` narrows it.
     Returns:
         `(x, cache)`: float `(B, T, D)`, and the cache with x's keys and values written in.
-    Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762.
+    Raises:
+        ValueError: if `memory` is missing or superfluous, if a cache comes without positions, and as the encoder's.
+    Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762; without a memory: Liu et al. 2018, arXiv:1801.10198.
     """
 
-    parts = ("self", "cross", "feed_forward")
-
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, cross_attention=True, **kwargs):
         super().__init__(*args, **kwargs)
-        self.cross_attention = MultiHeadAttention(
-            self.num_heads, self.units, name="cross_attention", dtype=self.dtype_policy
-        )
+        self._add_parts(*(("self", "cross", "feed_forward") if cross_attention else ("self", "feed_forward")))
+        self.cross_attention = self._attention("cross_attention") if cross_attention else None
 
     def remember(self, memory):
         """Keys and values of the encoder's output `(B, S, D)`, for all steps to come."""
         return self.cross_attention.remember(memory)
 
-    def call(self, x, memory, memory_mask, cache, positions, self_mask, training=False):
-        memory_mask = memory_mask[:, None, :]  # every step sees the same source
+    def call(self, x, memory=None, memory_mask=None, cache=None, positions=None, self_mask=None, training=False):
+        if (memory is None) != (self.cross_attention is None):
+            raise ValueError(
+                f"A `memory` is for layers with cross-attention, and for all of these. Received: "
+                f"cross_attention={self.cross_attention is not None}, memory {'not ' * (memory is None)}given"
+            )
+        if positions is None:
+            if cache is not None:
+                raise ValueError("A `cache` needs the `positions` of x in it. Received: positions=None")
+            positions = ops.arange(ops.shape(x)[1])[None, :]
+        if self_mask is None:
+            steps = positions if cache is None else ops.arange(ops.shape(cache["keys"])[1])[None, :]
+            self_mask = causal_mask(positions, steps)
         seen = dict(cache or {})
 
         def attend_self(x):
-            new = self.self_attention.remember(x)
-            seen.update(new if cache is None else extend_cache(cache, new, positions))
-            return self.self_attention(x, seen, attention_mask=self_mask)
+            x, kept = self._attend_self(x, positions, self_mask, cache)
+            seen.update(kept)
+            return x
 
         def attend_source(x):
+            mask = memory_mask[:, None, :]  # every step sees the same source
             if "attention" in seen:
-                seen["attention"] = self.cross_attention.weights_for(x, memory, memory_mask)
-            return self.cross_attention(x, memory, attention_mask=memory_mask)
+                seen["attention"] = self.cross_attention.weights_for(x, memory, mask)
+            return self.cross_attention(x, memory, attention_mask=mask)
 
         x = self._around("self", attend_self, x, training)
-        x = self._around("cross", attend_source, x, training)
+        if self.cross_attention is not None:
+            x = self._around("cross", attend_source, x, training)
         x = self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
         return x, seen
+
+    def get_config(self):
+        return {**super().get_config(), "cross_attention": self.cross_attention is not None}

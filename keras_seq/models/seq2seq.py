@@ -19,7 +19,8 @@ class Seq2Seq(keras.Model):
     """A recurrent encoder, a recurrent decoder, and between them the final states, attention, or both.
 
     The decoder's first layer asks the attention; what it answers goes, beside that layer's output, into all layers
-    above and into the scores. No attention depends on a later layer's past, so in training all steps attend at once.
+    above and into the scores. No attention depends on a later layer's past, so in training all steps attend at once;
+    "location" alone needs its own earlier weights, and goes step by step.
 
     Args:
         source_vocabulary_size: number of source ids.
@@ -27,7 +28,7 @@ class Seq2Seq(keras.Model):
         units: width of every recurrent layer, D.
         cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
         num_layers: of the encoder and of the decoder.
-        attention: "none", "additive", "dot" or "general".
+        attention: "none" or a name of `ATTENTIONS`: "additive", "dot", "general", "scaled_dot", "location".
         bidirectional: whether the encoder reads both ways, with `units / 2` in each.
         reverse_source: whether the encoder gets the source's tokens in reverse order (Sutskever et al. 2014). Memory
             and attention weights stay in the source's own order.
@@ -172,8 +173,10 @@ class Seq2Seq(keras.Model):
         if self.attention is not None:
             value = reverse_tokens(x, mask) if self.reverse_source else x
             state["memory"] = self.attention.remember(value, mask)
+            B, S = ops.shape(source)
+            if self.attention.uses_past:
+                state["past"] = ops.zeros((B, S), "float32")
             if attention_weights:
-                B, S = ops.shape(source)
                 state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
         elif attention_weights:
             raise ValueError("`attention_weights=True` needs a model with attention. Received: attention='none'")
@@ -193,8 +196,10 @@ class Seq2Seq(keras.Model):
         state = dict(state)
         context = []
         if self.attention is not None:
-            answer, weights = self.attention(x, state["memory"])
+            answer, weights = self.attention(x, state["memory"], state.get("past"))
             context = [answer]
+            if "past" in state:
+                state["past"] = state["past"] + ops.sum(ops.cast(weights, "float32"), axis=1)
             if "attention" in state:
                 state["attention"] = weights
         if self.decoder_top is not None:

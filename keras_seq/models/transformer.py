@@ -13,6 +13,10 @@ from keras_seq.layers import (
     positions_from,
     sinusoidal_positions,
 )
+from keras_seq.layers.positions import LearnedPositions
+from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
+
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -29,8 +33,15 @@ class Transformer(keras.Model):
         num_decoder_layers: of the decoder; None: as many.
         dropout: rate on the embeddings and after each part of every layer.
         intermediate_dropout: rate inside the feed-forward networks, which the paper has not; None: as `dropout`.
-        activation: of the feed-forward networks.
+        activation: of the feed-forward networks; "reglu", "geglu" and "swiglu" give them a hidden layer of two factors.
         normalize_first: pre-norm (True), or post-norm as in the paper.
+        normalization: "layer" or "rms".
+        num_key_value_heads: number of heads of keys and values in the decoder, and so in its caches; None: as many as
+            `num_heads`. The encoder has all heads, since it keeps no cache (Ainslie et al. 2023, arXiv:2305.13245).
+        positions: "sinusoidal", "learned" (both are added to the embeddings), "rotary" or "alibi" (both act in every
+            self-attention).
+        max_positions: length of the tables of "learned" positions.
+        attention_window: how far away self-attentions see, in the encoder to either side; None: everywhere.
         tie_embeddings: whether the scores come from the target embedding's own matrix.
         pad_id: the id that marks padding.
     Call arguments:
@@ -54,11 +65,18 @@ class Transformer(keras.Model):
         intermediate_dropout=None,
         activation="relu",
         normalize_first=True,
+        normalization="layer",
+        num_key_value_heads=None,
+        positions="sinusoidal",
+        max_positions=512,
+        attention_window=None,
         tie_embeddings=True,
         pad_id=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if positions not in POSITIONS:
+            raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
         self.source_vocabulary_size = source_vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size
         self.units = units
@@ -68,8 +86,13 @@ class Transformer(keras.Model):
         self.num_decoder_layers = num_decoder_layers or num_layers
         self.dropout = dropout
         self.intermediate_dropout = intermediate_dropout
-        self.activation = keras.activations.get(activation)
+        self.activation = feed_forward_activation(activation)
         self.normalize_first = normalize_first
+        self.normalization = normalization
+        self.num_key_value_heads = num_key_value_heads or num_heads
+        self.positions = positions
+        self.max_positions = max_positions
+        self.attention_window = attention_window
         self.tie_embeddings = tie_embeddings
         self.pad_id = pad_id
 
@@ -93,16 +116,24 @@ class Transformer(keras.Model):
             "intermediate_dropout": intermediate_dropout,
             "activation": activation,
             "normalize_first": normalize_first,
+            "normalization": normalization,
+            "relative_positions": positions if positions in ("rotary", "alibi") else None,
+            "attention_window": attention_window,
             "dtype": policy,
         }
         self.encoder_layers = [TransformerEncoderLayer(name=f"encoder_{i}", **block) for i in range(self.num_layers)]
         self.decoder_layers = [
-            TransformerDecoderLayer(name=f"decoder_{i}", **block) for i in range(self.num_decoder_layers)
+            TransformerDecoderLayer(name=f"decoder_{i}", num_key_value_heads=num_key_value_heads, **block)
+            for i in range(self.num_decoder_layers)
         ]
         self.encoder_norm = self.decoder_norm = None
         if normalize_first:  # nothing has normalised the last layer's output yet
-            self.encoder_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="encoder_norm", dtype=policy)
-            self.decoder_norm = keras.layers.LayerNormalization(epsilon=1e-5, name="decoder_norm", dtype=policy)
+            self.encoder_norm = normalization_layer(normalization, name="encoder_norm", dtype=policy)
+            self.decoder_norm = normalization_layer(normalization, name="decoder_norm", dtype=policy)
+        self.source_positions = self.target_positions = None
+        if positions == "learned":
+            self.source_positions = LearnedPositions(max_positions, units, name="source_positions", dtype=policy)
+            self.target_positions = LearnedPositions(max_positions, units, name="target_positions", dtype=policy)
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
         self.build()
 
@@ -117,9 +148,12 @@ class Transformer(keras.Model):
         logits, _ = self.decode(inputs["target"], state, training=training)
         return logits
 
-    def _embed(self, embedding, tokens, positions, training):
+    def _embed(self, embedding, learned_positions, tokens, positions, training):
         x = embedding(tokens)
-        x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
+        if learned_positions is not None:
+            x = x + learned_positions(positions)
+        elif self.positions == "sinusoidal":
+            x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
         return self.dropout_layer(x, training=training)
 
     def encode(self, source, max_length=None, attention_weights=False, training=False):
@@ -136,7 +170,7 @@ class Transformer(keras.Model):
         """
         B, S = ops.shape(source)
         mask = padding_mask(source, self.pad_id)
-        x = self._embed(self.source_embedding, source, ops.arange(S)[None, :], training)
+        x = self._embed(self.source_embedding, self.source_positions, source, ops.arange(S)[None, :], training)
         for layer in self.encoder_layers:
             x = layer(x, mask=mask, training=training)
         if self.encoder_norm is not None:
@@ -144,7 +178,7 @@ class Transformer(keras.Model):
         memory = {"layers": [layer.remember(x) for layer in self.decoder_layers], "mask": mask}
         state = {"memory": memory, "position": ops.zeros((B,), "int32")}
         if max_length is not None:
-            room = (B, max_length, self.num_heads, self.units // self.num_heads, self.compute_dtype)
+            room = (B, max_length, self.num_key_value_heads, self.units // self.num_heads, self.compute_dtype)
             state["caches"] = [empty_cache(*room) for _ in self.decoder_layers]
         if attention_weights:
             if max_length is None:
@@ -172,7 +206,7 @@ class Transformer(keras.Model):
             if "attention" in state:
                 caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
 
-        x = self._embed(self.target_embedding, tokens, positions, training)
+        x = self._embed(self.target_embedding, self.target_positions, tokens, positions, training)
         memory = state["memory"]
         filled = []
         for layer, source, cache in zip(self.decoder_layers, memory["layers"], caches, strict=True):
@@ -201,8 +235,13 @@ class Transformer(keras.Model):
             "num_decoder_layers": self.num_decoder_layers,
             "dropout": self.dropout,
             "intermediate_dropout": self.intermediate_dropout,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": serialized_activation(self.activation),
             "normalize_first": self.normalize_first,
+            "normalization": self.normalization,
+            "num_key_value_heads": self.num_key_value_heads,
+            "positions": self.positions,
+            "max_positions": self.max_positions,
+            "attention_window": self.attention_window,
             "tie_embeddings": self.tie_embeddings,
             "pad_id": self.pad_id,
         }

@@ -12,6 +12,8 @@ from keras_seq.layers import (
     extend_cache,
     masked_softmax,
 )
+from keras_seq.layers.attention import LocationSensitiveAttention, ScaledDotAttention
+from keras_seq.layers.positions import distance_bias
 from tests.checks import check_layer
 from tests.reference import array, arrays, fill, softmax, spread
 
@@ -56,7 +58,7 @@ INPUTS = {"query": QUERY, "value": VALUE, "value_mask": MASK}
 
 @pytest.mark.parametrize("layer", [*map(Attend, ATTENTIONS), AttendInHeads(), AttendInHeads(1, use_bias=False)])
 def test_promises_of_a_layer(layer):
-    check_layer(layer, INPUTS, weights=getattr(layer, "kind", "") != "dot")
+    check_layer(layer, INPUTS, weights=getattr(layer, "kind", "") not in ("dot", "scaled_dot"))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def additive(weights):
     [
         (AdditiveAttention(3), additive),
         (DotAttention(4), lambda weights: QUERY @ VALUE.transpose(0, 2, 1)),
+        (ScaledDotAttention(4), lambda weights: QUERY @ VALUE.transpose(0, 2, 1) / 2),
         (GeneralAttention(4), lambda weights: QUERY @ (VALUE @ weights[0]).transpose(0, 2, 1)),
     ],
 )
@@ -122,7 +125,10 @@ def test_without_a_mask_everything_is_real(kind):
     np.testing.assert_array_equal(got[0], expected[0])
 
 
-@pytest.mark.parametrize("kind", ATTENTIONS.values())
+WITHOUT_PAST = [kind for kind in ATTENTIONS.values() if not kind.uses_past]
+
+
+@pytest.mark.parametrize("kind", WITHOUT_PAST)
 def test_one_query_at_a_time_is_all_at_once(kind):
     layer = kind(4)
     memory = layer.remember(VALUE, MASK)
@@ -158,6 +164,32 @@ def test_multi_head_attention_in_numpy(num_heads):
     assert (shown[~attention_mask] == 0).all()
 
 
+@pytest.mark.parametrize("num_key_value_heads", [1, 2, 4])
+def test_shared_heads_are_heads_repeated(num_key_value_heads):
+    """Grouped heads equal as many heads as queries have, each group with copies of one head's weights."""
+    grouped, whole = MultiHeadAttention(4, 8, num_key_value_heads=num_key_value_heads), MultiHeadAttention(4, 8)
+    positions, keys = np.arange(3)[None, :], np.arange(5)[None, :]
+    where = {"attention_mask": MASK[:, None, :], "positions": positions, "bias": distance_bias(positions, keys, 4)}
+    for layer in (grouped, whole):
+        layer(QUERY, layer.remember(VALUE), **where)
+    fill(grouped)
+    for ours, theirs in (("query", 4), ("key", num_key_value_heads), ("value", num_key_value_heads), ("output", 4)):
+        weights = [array(w) for w in getattr(grouped, f"{ours}_dense").get_weights()]
+        if ours != "output":
+            heads = [w.reshape(*w.shape[:-1], theirs, 2).repeat(4 // theirs, -2) for w in weights]
+            weights = [w.reshape(*w.shape[:-2], 8) for w in heads]
+        getattr(whole, f"{ours}_dense").set_weights(weights)
+    memory, memory_of_all = grouped.remember(VALUE, keys), whole.remember(VALUE, keys)
+    assert memory["keys"].shape == (2, 5, num_key_value_heads, 2)
+    expected = array(whole(QUERY, memory_of_all, **where))
+    np.testing.assert_allclose(array(grouped(QUERY, memory, **where)), expected, atol=1e-5)
+    weights = array(grouped.weights_for(QUERY, memory, **where))
+    np.testing.assert_allclose(weights, array(whole.weights_for(QUERY, memory_of_all, **where)), atol=1e-6)
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    plain = array(grouped.weights_for(QUERY, grouped.remember(VALUE), MASK[:, None, :]))
+    assert np.abs(weights - plain).max() > 1e-3
+
+
 def test_multi_head_attention_over_padding_only_gives_numbers():
     layer = MultiHeadAttention(2, 4)
     nothing = np.zeros((2, 1, 5), "bool")
@@ -178,10 +210,71 @@ def test_each_row_writes_where_it_stands():
         np.testing.assert_allclose(cache[name], expected, rtol=1e-6)
 
 
+@keras.saving.register_keras_serializable("tests")
+class AttendByLocation(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = LocationSensitiveAttention(3, filters=2, kernel_size=3, dtype=self.dtype_policy)
+
+    def call(self, query, value, value_mask):
+        return self.attention(query, self.attention.remember(value, value_mask))
+
+
+def test_promises_of_location_sensitive_attention():
+    check_layer(AttendByLocation(), INPUTS)
+    layer = LocationSensitiveAttention(3, filters=2, kernel_size=5)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.get_config() == layer.get_config()
+    assert (copy.filters, copy.kernel_size) == (2, 5)
+
+
+def test_location_sensitive_attention_in_numpy():
+    """With one query at a time, too, when the weights of the steps before are handed on."""
+    layer = LocationSensitiveAttention(3, filters=2, kernel_size=3)
+    context, weights, _ = remembered(layer)
+    query, keys = layer.query_dense(QUERY), layer.key_dense(VALUE)
+    filters, score = array(layer.location_filters.kernel)[:, 0], array(layer.score_dense.kernel)[:, 0]
+    past, expected = np.zeros((2, 5)), []
+    for t in range(3):
+        padded = np.pad(past, ((0, 0), (1, 1)))
+        features = np.stack([padded[:, s : s + 3] @ filters for s in range(5)], 1)  # (B, S, filters)
+        hidden = array(query)[:, t, None] + array(keys) + features @ array(layer.location_dense.kernel)
+        expected.append(softmax(np.where(MASK, np.tanh(hidden) @ score, -np.inf)))
+        past = past + expected[-1]
+    expected = np.stack(expected, 1)
+    np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(context, expected @ VALUE, rtol=1e-5, atol=1e-6)
+
+    memory, past = layer.remember(VALUE, MASK), np.zeros((2, 5), "float32")
+    for t in range(3):
+        step, weights = arrays(layer(QUERY[:, t : t + 1], memory, past))
+        np.testing.assert_allclose(step[:, 0], context[:, t], atol=1e-6)
+        past = past + weights.sum(1)
+    assert np.abs(array(layer(QUERY, memory, past)[1]) - expected).max() > 1e-4  # the past matters
+
+
+@pytest.mark.parametrize("kind", WITHOUT_PAST)
+def test_the_others_have_no_past(kind):
+    layer = kind(4)
+    context, _, _ = remembered(layer)
+    past = np.ones((2, 5), "float32")
+    np.testing.assert_array_equal(array(layer(QUERY, layer.remember(VALUE, MASK), past)[0]), context)
+
+
+def test_scaled_products_fit_into_float16():
+    layer = ScaledDotAttention(64, dtype="float16")
+    wide = np.full((1, 2, 64), 60.0, "float16")  # 64 * 60 * 60 is no float16
+    context, weights = arrays(layer(wide, layer.remember(wide)))
+    np.testing.assert_allclose(weights, 0.5, rtol=1e-3)
+    np.testing.assert_allclose(context.astype("float32"), 60.0, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: AdditiveAttention(0), "`units` must be positive. Received: 0"),
+        (lambda: LocationSensitiveAttention(4, kernel_size=0), "must be positive. Received: 32, 0"),
+        (lambda: MultiHeadAttention(4, 8, num_key_value_heads=3), "must divide `num_heads`=4. Received: 3"),
         (lambda: MultiHeadAttention(3, 8), "`num_heads` must divide `units`=8. Received: 3"),
         (lambda: MultiHeadAttention(0, 8), "`num_heads` must divide `units`=8. Received: 0"),
         (lambda: DotAttention(4)(QUERY, {"keys": VALUE[..., :3], "values": VALUE, "mask": MASK}), "query 4, memory 3"),

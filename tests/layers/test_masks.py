@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from keras_seq.layers import causal_mask, padding_mask, reverse_tokens
+from keras_seq.layers.masks import sliding_window_mask
 from tests.reference import array, spread
 
 PAD, END, A, B, C = 0, 3, 4, 5, 6
@@ -17,6 +18,18 @@ def test_causal_mask():
     """Two rows that stand at different places: each query sees its own place and what came before."""
     mask = array(causal_mask(np.array([[0, 1], [2, 3]]), np.arange(4)[None, :]))
     assert mask.astype(int).tolist() == [[[1, 0, 0, 0], [1, 1, 0, 0]], [[1, 1, 1, 0], [1, 1, 1, 1]]]
+
+
+def test_sliding_window_mask():
+    """Both ways; with the causal mask, only back."""
+    queries, keys = np.array([[0, 1], [2, 3]]), np.arange(5)[None, :]
+    near = array(sliding_window_mask(queries, keys, 1))
+    assert near.astype(int).tolist() == [[[1, 1, 0, 0, 0], [1, 1, 1, 0, 0]], [[0, 1, 1, 1, 0], [0, 0, 1, 1, 1]]]
+    back = near & array(causal_mask(queries, keys))
+    assert back.astype(int).tolist() == [[[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]], [[0, 1, 1, 0, 0], [0, 0, 1, 1, 0]]]
+    assert array(sliding_window_mask(keys, keys, 0))[0].tolist() == np.eye(5, dtype="bool").tolist()
+    with pytest.raises(ValueError, match="`window` must not be negative. Received: -1"):
+        sliding_window_mask(keys, keys, -1)
 
 
 def test_reversal_by_hand():

@@ -16,10 +16,10 @@ STEPS = np.arange(4)[None, :]
 class Decode(keras.layers.Layer):
     """A decoder layer with its memory and its masks made inside."""
 
-    def __init__(self, num_heads=2, normalize_first=True, dropout=0.0, **kwargs):
+    def __init__(self, num_heads=2, units=4, options=None, **kwargs):
         super().__init__(**kwargs)
-        self.options = {"num_heads": num_heads, "normalize_first": normalize_first, "dropout": dropout}
-        self.layer = TransformerDecoderLayer(4, intermediate_dim=6, dtype=self.dtype_policy, **self.options)
+        self.options = {"num_heads": num_heads, "units": units, "options": options or {}}
+        self.layer = TransformerDecoderLayer(units, num_heads, 6, dtype=self.dtype_policy, **self.options["options"])
 
     def call(self, x, source, source_mask):
         positions = keras.ops.arange(keras.ops.shape(x)[1])[None, :]
@@ -37,17 +37,39 @@ def encoder(num_heads=2, **options):
 
 
 def decoder(num_heads=2, **options):
-    layer = Decode(num_heads, **options)
+    layer = Decode(num_heads, options=options)
     layer(X, SOURCE, SOURCE_MASK)
     return fill(layer)
 
 
-@pytest.mark.parametrize("normalize_first", [True, False])
-def test_promises_of_a_layer(normalize_first):
-    check_layer(TransformerEncoderLayer(4, 2, 6, normalize_first=normalize_first, activation="gelu"), X)
-    check_layer(
-        Decode(normalize_first=normalize_first), {"x": X, "source": SOURCE, "source_mask": SOURCE_MASK}, weights=True
-    )
+# What has come since 2017, together and one by one; of four heads two and two share their keys.
+MODERN = {"normalization": "rms", "activation": "swiglu", "num_key_value_heads": 2, "relative_positions": "rotary"}
+SINCE = [{name: value} for name, value in MODERN.items()]
+SINCE += [{"num_key_value_heads": 1}, {"relative_positions": "alibi"}, {"attention_window": 1}]
+SINCE += [MODERN | {"normalize_first": False}, {"relative_positions": "alibi", "attention_window": 2}]
+WIDE = spread((2, 4, 8))
+
+
+def language_layer(**options):
+    layer = TransformerDecoderLayer(8, 4, 6, cross_attention=False, **options)
+    layer(WIDE)
+    return fill(layer)
+
+
+DECODED = {"x": X, "source": SOURCE, "source_mask": SOURCE_MASK}
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs"),
+    [
+        (TransformerEncoderLayer(4, 2, 6, activation="gelu"), X),
+        (Decode(options={"normalize_first": False}), DECODED),
+        (TransformerEncoderLayer(8, 4, 6, relative_positions="alibi", attention_window=1), WIDE),
+        (TransformerDecoderLayer(8, 4, 6, cross_attention=False, **MODERN), WIDE),
+    ],
+)
+def test_promises_of_a_layer(layer, inputs):
+    check_layer(layer, inputs)
 
 
 def test_configuration():
@@ -55,41 +77,73 @@ def test_configuration():
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert copy.get_config() == layer.get_config()
     assert (copy.dropout, copy.normalize_first) == (0.2, False)
+    layer = TransformerDecoderLayer(8, 4, 6, cross_attention=False, attention_window=3, **MODERN)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.get_config() == layer.get_config()
+    assert copy.get_config().items() >= {"cross_attention": False, "attention_window": 3, **MODERN}.items()
 
 
 class Reference:
-    """The layers of Vaswani et al. 2017 with one head, in NumPy, with the weights of ours."""
+    """The layers in NumPy, float64, with the weights of ours; written head by head and step by step."""
 
-    def __init__(self, layer, normalize_first):
+    def __init__(self, layer):
         self.layer = layer
-        self.normalize_first = normalize_first
 
     def dense(self, layer, x):
-        return x @ array(layer.kernel) + array(layer.bias)
+        return x @ array(layer.kernel).astype("float64") + array(layer.bias)
 
     def norm(self, part, x):
         norm = self.layer.norms[part]
+        if self.layer.normalization == "rms":
+            return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * array(norm.scale)
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
         return x * array(norm.gamma) + array(norm.beta)
 
-    def attention(self, layer, x, memory, mask):
+    def rotated(self, x):
+        """Each pair of features as one complex number, turned by the position times the pair's rate."""
+        half = x.shape[-1] // 2
+        angles = np.arange(x.shape[1])[:, None] * 10000.0 ** (-np.arange(half) / half)
+        pairs = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+        return np.concatenate([pairs.real, pairs.imag], -1)
+
+    def attention(self, layer, x, memory, mask, relative=None, window=None):
         q, k, v = (
             self.dense(dense, y)
             for dense, y in ((layer.query_dense, x), (layer.key_dense, memory), (layer.value_dense, memory))
         )
-        scores = np.where(mask, q @ k.transpose(0, 2, 1) / np.sqrt(x.shape[-1]), -np.inf)
-        return self.dense(layer.output_dense, softmax(scores) @ v)
+        width = q.shape[-1] // layer.num_heads
+        distance = np.abs(np.arange(x.shape[1])[:, None] - np.arange(memory.shape[1]))
+        if window is not None:
+            mask = mask & (distance <= window)
+        context = []
+        for h in range(layer.num_heads):
+            shared = h // (layer.num_heads // layer.num_key_value_heads)  # the head of keys that this head looks at
+            query, keys = q[..., h * width : (h + 1) * width], k[..., shared * width : (shared + 1) * width]
+            if relative == "rotary":
+                query, keys = self.rotated(query), self.rotated(keys)
+            scores = query @ keys.transpose(0, 2, 1) / np.sqrt(width)
+            if relative == "alibi":
+                scores = scores - distance * 2.0 ** (-8 * (h + 1) / layer.num_heads)
+            weights = softmax(np.where(mask, scores, -np.inf))
+            context.append(weights @ v[..., shared * width : (shared + 1) * width])
+        return self.dense(layer.output_dense, np.concatenate(context, -1))
 
     def around(self, part, function, x):
-        if self.normalize_first:
+        if self.layer.normalize_first:
             return x + function(self.norm(part, x))
         return self.norm(part, x + function(x))
 
     def feed_forward(self, x):
-        return self.dense(self.layer.output_dense, np.maximum(self.dense(self.layer.hidden_dense, x), 0))
+        hidden = self.dense(self.layer.hidden_dense, x)
+        if self.layer.activation == "swiglu":
+            hidden = hidden / (1 + np.exp(-hidden)) * self.dense(self.layer.gate_dense, x)
+        else:
+            hidden = np.maximum(hidden, 0)
+        return self.dense(self.layer.output_dense, hidden)
 
     def run(self, x, mask, memory=None, memory_mask=None):
-        x = self.around("self", lambda x: self.attention(self.layer.self_attention, x, x, mask), x)
+        own, near = self.layer.self_attention, (self.layer.relative_positions, self.layer.attention_window)
+        x = self.around("self", lambda x: self.attention(own, x, x, mask, *near), x.astype("float64"))
         if memory is not None:
             cross = self.layer.cross_attention
             x = self.around("cross", lambda x: self.attention(cross, x, memory, memory_mask), x)
@@ -100,7 +154,7 @@ class Reference:
 def test_the_encoder_layer_in_numpy(normalize_first):
     layer = encoder(1, normalize_first=normalize_first)
     mask = np.array([[True] * 4, [True, True, False, False]])
-    expected = Reference(layer, normalize_first).run(X, mask[:, None, :])
+    expected = Reference(layer).run(X, mask[:, None, :])
     np.testing.assert_allclose(array(layer(X, mask=mask)), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -108,8 +162,114 @@ def test_the_encoder_layer_in_numpy(normalize_first):
 def test_the_decoder_layer_in_numpy(normalize_first):
     layer = decoder(1, normalize_first=normalize_first)
     causal = np.tril(np.ones((4, 4), "bool"))[None]
-    expected = Reference(layer.layer, normalize_first).run(X, causal, SOURCE, SOURCE_MASK[:, None, :])
+    expected = Reference(layer.layer).run(X, causal, SOURCE, SOURCE_MASK[:, None, :])
     np.testing.assert_allclose(array(layer(X, SOURCE, SOURCE_MASK)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", SINCE, ids=str)
+def test_what_has_come_since_in_numpy(options):
+    mask = np.array([[True] * 4, [True, True, False, True]])  # padding may be anywhere
+    layer = TransformerEncoderLayer(8, 4, 6, **options)
+    layer(WIDE)
+    expected = Reference(fill(layer)).run(WIDE, mask[:, None, :])
+    np.testing.assert_allclose(array(layer(WIDE, mask=mask)), expected, rtol=1e-4, atol=1e-5)
+    layer = language_layer(**options)
+    causal = np.tril(np.ones((4, 4), "bool"))[None]
+    np.testing.assert_allclose(array(layer(WIDE)[0]), Reference(layer).run(WIDE, causal), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", SINCE, ids=str)
+def test_a_language_layer_step_by_step(options):
+    """With a cache that has fewer heads where keys are shared, and with rows that stand at different places."""
+    layer = language_layer(**options)
+    whole = array(layer(WIDE)[0])
+    cache = empty_cache(2, 6, layer.self_attention.num_key_value_heads, 2, "float32")
+    rows, starts = np.arange(2), np.array([0, 2])
+    _, filled = layer(WIDE[:, :2], cache=cache, positions=np.array([[0, 1]] * 2))
+    # The first row begins anew, the second goes on from its third step.
+    cache = {name: np.where(starts[:, None, None, None] > 0, array(x), 9.0) for name, x in filled.items()}
+    for t in range(2):
+        x, cache = layer(WIDE[rows, starts + t][:, None], cache=cache, positions=(starts + t)[:, None])
+        np.testing.assert_allclose(array(x)[:, 0], whole[rows, starts + t], atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [0, 1, 2])
+def test_the_window_bounds_what_matters(window):
+    layer = TransformerEncoderLayer(8, 4, 6, attention_window=window)
+    layer(WIDE)
+    before = array(fill(layer)(WIDE))
+    language = language_layer(attention_window=window)
+    causal = array(language(WIDE)[0])
+    for s in range(4):
+        other = WIDE.copy()
+        other[:, s] *= -2.0
+        distance = np.arange(4) - s
+        moved = np.abs(array(layer(other)) - before).max((0, 2)) > 1e-4
+        assert moved.tolist() == (np.abs(distance) <= window).tolist()
+        moved = np.abs(array(language(other)[0]) - causal).max((0, 2)) > 1e-4
+        assert moved.tolist() == ((distance >= 0) & (distance <= window)).tolist()
+
+
+@pytest.mark.parametrize("relative_positions", ["rotary", "alibi"])
+def test_relative_positions_know_distances_only(relative_positions):
+    layer = language_layer(relative_positions=relative_positions)
+    here, there = (array(layer(WIDE, positions=np.arange(4)[None, :] + n)[0]) for n in (0, 37))
+    np.testing.assert_allclose(there, here, atol=1e-4)
+    further = array(layer(WIDE, positions=np.arange(0, 8, 2)[None, :])[0])
+    assert np.abs(further - here)[:, 1:].max() > 1e-3
+
+
+@pytest.mark.parametrize("normalize_first", [True, False])
+def test_the_encoder_layer_of_torch(normalize_first):
+    torch = pytest.importorskip("torch")
+    layer = encoder(normalize_first=normalize_first)
+    theirs = torch.nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True, norm_first=normalize_first).eval()
+    own = layer.self_attention
+
+    def copied(parameter, *values):
+        with torch.no_grad():
+            parameter.copy_(torch.tensor(np.concatenate([array(v).T for v in values])))
+
+    projections = (own.query_dense, own.key_dense, own.value_dense)
+    copied(theirs.self_attn.in_proj_weight, *(dense.kernel for dense in projections))
+    copied(theirs.self_attn.in_proj_bias, *(dense.bias for dense in projections))
+    for linear, dense in (
+        (theirs.self_attn.out_proj, own.output_dense),
+        (theirs.linear1, layer.hidden_dense),
+        (theirs.linear2, layer.output_dense),
+    ):
+        copied(linear.weight, dense.kernel)
+        copied(linear.bias, dense.bias)
+    for norm, part in ((theirs.norm1, "self"), (theirs.norm2, "feed_forward")):
+        copied(norm.weight, layer.norms[part].gamma)
+        copied(norm.bias, layer.norms[part].beta)
+    mask = np.array([[True] * 4, [True, True, False, False]])
+    with torch.no_grad():
+        expected = theirs(torch.tensor(X), src_key_padding_mask=torch.tensor(~mask)).numpy()
+    np.testing.assert_allclose(array(layer(X, mask=mask))[mask], expected[mask], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TransformerEncoderLayer(4, 2, 6, normalization="batch"), "'layer' or 'rms'. Received: 'batch'"),
+        (lambda: TransformerEncoderLayer(4, 2, 6, relative_positions="t5"), "must be one of .* Received: 't5'"),
+        (lambda: TransformerEncoderLayer(4, 4, 6, relative_positions="rotary")(X), "must be even .* Received: 1"),
+        (lambda: TransformerEncoderLayer(4, 2, 6, attention_window=-1)(X), "must not be negative. Received: -1"),
+        (lambda: TransformerDecoderLayer(4, 2, 6)(X), "Received: cross_attention=True, memory not given"),
+        (
+            lambda: TransformerDecoderLayer(4, 2, 6, cross_attention=False)(X, {"keys": X, "values": X}),
+            "Received: cross_attention=False, memory given",
+        ),
+        (
+            lambda: TransformerDecoderLayer(4, 2, 6, cross_attention=False)(X, cache={"keys": X, "values": X}),
+            "needs the `positions` .* Received: positions=None",
+        ),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_the_future_changes_no_past():

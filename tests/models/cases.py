@@ -25,8 +25,13 @@ def transformer(target_vocabulary_size=None, **options):
 
 RECURRENT = {
     **{f"{c}-{a}": recurrent(c, a) for c in ("rnn", "gru", "lstm") for a in ("none", "additive", "dot", "general")},
+    "gru-scaled-dot": recurrent("gru", "scaled_dot"),
+    "gru-location-deep": recurrent("gru", "location", num_layers=2, bidirectional=True),
     "lstm-none-reversed-deep": recurrent("lstm", "none", num_layers=2, reverse_source=True, bridge="dense"),
     "gru-additive-reversed-deep": recurrent("gru", "additive", 7, 2, True, reverse_source=True, bridge="zero"),
+    "mingru-general-deep": recurrent("mingru", "general", num_layers=2, bidirectional=True),
+    "minlstm-none-reversed": recurrent("minlstm", "none", reverse_source=True),
+    "rglru-additive-deep": recurrent("rglru", "additive", num_layers=3, residual_from=2, layer_norm=True),
     "own-general-deep": recurrent(LeakyCell, "general", None, 3, residual_from=1, layer_norm=True, bridge="dense"),
     "lstm-general-deep-untied": recurrent("lstm", "general", 7, 2, True, tie_embeddings=False, embedding_dim=3),
 }
@@ -34,6 +39,11 @@ TRANSFORMERS = {
     "transformer-pre": transformer(num_decoder_layers=2),
     "transformer-post": transformer(7, normalize_first=False, activation="gelu"),
     "transformer-untied": transformer(tie_embeddings=False),
+    "transformer-modern": transformer(
+        num_heads=2, normalization="rms", activation="swiglu", positions="rotary", num_key_value_heads=1
+    ),
+    "transformer-near": transformer(units=8, num_heads=4, num_key_value_heads=2, positions="alibi", attention_window=1),
+    "transformer-learned": transformer(7, positions="learned", max_positions=9, normalize_first=False),
 }
 CASES = {**RECURRENT, **TRANSFORMERS}
 # For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.

@@ -29,6 +29,22 @@ def test_parameters():
     assert separate.count_params() == V * D + 2 * 13 * D + layers + 2 * norm
 
 
+def test_parameters_of_what_came_since():
+    """K of H heads leave K / H of the decoder's keys and values, a gate is a hidden layer more, RMS has one vector."""
+    D, F, V = 8, 6, 11
+    heads = {"units": D, "num_heads": 4, "num_key_value_heads": 1, "intermediate_dim": F, "num_layers": 1}
+    attention, grouped = 4 * (D * D + D), 2 * (D * D + D) + 2 * (D * D // 4 + D // 4)
+    feed_forward = 2 * (D * F + F) + F * D + D
+    layers = attention + feed_forward + 2 * D + 2 * grouped + feed_forward + 3 * D + 2 * D
+    modern = {"normalization": "rms", "activation": "swiglu", "positions": "rotary", **heads}
+    transformer = Transformer(V, **modern)
+    assert transformer.count_params() == V * D + layers
+    cache = transformer.encode(SOURCE, max_length=6)["caches"][0]
+    assert cache["keys"].shape == cache["values"].shape == (3, 6, 1, 2)
+    learned = Transformer(V, **modern | {"positions": "learned", "max_positions": 13})
+    assert learned.count_params() == V * D + layers + 2 * 13 * D
+
+
 @pytest.mark.parametrize("pieces", [(2, 2), (1, 3)])
 def test_the_cache_takes_pieces_of_any_length(pieces):
     transformer = model("transformer-pre")
@@ -63,7 +79,7 @@ def test_rows_may_stand_at_different_places():
 def test_embeddings_are_scaled_before_positions_are_added():
     transformer = model("transformer-untied")
     matrix = array(transformer.source_embedding.embeddings)
-    x = transformer._embed(transformer.source_embedding, SOURCE, np.arange(5)[None, :], False)
+    x = transformer._embed(transformer.source_embedding, None, SOURCE, np.arange(5)[None, :], False)
     expected = matrix[SOURCE] * 2 + array(sinusoidal_positions(np.arange(5)[None, :], 4))
     np.testing.assert_allclose(array(x), expected, rtol=1e-5, atol=1e-6)
 
@@ -71,5 +87,9 @@ def test_embeddings_are_scaled_before_positions_are_added():
 def test_errors_name_the_rule_and_the_value():
     with pytest.raises(ValueError, match="needs `max_length`. Received: max_length=None"):
         model("transformer-pre").encode(SOURCE, attention_weights=True)
+    with pytest.raises(ValueError, match="`positions` must be one of .* Received: 't5'"):
+        Transformer(9, positions="t5")
+    with pytest.raises(ValueError, match="positions for 9 steps. Received: 10 steps"):
+        model("transformer-learned").encode(np.ones((1, 10), "int32"))
     with pytest.raises(ValueError, match="`num_heads` must divide `units`=6. Received: 4"):
         Transformer(9, units=6, num_heads=4)

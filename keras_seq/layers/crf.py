@@ -1,0 +1,264 @@
+"""A linear-chain conditional random field: tags that are scored together with their neighbours.
+
+The layer turns the scores of a network into *potentials*, and everything else works on those: the loss, the metric and
+the decoder. So a tagger is compiled, fit and served like any other model:
+
+    potentials = CRF(num_tags)(emissions)
+    model = keras.Model(tokens, potentials)
+    model.compile("adam", CRFLoss(), metrics=[ViterbiAccuracy()])
+    served = keras.Model(tokens, ViterbiDecoder()(potentials))
+
+Potentials are float32 `(B, T, N, N)`; `potentials[b, t, i, j]` is what it adds to the score of a row of tags to have
+tag j at step t and tag i at the real step before. All rows of the first real step are alike. Padding is written into
+the potentials as a step that keeps the tag: 0 on the diagonal, `LOW` beside it. They take T times N times N numbers for
+a sentence, which is little for tags and too much for a vocabulary.
+
+Source: Lafferty et al. 2001; for taggers Lample et al. 2016, section 2.2, arXiv:1603.01360.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+# Excludes a path as minus infinity does, without a NaN where everything is excluded. The scores of a sentence must stay
+# well below.
+LOW = -1e9
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class CRF(keras.layers.Layer):
+    """Joins the scores of each step and of each pair of neighbours into the potentials of a conditional random field.
+
+        score(y) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_(t-1), y_t] + end[y_T]
+
+    Sums and neighbours are those of the real steps; padding may be anywhere. A row of padding only has the one score 0.
+
+    Args:
+        num_tags: number of tags, N.
+        transitions_initializer: of `transitions`; `start` and `end` begin at zero.
+    Call arguments:
+        emissions: float `(B, T, N)`, as a `Dense(num_tags)` gives them.
+        mask: bool `(B, T)`; True marks a real step. Comes by itself with emissions that carry a Keras mask.
+    Returns:
+        potentials, float32 `(B, T, N, N)` under any policy of less precision, for `CRFLoss` and `ViterbiDecoder`.
+    Raises:
+        ValueError: if `num_tags` is less than 2, or not the width of the emissions.
+    Source: Lafferty et al. 2001; Lample et al. 2016, section 2.2, arXiv:1603.01360.
+    """
+
+    def __init__(self, num_tags, transitions_initializer="glorot_uniform", **kwargs):
+        super().__init__(autocast=False, **kwargs)  # emissions that come in float32 stay as precise as they are
+        if num_tags < 2:
+            raise ValueError(f"`num_tags` must be at least 2. Received: {num_tags}")
+        self.num_tags = num_tags
+        self.transitions_initializer = keras.initializers.get(transitions_initializer)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        N = self.num_tags
+        if input_shape[-1] != N:
+            raise ValueError(f"The emissions must be `num_tags`={N} wide. Received: {input_shape[-1]}")
+        self.transitions = self.add_weight(
+            shape=(N, N), initializer=self.transitions_initializer, autocast=False, name="transitions"
+        )
+        self.start = self.add_weight(shape=(N,), initializer="zeros", autocast=False, name="start")
+        self.end = self.add_weight(shape=(N,), initializer="zeros", autocast=False, name="end")
+
+    def call(self, emissions, mask=None):
+        emissions = ops.cast(emissions, self.variable_dtype)
+        if mask is None:
+            mask = ops.ones(ops.shape(emissions)[:2], "bool")
+        counts = ops.cumsum(ops.cast(mask, "int32"), axis=1)  # (B, T)
+        first = ops.logical_and(mask, counts == 1)
+        last = ops.logical_and(mask, counts == counts[:, -1:])
+        # `where` on JAX takes no variables.
+        transitions, start, end = (ops.convert_to_tensor(w) for w in (self.transitions, self.start, self.end))
+        emissions = emissions + ops.where(last[:, :, None], end, 0.0)
+        before = ops.where(first[:, :, None, None], start, transitions)  # (B, T, N, N)
+        keep = ops.where(ops.eye(self.num_tags, dtype="bool"), 0.0, LOW)
+        return ops.where(mask[:, :, None, None], before + emissions[:, :, None, :], ops.cast(keep, emissions.dtype))
+
+    def log_partition(self, emissions, mask=None):
+        """Log of the sum of exp(score) over all rows of tags: `(B,)`."""
+        return log_partition(self(emissions, mask=mask))
+
+    def log_likelihood(self, emissions, tags, mask=None):
+        """Log-probability of int tags `(B, T)`: `(B,)`."""
+        potentials = self(emissions, mask=mask)
+        return log_likelihood(potentials, tags, real_steps(potentials))
+
+    def decode(self, emissions, mask=None):
+        """The best rows of tags and their scores: `(tags, scores)`, int32 `(B, T)` and `(B,)`. Padding has tag 0."""
+        return viterbi(self(emissions, mask=mask))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_tags": self.num_tags,
+            "transitions_initializer": keras.initializers.serialize(self.transitions_initializer),
+        }
+
+
+def real_steps(potentials):
+    """The mask that the potentials were made with: bool `(B, T)`."""
+    return ops.min(potentials, axis=(2, 3)) > LOW / 2
+
+
+def _by_step(potentials):
+    return ops.transpose(potentials, (1, 0, 2, 3))  # (B, T, N, N) -> (T, B, N, N)
+
+
+def _forward(potentials, reduce):
+    """What all paths into each tag come to, before each step `(T, B, N)` and at the end `(B, N)`.
+
+    All rows of the first real step are alike: before it, there is one path in each tag, of score 0.
+    """
+
+    def step(scores, potentials):
+        return reduce(scores[:, :, None] + potentials, axis=1), scores  # (B, N, N) -> (B, N)
+
+    final, scores = ops.scan(step, ops.zeros_like(potentials[:, 0, 0]), _by_step(potentials))
+    return scores, final
+
+
+def _backward(potentials):
+    """What all paths out of each tag come to after each step: `(T, B, N)`."""
+
+    def step(scores, potentials):
+        return ops.logsumexp(potentials + scores[:, None, :], axis=2), scores
+
+    return ops.scan(step, ops.zeros_like(potentials[:, 0, 0]), _by_step(potentials), reverse=True)[1]
+
+
+def log_partition(potentials):
+    """Log of the sum of exp(score) over all rows of tags: `(B,)`.
+
+    Its gradient, the probability of each pair of neighbours, is computed by sums forward and backward: XLA, with which
+    Keras compiles on a GPU, refuses the derivative of a scan on TensorFlow. There is no second derivative.
+    """
+
+    @ops.custom_gradient
+    def partition(potentials):
+        before, final = _forward(potentials, ops.logsumexp)
+        total = ops.logsumexp(final, axis=-1)  # (B,)
+
+        def gradient(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            after = _backward(potentials)
+            paths = before[:, :, :, None] + _by_step(potentials) + after[:, :, None, :]  # (T, B, N, N)
+            return ops.transpose(ops.exp(paths - total[:, None, None]) * upstream[:, None, None], (1, 0, 2, 3))
+
+        # Less the log of N, because N paths enter the first real step where there is one.
+        return total - np.log(potentials.shape[-1]), gradient
+
+    return partition(potentials)
+
+
+def log_likelihood(potentials, tags, labelled):
+    """Log-probability that the labelled steps have these tags, whatever tags the other steps have.
+
+    Args:
+        potentials: `(B, T, N, N)`.   tags: int `(B, T)`.
+        labelled: bool `(B, T)`; counts for real steps only.
+    Returns:
+        `(B,)`, not positive; 0 for a row without labels.
+    Source: for partial labels Tsuboi et al. 2008, aclanthology.org/C08-1113.
+    """
+    labelled = ops.logical_and(labelled, real_steps(potentials))
+    given = ops.cast(tags, "int32")[:, :, None] == ops.arange(potentials.shape[-1])  # (B, T, N)
+    allowed = ops.logical_or(given, ops.logical_not(labelled)[:, :, None])
+    constrained = ops.where(allowed[:, :, None, :], potentials, ops.cast(LOW, potentials.dtype))
+    # One scan of 2 B rows costs little more than one of B: what is slow is the number of steps.
+    both, every = ops.split(log_partition(ops.concatenate([constrained, potentials], axis=0)), 2)
+    return both - every
+
+
+def viterbi(potentials):
+    """The best rows of tags and their scores.
+
+    Args:
+        potentials: `(B, T, N, N)`.
+    Returns:
+        `(tags, scores)`, int32 `(B, T)` and float `(B,)`. Padding has tag 0.
+    """
+    before, final = _forward(potentials, ops.max)
+    # The step back from each tag, found for all steps at once: Keras's scan on TensorFlow gives back nothing but what
+    # has the type of its state, and takes no more than one input where T is unknown.
+    back = ops.argmax(before[..., None] + _by_step(potentials), axis=2)  # (T, B, N)
+
+    def step(tags, back):
+        return ops.take_along_axis(back, tags[:, None], axis=1)[:, 0], tags
+
+    _, tags = ops.scan(step, ops.cast(ops.argmax(final, axis=-1), "int32"), ops.cast(back, "int32"), reverse=True)
+    tags = ops.where(real_steps(potentials), ops.transpose(tags), 0)
+    return tags, ops.max(final, axis=-1)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class ViterbiDecoder(keras.layers.Layer):
+    """Turns potentials into the best tags, at the end of a model that is served.
+
+    Call arguments:
+        potentials: `(B, T, N, N)`, of a `CRF`.
+    Returns:
+        int32 `(B, T)`; padding has tag 0.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # `LOW` does not fit into float16
+        self.supports_masking = True
+
+    def call(self, potentials):
+        return viterbi(potentials)[0]
+
+
+def _weights(potentials, sample_weight):
+    """The weight of each step, `(B, T)`, 0 for padding."""
+    real = ops.cast(real_steps(potentials), potentials.dtype)
+    if sample_weight is None:
+        return real
+    weights = ops.cast(sample_weight, potentials.dtype)
+    return real * (weights[:, None] if len(weights.shape) == 1 else weights)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class CRFLoss(keras.losses.Loss):
+    """Negative log-likelihood of the tags per real step: the sum over all rows divided by the number of real steps.
+
+    Which steps are real, the potentials say. A real step of weight 0 is one without a label: its tag is summed over. A
+    row counts as much as the largest weight of its steps.
+
+    Call arguments:
+        y_true: int `(B, T)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole rows, or None.
+    Returns:
+        scalar, in nats; 0 where no step is real.
+    """
+
+    def __init__(self, name="crf_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        weights = _weights(y_pred, sample_weight)
+        values = -log_likelihood(y_pred, y_true, weights > 0)
+        return ops.divide_no_nan(ops.sum(values * ops.max(weights, axis=1)), ops.sum(weights))
+
+    def call(self, y_true, y_pred):
+        return -log_likelihood(y_pred, y_true, real_steps(y_pred))
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class ViterbiAccuracy(keras.metrics.Mean):
+    """The share of real steps whose tag in the best row of tags is the right one.
+
+    Call arguments:
+        y_true: int `(B, T)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        sample_weight: as for `CRFLoss`.
+    """
+
+    def __init__(self, name="accuracy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        right = ops.cast(viterbi(y_pred)[0], "int32") == ops.cast(y_true, "int32")
+        super().update_state(ops.cast(right, self.dtype), _weights(y_pred, sample_weight))

@@ -1,0 +1,306 @@
+"""Recurrent layers whose gates do not look at the state, so that all steps can be computed at once."""
+
+import keras
+from keras import ops
+
+if keras.backend.backend() == "tensorflow":
+    from keras_seq.layers import recurrent_tensorflow
+
+
+def linear_scan(gates, values, initial_state=None, reverse=False):
+    """The linear recurrence that the layers below share, for all steps at once.
+
+        h_t = gates_t h_(t-1) + values_t
+
+    Args:
+        gates: float `(B, T, D)`, between 0 and 1.   values: float `(B, T, D)`.
+        initial_state: `(B, D)`; None means zeros.
+        reverse: whether to begin with the last step; the outputs stay in the order of the inputs.
+    Returns:
+        `(B, T, D)` of the dtype of `values`; the sums are float32 at least.
+    Raises:
+        NotImplementedError: where a second derivative is asked for.
+    Source: Blelloch 1990, "Prefix Sums and Their Applications", section 1.4.1, for the parallel form.
+    """
+    dtype = keras.backend.standardize_dtype(values.dtype)
+    if initial_state is None:
+        initial_state = ops.zeros_like(values[:, 0])
+    inputs = [ops.cast(x, at_least_float32(dtype)) for x in (gates, values, initial_state)]
+    if keras.backend.backend() == "tensorflow" and recurrent_tensorflow.available():
+        outputs = recurrent_tensorflow.linear_scan(*inputs, reverse=reverse)
+    else:
+        outputs = parallel_scan(*inputs, reverse=reverse)
+    return ops.cast(outputs, dtype)
+
+
+def parallel_scan(gates, values, initial_state, reverse=False):
+    """`linear_scan` in about log2(T) passes over all steps, which is quickest on a GPU."""
+
+    @ops.custom_gradient
+    def run(gates, values, initial_state):
+        outputs = _prefixes(gates, values, initial_state, reverse)
+
+        def gradient(*args, upstream=None):
+            return once(args[0] if upstream is None else upstream, gates, values, initial_state, outputs)
+
+        return outputs, gradient
+
+    @ops.custom_gradient
+    def once(slopes, gates, values, initial_state, outputs):
+        # What reaches h_t is its own slope and, through the next step's gate, what reaches h_(t+1).
+        nothing = ops.zeros_like(initial_state)
+        d_values = _prefixes(_shifted(gates, nothing, not reverse), slopes, nothing, not reverse)
+        d_gates = d_values * _shifted(outputs, initial_state, reverse)
+        first = -1 if reverse else 0
+        return (d_gates, d_values, gates[:, first] * d_values[:, first]), _no_second_derivative
+
+    return run(gates, values, initial_state)
+
+
+def _no_second_derivative(*_, **__):
+    raise NotImplementedError("`linear_scan`, and so the layers built on it, have no second derivative.")
+
+
+def _prefixes(gates, values, initial_state, reverse):
+    """Composes the maps h -> a h + b of all steps up to each: first (a, b), then (c, d), is (a c, c b + d)."""
+
+    def compose(first, then):
+        return first[0] * then[0], then[0] * first[1] + then[1]
+
+    if keras.backend.backend() == "jax" and isinstance(values.shape[1], int):
+        gates, values = ops.associative_scan(compose, (gates, values), reverse=reverse, axis=1)
+        return gates * initial_state[:, None] + values
+
+    # Keras has no `associative_scan` where T is not known. After n rounds here each step stands for 2^n.
+    T = ops.shape(values)[1]
+    steps = ops.arange(T)[::-1] if reverse else ops.arange(T)
+
+    def double(distance, gates, values):
+        there = (steps >= distance)[None, :, None]
+        shift = -distance if reverse else distance
+        earlier = [ops.roll(x, shift, axis=1) for x in (gates, values)]
+        earlier = ops.where(there, earlier[0], 1.0), ops.where(there, earlier[1], 0.0)
+        return 2 * distance, *compose(earlier, (gates, values))
+
+    _, gates, values = ops.while_loop(lambda distance, *_: distance < T, double, (1, gates, values))
+    return gates * initial_state[:, None] + values
+
+
+def _shifted(x, first, reverse):
+    """What stood at the step before, `first` at the first."""
+    parts = (x[:, 1:], first[:, None]) if reverse else (first[:, None], x[:, :-1])
+    return ops.concatenate(parts, axis=1)
+
+
+def at_least_float32(dtype):
+    return "float64" if dtype == "float64" else "float32"
+
+
+class ParallelRecurrent(keras.layers.Layer):
+    """What the three layers share: Keras's interface of a recurrent layer around h_t = gates_t h_(t-1) + values_t.
+
+    A layer of one's own names its `parts` and defines `gates_and_values`.
+
+    Args:
+        units: width of state and output, D.
+        return_sequences: whether to return the outputs of all steps, or the last one's.
+        return_state: whether to return the final state too.
+        go_backwards: whether to begin with the last step; the outputs come in the order of the computation, as Keras's.
+        kernel_initializer, bias_initializer: of the one kernel `(Dx, parts * D)` and its bias.
+    Call arguments:
+        x: float `(B, T, Dx)`.
+        initial_state: list of one `(B, D)`; None means zeros.
+        mask: bool `(B, T)` or None; a masked step leaves the state alone, and its output is that state.
+    Returns:
+        `(B, T, D)`, or `(B, D)` without `return_sequences`; with `return_state` `(outputs, state)`.
+    Raises:
+        ValueError: if `units` is not positive.
+    """
+
+    parts = 2
+    stateful = False  # `keras.layers.Bidirectional` asks
+
+    def __init__(
+        self,
+        units,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units <= 0:
+            raise ValueError(f"`units` must be positive. Received: {units}")
+        self.supports_masking = True
+        self.units = units
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.state_size = [units]
+
+    def gates_and_values(self, *parts):
+        """From the projections of the inputs, `parts` times `(..., D)`, to the gates and values of the recurrence."""
+        raise TypeError(f"{type(self).__name__} must define `gates_and_values(*parts)`")
+
+    def build(self, x_shape, initial_state_shape=None):
+        width = self.parts * self.units
+        self.kernel = self.add_weight((x_shape[-1], width), initializer=self.kernel_initializer, name="kernel")
+        self.bias = self.add_weight((width,), initializer=self.bias_initializer, name="bias")
+
+    def get_initial_state(self, batch_size):
+        return [ops.zeros((batch_size, self.units), self.compute_dtype)]
+
+    def cell(self, x, states, training=False):
+        """A single step, `(B, Dx)`, from one state to the next, as a Keras layer's cell: `(output, states)`."""
+        gates, values = self._projected(x)
+        h = ops.cast(gates * ops.cast(states[0], gates.dtype) + values, self.compute_dtype)
+        return h, [h]
+
+    def call(self, x, initial_state=None, mask=None, training=False):
+        if self.go_backwards:
+            x, mask = (None if each is None else ops.flip(each, axis=1) for each in (x, mask))
+        gates, values = self._projected(x)
+        if mask is not None:
+            real = mask[:, :, None]
+            gates, values = ops.where(real, gates, 1.0), ops.where(real, values, 0.0)
+        (state,) = [None] if initial_state is None else keras.tree.flatten(initial_state)
+        outputs = ops.cast(linear_scan(gates, values, state), self.compute_dtype)
+        final = outputs[:, -1]
+        outputs = outputs if self.return_sequences else final
+        return (outputs, final) if self.return_state else outputs
+
+    def _projected(self, x):
+        # In float32 even where the layer computes in half precision, in which a gate of 0.999 is not to be had.
+        x = ops.matmul(ops.cast(x, self.compute_dtype), self.kernel) + self.bias
+        x = ops.cast(x, at_least_float32(self.compute_dtype))
+        return self.gates_and_values(*ops.split(x, self.parts, axis=-1))
+
+    def compute_mask(self, _, mask):
+        (mask, *_) = keras.tree.flatten(mask) or [None]
+        mask = mask if self.return_sequences else None
+        return [mask, None] if self.return_state else mask
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class MinGRU(ParallelRecurrent):
+    """A GRU whose gate and candidate see the input alone.
+
+        z = sigmoid(W_z x + b_z),   h_t = (1 - z) h_(t-1) + z activation(W_h x + b_h)
+
+    Args:
+        activation: of the candidate; None is the paper's.
+        units and the rest: see `ParallelRecurrent`.
+    Source: Feng et al. 2024, section 3.1, arXiv:2410.01201.
+    """
+
+    def __init__(
+        self,
+        units,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        activation=None,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
+        super().__init__(units, return_sequences, return_state, go_backwards, **initializers, **kwargs)
+        self.activation = keras.activations.get(activation)
+
+    def gates_and_values(self, z, candidate):
+        z = ops.sigmoid(z)
+        return 1 - z, z * self.activation(candidate)
+
+    def get_config(self):
+        return {**super().get_config(), "activation": keras.activations.serialize(self.activation)}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class MinLSTM(MinGRU):
+    """An LSTM whose gates and candidate see the input alone, forgetting and taking in adding up to one.
+
+        f, i = sigmoid(W_f x + b_f), sigmoid(W_i x + b_i)
+        h_t = f / (f + i) h_(t-1) + i / (f + i) activation(W_h x + b_h)
+
+    Args:
+        activation: of the candidate; None is the paper's.
+        units and the rest: see `ParallelRecurrent`.
+    Source: Feng et al. 2024, section 3.2, arXiv:2410.01201.
+    """
+
+    parts = 3
+
+    def gates_and_values(self, f, i, candidate):
+        # i / (f + i) = sigmoid(log i - log f): no sum of two gates that are both zero. And then it is a MinGRU.
+        return super().gates_and_values(ops.log_sigmoid(i) - ops.log_sigmoid(f), candidate)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class RGLRU(ParallelRecurrent):
+    """The real-gated linear recurrent unit of Griffin, with the linear layer that stands before it in a block.
+
+        r, i = sigmoid(W_r x + b_r), sigmoid(W_i x + b_i),   a = sigmoid(Lambda)^(c r)
+        h_t = a h_(t-1) + sqrt(1 - a^2) (i (W x + b))
+
+    In a block of Griffin the gates see W x + b. Here they see x, by one kernel for all three: two matrices one after
+    the other are one. `Lambda` begins where sigmoid(Lambda)^c is spread evenly between 0.9 and 0.999. RecurrentGemma's
+    code, log a = -c softplus(a_param) r, keeps -Lambda.
+
+    Args:
+        c: how much faster than by sigmoid(Lambda) a state may be forgotten.
+        units and the rest: see `ParallelRecurrent`.
+    Source: De et al. 2024, section 2.4, arXiv:2402.19427.
+    """
+
+    parts = 3
+
+    def __init__(
+        self,
+        units,
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        c=8.0,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
+        super().__init__(units, return_sequences, return_state, go_backwards, **initializers, **kwargs)
+        if c <= 0:
+            raise ValueError(f"`c` must be positive. Received: {c}")
+        self.c = c
+
+    def build(self, x_shape, initial_state_shape=None):
+        super().build(x_shape)
+
+        def initial(shape, dtype=None):
+            log_a = ops.log(keras.initializers.RandomUniform(0.9, 0.999)(shape, dtype)) / self.c
+            return log_a - ops.log(-ops.expm1(log_a))  # sigmoid's inverse
+
+        self.Lambda = self.add_weight((self.units,), initializer=initial, name="lambda")
+
+    def gates_and_values(self, r, i, x):
+        log_a = self.c * ops.log_sigmoid(ops.cast(self.Lambda, r.dtype)) * ops.sigmoid(r)
+        # The root's slope is infinite at zero, where a gate is one.
+        scale = ops.sqrt(ops.maximum(-ops.expm1(2 * log_a), 1e-30))
+        return ops.exp(log_a), scale * ops.sigmoid(i) * x
+
+    def get_config(self):
+        return {**super().get_config(), "c": self.c}
