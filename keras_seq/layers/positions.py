@@ -68,8 +68,9 @@ class LearnedPositions(keras.layers.Layer):
         )
 
     def call(self, positions):
-        if (positions.shape[1] or 0) > self.max_length:
-            raise ValueError(f"There are positions for {self.max_length} steps. Received: {positions.shape[1]} steps")
+        steps = positions.shape[1]
+        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not known yet
+            raise ValueError(f"There are positions for {self.max_length} steps. Received: {steps} steps")
         rows = ops.clip(positions, 0, self.max_length - 1)
         return ops.take(ops.cast(self.table, self.compute_dtype), rows, axis=0)
 

@@ -172,7 +172,8 @@ def test_recurrent_dropout_is_for_training_only_and_the_same_at_all_steps():
     stack, plain = filled("rnn", 16, recurrent_dropout=0.5), filled("rnn", 16)
     for each in (stack, plain):
         each.set_weights([kernel, half, np.zeros(16, "float32")])
-    np.testing.assert_allclose(run(stack, X)[0], run(plain, X)[0], atol=1e-6)
+    # Not compiled: under JAX the seeds of Keras's own masks may not be drawn while tracing.
+    np.testing.assert_allclose(array(stack(X)[0]), array(plain(X)[0]), atol=1e-6)
 
     # h' = tanh(x kernel + mask * h / 2), from which the mask of each step can be told: nothing, or two.
     h = array(stack(X, training=True)[0]).astype("float64")
