@@ -75,11 +75,10 @@ class GRUStep:
 
     def forward(self, zx, zr, states):
         (h,) = states
-        units = h.shape[1]
-        sizes = [2 * units, units]
-        (x_gates, x_new), (h_gates, h_new) = tf.split(zx, sizes, axis=1), tf.split(zr, sizes, axis=1)
-        z, r = tf.split(tf.sigmoid(x_gates + h_gates), 2, axis=1)
-        n = tf.tanh(x_new + r * h_new)
+        xz, xr, xn = tf.split(zx, 3, axis=1)
+        hz, hr, h_new = tf.split(zr, 3, axis=1)
+        z, r = tf.sigmoid(xz + hz), tf.sigmoid(xr + hr)
+        n = tf.tanh(xn + r * h_new)
         difference = h - n
         return [n + z * difference], [z, r, n, h_new, difference]
 
