@@ -1,6 +1,8 @@
 """The recurrent layers against Keras's own, forward and forward + backward: times, ratios and peak memory.
 
 python -m benchmarks.layers
+
+Where PyTorch is installed, its layers are timed beside them.
 """
 
 import ctypes
@@ -18,12 +20,18 @@ from benchmarks import timing
 from keras_seq import cli, layers
 from keras_seq.cli import option
 
+try:
+    import torch
+except ImportError:
+    torch = None
+
 PAIRS = {
     "SimpleRNN": (layers.SimpleRNN, keras.layers.SimpleRNN),
     "GRU": (layers.GRU, keras.layers.GRU),
     "LSTM": (layers.LSTM, keras.layers.LSTM),
     "MinGRU": (layers.MinGRU, keras.layers.GRU),
 }
+IN_TORCH = {"SimpleRNN": "RNN", "GRU": "GRU", "LSTM": "LSTM", "MinGRU": "GRU"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,27 +51,33 @@ class Options:
 
 def main(options: Options) -> None:
     timing.prepare(options)
-    print(f"{timing.machine()}; one thread\n")
+    if torch is not None:
+        torch.set_num_threads(1)
+    print(f"{timing.machine()}{f', torch {torch.__version__}' if torch else ''}; one thread\n")
     rows = []
     shapes = itertools.product(options.layers, options.batch, options.steps, options.width, (False, True))
     for name, batch, steps, width, backward in shapes:
         x = tf.random.normal((batch, steps, width))
         programs = [program(layer, x, backward) for layer in PAIRS[name]]
+        if torch is not None:
+            programs.append(torch_program(IN_TORCH[name], x, backward))
         seconds = in_turn(programs, options)
         memory = [peak_memory(run) for run in programs]
-        ratios = [ours / theirs for ours, theirs in zip(*seconds, strict=True)]
+        ours, *others = seconds
         rows.append(
             [
                 name,
                 f"{batch}, {steps}, {width}",
                 "forward + backward" if backward else "forward",
                 *(f"{1000 * statistics.median(each):,.2f}" for each in seconds),
-                timing.spread(ratios),
+                *(timing.spread([a / b for a, b in zip(ours, other, strict=True)]) for other in others),
                 *(f"{each:,.1f}" for each in memory),
             ]
         )
         timing.log(" ".join(rows[-1]))
-    head = ["layer", "batch, steps, width", "pass", "ours, ms", "Keras, ms", "ours / Keras", "peak, MB", "Keras, MB"]
+    names = ["ours", "Keras", *(["torch"] if torch else [])]
+    head = ["layer", "batch, steps, width", "pass", *(f"{name}, ms" for name in names)]
+    head += [*(f"ours / {name}" for name in names[1:]), *(f"{name}, peak MB" for name in names)]
     print(timing.table(head, rows))
 
 
@@ -87,6 +101,22 @@ def program(layer, x, backward: bool):
 
     run = both if backward else forward
     return lambda: run(x)
+
+
+def torch_program(name: str, x, backward: bool):
+    """The same of `torch.nn`, run as PyTorch runs it, without compilation."""
+    built = getattr(torch.nn, name)(x.shape[-1], x.shape[-1], batch_first=True)
+    x = torch.tensor(x.numpy(), requires_grad=backward)
+    slopes = torch.randn(x.shape)
+
+    def forward():
+        with torch.no_grad():
+            return built(x)[0]
+
+    def both():
+        return torch.autograd.grad(built(x)[0], [x, *built.parameters()], slopes)
+
+    return both if backward else forward
 
 
 def in_turn(programs, options: Options) -> list[list[float]]:

@@ -9,14 +9,16 @@ from keras import ops
 
 
 def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, save=True):
-    """Asserts: config round trip, `.keras` round trip, static = dynamic shape, one training step, mixed_float16.
+    """Asserts: config round trip, `.keras` round trip, static = dynamic shape, one training step, both halves of
+    mixed precision.
 
     Args:
         layer_or_factory: a layer, or a function without arguments that makes one.
         inputs: what the layer is called with, as NumPy arrays with a batch axis: one array, a tuple (positional
             arguments) or a dict (keyword arguments).
         weights: whether the layer has trainable weights, which a training step must change.
-        half_tolerance: how far mixed_float16 may be from float32, absolute and relative. None leaves the check out.
+        half_tolerance: how far mixed_float16 may be from float32, absolute and relative; mixed_bfloat16, with three
+            bits fewer, four times as far. None leaves the check out.
         save: whether to check the `.keras` file.
     Returns:
         The layer's outputs, NumPy arrays in its own nest.
@@ -38,7 +40,8 @@ def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, 
         _check_file(make, inputs)
     _check_training(make, inputs, weights)
     if half_tolerance is not None:
-        _check_half(layer, make, inputs, expected, half_tolerance)
+        _check_half("float16", layer, make, inputs, expected, half_tolerance)
+        _check_half("bfloat16", layer, make, inputs, expected, 4 * half_tolerance)
     return expected
 
 
@@ -96,19 +99,19 @@ def _check_training(make, inputs, weights):
         assert any((a != b).any() for a, b in zip(before, after, strict=True)), "a training step changed no weight"
 
 
-def _check_half(layer, make, inputs, expected, tolerance):
+def _check_half(dtype, layer, make, inputs, expected, tolerance):
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
+    keras.config.set_dtype_policy(f"mixed_{dtype}")
     try:
         config = layer.get_config()
-        config["dtype"] = "mixed_float16"
+        config["dtype"] = f"mixed_{dtype}"
         half = type(layer).from_config(config) if "dtype" in layer.get_config() else make()
         outputs = _call(half, inputs)
         half.set_weights(layer.get_weights())
         outputs = _call(half, inputs)
     finally:
         keras.config.set_dtype_policy(policy)
-    assert all(keras.backend.standardize_dtype(w.dtype) != "float16" for w in half.trainable_weights)
+    assert all(keras.backend.standardize_dtype(w.dtype) != dtype for w in half.trainable_weights)
     _assert_close(outputs, expected, tolerance)
 
 

@@ -20,6 +20,7 @@ from keras_seq.layers.positions import LearnedPositions, distance_bias, position
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
+from keras_seq.layers.transformer_stack import TransformerStack
 
 __all__ = [
     "ATTENTIONS",
@@ -54,6 +55,7 @@ __all__ = [
     "TokenEmbedding",
     "TransformerDecoderLayer",
     "TransformerEncoderLayer",
+    "TransformerStack",
     "ViterbiAccuracy",
     "ViterbiDecoder",
     "accelerated",

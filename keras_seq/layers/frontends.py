@@ -303,12 +303,14 @@ class SpecAugment(keras.layers.Layer):
 class FrameCNN(keras.layers.Layer):
     """A small convolutional network for each picture of a video by itself.
 
-    Convolutions of stride 2, then the mean over the picture and a dense layer. All pictures go through in one batch.
+    Convolutions of stride 2, then a dense layer over all places or their mean. All pictures go through in one batch.
     `keras.layers.ConvLSTM2D` is the other way: recurrence from picture to picture, which stay pictures.
 
     Args:
         filters: channels of each convolution.
         units: width of the output.
+        flatten: whether the dense layer sees every place of the picture, whose size must then be known, and so can tell
+            where something is; or only the mean over them.
         kernel_size: of the convolutions.
         activation: after each convolution.
     Call arguments:
@@ -316,12 +318,15 @@ class FrameCNN(keras.layers.Layer):
         mask: bool `(B, T)`, handed on: pictures do not see each other.
     Returns:
         float `(B, T, units)`.
+    Raises:
+        ValueError: if `flatten=True` and height or width is not known.
     """
 
-    def __init__(self, filters=(16, 32), units=64, kernel_size=3, activation="relu", **kwargs):
+    def __init__(self, filters=(16, 32), units=64, flatten=True, kernel_size=3, activation="relu", **kwargs):
         super().__init__(**kwargs)
         self.filters = tuple(filters)
         self.units = units
+        self.flatten = flatten
         self.kernel_size = kernel_size
         self.activation = keras.activations.get(activation)
         self.supports_masking = True
@@ -341,11 +346,15 @@ class FrameCNN(keras.layers.Layer):
         self.dense = keras.layers.Dense(units, name="dense", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        channels = input_shape[-1]
+        *_, height, width, channels = input_shape
+        if self.flatten and None in (height, width):
+            raise ValueError(f"`flatten=True` needs pictures of a known size. Received: shape {tuple(input_shape)}")
         for convolution in self.convolutions:
             convolution.build((None, None, None, channels))
             channels = convolution.filters
-        self.dense.build((None, channels))
+        halvings = 2 ** len(self.filters)
+        places = -(-height // halvings) * -(-width // halvings) if self.flatten else 1
+        self.dense.build((None, places * channels))
 
     def call(self, inputs, mask=None):
         B, T, height, width, channels = ops.shape(inputs)
@@ -353,13 +362,15 @@ class FrameCNN(keras.layers.Layer):
         x = ops.cast(x, self.compute_dtype)
         for convolution in self.convolutions:
             x = convolution(x)
-        return ops.reshape(self.dense(ops.mean(x, axis=(1, 2))), (B, T, self.units))  # (B * T, units) -> (B, T, units)
+        x = ops.reshape(x, (-1, self.dense.kernel.shape[0])) if self.flatten else ops.mean(x, axis=(1, 2))
+        return ops.reshape(self.dense(x), (B, T, self.units))  # (B * T, units) -> (B, T, units)
 
     def get_config(self):
         return {
             **super().get_config(),
             "filters": self.filters,
             "units": self.units,
+            "flatten": self.flatten,
             "kernel_size": self.kernel_size,
             "activation": keras.activations.serialize(self.activation),
         }

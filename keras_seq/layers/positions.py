@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")  # what a model may be told them by
+
 
 def positions_from(start, length):
     """`length` positions for each row, counted from `start`: int `(B,)` to int `(B, length)`."""

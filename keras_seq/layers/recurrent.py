@@ -30,7 +30,7 @@ class _FastLoop:
             cell.kernel,
             cell.recurrent_kernel,
             *self._biases(),
-            mask=next(iter(keras.tree.flatten(mask)), None),
+            mask=_flat_mask(mask),
             go_backwards=self.go_backwards,
             keep=bool(training),
         )
@@ -56,6 +56,15 @@ class _FastLoop:
         return self.cell.activation is keras.activations.tanh and (
             self.cell.recurrent_activation is keras.activations.sigmoid
         )
+
+
+def _flat_mask(mask):
+    """The mask `(B, T)` of bools, or None, from whatever Keras takes: numbers, a list of one, a trailing axis of 1."""
+    masks = [] if mask is None else keras.tree.flatten(mask)
+    if not masks:
+        return None
+    mask = ops.cast(masks[0], "bool")
+    return mask[..., 0] if len(mask.shape) == 3 else mask
 
 
 @keras.saving.register_keras_serializable("keras_seq")

@@ -5,6 +5,7 @@ import inspect
 import keras
 from keras import ops
 
+from keras_seq.layers.initializers import copies
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
 
@@ -25,7 +26,8 @@ class RecurrentStack(keras.layers.Layer):
         bidirectional: whether each layer reads the sequence both ways.
         residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer.
         layer_norm: whether each layer's input is normalised.
-        initializer: of all kernels and biases; None leaves the defaults (and the LSTM's forget bias of one).
+        initializer: of all kernels and biases, each with random numbers of its own; None leaves the defaults (and the
+            LSTM's forget bias of one).
         options: more arguments of the cell, as a dict: `{"reset_after": False}`.
     Call arguments:
         x: float `(B, T, Dx)`.
@@ -70,17 +72,19 @@ class RecurrentStack(keras.layers.Layer):
         self.layer_norm = layer_norm
         self.initializer = initializer
         self.options = dict(options or {})
-        self.forward_layers = [self._layer(f"forward_{i}") for i in range(num_layers)]
-        self.backward_layers = (
-            [self._layer(f"backward_{i}", go_backwards=True) for i in range(num_layers)] if bidirectional else []
-        )
+        initializers = copies(initializer)
+        self.forward_layers = [self._layer(f"forward_{i}", initializers) for i in range(num_layers)]
+        self.backward_layers = [
+            self._layer(f"backward_{i}", initializers, go_backwards=True)
+            for i in range(num_layers if bidirectional else 0)
+        ]
         self.norms = [
             keras.layers.LayerNormalization(epsilon=1e-5, name=f"norm_{i}", dtype=self.dtype_policy)
             for i in range(num_layers if layer_norm else 0)
         ]
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def _layer(self, name, go_backwards=False):
+    def _layer(self, name, initializers, go_backwards=False):
         make = CELLS.get(self.cell) or keras.saving.get_registered_object(self.cell)
         takes = inspect.signature(make.__init__).parameters
         options = {"dtype": self.dtype_policy, **self.options}
@@ -94,7 +98,7 @@ class RecurrentStack(keras.layers.Layer):
         if self.initializer is not None:
             for argument in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
                 if argument in takes:
-                    options[argument] = keras.initializers.get(self.initializer)
+                    options[argument] = next(initializers)
             if "unit_forget_bias" in takes:
                 options["unit_forget_bias"] = False
         units = self.units // 2 if self.bidirectional else self.units
@@ -103,8 +107,8 @@ class RecurrentStack(keras.layers.Layer):
             return make(units, **options, **loop)
         return keras.layers.RNN(make(units, **options), dtype=self.dtype_policy, **loop)
 
-    def zero_state(self, batch_size):
-        """The state before the first step, in the nest that `call` takes and returns."""
+    def zero_state(self, batch_size, max_length=None):
+        """The state before the first step, in the nest that `call` takes and returns; as large for any length."""
         states = []
         for i in range(self.num_layers):
             directions = [each[i].get_initial_state(batch_size) for each in self._directions()]
@@ -156,9 +160,7 @@ class RecurrentStack(keras.layers.Layer):
             "bidirectional": self.bidirectional,
             "residual_from": self.residual_from,
             "layer_norm": self.layer_norm,
-            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer))
-            if self.initializer is not None
-            else None,
+            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "options": self.options,
         }
 

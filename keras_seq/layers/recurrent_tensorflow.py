@@ -22,7 +22,7 @@ def available() -> bool:
 class SimpleRNNStep:
     """h' = activation(zx + zr), for an activation whose slope its own value tells."""
 
-    gates, num_saved, shared_slope = 1, 1, True
+    num_saved, shared_slope = 1, True
     SLOPES = {
         "tanh": lambda y, dy: tf.raw_ops.TanhGrad(y=y, dy=dy),
         "relu": lambda y, dy: tf.raw_ops.ReluGrad(gradients=dy, features=y),
@@ -47,7 +47,7 @@ class SimpleRNNStep:
 class LSTMStep:
     """i, f, o = sigmoid, g = tanh of zx + zr;   c' = f c + i g;   h' = o tanh(c')."""
 
-    gates, num_saved, shared_slope = 4, 6, True
+    num_saved, shared_slope = 6, True
 
     def forward(self, zx, zr, states):
         i, f, g, o = tf.split(zx + zr, 4, axis=1)
@@ -71,7 +71,7 @@ class LSTMStep:
 class GRUStep:
     """z, r = sigmoid of zx + zr;   n = tanh(zx + r zr);   h' = z h + (1 - z) n   (`reset_after=True`)."""
 
-    gates, num_saved, shared_slope = 3, 5, False
+    num_saved, shared_slope = 5, False
 
     def forward(self, zx, zr, states):
         (h,) = states

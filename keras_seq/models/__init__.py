@@ -1,6 +1,7 @@
-"""Models that decode: they `encode` a source and `decode` target tokens from a state."""
+"""Models that decode: they go on from a state, token by token."""
 
+from keras_seq.models.language_model import LanguageModel
 from keras_seq.models.seq2seq import Seq2Seq
 from keras_seq.models.transformer import Transformer
 
-__all__ = ["Seq2Seq", "Transformer"]
+__all__ = ["LanguageModel", "Seq2Seq", "Transformer"]

@@ -12,6 +12,7 @@ from keras_seq.layers import (
     padding_mask,
     reverse_tokens,
 )
+from keras_seq.layers.initializers import copies
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -102,32 +103,40 @@ class Seq2Seq(keras.Model):
             "dropout": dropout,
             "recurrent_dropout": recurrent_dropout,
             "layer_norm": layer_norm,
-            "initializer": initializer,
             "options": self.cell_options,
             "dtype": policy,
         }
-        embedding = {"pad_id": pad_id, "embeddings_initializer": initializer, "dtype": policy}
+        embedding = {"pad_id": pad_id, "dtype": policy}
+        initializers = copies(initializer)
         self.target_embedding = TokenEmbedding(
             target_vocabulary_size or source_vocabulary_size,
             self.embedding_dim,
             tie_weights=tie_embeddings,
+            embeddings_initializer=next(initializers),
             name="target_embedding",
             **embedding,
         )
         self.source_embedding = self.target_embedding
         if target_vocabulary_size is not None:
             self.source_embedding = TokenEmbedding(
-                source_vocabulary_size, self.embedding_dim, name="source_embedding", **embedding
+                source_vocabulary_size,
+                self.embedding_dim,
+                embeddings_initializer=next(initializers),
+                name="source_embedding",
+                **embedding,
             )
         self.encoder = RecurrentStack(
             num_layers=num_layers,
             bidirectional=bidirectional,
             residual_from=residual_from,
+            initializer=next(initializers),
             name="encoder",
             **stack,
         )
         self.bridge = Bridge(bridge, name="bridge", dtype=policy)
-        self.decoder_bottom = RecurrentStack(num_layers=1, name="decoder_bottom", **stack)
+        self.decoder_bottom = RecurrentStack(
+            num_layers=1, initializer=next(initializers), name="decoder_bottom", **stack
+        )
         self.attention = None
         if attention != "none":
             self.attention = ATTENTIONS[attention](units, name="attention", dtype=policy)
@@ -136,7 +145,11 @@ class Seq2Seq(keras.Model):
             if residual_from is not None:
                 residual_from = max(residual_from - 1, 0 if self.attention is None else 1)
             self.decoder_top = RecurrentStack(
-                num_layers=num_layers - 1, residual_from=residual_from, name="decoder_top", **stack
+                num_layers=num_layers - 1,
+                residual_from=residual_from,
+                initializer=next(initializers),
+                name="decoder_top",
+                **stack,
             )
         self.output_dense = None
         if self.attention is not None or units != self.embedding_dim:
@@ -229,9 +242,7 @@ class Seq2Seq(keras.Model):
             "residual_from": self.residual_from,
             "layer_norm": self.layer_norm,
             "bridge": self.bridge_kind,
-            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer))
-            if self.initializer is not None
-            else None,
+            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "cell_options": self.cell_options,
             "pad_id": self.pad_id,
         }

@@ -13,10 +13,8 @@ from keras_seq.layers import (
     positions_from,
     sinusoidal_positions,
 )
-from keras_seq.layers.positions import LearnedPositions
+from keras_seq.layers.positions import POSITIONS, LearnedPositions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
-
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")
 
 
 @keras.saving.register_keras_serializable("keras_seq")

@@ -81,6 +81,14 @@ def test_outputs_and_gradients_are_those_of_keras(name, options, mask, given):
     assert_same(found[1], expected[1], 1e-5)
 
 
+@pytest.mark.parametrize("as_given", [np.int32, np.float32, lambda mask: mask[..., None]], ids=["int", "float", "3-D"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_masks_as_keras_takes_them(name, as_given):
+    ours, theirs = pair(name)
+    mask = as_given(MASKS["holes"])
+    assert_same(arrays(ours(X, mask=mask)), arrays(theirs(X, mask=mask)), 1e-6)
+
+
 @tensorflow_only
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
+from keras_seq.layers.initializers import copies
 from tests.cells import LeakyCell
 from tests.checks import check_layer
 from tests.reference import array, arrays, compiled, fill, spread
@@ -146,6 +148,29 @@ def test_the_initializer_reaches_every_weight():
     default = RecurrentStack("lstm", 4)
     default(keras.KerasTensor((3, 6, 4)))
     assert default.get_weights()[2].tolist() == [0] * 4 + [1] * 4 + [0] * 8  # gates i, f, c, o
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_no_two_weights_begin_as_one(seed):
+    def weights(seed):
+        initializer = keras.initializers.RandomUniform(-0.08, 0.08, seed=seed)
+        stack = RecurrentStack("lstm", 8, num_layers=2, bidirectional=True, initializer=initializer)
+        stack(keras.KerasTensor((3, 6, 8)))
+        return [w.flatten()[:16] for w in stack.get_weights()]
+
+    first = weights(seed)
+    assert len({w.tobytes() for w in first}) == len(first) == 12
+    again = weights(seed)
+    assert all((a == b).all() == (seed is not None) for a, b in zip(first, again, strict=True))
+
+
+def test_any_initializer_will_do():
+    generator = keras.random.SeedGenerator(3)
+    for initializer in ("ones", {"class_name": "Ones", "config": {}}, lambda shape, dtype=None: ops.ones(shape, dtype)):
+        assert (array(next(copies(initializer))((2, 3))) == 1).all()
+    assert next(copies(None)) is None
+    drawn = copies(keras.initializers.RandomNormal(seed=generator))
+    assert np.abs(array(next(drawn)((4,))) - array(next(drawn)((4,)))).min() > 0
 
 
 def test_dropout_is_between_the_layers_only():

@@ -219,36 +219,6 @@ def test_relative_positions_know_distances_only(relative_positions):
     assert np.abs(further - here)[:, 1:].max() > 1e-3
 
 
-@pytest.mark.parametrize("normalize_first", [True, False])
-def test_the_encoder_layer_of_torch(normalize_first):
-    torch = pytest.importorskip("torch")
-    layer = encoder(normalize_first=normalize_first)
-    theirs = torch.nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True, norm_first=normalize_first).eval()
-    own = layer.self_attention
-
-    def copied(parameter, *values):
-        with torch.no_grad():
-            parameter.copy_(torch.tensor(np.concatenate([array(v).T for v in values])))
-
-    projections = (own.query_dense, own.key_dense, own.value_dense)
-    copied(theirs.self_attn.in_proj_weight, *(dense.kernel for dense in projections))
-    copied(theirs.self_attn.in_proj_bias, *(dense.bias for dense in projections))
-    for linear, dense in (
-        (theirs.self_attn.out_proj, own.output_dense),
-        (theirs.linear1, layer.hidden_dense),
-        (theirs.linear2, layer.output_dense),
-    ):
-        copied(linear.weight, dense.kernel)
-        copied(linear.bias, dense.bias)
-    for norm, part in ((theirs.norm1, "self"), (theirs.norm2, "feed_forward")):
-        copied(norm.weight, layer.norms[part].gamma)
-        copied(norm.bias, layer.norms[part].beta)
-    mask = np.array([[True] * 4, [True, True, False, False]])
-    with torch.no_grad():
-        expected = theirs(torch.tensor(X), src_key_padding_mask=torch.tensor(~mask)).numpy()
-    np.testing.assert_allclose(array(layer(X, mask=mask))[mask], expected[mask], rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

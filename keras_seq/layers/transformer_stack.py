@@ -1,0 +1,129 @@
+"""Causal Transformer layers, with every cache in and every cache out: `RecurrentStack`'s counterpart."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers.multi_head_attention import empty_cache
+from keras_seq.layers.positions import POSITIONS, LearnedPositions, positions_from, sinusoidal_positions
+from keras_seq.layers.transformer import TransformerDecoderLayer, normalization_layer
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TransformerStack(keras.layers.Layer):
+    """Several Transformer layers without cross-attention, one above the other; no step sees what comes after it.
+
+    Args:
+        units: width, D.
+        num_heads: number of attention heads, H; divides `units`.
+        num_layers: how many.
+        intermediate_dim: width of the feed-forward networks; None: 4 D.
+        dropout: rate on what comes in and after each part of every layer.
+        positions: "sinusoidal", "learned" (both are added to what comes in), "rotary" or "alibi" (both act in every
+            self-attention).
+        max_positions: length of the table of "learned" positions.
+        options: more arguments of `TransformerDecoderLayer`, as a dict: `{"activation": "swiglu"}`.
+    Call arguments:
+        x: float `(B, T, D)`, padding on the right, which no real step sees.
+        initial_state: as returned, or of `zero_state`, to go on from; None: x begins the sequence, and holds all of it.
+        mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
+    Returns:
+        `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, None where none was given.
+    Raises:
+        ValueError: for `num_layers` below 1, unknown `positions`, x of another width, and as the layers'.
+    Source: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
+    """
+
+    def __init__(
+        self,
+        units,
+        num_heads=4,
+        num_layers=4,
+        intermediate_dim=None,
+        dropout=0.0,
+        positions="rotary",
+        max_positions=512,
+        options=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"`num_layers` must be at least 1. Received: {num_layers}")
+        if positions not in POSITIONS:
+            raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
+        self.supports_masking = True
+        self.units = units
+        self.num_heads = num_heads
+        self.num_layers = num_layers
+        self.intermediate_dim = intermediate_dim or 4 * units
+        self.dropout = dropout
+        self.positions = positions
+        self.max_positions = max_positions
+        self.options = dict(options or {})
+        policy = self.dtype_policy
+        self.transformer_layers = [
+            TransformerDecoderLayer(
+                units,
+                num_heads,
+                self.intermediate_dim,
+                dropout=dropout,
+                relative_positions=positions if positions in ("rotary", "alibi") else None,
+                cross_attention=False,
+                name=f"layer_{i}",
+                dtype=policy,
+                **self.options,
+            )
+            for i in range(num_layers)
+        ]
+        last = self.transformer_layers[-1]
+        self.norm = None
+        if last.normalize_first:  # nothing has normalised its output yet
+            self.norm = normalization_layer(last.normalization, name="norm", dtype=policy)
+        self.table = None
+        if positions == "learned":
+            self.table = LearnedPositions(max_positions, units, name="positions", dtype=policy)
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+
+    def zero_state(self, batch_size, max_length):
+        """The state before the first step, with room for `max_length` steps, padding counted."""
+        attention = self.transformer_layers[0].self_attention
+        room = (batch_size, max_length, attention.num_key_value_heads, attention.head_dim, self.compute_dtype)
+        caches = [empty_cache(*room) for _ in self.transformer_layers]
+        return {"position": ops.zeros((batch_size,), "int32"), "caches": caches}
+
+    def call(self, x, initial_state=None, mask=None, training=False):
+        if x.shape[-1] != self.units:
+            raise ValueError(f"x must be as wide as `units`={self.units}. Received: shape {tuple(x.shape)}")
+        T = ops.shape(x)[1]
+        caches, positions = [None] * self.num_layers, ops.arange(T)[None, :]  # (1, T)
+        if initial_state is not None:
+            caches, positions = initial_state["caches"], positions_from(initial_state["position"], T)  # (B, T)
+        if self.table is not None:
+            x = x + self.table(positions)
+        elif self.positions == "sinusoidal":
+            x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
+        x = self.dropout_layer(x, training=training)
+        filled = []
+        for layer, cache in zip(self.transformer_layers, caches, strict=True):
+            x, cache = layer(x, cache=cache, positions=positions, training=training)
+            filled.append(cache)
+        if self.norm is not None:
+            x = self.norm(x)
+        state = None
+        if initial_state is not None:
+            # What padding has written into a cache is out of sight, and the next real steps write over it.
+            steps = T if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
+            state = {"position": initial_state["position"] + steps, "caches": filled}
+        return x, state
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "num_heads": self.num_heads,
+            "num_layers": self.num_layers,
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": self.dropout,
+            "positions": self.positions,
+            "max_positions": self.max_positions,
+            "options": self.options,
+        }

@@ -1,0 +1,95 @@
+"""The language model: what comes next."""
+
+import keras
+
+from keras_seq.layers import TokenEmbedding, padding_mask
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class LanguageModel(keras.Model):
+    """Scores every token given those before it.
+
+    Args:
+        vocabulary_size: number of ids, V.
+        body: what is between embedding and scores, D wide: a `layers.RecurrentStack` or a `layers.TransformerStack`, or
+            any layer with `units`, `zero_state(batch_size, max_length)`, `call(x, initial_state, mask) -> (x, state)`.
+        dropout: rate on the embeddings and on what the body makes of them.
+        tie_embeddings: whether the scores come from the embedding's own matrix.
+        pad_id: the id that marks padding.
+    Call arguments:
+        tokens: int `(B, T)`, beginning with the start token where the data has one, padding on the right.
+    Returns:
+        logits, float `(B, T, V)`, of the token after each.
+    Raises:
+        ValueError: for a bidirectional body, which sees what it has to say.
+    Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix.
+    """
+
+    def __init__(self, vocabulary_size, body, dropout=0.0, tie_embeddings=True, pad_id=0, **kwargs):
+        super().__init__(**kwargs)
+        if getattr(body, "bidirectional", False):
+            raise ValueError("`body` must read from left to right. Received: a layer with bidirectional=True")
+        self.vocabulary_size = vocabulary_size
+        self.body = body
+        self.dropout = dropout
+        self.tie_embeddings = tie_embeddings
+        self.pad_id = pad_id
+        self.embedding = TokenEmbedding(
+            vocabulary_size,
+            body.units,
+            pad_id=pad_id,
+            scale=True,
+            tie_weights=tie_embeddings,
+            name="embedding",
+            dtype=self.dtype_policy,
+        )
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.build()
+
+    def build(self, input_shape=None):
+        if not self.built:
+            self.symbolic_call(keras.KerasTensor((None, None), "int32"))
+            self.built = True
+
+    def call(self, tokens, training=False):
+        return self.decode(tokens, None, training=training)[0]
+
+    def initial_state(self, batch_size, max_length=None):
+        """The state before the first token, a nest of tensors with leading axis B.
+
+        Args:
+            max_length: how many tokens there is room for; a recurrent body needs no number.
+        """
+        return self.body.zero_state(batch_size, max_length)
+
+    def decode(self, tokens, state, training=False):
+        """Goes on from `state` by the given tokens, one or many.
+
+        Args:
+            tokens: int `(B, T)`.
+            state: of `initial_state`, or as returned; None: the tokens are the whole sequence.
+        Returns:
+            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+        """
+        x = self.dropout_layer(self.embedding(tokens), training=training)
+        # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
+        mask = None if state is None or tokens.shape[1] == 1 else padding_mask(tokens, self.pad_id)
+        x, state = self.body(x, initial_state=state, mask=mask, training=training)
+        x = self.dropout_layer(x, training=training)
+        return self.embedding(x, reverse=True), state
+
+    def get_config(self):
+        body = keras.saving.serialize_keras_object(self.body)
+        body.pop("build_config", None)  # the model builds it
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "body": body,
+            "dropout": self.dropout,
+            "tie_embeddings": self.tie_embeddings,
+            "pad_id": self.pad_id,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})

@@ -1,0 +1,166 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_seq import decoding
+from keras_seq.layers import RecurrentStack, TransformerStack
+from keras_seq.losses import TokenCrossentropy
+from keras_seq.models import LanguageModel
+from tests.cells import LeakyCell
+from tests.checks import check_layer
+from tests.reference import array, compiled, fill, spread
+
+V, UNITS, ROOM = 11, 8, 12
+TOKENS = np.array([[2, 4, 5, 6, 7, 8], [2, 9, 4, 0, 0, 0], [2, 10, 4, 5, 0, 0]], "int32")
+LENGTHS = (TOKENS != 0).sum(1)
+
+
+def recurrent(cell, **options):
+    return lambda: RecurrentStack(cell, UNITS, num_layers=2, **options)
+
+
+def transformer(positions, **options):
+    return lambda: TransformerStack(
+        UNITS, num_heads=4, num_layers=2, intermediate_dim=6, positions=positions, options=options
+    )
+
+
+BODIES = {
+    "lstm": recurrent("lstm"),
+    "gru-residual": recurrent("gru", residual_from=1, layer_norm=True),
+    "mingru": recurrent("mingru"),
+    "rglru": recurrent("rglru"),
+    "own": recurrent(LeakyCell),
+    "rotary": transformer("rotary", num_key_value_heads=2, normalization="rms", activation="swiglu"),
+    "learned": transformer("learned", normalize_first=False),
+    "alibi": transformer("alibi", attention_window=2),
+    "sinusoidal": transformer("sinusoidal", num_key_value_heads=1),
+}
+
+
+def model(name):
+    return fill(LanguageModel(V, BODIES[name]()), scale=1.0)
+
+
+def call(model, tokens):
+    return array(compiled(lambda tokens: model(tokens))(tokens))
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_in_pieces_as_at_once(name):
+    lm = model(name)
+    expected = call(lm, TOKENS)
+    decode = compiled(lambda tokens, state: lm.decode(tokens, state))
+    for pieces in ([1] * 6, [3, 1, 2]):
+        state, logits, start = lm.initial_state(3, ROOM), [], 0
+        for length in pieces:
+            some, state = decode(ops.convert_to_tensor(TOKENS[:, start : start + length]), state)
+            logits.append(array(some))
+            start += length
+        real = TOKENS != 0
+        np.testing.assert_allclose(np.concatenate(logits, 1)[real], expected[real], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_rows_of_any_length_go_on_where_they_end(name):
+    """A padded batch of prompts, and a step after them, give what each prompt gives alone."""
+    lm = model(name)
+    _, state = lm.decode(ops.convert_to_tensor(TOKENS), lm.initial_state(3, ROOM))
+    following = np.array([[4], [5], [6]], "int32")
+    logits, _ = lm.decode(ops.convert_to_tensor(following), state)
+    for row, length in enumerate(LENGTHS):
+        alone = np.concatenate([TOKENS[row : row + 1, :length], following[row : row + 1]], axis=1)
+        np.testing.assert_allclose(array(logits)[row, 0], call(lm, alone)[0, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_past_matters_and_the_future_does_not(name):
+    lm = model(name)
+    before = call(lm, TOKENS)
+    for t in range(1, 6):
+        changed = TOKENS.copy()
+        changed[0, t] = 1
+        after = call(lm, changed)
+        np.testing.assert_allclose(after[0, :t], before[0, :t], atol=1e-6)
+        assert np.abs(after[0, t] - before[0, t]).max() > 1e-5
+        np.testing.assert_allclose(after[1:], before[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "own", "rotary", "learned"])
+def test_the_keras_file_holds_all(name, tmp_path):
+    lm = model(name)
+    lm.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == lm.get_config()
+    np.testing.assert_allclose(call(loaded, TOKENS), call(lm, TOKENS), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "mingru", "rotary"])
+def test_it_learns_decodes_and_leaves(name, tmp_path):
+    """The language 4 5 6 7 8 9 10 4 5 ..., begun anywhere: one start, and everything after it is known."""
+    keras.utils.set_random_seed(1)
+    lm = LanguageModel(V, BODIES[name](), dropout=0.05)
+    texts = 4 + (np.arange(12) + np.arange(7)[:, None]) % 7  # (7, 12)
+    lm.compile(keras.optimizers.Adam(0.03), TokenCrossentropy())
+    lm.fit(texts[:, :-1], texts[:, 1:], batch_size=7, epochs=60, verbose=0)
+
+    prompts = ops.convert_to_tensor(texts[:, :3].astype("int32"))
+    logits, state = lm.decode(prompts, lm.initial_state(7, ROOM))
+    first = array(ops.argmax(logits[:, -1], axis=-1))
+    assert first.tolist() == texts[:, 3].tolist()
+    one = [x[:1] for x in keras.tree.flatten(state)]
+    found = decoding.greedy_search(
+        lm.decode,
+        keras.tree.pack_sequence_as(state, one),
+        batch_size=1,
+        max_length=6,
+        start_id=int(first[0]),
+        end_id=3,
+        pad_id=0,
+    )
+    assert array(found.tokens)[0, 0].tolist() == texts[0, 4:10].tolist()
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec((None, None), tf.int32)]
+        lm.export(tmp_path / "exported", verbose=False, input_signature=signature)
+        loaded = tf.saved_model.load(tmp_path / "exported")
+        served = loaded.serve(tf.constant(texts[:, :5], tf.int32))
+        np.testing.assert_allclose(served, call(lm, texts[:, :5].astype("int32")), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Outputs(keras.layers.Layer):
+    """A stack's outputs, without the state, which is None where none was given."""
+
+    def __init__(self, positions, **kwargs):
+        super().__init__(**kwargs)
+        self.positions = positions
+        self.stack = TransformerStack(UNITS, intermediate_dim=6, positions=positions, dtype=self.dtype_policy)
+
+    def call(self, x):
+        return self.stack(x)[0]
+
+    def get_config(self):
+        return {**super().get_config(), "positions": self.positions}
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_promises_of_a_layer(positions):
+    check_layer(Outputs(positions), spread((2, 5, UNITS)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LanguageModel(V, RecurrentStack("gru", 8, bidirectional=True)), "bidirectional=True"),
+        (lambda: TransformerStack(8, num_layers=0), "at least 1. Received: 0"),
+        (lambda: TransformerStack(8, positions="t5"), "must be one of .* Received: 't5'"),
+        (lambda: TransformerStack(8)(spread((2, 3, 6))), r"`units`=8. Received: shape \(2, 3, 6\)"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
