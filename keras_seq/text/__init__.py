@@ -1,24 +1,64 @@
-"""Strings to ids and back, in the graph: `Subwords` (SentencePiece) and `Words` (white space)."""
+"""Strings to ids and back, in the graph: `Subwords` (SentencePiece), `Words` (white space), `Characters`, `Bytes`."""
 
 from os import PathLike
 from pathlib import Path
 
+from keras_seq.text.byte_vocabulary import Bytes
+from keras_seq.text.characters import Characters
+from keras_seq.text.coverage import Coverage, coverage
+from keras_seq.text.normalize import (
+    case_folded,
+    collapsed_white_space,
+    composed,
+    lowercase,
+    nfc,
+    nfkc,
+    normalized,
+    plain_punctuation,
+    without_accents,
+    without_control_characters,
+)
 from keras_seq.text.subwords import Subwords
-from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary
+from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Sampling, Vocabulary
 from keras_seq.text.words import Words
 
-__all__ = ["END_ID", "PAD_ID", "START_ID", "UNKNOWN_ID", "Subwords", "Vocabulary", "Words", "load"]
+__all__ = [
+    "Bytes",
+    "Characters",
+    "Coverage",
+    "END_ID",
+    "PAD_ID",
+    "START_ID",
+    "Sampling",
+    "Subwords",
+    "UNKNOWN_ID",
+    "Vocabulary",
+    "Words",
+    "case_folded",
+    "collapsed_white_space",
+    "composed",
+    "coverage",
+    "load",
+    "lowercase",
+    "nfc",
+    "nfkc",
+    "normalized",
+    "plain_punctuation",
+    "without_accents",
+    "without_control_characters",
+]
+
+KINDS = {".spm": Subwords, ".words": Words, ".characters": Characters, ".bytes": Bytes}
 
 
 def load(path: str | PathLike) -> Vocabulary:
-    """Opens a saved vocabulary of either kind, by the ending of its name: `.spm` or `.words`.
+    """Opens a saved vocabulary of any kind, by the ending of its name: `.spm`, `.words`, `.characters` or `.bytes`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the name ends otherwise, or the file is not what its name says.
     """
-    kinds = {".spm": Subwords, ".words": Words}
     ending = Path(path).suffix
-    if ending not in kinds:
-        raise ValueError(f"The name of a vocabulary file must end in one of {tuple(kinds)}. Received: {str(path)!r}")
-    return kinds[ending].load(path)
+    if ending not in KINDS:
+        raise ValueError(f"The name of a vocabulary file must end in one of {tuple(KINDS)}. Received: {str(path)!r}")
+    return KINDS[ending].load(path)

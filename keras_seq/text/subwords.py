@@ -2,14 +2,19 @@
 
 import io
 import re
+import threading
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import sentencepiece
 import tensorflow as tf
 import tensorflow_text
 
 from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary, texts
+
+_SEEDING = threading.Lock()  # SentencePiece's seed is one for the process
+_CHANCE = 2**32 - 1  # the seed that SentencePiece takes for "by chance"
 
 
 class Subwords(Vocabulary):
@@ -17,6 +22,8 @@ class Subwords(Vocabulary):
 
     Text is normalised with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
     normalised text back. Characters that were not seen in training become the unknown id.
+
+    `tokenize` always gives the best segmentation, in an export too; `encoded(sampling=Sampling(...))` draws others.
 
     Args:
         model: bytes of a SentencePiece model with pad 0, unknown 1, start 2 and end 3, as `train` makes it.
@@ -129,6 +136,26 @@ class Subwords(Vocabulary):
 
     def tokenize(self, strings) -> tf.RaggedTensor:
         return self._tokenizer.tokenize(strings)
+
+    can_sample = True
+
+    def _sampled(self, strings, sampling, draw):
+        options = {"nbest_size": sampling.nbest_size, "alpha": sampling.alpha}
+        if sampling.seed is None:
+            tokenizer = tensorflow_text.SentencepieceTokenizer(model=self._model, out_type=tf.int32, **options)
+            return tokenizer.tokenize(strings)
+
+        def drawn(lines, *draw):
+            seeds = np.random.SeedSequence([abs(sampling.seed), int(sampling.seed < 0), *map(int, draw)])
+            with _SEEDING:
+                # One thread: a call then starts a generator of its own from the seed.
+                sentencepiece.set_random_generator_seed(int(seeds.generate_state(1)[0]) % _CHANCE)
+                rows = self._processor.encode(list(lines), enable_sampling=True, num_threads=1, **options)
+            return np.array([i for row in rows for i in row], np.int32), np.array([len(row) for row in rows], np.int64)
+
+        values, lengths = tf.numpy_function(drawn, [tf.reshape(strings, [-1]), *draw], [tf.int32, tf.int64])
+        values, lengths = tf.ensure_shape(values, [None]), tf.ensure_shape(lengths, [None])
+        return tf.RaggedTensor.from_row_lengths(values, lengths) if strings.shape.rank else values
 
     def _join(self, ids):
         return self._tokenizer.detokenize(ids)

@@ -1,8 +1,10 @@
 """What every vocabulary can do: strings to ids and back, inside the graph."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 
+import numpy as np
 import tensorflow as tf
 
 PAD_ID = 0
@@ -14,8 +16,57 @@ SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")  # in the order of their ids
 _ENCODE_BATCH = 1024  # lines tokenized by one call: the cost of a call is then spread over many lines
 
 
+class Sampling:
+    """How `Vocabulary.encoded(sampling=...)` draws the segmentation of a text into subwords, anew each time.
+
+    A model that sees a word in several segmentations learns what its parts mean. For a unigram vocabulary a
+    segmentation x is drawn with probability P(x)^alpha, over the sum of all: the smaller `alpha`, the more alike they
+    are. For a BPE vocabulary (BPE-dropout) each merge is left out with probability `alpha`, and `nbest_size` has no
+    meaning.
+
+    Without a seed TensorFlow Text draws, inside the graph, and nothing seeds it: SentencePiece has one generator a
+    thread, started by chance, which `tf.random.set_seed` does not reach. With a seed SentencePiece's Python package
+    draws, 1,024 lines a call: then what is drawn is a function of `seed`, the epoch and the place in the data, however
+    many calls run at once; but no two of these calls run at the same time, the dataset cannot leave this process, and
+    SentencePiece's own global seed is changed. Each new iteration of the dataset is an epoch, as for `data.shuffled`;
+    `start_epoch` makes that independent of other iterations. A `cache` behind the step would keep one draw for good.
+
+    Args:
+        alpha: see above. The papers use 0.1 for BPE, and 0.1 to 0.5 for unigram.
+        nbest_size: of how many best segmentations one is drawn, at most 512; -1 for all.
+        seed: a whole number; None for chance.
+        first_epoch: the epoch that the first iteration has.
+
+    Raises:
+        ValueError: if `alpha` is not positive, or `nbest_size` neither -1 nor from 2 to 512.
+
+    Sources: Kudo 2018, arXiv:1804.10959; Provilkov et al. 2020, arXiv:1910.13267.
+    """
+
+    def __init__(self, alpha: float = 0.1, nbest_size: int = -1, *, seed: int | None = None, first_epoch: int = 0):
+        if alpha <= 0 or not (nbest_size == -1 or 2 <= nbest_size <= 512):
+            raise ValueError(
+                f"`alpha` must be positive and `nbest_size` -1 or from 2 to 512. Received: {alpha=}, {nbest_size=}"
+            )
+        self.alpha = alpha
+        self.nbest_size = nbest_size
+        self.seed = seed
+        self.start_epoch(first_epoch)
+
+    def start_epoch(self, epoch: int) -> None:
+        """The next iteration draws for this epoch."""
+        self._epochs = itertools.count(epoch)
+
+    def draws(self) -> tf.data.Dataset:
+        """Endless pairs (epoch, place), int64, by which seeds are made."""
+        epochs = tf.data.Dataset.from_tensors(0).map(
+            lambda _: tf.ensure_shape(tf.numpy_function(lambda: np.int64(next(self._epochs)), [], tf.int64), ())
+        )
+        return epochs.flat_map(lambda epoch: tf.data.Dataset.range(tf.int64.max).map(lambda place: (epoch, place)))
+
+
 class Vocabulary(tf.Module):
-    """Turns strings into ids and ids into strings. `Subwords` and `Words` are the two kinds.
+    """Turns strings into ids and ids into strings. `Subwords`, `Words`, `Characters` and `Bytes` are the kinds.
 
     Everything that the graph needs is held as tensors and tables of this `tf.Module`: a vocabulary that is an
     attribute of a saved module is saved inside its SavedModel, without asset files.
@@ -67,30 +118,103 @@ class Vocabulary(tf.Module):
         """Writes the vocabulary to one file."""
         raise NotImplementedError
 
-    def encoded(self, target: "Vocabulary | None" = None) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-        """A dataset step: `(source, target)` strings to `(source ids + [end], target ids + [end])`, int32 vectors.
+    def encoded(
+        self, target: "Vocabulary | None" = None, *, add_end: bool = True, sampling: Sampling | None = None
+    ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+        """A dataset step: every text of an element becomes an int32 vector, its ids and the end id.
 
-        The order is kept. Lines are tokenized many at a time.
+        `(source, target)` becomes `(source ids, target ids)`, `(text, label)` becomes `(ids, label)`, a lone text its
+        ids. A text is a string `()`; a string vector `(T,)` is a text split into words already, which only `Words`
+        take: one id a word. What is no string passes. The order is kept.
+
+        Where all components are scalars, lines are tokenized many at a time; one by one otherwise.
 
         Args:
-            target: the vocabulary of the target side; this one if None.
-        """
-        target = self if target is None else target
+            target: the vocabulary of the second text (and of any further ones); this one if None. The texts of a dict
+                count in the alphabetical order of their names.
+            add_end: whether the end id follows each text.
+            sampling: draws one of many segmentations anew each epoch, for training: see `Sampling`. Texts of
+                vocabularies that have but one segmentation stay as they are.
 
-        def encode(sources, targets):
-            return _with_end(self, sources), _with_end(target, targets)
+        Raises:
+            ValueError: when the step meets elements without a text, or with strings that are neither `()` nor `(T,)`,
+                or words split already for another kind than `Words`; if `sampling` is given and neither vocabulary
+                has more than one segmentation.
+        """
+        vocabularies = (self, self if target is None else target)
+        if sampling is not None and not any(vocabulary.can_sample for vocabulary in vocabularies):
+            kinds = " and ".join(dict.fromkeys(type(vocabulary).__name__ for vocabulary in vocabularies))
+            raise ValueError(f"`sampling` needs a vocabulary with many segmentations: `Subwords`. Received: {kinds}")
 
         def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
-            batches = dataset.batch(_ENCODE_BATCH).map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            return batches.unbatch().map(lambda source, target: (source, target))  # rows, now dense by type
+            spec = dataset.element_spec
+            encoders = _encoders(spec, vocabularies, add_end, sampling)
+
+            def encode(draw, element):
+                parts = tf.nest.flatten(element)
+                encoded = [part if e is None else e(part, draw) for part, e in zip(parts, encoders, strict=True)]
+                return tf.nest.pack_sequence_as(spec, encoded)
+
+            scalars = all(getattr(part, "shape", None) == () for part in tf.nest.flatten(spec))
+            rows = dataset.batch(_ENCODE_BATCH) if scalars else dataset
+            draws = sampling.draws() if sampling is not None else tf.data.Dataset.from_tensors(0).repeat()
+            encoded = tf.data.Dataset.zip((draws, rows)).map(
+                encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            )
+            if scalars:  # back to single elements, now dense by type
+                encoded = encoded.unbatch().map(lambda *parts: tf.nest.pack_sequence_as(spec, tf.nest.flatten(parts)))
+            count = dataset.cardinality()
+            if count == tf.data.UNKNOWN_CARDINALITY:
+                return encoded
+            return encoded.apply(tf.data.experimental.assert_cardinality(count))
 
         return step
 
+    can_sample = False  # whether a text has many segmentations, of which `_sampled` draws one
 
-def _with_end(vocabulary: Vocabulary, strings: tf.Tensor) -> tf.RaggedTensor:
-    ids = vocabulary.tokenize(strings)
-    end = tf.fill([tf.shape(strings)[0], 1], tf.constant(vocabulary.end_id, tf.int32))
-    return tf.concat([ids, end], axis=1)
+    def _sampled(self, strings: tf.Tensor, sampling: Sampling, draw) -> tf.RaggedTensor:
+        """As `tokenize`, but for the segmentation, which is drawn: seeded by `draw`, (epoch, place, component)."""
+        raise NotImplementedError
+
+    def lookup(self, words) -> tf.Tensor:
+        """One int32 id for each word, in the shape of `words`."""
+        raise ValueError(
+            "Texts that are split into words already, string vectors `(T,)`, need a vocabulary with one id a word: "
+            f"`Words`; or join the words to one text. Received: {type(self).__name__}"
+        )
+
+
+def _encoders(spec, vocabularies, add_end: bool, sampling: Sampling | None) -> list[Callable | None]:
+    """For each component of an element the function from strings to ids; None for one that is no string."""
+
+    def encoder(place: int, vocabulary: Vocabulary, rank: int):
+        def encode(strings, draw):
+            if rank == 1:
+                ids = vocabulary.lookup(strings)
+            elif sampling is not None and vocabulary.can_sample:
+                ids = vocabulary._sampled(strings, sampling, (*draw, place))
+            else:
+                ids = vocabulary.tokenize(strings)
+            if not add_end:
+                return ids
+            ends = tf.fill([tf.shape(strings)[0], 1] if isinstance(ids, tf.RaggedTensor) else [1], vocabulary.end_id)
+            return tf.concat([ids, ends], axis=-1)
+
+        return encode
+
+    encoders, place = [], 0
+    for part in tf.nest.flatten(spec):
+        if getattr(part, "dtype", None) != tf.string:
+            encoders.append(None)
+            continue
+        rank = part.shape.rank
+        if rank not in (0, 1) or not isinstance(part, tf.TensorSpec):
+            raise ValueError(f"A text must be a string () or, split into words, a vector (T,). Received: {part}")
+        encoders.append(encoder(place, vocabularies[min(place, 1)], rank))
+        place += 1
+    if not place:
+        raise ValueError(f"`encoded` needs elements with a text. Received: {spec}")
+    return encoders
 
 
 def texts(lines) -> Iterator[str]:

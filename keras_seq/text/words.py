@@ -105,10 +105,14 @@ class Words(Vocabulary):
         return len(self._tokens)
 
     def tokenize(self, strings) -> tf.RaggedTensor:
+        return self._ids.lookup(tf.strings.split(self._lowered(strings)))
+
+    def lookup(self, words) -> tf.Tensor:
+        return self._ids.lookup(self._lowered(words))
+
+    def _lowered(self, strings) -> tf.Tensor:
         strings = tf.convert_to_tensor(strings, tf.string)
-        if self.lowercase:
-            strings = tf.strings.lower(strings, encoding="utf-8")
-        return self._ids.lookup(tf.strings.split(strings))
+        return tf.strings.lower(strings, encoding="utf-8") if self.lowercase else strings
 
     def _join(self, ids):
         return tf.strings.reduce_join(tf.gather(self._strings, ids), axis=1, separator=" ")

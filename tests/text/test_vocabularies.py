@@ -3,6 +3,8 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import text
+from keras_seq.text.byte_vocabulary import Bytes
+from keras_seq.text.characters import Characters
 
 LINES = [
     "A man rides a horse.",
@@ -24,7 +26,22 @@ def words():
     return text.Words.train(LINES)
 
 
-@pytest.fixture(params=["bpe", "words"])
+@pytest.fixture(scope="module")
+def unigram():
+    return text.Subwords.train(LINES * 3, 50, model_type="unigram")
+
+
+@pytest.fixture(scope="module")
+def characters():
+    return Characters.train(LINES)
+
+
+@pytest.fixture(scope="module")
+def byte_vocabulary():
+    return Bytes()
+
+
+@pytest.fixture(params=["bpe", "unigram", "words", "characters", "byte_vocabulary"])
 def vocabulary(request):
     return request.getfixturevalue(request.param)
 
@@ -67,8 +84,9 @@ def test_special_tokens_written_in_a_text_are_only_text(vocabulary):
 
 def test_hard_strings_pass(vocabulary):
     ids = vocabulary.tokenize(HARD)
-    assert ids[0].shape[0] == 0 and ids[1].shape[0] == 0
-    assert vocabulary.unknown_id in ids[2].numpy()
+    exact = isinstance(vocabulary, (Bytes, Characters))  # others take white space off
+    assert ids[0].shape[0] == 0 and ids[1].shape[0] == int(exact)
+    assert (vocabulary.unknown_id in ids[2].numpy()) == (not isinstance(vocabulary, Bytes))
     assert len(ids[4]) >= 2000
     written = strings(vocabulary.detokenize(ids))
     assert written[0] == "" and len(written) == len(HARD)
@@ -80,12 +98,29 @@ def test_pieces_name_the_special_ids(vocabulary):
     assert vocabulary.pieces(ids) == ["<pad>", "<unk>", "<s>", "</s>"]
 
 
-def test_save_and_load(bpe, words, tmp_path):
-    for vocabulary, name in ((bpe, "a.spm"), (words, "a.words")):
-        vocabulary.save(tmp_path / name)
-        loaded = text.load(tmp_path / name)
-        assert type(loaded) is type(vocabulary) and loaded.size == vocabulary.size
-        assert loaded.tokenize(LINES + HARD).to_list() == vocabulary.tokenize(LINES + HARD).to_list()
+@pytest.mark.parametrize(("name", "ending"), [("bpe", "spm"), ("unigram", "spm"), ("words", "words")])
+def test_load_knows_the_kind_by_its_ending(name, ending, request, tmp_path):
+    vocabulary = request.getfixturevalue(name)
+    vocabulary.save(tmp_path / f"a.{ending}")
+    assert type(text.load(tmp_path / f"a.{ending}")) is type(vocabulary)
+
+
+def test_save_and_load(vocabulary, tmp_path):
+    vocabulary.save(tmp_path / "file")
+    loaded = type(vocabulary).load(tmp_path / "file")
+    assert loaded.size == vocabulary.size
+    assert loaded.pieces(range(loaded.size)) == vocabulary.pieces(range(vocabulary.size))
+    assert loaded.tokenize(LINES + HARD).to_list() == vocabulary.tokenize(LINES + HARD).to_list()
+
+
+@pytest.mark.parametrize("content", ["no vocabulary\n", "", "{}", '{"format": "other"}', "[1]", "\x00"])
+def test_each_kind_names_a_broken_file(content, vocabulary, tmp_path):
+    path = tmp_path / "broken"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="broken"):
+        type(vocabulary).load(path)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        type(vocabulary).load(tmp_path / "missing")
 
 
 def test_load_says_what_is_wrong(tmp_path):
@@ -123,32 +158,16 @@ def test_seeding_tensorflow_does_no_harm(vocabulary):
     assert vocabulary.tokenize(["a b"]).to_list() == before
 
 
-def test_encoded_ends_both_sides_and_keeps_the_order(bpe, words):
-    count = 2500  # more than two internal batches
-    sources = [LINES[i % 5] for i in range(count)]
-    targets = [str(i) + " horse." for i in range(count)]
-    numbers = text.Words.train(targets)
-    dataset = tf.data.Dataset.from_tensor_slices((sources, targets)).apply(bpe.encoded(numbers))
-    assert dataset.element_spec == (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32))
-    known = {line: [*bpe.tokenize(line).numpy(), bpe.end_id] for line in LINES}
-    seen = 0
-    for i, (source, target) in enumerate(dataset.as_numpy_iterator()):
-        assert source.tolist() == known[sources[i]]
-        assert target[-1] == numbers.end_id and numbers.pieces(target[:-1]) == targets[i].split()
-        seen += 1
-    assert seen == count
-    source, target = next(dataset.take(1).as_numpy_iterator())
-    own = tf.data.Dataset.from_tensors((LINES[0], LINES[1])).apply(bpe.encoded())
-    assert [side.tolist() for side in next(own.as_numpy_iterator())] == [known[LINES[0]], known[LINES[1]]]
-
-
 def test_training_takes_a_dataset_of_pairs():
     pairs = tf.data.Dataset.from_tensor_slices((LINES, LINES[::-1]))
     flat = [line for pair in zip(LINES, LINES[::-1], strict=True) for line in pair]
-    for kind in (text.Words, text.Subwords):
+    for kind in (text.Words, text.Subwords, Characters):
         assert kind.train(pairs, 60).tokenize(LINES).to_list() == kind.train(flat, 60).tokenize(LINES).to_list()
         with pytest.raises(ValueError, match="not one string"):
             kind.train("a path, by mistake", 60)
+    with pytest.raises(ValueError, match="not one string"):
+        Bytes.train("a path, by mistake")
+    assert Bytes.train(pairs).size == 260
 
 
 @pytest.mark.parametrize("model_type", ["bpe", "unigram"])

@@ -1,0 +1,153 @@
+"""What a vocabulary makes of a text: how much of it is unknown, in how many pieces, and with how much of itself."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, Vocabulary, texts
+
+_BATCH = 1024  # lines, or words, tokenized by one call
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The counts of `coverage`. `print(report)` shows them as a table.
+
+    Attributes:
+        lines, words, tokens: of the text; words by white space, tokens without end ids.
+        unknown_tokens: tokens with the unknown id.
+        lines_with_unknown: lines with at least one of them.
+        used: ids, the special ones not counted, that the text needs at least once.
+        size: the vocabulary's number of ids, the special ones not counted.
+        unknown_words: the most frequent words that have the unknown id in them, and their counts.
+        unknown_characters: the most frequent characters, in unknown words, that no piece holds, and their counts.
+    """
+
+    lines: int
+    words: int
+    tokens: int
+    unknown_tokens: int
+    lines_with_unknown: int
+    used: int
+    size: int
+    unknown_words: list[tuple[str, int]]
+    unknown_characters: list[tuple[str, int]]
+
+    @property
+    def unknown_share(self) -> float:
+        """Unknown tokens / tokens."""
+        return self.unknown_tokens / max(1, self.tokens)
+
+    @property
+    def fertility(self) -> float:
+        """Tokens / words."""
+        return self.tokens / max(1, self.words)
+
+    @property
+    def lines_with_unknown_share(self) -> float:
+        return self.lines_with_unknown / max(1, self.lines)
+
+    @property
+    def used_share(self) -> float:
+        return self.used / max(1, self.size)
+
+    def __str__(self) -> str:
+        rows = [
+            ("lines", f"{self.lines:,}"),
+            ("words", f"{self.words:,}"),
+            ("tokens", f"{self.tokens:,}"),
+            ("tokens per word", f"{self.fertility:.2f}"),
+            ("unknown tokens", f"{self.unknown_tokens:,} ({self.unknown_share:.2%})"),
+            ("lines with an unknown", f"{self.lines_with_unknown:,} ({self.lines_with_unknown_share:.2%})"),
+            ("vocabulary used", f"{self.used:,} of {self.size:,} ({self.used_share:.1%})"),
+        ]
+        for name, counts in (("words", self.unknown_words), ("characters", self.unknown_characters)):
+            if counts:
+                rows.append((f"unknown {name}", " ".join(f"{_visible(thing)} {count:,}" for thing, count in counts)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> Coverage:
+    """Reads a text once, with memory for its different words, and counts what the vocabulary makes of it.
+
+    Args:
+        vocabulary: of any kind.
+        lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings, all counted together.
+        most_common: how many unknown words and characters are listed; equally frequent ones in alphabetical order.
+
+    Raises:
+        ValueError: if `lines` is one string.
+    """
+    line_count = tokens = unknown = lines_with_unknown = 0
+    used = np.zeros(vocabulary.size, bool)
+    words: Counter[str] = Counter()
+    for batch in _batches(texts(lines)):
+        ids = vocabulary.tokenize(batch)
+        values = ids.values.numpy()
+        are_unknown = values == vocabulary.unknown_id
+        line_count += len(batch)
+        tokens += len(values)
+        unknown += int(are_unknown.sum())
+        lines_with_unknown += len(np.unique(ids.value_rowids().numpy()[are_unknown]))
+        used[values] = True
+        for line in batch:
+            words.update(line.encode("utf-8", "replace").split())  # bytes: white space is ASCII's, as for `Words`
+    unknown_words = Counter()
+    if unknown:
+        for batch in _batches(words):
+            for word, there in zip(batch, _with_unknown(vocabulary, batch), strict=True):
+                if there:
+                    unknown_words[word.decode()] = words[word]
+    return Coverage(
+        lines=line_count,
+        words=words.total(),
+        tokens=tokens,
+        unknown_tokens=unknown,
+        lines_with_unknown=lines_with_unknown,
+        used=int(used[len(SPECIAL_TOKENS) :].sum()),
+        size=vocabulary.size - len(SPECIAL_TOKENS),
+        unknown_words=_most_common(unknown_words, most_common),
+        unknown_characters=_most_common(_unknown_characters(vocabulary, unknown_words), most_common),
+    )
+
+
+def _unknown_characters(vocabulary: Vocabulary, unknown_words: Counter) -> Counter:
+    counts: Counter[str] = Counter()
+    for word, count in unknown_words.items():
+        for character in word:
+            counts[character] += count
+    characters = list(counts)
+    # A known character can be an unknown word; a character without a piece can be normalised to one that has one.
+    lowers = getattr(vocabulary, "lowercase", False)
+    known = set().union(*vocabulary.pieces(range(len(SPECIAL_TOKENS), vocabulary.size)))
+    for batch in _batches(characters):
+        for character, there in zip(batch, _with_unknown(vocabulary, batch), strict=True):
+            if not there or (character.lower() if lowers else character) in known:
+                del counts[character]
+    return counts
+
+
+def _with_unknown(vocabulary: Vocabulary, strings: list) -> np.ndarray:
+    """Which of the strings have the unknown id in them, bool `(B,)`."""
+    ids = vocabulary.tokenize(strings)
+    there = np.zeros(len(strings), bool)
+    there[ids.value_rowids().numpy()[ids.values.numpy() == vocabulary.unknown_id]] = True
+    return there
+
+
+def _batches(things: Iterable) -> Iterator[list]:
+    things = iter(things)
+    while batch := list(islice(things, _BATCH)):
+        yield batch
+
+
+def _most_common(counts: Counter, number: int) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:number]
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
