@@ -9,7 +9,7 @@ the same rule.
 
 import random
 
-from keras_seq.data import ParallelText, Report
+from keras_seq.data import ParallelReport, ParallelText
 
 MAX_DIGITS = 6
 HELD_OUT = 0.1  # of the numbers of each length, for validation and for test each
@@ -52,5 +52,5 @@ def parallel_text(size: int = 24_000, held_out_size: int = 1_000, seed: int = 0)
     parts = {}
     for part, numbers in split_numbers(size, held_out_size, seed).items():
         sources, targets = ([name(number, language) for number in numbers] for language in ("en", "fr"))
-        parts[part] = ParallelText(sources, targets, Report(len(numbers), len(numbers)))
+        parts[part] = ParallelText(sources, targets, ParallelReport(len(numbers), len(numbers)))
     return parts

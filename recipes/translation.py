@@ -27,6 +27,8 @@ FILES = {"vocabulary": "bpe", "units": 256, "dropout": 0.2, "label_smoothing": 0
 RECURRENT = {"num_layers": 2, "epochs": 16, "tokens_per_batch": 1024, "learning_rate": 2e-3, "warmup_steps": 200}
 TRANSFORMER = {"num_layers": 3, "epochs": 14, "tokens_per_batch": 2048, "learning_rate": 1.5e-3, "warmup_steps": 500}
 
+BATCHES_SHUFFLED = 1_000  # held in memory; an epoch of Multi30k has 500
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -42,7 +44,7 @@ class Options:
     valid_target: pathlib.Path | None = option(None, "its translation")
     test_source: pathlib.Path | None = option(None, "test text, read once, at the end")
     test_target: pathlib.Path | None = option(None, "its translation")
-    on_bad_utf8: Literal["error", "skip"] = option("error", "what to do with lines that are not UTF-8")
+    on_bad_line: Literal["error", "skip"] = option("error", "what to do with lines that are not UTF-8 or hold a NUL")
     max_length: int = option(100, "longest side of a training pair, in tokens; longer pairs are dropped and counted")
     tokenize: str = option("13a", "sacreBLEU's tokenizer; none for text that is tokenized already")
 
@@ -69,7 +71,7 @@ class Options:
     tokens_per_batch: int | None = option(
         None, "rows x the longer padded side (default: 1024; transformer on files 2048)"
     )
-    shapes: int = option(40, "number of bucket shapes")
+    shapes: int | None = option(None, "number of bucket shapes (default: a fifth of an epoch's batches, at most 40)")
     learning_rate: float | None = option(None, "at its peak (default: 0.004; for files 0.002, transformer 0.0015)")
     schedule: Literal["linear", "inverse_square_root"] = option("linear", "decay after the warm-up")
     warmup_steps: int | None = option(None, "updates to the peak (default: 100; for files 200, transformer 500)")
@@ -176,7 +178,7 @@ def read(options: Options) -> dict[str, data.ParallelText]:
             raise ValueError(f"--train-source needs the other files too. Missing: {' '.join(missing)}")
     else:
         return number_names.parallel_text(options.numbers, min(1_000, options.numbers), options.seed)
-    return {part: data.read_parallel_text(*pair, on_bad_utf8=options.on_bad_utf8) for part, pair in files.items()}
+    return {part: data.read_parallel_text(*pair, on_bad_line=options.on_bad_line) for part, pair in files.items()}
 
 
 def vocabularies(options: Options, train: data.ParallelText, run: training.Run) -> tuple:
@@ -215,9 +217,11 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
     print(f"Training pairs: {parts['train'].report}; {len(lengths) - len(fitting):,} dropped as over-long.")
     if not len(fitting):
         raise ValueError(f"No training pair is shorter than --max-length {options.max_length} tokens.")
+    # Each shape ends the epoch with a batch that is not full: too many, and most batches are small.
+    full_batches = int(fitting.max(axis=1).sum()) // options.tokens_per_batch
     shapes = {
         "tokens_per_batch": options.tokens_per_batch,
-        "buckets": data.fit_buckets(fitting, options.shapes),
+        "buckets": data.fit_buckets(fitting, options.shapes or min(40, max(1, full_batches // 5))),
     }
 
     def batched(dataset, lengths):
@@ -226,6 +230,8 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
 
     short = pairs.apply(data.shorter_than(options.max_length))
     train = batched(short.apply(data.shuffled(options.seed, first_epoch=first_epoch)), fitting)
+    # All of these at the end of an epoch, one length after the other, would spoil what it has taught.
+    train = train.apply(data.shuffled(options.seed, BATCHES_SHUFFLED, first_epoch=first_epoch))
     valid_pairs = parts["valid"].dataset().apply(encoded)
     return train, batched(valid_pairs, data.lengths(valid_pairs)).cache()
 

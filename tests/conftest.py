@@ -4,8 +4,12 @@ import os
 import pathlib
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 
+# A busy machine is no failure, and a test leaves nothing behind.
+hypothesis.settings.register_profile("keras_seq", deadline=None, database=None)
+hypothesis.settings.load_profile("keras_seq")
 pytest.register_assert_rewrite("tests.checks")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

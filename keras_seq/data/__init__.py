@@ -1,28 +1,94 @@
 """From files to padded batches, in steps that compose: `dataset.apply(shorter_than(100)).apply(bucketed(4096))`."""
 
+from keras_seq.data.audio import Audio, AudioReport, BadWav, Wav, read_audio, resampled
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
-from keras_seq.data.bucketing import batch_sizes, bucketed, count_batches, even_boundaries
-from keras_seq.data.lengths import lengths, padding, shorter_than
-from keras_seq.data.order import shuffled
-from keras_seq.data.parallel_text import ParallelText, Report, find_splits, parallel_text, read_parallel_text
+from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
+from keras_seq.data.cache import cached, cached_lengths
+from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
+from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
+from keras_seq.data.mixture import Mixture, mixture
+from keras_seq.data.noise import Noise, local_swap, masking, span_masking, word_dropout
+from keras_seq.data.order import from_step, shuffled
+from keras_seq.data.parallel_text import (
+    ParallelFiles,
+    ParallelReport,
+    ParallelText,
+    find_splits,
+    parallel_text,
+    read_parallel_text,
+)
+from keras_seq.data.series import Series, SeriesReport, read_series
+from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
+from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
+from keras_seq.data.video import Video, VideoReport, read_frames, read_video
+from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
 
 __all__ = [
+    "Audio",
+    "AudioReport",
+    "BadWav",
+    "BatchPlan",
     "Bucket",
+    "CONLLU_COLUMNS",
+    "LabelledReport",
+    "LabelledText",
+    "Mixture",
+    "Noise",
+    "ParallelFiles",
+    "ParallelReport",
     "ParallelText",
-    "Report",
+    "PlainText",
+    "Scaler",
+    "Sequences",
+    "Series",
+    "SeriesReport",
+    "TagReport",
+    "TaggedText",
+    "TextReport",
+    "Video",
+    "VideoReport",
+    "Wav",
+    "WindowReport",
+    "WindowSplits",
+    "Windows",
     "batch_sizes",
+    "blocks",
     "bucketed",
+    "cached",
+    "cached_lengths",
+    "calendar_features",
     "count_batches",
     "even_boundaries",
     "find_splits",
     "fit_boundaries",
     "fit_buckets",
+    "folds",
+    "from_step",
     "lengths",
+    "local_swap",
+    "longer_than",
+    "masking",
+    "mixture",
     "padding",
     "parallel_text",
+    "plan_batches",
+    "read_audio",
+    "read_frames",
+    "read_labelled_text",
     "read_parallel_text",
+    "read_series",
+    "read_tags",
+    "read_text",
+    "read_video",
+    "resampled",
     "shorter_than",
     "shuffled",
+    "span_masking",
+    "spans",
+    "streams",
     "teacher_forcing",
+    "token_ids",
+    "windows",
+    "word_dropout",
 ]

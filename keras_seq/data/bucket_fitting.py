@@ -17,17 +17,24 @@ class Bucket(NamedTuple):
 
 
 def fit_boundaries(lengths, max_shapes: int) -> list[int]:
-    """Exclusive boundaries, as `bucketed(boundaries=...)` takes them, that pad the lengths `(N,)` least.
+    """Exclusive boundaries, as `bucketed(boundaries=...)` takes them, that pad the longest side of each example least.
 
-    Args, Raises: those of `fit_buckets`.
+    Args:
+        lengths: ints `(N,)` or `(N, L)`.
+        max_shapes: the largest number of shapes.
+
+    Raises: what `fit_buckets` does.
     """
-    return [longest + 1 for longest in fit_buckets(np.ravel(lengths), max_shapes)]
+    lengths = np.asarray(lengths, np.int64)
+    longest = lengths.max(axis=1) if lengths.ndim == 2 else lengths
+    return [maximum + 1 for maximum in fit_buckets(longest, max_shapes)]
 
 
 def fit_buckets(lengths, max_shapes: int) -> list:
     """The shapes, at most `max_shapes`, that pad a corpus with the fewest positions.
 
-    One length is fitted exactly by dynamic programming, in O(max_shapes x V^2) for V distinct values.
+    One length is fitted exactly by dynamic programming, in O(max_shapes x V^2) for V distinct values: milliseconds for
+    sentences, a second and 100 MB at worst for 24 shapes.
 
     Two lengths, whose positions are counted together, are a k-median problem: every pair is in the cheapest shape that
     it fits into, as in `bucketed`. Shapes are taken greedily and then exchanged one at a time, always the best
@@ -45,7 +52,7 @@ def fit_buckets(lengths, max_shapes: int) -> list:
         A list of `Bucket` in order of rising cost, or for one length the inclusive maxima, rising.
 
     Raises:
-        ValueError: if `lengths` is empty or of another shape, or `max_shapes` is not positive.
+        ValueError: if `lengths` is empty, of another shape or not positive, or `max_shapes` is not positive.
 
     Source: the exchange is that of Schubert and Rousseeuw 2019 (FastPAM1), arXiv:1810.05691.
     """
@@ -53,8 +60,29 @@ def fit_buckets(lengths, max_shapes: int) -> list:
     if max_shapes < 1:
         raise ValueError(f"`max_shapes` must be positive. Received: {max_shapes}")
     if not lengths.size or lengths.ndim > 2 or (lengths.ndim == 2 and lengths.shape[1] != 2):
-        raise ValueError(f"`lengths` must have shape (N,) or (N, 2), and N > 0. Received: shape {lengths.shape}")
+        raise ValueError(
+            "`lengths` must have shape (N,) or (N, 2), and N > 0; for more lengths, `fit_boundaries` fits the longest. "
+            f"Received: shape {lengths.shape}"
+        )
+    if lengths.min() < 1:
+        raise ValueError(
+            f"`lengths` must be 1 or more: drop what is empty by `longer_than(0)`. Received: {lengths.min()}"
+        )
     return _fit_one(lengths, max_shapes) if lengths.ndim == 1 else _fit_two(lengths, max_shapes)
+
+
+def distinct_rows(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct rows of `(N, L)` in order, the number of each example's row `(N,)`, and how often each row comes.
+
+    What `np.unique(axis=0)` does, ten times as fast on millions: one number for each row, as long as it has room.
+    """
+    sizes = lengths.max(axis=0, initial=0) + 1
+    if float(np.prod(sizes, dtype=float)) >= 2**63:
+        rows, inverse, counts = np.unique(lengths, axis=0, return_inverse=True, return_counts=True)
+        return rows, inverse.reshape(-1), counts
+    keys = np.ravel_multi_index(tuple(lengths.T), tuple(sizes))
+    keys, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return np.stack(np.unravel_index(keys, tuple(sizes)), axis=1), inverse, counts
 
 
 def _rounded_up(lengths: np.ndarray, limit: int) -> np.ndarray:
@@ -89,7 +117,7 @@ def _fit_one(lengths: np.ndarray, max_shapes: int) -> list[int]:
 
 def _fit_two(lengths: np.ndarray, max_shapes: int) -> list[Bucket]:
     sides = [_rounded_up(lengths[:, side], _MAX_VALUES_2D) for side in (0, 1)]
-    cells, counts = np.unique(np.stack(sides, axis=1), axis=0, return_counts=True)  # (C, 2), (C,)
+    cells, _, counts = distinct_rows(np.stack(sides, axis=1))  # (C, 2), (C,)
     shapes = _tight_shapes(cells)  # (P, 2)
     shares = counts / counts.sum()
     # cost[p, c]: positions for a pair of cell c in shape p; where it does not fit, more than all shapes could save.

@@ -1,31 +1,32 @@
-"""Parallel text: two files, line by line the translation of each other, checked before training starts."""
+"""Parallel text: files that are line by line the translation of each other, checked before training starts."""
 
-import gzip
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
 
-Paths = str | PathLike | Sequence[str | PathLike]
+_BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
 
 
 @dataclass(frozen=True)
-class Report:
-    """An account of every pair of lines: `read` = `kept` + `empty` + `bad_utf8`."""
+class ParallelReport:
+    """An account of every pair of lines: `read` = `kept` + `empty` + `bad_lines`."""
 
     read: int
     kept: int
     empty: int = 0
-    bad_utf8: int = 0
+    bad_lines: int = 0
 
     def __str__(self) -> str:
         text = f"{self.read:,} pairs read, {self.kept:,} kept"
-        dropped = [(self.empty, "with an empty side"), (self.bad_utf8, "with invalid UTF-8")]
+        dropped = [(self.empty, "with an empty side"), (self.bad_lines, "with a line that is not UTF-8 or holds a NUL")]
         if any(count for count, _ in dropped):
             text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
         return text
@@ -37,7 +38,7 @@ class ParallelText:
 
     sources: list[str]
     targets: list[str]
-    report: Report
+    report: ParallelReport
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -49,75 +50,128 @@ class ParallelText:
         return tf.data.Dataset.from_tensor_slices(tuple(tf.constant(side, tf.string) for side in sides))
 
 
-def parallel_text(source: Paths, target: Paths, *, on_bad_utf8: str = "error") -> tf.data.Dataset:
-    """A dataset of (source, target) strings; what was dropped is logged as a warning.
+class ParallelFiles:
+    """Parallel text that stays in its files, for corpora of any size.
 
-    Args, Raises: those of `read_parallel_text`.
-    """
-    pairs = read_parallel_text(source, target, on_bad_utf8=on_bad_utf8)
-    if pairs.report.kept < pairs.report.read:
-        logging.getLogger("keras_seq").warning("%s, %s: %s", source, target, pairs.report)
-    return pairs.dataset()
-
-
-def read_parallel_text(source: Paths, target: Paths, *, on_bad_utf8: str = "error") -> ParallelText:
-    """Reads and checks parallel text. Only a line feed ends a line; a byte order mark and carriage returns at the
-    end of a line are taken off. Pairs with an empty side are dropped and counted.
+    Only a line feed ends a line; a byte order mark and carriage returns at the end of a line are taken off. Pairs with
+    an empty side are dropped and counted. Whether all files are whole, of equal line counts and free of bad
+    lines is looked at once, when the object is made.
 
     Args:
         source: a file or a list of files, plain or `.gz`.
         target: the file, or as many files, with the other side.
-        on_bad_utf8: "error", or "skip" to drop such pairs and count them.
+        on_bad_line: "error", or "skip" to drop pairs with a line that is not UTF-8 or holds a NUL, and count them.
 
     Raises:
         FileNotFoundError: for a file that is not there.
-        ValueError: if two files differ in their number of lines, if a line is not UTF-8 (and `on_bad_utf8="error"`),
+        ValueError: if two files differ in their number of lines, if a line is bad (and `on_bad_line="error"`),
             if a `.gz` file is damaged, or if no pair is left.
     """
-    if on_bad_utf8 not in ("error", "skip"):
-        raise ValueError(f'`on_bad_utf8` must be "error" or "skip". Received: {on_bad_utf8!r}')
-    source_paths, target_paths = _paths(source), _paths(target)
-    if len(source_paths) != len(target_paths) or not source_paths:
-        raise ValueError(
-            "`source` and `target` must name the same number of files, at least one. "
-            f"Received: {len(source_paths)} ({source}) and {len(target_paths)} ({target})"
-        )
-    for path in (*source_paths, *target_paths):
-        if not path.is_file():
-            kind = "is not a file" if path.exists() else "does not exist"
-            raise FileNotFoundError(f"{path} {kind}. Text is read from plain or .gz files.")
 
-    sources, targets = [], []
-    read = empty = bad_utf8 = 0
-    for source_path, target_path in zip(source_paths, target_paths, strict=True):
-        source_lines, target_lines = _raw_lines(source_path), _raw_lines(target_path)
-        if len(source_lines) != len(target_lines):
+    def __init__(self, source: Paths, target: Paths, *, on_bad_line: str = "error"):
+        if on_bad_line not in ("error", "skip"):
+            raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+        sources, targets = as_paths(source), as_paths(target)
+        if len(sources) != len(targets):
             raise ValueError(
-                f"Parallel files must have the same number of lines. Received: {source_path} has {len(source_lines):,} "
-                f"and {target_path} has {len(target_lines):,}."
+                "`source` and `target` must name the same number of files. "
+                f"Received: {len(sources)} ({source}) and {len(targets)} ({target})"
             )
-        read += len(source_lines)
-        for number, (raw_source, raw_target) in enumerate(zip(source_lines, target_lines, strict=True), start=1):
-            path = source_path
-            try:
-                source_line = raw_source.decode()
-                path = target_path
-                target_line = raw_target.decode()
-            except UnicodeDecodeError as error:
-                if on_bad_utf8 == "error":
-                    raise ValueError(_bad_utf8_message(path, number, error)) from error
-                bad_utf8 += 1
-                continue
-            if source_line.strip() and target_line.strip():
-                sources.append(source_line)
-                targets.append(target_line)
-            else:
-                empty += 1
+        self._name = f"{source}, {target}"
+        self._on_bad_line = on_bad_line
+        self._files = []  # (source, target, lines of each)
+        count = check_lines if on_bad_line == "error" else count_lines
+        for paths in zip(sources, targets, strict=True):
+            counts = [count(path) for path in paths]
+            if counts[0] != counts[1]:
+                raise ValueError(
+                    f"Parallel files must have the same number of lines. Received: {paths[0]} has {counts[0]:,} "
+                    f"and {paths[1]} has {counts[1]:,}."
+                )
+            self._files.append((*paths, counts[0]))
+        self._report = None
+        if next(self._blocks(), None) is None:  # a corpus of blank lines is read to its end, which makes the report
+            raise ValueError(f"{self._name}: no pair of lines is left to use ({self._report}).")
+        self._report = None
 
-    report = Report(read, len(sources), empty, bad_utf8)
-    if not sources:
-        raise ValueError(f"{source}, {target}: no pair of lines is left to use ({report}).")
-    return ParallelText(sources, targets, report)
+    @property
+    def pairs(self) -> int:
+        """The number of pairs of lines in the files, those counted that a pass will drop."""
+        return sum(lines for *_, lines in self._files)
+
+    @property
+    def report(self) -> ParallelReport | None:
+        """The account of the latest pass that came to its end; None before there was one."""
+        return self._report
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset of (source, target) strings, read anew on each pass, in the order of the files, in little memory.
+
+        At the end of the first pass, what was dropped is logged as a warning.
+        """
+        sides = tf.TensorSpec([None], tf.string)
+        return tf.data.Dataset.from_generator(self._arrays, output_signature=(sides, sides)).unbatch()
+
+    def read(self) -> ParallelText:
+        """Reads all pairs into memory."""
+        sources, targets = [], []
+        for source_block, target_block in self._blocks():
+            sources += source_block
+            targets += target_block
+        return ParallelText(sources, targets, self._report)
+
+    def _arrays(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        before = self._report
+        for block in self._blocks():
+            # As objects: an array of str or bytes would give every line the room of the longest one.
+            yield tuple(np.array([line.encode() for line in side], dtype=object) for side in block)
+        report = self._report
+        if before is None and report.kept < report.read:
+            logging.getLogger("keras_seq").warning("%s: %s", self._name, report)
+
+    def _blocks(self) -> Iterator[tuple[list[str], list[str]]]:
+        """One pass: the pairs that are kept, some thousands at a time; then the report."""
+        read = kept = empty = bad_lines = 0
+        for *paths, lines in self._files:
+            sides = [chain.from_iterable(read_blocks(path, self._on_bad_line)) for path in paths]
+            counts = [0, 0]
+            while any(block := [list(islice(side, _BLOCK_PAIRS)) for side in sides]):
+                counts = [count + len(side) for count, side in zip(counts, block, strict=True)]
+                if counts[0] != counts[1]:
+                    break
+                good = [pair for pair in zip(*block, strict=True) if None not in pair]
+                full = [pair for pair in good if pair[0].strip() and pair[1].strip()]
+                read += len(block[0])
+                bad_lines += len(block[0]) - len(good)
+                empty += len(good) - len(full)
+                kept += len(full)
+                if full:
+                    yield tuple(map(list, zip(*full, strict=True)))
+            if counts != [lines, lines]:
+                raise ValueError(
+                    f"{paths[0]} or {paths[1]} was changed while it was in use: each had {lines:,} lines. "
+                    "Open the files anew."
+                )
+        self._report = ParallelReport(read, kept, empty, bad_lines)
+
+
+def parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "error") -> tf.data.Dataset:
+    """A dataset of (source, target) strings that streams from the files; what is dropped is logged as a warning.
+
+    `ParallelFiles(...).dataset()` is the same with its report at hand; `read_parallel_text` holds a small corpus in
+    memory.
+
+    Args, Raises: those of `ParallelFiles`.
+    """
+    return ParallelFiles(source, target, on_bad_line=on_bad_line).dataset()
+
+
+def read_parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "error") -> ParallelText:
+    """Reads parallel text into memory, and checks it.
+
+    Args, Raises: those of `ParallelFiles`.
+    """
+    return ParallelFiles(source, target, on_bad_line=on_bad_line).read()
 
 
 SPLIT_NAMES = {"train": ("train",), "valid": ("val", "valid", "dev"), "test": ("test",)}
@@ -149,26 +203,3 @@ def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, t
         return folder / found[0]
 
     return {part: (find(starts, source), find(starts, target)) for part, starts in SPLIT_NAMES.items()}
-
-
-def _paths(paths: Paths) -> list[Path]:
-    return [Path(paths)] if isinstance(paths, (str, PathLike)) else [Path(path) for path in paths]
-
-
-def _raw_lines(path: Path) -> list[bytes]:
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (gzip.BadGzipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {error}. Make it again, or give the plain file.") from error
-    # Not `splitlines`, which also splits at form feeds and other characters that stand inside a line.
-    lines = data.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
-    if lines[-1] == b"":  # what follows the last line feed is no line
-        lines.pop()
-    return [line.rstrip(b"\r") for line in lines]
-
-
-def _bad_utf8_message(path: Path, number: int, error: UnicodeDecodeError) -> str:
-    return (
-        f"{path}:{number}: byte {error.start + 1} of the line (0x{error.object[error.start]:02x}) is not valid UTF-8. "
-        'Save the file as UTF-8, or drop such pairs with on_bad_utf8="skip".'
-    )

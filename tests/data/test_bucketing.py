@@ -1,4 +1,6 @@
-import itertools
+import collections
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -6,7 +8,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_seq import data, text
+from keras_seq import data
+from keras_seq.data.bucketing import plan_batches
+from keras_seq.data.lengths import longer_than
 
 
 def pairs_of_lengths(lengths):
@@ -15,14 +19,6 @@ def pairs_of_lengths(lengths):
         lambda: ((np.full(s, i + 1, np.int32), np.full(t, i + 1, np.int32)) for i, (s, t) in enumerate(lengths)),
         output_signature=(tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)),
     )
-
-
-def positions(buckets, lengths):
-    lengths = np.asarray(lengths).reshape(len(lengths), -1)
-    maxima = np.asarray(buckets).reshape(len(buckets), -1)
-    fits = (lengths[:, None] <= maxima[None]).all(axis=2)
-    assert fits.any(axis=1).all()
-    return int(np.where(fits, maxima.sum(axis=1), 10**9).min(axis=1).sum())
 
 
 # Figures: OpenNMT-tf, dataset_test.py.
@@ -37,6 +33,9 @@ def test_even_boundaries(width, longest, expected):
         ({"tokens_per_batch": 512}, 1, [170, 85, 56, 42, 1]),
         ({"tokens_per_batch": 512}, 8, [168, 80, 56, 40, 1]),
         ({"examples_per_batch": 15}, 8, [8, 8, 8, 8, 1]),
+        ({"tokens_per_batch": 40}, 8, [8, 6, 4, 3, 1]),  # fewer than 8 rows where the budget holds no 8
+        ({"tokens_per_batch": 5}, 4, [1, 1, 1, 1, 1]),
+        ({"examples_per_batch": 3}, 4, [3, 3, 3, 3, 1]),
     ],
 )
 def test_batch_sizes(budget, multiple_of, expected):
@@ -64,56 +63,147 @@ def test_bad_arguments():
         data.bucketed(width=2, boundaries=[3])
     with pytest.raises(ValueError, match="positive lengths"):
         data.bucketed(buckets=[])
+    with pytest.raises(ValueError, match="positive lengths"):
+        data.bucketed(boundaries=[1, 5])
+    with pytest.raises(ValueError, match="as many lengths as an example, one or more"):
+        data.bucketed(buckets=[(3, 3), 4])
+    with pytest.raises(ValueError, match="as many lengths as an example, 2"):
+        pairs_of_lengths([(1, 1)]).apply(data.bucketed(buckets=[3, 4]))
     with pytest.raises(ValueError, match=r"shape \(0,\)"):
         data.fit_buckets([], 3)
     with pytest.raises(ValueError, match="Received: 0"):
         data.fit_buckets([1], 0)
+    with pytest.raises(ValueError, match="`longer_than\\(0\\)`. Received: 0"):
+        data.fit_buckets([0, 3], 2)
+    with pytest.raises(ValueError, match="`fit_boundaries` fits the longest. Received: shape \\(2, 3\\)"):
+        data.fit_buckets([[1, 2, 3], [1, 1, 1]], 2)
 
 
-side = st.integers(1, 14)
-bucketings = st.one_of(
-    st.builds(lambda maxima: {"buckets": maxima}, st.lists(st.tuples(side, side), min_size=1, max_size=6)),
-    st.builds(
-        lambda found: {"boundaries": sorted(found)}, st.lists(st.integers(2, 14), min_size=1, max_size=5, unique=True)
+class Kind(NamedTuple):
+    """An element of some shape. `make(number, *lengths)` tells its number in its first component."""
+
+    num_lengths: int
+    make: Callable
+    spec: object
+    axes: object = None
+
+
+def vector(dtype, *dims):
+    return tf.TensorSpec([None, *dims], dtype)
+
+
+def frames(number, length):
+    return np.arange(1, 2 * length + 1, dtype=np.float32).reshape(length, 2) + number
+
+
+FILLERS = {"i": -3, "f": 0, "b": False, "O": b"", "S": b""}
+KINDS = {
+    "ids": Kind(1, lambda i, n: np.full(n, i, np.int32), vector(tf.int32)),
+    "ids, label": Kind(
+        1, lambda i, n: (np.full(n, i, np.int64), np.float32(i)), (vector(tf.int64), tf.TensorSpec([], tf.float32))
     ),
-    st.builds(lambda width: {"width": width}, st.integers(1, 5)),
-    st.just({}),
-)
+    "source, target": Kind(
+        2, lambda i, s, t: (np.full(s, i, np.int32), np.full(t, -i, np.int32)), (vector(tf.int32),) * 2
+    ),
+    "waveform, labels": Kind(
+        2,
+        lambda i, t, n: {"labels": np.full(t, i, np.int32), "waveform": np.arange(1, n + 1, dtype=np.float32) / i},
+        {"labels": vector(tf.int32), "waveform": vector(tf.float32)},
+    ),
+    "words, tags": Kind(
+        1,
+        lambda i, n: (np.full(n, i, np.int32), np.array([b"word %d" % i] * n)),
+        (vector(tf.int32), vector(tf.string)),
+        ("T", "T"),
+    ),
+    "three": Kind(
+        3,
+        lambda i, n, m, k: (np.full(n, i, np.int32), (frames(i, m), np.ones(k, bool))),
+        (vector(tf.int32), (vector(tf.float32, 2), vector(tf.bool))),
+    ),
+    "one that does not count": Kind(
+        1,
+        lambda i, n: (np.full(n, i, np.int32), np.ones((n * i) % 3, np.int32)),
+        (vector(tf.int32), vector(tf.int32)),
+        ("T", None),
+    ),
+}
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    lengths=st.lists(st.tuples(side, side), min_size=1, max_size=60),
-    tokens=st.integers(1, 60),
-    multiple_of=st.integers(1, 3),
-    bucketing=bucketings,
-    to_boundary=st.booleans(),
-)
-def test_every_pair_once_and_no_batch_over_budget(lengths, tokens, multiple_of, bucketing, to_boundary):
-    step = data.bucketed(tokens, **bucketing, multiple_of=multiple_of, pad_to_bucket_boundary=to_boundary)
-    seen, sizes = [], {}
-    for source, target in pairs_of_lengths(lengths).apply(step).as_numpy_iterator():
-        assert len(source) == len(target) > 0
-        for row, other in zip(source, target, strict=True):
-            number = int(row[0])
-            assert (int((row == number).sum()), int((other == number).sum())) == lengths[number - 1]
-            assert set(row) | set(other) <= {0, number}
+def examples_of(kind, lengths):
+    elements = [kind.make(i + 1, *each) for i, each in enumerate(lengths)]
+    return tf.data.Dataset.from_generator(lambda: iter(elements), output_signature=kind.spec), elements
+
+
+def expected_row(component, shape):
+    row = np.full(shape, FILLERS[component.dtype.kind], object if component.dtype.kind == "S" else component.dtype)
+    row[: len(component)] = component
+    return row
+
+
+@st.composite
+def bucketings(draw, num_lengths):
+    side = st.integers(1, 14)
+    how = draw(st.sampled_from(["buckets", "boundaries", "width", None]))
+    if how == "buckets":
+        bucket = side if num_lengths == 1 else st.tuples(*[side] * num_lengths)
+        return {"buckets": draw(st.lists(bucket, min_size=1, max_size=6))}
+    if how == "boundaries":
+        return {"boundaries": sorted(draw(st.lists(st.integers(2, 14), min_size=1, max_size=5, unique=True)))}
+    return {"width": draw(st.integers(1, 5))} if how else {}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=10, deadline=None)
+@given(drawn=st.data())
+def test_every_example_once_and_no_batch_over_its_budget(name, drawn):
+    kind = KINDS[name]
+    lengths = drawn.draw(st.lists(st.tuples(*[st.integers(1, 14)] * kind.num_lengths), min_size=1, max_size=60))
+    multiple_of = drawn.draw(st.integers(1, 4))
+    budget = drawn.draw(st.integers(1, 60))
+    by_examples = drawn.draw(st.booleans())
+    options = {
+        **({"examples_per_batch": budget} if by_examples else {"tokens_per_batch": budget}),
+        **drawn.draw(bucketings(kind.num_lengths)),
+        "multiple_of": multiple_of,
+        "pad_to_bucket_boundary": drawn.draw(st.booleans()),
+    }
+    dataset, elements = examples_of(kind, lengths)
+    order = drawn.draw(st.none() | st.builds(data.shuffled, st.integers(0, 9), st.sampled_from([5, 100])))
+    dataset = dataset if order is None else dataset.apply(order)
+    batches = list(dataset.apply(data.bucketed(**options, pad_id=-3, axes=kind.axes)).as_numpy_iterator())
+
+    seen, made, covered = [], [], collections.Counter()
+    counting = [i for i, axis in enumerate(tf.nest.flatten(kind.axes or kind.spec)) if axis is not None]
+    for batch in map(tf.nest.flatten, batches):
+        rows = len(batch[0])
+        for row in range(rows):
+            number = int(batch[0][row][0])
             seen.append(number)
-        if len(source) > multiple_of:
-            assert len(source) * max(source.shape[1], target.shape[1]) <= tokens
-        longest = max(lengths[number - 1][i] for number in seen[-len(source) :] for i in (0, 1))
-        assert to_boundary or max(source.shape[1], target.shape[1]) == longest
-        sizes.setdefault((source.shape[1], target.shape[1]), []).append(len(source))
+            for component, original in zip(batch, tf.nest.flatten(elements[number - 1]), strict=True):
+                assert len(component) == rows
+                if component.ndim > 1:
+                    assert np.array_equal(component[row], expected_row(original, component.shape[1:]))
+                else:
+                    assert component[row] == original
+        sides = [batch[i].shape[1] for i in counting if batch[i].ndim > 1]
+        assert rows == 1 or (rows <= budget if by_examples else rows * max(sides) <= budget)
+        holds = budget if by_examples else budget // max(sides)
+        whole = rows % multiple_of == 0 or rows == holds < multiple_of or rows == 1
+        made.append((rows, *sides[: kind.num_lengths]))
+        covered[tuple(sides)] += not whole
+        if not options["pad_to_bucket_boundary"]:
+            own = [lengths[number - 1] for number in seen[-rows:]]
+            assert tuple(sides[: kind.num_lengths]) == tuple(np.max(own, axis=0))
     assert sorted(seen) == list(range(1, len(lengths) + 1))
-    if to_boundary and "buckets" in bucketing:
-        covered = {tuple(shape) for shape in bucketing["buckets"]}
-        alone = {shape for shape in sizes if shape not in covered}
-        assert all(set(sizes[shape]) == {1} for shape in alone)
-        assert not any(s <= b and t <= c for s, t in alone for b, c in covered)
-        # Full batches first: no more than one partial batch of each shape.
-        for shape in sizes.keys() & covered:
-            full = data.batch_sizes([shape], tokens, multiple_of=multiple_of)[0]
-            assert sum(size != full for size in sizes[shape]) <= 1
+    if options["pad_to_bucket_boundary"]:
+        assert max(covered.values()) <= 1  # of each shape, only the last batch is a partial one
+
+    plan = plan_batches([lengths[number - 1] for number in seen] if order else lengths, **options)
+    assert sorted(plan.rows.tolist()) == sorted(rows for rows, *_ in made)
+    if order is None or options["pad_to_bucket_boundary"]:
+        found = sorted((rows, *shape) for rows, shape in zip(plan.rows.tolist(), plan.shapes.tolist(), strict=True))
+        assert found == sorted(made)
 
 
 def test_a_pair_goes_to_the_cheapest_bucket_that_holds_it():
@@ -138,83 +228,75 @@ def test_drop_remainder_and_padding_value():
     assert len(batches) == 1 and batches[0][0].numpy().tolist() == [[1, 1], [2, 9]]
 
 
-histograms = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 50)), min_size=1, max_size=9)
+@pytest.mark.parametrize("lengths", [[(3, 2), (0, 4)], [(3, 2), (4, 0)]])
+def test_an_empty_sequence_is_an_error_with_a_remedy(lengths):
+    pairs = pairs_of_lengths([*lengths, (1, 1)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"nothing but padding.*longer_than\(0\).*`axes`"):
+        list(pairs.apply(data.bucketed()))
+    assert len(list(pairs.apply(longer_than(0)).apply(data.bucketed(examples_per_batch=1)))) == 2
+    with pytest.raises(ValueError, match=r"1 of 3 examples have an empty sequence.*`longer_than\(0\)`"):
+        plan_batches([*lengths, (1, 1)])
+    (batch,) = pairs.apply(longer_than(0, axes=("S", None))).apply(data.bucketed(axes=("S", None))).take(1)
+    assert batch[1].shape[1] > 0
 
 
-@given(histogram=histograms, max_shapes=st.integers(1, 6))
-def test_one_length_is_fitted_as_well_as_brute_force(histogram, max_shapes):
-    lengths = np.repeat(*np.array(histogram).T)
-    found = data.fit_buckets(lengths, max_shapes)
-    values = np.unique(lengths).tolist()
-    best = min(
-        positions([*some, values[-1]], lengths)
-        for k in range(min(max_shapes, len(values)))
-        for some in itertools.combinations(values[:-1], k)
-    )
-    assert positions(found, lengths) == best
-    assert found == sorted(found) and len(found) <= max_shapes
-    assert data.fit_boundaries(lengths, max_shapes) == [longest + 1 for longest in found]
+def test_unequal_lengths_of_one_axis_are_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="equally long"):
+        list(pairs_of_lengths([(2, 2), (2, 3)]).apply(data.bucketed(axes=("T", "T"))))
 
 
-def brute_force_pairs(lengths, max_shapes):
-    sides = [np.unique(np.array(lengths)[:, i]).tolist() for i in (0, 1)]
-    shapes = [shape for shape in itertools.product(*sides)]
-    covers = [c for c in itertools.combinations(shapes, min(max_shapes, len(shapes)))]
-    costs = [np.min([np.where((np.array(lengths) <= b).all(1), sum(b), 10**6) for b in cover], 0) for cover in covers]
-    return int(min(cost.sum() for cost in costs))
+def test_what_has_a_fixed_length_and_does_not_count_keeps_it():
+    dataset = tf.data.Dataset.range(1, 9).map(lambda n: (tf.ones([n], tf.int32), tf.fill([6], 1.0)))
+    dataset = dataset.map(lambda ids, speaker: (ids, tf.ensure_shape(speaker, [6])))
+    step = data.bucketed(30, buckets=[4, 10], axes=("T", None), pad_to_bucket_boundary=True)
+    shapes = {(ids.shape, speaker.shape) for ids, speaker in dataset.apply(step).as_numpy_iterator()}
+    assert shapes == {((4, 4), (4, 6)), ((3, 10), (3, 6)), ((1, 10), (1, 6))}
 
 
-def test_two_lengths_are_fitted_nearly_as_well_as_brute_force():
-    generator = np.random.default_rng(0)
-    ratios = []
-    for _ in range(40):
-        pairs = generator.integers(1, generator.integers(3, 30), (generator.integers(1, 12), 2))
-        pairs[:, 0] = generator.choice(pairs[:, 0], 4)[generator.integers(0, 4, len(pairs))]
-        pairs[:, 1] = generator.choice(pairs[:, 1], 4)[generator.integers(0, 4, len(pairs))]
-        max_shapes = int(generator.integers(1, 5))
-        found = data.fit_buckets(pairs, max_shapes)
-        assert len(found) <= max_shapes
-        ratios.append(positions(found, pairs) / brute_force_pairs(pairs.tolist(), max_shapes))
-    assert min(ratios) == 1  # never better than the best, which would be a wrong count
-    assert np.mean(ratios) < 1.01 and max(ratios) < 1.1
+def test_plan_by_hand():
+    lengths = [(2, 2)] * 7 + [(50, 3), (3, 60), (1, 2), (5, 5), (5, 6)]
+    plan = plan_batches(lengths, 8, buckets=[(2, 2), (9, 9)], pad_to_bucket_boundary=True)
+    assert plan.rows.tolist() == [4, 4, 1, 1, 1, 1]
+    assert plan.shapes.tolist() == [[2, 2], [2, 2], [9, 9], [9, 9], [50, 3], [3, 60]]
+    assert plan.tokens.tolist() == [16, 15, 10, 11, 53, 63]
+    assert plan.batch.tolist() == [0] * 4 + [1] * 3 + [4, 5, 1, 2, 3]
+    assert (plan.alone, plan.partial, plan.dropped) == (4, 0, 0)  # two fit no bucket; 9 is more than the budget of 8
+    assert (plan.batches, plan.positions) == (6, 8 * 4 + 2 * 18 + 53 + 63)
+    assert plan.padding == 1 - 168 / plan.positions
+    assert (plan.distinct_shapes, plan.traces) == (4, 4)
+
+    plan = plan_batches([3, 1, 4, 4, 2, 9], examples_per_batch=2, buckets=[2, 4])
+    assert plan.shapes.tolist() == [[2], [4], [4], [9]] and plan.rows.tolist() == [2, 2, 1, 1]
+    assert (plan.alone, plan.partial, plan.traces) == (1, 1, 4)
+    plan = plan_batches([3, 1, 4, 4, 2, 9], examples_per_batch=2, buckets=[2, 4], drop_remainder=True)
+    assert plan.batch.tolist() == [1, 0, 1, -1, 0, 2]
+    assert (plan.rows.tolist(), plan.dropped, plan.alone, plan.partial) == ([2, 2, 1], 1, 1, 0)
+    for nothing in (plan_batches([]), plan_batches(np.zeros((0, 2)), drop_remainder=True)):
+        assert (nothing.batches, nothing.padding, nothing.traces) == (0, 0, 0)
 
 
 @given(
-    pairs=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=80),
-    max_shapes=st.integers(1, 10),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80),
+    budget=st.integers(1, 60),
+    buckets=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    multiple_of=st.integers(1, 3),
+    drop_remainder=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
-def test_two_lengths_beat_one(pairs, max_shapes):
-    found = data.fit_buckets(pairs, max_shapes)
-    square = [(longest, longest) for longest in data.fit_buckets(np.max(pairs, axis=1), max_shapes)]
-    assert positions(found, pairs) <= positions(square, pairs)
-    assert found == sorted(found, key=lambda bucket: (sum(bucket), bucket))
-    assert {tuple(map(type, bucket)) for bucket in found} == {(int, int)}
-
-
-def test_enough_shapes_leave_no_padding():
-    pairs = [(1, 5), (2, 2), (7, 3)]
-    assert data.fit_buckets(pairs, 100) == [(2, 2), (1, 5), (7, 3)]
-    assert data.fit_buckets([4, 1, 4], 100) == [1, 4]
-
-
-def test_many_distinct_lengths_are_thinned_out():
-    generator = np.random.default_rng(0)
-    assert data.fit_buckets(generator.permutation(5000) + 1, 4) == pytest.approx([1250, 2500, 3750, 5000], rel=0.01)
-    pairs = generator.integers(1, 300, (2000, 2))
-    assert positions(data.fit_buckets(pairs, 5), pairs) < positions(data.fit_buckets(pairs, 1), pairs)
-
-
-def test_multi30k(real_data):
-    folder = real_data("multi30k")
-    pairs = data.read_parallel_text(folder / "train.en", folder / "train.de")
-    subwords = text.Subwords.train([*pairs.sources, *pairs.targets], 8000)
-    encoded = pairs.dataset().apply(subwords.encoded()).cache()
-    lengths = data.lengths(encoded)
-    assert len(lengths) == 29_000
-    for max_shapes, share in ((12, 0.105), (24, 0.065), (40, 0.048)):
-        buckets = data.fit_buckets(lengths, max_shapes)
-        assert len(buckets) == max_shapes
-        assert 1 - lengths.sum() / positions(buckets, lengths) <= share
-    batches = encoded.take(5000).apply(data.bucketed(4096, buckets=buckets, pad_to_bucket_boundary=True))
-    assert data.padding(batches) <= share
+def test_plan_agrees_with_its_examples(lengths, budget, buckets, multiple_of, drop_remainder):
+    plan = plan_batches(lengths, budget, buckets=buckets, multiple_of=multiple_of, drop_remainder=drop_remainder)
+    kept = [i for i in range(len(lengths)) if plan.batch[i] >= 0]
+    assert plan.dropped == len(lengths) - len(kept) and (drop_remainder or not plan.dropped)
+    for number in range(plan.batches):
+        inside = [lengths[i] for i in kept if plan.batch[i] == number]
+        assert (len(inside), max(inside), sum(inside)) == (
+            plan.rows[number],
+            plan.shapes[number, 0],
+            plan.tokens[number],
+        )
+    assert sum(plan.rows) == len(kept)
+    smallest = [min((b for b in buckets if b >= n), default=None) for n in lengths]
+    assert plan.alone == sum(b is None or b > budget for b in smallest)
+    if drop_remainder:
+        assert plan.partial == 0
+    else:
+        assert plan.batches == data.count_batches(lengths, buckets, budget, multiple_of=multiple_of)

@@ -1,0 +1,315 @@
+"""Examples kept in a folder of TFRecord files: written once, read quickly, and checked for being out of date.
+
+The folder holds `manifest.json`, some `examples-*.tfrecord` and `lengths-*.npy`. A record is a block of examples: of
+each component the values of all examples one after another and, where it is a sequence, where each one begins.
+Block k is in file k modulo their number, so that the files read in turn give the first order, by any number of readers.
+The manifest is put in its place last and at one stroke: what it does not name does not count.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import secrets
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.data.lines import Paths, as_paths
+
+_FORMAT = 1
+_MANIFEST = "manifest.json"
+_OURS = re.compile(r"(examples-[0-9a-f]{8}-\d+-of-\d+\.tfrecord|lengths-[0-9a-f]{8}\.npy|manifest-[0-9a-f]{8}\.tmp)")
+
+
+def cached(
+    folder: str | PathLike,
+    *,
+    fingerprint: Any = None,
+    files: Paths = (),
+    num_readers: int | None = None,
+    on_stale: str = "rebuild",
+    examples_per_block: int = 1000,
+    num_shards: int = 8,
+) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+    """A dataset step: the same examples in the same order, from files in `folder`.
+
+    They are written there, in one pass, when the step is applied for the first time, and again when the cache is stale
+    or damaged: when `files` or `fingerprint` or the types of the examples are others than when it was written, or when
+    a file of the cache is missing or not of its size. One process writes at a time; a second one waits, and reads
+    what the first wrote. A process that is killed while it writes leaves files that count for nothing and that
+    the next one removes. One folder holds one cache.
+
+    Args:
+        folder: made where it is missing.
+        fingerprint: whatever else decides what the examples are, as JSON can write it: the vocabulary's fingerprint,
+            the greatest length.
+        files: what the examples are read from; their sizes and times of modification are kept.
+        num_readers: files read at a time; None leaves it to tf.data. The order is the same for any number.
+        on_stale: "rebuild", which is logged as a warning, or "error". A folder without a cache is no error.
+        examples_per_block: examples read at a time. A block of long waveforms or videos should stay below 100 MB.
+        num_shards: files that the examples are spread over, the most that can be read at a time.
+
+    Raises:
+        FileNotFoundError: if one of `files` is not there.
+        ValueError: if the cache is stale or damaged and `on_stale="error"`, if the dataset has no end, or a component
+            is no dense tensor of known rank.
+    """
+    for name, value in (("examples_per_block", examples_per_block), ("num_shards", num_shards)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be positive. Received: {value}")
+    if num_readers is not None and num_readers < 1:
+        raise ValueError(f"`num_readers` must be positive, or None. Received: {num_readers}")
+    if on_stale not in ("rebuild", "error"):
+        raise ValueError(f'`on_stale` must be "rebuild" or "error". Received: {on_stale!r}')
+    folder = Path(folder)
+
+    def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        described = _described(dataset, files, fingerprint)
+        manifest, problem = _opened(folder, described)
+        if problem:
+            with _lock(folder):
+                manifest, problem = _opened(folder, described)  # another process may have been quicker
+                if problem:
+                    _say(folder, manifest, problem, on_stale)
+                    manifest = _written(dataset, folder, described, examples_per_block, num_shards)
+        return _examples(folder, manifest, dataset.element_spec, num_readers)
+
+    return step
+
+
+def cached_lengths(folder: str | PathLike) -> np.ndarray:
+    """The lengths of all examples of a cache, as `lengths` finds them, without reading an example: int64 `(N, C)` for
+    the C components of rank 1 and more, or `(N,)` for one.
+
+    Raises:
+        FileNotFoundError: if the folder holds no cache.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    if not manifest:
+        raise FileNotFoundError(f"{folder} holds no cache: write one with `dataset.apply(cached({str(folder)!r}))`.")
+    found = np.load(folder / manifest["lengths"])
+    return found[:, 0] if found.shape[1] == 1 else found
+
+
+# What the cache is of.
+
+
+def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict[str, Any]:
+    """All that the examples depend on, in the form in which JSON gives it back."""
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("A dataset without an end cannot be kept: apply `cached` before `repeat`.")
+    for spec in tf.nest.flatten(dataset.element_spec):
+        if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
+            raise ValueError(
+                "Each component must be a dense tensor of known rank: make it one with `to_tensor` or `ensure_shape`. "
+                f"Received: {spec}"
+            )
+    stamps = {}
+    for path in as_paths(files) if files else ():
+        state = path.stat()
+        stamps[str(path.absolute())] = [state.st_size, state.st_mtime_ns]
+    spec = tf.nest.map_structure(lambda spec: f"{spec.dtype.name} {spec.shape}", dataset.element_spec)
+    described = {"format": _FORMAT, "types": str(spec), "files": stamps, "fingerprint": fingerprint}
+    try:
+        return json.loads(json.dumps(described))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`fingerprint` must be what JSON can write: {error}. Received: {fingerprint!r}") from error
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest; empty if it is damaged, None if there is none."""
+    try:
+        found = json.loads((folder / _MANIFEST).read_bytes())
+        return found if isinstance(found, dict) else {}
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+
+
+def _opened(folder: Path, described: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+    """The manifest, and why the cache cannot be used; None if it can."""
+    manifest = _manifest(folder)
+    if manifest is None:
+        return None, "there is no cache"
+    if not manifest.keys() >= {*described, "sizes", "lengths", "examples", "examples_per_block"}:
+        return manifest, f"{_MANIFEST} is damaged"
+    for name, now in described.items():
+        before = manifest[name]
+        if before != now:
+            if isinstance(before, dict) and isinstance(now, dict):  # says only what differs
+                before, now = (
+                    {key: side[key] for key in side if key not in other or other[key] != side[key]}
+                    for side, other in ((before, now), (now, before))
+                )
+            return manifest, f"`{name}` was {_short(before)} and is {_short(now)}"
+    for name, size in manifest["sizes"].items():
+        path = folder / name
+        if not path.is_file():
+            return manifest, f"{name} is missing"
+        if path.stat().st_size != size:
+            return manifest, f"{name} has {path.stat().st_size:,} bytes and not {size:,}"
+    return manifest, None
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(json.dumps(value), 200, placeholder=" ...")
+
+
+def _say(folder: Path, manifest: dict[str, Any] | None, problem: str, on_stale: str) -> None:
+    logger = logging.getLogger("keras_seq")
+    if manifest is None:
+        logger.info("%s: the examples are written", folder)
+    elif on_stale == "rebuild":
+        logger.warning("%s: the cache is written anew: %s", folder, problem)
+    else:
+        raise ValueError(
+            f'{folder}: the cache cannot be used: {problem}. Remove the folder, or pass on_stale="rebuild".'
+        )
+
+
+# Writing.
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """One process at a time. The system gives the lock back when a process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.getLogger("keras_seq").info("%s: another process is writing the cache; waits for it", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _written(
+    dataset: tf.data.Dataset, folder: Path, described: dict[str, Any], examples_per_block: int, num_shards: int
+) -> dict[str, Any]:
+    """Writes the cache, under the lock, and returns its manifest."""
+    start = time.perf_counter()
+    _remove_all_but(folder, _manifest(folder) or {})  # a process that was killed may have left something
+    build = secrets.token_hex(4)  # new names: who still reads the old files never reads half of the new ones
+    shards = [f"examples-{build}-{number:03}-of-{num_shards:03}.tfrecord" for number in range(num_shards)]
+    lengths_name, temporary = f"lengths-{build}.npy", folder / f"manifest-{build}.tmp"
+    lengths = [np.zeros((0, sum(spec.shape.rank > 0 for spec in tf.nest.flatten(dataset.element_spec))), np.int64)]
+    try:
+        with contextlib.ExitStack() as stack:
+            writers = [stack.enter_context(tf.io.TFRecordWriter(str(folder / name))) for name in shards]
+            for number, (record, block_lengths) in enumerate(_blocks(dataset, examples_per_block)):
+                writers[number % num_shards].write(record)
+                lengths.append(block_lengths)
+        np.save(folder / lengths_name, np.concatenate(lengths))
+        manifest = {
+            **described,
+            "examples": sum(map(len, lengths)),
+            "examples_per_block": examples_per_block,
+            "lengths": lengths_name,
+            "sizes": {name: (folder / name).stat().st_size for name in (*shards, lengths_name)},
+        }
+        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
+        os.replace(temporary, folder / _MANIFEST)
+    finally:
+        _remove_all_but(folder, _manifest(folder) or {})  # the old cache, or what was written before something broke
+    logging.getLogger("keras_seq").info(
+        "%s: %s examples, %.1f MB, written in %.1f s",
+        *(folder, f"{manifest['examples']:,}", sum(manifest["sizes"].values()) / 1e6, time.perf_counter() - start),
+    )
+    return manifest
+
+
+def _remove_all_but(folder: Path, manifest: dict[str, Any]) -> None:
+    for path in folder.iterdir():
+        if _OURS.fullmatch(path.name) and path.name not in manifest.get("sizes", ()):
+            path.unlink(missing_ok=True)
+
+
+def _is_sequence(spec: tf.TensorSpec) -> bool:
+    """Whether only the length is unknown. What has a known shape is kept as it is, anything else example by example."""
+    return spec.shape.rank > 0 and spec.shape[0] is None and spec.shape[1:].is_fully_defined()
+
+
+def _blocks(dataset: tf.data.Dataset, examples_per_block: int) -> Iterator[tuple[bytes, np.ndarray]]:
+    """Records, and the lengths `(n, C)` of the examples of each."""
+    specs = tf.nest.flatten(dataset.element_spec)
+
+    def flat(*example):
+        parts = []
+        for spec, part in zip(specs, tf.nest.flatten(example), strict=True):
+            whole = spec.shape.is_fully_defined() or _is_sequence(spec)
+            parts.append(part if whole else tf.io.serialize_tensor(part))
+        lengths = [tf.shape(part, tf.int64)[0] for part in tf.nest.flatten(example) if part.shape.rank]
+        return (*parts, tf.stack(lengths) if lengths else tf.zeros([0], tf.int64))
+
+    def record(*block):
+        *block, lengths = block
+        parts = []
+        for part in block:
+            ragged = isinstance(part, tf.RaggedTensor)
+            parts += [part.values, part.row_splits] if ragged else [part]
+        return tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in parts])), lengths
+
+    blocks = dataset.map(flat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    blocks = blocks.ragged_batch(examples_per_block).map(record)
+    return blocks.prefetch(2).as_numpy_iterator()
+
+
+# Reading.
+
+
+def _examples(folder: Path, manifest: dict[str, Any], element_spec: Any, num_readers: int | None) -> tf.data.Dataset:
+    specs = tf.nest.flatten(element_spec)
+
+    def examples_of(record):
+        serialized = iter(tf.unstack(tf.io.parse_tensor(record, tf.string), sum(1 + _is_sequence(s) for s in specs)))
+
+        def parsed(dtype, shape):
+            return tf.ensure_shape(tf.io.parse_tensor(next(serialized), dtype), shape)
+
+        values, columns = [], []  # what stays whole; what is sliced for each example
+        for spec in specs:
+            if _is_sequence(spec):
+                values.append(parsed(spec.dtype, spec.shape))
+                splits = parsed(tf.int64, [None])
+                columns.append((splits[:-1], splits[1:]))
+            else:
+                values.append(None)
+                whole = spec.shape.is_fully_defined()
+                columns.append(parsed(spec.dtype, [None, *spec.shape]) if whole else parsed(tf.string, [None]))
+
+        def example(*columns):
+            parts = []
+            for spec, value, column in zip(specs, values, columns, strict=True):
+                if value is not None:
+                    column = value[column[0] : column[1]]
+                elif not spec.shape.is_fully_defined():
+                    column = tf.ensure_shape(tf.io.parse_tensor(column, spec.dtype), spec.shape)
+                parts.append(column)
+            return tf.nest.pack_sequence_as(element_spec, parts)
+
+        # Slices out of what all examples share cost half as much as ragged rows that are unbatched.
+        return tf.data.Dataset.from_tensor_slices(tuple(columns)).map(example)
+
+    shards = [str(folder / name) for name in manifest["sizes"] if name != manifest["lengths"]]
+    examples = tf.data.Dataset.from_tensor_slices(shards).interleave(
+        lambda path: tf.data.TFRecordDataset(path).flat_map(examples_of),
+        cycle_length=len(shards),
+        block_length=manifest["examples_per_block"],
+        num_parallel_calls=tf.data.AUTOTUNE if num_readers is None else min(num_readers, len(shards)),
+        deterministic=True,
+    )
+    # Whole files for each worker would change the order, and there may be fewer files than workers.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return examples.apply(tf.data.experimental.assert_cardinality(manifest["examples"])).with_options(options)

@@ -1,0 +1,347 @@
+"""Texts with a label each, from TSV, CSV or JSON lines; and folds for cross-validation."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.data.lines import Paths, as_paths, raw_lines, read_lines
+
+_FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_LONGEST_FIELD = 2**31 - 1  # bytes; what the csv module allows by itself, 131,072, is less than some documents
+_REASONS = {
+    "blank": "blank",
+    "empty": "without text",
+    "malformed": "malformed",
+    "unknown": "with an unknown label",
+    "bad": "with invalid UTF-8 or NUL",
+}
+
+
+@dataclass(frozen=True)
+class LabelledReport:
+    """An account of every row, headers not counted: `read` is the sum of all the others.
+
+    Args:
+        read, kept: rows.
+        blank: rows with nothing in them.
+        empty: rows whose text is white space only.
+        malformed: rows with another number of fields, a misplaced quote, no JSON, a text or label of a wrong kind.
+        unknown: rows whose label is not among those given.
+        bad: rows that are not UTF-8 or hold a NUL.
+    """
+
+    read: int
+    kept: int
+    blank: int = 0
+    empty: int = 0
+    malformed: int = 0
+    unknown: int = 0
+    bad: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.read:,} rows read, {self.kept:,} kept"
+        dropped = [(getattr(self, name), reason) for name, reason in _REASONS.items()]
+        if any(count for count, _ in dropped):
+            text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
+        return text
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """Texts in memory, the number of each one's label, the names of the labels, and the report on the reading."""
+
+    texts: list[str]
+    labels: list[int]
+    label_names: tuple[str, ...]
+    report: LabelledReport
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset of (text, label): a string and an int32 scalar."""
+        texts = tf.constant([text.encode() for text in self.texts], tf.string)
+        return tf.data.Dataset.from_tensor_slices((texts, tf.constant(self.labels, tf.int32)))
+
+    def class_counts(self) -> dict[str, int]:
+        """How many texts each label has, by its name."""
+        counts = np.bincount(self.labels, minlength=len(self.label_names))
+        return dict(zip(self.label_names, counts.tolist(), strict=True))
+
+    def class_weights(self) -> dict[int, float]:
+        """Weights by inverse frequency, for `model.fit(class_weight=...)`, of mean 1 over the texts.
+
+            weight(c) = N / (number of labels that occur x N_c)
+
+        A label without texts gets 0.
+        """
+        counts = list(self.class_counts().values())
+        occurring = sum(count > 0 for count in counts)
+        return {i: len(self) / (occurring * count) if count else 0.0 for i, count in enumerate(counts)}
+
+    def select(self, indices: Sequence[int]) -> "LabelledText":
+        """The texts at these places, in this order; a fold, say."""
+        texts, labels = [self.texts[i] for i in indices], [self.labels[i] for i in indices]
+        return LabelledText(texts, labels, self.label_names, LabelledReport(read=len(texts), kept=len(texts)))
+
+
+class _Problem(NamedTuple):
+    kind: str  # the name of its count in the report
+    message: str = ""
+
+
+_Pairs = Iterator[tuple[int, tuple[str, str] | _Problem]]  # the number of a row's first line; (text, label)
+_Rows = Iterator[tuple[int, list[str] | _Problem]]  # the same; all fields
+
+
+def read_labelled_text(
+    paths: Paths,
+    *,
+    text: str | int = "text",
+    label: str | int = "label",
+    format: str | None = None,
+    header: bool | None = None,
+    labels: Sequence[str | int] | None = None,
+    on_bad_line: str = "error",
+) -> LabelledText:
+    """Reads texts and their labels. Blank rows are dropped and counted.
+
+    TSV knows no quotes: a tab ends a field, a line feed a row. In CSV a quoted field can hold commas, doubled quotes
+    and line feeds. In JSON lines each line is an object. White space around a label, not around a text, is taken off.
+
+    Args:
+        paths: a file or a list of files, plain or `.gz`.
+        text, label: the columns: names in the header (or keys), or numbers from 0.
+        format: "tsv", "csv" or "jsonl"; by the end of the name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`) if None.
+        header: whether the first row of each file names the columns; if None, it does where a column is given by name.
+        labels: the names of the labels, in the order of their numbers: the `label_names` of the training part, for the
+            others. If None, the labels found, in alphabetical order, or in order of size if all are integers.
+        on_bad_line: "error", or "skip" to drop rows that cannot be used and count them.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        ValueError: if a row cannot be used and `on_bad_line="error"` (see `LabelledReport`), if there is no such
+            column, if a quote is never closed, if a `.gz` file is damaged, or if no row is left.
+    """
+    if on_bad_line not in ("error", "skip"):
+        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    if text == label:
+        raise ValueError(f"`text` and `label` must be two columns. Received: {text!r} twice")
+    names = None if labels is None else _names(labels)
+    counts = Counter()
+    texts, found = [], []
+    for path in as_paths(paths):
+        for line, row in _pairs(path, _format(path, format), text, label, header, on_bad_line):
+            counts["read"] += 1
+            if not isinstance(row, _Problem) and names is not None and row[1] not in names:
+                row = _Problem("unknown", f"the label {row[1]!r} is not one of `labels`: {_shortened(names)}.")
+            if not isinstance(row, _Problem):
+                texts.append(row[0])
+                found.append(row[1])
+                continue
+            if on_bad_line == "error" and row.kind != "blank":
+                remedy = 'Mend the row, or drop such rows with on_bad_line="skip".'
+                raise ValueError(f"{path}:{line}: {row.message} {remedy}")
+            counts[row.kind] += 1
+    report = LabelledReport(kept=len(texts), **{"read": 0, **counts})
+    if not texts:
+        raise ValueError(f"{paths}: no row is left to use ({report}).")
+    names = _in_order(set(found)) if names is None else names
+    numbers = {name: number for number, name in enumerate(names)}
+    return LabelledText(texts, [numbers[name] for name in found], names, report)
+
+
+def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
+    """Deals examples out to `k` folds: the fold of each one, int32 `(N,)`, a function of the arguments alone.
+
+    The folds are stratified: their sizes, and how many of each label they have, differ by one at most.
+
+    Args:
+        labels: ints `(N,)`; all the same where labels do not matter.
+        k: the number of folds.
+        seed: a whole number, not negative.
+
+    Raises:
+        ValueError: if there are fewer examples than folds, or fewer than 2 folds.
+    """
+    labels = np.asarray(labels)
+    if not 2 <= k <= len(labels):
+        raise ValueError(f"`k` must be 2 at least and {len(labels)}, the number of examples, at most. Received: {k}")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    dealt = order[np.argsort(labels[order], kind="stable")]  # label by label, within a label by chance
+    found = np.empty(len(labels), np.int32)
+    found[dealt] = np.arange(len(labels)) % k
+    return found
+
+
+def _format(path: Path, format: str | None) -> str:
+    format = format or _FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
+    if format is None:
+        raise ValueError(f"{path}: the name must end in one of {tuple(_FORMATS)}, or give `format`.")
+    if format not in _FORMATS.values():
+        raise ValueError(f'`format` must be "tsv", "csv" or "jsonl". Received: {format!r}')
+    return format
+
+
+def _names(labels: Sequence[str | int]) -> tuple[str, ...]:
+    if isinstance(labels, str):
+        raise ValueError(f"`labels` must be a list of names. Received: {labels!r}")
+    names = tuple(str(name).strip() for name in labels)
+    if not names or "" in names or len(set(names)) < len(names):
+        raise ValueError(f"`labels` must name each label once. Received: {labels!r}")
+    return names
+
+
+def _in_order(names: set[str]) -> tuple[str, ...]:
+    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+
+
+def _pairs(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
+    if format == "jsonl":
+        rows = _json_rows(path, text, label, on_bad_line)
+    else:
+        rows = _table_rows(path, format, text, label, header, on_bad_line)
+    for line, row in rows:
+        if not isinstance(row, _Problem):
+            row = (row[0], row[1].strip())
+            if not row[0].strip():
+                row = _Problem("empty", f"the text is empty: {row[0]!r}.")
+            elif not row[1]:
+                row = _Problem("malformed", "the label is empty.")
+        yield line, row
+
+
+def _table_rows(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
+    rows = (_tsv_rows if format == "tsv" else _csv_rows)(path, on_bad_line)
+    if header is None:
+        header = isinstance(text, str) or isinstance(label, str)
+    if header:
+        line, names = next(rows, (1, []))
+        if isinstance(names, _Problem):
+            raise ValueError(f"{path}:{line}: the header cannot be read ({_REASONS[names.kind]}). {names.message}")
+        width, what = len(names), f"the header has {len(names)}"
+    else:
+        rows, names = list(rows), []
+        widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, _Problem))
+        width = widths.most_common(1)[0][0] if widths else 0
+        line, what = 1, f"most rows have {width}"
+    places = [_place(path, line, column, names, width) for column in (text, label)] if width else []
+    for line, fields in rows:
+        if isinstance(fields, _Problem):
+            yield line, fields
+        elif len(fields) != width:
+            yield line, _Problem("malformed", f"{len(fields)} fields where {what}: {_start(fields)}.")
+        else:
+            yield line, (fields[places[0]], fields[places[1]])
+
+
+def _place(path: Path, line: int, column: str | int, names: list[str], width: int) -> int:
+    if isinstance(column, int):
+        if not 0 <= column < width:
+            raise ValueError(f"{path}:{line}: there is no column {column}: the columns are 0 to {width - 1}.")
+        return column
+    if not names:
+        raise ValueError(f"A column can be given by name only where there is a header. Received: {column!r}")
+    names = [name.strip() for name in names]
+    if names.count(column) != 1:
+        raise ValueError(
+            f"{path}:{line}: {names.count(column)} columns have the name {column!r}; the header names "
+            f"{_shortened(names)}. Give the name or the number (from 0) of the column."
+        )
+    return names.index(column)
+
+
+def _start(value) -> str:
+    return repr(value) if len(repr(value)) <= 100 else repr(value)[:100] + "..."
+
+
+def _tsv_rows(path: Path, on_bad_line: str) -> _Rows:
+    for line, text in read_lines(path, on_bad_line):
+        if text is None:
+            yield line, _Problem("bad")
+        else:
+            yield line, text.split("\t") if text.strip(" ") else _Problem("blank")
+
+
+def _csv_rows(path: Path, on_bad_line: str) -> _Rows:
+    last_bad, ended = 0, False
+
+    def lines():
+        nonlocal last_bad, ended
+        for (number, text), raw in zip(read_lines(path, on_bad_line), raw_lines(path), strict=True):
+            if text is None:
+                last_bad = number
+                text = raw.decode(errors="replace").replace("\0", "")  # its quotes belong to the row, dropped or not
+            yield text + "\n"
+        ended = True
+
+    reader = csv.reader(lines(), strict=True)
+    while True:
+        first = reader.line_num + 1
+        before = csv.field_size_limit(_LONGEST_FIELD)
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if ended:  # how many rows it has swallowed, nobody can say
+                raise ValueError(
+                    f"{path}:{first}: a quote that opens in the row that begins here is never closed. Close it, "
+                    'double quotes that are part of a text, or read a file without quoting as format="tsv".'
+                ) from error
+            fields = _Problem("malformed", f"not CSV: {error}.")
+        finally:
+            csv.field_size_limit(before)  # it belongs to the whole program
+        if last_bad >= first:
+            fields = _Problem("bad")
+        elif len(fields) < 2 and not "".join(fields).strip(" "):
+            fields = _Problem("blank")
+        yield first, fields
+
+
+def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:
+    if not isinstance(text, str) or not isinstance(label, str):
+        raise ValueError(f"JSON lines have columns by name, not by number. Received: {text=}, {label=}")
+    for line, content in read_lines(path, on_bad_line):
+        if content is None:
+            yield line, _Problem("bad")
+        else:
+            yield line, _json_row(content, text, label) if content.strip() else _Problem("blank")
+
+
+def _json_row(content: str, text: str, label: str) -> tuple[str, str] | _Problem:
+    try:
+        row = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return _Problem("malformed", f"not JSON ({error}): {_start(content)}.")
+    if not isinstance(row, dict):
+        return _Problem("malformed", f"not a JSON object: {_start(content)}.")
+    missing = [key for key in (text, label) if key not in row]
+    if missing:
+        return _Problem("malformed", f"the key {missing[0]!r} is missing; there are {_shortened(list(row))}.")
+    string, name = row[text], row[label]
+    if not isinstance(string, str):
+        return _Problem("malformed", f"{text!r} must be a string. Received: {_start(string)}.")
+    if isinstance(name, (bool, int)):
+        name = json.dumps(name)  # true, not True
+    if not isinstance(name, str):
+        return _Problem("malformed", f"{label!r} must be a string or an integer. Received: {_start(name)}.")
+    try:
+        joined = (string + name).encode()
+    except UnicodeEncodeError as error:  # half of a pair \ud83d\ude00
+        return _Problem("bad", f"a character that is none: {error}.")
+    return _Problem("bad", "a NUL (\\u0000) in the text or the label.") if b"\0" in joined else (string, name)

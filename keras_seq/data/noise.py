@@ -1,0 +1,320 @@
+"""Noise for training, on encoded examples before they are batched: the same in each run, another in each epoch.
+
+    pairs.cache().apply(shuffled(seed)).apply(word_dropout(0.1, end_id=vocabulary.end_id, seed=seed))
+
+It changes one component of an element, the source unless told otherwise, and never an end id; a sequence with a token
+keeps a token, or has a mask in its place. A `cache` must stand before it: behind it, it would keep one epoch's noise.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.data.order import Epochs
+
+# (ids (T,), whether each is an end id (T,), seed (2,)) -> ids (T',)
+NoiseFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Noise:
+    """A dataset step that changes id vectors by chance, as a function of (`seed`, epoch, place in the data) alone.
+
+    So the noise is the same however many calls run at once, and whether the run was interrupted or not. Steps of
+    different names draw independently of each other; the same step twice needs two seeds.
+
+    Each new iteration of the dataset is an epoch. What else iterates over it uses up an epoch too; `start_epoch`,
+    called when a training epoch begins, makes the noise independent of that, as for `shuffled`.
+
+    Args:
+        function: `(tokens, is_end, seed) -> tokens`, in the graph, made of stateless random operations.
+        name: what it is called, for seeds and errors.
+        end_id: never touched; None where the vectors have none.
+        seed: a whole number.
+        component: which part of an element: a place in a tuple, or a name in a dict. Default: the first one, or
+            "source"; an element that is a lone vector needs none.
+        first_epoch: the epoch that the first iteration has: where an interrupted run goes on.
+
+    Raises:
+        ValueError: when the step meets elements without that component, or where it is no vector of whole numbers.
+    """
+
+    def __init__(
+        self,
+        function: NoiseFunction,
+        name: str,
+        *,
+        end_id: int | None,
+        seed: int,
+        component: int | str | None = None,
+        first_epoch: int = 0,
+    ):
+        self._function = function
+        self._name = name
+        self._end_id = end_id
+        self._component = component
+        # Steps with the same seed must not draw the same numbers: dropout would leave what masking then spares.
+        seeds = np.random.SeedSequence([abs(int(seed)), int(seed < 0), zlib.crc32(f"{name} {component}".encode())])
+        self._seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
+        self._epochs = Epochs(first_epoch)
+
+    def start_epoch(self, epoch: int) -> None:
+        """The next iteration gets the noise of this epoch."""
+        self._epochs.start(epoch)
+
+    def _key(self, epoch: tf.Tensor) -> tf.Tensor:
+        """A number that stands for seed and epoch."""
+        return tf.random.stateless_uniform((), tf.stack([self._seed, epoch]), None, None, tf.int64, alg="philox")
+
+    def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        place = self._place(dataset.element_spec)
+
+        def noisy(key, number, element):
+            parts = tf.nest.flatten(element)
+            tokens = parts[place]
+            is_end = tf.zeros_like(tokens, tf.bool) if self._end_id is None else tokens == self._end_id
+            parts[place] = tf.ensure_shape(self._function(tokens, is_end, tf.stack([key, number])), [None])
+            return tf.nest.pack_sequence_as(element, parts)
+
+        keys = self._epochs.dataset().flat_map(lambda epoch: tf.data.Dataset.from_tensors(self._key(epoch)).repeat())
+        numbered = tf.data.Dataset.zip((keys, tf.data.Dataset.range(tf.int64.max), dataset))
+        changed = numbered.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        count = dataset.cardinality()
+        if count == tf.data.UNKNOWN_CARDINALITY:
+            return changed
+        return changed.apply(tf.data.experimental.assert_cardinality(count))
+
+    def _place(self, spec) -> int:
+        """The place of the component among the flattened ones."""
+        parts = tf.nest.flatten(spec)
+        places = tf.nest.pack_sequence_as(spec, range(len(parts)))
+        component = self._component
+        if component is None:
+            component = "source" if isinstance(spec, dict) else 0
+        try:
+            place = places if component == 0 and places == 0 else places[component]
+        except (KeyError, IndexError, TypeError):
+            raise ValueError(
+                f"`{self._name}` needs elements with a component {component!r}. Received: {spec}"
+            ) from None
+        part = parts[place] if isinstance(place, int) else place
+        if not isinstance(part, tf.TensorSpec) or part.shape.rank != 1 or not part.dtype.is_integer:
+            raise ValueError(
+                f"`{self._name}` changes vectors of ids (T,): it stands behind `encoded` and before `bucketed`. "
+                f"Received: {part} as component {component!r}"
+            )
+        return place
+
+
+def word_dropout(
+    rate: float,
+    *,
+    replace_with: int | None = None,
+    end_id: int | None,
+    seed: int,
+    component: int | str | None = None,
+    first_epoch: int = 0,
+) -> Noise:
+    """A dataset step that drops tokens, or replaces them.
+
+    Each token, by itself, goes with probability `rate`; where all would go, one of them, each as likely, stays.
+
+    Args:
+        rate: from 0 up to, not with, 1.
+        replace_with: the unknown id, say, that a token becomes in place of being taken out.
+        end_id, seed, component, first_epoch: those of `Noise`.
+
+    Sources: Iyyer et al. 2015 (taken out), aclanthology.org/P15-1162; Bowman et al. 2016 (made unknown),
+    arXiv:1511.06349.
+    """
+    _check_share("rate", rate, below_one=True)
+
+    def drop(tokens, is_end, draw):
+        chance = _uniform(tf.shape(tokens), draw)
+        luckiest = tf.reduce_max(tf.where(is_end, -1.0, chance))
+        kept = is_end | (chance >= tf.minimum(rate, luckiest))
+        if replace_with is None:
+            return tf.boolean_mask(tokens, kept)
+        return tf.where(kept, tokens, tf.cast(replace_with, tokens.dtype))
+
+    return Noise(drop, "word_dropout", end_id=end_id, seed=seed, component=component, first_epoch=first_epoch)
+
+
+def local_swap(
+    max_distance: int = 3,
+    *,
+    end_id: int | None,
+    seed: int,
+    component: int | str | None = None,
+    first_epoch: int = 0,
+) -> Noise:
+    """A dataset step that shuffles tokens a little: none moves more than `max_distance` places.
+
+    Token i gets the key i + u, u uniform from 0 to `max_distance` + 1, and tokens are sorted by their keys. No token
+    passes an end id.
+
+    Args:
+        max_distance: the k of the paper, which uses 3; 0 changes nothing.
+        end_id, seed, component, first_epoch: those of `Noise`.
+
+    Source: Lample et al. 2018, section 2.3, arXiv:1711.00043.
+    """
+    if max_distance < 0:
+        raise ValueError(f"`max_distance` must not be negative. Received: {max_distance}")
+    width = float(max_distance + 1)
+
+    def swap(tokens, is_end, draw):
+        moves = width * _uniform(tf.shape(tokens), draw, tf.float64)
+        # An end id is moved to the far side of all keys before it, and what follows it lies behind that.
+        ends = tf.cumsum(tf.cast(is_end, tf.float64))
+        keys = (
+            tf.cast(tf.range(tf.size(tokens)), tf.float64)
+            + tf.where(is_end, tf.zeros_like(moves), moves)
+            + width * ends
+        )
+        return tf.gather(tokens, tf.argsort(keys, stable=True))
+
+    return Noise(swap, "local_swap", end_id=end_id, seed=seed, component=component, first_epoch=first_epoch)
+
+
+def masking(
+    share: float = 0.15,
+    *,
+    mask_id: int,
+    random_share: float = 0.0,
+    kept_share: float = 0.0,
+    random_ids: tuple[int, int] | None = None,
+    end_id: int | None,
+    seed: int,
+    component: int | str | None = None,
+    first_epoch: int = 0,
+) -> Noise:
+    """A dataset step that puts a mask in the place of tokens; lengths stay the same.
+
+    Of N tokens round(`share` N), at least one, are chosen, all choices equally likely. Each of these, by itself,
+    becomes another id with probability `random_share`, stays with probability `kept_share`, and becomes `mask_id`
+    otherwise. BERT has 0.15, 0.1 and 0.1.
+
+    Args:
+        share: of the tokens, from 0 (nothing changes) to 1.
+        mask_id: the unknown id, or one of its own.
+        random_share, kept_share: see above.
+        random_ids: (first, behind the last) of the ids that tokens become with `random_share`, all as likely:
+            `(4, vocabulary.size)`.
+        end_id, seed, component, first_epoch: those of `Noise`.
+
+    Source: Devlin et al. 2019, appendix A.1, arXiv:1810.04805.
+    """
+    for name, value in (("share", share), ("random_share", random_share), ("kept_share", kept_share)):
+        _check_share(name, value)
+    _check_share("random_share + kept_share", random_share + kept_share)
+    if random_share and (random_ids is None or random_ids[0] >= random_ids[1]):
+        raise ValueError(f"`random_share` needs `random_ids=(first, behind the last)`. Received: {random_ids}")
+    first, behind = random_ids or (mask_id, mask_id + 1)
+
+    def mask(tokens, is_end, draw):
+        length = tf.size(tokens)
+        draws = _uniform(tf.stack([3, length]), draw)
+        order = tf.where(is_end, 2.0, draws[0])
+        chosen = _first(order, _count_of(share, is_end, at_least=1), length)
+        others = first + tf.cast(draws[2] * (behind - first), tokens.dtype)  # floor: float32 is below 1
+        others = tf.minimum(others, tf.cast(behind - 1, tokens.dtype))  # the product may be rounded up
+        masks = tf.where(draws[1] < random_share, others, tf.cast(mask_id, tokens.dtype))
+        return tf.where(chosen & (draws[1] < 1.0 - kept_share), masks, tokens)
+
+    return Noise(mask, "masking", end_id=end_id, seed=seed, component=component, first_epoch=first_epoch)
+
+
+def span_masking(
+    share: float = 0.3,
+    mean_length: float = 3.0,
+    *,
+    mask_id: int,
+    end_id: int | None,
+    seed: int,
+    component: int | str | None = None,
+    first_epoch: int = 0,
+) -> Noise:
+    """A dataset step that puts one mask in the place of each of several spans: the text infilling of BART.
+
+    Spans cover round(`share` N) of N tokens, at least one and at most N - 1. Their lengths are drawn from
+    Poisson(`mean_length`) until they reach that number, and the last one is cut to it; a span of length 0 puts a mask
+    between tokens. All ways to lay the spans among the remaining tokens are equally likely, and two may touch. An end
+    id inside a span stays where it is.
+
+    Args:
+        share: of the tokens, from 0 (nothing changes) to 1.
+        mean_length: at least 1; BART has 3.
+        mask_id: the unknown id, or one of its own.
+        end_id, seed, component, first_epoch: those of `Noise`.
+
+    Source: Lewis et al. 2020, section 2.2, arXiv:1910.13461; the bounds are those of Raffel et al. 2020,
+    arXiv:1910.10683.
+    """
+    _check_share("share", share)
+    if mean_length < 1:
+        raise ValueError(f"`mean_length` must be at least 1. Received: {mean_length}")
+    cumulative = tf.constant(_poisson_cumulative(mean_length))
+
+    def infill(tokens, is_end, draw):
+        places = tf.where(~is_end)[:, 0]  # (N,)
+        covered = _count_of(share, is_end, at_least=1, left_over=1)
+        uncovered = tf.size(places) - covered
+        chances = _uniform(
+            [2 * covered + 8], draw + tf.constant([1, 0], tf.int64)
+        )  # not the numbers of the order below
+        lengths = tf.searchsorted(cumulative, chances, "right")
+        lengths = tf.concat([lengths, [covered]], axis=0)  # enough for sure, however many are 0
+        before = tf.cumsum(lengths, exclusive=True)
+        lengths = tf.minimum(tf.boolean_mask(lengths, before < covered), covered - before[before < covered])
+        spans = tf.size(lengths)
+
+        # A slot is a span or a token left alone; where a slot's text begins follows from the lengths before it.
+        slots = spans + uncovered
+        order = tf.math.top_k(_uniform([slots], draw), spans, sorted=True).indices[:, tf.newaxis]
+        is_span = tf.scatter_nd(order, tf.ones([spans], tf.bool), [slots])
+        begins = tf.cumsum(tf.tensor_scatter_nd_update(tf.ones([slots], tf.int32), order, lengths), exclusive=True)
+
+        # Back among the end ids: before each token so many masks, and the token itself once or not at all.
+        length = tf.size(tokens)
+        places = tf.cast(tf.concat([places, places[-1:] + 1], axis=0), tf.int32)
+        masked = tf.gather(places, tf.boolean_mask(begins, is_span))[:, tf.newaxis]
+        kept = tf.gather(places, tf.boolean_mask(begins, ~is_span))[:, tf.newaxis]
+        masks = tf.scatter_nd(masked, tf.ones([spans], tf.int32), [length + 1])
+        once = tf.tensor_scatter_nd_update(tf.pad(tf.cast(is_end, tf.int32), [[0, 1]]), kept, tf.ones_like(kept[:, 0]))
+        values = tf.stack([tf.fill([length + 1], tf.cast(mask_id, tokens.dtype)), tf.pad(tokens, [[0, 1]])], axis=1)
+        return tf.repeat(tf.reshape(values, [-1]), tf.reshape(tf.stack([masks, once], axis=1), [-1]))
+
+    return Noise(infill, "span_masking", end_id=end_id, seed=seed, component=component, first_epoch=first_epoch)
+
+
+def _check_share(name: str, value: float, below_one: bool = False) -> None:
+    if not 0 <= value <= 1 or (below_one and value == 1):
+        raise ValueError(f"`{name}` must be from 0 {'to below' if below_one else 'to'} 1. Received: {value}")
+
+
+def _uniform(shape, seed, dtype=tf.float32) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, dtype=dtype, alg="philox")  # the same on every machine
+
+
+def _count_of(share: float, is_end: tf.Tensor, at_least: int = 0, left_over: int = 0) -> tf.Tensor:
+    """round(share * N) of the N tokens that are no end ids, within bounds; 0 for a share of 0."""
+    tokens = tf.reduce_sum(tf.cast(~is_end, tf.int32))
+    if not share:
+        return tf.zeros_like(tokens)
+    count = tf.cast(tf.round(share * tf.cast(tokens, tf.float64)), tf.int32)
+    return tf.maximum(0, tf.minimum(tf.maximum(count, at_least), tokens - left_over))
+
+
+def _first(order: tf.Tensor, count: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Marks the `count` places of the smallest numbers: bool `(T,)`."""
+    places = tf.math.top_k(-order, count, sorted=False).indices[:, tf.newaxis]
+    return tf.scatter_nd(places, tf.ones([count], tf.bool), [length])
+
+
+def _poisson_cumulative(mean: float) -> np.ndarray:
+    """P(length <= k) for k = 0, 1, ... until nothing is left, float32."""
+    k = np.arange(int(mean + 20 * np.sqrt(mean) + 20))
+    log_factorials = np.cumsum(np.log(np.maximum(k, 1)))
+    return np.cumsum(np.exp(k * np.log(mean) - mean - log_factorials)).astype(np.float32)

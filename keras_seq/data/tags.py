@@ -1,0 +1,288 @@
+"""Sentences with a tag for each word: CoNLL-U, or files with a word and its tag in columns."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from keras_seq.data.lines import Paths, as_paths, read_lines
+
+CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
+
+_DOCUMENT_MARK = "-DOCSTART-"  # stands before each document of CoNLL-2003
+
+_Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; None for what is no text
+
+
+@dataclass(frozen=True)
+class TagReport:
+    """An account of every sentence: `read` = `kept` + `malformed` + `bad`. The other counts are of the kept sentences.
+
+    Args:
+        read, kept: sentences.
+        words: words that have a tag.
+        malformed: sentences with a line that cannot be understood, or without words.
+        bad: sentences with a line that is not UTF-8 or holds a NUL.
+        multiword: lines `1-2` that were passed over (the words themselves follow them).
+        empty_nodes: lines `1.1` that were passed over (words that are not in the text).
+        comments: comment lines and document marks.
+    """
+
+    read: int
+    kept: int
+    words: int
+    malformed: int = 0
+    bad: int = 0
+    multiword: int = 0
+    empty_nodes: int = 0
+    comments: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.read:,} sentences read, {self.kept:,} kept ({self.words:,} words)"
+        passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
+        dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
+        for title, counts in (("passed over", passed), ("dropped", dropped)):
+            if any(count for count, _ in counts):
+                text += f"; {title}: " + ", ".join(f"{count:,} {reason}" for count, reason in counts if count)
+        return text
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """Sentences in memory, each a list of words and a list of as many tags, and the report on how they were read."""
+
+    words: list[list[str]]
+    tags: list[list[str]]
+    report: TagReport
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The tags that occur, in alphabetical order."""
+        return tuple(sorted({tag for sentence in self.tags for tag in sentence}))
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset of the sentences: (words `(T,)`, tags `(T,)`), strings."""
+        sides = tuple(
+            tf.RaggedTensor.from_row_lengths(
+                tf.constant([string.encode() for sentence in side for string in sentence], tf.string),
+                tf.constant([len(sentence) for sentence in side], tf.int64),
+            )
+            for side in (self.words, self.tags)
+        )
+        rows = tf.data.Dataset.from_tensor_slices(sides)
+        return rows.map(lambda words, tags: (words, tags))  # rows, now dense by type
+
+
+class _MalformedError(Exception):
+    """A line (its number) of a sentence that cannot be understood, and why."""
+
+    def __init__(self, line: int, problem: str):
+        super().__init__(problem)
+        self.line = line
+
+
+def read_tags(
+    paths: Paths,
+    *,
+    format: str | None = None,
+    words: str | int | None = None,
+    tags: str | int | None = None,
+    on_bad_line: str = "error",
+) -> TaggedText:
+    """Reads sentences with tagged words. A blank line ends a sentence; at the end of a file it may be missing.
+
+    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are passed over and counted. Columns: a line is
+    a word and its tag, or more columns, apart by tabs or, in lines without a tab, by spaces; there are no comments, for
+    "#" is a word like any other, but the document marks of CoNLL-2003 (`-DOCSTART-`) are passed over.
+
+    Args:
+        paths: a file or a list of files, plain or `.gz`.
+        format: "conllu" or "columns"; if None, "conllu" where the name ends so.
+        words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (0 if None).
+        tags: that of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
+        on_bad_line: "error", or "skip" to drop a sentence with a line that cannot be used, and count it.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        ValueError: if a line cannot be used and `on_bad_line="error"`: it has another number of columns than 10 (or
+            than most lines), an empty word or tag, a word number out of order, a sentence without words, invalid
+            UTF-8 or a NUL; if there is no such column, if a `.gz` file is damaged, or if no sentence is left.
+
+    Source: https://universaldependencies.org/format.html
+    """
+    if on_bad_line not in ("error", "skip"):
+        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    counts = Counter()
+    all_words, all_tags = [], []
+    for path in as_paths(paths):
+        sentences = list(_sentences(path, on_bad_line))
+        if _is_conllu(path, format):
+            parse = _conllu_parser(words, tags)
+        else:
+            parse = _column_parser(path, sentences, words, tags)
+        for lines in sentences:
+            if any(text is None for _, text in lines):
+                counts["read"] += 1
+                counts["bad"] += 1
+                continue
+            passed = Counter()
+            try:
+                pairs = parse(lines, passed)
+            except _MalformedError as error:
+                if on_bad_line == "error":
+                    raise ValueError(
+                        f'{path}:{error.line}: {error} Mend the line, or drop such sentences with on_bad_line="skip".'
+                    ) from None
+                counts["read"] += 1
+                counts["malformed"] += 1
+                continue
+            counts += passed
+            if pairs:  # none where the lines are a document mark alone
+                counts["read"] += 1
+                all_words.append([word for word, _ in pairs])
+                all_tags.append([tag for _, tag in pairs])
+    report = TagReport(kept=len(all_words), words=sum(map(len, all_words)), **{"read": 0, **counts})
+    if not all_words:
+        raise ValueError(f"{paths}: no sentence is left to use ({report}).")
+    return TaggedText(all_words, all_tags, report)
+
+
+def _is_conllu(path: Path, format: str | None) -> bool:
+    if format not in (None, "conllu", "columns"):
+        raise ValueError(f'`format` must be "conllu", "columns" or None. Received: {format!r}')
+    return path.name.removesuffix(".gz").endswith(".conllu") if format is None else format == "conllu"
+
+
+def _sentences(path: Path, on_bad_line: str) -> Iterator[_Lines]:
+    lines = []
+    for number, text in read_lines(path, on_bad_line):
+        if text is None or text.strip():
+            lines.append((number, text))
+        elif lines:
+            yield lines
+            lines = []
+    if lines:
+        yield lines
+
+
+def _conllu_parser(words: str | int | None, tags: str | int | None):
+    names = ("FORM" if words is None else words, "UPOS" if tags is None else tags)
+    for argument, name in zip(("words", "tags"), names, strict=True):
+        if name not in CONLLU_COLUMNS:
+            raise ValueError(f"`{argument}` must be a column of CoNLL-U, {CONLLU_COLUMNS}. Received: {name!r}")
+    places = [CONLLU_COLUMNS.index(name) for name in names]
+
+    def parse(lines: _Lines, passed: Counter) -> list[tuple[str, str]]:
+        pairs = []
+        for number, text in lines:
+            if text.startswith("#"):
+                passed["comments"] += 1
+                continue
+            fields = text.split("\t")
+            if len(fields) != len(CONLLU_COLUMNS):
+                raise _MalformedError(number, f"{len(fields)} columns, apart by tabs, where CoNLL-U has 10: {text!r}.")
+            if re.fullmatch(r"[0-9]+-[0-9]+", fields[0]):
+                passed["multiword"] += 1
+            elif re.fullmatch(r"[0-9]+\.[0-9]+", fields[0]):
+                passed["empty_nodes"] += 1
+            elif fields[0] != str(len(pairs) + 1):
+                raise _MalformedError(
+                    number,
+                    f"the word has the ID {fields[0]!r} where {len(pairs) + 1} comes next; a blank line may be missing "
+                    "between two sentences.",
+                )
+            else:
+                pairs.append(_pair(fields, places, number))
+        if not pairs:
+            raise _MalformedError(lines[0][0], "a sentence without words.")
+        return pairs
+
+    return parse
+
+
+def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None, tags: str | int | None):
+    widths = Counter(len(_columns(text)) for lines in sentences for _, text in lines if text and not _is_mark(text))
+    width = widths.most_common(1)[0][0] if widths else 2
+    if width < 2:
+        raise ValueError(
+            f"{path}: most lines have one column. A word and its tag must stand on a line, apart by a tab or a space; "
+            'read CoNLL-U with format="conllu".'
+        )
+    places = [0 if words is None else words, -1 if tags is None else tags]
+    for argument, place in zip(("words", "tags"), places, strict=True):
+        if not isinstance(place, int) or not -width <= place < width:
+            raise ValueError(
+                f"{path}: `{argument}` must be the number of a column, 0 to {width - 1}, or from the end, -1 to "
+                f"{-width}. Received: {place!r}"
+            )
+
+    def parse(lines: _Lines, passed: Counter) -> list[tuple[str, str]]:
+        pairs = []
+        for number, text in lines:
+            if _is_mark(text):
+                passed["comments"] += 1
+                continue
+            fields = _columns(text)
+            if len(fields) != width:
+                raise _MalformedError(number, f"{len(fields)} columns where most lines have {width}: {text!r}.")
+            pairs.append(_pair(fields, places, number))
+        return pairs
+
+    return parse
+
+
+def _is_mark(text: str) -> bool:
+    return text.startswith(_DOCUMENT_MARK)
+
+
+def _columns(text: str) -> list[str]:
+    # Not `split()`, which also splits at the no-break space, a character of some words.
+    if "\t" in text:
+        return [field.strip(" ") for field in text.split("\t")]
+    return [field for field in text.split(" ") if field]
+
+
+def _pair(fields: list[str], places: list[int], number: int) -> tuple[str, str]:
+    for name, place in zip(("word", "tag"), places, strict=True):
+        if not fields[place].strip():
+            raise _MalformedError(number, f"the {name} is empty: {fields!r}.")
+    return fields[places[0]], fields[places[1]]
+
+
+def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The spans that a sentence's tags mark, as (start, end, type); `end` is the place after the last word.
+
+    Tags are "O", or a letter and a type: `B-PER`, `I-PER`. The rules are those of conlleval, by which the CoNLL tasks
+    are scored: a span begins at B, and at an I that follows O or another type (so IOB1, IOB2 and what a tagger makes up
+    all have a reading); it ends before O, B or another type. E or L also ends a span, S or U is one by itself (BIOES,
+    BILOU).
+
+    Raises:
+        ValueError: for a tag of another form.
+
+    Source: conlleval.pl of CoNLL-2000, https://www.clips.uantwerpen.be/conll2000/chunking/conlleval.txt
+    """
+    found = []
+    start, open_type = 0, None  # `open_type` is None outside spans
+    for place, tag in enumerate([*tags, "O"]):
+        letter, _, kind = tag.partition("-")
+        if letter not in ("B", "I", "E", "L", "S", "U") and tag != "O":
+            raise ValueError(
+                'A tag that marks spans is "O", or one of B-, I-, E-, L-, S-, U- and a type. '
+                f"Received: {tag!r} at {place}"
+            )
+        if open_type is not None and (letter in "OBSU" or kind != open_type):
+            found.append((start, place, open_type))
+            open_type = None
+        if letter != "O" and open_type is None:
+            start, open_type = place, kind
+        if letter in ("E", "L", "S", "U"):
+            found.append((start, place + 1, open_type))
+            open_type = None
+    return found

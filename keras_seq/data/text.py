@@ -1,0 +1,277 @@
+"""Plain text for language models: documents to one run of token ids, and that run to batches."""
+
+import gzip
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.data.lines import Paths, as_paths, count_lines, read_lines
+
+_BYTE_ORDER_MARK = "\ufeff".encode()
+_PIECE = 1 << 16  # characters of a long document that are tokenized together
+_PIECES = 1024  # pieces tokenized by one call, or fewer where they are long
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """An account of every line: `read` = `kept` + `empty` + `bad`.
+
+    Args:
+        read: lines read.
+        kept: lines of the documents, empty ones inside a document too.
+        documents: what the kept lines make.
+        characters: in these documents, line feeds inside them too.
+        empty: lines of white space only, where each line is a document; lines of files that hold nothing else.
+        bad: lines that are not UTF-8 or hold a NUL.
+    """
+
+    read: int
+    kept: int
+    documents: int
+    characters: int
+    empty: int = 0
+    bad: int = 0
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.read:,} lines read, {self.kept:,} kept "
+            f"({self.documents:,} documents, {self.characters:,} characters)"
+        )
+        dropped = [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")]
+        if any(count for count, _ in dropped):
+            text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
+        return text
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """Documents in memory, and the report on how they were read."""
+
+    documents: list[str]
+    report: TextReport
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def dataset(self) -> tf.data.Dataset:
+        """A dataset of the documents: one string each."""
+        return tf.data.Dataset.from_tensor_slices(tf.constant([text.encode() for text in self.documents], tf.string))
+
+
+def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "error") -> PlainText:
+    """Reads plain text. Documents that hold only white space are dropped and counted.
+
+    Args:
+        paths: a file or a list of files, plain or `.gz`.
+        documents: "file", each file is a document and its text comes through as it stands, line ends too (only a byte
+            order mark is taken off); or "line", each line is a document, without its line end.
+        on_bad_line: "error", or "skip" to leave out lines that are not UTF-8 or hold a NUL and count them.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        ValueError: if a line is bad and `on_bad_line="error"`, if a `.gz` file is damaged, or if no document is left.
+    """
+    if documents not in ("file", "line"):
+        raise ValueError(f'`documents` must be "file" or "line". Received: {documents!r}')
+    if on_bad_line not in ("error", "skip"):
+        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    read = kept = empty = bad = 0
+    texts = []
+    for path in as_paths(paths):
+        if documents == "line":
+            lines = [text for _, text in read_lines(path, on_bad_line)]
+            found = [text for text in lines if text is not None and text.strip()]
+            count, wrong, right = len(lines), lines.count(None), len(found)
+        else:
+            text, count, wrong = _whole_text(path, on_bad_line)
+            found = [text] if text.strip() else []
+            right = count - wrong if found else 0
+        texts += found
+        read, kept, bad, empty = read + count, kept + right, bad + wrong, empty + count - right - wrong
+    report = TextReport(read, kept, len(texts), sum(map(len, texts)), empty, bad)
+    if not texts:
+        raise ValueError(f"{paths}: no text is left to use ({report}).")
+    return PlainText(texts, report)
+
+
+def _whole_text(path: Path, on_bad_line: str) -> tuple[str, int, int]:
+    """The text of a file as it stands, the number of its lines, and how many of them were left out."""
+    count = count_lines(path)  # first of all, for it names the place where a .gz file is damaged
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        content = file.read().removeprefix(_BYTE_ORDER_MARK)
+    try:
+        if b"\0" not in content:
+            return content.decode(), count, 0
+    except UnicodeDecodeError:
+        pass
+    checked = read_lines(path, on_bad_line)  # raises, or says which lines are bad
+    good = [raw for raw, (_, text) in zip(io.BytesIO(content), checked, strict=True) if text is not None]
+    return b"".join(good).decode(), count, count - len(good)
+
+
+def token_ids(documents: Iterable[str], vocabulary, *, end_last: bool = False) -> np.ndarray:
+    """All documents as one run of ids, int32 `(N,)`, with an end id between two documents.
+
+    A document longer than 65,536 characters is tokenized in pieces that end at a line feed. That changes nothing for
+    characters, bytes, words, and subwords that do not reach over white space.
+
+    Args:
+        documents: strings, or a `tf.data.Dataset` of them; they need not fit into memory, their ids must.
+        vocabulary: an object with `tokenize` (strings `(B,)` to ragged ids) and `end_id`.
+        end_last: an end id after the last document too, as where the end of each line is to be predicted.
+
+    Raises:
+        ValueError: if `documents` is one string, or gives no id.
+    """
+    if isinstance(documents, (str, bytes)):
+        raise ValueError(f"`documents` must be an iterable of strings, not one string. Received: {documents[:80]!r}")
+    if isinstance(documents, tf.data.Dataset):
+        documents = (document.decode() for document in documents.as_numpy_iterator())
+    parts = []
+    for pieces, closing in _batches_of_pieces(documents):
+        ends = tf.RaggedTensor.from_row_lengths(tf.fill([sum(closing)], vocabulary.end_id), closing)
+        ids = tf.cast(vocabulary.tokenize(tf.constant(pieces)), tf.int32)
+        parts.append(tf.concat([ids, tf.cast(ends, tf.int32)], axis=1).values.numpy())
+    ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    ids = ids if end_last else ids[:-1]
+    if not len(ids):
+        raise ValueError("`documents` holds no text: it gives no id.")
+    return ids
+
+
+def _batches_of_pieces(documents: Iterable[str]) -> Iterator[tuple[list[str], list[int]]]:
+    """Pieces of documents, and for each 1 where it is the last of its document, else 0."""
+    pieces, closing, size = [], [], 0
+    for document in documents:
+        start = 0
+        while start is not None:
+            cut = document.find("\n", start + _PIECE) + 1 or None
+            pieces.append(document[start:cut])
+            closing.append(int(cut is None))
+            size += len(pieces[-1])
+            start = cut
+            if len(pieces) == _PIECES or size > 16 * _PIECE:
+                yield pieces, closing
+                pieces, closing, size = [], [], 0
+    if pieces:
+        yield pieces, closing
+
+
+def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None, pad_id: int = 0) -> tf.data.Dataset:
+    """Contiguous streams, for truncated backpropagation through time with a carried state.
+
+    The run of ids is cut into `batch_size` parallel streams, whose lengths differ by one token at most. Row b of
+    batch i + 1 goes on where row b of batch i stopped. Every token is a label exactly once an epoch, the first of a
+    stream too: its input is the last token of the stream before. Only the first token of all has none to be
+    predicted from, so it is an input alone, unless `start_id` is given. The order is the same in every epoch.
+
+    The last batch is padded to `length`, with weights 0; there a row can be padding alone.
+
+    Args:
+        tokens: ints `(N,)`, as `token_ids` makes them.
+        batch_size: the number of streams, B.
+        length: tokens of a stream in one batch, T.
+        start_id: an id from which the first token is predicted.
+        pad_id: fills the last batch.
+
+    Returns:
+        A dataset of `(inputs, labels, weights)`: inputs `{"tokens": int32 (B, T), "starts": bool (B,)}`, labels int32
+        `(B, T)`, weights float32 `(B, T)`. Where `starts` is True, the stream begins and what a model has carried
+        over is to be forgotten: `state = where(starts[:, None], 0, state)`.
+
+    Raises:
+        ValueError: if a number is not positive, or there are fewer tokens to predict than streams.
+
+    Source: Mikolov et al. 2010, "Recurrent neural network based language model".
+    """
+    _check_positive(batch_size=batch_size, length=length)
+    tokens, count = _with_context(tokens, start_id)
+    if count < batch_size:
+        raise ValueError(
+            f"{count} tokens to predict do not fill {batch_size} streams: give more text or a smaller `batch_size`."
+        )
+    bounds = np.array([row * count // batch_size for row in range(batch_size + 1)], np.int64)
+    begins, ends = bounds[:-1], bounds[1:]  # (B,)
+    steps = -(-int((ends - begins).max()) // length)
+
+    def batch(step):
+        inputs, labels, weights = _cut(tokens, begins + step * length, ends, length, pad_id)
+        return {"tokens": inputs, "starts": tf.fill([batch_size], step == 0)}, labels, weights
+
+    return tf.data.Dataset.range(steps).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def blocks(
+    tokens,
+    batch_size: int,
+    length: int,
+    *,
+    order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None,
+    start_id: int | None = None,
+    pad_id: int = 0,
+) -> tf.data.Dataset:
+    """Independent blocks that together are the run of ids: every token is a label exactly once an epoch.
+
+    The first token of all is an input alone, unless `start_id` is given. The last block is padded, with weights 0; the
+    last batch has the rows that are left.
+
+    Args:
+        tokens: ints `(N,)`, as `token_ids` makes them.
+        batch_size: blocks of a batch, B.
+        length: tokens of a block, T.
+        order: a step that shuffles, `shuffled(seed)` say: it is applied to the numbers of the blocks, so that its
+            buffer costs next to nothing. Without it they come in the order of the text.
+        start_id: an id from which the first token is predicted.
+        pad_id: fills the last block.
+
+    Returns:
+        A dataset of `(inputs, labels, weights)`: int32 `(B, T)`, int32 `(B, T)`, float32 `(B, T)`.
+
+    Raises:
+        ValueError: if a number is not positive, or there is no token to predict.
+    """
+    _check_positive(batch_size=batch_size, length=length)
+    tokens, count = _with_context(tokens, start_id)
+    numbers = tf.data.Dataset.range(-(-count // length))
+    if order is not None:
+        numbers = numbers.apply(order)
+
+    def batch(numbers):
+        return _cut(tokens, numbers * length, tf.fill(tf.shape(numbers), tf.constant(count, tf.int64)), length, pad_id)
+
+    return numbers.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be positive. Received: {value}")
+
+
+def _with_context(tokens, start_id: int | None) -> tuple[tf.Tensor, int]:
+    """The ids, after the start id if there is one, and how many of them have one before them to be predicted from."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+        raise ValueError(f"`tokens` must be integers of shape (N,). Received: {tokens.dtype} of shape {tokens.shape}")
+    if start_id is not None:
+        tokens = np.concatenate([np.array([start_id], np.int32), tokens])
+    if len(tokens) < 2:
+        raise ValueError(f"`tokens` must hold a token to predict and one before it. Received: {tokens.tolist()}")
+    with tf.device("CPU:0"):  # dataset functions run on the CPU
+        return tf.constant(tokens), len(tokens) - 1
+
+
+def _cut(tokens: tf.Tensor, begins, ends, length: int, pad_id: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Inputs, labels and weights `(B, T)` of the rows that begin at the places `begins` and stop before `ends`."""
+    places = begins[:, tf.newaxis] + tf.range(length, dtype=tf.int64)  # (B, T)
+    real = places < ends[:, tf.newaxis]
+    last = tf.size(tokens, tf.int64) - 1
+
+    def ids(places):
+        return tf.where(real, tf.cast(tf.gather(tokens, tf.minimum(places, last)), tf.int32), pad_id)
+
+    return ids(places), ids(places + 1), tf.cast(real, tf.float32)

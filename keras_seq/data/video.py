@@ -1,0 +1,280 @@
+"""Video: clips as frames, from arrays, folders of images or animated GIF files, checked."""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+_DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.errors.InvalidArgumentError)
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """An account of every clip: `read` = `kept` + `bad`; `skipped` says of each bad one what is wrong with it.
+
+    `short` clips have fewer frames than were asked for, so some of theirs come twice. `frames` is how many were there
+    in all, before some were chosen; `shortest` and `longest` are those of one clip.
+    """
+
+    read: int
+    kept: int
+    bad: int = 0
+    short: int = 0
+    frames: int = 0
+    shortest: int = 0
+    longest: int = 0
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        text = f"{self.read:,} clips read, {self.kept:,} kept: {self.frames:,} frames, from {self.shortest:,} to "
+        counts = ((self.bad, "bad"), (self.short, "short"))
+        return "; ".join([f"{text}{self.longest:,}", *(f"{count:,} {what}" for count, what in counts if count)])
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """Clips of frames.
+
+    Args:
+        paths: where each clip is from.
+        labels: the number of each clip's class in `class_names`, or None.
+        size: (height, width) that frames are resized to, or None.
+        shape: (T, H, W, C) of all clips; None where they differ.
+        choose: reads the chosen frames of a path, uint8 `(T, H, W, C)`.
+        clips: what `choose` gave, if it is held in memory.
+    """
+
+    paths: Sequence[Path] = field(repr=False)
+    labels: Sequence[int] | None = field(repr=False)
+    class_names: tuple[str, ...]
+    size: tuple[int, int] | None
+    shape: tuple[int | None, ...]
+    choose: Callable[[Path], np.ndarray] = field(repr=False)
+    clips: Sequence[np.ndarray] | None = field(repr=False)
+    report: VideoReport
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def clip(self, number: int) -> np.ndarray:
+        """The chosen frames of a clip, uint8 `(T, H, W, C)`, in their own size."""
+        return self.choose(self.paths[number]) if self.clips is None else self.clips[number]
+
+    def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
+        """A dataset of `(frames, label)`, or of frames where there are no labels.
+
+        Frames are float32 `(T, H, W, C)` in [0, 1], labels int32 `()`.
+
+        Args:
+            order: a step such as `shuffled(seed)`, applied to the numbers of the clips: those are shuffled, not frames.
+        """
+        with tf.device("CPU:0"):  # where the dataset needs them
+            labels = None if self.labels is None else tf.constant(self.labels, tf.int32)
+
+        def frames_of(number):
+            frames = tf.numpy_function(self.clip, [number], tf.uint8, stateful=False)
+            frames.set_shape(self.shape)
+            if self.size is not None:
+                frames = tf.image.resize(frames, self.size, antialias=True)
+            frames = tf.cast(frames, tf.float32) / 255
+            return frames if labels is None else (frames, labels[number])
+
+        numbers = tf.data.Dataset.range(len(self))
+        numbers = numbers if order is None else numbers.apply(order)
+        return numbers.map(frames_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def read_video(
+    clips: str | PathLike | Sequence[str | PathLike],
+    *,
+    every: int = 1,
+    num_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    label: Callable[[Path], str] | None = None,
+    class_names: Sequence[str] | None = None,
+    on_bad_file: str = "error",
+    in_memory: bool = True,
+) -> Video:
+    """Reads and checks clips, all of them once.
+
+    A clip is an array `(T, H, W, C)` or `(T, H, W)` of uint8 (`.npy`, or `.npz` with that array alone), a folder of
+    images (PNG, JPEG or BMP, in the order of the numbers in their names), or an animated GIF.
+
+    Args:
+        clips: a folder with a folder of clips for each class, or a list of clips.
+        every: takes each so manieth frame.
+        num_frames: of what is left, so many frames, evenly spread; of a shorter clip some come twice. None takes all.
+        size: (height, width) to resize frames to.
+        channels: 3 for colour, or 1; images and GIFs are converted.
+        label: gives the name of a clip's class by its path. None: the name of its folder, for a folder of classes; no
+            labels, for a list.
+        class_names: in the order of their numbers; None takes those that there are, sorted.
+        on_bad_file: "error", or "skip" to drop clips that cannot be read, and count them.
+        in_memory: False reads a clip again whenever its turn comes.
+
+    Raises:
+        FileNotFoundError: if there is no such clip or folder.
+        ValueError: if a clip is bad and `on_bad_file="error"`, none is left, or a class is not in `class_names`.
+    """
+    if on_bad_file not in ("error", "skip"):
+        raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
+    if every < 1 or (num_frames is not None and num_frames < 1) or channels not in (1, 3):
+        raise ValueError(
+            "`every` and `num_frames` must be positive, and `channels` 1 or 3. "
+            f"Received: {every=}, {num_frames=}, {channels=}"
+        )
+    if isinstance(clips, (str, PathLike)):
+        label = label or (lambda path: path.parent.name)
+        paths = _clips_of_classes(Path(clips))
+    else:
+        paths = [Path(path) for path in clips]
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist.")
+
+    def choose(path: Path, frames: np.ndarray | None = None) -> np.ndarray:
+        frames = (read_frames(path, channels) if frames is None else frames)[::every]
+        if num_frames is not None:
+            frames = frames[np.linspace(0, len(frames) - 1, num_frames).round().astype(int)]
+        return np.ascontiguousarray(frames)
+
+    kept, chosen, lengths, shapes, skipped = [], [], [], [], []
+    for path in paths:
+        try:
+            frames = read_frames(path, channels)
+        except ValueError as error:
+            if on_bad_file == "error":
+                raise
+            skipped.append(str(error))
+            continue
+        clip = choose(path, frames)
+        kept.append(path)
+        lengths.append(len(frames))
+        shapes.append(clip.shape)
+        if in_memory:
+            chosen.append(clip)
+    if not kept:
+        raise ValueError(f"No clip is left of {len(paths):,} in {clips}. {' '.join(skipped[:1])}")
+
+    labels, names = None, ()
+    if label is not None:
+        classes = [str(label(path)) for path in kept]
+        names = tuple(sorted(set(classes)) if class_names is None else class_names)
+        for path, name in zip(kept, classes, strict=True):
+            if name not in names:
+                raise ValueError(f"{path}: its class {name!r} is not among `class_names`: {', '.join(names)}")
+        labels = [names.index(name) for name in classes]
+    shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True))
+    short = 0 if num_frames is None else sum(-(-length // every) < num_frames for length in lengths)
+    report = VideoReport(
+        len(paths), len(kept), len(skipped), short, sum(lengths), min(lengths), max(lengths), tuple(skipped)
+    )
+    return Video(kept, labels, names, size, shape, choose, chosen if in_memory else None, report)
+
+
+def read_frames(path: str | PathLike, channels: int = 3) -> np.ndarray:
+    """All frames of a clip, uint8 `(T, H, W, channels)`.
+
+    Raises:
+        ValueError: if the clip cannot be read or has no frames; names the file.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            frames = _images(path, channels)
+        elif path.suffix.lower() in (".npy", ".npz"):
+            frames = _array(path)
+        elif path.suffix.lower() == ".gif":
+            frames = _gif(path, channels)
+        else:
+            raise ValueError("a clip is a .npy, .npz or .gif file or a folder of images")
+        if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[3] != channels:
+            raise ValueError(f"uint8 (T, H, W, {channels}) is wanted, not {frames.dtype} {frames.shape}")
+        if not frames.size:
+            raise ValueError("it has no frames")
+    except _DAMAGED as error:
+        raise ValueError(f"{path} cannot be read: {error}. Make it again, or leave it out.") from error
+    return frames
+
+
+def _clips_of_classes(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder. Give a folder with a folder for each class, or a list.")
+    classes = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in classes:
+        if not path.is_dir():
+            raise ValueError(f"{path} is in no folder of a class. Put it into one, or give a list of clips.")
+    clips = [clip for path in classes for clip in sorted(path.iterdir(), key=_by_number)]
+    return [clip for clip in clips if not clip.name.startswith(".")]
+
+
+def _by_number(path: Path) -> list:
+    """For sorting: frame 2 comes before frame 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _images(folder: Path, channels: int) -> np.ndarray:
+    frames = []
+    for path in sorted(folder.iterdir(), key=_by_number):
+        if path.name.startswith("."):
+            continue
+        try:
+            frame = tf.io.decode_image(path.read_bytes(), channels=channels, expand_animations=False).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"{path.name} is not a whole image") from error
+        if frames and frame.shape != frames[0].shape:
+            raise ValueError(f"{path.name} has the shape {frame.shape}, the first one {frames[0].shape}")
+        frames.append(frame)
+    if not frames:
+        raise ValueError("it has no frames")
+    return np.stack(frames)
+
+
+def _array(path: Path) -> np.ndarray:
+    frames = np.load(path, allow_pickle=False)
+    if path.suffix.lower() == ".npz":
+        with frames as arrays:
+            if len(arrays.files) != 1:
+                raise ValueError(f"it has {len(arrays.files)} arrays, not one")
+            frames = arrays[arrays.files[0]]
+    return frames[..., None] if frames.ndim == 3 else frames
+
+
+def _gif(path: Path, channels: int) -> np.ndarray:
+    content = path.read_bytes()
+    count = _count_gif_frames(content)
+    frames = tf.io.decode_gif(content)
+    if len(frames) != count:  # TensorFlow gives the frames before the place where decoding failed
+        raise ValueError(f"only {len(frames)} of its {count} frames can be decoded")
+    return (frames if channels == 3 else tf.image.rgb_to_grayscale(frames)).numpy()
+
+
+def _count_gif_frames(content: bytes) -> int:
+    """Walks through the blocks of a GIF, to find out that it is whole: TensorFlow takes one that is cut off."""
+
+    def colours(flags: int) -> int:
+        return 3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0
+
+    try:
+        place, count = 13 + colours(content[10]), 0
+        while content[place] != 0x3B:  # the trailer
+            if content[place] == 0x2C:  # an image: its descriptor, colours, code size
+                count += 1
+                place += 11 + colours(content[place + 9])
+            elif content[place] == 0x21:  # an extension
+                place += 2
+            else:
+                raise ValueError(f"byte {place:,} begins no block of a GIF")
+            while content[place]:  # blocks of data, each after its length
+                place += 1 + content[place]
+            place += 1
+    except IndexError as error:
+        raise ValueError(f"it ends after {len(content):,} bytes, in the middle of a block") from error
+    return count

@@ -1,0 +1,296 @@
+"""Windows of past and future, cut out of time series and scaled by the training part."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.data.series import Series
+
+# Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that took it from there.
+_CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+    "minute": (lambda times: times.astype("M8[m]").astype(int) % 60, 59),
+    "hour": (lambda times: times.astype("M8[h]").astype(int) % 24, 23),
+    "weekday": (lambda times: (times.astype("M8[D]").astype(int) + 3) % 7, 6),  # Monday is 0; day 0 was a Thursday
+    "day": (lambda times: (times.astype("M8[D]") - times.astype("M8[M]")).astype(int), 30),
+    "month": (lambda times: times.astype("M8[M]").astype(int) % 12, 11),
+}
+
+
+class Scaler:
+    """Gives columns the mean 0 and the standard deviation 1. A constant column is only moved to 0.
+
+    Works on arrays and tensors `(..., C)`, so in the graph too.
+
+    Args:
+        mean, std: floats `(C,)`.
+        columns: the names of the C columns.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], columns: Sequence[str]):
+        self.mean, self.std, self.columns = np.asarray(mean, float), np.asarray(std, float), tuple(columns)
+        if not self.mean.shape == self.std.shape == (len(self.columns),) or not (self.std > 0).all():
+            raise ValueError(f"A scaler needs a mean and a positive std for each column. Received: {mean=}, {std=}")
+
+    @classmethod
+    def fit(cls, values: np.ndarray, columns: Sequence[str]) -> "Scaler":
+        """The scaler of rows `(N, C)`, which are to be those of the training part."""
+        values = np.asarray(values, float)
+        if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
+            raise ValueError(f"A scaler is fitted to finite rows (N, C), N > 0. Received: shape {values.shape}")
+        constant = values.min(axis=0) == values.max(axis=0)  # its deviation, computed, would be rounding, not always 0
+        mean, std = np.where(constant, values[0], values.mean(axis=0)), values.std(axis=0)
+        return cls(mean, np.where(constant | (std == 0), 1, std), columns)
+
+    def scaled(self, x):
+        """`(x - mean) / std`, in the type of `x`."""
+        dtype = tf.as_dtype(x.dtype).as_numpy_dtype
+        return (x - self.mean.astype(dtype)) / self.std.astype(dtype)
+
+    def inverse(self, x):
+        """`x * std + mean`, in the type of `x`."""
+        dtype = tf.as_dtype(x.dtype).as_numpy_dtype
+        return x * self.std.astype(dtype) + self.mean.astype(dtype)
+
+    def of(self, columns: Sequence[str]) -> "Scaler":
+        """The scaler of some of the columns: of the targets, say."""
+        places = _places(columns, self.columns)
+        return Scaler(self.mean[places], self.std[places], columns)
+
+    def save(self, path: str | PathLike) -> None:
+        """Writes a JSON file; `load` reads exactly the same numbers."""
+        content = {"mean": self.mean.tolist(), "std": self.std.tolist(), "columns": self.columns}
+        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> "Scaler":
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """An account of every window: `windows` = `train` + `valid` + `test` + `astride` + `after`.
+
+    The target of those `astride` begins in one part and ends in another one; that of those `after` ends after the last
+    part. `short` pieces of series are shorter than one window.
+    """
+
+    windows: int
+    train: int
+    valid: int
+    test: int
+    astride: int = 0
+    after: int = 0
+    short: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.windows:,} windows: {self.train:,} train, {self.valid:,} valid, {self.test:,} test"
+        text += "".join(
+            f", {count:,} {where}" for count, where in ((self.astride, "astride"), (self.after, "after them")) if count
+        )
+        return text + (f"; {self.short:,} pieces of series too short for a window" if self.short else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The windows of one part, none of them a copy: each is cut from the same arrays when its turn comes.
+
+    Args:
+        starts: int64 `(windows,)`, the first row of each.
+        look_back, horizon: steps of the past and of the future.
+        arrays: by row, "past", "target" and what there is of "known_future"; "static" by series, and then "series"
+            by row.
+        report: on the windows of all parts.
+    """
+
+    starts: np.ndarray
+    look_back: int
+    horizon: int
+    arrays: dict[str, tf.Tensor] = field(repr=False)
+    report: WindowReport
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def gather(self, starts: tf.Tensor):
+        """The windows that start at int64 `()` or `(B,)` rows: `(inputs, target)`, as `windows` describes them."""
+        rows = starts[..., None] + tf.range(self.look_back + self.horizon, dtype=tf.int64)
+        past, future = rows[..., : self.look_back], rows[..., self.look_back :]
+        inputs = {"past": tf.gather(self.arrays["past"], past)}
+        if "known_future" in self.arrays:
+            inputs["known_future"] = tf.gather(self.arrays["known_future"], future)
+        if "static" in self.arrays:
+            inputs["static"] = tf.gather(self.arrays["static"], tf.gather(self.arrays["series"], starts))
+        return inputs if len(inputs) > 1 else inputs["past"], tf.gather(self.arrays["target"], future)
+
+    def dataset(
+        self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None, batch_size: int | None = None
+    ) -> tf.data.Dataset:
+        """A dataset of the windows.
+
+        Args:
+            order: a step such as `shuffled(seed, buffer_size=len(windows))`, applied to the first rows: numbers are
+                shuffled, not windows, so that a buffer for all of them is small.
+            batch_size: of batches whose windows are cut out together, quicker than by `batch` afterwards; the last
+                one may have fewer. None: one window after the other.
+        """
+        starts = tf.data.Dataset.from_tensor_slices(self.starts)
+        starts = starts if order is None else starts.apply(order)
+        starts = starts if batch_size is None else starts.batch(batch_size)
+        return starts.map(self.gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSplits:
+    """The windows of three parts, what scaled them, and the names of their columns."""
+
+    train: Windows
+    valid: Windows
+    test: Windows
+    scaler: Scaler | None
+    past_columns: tuple[str, ...]
+    target_columns: tuple[str, ...]
+    known_columns: tuple[str, ...]
+    report: WindowReport
+
+
+def windows(
+    series: Series,
+    look_back: int,
+    horizon: int,
+    *,
+    split: Sequence = (0.7, 0.1, 0.2),
+    targets: Sequence[str] | None = None,
+    known_future: Sequence[str] = (),
+    scaler: Scaler | str | None = "fit",
+) -> WindowSplits:
+    """Cuts series into windows `(past, target)`, float32 `(look_back, C)` and `(horizon, targets)`, one for each row
+    that one can start at. None crosses from one series into the next, or a gap at which a series was cut.
+
+    A window belongs to the part that its whole target lies in; its past may reach back into the part before. That is
+    how published results on ETT are counted; their parts are `split=(8640, 2880, 2880)`, 12, 4 and 4 months of 30 days.
+
+    With known-future or static columns the input is a dict of "past", "known_future" `(horizon, K)` and "static"
+    `(F,)`, those that there are. The past has every column of the file, and after them the features of the calendar.
+
+    Args:
+        series: from `read_series`.
+        look_back, horizon: steps of the past and of the future.
+        split: fractions that sum to 1; or numbers of rows; or the times at which the second and the third part begin,
+            and a third one where the last part ends before its series. Each series is split by itself.
+        targets: the columns to forecast; None takes all whose future is not known.
+        known_future: columns whose future is known, and features of the time index: "minute", "hour", "weekday",
+            "day", "month", scaled to [-0.5, 0.5].
+        scaler: "fit" fits one to the training rows of all series; a `Scaler` that was fitted before; None leaves
+            values as they are. Static columns and the calendar are not scaled by it.
+
+    Raises:
+        ValueError: for a column that is not there, a split that does not fit, or a part without a single window.
+    """
+    if look_back < 1 or horizon < 1:
+        raise ValueError(f"`look_back` and `horizon` must be positive. Received: {look_back=}, {horizon=}")
+    calendar = tuple(name for name in known_future if name not in series.columns)
+    past_columns = (*series.columns, *calendar)
+    if targets is None:
+        targets = [name for name in series.columns if name not in known_future]
+    borders = [_borders(series, name, *span, split) for name, span in zip(series.names, series.spans(), strict=True)]
+
+    values = series.values.astype(float)
+    if isinstance(scaler, str):
+        if scaler != "fit":
+            raise ValueError(f'`scaler` must be "fit", a Scaler or None. Received: {scaler!r}')
+        scaler = Scaler.fit(np.concatenate([values[first:end] for first, end, *_ in borders]), series.columns)
+    if scaler is not None:
+        values = scaler.of(series.columns).scaled(values)
+    if calendar:
+        values = np.concatenate([values, calendar_features(series.times, calendar)], axis=1)
+    values = values.astype(np.float32)
+
+    with tf.device("CPU:0"):  # where they will be gathered
+        arrays = {"past": tf.constant(values), "target": tf.constant(values[:, _places(targets, series.columns)])}
+        if known_future:
+            arrays["known_future"] = tf.constant(values[:, _places(known_future, past_columns)])
+        if series.static is not None:
+            lengths = [end - start for start, end in series.spans()]
+            arrays["static"] = tf.constant(series.static, tf.float32)
+            arrays["series"] = tf.constant(np.repeat(np.arange(len(lengths)), lengths))
+
+    starts, report = _starts(series, borders, look_back, horizon)
+    rows = np.diff(borders, axis=1).sum(axis=0)
+    for name, part, part_rows in zip(("training", "validation", "test"), starts, rows, strict=True):
+        if part_rows and not len(part):
+            raise ValueError(
+                f"The {name} part has {part_rows:,} rows and no window of {look_back=}, {horizon=}. Take shorter "
+                f"windows or another `split`, where 0 leaves a part out. Received: split={tuple(split)}"
+            )
+    parts = (Windows(part, look_back, horizon, arrays, report) for part in starts)
+    return WindowSplits(*parts, scaler, past_columns, tuple(targets), tuple(known_future), report)
+
+
+def calendar_features(times: np.ndarray | None, names: Sequence[str]) -> np.ndarray:
+    """Features of the times `(N,)`, float32 `(N, features)` in [-0.5, 0.5]: "minute", "hour", "weekday", "day" (of the
+    month), "month"."""
+    unknown = [name for name in names if name not in _CALENDAR]
+    if unknown:
+        raise ValueError(f"No column and no feature of the calendar ({', '.join(_CALENDAR)}): {', '.join(unknown)}")
+    if times is None or times.dtype.kind != "M":
+        raise ValueError(f"{', '.join(names)}: such features need a time index of dates, and there is none.")
+    features = [place(times) / last - 0.5 for place, last in (_CALENDAR[name] for name in names)]
+    return np.stack(features, axis=1).astype(np.float32)
+
+
+def _places(names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    missing = [name for name in names if name not in columns]
+    if missing or isinstance(names, str) or not names:
+        raise ValueError(f"Columns must be a list of some of {', '.join(columns)}. Received: {names!r}")
+    return [columns.index(name) for name in names]
+
+
+def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -> tuple[int, int, int, int]:
+    """The rows at which the three parts of a series begin, and the row after the last one."""
+    rows = end - start
+    if len(split) == 3 and all(isinstance(share, Integral) for share in split):
+        if min(split) < 0 or sum(split) > rows:
+            raise ValueError(f"Series {name!r} has only {rows:,} rows. Received: split={tuple(split)}")
+        inner = np.cumsum(split)
+    elif len(split) == 3 and all(isinstance(share, Real) for share in split):
+        if min(split) < 0 or abs(sum(split) - 1) > 1e-6:
+            raise ValueError(f"The fractions of `split` must sum to 1. Received: {tuple(split)}")
+        # Training and test rounded down, validation what is left, as in the code of Informer, arXiv:2012.07436.
+        train, test = (int(share * rows + 1e-6) for share in (split[0], split[2]))
+        inner = np.array([train if split[1] else rows - test, rows - test, rows])
+    elif len(split) in (2, 3) and series.times is not None and series.times.dtype.kind == "M":
+        times = np.array([datetime.fromisoformat(str(time)) for time in split], "M8[us]")
+        inner = np.array([*np.searchsorted(series.times[start:end], times), rows][:3])
+        if (np.diff(times) < np.timedelta64(0)).any():
+            raise ValueError(f"The times of `split` must rise. Received: {tuple(split)}")
+    else:
+        raise ValueError(
+            "`split` must be three fractions, three numbers of rows or, with a time index of dates, two or three "
+            f"times. Received: {tuple(split)}"
+        )
+    return start, *(int(start + row) for row in inner)
+
+
+def _starts(
+    series: Series, borders: list[tuple], look_back: int, horizon: int
+) -> tuple[list[np.ndarray], WindowReport]:
+    """The first rows of the windows of each part, and the account of all."""
+    parts, count, after, short = ([], [], []), 0, 0, 0
+    for run in series.runs:
+        starts = np.arange(run.start, run.end - look_back - horizon + 1)
+        begins, ends = starts + look_back, starts + look_back + horizon  # of the targets
+        border = borders[run.series]
+        for number, part in enumerate(parts):
+            part.append(starts[(begins >= border[number]) & (ends <= border[number + 1])])
+        count, short = count + len(starts), short + (not len(starts))
+        after += int((ends > border[-1]).sum())
+    starts = [np.concatenate(part).astype(np.int64) for part in parts]
+    kept = [len(part) for part in starts]
+    return starts, WindowReport(count, *kept, count - sum(kept) - after, after, short)

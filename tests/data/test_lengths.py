@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_seq import data
+from keras_seq.data.lengths import longer_than
+
+
+def examples(elements, spec):
+    return tf.data.Dataset.from_generator(lambda: iter(elements), output_signature=spec)
+
+
+ids = tf.TensorSpec([None], tf.int32)
+label = tf.TensorSpec([], tf.int32)
+features = tf.TensorSpec([None, 3], tf.float32)
+words = tf.TensorSpec([None], tf.string)
+
+
+def pairs(shapes):
+    return examples([(np.ones(s, np.int32), np.ones(t, np.int32)) for s, t in shapes], (ids, ids))
+
+
+def test_lengths_and_filters_of_pairs():
+    shapes = [(3, 4), (9, 2), (2, 10), (9, 9), (10, 1), (0, 0), (5, 0)]
+    dataset = pairs(shapes)
+    assert data.lengths(dataset).tolist() == [list(shape) for shape in shapes]
+    assert data.lengths(dataset.apply(data.shorter_than(10))).tolist() == [[3, 4], [9, 2], [9, 9], [0, 0], [5, 0]]
+    assert data.lengths(dataset.apply(data.shorter_than((10, 5)))).tolist() == [[3, 4], [9, 2], [0, 0], [5, 0]]
+    assert data.lengths(dataset.apply(longer_than(0))).tolist() == [list(shape) for shape in shapes[:5]]
+    assert data.lengths(dataset.apply(longer_than((2, 3)))).tolist() == [[3, 4], [9, 9]]
+    assert data.lengths(dataset.take(0)).shape == (0, 2)
+    found = data.lengths(dataset)
+    assert (found >= 10).any(axis=1).sum() == 7 - len(list(dataset.apply(data.shorter_than(10))))
+
+
+def test_lengths_of_any_element():
+    sentence = np.array([b"a", b"b"])
+    tags = np.ones(2, np.int32)
+    assert data.lengths(examples([sentence, sentence[:1]], words)).tolist() == [2, 1]
+    assert data.lengths(examples([(tags, 7)], (ids, label))).tolist() == [2]
+    assert data.lengths(examples([(sentence, tags)], (words, ids))).tolist() == [[2, 2]]
+    assert data.lengths(examples([(sentence, tags)], (words, ids)), axes=("T", "T")).tolist() == [2]
+    nested = examples([{"b": (np.ones((5, 3)), 1), "a": sentence}], {"b": (features, label), "a": words})
+    assert data.lengths(nested).tolist() == [[2, 5]]  # dicts by their sorted keys
+    assert data.lengths(nested, axes={"b": ("T", None), "a": None}).tolist() == [5]
+    assert data.lengths(nested, axes={"b": ("T", None), "a": "S"}).tolist() == [[2, 5]]
+    assert data.lengths(nested.take(0), axes={"b": ("T", None), "a": None}).shape == (0,)
+
+
+def test_what_does_not_count_is_not_filtered():
+    tagged = examples([(np.ones(n, np.int32), np.ones(m, np.int32)) for n, m in [(1, 9), (9, 1), (1, 0)]], (ids, ids))
+    kept = tagged.apply(data.shorter_than(5, axes=("T", None))).apply(longer_than(axes=("T", None)))
+    assert data.lengths(kept).tolist() == [[1, 9], [1, 0]]
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="Received: 0"):
+        data.shorter_than(0)
+    with pytest.raises(ValueError, match=r"positive. Received: \(3, 0\)"):
+        data.shorter_than((3, 0))
+    with pytest.raises(ValueError, match="Received: -1"):
+        longer_than(-1)
+    labelled = examples([], (ids, label))
+    for axes in (("T",), ("T", "T"), {"a": "T", "b": None}, "T"):
+        with pytest.raises(ValueError, match="nest like the element"):
+            data.lengths(labelled, axes=axes)
+    named = examples([], {"words": ids, "tags": ids})
+    with pytest.raises(ValueError, match="wrods"):
+        data.lengths(named, axes={"wrods": "T", "tags": "T"})
+    with pytest.raises(ValueError, match="`Dataset.batch`"):
+        data.lengths(tf.data.Dataset.range(3))
+    with pytest.raises(ValueError, match="no sequence that counts"):
+        data.lengths(labelled, axes=(None, None))
+    for spec in (tf.TensorSpec(None, tf.int32), tf.RaggedTensorSpec([None], tf.int32)):
+        with pytest.raises(ValueError, match="of known rank"):
+            data.lengths(tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec))
+
+
+def test_padding_of_each_type():
+    assert data.padding([np.int32([[5, 0, 6, 0], [7, 0, 0, 0]])]) == 4 / 8  # only what follows the last token
+    assert data.padding([np.int32([[5, 9], [9, 9]])], pad_id=9) == 3 / 4
+    waveform = np.float32([[0.0, 0.0, 0.5, 0.0], [0.1, -0.1, 0.0, 0.2]])
+    assert data.padding([waveform]) == 1 / 8
+    frames = np.zeros((2, 3, 2), np.float32)
+    frames[0, 1, 1] = 1
+    frames[1, 0, 0] = np.nan
+    assert data.padding([frames]) == 3 / 6
+    assert data.padding([np.array([[b"a", b"", b""]], object), np.array([[b"a"]])]) == 2 / 4
+    assert data.padding([np.array([[True, False, True, False]])]) == 1 / 4
+    assert data.padding([{"ids": np.int32([[1, 0]]), "more": (waveform, np.int32([3, 0]))}]) == pytest.approx(2 / 10)
+    assert data.padding([]) == 0

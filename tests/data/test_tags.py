@@ -1,0 +1,243 @@
+import gzip
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_seq.data import tags
+
+CONLLU = """\
+# sent_id = 1
+# text = Vámonos al mar
+1-2\tVámonos\t_\t_\t_\t_\t_\t_\t_\t_
+1\tVamos\tir\tVERB\tv\tMood=Imp\t0\troot\t_\t_
+2\tnos\tnosotros\tPRON\tp\t_\t1\tobj\t_\t_
+3-4\tal\t_\t_\t_\t_\t_\t_\t_\t_
+3\ta\ta\tADP\ts\t_\t5\tcase\t_\t_
+4\tel\tel\tDET\td\t_\t5\tdet\t_\t_
+5\tmar\tmar\tNOUN\tn\t_\t1\tobl\t_\t_
+
+# sent_id = 2
+1\tSue\tSue\tPROPN\tn\t_\t2\tnsubj\t_\t_
+2\tlikes\tlike\tVERB\tv\t_\t0\troot\t_\t_
+2.1\tlikes\tlike\tVERB\t_\t_\t_\t_\t_\t_
+3\t10 000\t10 000\tNUM\tm\t_\t2\tobj\t_\t_
+"""
+WORDS = [["Vamos", "nos", "a", "el", "mar"], ["Sue", "likes", "10 000"]]
+UPOS = [["VERB", "PRON", "ADP", "DET", "NOUN"], ["PROPN", "VERB", "NUM"]]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        content = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        return path
+
+    return write
+
+
+def token(number, form="w", upos="X", columns=10):
+    return "\t".join([str(number), form, "_", upos, *["_"] * (columns - 4)])
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n\n \n"])
+@pytest.mark.parametrize("name", ["a.conllu", "a.conllu.gz"])
+def test_conllu(write, name, ending):
+    found = tags.read_tags(write(name, "\ufeff\n" + CONLLU + ending))
+    assert (found.words, found.tags) == (WORDS, UPOS) and len(found) == 2
+    assert found.report == tags.TagReport(read=2, kept=2, words=8, multiword=2, empty_nodes=1, comments=3)
+    assert str(found.report) == (
+        "2 sentences read, 2 kept (8 words); passed over: 2 multiword ranges, 1 empty nodes, 3 comments"
+    )
+    assert found.tag_names == ("ADP", "DET", "NOUN", "NUM", "PRON", "PROPN", "VERB")
+
+
+def test_conllu_columns_by_name(write):
+    path = write("a.txt", CONLLU.replace("\n", "\r\n"))
+    found = tags.read_tags(path, format="conllu", words="LEMMA", tags="XPOS")
+    assert found.words[0] == ["ir", "nosotros", "a", "el", "mar"] and found.tags[1] == ["n", "v", "m"]
+    assert tags.read_tags(path, format="conllu", tags="FEATS").tags[0] == ["Mood=Imp", "_", "_", "_", "_"]
+    for wrong in ("upos", 3):
+        with pytest.raises(ValueError, match=rf"`tags` must be a column.*UPOS.*Received: {wrong!r}"):
+            tags.read_tags(path, format="conllu", tags=wrong)
+
+
+GOOD = token(1, "ok") + "\n\n"
+MALFORMED_CONLLU = {
+    "3 columns.*has 10": (2, token(1) + "\n2\tw\tX\n"),
+    "11 columns": (1, token(1, columns=11)),
+    "1 columns": (2, token(1) + "\nNEWLINE MISSING"),
+    "ID '3' where 2": (2, token(1) + "\n" + token(3)),
+    "ID '1' where 2.*blank line": (2, token(1) + "\n" + token(1)),
+    "ID '01' where 1": (1, token("01")),
+    "ID '²' where 1": (1, token("²")),
+    "sentence without words": (1, "# one\n# two"),
+    "without words": (1, token("1-2")),
+    "word is empty": (2, token(1) + "\n" + token(2, form=" ")),
+    "tag is empty": (1, token(1, upos="")),
+}
+
+
+@pytest.mark.parametrize("message", MALFORMED_CONLLU)
+def test_malformed_conllu(write, message):
+    line, lines = MALFORMED_CONLLU[message]
+    path = write("a.conllu", GOOD + lines + "\n\n" + GOOD)
+    with pytest.raises(ValueError, match=rf"a\.conllu:{line + 2}: .*{message}.*on_bad_line"):
+        tags.read_tags(path)
+    found = tags.read_tags(path, on_bad_line="skip")
+    assert found.words == [["ok"], ["ok"]]
+    assert found.report == tags.TagReport(read=3, kept=2, words=2, malformed=1)
+
+
+@pytest.mark.parametrize(
+    "content", ["a X\nb  Y\n\nc Z", "a\tX\nb\tY \n\n\n\nc\tZ\n", "a X\r\nb\tY\r\n \r\nc Z\r\n\r\n"]
+)
+def test_two_columns(write, content):
+    found = tags.read_tags(write("a.bio", content))
+    assert (found.words, found.tags) == ([["a", "b"], ["c"]], [["X", "Y"], ["Z"]])
+    assert found.report == tags.TagReport(read=2, kept=2, words=3)
+
+
+def test_columns_as_in_conll_2003(write):
+    content = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\n# NN I-NP O\n\n-DOCSTART- -X- O O\nPeter NNP B-NP B-PER\n"
+    path = write("a.conll", content)
+    found = tags.read_tags(path)
+    assert found.words == [["EU", "#"], ["Peter"]] and found.tags == [["B-ORG", "O"], ["B-PER"]]
+    assert found.report == tags.TagReport(read=2, kept=2, words=3, comments=2)
+    assert tags.read_tags(path, words=0, tags=1).tags == [["NNP", "NN"], ["NNP"]]
+    with pytest.raises(ValueError, match=r"a\.conll: `tags` must be the number of a column, 0 to 3.*Received: 4"):
+        tags.read_tags(path, tags=4)
+    with pytest.raises(ValueError, match="Received: 'UPOS'"):
+        tags.read_tags(path, tags="UPOS")
+
+
+def test_a_no_break_space_is_part_of_a_word(write):
+    assert tags.read_tags(write("a.txt", "10\u00a0000 NUM\n")).words == [["10\u00a0000"]]
+
+
+def test_malformed_columns(write):
+    path = write("a.tsv", "a\tX\n\nNew York\tX\n\nb\n\nc\tX\tY\n\nd\t\n\n\tX\n")
+    with pytest.raises(ValueError, match=r"a\.tsv:5: 1 columns where most lines have 2: 'b'.*on_bad_line"):
+        tags.read_tags(path)
+    found = tags.read_tags(path, on_bad_line="skip")
+    assert found.words == [["a"], ["New York"]]
+    assert found.report == tags.TagReport(read=6, kept=2, words=2, malformed=4)
+    with pytest.raises(ValueError, match=r"b\.txt: most lines have one column.*conllu"):
+        tags.read_tags(write("b.txt", "a\nb\n"))
+
+
+@pytest.mark.parametrize("bad", [b"b\xff X", b"b\0 X"])
+def test_what_is_no_text(write, bad):
+    path = write("a.txt", b"a X\n" + bad + b"\n\nc X\n")
+    with pytest.raises(ValueError, match=r"a\.txt:2: byte 2 .*on_bad_line"):
+        tags.read_tags(path)
+    found = tags.read_tags(path, on_bad_line="skip")
+    assert found.words == [["c"]] and found.report == tags.TagReport(read=2, kept=1, words=1, bad=1)
+    assert "dropped: 1 with invalid UTF-8 or NUL" in str(found.report)
+
+
+def test_many_files_and_none(write, tmp_path):
+    first, second = write("a.conllu", CONLLU), write("b.txt.gz", "x Y\n")
+    assert tags.read_tags([first, second]).words == [*WORDS, ["x"]]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        tags.read_tags(tmp_path / "nowhere.conllu")
+    for content in ("", "\n\n", "-DOCSTART- O\n"):
+        with pytest.raises(ValueError, match=r"c\.txt: no sentence is left .*0 sentences read"):
+            tags.read_tags(write("c.txt", content))
+    with pytest.raises(ValueError, match=r"d\.conllu: no sentence is left .*1 with a malformed line"):
+        tags.read_tags(write("d.conllu", "x y\n"), on_bad_line="skip")
+    with pytest.raises(ValueError, match="'bio'"):
+        tags.read_tags(first, format="bio")
+    with pytest.raises(ValueError, match="'ignore'"):
+        tags.read_tags(first, on_bad_line="ignore")
+
+
+def test_dataset_of_string_vectors(write):
+    dataset = tags.read_tags(write("a.conllu", CONLLU)).dataset()
+    assert [(spec.shape.as_list(), spec.dtype.name) for spec in dataset.element_spec] == [([None], "string")] * 2
+    rows = [[[s.decode() for s in side] for side in row] for row in dataset.as_numpy_iterator()]
+    assert rows == [list(row) for row in zip(WORDS, UPOS, strict=True)]
+    assert len(dataset) == 2
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("", []),
+        ("O O", []),
+        ("B-PER I-PER O B-LOC", [(0, 2, "PER"), (3, 4, "LOC")]),
+        ("B-PER B-PER", [(0, 1, "PER"), (1, 2, "PER")]),
+        ("I-PER I-PER O I-LOC", [(0, 2, "PER"), (3, 4, "LOC")]),  # IOB1, or an I without its B
+        ("B-PER I-LOC I-LOC", [(0, 1, "PER"), (1, 3, "LOC")]),
+        ("I-PER B-PER I-PER", [(0, 1, "PER"), (1, 3, "PER")]),
+        ("B-PER O I-PER", [(0, 1, "PER"), (2, 3, "PER")]),
+        ("B-A-B I-A-B", [(0, 2, "A-B")]),  # the type begins after the first hyphen
+        ("B-PER I-PER E-PER S-PER I-PER", [(0, 3, "PER"), (3, 4, "PER"), (4, 5, "PER")]),
+        ("B-PER L-PER U-LOC E-LOC", [(0, 2, "PER"), (2, 3, "LOC"), (3, 4, "LOC")]),
+        ("B I O B", [(0, 2, ""), (3, 4, "")]),
+    ],
+)
+def test_spans(line, expected):
+    assert tags.spans(line.split()) == expected
+
+
+def conlleval_spans(sequence):
+    """The two rules of conlleval.pl, `startOfChunk` and `endOfChunk`, written down as they stand there."""
+    found, start = [], None
+    previous_letter, previous_type = "O", ""
+    for place, tag in enumerate([*sequence, "O"]):
+        letter, kind = tag.split("-", 1) if "-" in tag else (tag, "")
+        two = previous_letter + letter
+        ends = two in {"BB", "BO", "IB", "IO", "EE", "EI", "EO", "EB", "BS", "IS", "ES", "SB", "SI", "SE", "SS", "SO"}
+        ends |= previous_letter != "O" and previous_type != kind
+        begins = two in {"BB", "IB", "OB", "OI", "EE", "EI", "OE", "EB", "OS", "BS", "IS", "ES", "SB", "SI", "SE", "SS"}
+        begins |= letter != "O" and previous_type != kind
+        if ends and start is not None:
+            found.append((start, place, previous_type))
+            start = None
+        if begins:
+            start = place
+        previous_letter, previous_type = letter, kind
+    return found
+
+
+@given(st.lists(st.sampled_from(["O", *(f"{letter}-{kind}" for letter in "BIES" for kind in "XY")]), max_size=12))
+def test_spans_are_those_of_conlleval(sequence):
+    assert tags.spans(sequence) == conlleval_spans(sequence)
+
+
+@given(st.integers(0, 10**6))
+def test_spans_give_back_what_was_marked(seed):
+    draw = random.Random(seed)
+    sequence, expected = [], []
+    while len(sequence) < 15:
+        if draw.random() < 0.4:
+            sequence.append("O")
+        else:
+            size, kind = draw.randint(1, 4), draw.choice("XYZ")
+            expected.append((len(sequence), len(sequence) + size, kind))
+            sequence += [f"B-{kind}"] + [f"I-{kind}"] * (size - 1)
+    assert tags.spans(sequence) == expected
+
+
+@pytest.mark.parametrize("wrong", ["NOUN", "", "o", "O-PER", "b-PER", "-PER"])
+def test_a_tag_that_marks_no_span(wrong):
+    with pytest.raises(ValueError, match=rf"Received: {re.escape(repr(wrong))} at 1"):
+        tags.spans(["O", wrong])
+
+
+def test_ud_lines(real_data):
+    folder = real_data("ud_lines")
+    train, valid = (tags.read_tags(folder / f"{part}.conllu") for part in ("train", "dev"))
+    # Counted with `grep -c "^$"`, `grep -cP "^[0-9]+\t"`, `grep -cP "^[0-9]+-"` and `grep -c "^#"`.
+    assert train.report == tags.TagReport(read=3457, kept=3457, words=64_684, multiword=690, comments=6923)
+    assert valid.report == tags.TagReport(read=1118, kept=1118, words=21_637, multiword=250, comments=2245)
+    assert len(train.tag_names) == 17 and set(valid.tag_names) <= set(train.tag_names)
+    assert valid.words[0][:4] == ["When", "a", "user", "connects"]
+    assert valid.tags[0][:4] == ["SCONJ", "DET", "NOUN", "VERB"]
+    rows = list(valid.dataset().as_numpy_iterator())
+    assert len(rows) == 1118 and all(len(words) == len(row_tags) for words, row_tags in rows)
