@@ -6,8 +6,9 @@ class Options:
     cell: Literal["lstm", "gru"] = option("lstm", "kind of cell")
     valid_source: str | None = option(None, "validation text")
     deterministic: bool = option(False, "same seed, same weights")
+    files: tuple[str, ...] = option(help="training text", positional=True)
 
-options = parse(Options)        # --units 512 --cell gru --valid-source a.en --deterministic
+options = parse(Options)        # --units 512 --cell gru --valid-source a.en --deterministic a.de b.de
 """
 
 import argparse
@@ -23,29 +24,42 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "", choices: Sequence | None = None) -> Any:
+def option(
+    default: Any = dataclasses.MISSING, help: str = "", choices: Sequence | None = None, positional: bool = False
+) -> Any:
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
-    Without a default the flag is required. A list or dict as default is copied for each instance.
+    Without a default the flag is required. A list or dict as default is copied for each instance. A positional option
+    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more.
     """
-    metadata = {"help": help, "choices": choices}
+    metadata = {"help": help, "choices": choices, "positional": positional}
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def parse(options: type[T], argv: Sequence[str] | None = None, description: str | None = None) -> T:
+def parse(
+    options: type[T], argv: Sequence[str] | None = None, description: str | None = None, prog: str | None = None
+) -> T:
     """An instance of the dataclass, from `argv` (by default the command line). A bad value ends the program with one
     line that names the flag and the value, as argparse does."""
-    return options(**vars(flags(options, description).parse_args(argv)))
+    return options(**vars(flags(options, description, prog).parse_intermixed_args(argv)))
 
 
-def run(function: Callable[[T], Any], options: type[T], argv: Sequence[str] | None = None) -> None:
+def run(
+    function: Callable[[T], Any], options: type[T], argv: Sequence[str] | None = None, prog: str | None = None
+) -> None:
     """Runs a program: parses its options, calls it, and turns what its input did wrong into one line and exit code 2.
 
     With the environment variable KERAS_SEQ_TRACEBACK set, the traceback is shown in full.
+
+    Args:
+        function: is called with the options.
+        options: the dataclass.
+        argv: by default the command line.
+        prog: the name that help and errors call the program by; by default that of the file that runs.
     """
-    parsed = parse(options, argv)
+    parsed = parse(options, argv, prog=prog)
     try:
         function(parsed)
     except (ValueError, OSError, ImportError) as error:
@@ -55,13 +69,13 @@ def run(function: Callable[[T], Any], options: type[T], argv: Sequence[str] | No
         sys.exit(2)
 
 
-def flags(options: type, description: str | None = None) -> argparse.ArgumentParser:
+def flags(options: type, description: str | None = None, prog: str | None = None) -> argparse.ArgumentParser:
     """The parser for a dataclass; `description` defaults to the first paragraph of its docstring.
 
     A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
     also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
     `list[...]` or `tuple[..., ...]` of these (several values after one flag). `field(metadata={"help": ...,
-    "choices": ...})` or `option` describes it.
+    "choices": ...})` or `option` describes it; with `option(positional=True)` it stands without a flag.
 
     Raises:
         TypeError: if it is not a dataclass, or a field has a type that no flag can have.
@@ -73,7 +87,7 @@ def flags(options: type, description: str | None = None) -> argparse.ArgumentPar
         doc = options.__doc__ or ""
         description = None if doc.startswith(generated) else doc.strip().split("\n\n")[0]
     # Abbreviated flags would change their meaning on the day that another one is added.
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
         if field.init:
@@ -82,14 +96,15 @@ def flags(options: type, description: str | None = None) -> argparse.ArgumentPar
 
 
 def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotation: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
     help_text = field.metadata.get("help", "").replace("%", "%%")
-    arguments: dict[str, Any] = {"dest": field.name}
+    positional = field.metadata.get("positional", False)
+    flag = field.name if positional else "--" + field.name.replace("_", "-")
+    arguments: dict[str, Any] = {"metavar": field.name.upper()} if positional else {"dest": field.name}
     if field.default is not dataclasses.MISSING:
         arguments["default"] = field.default
     elif field.default_factory is not dataclasses.MISSING:
         arguments["default"] = field.default_factory()
-    else:
+    elif not positional:  # argparse knows that a positional one is
         arguments["required"] = True
     if "default" in arguments and arguments["default"] is not None:
         shown = arguments["default"]
@@ -99,14 +114,16 @@ def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotat
     arguments["help"] = help_text
 
     annotation, optional = _without_none(annotation)
-    if annotation is bool and not optional:
+    if annotation is bool and not optional and not positional:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **arguments)
         return
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is list or (origin is tuple and inner[1:] == (...,)):
-        annotation, arguments["nargs"] = inner[0], "*"
+        annotation, arguments["nargs"] = inner[0], "+" if positional and "default" not in arguments else "*"
         if origin is tuple:
             arguments["action"] = _StoreTuple
+    elif positional and "default" in arguments:
+        arguments["nargs"] = "?"
     arguments["type"], choices = _converter(annotation, optional, field.name)
     choices = field.metadata.get("choices") or choices
     if choices:

@@ -33,6 +33,19 @@ class Needed:
     source: str = option(help="text to read")
 
 
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    source: pathlib.Path = option(help="text to read", positional=True)
+    target: str | None = option(None, "its translation", positional=True)
+    rows: int = option(5, "lines")
+
+
+@dataclasses.dataclass(frozen=True)
+class Many:
+    level: int = option(help="level", choices=(1, 2), positional=True)
+    files: tuple[str, ...] = option(help="one or more", positional=True)
+
+
 def refused(capsys, argv, options=Options):
     with pytest.raises(SystemExit) as stop:
         cli.parse(options, argv)
@@ -74,6 +87,31 @@ def test_choices_are_told(capsys):
 def test_a_field_without_default_is_required(capsys):
     assert "--source" in refused(capsys, [], Needed)
     assert cli.parse(Needed, ["--source", "a"]).source == "a"
+
+
+def test_positional_options():
+    assert cli.parse(Compared, ["a"]) == Compared(pathlib.Path("a"))
+    both = Compared(pathlib.Path("a"), "b", 3)
+    for line in ("a b --rows 3", "--rows 3 a b", "a --rows 3 b"):
+        assert cli.parse(Compared, line.split()) == both
+    assert cli.parse(Many, ["2", "a", "b"]) == Many(2, ("a", "b"))
+    text = re.sub(r"\s+", " ", cli.flags(Compared, prog="compare this").format_help())
+    assert "usage: compare this [-h] [--rows ROWS] SOURCE [TARGET]" in text and "SOURCE text to read" in text
+    assert "FILES [FILES ...]" in cli.flags(Many).format_help()
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "told"),
+    [
+        (Compared, "", "SOURCE"),
+        (Compared, "a b c", "unrecognized arguments: c"),
+        (Many, "1", "FILES"),
+        (Many, "3 a", "3"),
+        (Many, "one a", "invalid int value: 'one'"),
+    ],
+)
+def test_bad_positional_options_are_named(capsys, options, line, told):
+    assert told in refused(capsys, line.split(), options).splitlines()[-1]
 
 
 def test_help_shows_text_choices_and_defaults():

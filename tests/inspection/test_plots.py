@@ -40,6 +40,48 @@ def test_attention_map_is_dark_where_it_attends(tmp_path):
     np.testing.assert_array_equal(matplotlib.image.imread(same), matplotlib.image.imread(sparse))
 
 
+PLANS = {
+    "one bucket": (1, 0.6),
+    "even widths of 4": (9, 0.2),
+    "3 fitted shapes": (3, 0.25),
+    "7 fitted shapes": (7, 0.1),
+}
+
+
+def test_buckets(tmp_path):
+    pairs = np.random.default_rng(0).poisson(12, (500, 2)) + 1
+    pairs[0] = 9000  # one that would press all others into a corner
+    few, many = [(9000, 9000)], [(8, 8), (12, 9), (9, 13), (20, 20), (9000, 9000)]
+    pictures = []
+    for number, (lengths, maxima) in enumerate(
+        [(pairs, few), (pairs, many), (pairs[:, 0], [9000]), (pairs[:, 0], [8, 12, 20, 9000])]
+    ):
+        path = plots.buckets(lengths, maxima, PLANS, "7 fitted shapes", tmp_path / f"{number}.png")
+        assert 0.01 < ink(path) < 0.5
+        pictures.append(matplotlib.image.imread(path)[..., :3])
+
+    def left_in_red(picture):
+        """Pixels of the left half in the colour of the buckets."""
+        half = picture[:, : int(0.55 * picture.shape[1])]
+        return int(((half[..., 0] > 0.7) & (half[..., 1] < 0.6) & (half[..., 2] < 0.5)).sum())
+
+    assert left_in_red(pictures[0]) < left_in_red(pictures[1])
+    assert left_in_red(pictures[2]) < left_in_red(pictures[3])
+
+
+@pytest.mark.parametrize("lengths", [np.zeros((0, 2)), np.zeros((3, 3)), np.zeros((2, 2, 2))])
+def test_lengths_of_another_shape_are_refused(tmp_path, lengths):
+    with pytest.raises(ValueError, match="Received: shape"):
+        plots.buckets(lengths, [3], PLANS, "3 fitted shapes", tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_buckets_of_one_length_only(tmp_path):
+    plans = {"one bucket": (1, 0.0), "1 fitted shape": (1, 0.0)}
+    for lengths, maxima in ((np.full(5, 3), [3]), (np.full((5, 2), 1), [(1, 1)])):
+        assert ink(plots.buckets(lengths, maxima, plans, "1 fitted shape", tmp_path / "x.png")) > 0.01
+
+
 @pytest.mark.parametrize(("shape", "rows", "columns"), [((2, 3), 3, 3), ((2, 3), 2, 4), ((2, 3), 0, 1), ((6,), 1, 1)])
 def test_pieces_without_weights_are_refused(tmp_path, shape, rows, columns):
     with pytest.raises(ValueError, match="Received: shape"):
