@@ -133,14 +133,13 @@ def loop(
     def at(t):  # where in x the t-th step of the computation stands
         return T - 1 - t if go_backwards else t
 
-    def array(width, values=None):
-        array = tf.TensorArray(x.dtype, T, element_shape=(x.shape[0], width), clear_after_read=False)
-        return array if values is None else array.unstack(values)
+    def array(width):
+        return tf.TensorArray(x.dtype, T, element_shape=(x.shape[0], width), clear_after_read=False)
 
     def where_real(t, values, otherwise):
         if mask is None:
             return values
-        real = tf.gather(steps_mask, at(t))
+        real = steps_mask[at(t)]
         return [tf.where(real, value, other) for value, other in zip(values, otherwise, strict=True)]
 
     @tf.custom_gradient
@@ -149,13 +148,14 @@ def loop(
         flat = tf.reshape(tf.transpose(x, (1, 0, 2)), (-1, x.shape[2]))  # (T * B, Dx)
 
         def ahead(keep):
-            zx = array(width, tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), (T, B, width)))
+            # One step of what stands in the order of time is a view of it; an array's elements would be copies.
+            zx = tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), (T, B, width))
 
             def forward(t, states, outputs, before, saved):
                 zr = tf.matmul(states[0], recurrent_kernel)
                 if recurrent_bias:
                     zr = tf.nn.bias_add(zr, recurrent_bias[0])
-                new, values = step.forward(zx.read(at(t)), zr, states)
+                new, values = step.forward(zx[at(t)], zr, states)
                 new = where_real(t, new, states)
                 if keep:
                     before = before.write(at(t), states[0])
@@ -170,11 +170,11 @@ def loop(
         @tf.custom_gradient
         def gradient(slopes, *_):  # the rest is there for a second tape to see what a gradient depends on
             before, saved = kept if keep else ahead(keep=True)[2:]
-            d_outputs = array(units, tf.transpose(slopes[0], (1, 0, 2)))
+            d_outputs = tf.transpose(slopes[0], (1, 0, 2))  # (T, B, D)
             transposed = tf.transpose(recurrent_kernel)  # a product with it is faster than a transposing product
 
             def backward(t, slopes, dzx, dzr):
-                slopes = [slopes[0] + d_outputs.read(t), *slopes[1:]]
+                slopes = [slopes[0] + d_outputs[t], *slopes[1:]]
                 zeros = [tf.zeros_like(slope) for slope in slopes]
                 inside = where_real(t, slopes, zeros)
                 dx, dr, straight = step.backward([each.read(t) for each in saved], inside)
