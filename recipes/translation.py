@@ -230,7 +230,7 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
 
     short = pairs.apply(data.shorter_than(options.max_length))
     train = batched(short.apply(data.shuffled(options.seed, first_epoch=first_epoch)), fitting)
-    # All of these at the end of an epoch, one length after the other, would spoil what it has taught.
+    # Batches that are not full come last; left there, one length after the other, they spoil what an epoch has taught.
     train = train.apply(data.shuffled(options.seed, BATCHES_SHUFFLED, first_epoch=first_epoch))
     valid_pairs = parts["valid"].dataset().apply(encoded)
     return train, batched(valid_pairs, data.lengths(valid_pairs)).cache()
