@@ -202,6 +202,8 @@ def _advice(report) -> list[str]:
     full = best.batches - best.partial_batches
     if full < best.partial_batches:
         lines += [f"Only {full:,} of its {best.batches:,} batches are full: the corpus is small for so many shapes."]
+    if best.partial_batches:
+        lines += ["Shuffle the batches too, `.apply(data.shuffled(seed, 1000))`: those that are not full come last."]
     if best.alone:
         lines += [f"{best.alone:,} travel alone: --max-length {report.budget + 1} or less drops the longest."]
     return [*lines, *textwrap.indent(report.code, "    ").split("\n")]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.accounts import with_counts
+
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TO_THE_END = (0xFFFFFFFF, 0x7FFFFFFF)  # what programs that write to a pipe give as the size
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
@@ -44,7 +46,7 @@ class AudioReport:
         text += f"from {self.shortest:.2f} to {self.longest:.2f} s"
         names = ("damaged", "empty", "other_rate", "stereo", "out_of_range", "resampled", "mixed_down")
         counts = [(getattr(self, name), name.replace("_", " ")) for name in names]
-        return "; ".join([text, *(f"{count:,} {what}" for count, what in counts if count)])
+        return with_counts(text, counts)
 
 
 class BadWav(ValueError):

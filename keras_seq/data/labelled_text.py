@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, raw_lines, read_lines
 
 _FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -48,10 +49,7 @@ class LabelledReport:
 
     def __str__(self) -> str:
         text = f"{self.read:,} rows read, {self.kept:,} kept"
-        dropped = [(getattr(self, name), reason) for name, reason in _REASONS.items()]
-        if any(count for count, _ in dropped):
-            text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
-        return text
+        return with_counts(text, [(getattr(self, name), reason) for name, reason in _REASONS.items()], "dropped: ")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def raw_lines(path: str | PathLike) -> Iterator[bytes]:
     Raises:
         ValueError: if a `.gz` file is damaged.
     """
-    return chain.from_iterable(map(_split, _blocks(Path(path))))
+    return chain.from_iterable(map(_split, raw_blocks(path)))
 
 
 def read_lines(path: str | PathLike, on_bad_line: str = "error") -> Iterator[tuple[int, str | None]]:
@@ -71,7 +71,7 @@ def count_lines(path: str | PathLike) -> int:
     Raises:
         ValueError: if a `.gz` file is damaged.
     """
-    return sum(block.count(b"\n") + (not block.endswith(b"\n")) for block in _blocks(Path(path)))
+    return sum(map(lines_in, raw_blocks(path)))
 
 
 def check_lines(path: str | PathLike) -> int:
@@ -81,17 +81,22 @@ def check_lines(path: str | PathLike) -> int:
         ValueError: if a line is bad, or a `.gz` file is damaged.
     """
     path, lines = Path(path), 0
-    for block in _blocks(path):
-        if _decoded(block) is None:
+    for block in raw_blocks(path):
+        if decoded(block) is None:
             for number, line in enumerate(_split(block), start=lines + 1):
                 _text(line, path, number, "error")
-        lines += block.count(b"\n") + (not block.endswith(b"\n"))
+        lines += lines_in(block)
     return lines
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Whole lines, many at a time. Where the last line has no line feed, the last block ends without one."""
-    lines = 0
+def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
+    """The bytes of a file, whole lines, many at a time; a byte order mark is taken off, nothing else. Where the last
+    line has no line feed, the last block ends without one.
+
+    Raises:
+        ValueError: if a `.gz` file is damaged.
+    """
+    path, lines = Path(path), 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             block = (file.read(_BLOCK_BYTES) + file.readline()).removeprefix(_BYTE_ORDER_MARK)
@@ -105,14 +110,19 @@ def _blocks(path: Path) -> Iterator[bytes]:
         ) from error
 
 
+def lines_in(content: bytes) -> int:
+    """How many lines there are; what follows the last line feed is one if it is not empty."""
+    return content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
+
+
 def _split(block: bytes) -> list[bytes]:
     # Not `splitlines`, which also splits at form feeds and other characters that stand inside a line.
     lines = block.removesuffix(b"\n").split(b"\n")
     return [line.rstrip(b"\r") for line in lines] if b"\r" in block else lines
 
 
-def _decoded(block: bytes) -> str | None:
-    """The text, or None if some line is bad."""
+def decoded(block: bytes) -> str | None:
+    """The text of a block, or None if some line of it is bad."""
     try:
         return None if b"\0" in block else block.decode()
     except UnicodeDecodeError:
@@ -121,8 +131,8 @@ def _decoded(block: bytes) -> str | None:
 
 def _checked(path: Path, on_bad_line: str) -> Iterator[list[str | None]]:
     read = 0
-    for block in _blocks(path):
-        text = _decoded(block)
+    for block in raw_blocks(path):
+        text = decoded(block)
         if text is not None:
             lines = text.removesuffix("\n").split("\n")
             if "\r" in text:

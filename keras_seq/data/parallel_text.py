@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
 
 _BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
@@ -26,10 +27,8 @@ class ParallelReport:
 
     def __str__(self) -> str:
         text = f"{self.read:,} pairs read, {self.kept:,} kept"
-        dropped = [(self.empty, "with an empty side"), (self.bad_lines, "with a line that is not UTF-8 or holds a NUL")]
-        if any(count for count, _ in dropped):
-            text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
-        return text
+        bad = "with a line that is not UTF-8 or holds a NUL"
+        return with_counts(text, [(self.empty, "with an empty side"), (self.bad_lines, bad)], "dropped: ")
 
 
 @dataclass(frozen=True)

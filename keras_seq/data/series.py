@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import as_paths, read_lines
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -44,7 +45,7 @@ class SeriesReport:
             (self.filled, "rows filled in"),
         ]
         text = f"{self.read:,} rows read, {self.kept:,} kept"
-        return "; ".join([text, *(f"{count:,} {what}" for count, what in counts if count)])
+        return with_counts(text, counts)
 
 
 class Run(NamedTuple):

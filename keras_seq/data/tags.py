@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, read_lines
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -44,10 +45,7 @@ class TagReport:
         text = f"{self.read:,} sentences read, {self.kept:,} kept ({self.words:,} words)"
         passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
         dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
-        for title, counts in (("passed over", passed), ("dropped", dropped)):
-            if any(count for count, _ in counts):
-                text += f"; {title}: " + ", ".join(f"{count:,} {reason}" for count, reason in counts if count)
-        return text
+        return with_counts(with_counts(text, passed, "passed over: "), dropped, "dropped: ")
 
 
 @dataclass(frozen=True)

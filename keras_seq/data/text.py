@@ -1,6 +1,5 @@
 """Plain text for language models: documents to one run of token ids, and that run to batches."""
 
-import gzip
 import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.lines import Paths, as_paths, count_lines, read_lines
+from keras_seq.data.accounts import with_counts
+from keras_seq.data.lines import Paths, as_paths, decoded, lines_in, raw_blocks, read_lines
 
-_BYTE_ORDER_MARK = "\ufeff".encode()
 _PIECE = 1 << 16  # characters of a long document that are tokenized together
 _PIECES = 1024  # pieces tokenized by one call, or fewer where they are long
 
@@ -41,10 +40,7 @@ class TextReport:
             f"{self.read:,} lines read, {self.kept:,} kept "
             f"({self.documents:,} documents, {self.characters:,} characters)"
         )
-        dropped = [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")]
-        if any(count for count, _ in dropped):
-            text += "; dropped: " + ", ".join(f"{count:,} {reason}" for count, reason in dropped if count)
-        return text
+        return with_counts(text, [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")], "dropped: ")
 
 
 @dataclass(frozen=True)
@@ -100,17 +96,13 @@ def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "erro
 
 def _whole_text(path: Path, on_bad_line: str) -> tuple[str, int, int]:
     """The text of a file as it stands, the number of its lines, and how many of them were left out."""
-    count = count_lines(path)  # first of all, for it names the place where a .gz file is damaged
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        content = file.read().removeprefix(_BYTE_ORDER_MARK)
-    try:
-        if b"\0" not in content:
-            return content.decode(), count, 0
-    except UnicodeDecodeError:
-        pass
-    checked = read_lines(path, on_bad_line)  # raises, or says which lines are bad
-    good = [raw for raw, (_, text) in zip(io.BytesIO(content), checked, strict=True) if text is not None]
-    return b"".join(good).decode(), count, count - len(good)
+    content = b"".join(raw_blocks(path))
+    text = decoded(content)
+    if text is not None:
+        return text, lines_in(content), 0
+    checked = [line for _, line in read_lines(path, on_bad_line)]  # raises, or says which lines are bad
+    good = [raw for raw, line in zip(io.BytesIO(content), checked, strict=True) if line is not None]
+    return b"".join(good).decode(), len(checked), len(checked) - len(good)
 
 
 def token_ids(documents: Iterable[str], vocabulary, *, end_last: bool = False) -> np.ndarray:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.accounts import with_counts
+
 _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.errors.InvalidArgumentError)
 
 
@@ -34,7 +36,7 @@ class VideoReport:
     def __str__(self) -> str:
         text = f"{self.read:,} clips read, {self.kept:,} kept: {self.frames:,} frames, from {self.shortest:,} to "
         counts = ((self.bad, "bad"), (self.short, "short"))
-        return "; ".join([f"{text}{self.longest:,}", *(f"{count:,} {what}" for count, what in counts if count)])
+        return with_counts(f"{text}{self.longest:,}", counts)
 
 
 @dataclass(frozen=True, eq=False)

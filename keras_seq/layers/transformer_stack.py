@@ -85,6 +85,8 @@ class TransformerStack(keras.layers.Layer):
 
     def zero_state(self, batch_size, max_length):
         """The state before the first step, with room for `max_length` steps, padding counted."""
+        if max_length is None:
+            raise ValueError("A `TransformerStack` needs `max_length`, the room of its caches. Received: None")
         attention = self.transformer_layers[0].self_attention
         room = (batch_size, max_length, attention.num_key_value_heads, attention.head_dim, self.compute_dtype)
         caches = [empty_cache(*room) for _ in self.transformer_layers]

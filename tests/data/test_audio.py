@@ -144,7 +144,7 @@ def test_a_bad_file_is_named_or_skipped(write, kind, in_memory):
         read_audio(bad, 8000, on_bad_file="skip", in_memory=in_memory)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_any_bytes_give_samples_or_an_error(tmp_path_factory, data):
     content = bytearray(wav_bytes(pcm([0.5, -0.25, 0.125, 1]), extensible=data.draw(st.booleans())))
@@ -210,7 +210,7 @@ def test_conversion_when_asked_for(write, in_memory):
     expected = (tone(300, 8000) + tone(500, 8000)) / 2
     assert waveform.shape == (4000,) and waveform[1000:3000] == pytest.approx(expected[1000:3000], abs=2e-3)
     assert audio.report == AudioReport(1, 1, resampled=1, mixed_down=1, seconds=0.5, shortest=0.5, longest=0.5)
-    assert str(audio.report) == "1 files read, 1 kept: 0.5 s, from 0.50 to 0.50 s; 1 resampled; 1 mixed down"
+    assert str(audio.report) == "1 files read, 1 kept: 0.5 s, from 0.50 to 0.50 s; 1 resampled, 1 mixed down"
 
 
 # Datasets.

@@ -67,7 +67,7 @@ def test_two_lengths_are_fitted_nearly_as_well_as_brute_force():
     pairs=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=80),
     max_shapes=st.integers(1, 10),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_two_lengths_beat_one(pairs, max_shapes):
     found = data.fit_buckets(pairs, max_shapes)
     square = [(longest, longest) for longest in data.fit_buckets(np.max(pairs, axis=1), max_shapes)]

@@ -57,7 +57,7 @@ def check_against_batches(report, batches):
     assert (report.imbalance.mean, report.imbalance.worst) == pytest.approx((np.mean(excess), max(excess)))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     lengths=ONE | TWO,
     tokens_per_batch=st.integers(5, 100),
@@ -94,7 +94,7 @@ def test_the_suggestion_is_what_its_code_makes(lengths, tokens_per_batch, max_sh
     assert report.examples + sum(report.dropped.values()) == len(lengths) + 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lengths=ONE | TWO, tokens_per_batch=st.integers(5, 100), max_shapes=st.integers(1, 50))
 def test_plans(lengths, tokens_per_batch, max_shapes):
     report = doctor.examine(lengths, tokens_per_batch=tokens_per_batch, max_shapes=max_shapes)
@@ -128,7 +128,7 @@ def test_half_a_point_pays_for_no_shape_and_few_batches_count():
     assert few.plans[-1].batches == 40 and few.suggestion.batches < 15
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(lengths=ONE | TWO, outlier=st.integers(0, 5000))
 def test_sides_against_numpy(lengths, outlier):
     lengths = np.array(lengths * 5)

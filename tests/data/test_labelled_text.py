@@ -1,5 +1,4 @@
 import csv
-import gzip
 import io
 import json
 from collections import Counter
@@ -13,17 +12,6 @@ from keras_seq.data import labelled_text
 from keras_seq.data.labelled_text import LabelledReport, folds, read_labelled_text
 
 CSV = 'id,text,label\n1,"a, ""b""\nc",pos\n2,d,neg\n'
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        content = content if isinstance(content, bytes) else content.encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz"])
@@ -207,7 +195,7 @@ rows = st.lists(st.tuples(texts.filter(str.strip), st.sampled_from(["a", "b,", '
 
 
 @given(rows=rows)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_csv_and_json_write_is_read(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("rows")
     file = io.StringIO(newline="")

@@ -8,16 +8,6 @@ from hypothesis import strategies as st
 from keras_seq.data import lines
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
-
-
 def reference(content: bytes) -> list[bytes]:
     """By hand: character after character."""
     found, line = [], b""

@@ -199,7 +199,7 @@ def test_replaced_tokens_keep_their_places():
 # -- local swap
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=20),
     st.integers(0, 5),

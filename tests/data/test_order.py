@@ -178,7 +178,7 @@ def as_bytes(iterator):
     return [[part.tobytes() for part in tf.nest.flatten(batch)] for batch in iterator]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     seed=st.integers(-5, 2**40),
     epoch=st.integers(0, 3),

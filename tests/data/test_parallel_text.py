@@ -1,4 +1,3 @@
-import gzip
 import logging
 import random
 import sys
@@ -7,17 +6,6 @@ import pytest
 import tensorflow as tf
 
 from keras_seq.data.parallel_text import ParallelFiles, ParallelReport, find_splits, parallel_text, read_parallel_text
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        content = content if isinstance(content, bytes) else content.encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
 
 
 def pairs_of(dataset):

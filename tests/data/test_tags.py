@@ -1,4 +1,3 @@
-import gzip
 import random
 import re
 
@@ -27,17 +26,6 @@ CONLLU = """\
 """
 WORDS = [["Vamos", "nos", "a", "el", "mar"], ["Sue", "likes", "10 000"]]
 UPOS = [["VERB", "PRON", "ADP", "DET", "NOUN"], ["PROPN", "VERB", "NUM"]]
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        content = content if isinstance(content, bytes) else content.encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
 
 
 def token(number, form="w", upos="X", columns=10):

@@ -1,4 +1,3 @@
-import gzip
 import math
 from types import SimpleNamespace
 
@@ -23,17 +22,6 @@ def code_points(document):
 def ids_of(documents, end_last=False):
     ids = [i for document in documents for i in [*code_points(document), END]]
     return ids if end_last else ids[:-1]
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name, content):
-        path = tmp_path / name
-        content = content if isinstance(content, bytes) else content.encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
@@ -89,7 +77,7 @@ def test_what_cannot_be_read(write, tmp_path):
     documents=st.lists(st.text(st.sampled_from("ab \n漢"), max_size=30), min_size=1, max_size=12),
     end_last=st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_one_run_of_ids_with_an_end_between_documents(documents, end_last):
     expected = ids_of(documents, end_last)
     with pytest.MonkeyPatch.context() as patch:  # so small that documents are cut and batches are many
@@ -139,7 +127,7 @@ shapes = {
 
 
 @given(**shapes)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_streams_go_on_and_predict_every_token_once(count, batch_size, length, start_id):
     tokens = np.arange(100, 100 + count)
     predicted = count - (start_id is None)
@@ -173,7 +161,7 @@ def test_streams_by_hand():
 
 
 @given(seed=st.none() | st.integers(0, 5), **shapes)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_blocks_predict_every_token_once(count, batch_size, length, start_id, seed):
     tokens = np.arange(100, 100 + count)
     order = None if seed is None else shuffled(seed)

@@ -1,5 +1,4 @@
 import csv
-import gzip
 import json
 from datetime import datetime, timedelta
 
@@ -15,14 +14,8 @@ from keras_seq.data.windows import Scaler, calendar_features, windows
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(content, name="series.csv"):
-        path = tmp_path / name
-        content = content if isinstance(content, bytes) else content.encode()
-        path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-        return path
-
-    return write
+def write(write):
+    return lambda content, name="series.csv": write(name, content)
 
 
 def hourly(rows, start="2020-01-01", **step):
@@ -141,7 +134,7 @@ def test_bad_rows_are_repaired_and_counted(write):
     series = read_series(path, on_bad_row="repair")
     assert series.values[:, 0].tolist() == series.times.tolist() == [0, 1, 2, 3, 4]
     assert series.report == SeriesReport(read=9, kept=5, unreadable=3, repeated=1, moved=3)
-    assert str(series.report).startswith("9 rows read, 5 kept; 3 rows dropped that could not be read; 1 rows dropped")
+    assert str(series.report).startswith("9 rows read, 5 kept; 3 rows dropped that could not be read, 1 rows dropped")
 
 
 def test_gaps_are_filled(write):
@@ -204,7 +197,7 @@ def test_a_static_column_that_changes(write):
         read_series(write("t,a,s\n0,1,7\n1,1,8\n"), static_columns=["s"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_every_row_is_accounted_for(tmp_path_factory, data):
     """Of a sound file some rows are lost, some come twice, some move, some break: what is read is the sound one."""
@@ -282,7 +275,7 @@ def test_large_offsets_keep_their_digits():
 # Windows.
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_windows_against_slices(data):
     """Brute force: all places of all series, cut by NumPy, each in the part that holds its whole target."""

@@ -158,6 +158,7 @@ def test_promises_of_a_layer(positions):
         (lambda: LanguageModel(V, RecurrentStack("gru", 8, bidirectional=True)), "bidirectional=True"),
         (lambda: TransformerStack(8, num_layers=0), "at least 1. Received: 0"),
         (lambda: TransformerStack(8, positions="t5"), "must be one of .* Received: 't5'"),
+        (lambda: LanguageModel(V, TransformerStack(8)).initial_state(2), "needs `max_length`, .* Received: None"),
         (lambda: TransformerStack(8)(spread((2, 3, 6))), r"`units`=8. Received: shape \(2, 3, 6\)"),
     ],
 )

@@ -13,7 +13,7 @@ BYTES = Bytes()
 LINES = st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(KNOWN)), min_size=1, max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(KNOWN), min_size=1, max_size=8))
 def test_known_characters_come_back_exactly(lines):
     ids = CHARACTERS.tokenize(lines)
@@ -21,7 +21,7 @@ def test_known_characters_come_back_exactly(lines):
     assert [line.decode() for line in CHARACTERS.detokenize(ids).numpy()] == lines
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LINES)
 def test_every_other_character_is_one_unknown_id(lines):
     ids = CHARACTERS.tokenize(lines)
@@ -31,7 +31,7 @@ def test_every_other_character_is_one_unknown_id(lines):
     assert [line.decode() for line in CHARACTERS.detokenize(ids).numpy()] == written
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(), min_size=1, max_size=8))
 def test_bytes_lose_nothing(lines):
     ids = BYTES.tokenize(tf.constant(lines, tf.string))
@@ -40,7 +40,7 @@ def test_bytes_lose_nothing(lines):
     assert [line.decode() for line in BYTES.detokenize(ids).numpy()] == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LINES)
 def test_bytes_write_any_text(lines):
     assert [line.decode() for line in BYTES.detokenize(BYTES.tokenize(lines)).numpy()] == lines

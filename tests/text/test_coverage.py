@@ -12,7 +12,7 @@ from keras_seq.text.subwords import Subwords
 from keras_seq.text.words import Words
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.text("abcd \n"), max_size=12))
 def test_words_against_counting(lines):
     report = coverage(Words(["a", "ab", "cd"]), lines)
@@ -29,7 +29,7 @@ def test_words_against_counting(lines):
     assert 0 <= report.unknown_share <= 1 and 0 <= report.lines_with_unknown_share <= 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.text("abxyß \n"), max_size=12))
 def test_characters_against_counting(lines):
     report = coverage(Characters("ab \n"), lines)

@@ -63,7 +63,7 @@ def applied(function, lines):
 
 
 @pytest.mark.parametrize("function", REFERENCES, ids=lambda function: function.__name__)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lines=LINES)
 def test_as_python_does_it(function, lines):
     once = applied(function, lines)
