@@ -13,6 +13,7 @@ _PARTS = (  # loaded on first use
     "cli",
     "data",
     "decoding",
+    "distribution",
     "export",
     "inspection",
     "layers",

@@ -2,6 +2,7 @@
 
 import keras
 from keras import ops
+from keras.src.losses import loss as keras_loss
 
 
 def token_crossentropy(labels, logits, label_smoothing=0.0):
@@ -70,7 +71,10 @@ class TokenCrossentropy(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         values = self.call(y_true, y_pred)
         weights = token_weights(y_true, y_pred, sample_weight)
-        return ops.divide_no_nan(ops.sum(values * weights), ops.sum(weights))
+        # Keras's own reduction, so that what `distribution` mends there holds here too.
+        return keras_loss.reduce_weighted_values(
+            values, weights, reduction="mean_with_sample_weight", dtype=values.dtype
+        )
 
     def call(self, y_true, y_pred):
         return token_crossentropy(y_true, y_pred, self.label_smoothing)

@@ -19,8 +19,9 @@ class TokenMean(keras.metrics.Metric):
         raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        weights = token_weights(y_true, y_pred, sample_weight)
-        self.total.assign_add(ops.sum(self.values(y_true, y_pred) * weights))
+        values = self.values(y_true, y_pred)
+        weights = ops.cast(token_weights(y_true, y_pred, sample_weight), values.dtype)
+        self.total.assign_add(ops.sum(values * weights))
         self.count.assign_add(ops.sum(weights))
 
     def mean(self):

@@ -3,7 +3,7 @@
     python -m recipes.translation                                          number names, English to French, 2 minutes
     python -m recipes.translation --data-dir DIR --source en --target de   DIR/train.en, DIR/train.de, DIR/val.en, ...
 
-Run the same command again and an interrupted run goes on after its last epoch.
+Run the same command again and an interrupted run goes on where it stopped.
 """
 
 import dataclasses
@@ -14,7 +14,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import callbacks, cli, data, decoding, export, losses, metrics, models, schedules, scores, text, training
+from keras_seq import (
+    callbacks,
+    cli,
+    data,
+    decoding,
+    distribution,
+    export,
+    losses,
+    metrics,
+    models,
+    schedules,
+    scores,
+    text,
+    training,
+)
 from keras_seq.cli import option
 from keras_seq.inspection import parameters, plots
 from recipes import number_names
@@ -84,36 +98,46 @@ class Options:
     run: pathlib.Path = option(pathlib.Path("runs/translation"), "run folder")
     export: pathlib.Path = option(pathlib.Path("saved_models/translation"), "folder of the SavedModel")
     overwrite: bool = option(False, "start anew in a run folder that holds another run")
+    init_from: pathlib.Path | None = option(None, "run folder whose weights to begin with, whatever its vocabulary")
+    save_every: int | None = option(None, "checkpoint inside an epoch too, after so many updates")
+    strategy: Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"] = option(
+        "auto", "devices and workers to train on; docs/distribution.md"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = option("float32", "of the layers' arithmetic")
     seed: int = option(1, "of the data order and the weights")
     deterministic: bool = option(False, "same seed, same weights, to the bit (slower)")
 
 
 def main(options: Options) -> None:
     training.keep_freed_memory()
+    scope = distribution.scope(options.strategy, precision=options.precision)
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     options = with_defaults(options)
     parts = read(options)
-    run = training.Run(options.run, configuration(options), overwrite=options.overwrite)
-    source_vocabulary, target_vocabulary = vocabularies(options, parts["train"], run)
+    run = training.Run(options.run, configuration(options), overwrite=options.overwrite, chief=scope.chief)
+    scope.agreed(False)  # the other workers wait until what is overwritten is gone
+    source_vocabulary, target_vocabulary = vocabularies(options, parts["train"], run, scope)
 
     # Data
-    resume = training.Resume(run, keep=options.average)
+    train, valid, starts = batches(options, parts, source_vocabulary, target_vocabulary, scope.replicas)
+    resume = training.Resume(run, options.average, options.save_every, starts=starts, agree=scope.agreed)
     throughput = callbacks.Throughput()
-    train, valid = batches(options, parts, source_vocabulary, target_vocabulary, resume.initial_epoch)
 
     # Model
-    model = build(options, source_vocabulary, target_vocabulary)
     steps = int(train.cardinality())
-    model.compile(
-        keras.optimizers.Adam(learning_rate(options, steps), beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
-        losses.TokenCrossentropy(options.label_smoothing),
-        weighted_metrics=[metrics.Perplexity()],
-        jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
-    )
-    print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch.")
-    (run.path / "parameters.txt").write_text(parameters.shown(parameters.table(model)) + "\n", encoding="utf-8")
+    with scope:
+        model = build(options, source_vocabulary, target_vocabulary)
+        model.compile(
+            keras.optimizers.Adam(learning_rate(options, steps), beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
+            losses.TokenCrossentropy(options.label_smoothing),
+            weighted_metrics=[metrics.Perplexity()],
+            jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
+        )
+    print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch; {scope}.")
+    if options.init_from is not None and resume.checkpoints.latest() is None:
+        initialise(options, model, source_vocabulary, target_vocabulary)
 
     # Fit
     greedy = translator(options, model, source_vocabulary, target_vocabulary, num_beams=1)
@@ -129,6 +153,10 @@ def main(options: Options) -> None:
         shuffle=False,  # the dataset does that
         callbacks=[throughput, callbacks.Evaluator(validate), resume, stopping],
     )
+    if not scope.chief:  # the others must not leave before the chief has finished
+        scope.agreed(False)
+        return
+    (run.path / "parameters.txt").write_text(parameters.shown(parameters.table(model)) + "\n", encoding="utf-8")
     choose_weights(model, run, resume, validate)
 
     # Evaluate
@@ -149,6 +177,7 @@ def main(options: Options) -> None:
         samples=[*export.SAMPLES, *parts["test"].sources[:20]],
     )
     print(f"Run folder: {run.path}. SavedModel, checked in a fresh process: {options.export}")
+    scope.agreed(False)
 
 
 def with_defaults(options: Options) -> Options:
@@ -164,6 +193,7 @@ def with_defaults(options: Options) -> Options:
 def configuration(options: Options) -> dict:
     """What makes two runs the same run: all but where the results go and how the test text is decoded."""
     unimportant = ("run", "export", "overwrite", "num_beams", "length_penalty", "test_source", "test_target")
+    unimportant += ("save_every", "strategy")
     return {name: value for name, value in dataclasses.asdict(options).items() if name not in unimportant}
 
 
@@ -181,12 +211,12 @@ def read(options: Options) -> dict[str, data.ParallelText]:
     return {part: data.read_parallel_text(*pair, on_bad_line=options.on_bad_line) for part, pair in files.items()}
 
 
-def vocabularies(options: Options, train: data.ParallelText, run: training.Run) -> tuple:
+def vocabularies(options: Options, train: data.ParallelText, run: training.Run, scope: distribution.scope) -> tuple:
     """The vocabularies of both sides: the run's own where it has them, learned from the training text otherwise."""
 
     def learned(name, *sides):
         path = run.vocabulary / f"{name}.{'words' if options.vocabulary == 'words' else 'spm'}"
-        if not path.exists():
+        if scope.chief and not path.exists():
             lines = [line for side in sides for line in side]
             if options.vocabulary == "words":
                 vocabulary = text.Words.train(lines, options.vocabulary_size)
@@ -194,7 +224,9 @@ def vocabularies(options: Options, train: data.ParallelText, run: training.Run) 
                 vocabulary = text.Subwords.train(
                     lines, options.vocabulary_size, model_type=options.vocabulary, hard_vocab_limit=False
                 )
-            vocabulary.save(path)
+            with training.replacing(path) as temporary:
+                vocabulary.save(temporary)
+        scope.agreed(False)  # the other workers wait for the file
         return text.load(path)
 
     if options.joint:
@@ -203,8 +235,8 @@ def vocabularies(options: Options, train: data.ParallelText, run: training.Run) 
     return learned("source", train.sources), learned("target", train.targets)
 
 
-def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary, first_epoch: int) -> tuple:
-    """Training and validation batches.
+def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary, replicas: int) -> tuple:
+    """Training and validation batches, and the steps of the first that must know where an epoch begins.
 
     The pairs are encoded once, shuffled anew each epoch, and put into buckets that keep padding low and shapes few.
     """
@@ -222,18 +254,22 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
     shapes = {
         "tokens_per_batch": options.tokens_per_batch,
         "buckets": data.fit_buckets(fitting, options.shapes or min(40, max(1, full_batches // 5))),
+        "multiple_of": replicas,
     }
 
     def batched(dataset, lengths):
         count = tf.data.experimental.assert_cardinality(data.count_batches(lengths, **shapes))
         return dataset.apply(data.bucketed(**shapes)).apply(shifted).apply(count)
 
-    short = pairs.apply(data.shorter_than(options.max_length))
-    train = batched(short.apply(data.shuffled(options.seed, first_epoch=first_epoch)), fitting)
+    pairs_order = data.shuffled(options.seed)
     # Batches that are not full come last; left there, one length after the other, they spoil what an epoch has taught.
-    train = train.apply(data.shuffled(options.seed, BATCHES_SHUFFLED, first_epoch=first_epoch))
+    batches_order = data.shuffled(options.seed, BATCHES_SHUFFLED)
+    rest = data.from_step(0)
+    short = pairs.apply(data.shorter_than(options.max_length))
+    train = batched(short.apply(pairs_order), fitting).apply(batches_order).apply(rest)
     valid_pairs = parts["valid"].dataset().apply(encoded)
-    return train, batched(valid_pairs, data.lengths(valid_pairs)).cache()
+    valid = batched(valid_pairs, data.lengths(valid_pairs)).cache()
+    return train, valid, [pairs_order, batches_order, rest]
 
 
 def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model:
@@ -254,6 +290,23 @@ def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model
         attention=options.attention,
         reverse_source=options.reverse_source,
         **shape,
+    )
+
+
+def initialise(options: Options, model, source_vocabulary, target_vocabulary) -> None:
+    """Begins with the weights of another run, those of each word or piece that both vocabularies have."""
+
+    def tokens(vocabulary):
+        return vocabulary.pieces(range(vocabulary.size))
+
+    def theirs(name):
+        for path in [*options.init_from.glob(f"vocabulary/{name}.*"), *options.init_from.glob("vocabulary/joint.*")]:
+            return tokens(text.load(path))
+        raise ValueError(f"--init-from {options.init_from}: there is no vocabulary in it, as a run folder has.")
+
+    pairs = {"source": (theirs("source"), tokens(source_vocabulary))}
+    print(
+        training.initialise_from(model, options.init_from, pairs | {"": (theirs("target"), tokens(target_vocabulary))})
     )
 
 
@@ -294,7 +347,8 @@ def choose_weights(model, run, resume, validate) -> None:
     if averaged_score < best_score:
         model.set_weights(best.get_weights())
     else:
-        model.save(run.best)
+        with training.replacing(run.best) as temporary:
+            model.save(temporary)
 
 
 def report(options, run, test: data.ParallelText, hypotheses: list[str]) -> None:

@@ -2,18 +2,25 @@
 
 from keras_seq.training.averaging import average_checkpoints
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints
+from keras_seq.training.initialise import Initialised, initialise_from
 from keras_seq.training.memory import keep_freed_memory
+from keras_seq.training.preemption import PREEMPTED, Preemption
 from keras_seq.training.resume import EarlyStopping, Resume
-from keras_seq.training.run import Run, read_history, write_history
+from keras_seq.training.run import Run, read_history, replacing, write_history
 
 __all__ = [
+    "PREEMPTED",
     "Checkpoint",
     "Checkpoints",
     "EarlyStopping",
+    "Initialised",
+    "Preemption",
     "Resume",
     "Run",
     "average_checkpoints",
+    "initialise_from",
     "keep_freed_memory",
     "read_history",
+    "replacing",
     "write_history",
 ]

@@ -1,100 +1,167 @@
-"""Checkpoints: the weights, the optimizer's state and the random state after an epoch, one file each.
+"""Checkpoints: all that training needs to go on, after an epoch or inside one, in one file each.
 
 A checkpoint is Keras's own `.weights.h5`, so `model.load_weights` reads it too. Keras 3.15 puts the optimizer's
 variables into that file, but when it loads one it skips, with no more than a warning, an optimizer that is not built
 or has another number of variables, and says nothing at all about layers which the model lacks; dropout's random state
-is not in it. So each file also holds a manifest (the names and shapes of everything in it, which `restore` compares
-first) and the states of the model's seed generators.
+is not in it. So each file also holds a manifest (the position, and the names and shapes of everything in it, which
+`restore` compares first), the states of the model's seed generators and, inside an epoch, those of its metrics.
 """
 
 import json
 import os
 import pathlib
-import re
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
+from keras_seq.training.hdf5_file import hdf5_file
 from keras_seq.training.run import replacing
 
 _GROUP = "keras_seq"
-_NAME = re.compile(r"epoch-(\d+)\.weights\.h5")
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint says of itself: its file, the epoch it was saved after (from 1), and that epoch's logs."""
+    """What a checkpoint says of itself; its name is for people, and counts for nothing.
+
+    Attributes:
+        path: its file.
+        epoch: how many epochs were complete when it was saved.
+        step: how many steps of the next epoch had been trained.
+        logs: those of the last complete epoch; empty inside an epoch.
+        callbacks: the states of callbacks, as `callback_state.states` gave them.
+    """
 
     path: pathlib.Path
     epoch: int
+    step: int
     logs: dict[str, float]
+    callbacks: list[dict[str, Any]]
+
+    @property
+    def position(self) -> tuple[int, int]:
+        return self.epoch, self.step
 
 
 class Checkpoints:
-    """The checkpoints of a run, in `<run_dir>/checkpoints/epoch-0001.weights.h5` and so on.
+    """The checkpoints of a run, in its folder `checkpoints`.
+
+    `epoch-0003.weights.h5` was saved after epoch 3, `epoch-0003-step-00120.weights.h5` 120 steps later. The last `keep`
+    of the first kind stay, and of the second kind the newest one, until its epoch ends.
 
     Args:
         run_dir: the run folder.
-        keep: how many of the newest stay; older ones are deleted when one is saved.
+        keep: how many epochs' checkpoints stay; older ones are deleted when one is saved.
+        chief: False for a worker that reads what another one writes.
     Raises:
         ValueError: if `keep` is not positive.
     """
 
-    def __init__(self, run_dir: str | os.PathLike, keep: int = 5):
+    def __init__(self, run_dir: str | os.PathLike, keep: int = 5, chief: bool = True):
         if keep < 1:
             raise ValueError(f"`keep` must be at least 1. Received: {keep}")
         self.folder = pathlib.Path(run_dir) / "checkpoints"
         self.keep = keep
+        self.chief = chief
 
     def paths(self) -> list[pathlib.Path]:
-        """The files, oldest epoch first."""
-        return sorted(self._numbered(), key=_epoch_in_name)
+        """The files saved after an epoch, oldest first; damaged ones are left out with a warning."""
+        return [checkpoint.path for checkpoint in self._whole() if not checkpoint.step]
 
-    def save(self, model, epoch: int, logs: Mapping[str, float] | None = None) -> pathlib.Path:
-        """Saves the state after `epoch` (from 1), then deletes what is older than the last `keep`.
+    def save(
+        self,
+        model,
+        epoch: int,
+        logs: Mapping[str, float] | None = None,
+        *,
+        step: int = 0,
+        callbacks: Sequence[Mapping[str, Any]] = (),
+    ) -> pathlib.Path:
+        """Saves the state after `epoch` whole epochs and `step` steps of the next, then deletes what is too old.
 
-        The file appears under its name only when it is whole; an error leaves all earlier checkpoints as they were.
+        The file appears under its name only when it is whole; an error leaves all earlier checkpoints as they were. Of
+        several workers all must call this at the same step: variables of metrics are read together.
+
+        Raises:
+            OSError: if the file cannot be written; names it and the remedy.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"epoch-{epoch:04d}.weights.h5"
-        with replacing(path) as temporary:
-            model.save_weights(temporary)
-            _write_manifest(temporary, model, epoch, dict(logs or {}))
-        # Those after this epoch are of a course that the run has left.
-        for other in self.paths():
-            if _epoch_in_name(other) > epoch:
-                other.unlink()
-        for old in self.paths()[: -self.keep]:
-            old.unlink()
+        inside = f"-step-{step:05d}" if step else ""
+        path = self.folder / f"epoch-{epoch:04d}{inside}.weights.h5"
+        manifest = {
+            "epoch": int(epoch),
+            "step": int(step),
+            "logs": {name: float(value) for name, value in (logs or {}).items()},
+            "callbacks": list(callbacks),
+        }
+        metrics = [np.asarray(variable) for variable in model.metrics_variables] if step else []
+        if self.chief:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+        def write(path):
+            with hdf5_file(path) as file:
+                model.save_weights(file)
+                file.check()
+                _write_manifest(file, model, manifest, metrics)
+
+        written_by_chief(model, path, write, self.chief)
+        if self.chief:
+            self._delete_old((epoch, step), path)
         return path
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; a damaged one is passed over with a warning. None if there is none."""
-        for path in reversed(self.paths()):
-            try:
-                return _read_manifest(path)[0]
-            except (OSError, KeyError, ValueError) as error:
-                warnings.warn(f"The checkpoint {path} is damaged and passed over: {error}", stacklevel=2)
-        return None
+        return max(self._whole(), key=lambda checkpoint: checkpoint.position, default=None)
 
-    def restore(self, model) -> int:
-        """Puts the newest whole checkpoint into the model and its optimizer.
+    def restore(self, model) -> Checkpoint | None:
+        """Puts the newest whole checkpoint into the model and its optimizer; the metrics are left to `load_metrics`.
 
         Returns:
-            The epoch that it was saved after, 0 if there is no checkpoint.
+            The checkpoint, None if there is none.
         Raises:
             ValueError: if the model is not built, or the checkpoint does not fit it.
         """
         checkpoint = self.latest()
-        if checkpoint is None:
-            return 0
-        load(model, checkpoint.path)
-        return checkpoint.epoch
+        if checkpoint is not None:
+            load(model, checkpoint.path)
+        return checkpoint
 
-    def _numbered(self) -> list[pathlib.Path]:
-        return [path for path in self.folder.glob("epoch-*.weights.h5") if _NAME.fullmatch(path.name)]
+    def _whole(self) -> list[Checkpoint]:
+        found = []
+        for path in sorted(self.folder.glob("epoch-*.weights.h5")):
+            try:
+                found.append(_read_manifest(path)[0])
+            except FileNotFoundError:  # deleted since by the worker that writes
+                continue
+            except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+                message = f"The checkpoint {path} is damaged and passed over; it can be deleted. {error}"
+                warnings.warn(message, stacklevel=3)
+        return sorted(found, key=lambda checkpoint: checkpoint.position)
+
+    def _delete_old(self, position: tuple[int, int], saved: pathlib.Path) -> None:
+        others = [checkpoint for checkpoint in self._whole() if checkpoint.path != saved]
+        # Those after this position are of a course that the run has left.
+        useless = [other for other in others if other.step or other.position > position]
+        epochs = [other for other in others if other not in useless]
+        useless += epochs[: max(0, len(epochs) - self.keep + (not position[1]))]
+        for checkpoint in useless:
+            checkpoint.path.unlink(missing_ok=True)
+
+
+def written_by_chief(model, path: pathlib.Path, write: Callable[[pathlib.Path], None], chief: bool) -> None:
+    """Lets the chief write the model to `path`, in place of what is there, and the other workers follow.
+
+    Metrics that are attributes of a model or a layer are part of what Keras saves, and are read by all workers together
+    or not at all: such a model the others write too, to a place of their own that is removed at once.
+    """
+    if chief:
+        with replacing(path) as temporary:
+            write(temporary)
+    elif any(layer._metrics for layer in model._flatten_layers()):
+        with tempfile.TemporaryDirectory() as folder:
+            write(pathlib.Path(folder) / path.name)
 
 
 def load(model, path: str | os.PathLike) -> None:
@@ -107,7 +174,7 @@ def load(model, path: str | os.PathLike) -> None:
     path = pathlib.Path(path)
     if not model.built:
         raise ValueError(f"The model must be built before {path} is restored: call it on one batch first.")
-    _, manifest, random_states = _read_manifest(path)
+    _, manifest, arrays = _read_manifest(path)
     _check(path, "weight", manifest["weights"], _listed(model.weights))
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None:
@@ -117,9 +184,35 @@ def load(model, path: str | os.PathLike) -> None:
         _check(path, "optimizer variable", manifest["optimizer"], _listed(optimizer.variables))
     model.load_weights(path)
     seeds = _seed_states(model)
-    if len(seeds) == len(random_states):
-        for variable, value in zip(seeds, random_states, strict=True):
+    if len(seeds) != len(arrays["random"]):
+        warnings.warn(
+            f"{path} has {len(arrays['random'])} random states and the model {len(seeds)}, which begin anew.",
+            stacklevel=2,
+        )
+    else:
+        for variable, value in zip(seeds, arrays["random"], strict=True):
             variable.assign(value)
+
+
+def metrics_fit(model, path: str | os.PathLike) -> bool:
+    """Whether the model has the metrics whose states are in the checkpoint; Keras makes them with the first step."""
+    saved = _read_manifest(pathlib.Path(path))[1].get("metrics", [])
+    return [shape for _, shape in saved] == [shape for _, shape in _listed(model.metrics_variables)]
+
+
+def load_metrics(model, path: str | os.PathLike) -> None:
+    """Puts the states of the metrics into the model, so that they go on counting inside the epoch.
+
+    A model with other metrics than those in the checkpoint keeps its own, with a warning.
+    """
+    if not metrics_fit(model, path):
+        warnings.warn(
+            f"{path} has the states of other metrics than the model's: this epoch's logs leave out its first steps.",
+            stacklevel=2,
+        )
+        return
+    for variable, value in zip(model.metrics_variables, _read_manifest(pathlib.Path(path))[2]["metrics"], strict=True):
+        variable.assign(value)
 
 
 def _check(path: pathlib.Path, kind: str, saved: list, present: list) -> None:
@@ -135,30 +228,34 @@ def _check(path: pathlib.Path, kind: str, saved: list, present: list) -> None:
             )
 
 
-def _write_manifest(path: pathlib.Path, model, epoch: int, logs: dict[str, Any]) -> None:
+def _write_manifest(file, model, manifest: dict[str, Any], metrics: list[np.ndarray]) -> None:
     optimizer = getattr(model, "optimizer", None)
-    manifest = {
-        "epoch": epoch,
-        "logs": {name: float(value) for name, value in logs.items()},
+    manifest = manifest | {
         "weights": _listed(model.weights),
         "optimizer": _listed(optimizer.variables) if optimizer is not None else [],
+        "metrics": _listed(model.metrics_variables) if metrics else [],
     }
-    with h5py.File(path, "r+") as file:
-        group = file.create_group(_GROUP)
+    with h5py.File(file, "r+") as opened:
+        group = opened.create_group(_GROUP)
         # A dataset, since an attribute of HDF5 holds no more than 64 KiB.
         group.create_dataset("manifest", data=json.dumps(manifest))
-        for index, variable in enumerate(_seed_states(model)):
-            group.create_dataset(f"random/{index}", data=np.asarray(variable))
+        for kind, values in (("random", map(np.asarray, _seed_states(model))), ("metrics", metrics)):
+            for index, value in enumerate(values):
+                group.create_dataset(f"{kind}/{index}", data=value)
 
 
-def _read_manifest(path: pathlib.Path) -> tuple[Checkpoint, dict[str, Any], list[np.ndarray]]:
+def _read_manifest(path: pathlib.Path) -> tuple[Checkpoint, dict[str, Any], dict[str, list[np.ndarray]]]:
     with h5py.File(path, "r") as file:
         if _GROUP not in file:
             raise ValueError(f"{path} has no manifest: it was not saved by `Checkpoints`.")
         group = file[_GROUP]
         manifest = json.loads(group["manifest"][()].decode("utf-8"))
-        random_states = [group[f"random/{index}"][()] for index in range(len(group.get("random", ())))]
-    return Checkpoint(path, manifest["epoch"], manifest["logs"]), manifest, random_states
+        arrays = {
+            kind: [group[f"{kind}/{index}"][()] for index in range(len(group.get(kind, ())))]
+            for kind in ("random", "metrics")
+        }
+    place = manifest["epoch"], manifest.get("step", 0)  # what an earlier version saved has no step
+    return Checkpoint(path, *place, manifest["logs"], manifest.get("callbacks", [])), manifest, arrays
 
 
 def _listed(variables) -> list[list]:
@@ -167,7 +264,3 @@ def _listed(variables) -> list[list]:
 
 def _seed_states(model) -> list:
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
-
-
-def _epoch_in_name(path: pathlib.Path) -> int:
-    return int(_NAME.fullmatch(path.name).group(1))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import importlib.metadata
 import json
 import os
@@ -20,22 +21,50 @@ METRIC_FIELDS += ("seconds", "hardware", "versions")
 _PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepiece", "numpy")
 
 
+_UNFINISHED = ".writing-"
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path in the folder of `path`, which takes the place of `path` when the block ends well.
 
     A reader sees the old file or the new one, whole, whenever the process or the machine stops. If the block raises,
     the old file stays and the temporary one is removed. The temporary name keeps the ending, which Keras looks at.
+
+    Raises:
+        OSError: if the file cannot be written; names it, the reason and the remedy.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Removes what a process that was killed had begun to write. No other process may be writing in the folder."""
+    for path in pathlib.Path(folder).glob(f"{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)
+
+
+def _not_written(path: pathlib.Path, error: OSError) -> OSError:
+    before = "the file of that name is as it was before" if path.exists() else "no file of that name was left"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with contextlib.suppress(OSError):
+            before += f", {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free there"
+        remedy = "Make room, or raise the quota or the limit on the size of files"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = f"Make the folder {path.parent} writable"
+    else:
+        remedy = f"See to the folder {path.parent}"
+    return OSError(f"{path} could not be written ({before}): {error}. {remedy}, and run the same command again.")
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
@@ -70,6 +99,8 @@ class Run:
             without comparing.
         overwrite: start anew: the parts of the run that the folder holds are removed; other files stay.
         may_change: names in `config` that may differ when a run is continued, `epochs` say.
+        chief: whether this process is the one that writes. Of several workers that share the folder one is; for the
+            others nothing is written or removed, here or by what is given this run.
     Raises:
         ValueError: if the folder holds a run of another configuration (names the differing keys and values), or
             files which are no run.
@@ -82,8 +113,10 @@ class Run:
         *,
         overwrite: bool = False,
         may_change: Iterable[str] = (),
+        chief: bool = True,
     ):
         self.path = pathlib.Path(path)
+        self.chief = chief
         self.started = time.monotonic()
         self.earlier_seconds = 0.0
         if self.path.exists() and not self.path.is_dir():
@@ -94,12 +127,14 @@ class Run:
                 f"The folder {self.path} is not empty and holds no run (it has {', '.join(sorted(present)[:3])}). "
                 "Name another folder for this run."
             )
-        if overwrite:
+        if overwrite and chief:
             self._remove_parts()
-        self._check_config(config, set(may_change))
-        for folder in (self.checkpoints, self.vocabulary, self.plots):
-            folder.mkdir(parents=True, exist_ok=True)
-        if config is not None:
+        if not overwrite or chief:  # the old configuration may still be there for the others
+            self._check_config(config, set(may_change))
+        if chief:
+            for folder in (self.checkpoints, self.vocabulary, self.plots):
+                folder.mkdir(parents=True, exist_ok=True)
+        if config is not None and chief:
             _write_json(self.path / "config.json", _as_json(config))
         rows = read_history(self.history)
         self.earlier_seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
@@ -162,7 +197,8 @@ class Run:
             entry = {name: ({**filled, **metric}).get(name) for name in METRIC_FIELDS}
             entry = _as_json(entry)
             known = [old for old in known if _identity(old) != _identity(entry)] + [entry]
-        _write_json(self.metrics, known)
+        if self.chief:
+            _write_json(self.metrics, known)
         return known
 
     def _remove_parts(self) -> None:

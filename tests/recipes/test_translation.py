@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import re
+import signal
 
 import keras
 import pytest
@@ -49,21 +52,28 @@ def test_it_leaves_what_it_promises(learned):
     assert (learned / "export" / "saved_model.pb").exists()
 
 
-def test_an_interrupted_run_goes_on_after_its_last_epoch(tmp_path):
-    class Killed(Exception):
-        pass
-
-    class KillAfterFirstEpoch(keras.callbacks.Callback):
+def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_signal_ended_it(learned, tmp_path, capsys):
+    class Preempt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 1:
-                raise Killed
+            self.epoch = epoch
 
-    options = dataclasses.replace(SMALL, epochs=2)
+        def on_train_batch_begin(self, batch, logs=None):
+            if (self.epoch, batch) == (1, 1):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = translation.Options(numbers=200, epochs=2, tokens_per_batch=128, num_beams=2, average=2)
+    options = dataclasses.replace(options, init_from=learned / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translation.callbacks, "Evaluator", lambda function: KillAfterFirstEpoch())
-        with pytest.raises(Killed):
+        patch.setattr(translation.callbacks, "Evaluator", lambda function: Preempt())
+        with pytest.raises(SystemExit) as ended:
             run_in(tmp_path, options)
-    run = run_in(tmp_path, options)
+    assert ended.value.code == 143
+    said = capsys.readouterr()
+    assert re.search(r"From .*best.keras: .*target_embedding/0: \d+ tokens found, \d+ new", said.out)
+    place = int(re.search(r"goes on after epoch 1 and (\d+) steps", said.err).group(1))
+    assert place >= 1
+    run = run_in(tmp_path, options, save_every=1)
+    assert "tokens found" not in capsys.readouterr().out  # it is a run of its own by now
     epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
     assert epochs == ["epoch", "1", "2"]
 

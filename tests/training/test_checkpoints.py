@@ -1,3 +1,11 @@
+import contextlib
+import gc
+import os
+import re
+import resource
+import signal
+import tempfile
+
 import keras
 import numpy as np
 import pytest
@@ -12,14 +20,16 @@ def build(units=4, layers=2, optimizer="adam", built=True):
     hidden = [keras.layers.Dense(units, "tanh") for _ in range(layers - 1)]
     inputs = [keras.Input((3,))] if built else []
     model = keras.Sequential([*inputs, *hidden, keras.layers.Dropout(0.5), keras.layers.Dense(1)])
-    model.compile(optimizer, "mse")
+    model.compile(optimizer, "mse", jit_compile=False)
     return model
 
 
 def trained(steps=3, **options):
-    model = build(**options)
-    for _ in range(steps):
-        model.train_on_batch(X, Y)
+    """A model with weights and an optimizer such as so many steps might have left; others for another number."""
+    model, draw = build(**options), np.random.default_rng(steps)
+    model.optimizer.build(model.trainable_variables)
+    for variable in [*model.weights, *model.optimizer.variables]:
+        variable.assign(draw.random(variable.shape).astype(variable.dtype))
     return model
 
 
@@ -32,7 +42,7 @@ def test_restore_brings_back_weights_and_optimizer_and_dropout(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(model, 3, {"loss": 0.5})
     new = build()
-    assert checkpoints.restore(new) == 3
+    assert checkpoints.restore(new).position == (3, 0)
     for ours, theirs in zip(state(new), state(model), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     # The same dropout masks follow, so the same weights do.
@@ -45,16 +55,53 @@ def test_restore_brings_back_weights_and_optimizer_and_dropout(tmp_path):
 
 def test_latest_tells_epoch_and_logs(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.latest() is None and checkpoints.restore(build()) == 0
+    assert checkpoints.latest() is None and checkpoints.restore(build()) is None
     checkpoints.save(build(), 2, {"loss": 0.5})
-    assert checkpoints.latest()[1:] == (2, {"loss": 0.5})
+    assert checkpoints.latest()[1:4] == (2, 0, {"loss": 0.5})
+
+
+def names(checkpoints):
+    return sorted(path.name for path in checkpoints.folder.iterdir())
+
+
+def test_inside_an_epoch_the_newest_one_stays_until_the_epoch_ends(tmp_path):
+    checkpoints, model = Checkpoints(tmp_path, keep=2), build()
+    for position in ((0, 3), (0, 6), (1, 0), (2, 0), (3, 0), (3, 3)):
+        checkpoints.save(model, position[0], step=position[1])
+        assert checkpoints.latest().position == position
+    epochs = ["epoch-0002.weights.h5", "epoch-0003.weights.h5"]
+    assert [path.name for path in checkpoints.paths()] == epochs
+    assert names(checkpoints) == sorted([*epochs, "epoch-0003-step-00003.weights.h5"])
+    checkpoints.save(model, 4)
+    assert names(checkpoints) == ["epoch-0003.weights.h5", "epoch-0004.weights.h5"]
+    # The run was taken back to an earlier place and went on from there.
+    checkpoints.save(model, 3, step=9)
+    assert names(checkpoints) == ["epoch-0003-step-00009.weights.h5", "epoch-0003.weights.h5"]
+
+
+def test_the_manifest_counts_and_not_the_name(tmp_path):
+    checkpoints, model = Checkpoints(tmp_path), build()
+    inside = checkpoints.save(model, 7, step=5)
+    first = checkpoints.save(model, 8)
+    checkpoints.save(model, 9).rename(tmp_path / "checkpoints/epoch-0001.weights.h5")
+    assert checkpoints.latest().position == (9, 0) and not inside.exists()
+    assert [path.name for path in checkpoints.paths()] == [first.name, "epoch-0001.weights.h5"]
+
+
+def test_a_worker_that_is_not_chief_writes_nothing(tmp_path):
+    model = trained()
+    model.own = keras.metrics.Mean()  # read by all workers together, when the model is saved
+    Checkpoints(tmp_path, chief=False).save(model, 1)
+    assert list(tmp_path.iterdir()) == []
+    Checkpoints(tmp_path).save(model, 1)
+    assert Checkpoints(tmp_path, chief=False).restore(build()).position == (1, 0)
 
 
 def test_keeps_the_last_k(tmp_path):
     checkpoints, model = Checkpoints(tmp_path, keep=2), build()
     for epoch in (1, 2, 9, 10, 11):
         checkpoints.save(model, epoch)
-    assert [path.name for path in checkpoints.paths()] == ["epoch-0010.weights.h5", "epoch-0011.weights.h5"]
+    assert names(checkpoints) == ["epoch-0010.weights.h5", "epoch-0011.weights.h5"]
     with pytest.raises(ValueError, match="keep"):
         Checkpoints(tmp_path, keep=0)
 
@@ -74,11 +121,11 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path, share):
     newest.write_bytes(newest.read_bytes()[: int(share * newest.stat().st_size)])
     new = build()
     with pytest.warns(UserWarning, match="epoch-0002.*damaged"):
-        assert checkpoints.restore(new) == 1
+        assert checkpoints.restore(new).epoch == 1
     np.testing.assert_array_equal(new.get_weights()[0], first.get_weights()[0])
 
 
-def test_a_failed_save_leaves_the_last_good_one(tmp_path, monkeypatch):
+def test_an_unknown_error_while_saving_leaves_the_last_good_one(tmp_path, monkeypatch):
     checkpoints, model = Checkpoints(tmp_path), trained()
     good = checkpoints.save(model, 1)
 
@@ -86,9 +133,55 @@ def test_a_failed_save_leaves_the_last_good_one(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write_manifest", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"epoch-0002.*could not be written.*No space.*Make room"):
         checkpoints.save(model, 2)
     assert list(checkpoints.folder.iterdir()) == [good] and checkpoints.latest().epoch == 1
+
+
+@contextlib.contextmanager
+def no_file_beyond(size):
+    """What a full disk does to a program, without filling one: a write fails at this size."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+        gc.collect()  # HDF5 tries once more to write what it could not
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98, 0.9999])
+def test_no_room_leaves_the_last_good_one(tmp_path, share):
+    checkpoints, model = Checkpoints(tmp_path), trained(units=200, layers=3)
+    good = checkpoints.save(model, 1)
+    content = good.read_bytes()
+    with no_file_beyond(int(share * len(content))):
+        try:
+            checkpoints.save(model, 1, step=4)
+            message = None
+        except OSError as error:
+            message = str(error)
+    assert re.search(r"epoch-0001-step-00004.*could not be written.*Make room.*same command", message), message
+    assert list(checkpoints.folder.iterdir()) == [good] and good.read_bytes() == content
+    assert checkpoints.save(model, 1, step=4).exists() and checkpoints.latest().position == (1, 4)
+
+
+def test_a_read_only_folder_leaves_the_last_good_one():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to other users
+        os.chmod(folder, 0o755)
+        checkpoints, model = Checkpoints(folder), trained()
+        good = checkpoints.save(model, 1)
+        checkpoints.folder.chmod(0o555)
+        if os.getuid() == 0:  # for whom no folder is read-only
+            os.seteuid(65534)
+        try:
+            with pytest.raises(OSError, match=r"epoch-0002.*could not be written.*Make the folder .* writable"):
+                checkpoints.save(model, 2)
+            assert list(checkpoints.folder.iterdir()) == [good] and checkpoints.latest().epoch == 1
+        finally:
+            os.seteuid(os.getuid())
+            checkpoints.folder.chmod(0o755)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
+import os
+import signal
+
 import keras
 import numpy as np
 import pytest
 
 from keras_seq import callbacks
-from keras_seq.training import EarlyStopping, Resume, Run, read_history, write_history
+from keras_seq.training import PREEMPTED, Checkpoints, EarlyStopping, Resume, Run, read_history, write_history
+from keras_seq.training.checkpoints import load_metrics
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3) / 24, np.ones((8, 1), "float32")
 
@@ -12,7 +16,7 @@ def build():
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", jit_compile=False)  # compiling takes longer than all steps
     return model
 
 
@@ -103,3 +107,199 @@ def test_epochs_without_the_number_do_not_count(tmp_path):
         fit(build(), 1, [EarlyStopping(tmp_path / "other", "val_typo")])
     with pytest.raises(ValueError, match="mode"):
         EarlyStopping(tmp_path, mode="auto")
+
+
+# Inside an epoch
+
+STEPS = 7
+
+
+class Crash(Exception):
+    pass
+
+
+class At(keras.callbacks.Callback):
+    """Does something before a batch of an epoch; counts the steps."""
+
+    def __init__(self, epoch=None, batch=None, action=None):
+        super().__init__()
+        self.place, self.action, self.steps = (epoch, batch), action, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.place:
+            self.action()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+
+def crash():
+    raise Crash
+
+
+def preempt():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def shuffled_fit(run, epochs=3, action=None, applied=True, steps=STEPS, after=(), eager=True, **options):
+    """A training whose every step matters: dropout, another order each epoch, a learning rate that falls."""
+    import tensorflow as tf
+
+    from keras_seq import data
+
+    model = build()
+    model.compile(
+        "adam", "mse", metrics=["mae"], jit_compile=False, run_eagerly=eager
+    )  # the metric is made with the first step
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=2, min_delta=10.0)
+    order, rest = data.shuffled(1), data.from_step(0)
+    dataset = tf.data.Dataset.from_tensor_slices((np.tile(X, (4, 1)) ** 2, np.tile(Y, (4, 1)) * np.arange(32)[:, None]))
+    dataset = dataset.take(4 * steps).apply(order).batch(4)
+    if applied:
+        dataset = dataset.apply(rest)
+    resume = Resume(run, callbacks=[plateau], starts=[order, rest] if applied else [order], **options)
+    model.fit(dataset.prefetch(2), epochs=epochs, verbose=0, callbacks=[plateau, resume, *after, action or At()])
+    return model
+
+
+def without_seconds(run):
+    return [{**row, "seconds": None} for row in read_history(run / "history.csv")]
+
+
+def assert_same(model, other):
+    for ours, theirs in zip(
+        [*model.weights, *model.optimizer.variables], [*other.weights, *other.optimizer.variables], strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    return shuffled_fit(run), without_seconds(run)
+
+
+def test_after_a_crash_inside_an_epoch_the_run_is_the_uninterrupted_one(tmp_path, whole):
+    check_crash(tmp_path, whole, (0, 3), eager=True)
+
+
+def test_so_it_is_where_steps_are_traced(tmp_path):
+    """There the metrics are made while the first step is traced."""
+    expected = shuffled_fit(tmp_path / "whole", eager=False), without_seconds(tmp_path / "whole")
+    check_crash(tmp_path / "run", expected, (1, 5), eager=False)
+
+
+def check_crash(run, whole, place, eager):
+    with pytest.raises(Crash):
+        shuffled_fit(run, action=At(*place, crash), save_every=2, eager=eager)
+    resume = Resume(run)
+    saved = place[1] // 2 * 2
+    assert (resume.initial_epoch, resume.initial_step) == (place[0], saved)
+    count = At()
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model = shuffled_fit(run, action=count, save_every=2, eager=eager)
+    assert count.steps == (3 - place[0]) * STEPS - saved
+    assert_same(model, whole[0])
+    assert without_seconds(run) == whole[1]
+    assert [path.name[:10] for path in Checkpoints(run).folder.iterdir()].count("epoch-0003") == 1
+
+
+def test_a_signal_saves_and_ends_the_run(tmp_path, whole, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        shuffled_fit(tmp_path, action=At(1, 3, preempt))
+    assert ended.value.code == PREEMPTED == 143 and signal.getsignal(signal.SIGTERM) == before
+    message = capsys.readouterr().err
+    assert "SIGTERM" in message and "epoch 1 and 4 steps" in message and str(tmp_path) in message
+    assert Checkpoints(tmp_path).latest().position == (1, 4)
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model = shuffled_fit(tmp_path)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert_same(model, whole[0])
+    assert without_seconds(tmp_path) == whole[1]
+
+
+def test_a_signal_between_epochs_lets_the_other_callbacks_finish(tmp_path, whole):
+    def stopping():
+        return EarlyStopping(tmp_path, "loss", patience=9)
+
+    ask = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epoch == 1 and preempt())
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, after=[ask, stopping()])
+    assert Checkpoints(tmp_path).latest().position == (2, 0) and (tmp_path / "best.keras").exists()
+    # In the last epoch training ends, and the process with it: what comes after is for the next one.
+    ask = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: preempt())
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, after=[ask, stopping()])
+    assert_same(shuffled_fit(tmp_path, after=[stopping()]), whole[0])
+
+
+def test_where_the_data_cannot_begin_inside_an_epoch_a_signal_costs_the_epoch(tmp_path, whole, capsys):
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, action=At(1, 3, preempt), applied=False)
+    assert "after epoch 1:" in capsys.readouterr().err
+    assert Checkpoints(tmp_path).latest().position == (1, 0)
+    assert_same(shuffled_fit(tmp_path, applied=False), whole[0])
+    with pytest.raises(ValueError, match=r"save_every.*data.from_step"):
+        shuffled_fit(tmp_path, applied=False, save_every=2)
+    with pytest.raises(ValueError, match="`save_every` must be at least 1"):
+        Resume(tmp_path, save_every=0)
+
+
+def test_a_place_that_the_data_does_not_have_is_refused(tmp_path):
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, action=At(0, 5, preempt))
+    with pytest.raises(ValueError, match=r"step-00006.*after step 6 of an epoch, which has 5 steps now"):
+        shuffled_fit(tmp_path, steps=5)
+    with pytest.raises(ValueError, match=r"step-00006.*data.from_step"):
+        shuffled_fit(tmp_path, applied=False)
+
+
+def test_workers_agree_on_the_step_and_the_chief_alone_writes(tmp_path):
+    asked = []
+
+    def agree(flag):
+        asked.append(flag)
+        return len(asked) > 4  # another worker was asked to stop, some time before this step
+
+    follower = Run(tmp_path, chief=False)
+    with pytest.raises(SystemExit):
+        shuffled_fit(follower, agree=agree, agree_every=3, save_every=2)
+    assert asked == [False] * 5 + [True] and list(tmp_path.iterdir()) == []
+    asked.clear()
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, agree=agree, agree_every=3, save_every=2)
+    # Asked when epoch 0 begins and at 3 and 6, when epoch 1 begins and at 3; once more, to leave together.
+    assert Checkpoints(tmp_path).latest().position == (1, 3)
+
+
+def test_the_best_model_is_not_made_again_inside_the_next_epoch(tmp_path):
+    def stopping():
+        return EarlyStopping(tmp_path, "loss", patience=9)
+
+    with pytest.raises(Crash):
+        shuffled_fit(tmp_path, action=At(1, 5, crash), save_every=2, after=[stopping()])
+    content = (tmp_path / "best.keras").read_bytes()
+    with pytest.raises(Crash):
+        shuffled_fit(tmp_path, action=At(1, 1, crash), save_every=2, after=[stopping()])
+    assert (tmp_path / "best.keras").read_bytes() == content
+
+
+def test_what_a_killed_process_left_unfinished_is_removed(tmp_path):
+    run = Run(tmp_path)
+    left = [run.path / ".writing-1-best.keras", run.checkpoints / ".writing-1-epoch-0001.weights.h5"]
+    for path in left:
+        path.write_text("half")
+    fit(build(), 1, [Resume(run)])
+    assert not any(path.exists() for path in left)
+
+
+def test_other_metrics_than_saved_are_left_alone_with_a_warning(tmp_path):
+    with pytest.raises(SystemExit):
+        shuffled_fit(tmp_path, epochs=1, action=At(0, 3, preempt))
+    checkpoint, model = Checkpoints(tmp_path).latest(), build()
+    with pytest.warns(UserWarning, match="other metrics"):
+        load_metrics(model, checkpoint.path)

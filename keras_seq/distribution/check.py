@@ -1,0 +1,198 @@
+"""Proves on a user's own model that many devices train what one device trains."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.distribution.split import parts
+from keras_seq.distribution.strategy import scope
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far one way of training is from one device.
+
+    Attributes:
+        way: "2 replicas", say.
+        gradient: the largest difference of a gradient in the first step, over the largest gradient.
+        gradient_of: the weight where that is.
+        weights: the largest difference of a weight after the last step, over the largest change of a weight.
+        weights_of: the weight where that is.
+        loss: the difference of the logged loss.
+        evaluation: that of `evaluate` after the last step.
+        predictions: the largest difference of `predict` after the last step, over the largest prediction.
+    """
+
+    way: str
+    gradient: float
+    gradient_of: str
+    weights: float
+    weights_of: str
+    loss: float
+    evaluation: float
+    predictions: float
+
+    @property
+    def largest(self) -> float:
+        return max(self.gradient, self.weights, self.loss, self.evaluation, self.predictions)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedReport:
+    """What `check_distributed` found; `str` is a table. `same` says whether all differences are within `tolerance`."""
+
+    steps: int
+    tolerance: float
+    differences: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        return all(difference.largest <= self.tolerance for difference in self.differences)
+
+    def __str__(self) -> str:
+        lines = [f"Against one device, {self.steps} steps; tolerance {self.tolerance:.0e}"]
+        lines.append(f"{'':24}{'gradient':>10}{'weights':>10}{'loss':>10}{'evaluate':>10}{'predict':>10}")
+        for found in self.differences:
+            numbers = (found.gradient, found.weights, found.loss, found.evaluation, found.predictions)
+            lines.append(f"{found.way:24}" + "".join(f"{number:10.1e}" for number in numbers))
+            if found.gradient > self.tolerance:
+                lines.append(f"    They part in the first step already, most in the gradient of {found.gradient_of}.")
+            elif found.weights > self.tolerance:
+                lines.append(f"    The first step is the same; they part after it, most in {found.weights_of}.")
+        return "\n".join([*lines, "The same." if self.same else "NOT the same."])
+
+
+def check_distributed(
+    build_model: Callable[[], keras.Model],
+    dataset: tf.data.Dataset,
+    *,
+    steps: int = 10,
+    replicas: int = 2,
+    accumulation_steps: int = 2,
+    tolerance: float | None = None,
+) -> DistributedReport:
+    """Trains a model on one device, on several, and with accumulated gradients, and compares.
+
+    Accumulation is compared by splitting each batch into `accumulation_steps` parts, one step each, and by SGD with
+    momentum in place of the model's optimizer: Keras's adaptive ones (3.15, TensorFlow) square the gradient of each
+    occurrence of an embedding's row and not that of the row, which nothing that adds gradients up can repeat.
+
+    What looks at a whole batch, batch normalisation say, cannot be the same for a part, and the report says so. Nor can
+    what is drawn at random: build the model without dropout.
+
+    Args:
+        build_model: returns a new, compiled model; called within each scope. All get the first one's initial weights.
+        dataset: batches of any shapes, the same each time it is iterated.
+        steps: how many updates.
+        replicas: how many devices. Without GPUs the CPU is divided, which must come before anything else is computed:
+            call `distribution.divide_cpu(replicas)` first of all.
+        accumulation_steps: at least 2.
+        tolerance: of relative differences; by default 1e-9 where all weights are float64, else 1e-4.
+    Returns:
+        A `DistributedReport`. Print it; assert its `same`.
+    Raises:
+        ValueError: if the model has dropout, or the dataset is empty.
+        RuntimeError: if there are not as many devices and the CPU cannot be divided any more.
+    """
+    many = scope("mirrored", replicas=replicas)
+    one = scope("one_device")
+    batches = dataset.take(steps).cache()
+    steps = sum(1 for _ in batches)
+    if not steps:
+        raise ValueError("`dataset` is empty: there is nothing to train on.")
+    divided = batches.flat_map(lambda *batch: parts(batch, accumulation_steps))
+    exact = _Trained(one, build_model, batches)
+    initial = exact.initial
+    if tolerance is None:
+        tolerance = 1e-9 if all(weight.dtype == np.float64 for weight in initial) else 1e-4
+    replicated = _Trained(many, build_model, batches, initial)
+    differences = [_difference(f"{replicas} replicas", replicated, exact)]
+    whole = _Trained(one, build_model, batches, initial, _momentum)
+    accumulated = _Trained(one, build_model, divided, initial, _momentum, accumulation_steps)
+    differences += [_difference(f"{accumulation_steps} accumulated parts", accumulated, whole)]
+    return DistributedReport(steps, tolerance, tuple(differences))
+
+
+def _momentum(accumulation_steps: int | None) -> keras.optimizers.Optimizer:
+    return keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=accumulation_steps)
+
+
+class _Trained:
+    """What became of the model: initial and final weights, first gradients, logs and predictions."""
+
+    def __init__(self, scope, build_model, batches, initial=None, optimizer=None, accumulation_steps=None):
+        with scope:
+            model = build_model()
+            model.optimizer = model.optimizer if optimizer is None else optimizer(accumulation_steps)
+        model.evaluate(batches.take(1), verbose=0)  # builds it
+        _refuse_dropout(model)
+        self.names = [weight.path for weight in model.trainable_weights]
+        self.initial = model.get_weights() if initial is None else initial
+        model.set_weights(self.initial)
+        before = _values(model)
+        (self.loss,) = model.fit(batches, verbose=0, shuffle=False).history["loss"]
+        self.weights = _values(model)
+        self.evaluation = model.evaluate(batches, verbose=0, return_dict=True)["loss"]
+        self.predictions = [model.predict(batch, verbose=0) for batch in _inputs_of(batches, accumulation_steps)]
+        self.changed = max(np.abs(w - b).max() for w, b in zip(self.weights, before, strict=True))
+
+        # With a learning rate of 1 and nothing else, the gradient is how far a step went.
+        model.set_weights(self.initial)
+        with scope:
+            model.optimizer = keras.optimizers.SGD(1.0, gradient_accumulation_steps=accumulation_steps)
+            model.optimizer.build(model.trainable_variables)
+        model.train_function = None
+        model.fit(batches.take(accumulation_steps or 1), verbose=0, shuffle=False)
+        self.gradients = [b - w for w, b in zip(_values(model), before, strict=True)]
+
+
+def _inputs_of(batches, accumulation_steps):
+    """Those of whole batches: predictions of parts are compared with parts put together."""
+    inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in batches]
+    size = accumulation_steps or 1
+    groups = [inputs[first : first + size] for first in range(0, len(inputs), size)]
+    return [tf.nest.map_structure(lambda *x: tf.concat(x, axis=0), *group) for group in groups]
+
+
+def _values(model) -> list[np.ndarray]:
+    return [np.asarray(weight, np.float64) for weight in model.trainable_weights]
+
+
+def _refuse_dropout(model) -> None:
+    names = ("rate", "dropout", "recurrent_dropout")
+    random = [
+        f"{layer.name} ({name}={getattr(layer, name)})"
+        for layer in model._flatten_layers()
+        for name in names
+        if isinstance(getattr(layer, name, None), float) and getattr(layer, name) > 0
+    ]
+    if random:
+        raise ValueError(
+            f"What is drawn at random cannot be the same twice: build the model without dropout. It has {random[0]}"
+            f"{f' and {len(random) - 1} more' if len(random) > 1 else ''}."
+        )
+
+
+def _difference(way: str, trained: _Trained, exact: _Trained) -> Difference:
+    def apart(found, expected, scale):
+        gaps = [np.abs(f - e).max() if f.size else 0.0 for f, e in zip(found, expected, strict=True)]
+        worst = int(np.argmax(gaps))
+        return float(gaps[worst] / scale) if scale else float(gaps[worst]), worst
+
+    gradient, gradient_of = apart(trained.gradients, exact.gradients, max(np.abs(g).max() for g in exact.gradients))
+    weights, weights_of = apart(trained.weights, exact.weights, exact.changed)
+    found, expected = ([np.asarray(x) for x in tf.nest.flatten(p)] for p in (trained.predictions, exact.predictions))
+    predictions, _ = apart(found, expected, max(np.abs(p).max() for p in expected))
+    return Difference(
+        way,
+        gradient,
+        exact.names[gradient_of],
+        weights,
+        exact.names[weights_of],
+        abs(trained.loss - exact.loss),
+        abs(trained.evaluation - exact.evaluation),
+        predictions,
+    )

@@ -1,0 +1,211 @@
+"""The scope that a model is built in: which devices and which workers it trains on."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from keras_seq.distribution import fit
+
+Name = Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"]
+Precision = Literal["float32", "bfloat16", "float16", "float64"]
+
+
+class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):`
+    """What is built and compiled inside can be fit on any number of devices, as on one.
+
+        scope = distribution.scope("auto")     # early: workers find each other here
+        with scope:
+            model = models.Seq2Seq(...)
+            model.compile("adam", losses.TokenCrossentropy())
+        model.fit(dataset)
+
+    The dataset gives whole batches, the same as on one device; each batch is split over the replicas by its rows. So a
+    budget of tokens is that of all replicas together, and the updates are those of one device, whatever the batches'
+    shapes: losses are sums over all replicas divided by the tokens of all replicas, gradients are added up before they
+    are clipped, and the `loss` of an epoch is the loss per token. `fit.py` says how, and what Keras does instead.
+
+    Every worker reads the whole dataset and takes its rows of each batch, so all must see the same order: seed it, by
+    `data.shuffled(seed)` for files and by `keras.utils.set_random_seed` for arrays. `data_service` shares the reading.
+
+    Args:
+        name: "one_device"; "mirrored", all GPUs of this machine; "multi_worker_mirrored", all GPUs of all workers,
+            found by TF_CONFIG or, under Slurm, by TensorFlow's own resolver; "tpu"; or "auto": the first that fits of
+            workers, a TPU, several GPUs, one device.
+        replicas: for "mirrored": how many devices. Without GPUs the CPU is divided into as many, which is good for
+            trying things out and no faster.
+        precision: "float32", "bfloat16" (weights stay float32), "float16" (on one device alone) or "float64", set for
+            all that Keras makes from now on; None leaves Keras's settings as they are.
+    Attributes:
+        strategy: the `tf.distribute.Strategy`.
+        replicas: how many devices there are in all.
+        workers: how many processes.
+        chief: whether this process is the one that writes files.
+    Raises:
+        ValueError: for a name or precision that is not known, for more replicas than there are devices, and for
+            float16 on several replicas.
+        RuntimeError: if the devices were used before the scope was made, where that cannot be.
+    """
+
+    def __init__(self, name: Name = "auto", *, replicas: int | None = None, precision: Precision | None = None):
+        makers: dict[str, Callable[[], tf.distribute.Strategy]] = {
+            "one_device": _one_device,
+            "mirrored": lambda: _mirrored(replicas),
+            "multi_worker_mirrored": _multi_worker_mirrored,
+            "tpu": _tpu,
+        }
+        if name != "auto" and name not in makers:
+            raise ValueError(f"`name` must be one of auto, {', '.join(makers)}. Received: {name!r}")
+        name = _best(replicas) if name == "auto" else name
+        if replicas is not None and name != "mirrored":
+            raise ValueError(f'`replicas` is for "mirrored". Received: replicas={replicas} for {name!r}')
+        self.name = name
+        self.strategy = makers[name]()
+        self.replicas = self.strategy.num_replicas_in_sync
+        if precision is not None:
+            _set_precision(precision, self.replicas)
+        fit.mend(self.strategy)
+        self._entered = []
+
+    @property
+    def workers(self) -> int:
+        return _workers(self.strategy)
+
+    @property
+    def chief(self) -> bool:
+        resolver = self.strategy.cluster_resolver
+        return self.workers == 1 or resolver is None or (resolver.task_id or 0) == 0
+
+    def agreed(self, flag: bool) -> bool:
+        """Whether any worker says so. All workers must ask at the same step."""
+        if self.workers == 1:
+            return flag
+        with self.strategy.scope():
+            flags = self.strategy.run(lambda: tf.constant(float(flag)))
+            return float(self.strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
+
+    def __enter__(self) -> "scope":
+        self._entered.append(self.strategy.scope())
+        self._entered[-1].__enter__()
+        return self
+
+    def __exit__(self, *raised) -> None:
+        self._entered.pop().__exit__(*raised)
+
+    def __repr__(self) -> str:
+        def counted(number: int, what: str) -> str:
+            return f"{number} {what}{'s' * (number != 1)}"
+
+        return f"{self.name}: {counted(self.replicas, 'replica')}, {counted(self.workers, 'worker')}"
+
+
+def _best(replicas: int | None) -> str:
+    if replicas is not None:
+        return "mirrored"
+    if len(json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {}).get("worker", [])) > 1:
+        return "multi_worker_mirrored"
+    if _under_slurm() and int(os.environ["SLURM_STEP_NUM_TASKS"]) > 1:
+        return "multi_worker_mirrored"
+    if os.environ.get("TPU_NAME"):
+        return "tpu"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "one_device"
+
+
+def _one_device() -> tf.distribute.Strategy:
+    return tf.distribute.OneDeviceStrategy("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0")
+
+
+def _mirrored(replicas: int | None) -> tf.distribute.Strategy:
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    kind = "GPU" if gpus else "CPU"
+    replicas = (gpus or 1) if replicas is None else replicas
+    if not gpus:
+        divide_cpu(replicas)
+    if replicas < 1 or replicas > len(tf.config.list_logical_devices(kind)):
+        raise ValueError(f"There are {gpus} GPUs for `replicas`. Received: {replicas}")
+    # On CPUs TensorFlow would take its collectives, which mix up two strategies of one process.
+    across = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(replicas)], across)
+
+
+def divide_cpu(devices: int) -> None:
+    """Divides the CPU into so many logical devices at least.
+
+    Raises:
+        RuntimeError: if TensorFlow has begun to use it, which fixes their number.
+    """
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or [0]) >= devices:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    except RuntimeError:
+        raise RuntimeError(
+            f"The CPU cannot be divided into {devices} devices after TensorFlow has used it. Make the scope (or call "
+            "`distribution.divide_cpu`) before anything else that computes: models, datasets, tensors."
+        ) from None
+
+
+def _multi_worker_mirrored() -> tf.distribute.Strategy:
+    if os.environ.get("TF_CONFIG"):
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif _under_slurm():
+        resolver = _slurm_resolver()
+    else:
+        raise ValueError(
+            "Neither TF_CONFIG nor Slurm's variables (SLURM_STEP_NODELIST) say who the workers are. On one machine: "
+            "`python -m keras_seq.distribution.launch --workers N -- COMMAND`; docs/distribution.md has the rest."
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "The workers must be connected before TensorFlow is used: make the scope before anything else that "
+            f"computes (models, datasets, tensors). TensorFlow says: {error}"
+        ) from error
+
+
+def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """TensorFlow's resolver for who is who; left to itself it also asks `nvidia-smi` for the GPUs, which a node without
+    any lacks, and divides them among the tasks of a node, which Slurm does too."""
+    # As many as "2(x3),1" allows.
+    tasks = max(int(tasks) for tasks in re.findall(r"(?:^|,)(\d+)", os.environ["SLURM_STEP_TASKS_PER_NODE"]))
+    slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
+    )
+    cluster = slurm.cluster_spec()  # which also finds the task
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type=slurm.task_type, task_id=slurm.task_id, num_accelerators={"GPU": gpus}
+    )
+
+
+def _under_slurm() -> bool:
+    return "SLURM_STEP_NODELIST" in os.environ and "SLURM_STEP_NUM_TASKS" in os.environ
+
+
+def _tpu() -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _set_precision(precision: str, replicas: int) -> None:
+    policies = {name: name for name in ("float32", "float64")}
+    policies |= {name: f"mixed_{name}" for name in ("bfloat16", "float16")}
+    if precision not in policies:
+        raise ValueError(f"`precision` must be one of {', '.join(policies)}. Received: {precision!r}")
+    if precision == "float16" and replicas > 1:
+        raise ValueError(fit.NO_FLOAT16)
+    keras.config.set_floatx("float64" if precision == "float64" else "float32")
+    keras.config.set_dtype_policy(policies[precision])
+
+
+def _workers(strategy: tf.distribute.Strategy) -> int:
+    hosts = getattr(strategy.extended, "num_hosts", None)  # of a TPU
+    return hosts or strategy.num_replicas_in_sync // len(strategy.extended.worker_devices)

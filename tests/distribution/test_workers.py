@@ -1,0 +1,71 @@
+"""Processes that train together get the weights that one device gets."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.distribution.workers import LAUNCH, ROOT
+
+
+def trained(folder: pathlib.Path, workers=1, **options) -> dict[str, np.ndarray]:
+    """What `worlds.py` writes down, of one process or of several under the launcher."""
+    out = folder / ("-".join(map(str, [workers, *options.values()])).replace("/", "_") + ".npz")
+    program = [
+        sys.executable,
+        str(pathlib.Path(__file__).with_name("worlds.py")),
+        json.dumps({**options, "out": str(out)}),
+    ]
+    if workers > 1:
+        program = [*LAUNCH, "--workers", str(workers), "--", *program]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    with np.load(out) as found:
+        return dict(found)
+
+
+def same(found, expected, tolerance):
+    assert found.keys() == expected.keys()
+    for name in set(found) - {"workers", "agreed"}:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_two_workers_are_one_device(tmp_path):
+    one = trained(tmp_path)
+    two = trained(tmp_path, workers=2, strategy="multi_worker_mirrored")
+    same(two, one, 1e-9)
+    assert (int(one["workers"]), int(two["workers"])) == (1, 2)
+    assert two["agreed"].tolist() == [True, False]  # one worker's word is enough
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("precision, tolerance", [("float64", 1e-9), ("float32", 1e-5)])
+@pytest.mark.parametrize("accumulation", [None, 3])
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_real_text(architecture, accumulation, precision, tolerance, real_data, tmp_path):
+    options = {"architecture": architecture, "accumulation": accumulation, "precision": precision}
+    options |= {"folder": str(real_data("multi30k")), "steps": 50}
+    one = trained(tmp_path, **options)
+    same(trained(tmp_path, strategy="mirrored", replicas=2, **options), one, tolerance)
+    same(trained(tmp_path, workers=2, strategy="multi_worker_mirrored", **options), one, tolerance)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+def test_four_workers(architecture, real_data, tmp_path):
+    options = {"architecture": architecture, "folder": str(real_data("multi30k")), "steps": 10}
+    same(trained(tmp_path, workers=4, strategy="multi_worker_mirrored", **options), trained(tmp_path, **options), 1e-9)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", [{}, {"replicas": 2, "strategy": "mirrored"}, {"workers": 2, "strategy": "auto"}])
+def test_bfloat16_learns_as_float32_does(way, real_data, tmp_path):
+    options = {"architecture": "transformer", "folder": str(real_data("multi30k")), "steps": 50}
+    full = trained(tmp_path, **options, precision="float32")
+    half = trained(tmp_path, **options, **way, precision="bfloat16")
+    assert abs(half["loss"] - full["loss"]) < 0.02 * full["loss"]
