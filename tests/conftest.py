@@ -21,6 +21,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    # Two devices for tests/distribution, before any module of tests computes something and so fixes their number.
+    from keras_seq import distribution
+
+    distribution.divide_cpu(2)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], pathlib.Path]:

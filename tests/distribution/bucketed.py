@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import data, losses, metrics, models
+from keras_seq import data, losses, metrics
 
 
 def batches(examples=61, seed=0, order=None) -> tf.data.Dataset:
@@ -16,10 +16,6 @@ def batches(examples=61, seed=0, order=None) -> tf.data.Dataset:
     if order is not None:
         dataset = dataset.apply(data.shuffled(order))
     return dataset.apply(data.bucketed(tokens_per_batch=39, width=5)).apply(data.teacher_forcing(1))
-
-
-def transformer(**options) -> keras.Model:
-    return models.Transformer(30, units=8, num_layers=1, num_heads=2, intermediate_dim=16, dropout=0.0, **options)
 
 
 def small() -> keras.Model:

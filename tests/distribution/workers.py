@@ -33,7 +33,9 @@ def launched(program: str, folder, *flags) -> subprocess.CompletedProcess:
 def running(program: str, folder, *flags, **pipes):
     """The launcher with its workers, which are killed in the end whatever the test has found."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **pipes}
-    with subprocess.Popen(command(program, folder, *flags), cwd=ROOT, text=True, **pipes) as launcher:
+    # Under nohup, which may have started the tests, the launcher would not hear of a closed terminal.
+    hears = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(command(program, folder, *flags), cwd=ROOT, text=True, preexec_fn=hears, **pipes) as launcher:
         try:
             yield launcher
         finally:

@@ -53,7 +53,8 @@ def outcome(folder):
     return arrays, [{**row, "seconds": None} for row in read_history(folder / "history.csv")]
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [2, 20])
 def test_a_killed_run_ends_where_the_uninterrupted_one_does(tmp_path, train, kills):
     code, seconds = train(tmp_path / "whole")
     assert code == 0
