@@ -12,6 +12,7 @@ def test_a_good_model_is_the_same_everywhere(two_devices):
     assert str(report).endswith("The same.")
 
 
+@pytest.mark.long
 def test_batch_normalisation_parts_and_is_named(two_devices):
     def build():
         tokens = keras.Input((None,), dtype="int32")

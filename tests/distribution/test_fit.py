@@ -51,7 +51,9 @@ def same(ones, others, tolerance=1e-9):
     [
         lambda: keras.optimizers.SGD(0.5),
         lambda: keras.optimizers.Adam(1e-2, global_clipnorm=0.1),
-        lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.1, use_ema=True),
+        pytest.param(
+            lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.1, use_ema=True), marks=pytest.mark.long
+        ),
     ],
     ids=["sgd", "clipped", "decay and average"],
 )

@@ -81,7 +81,11 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
+        pytest.param(
+            {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
+            marks=pytest.mark.long,
+            id="rnn",
+        ),
         {"architecture": "gru", "attention": "additive", "vocabulary": "unigram", "vocabulary_size": 60},
         {"architecture": "transformer", "vocabulary": "bpe", "vocabulary_size": 60, "schedule": "inverse_square_root"},
     ],
