@@ -37,7 +37,8 @@ class Difference:
 
     @property
     def largest(self) -> float:
-        return max(self.gradient, self.weights, self.loss, self.evaluation, self.predictions)
+        """NaN where one of them is, which is within no tolerance."""
+        return float(np.max([self.gradient, self.weights, self.loss, self.evaluation, self.predictions]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +59,9 @@ class DistributedReport:
         for found in self.differences:
             numbers = (found.gradient, found.weights, found.loss, found.evaluation, found.predictions)
             lines.append(f"{found.way:24}" + "".join(f"{number:10.1e}" for number in numbers))
-            if found.gradient > self.tolerance:
+            if not found.gradient <= self.tolerance:
                 lines.append(f"    They part in the first step already, most in the gradient of {found.gradient_of}.")
-            elif found.weights > self.tolerance:
+            elif not found.weights <= self.tolerance:
                 lines.append(f"    The first step is the same; they part after it, most in {found.weights_of}.")
         return "\n".join([*lines, "The same." if self.same else "NOT the same."])
 

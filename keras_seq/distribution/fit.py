@@ -262,7 +262,7 @@ def _accumulate(strategy, optimizer, grads, variables, tokens) -> None:
 
     def update():
         with _already_reduced():
-            means = optimizer._clip_gradients([total / tf.cast(seen, total.dtype) for total in totals])
+            means = optimizer._clip_gradients([tf.math.divide_no_nan(t, tf.cast(seen, t.dtype)) for t in totals])
             optimizer._apply_weight_decay(variables)
             optimizer._backend_update_step(means, variables, optimizer.learning_rate)
 

@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import h5py
-import ml_dtypes
 import numpy as np
+import tensorflow as tf
 
 from keras_seq.training.checkpoints import Checkpoints
 from keras_seq.training.hdf5_file import hdf5_file
 
 # What a file of weights holds beside the weights.
 _OTHERS = ("optimizer", "keras_seq")
+_BFLOAT16 = tf.bfloat16.as_numpy_dtype
 
 Tokens = Sequence[str]
 
@@ -179,11 +180,11 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
 def _read(dataset: h5py.Dataset) -> np.ndarray:
     values = dataset[()]
     if dataset.attrs.get("dtype") == "bfloat16":  # HDF5 does not know it
-        values = values.view(ml_dtypes.bfloat16).astype("float32")
+        values = values.view(_BFLOAT16).astype("float32")
     return values
 
 
 def _write(dataset: h5py.Dataset, values: np.ndarray) -> None:
     if dataset.attrs.get("dtype") == "bfloat16":
-        values = values.astype(ml_dtypes.bfloat16).view(dataset.dtype)
+        values = values.astype(_BFLOAT16).view(dataset.dtype)
     dataset[...] = values

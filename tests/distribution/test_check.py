@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from keras_seq.distribution import check_distributed
+from keras_seq.distribution import check, check_distributed
 from tests.distribution.bucketed import batches, compiled, small
 
 
@@ -10,6 +10,13 @@ def test_a_good_model_is_the_same_everywhere(two_devices):
     assert report.same, str(report)
     assert [difference.way for difference in report.differences] == ["2 replicas", "2 accumulated parts"]
     assert str(report).endswith("The same.")
+
+
+def test_not_a_number_is_never_the_same():
+    found = check.Difference("2 replicas", 0.0, "a", float("nan"), "b", 0.0, 0.0, 0.0)
+    report = check.DistributedReport(1, 1e-4, (found,))
+    assert not report.same
+    assert "they part after it, most in b" in str(report)
 
 
 @pytest.mark.long

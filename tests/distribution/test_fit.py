@@ -110,6 +110,15 @@ def test_accumulated_parts_are_the_whole(replicas, one_device, two_devices):
     assert int(model.optimizer.iterations) == 3
 
 
+def test_accumulated_padding_changes_nothing(one_device):
+    dataset = batches(21).map(lambda inputs, labels, weights: (inputs, labels, tf.zeros_like(weights))).take(2)
+    with one_device:
+        model = compiled(small(), keras.optimizers.SGD(0.5, gradient_accumulation_steps=2))
+    before = weights(model)
+    model.fit(dataset, verbose=0)
+    assert np.array_equal(before, weights(model))
+
+
 def test_the_loss_of_an_epoch_is_the_loss_per_token(one_device, two_devices):
     dataset = batches()
     for scope in (one_device, two_devices):
