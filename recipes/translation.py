@@ -7,6 +7,7 @@ Run the same command again and an interrupted run goes on where it stopped.
 """
 
 import dataclasses
+import os
 import pathlib
 from typing import Literal
 
@@ -103,6 +104,10 @@ class Options:
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"] = option(
         "auto", "devices and workers to train on; docs/distribution.md"
     )
+    data_service: str | None = option(
+        os.environ.get("KERAS_SEQ_DATA_SERVICE"),
+        "tf.data service that makes the batches; docs/distribution.md",
+    )
     precision: Literal["float32", "bfloat16", "float16"] = option("float32", "of the layers' arithmetic")
     seed: int = option(1, "of the data order and the weights")
     deterministic: bool = option(False, "same seed, same weights, to the bit (slower)")
@@ -121,12 +126,21 @@ def main(options: Options) -> None:
     source_vocabulary, target_vocabulary = vocabularies(options, parts["train"], run, scope)
 
     # Data
-    train, valid, starts = batches(options, parts, source_vocabulary, target_vocabulary, scope.replicas)
-    resume = training.Resume(run, options.average, options.save_every, starts=starts, agree=scope.agreed)
+    train, valid, orders = batches(options, parts, source_vocabulary, target_vocabulary, scope.replicas)
+    steps = int(train.cardinality())
+    resume = training.Resume(run, options.average, options.save_every, starts=orders, agree=scope.agreed)
     throughput = callbacks.Throughput()
+    if options.data_service:
+        for order in orders:  # the service gets a copy
+            order.start_epoch(resume.initial_epoch)
+        counted = throughput.counted()
+        train = train.apply(distribution.data_service(options.data_service, scope, on_trainer=counted))
+    else:
+        rest = data.from_step(0)
+        resume.starts.append(rest)
+        train = train.apply(rest).apply(throughput.counted()).prefetch(8)
 
     # Model
-    steps = int(train.cardinality())
     with scope:
         model = build(options, source_vocabulary, target_vocabulary)
         model.compile(
@@ -147,7 +161,7 @@ def main(options: Options) -> None:
 
     stopping = training.EarlyStopping(run, "val_bleu", mode="max", patience=options.patience)
     model.fit(
-        train.apply(throughput.counted()).prefetch(8),
+        train,
         validation_data=valid,
         epochs=options.epochs,
         shuffle=False,  # the dataset does that
@@ -193,7 +207,7 @@ def with_defaults(options: Options) -> Options:
 def configuration(options: Options) -> dict:
     """What makes two runs the same run: all but where the results go and how the test text is decoded."""
     unimportant = ("run", "export", "overwrite", "num_beams", "length_penalty", "test_source", "test_target")
-    unimportant += ("save_every", "strategy")
+    unimportant += ("save_every", "strategy", "data_service")
     return {name: value for name, value in dataclasses.asdict(options).items() if name not in unimportant}
 
 
@@ -236,7 +250,7 @@ def vocabularies(options: Options, train: data.ParallelText, run: training.Run, 
 
 
 def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary, replicas: int) -> tuple:
-    """Training and validation batches, and the steps of the first that must know where an epoch begins.
+    """Training and validation batches, and the steps of the first that must know which epoch begins.
 
     The pairs are encoded once, shuffled anew each epoch, and put into buckets that keep padding low and shapes few.
     """
@@ -264,12 +278,11 @@ def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary,
     pairs_order = data.shuffled(options.seed)
     # Batches that are not full come last; left there, one length after the other, they spoil what an epoch has taught.
     batches_order = data.shuffled(options.seed, BATCHES_SHUFFLED)
-    rest = data.from_step(0)
     short = pairs.apply(data.shorter_than(options.max_length))
-    train = batched(short.apply(pairs_order), fitting).apply(batches_order).apply(rest)
+    train = batched(short.apply(pairs_order), fitting).apply(batches_order)
     valid_pairs = parts["valid"].dataset().apply(encoded)
     valid = batched(valid_pairs, data.lengths(valid_pairs)).cache()
-    return train, valid, [pairs_order, batches_order, rest]
+    return train, valid, [pairs_order, batches_order]
 
 
 def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model:

@@ -23,15 +23,16 @@ def main(
     architecture="small",
     precision="float64",
     steps=12,
+    rate=0.5,
     accumulation=None,
-    folder=None,
+    corpus=None,
 ):
     scope = distribution.scope(strategy, replicas=replicas, precision=precision)
     keras.utils.set_random_seed(1)
-    if folder is None:
+    if corpus is None:
         size, train = 30, bucketed.batches(order=5)
     else:
-        size, train = multi30k(folder, steps)
+        size, train = multi30k(corpus, steps)
     valid = train.take(4)
     with scope:
         model = {
@@ -41,7 +42,7 @@ def main(
                 size, units=16, num_layers=2, num_heads=2, intermediate_dim=32, dropout=0.0
             ),
         }[architecture]()
-        optimizer = keras.optimizers.SGD(0.5, global_clipnorm=1.0, gradient_accumulation_steps=accumulation)
+        optimizer = keras.optimizers.SGD(rate, global_clipnorm=1.0, gradient_accumulation_steps=accumulation)
         model.compile(
             optimizer, losses.TokenCrossentropy(0.1), weighted_metrics=[metrics.TokenLoss()], jit_compile=False
         )
@@ -59,9 +60,9 @@ def main(
         )
 
 
-def multi30k(folder, steps):
+def multi30k(corpus, steps):
     """Batches of real text, the partial ones of the end among the first `steps`."""
-    lines = data.read_parallel_text(f"{folder}/train.en", f"{folder}/train.de")
+    lines = data.read_parallel_text(f"{corpus}/train.en", f"{corpus}/train.de")
     sources, targets = lines.sources[:3000], lines.targets[:3000]
     words = text.Words.train([*sources, *targets], 500)
     pairs = tf.data.Dataset.from_tensor_slices((sources, targets)).apply(words.encoded())

@@ -7,18 +7,20 @@ It is killed so many seconds after that moment, if it has not come to its end be
 so it is loaded once, and each training is a fork: safe, as long as TensorFlow was not used before.
 """
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from keras_seq import data, training
+from keras_seq import data, distribution, training
 
 EPOCHS = 3
 
@@ -39,23 +41,29 @@ def build() -> keras.Model:
     return model
 
 
-def train(folder: str, stepped: int) -> None:
+def train(folder: str, tell: Callable[[int], None], scope: distribution.scope | None = None) -> None:
+    """Trains on one device, or inside the scope; calls `tell` after each step."""
     keras.utils.set_random_seed(1)
     tf.config.experimental.enable_op_determinism()
     order, batch_order, rest = data.shuffled(3), data.shuffled(4, 100), data.from_step(0)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=1, min_delta=10.0)
-    run = training.Run(folder)
-    resume = training.Resume(run, keep=2, save_every=2, callbacks=[plateau], starts=[order, batch_order, rest])
+    chief, agree = (True, None) if scope is None else (scope.chief, scope.agreed)
+    run = training.Run(folder, chief=chief)
+    starts = [order, batch_order, rest]
+    resume = training.Resume(run, keep=2, save_every=2, callbacks=[plateau], starts=starts, agree=agree)
 
     dataset, lengths = examples()
     shapes = {"examples_per_batch": 4, "buckets": [4, 8, 12]}
     count = tf.data.experimental.assert_cardinality(data.count_batches(lengths, **shapes))
     batches = dataset.apply(order).apply(data.bucketed(**shapes)).apply(count).apply(batch_order).apply(rest)
 
-    model = build()
-    tell = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: os.write(stepped, b"."))
+    with scope or contextlib.nullcontext():
+        model = build()
+    telling = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: tell(batch))
     stopping = training.EarlyStopping(run, "loss", patience=5)
-    model.fit(batches.prefetch(2), epochs=EPOCHS, verbose=0, callbacks=[plateau, resume, stopping, tell])
+    model.fit(batches.prefetch(2), epochs=EPOCHS, verbose=0, callbacks=[plateau, resume, stopping, telling])
+    if not chief:
+        return
     np.savez(f"{folder}/final.npz", *[np.asarray(v) for v in [*model.weights, *model.optimizer.variables]])
 
 
@@ -69,7 +77,7 @@ def main() -> None:
         if not process:
             code = 1
             try:
-                train(order["folder"], writing)
+                train(order["folder"], lambda batch, pipe=writing: os.write(pipe, b"."))
                 code = 0
             finally:
                 os._exit(code)
