@@ -1,6 +1,6 @@
 # python3 of your system, 3.11 to 3.13; `make PYTHON=python3.12 demo` takes another.
 PYTHON ?= python3
-EXTRAS ?= test,recipes
+EXTRAS ?= test,recipes,ctranslate2,onnx
 BIN := .venv/bin
 STAMP := .venv/.installed-from-setup-cfg
 

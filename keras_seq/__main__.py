@@ -1,235 +1,18 @@
 """The command line: `keras-seq VERB ...`, or `python -m keras_seq VERB ...`.
 
-A verb is a dataclass of options, a function of it, and an entry in `VERBS`. What a verb needs is imported inside its
-function, so that help comes at once: TensorFlow takes seconds.
+A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `keras_seq/commands/` has them. What a
+verb needs is imported inside its function, so that help comes at once: TensorFlow takes seconds.
 """
 
-import dataclasses
-import json
-import logging
 import os
-import pathlib
 import sys
-import textwrap
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
-from keras_seq.cli import option
-
-_TIMED_VOCABULARY_LINES = 20_000  # from which words get ids, where only the time is asked for
-_PROGRESS_SECONDS = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Doctor:
-    """Says what a corpus will be like to train on: how long its lines are, how much of its batches would be padding,
-    what was dropped, and which buckets to take. Two files are parallel: line by line the translation of each other.
-    The end token of each line is counted, as in training. Tokens and padding are counted on both sides together."""
-
-    file: pathlib.Path = option(help="text, one example a line, plain or .gz", positional=True)
-    target: pathlib.Path | None = option(None, "its translation", positional=True)
-    subwords: pathlib.Path | None = option(
-        None, "SentencePiece model that text.Subwords saved; without it, words between ASCII white space are counted"
-    )
-    tokens_per_batch: int = option(4096, "budget of a batch: rows x the longer padded side")
-    max_shapes: int = option(40, "largest number of fitted shapes")
-    max_length: int | None = option(None, "drop examples with a side of so many tokens or more, as `shorter_than` does")
-    truncate: bool = option(False, "cut such examples to one token less than --max-length, in place of dropping them")
-    replicas: int = option(1, "devices that share a batch: rows are a multiple of it")
-    on_bad_line: Literal["error", "skip"] = option("error", "what to do with lines that are not UTF-8 or hold a NUL")
-    timing: bool = option(True, "time some batches of the pipeline, from the file on, with nobody training")
-    plot: pathlib.Path | None = option(None, "draw lengths, buckets and padding into this file (.png, .svg, .pdf)")
-    json: bool = option(False, "print one JSON object and nothing else")
-
-
-def doctor(options: Doctor) -> None:
-    logger = logging.getLogger("keras_seq")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # what a reader drops stands in the report
-    try:
-        _doctor(options)
-    finally:
-        logger.setLevel(level)
-
-
-def _doctor(options: Doctor) -> None:
-    if "tensorflow" not in sys.modules:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would be no help, and may be busy with a training
-    from keras_seq import text
-    from keras_seq.data import doctor as corpus
-    from keras_seq.data import text_lengths
-    from keras_seq.data.parallel_text import ParallelFiles
-
-    vocabulary = None if options.subwords is None else text.Subwords.load(options.subwords)
-    if options.target is None:
-        lines = text_lengths.TextFile(options.file, options.on_bad_line)
-    else:
-        lines = ParallelFiles(options.file, options.target, on_bad_line=options.on_bad_line)
-    lengths, unknown = text_lengths.measure(lines.dataset(), vocabulary, _Progress("examples counted"))
-    if not len(lengths):
-        raise ValueError(f"{options.file}: no line with text is left to look at ({lines.report}).")
-    report = corpus.examine(
-        lengths,
-        tokens_per_batch=options.tokens_per_batch,
-        max_shapes=options.max_shapes,
-        max_length=options.max_length,
-        truncate=options.truncate,
-        replicas=options.replicas,
-        dropped={reason: getattr(lines.report, reason) for reason in ("empty", "bad_lines")},
-        unknown=unknown,
-    )
-    if options.timing:
-        if vocabulary is None:
-            vocabulary = text.Words.train(lines.dataset().take(_TIMED_VOCABULARY_LINES))
-        batches = _batches(lines.dataset().apply(vocabulary.encoded()), report.suggestion.buckets, options)
-        report = dataclasses.replace(report, timing=corpus.time_batches(batches))
-    if options.plot is not None:
-        from keras_seq.inspection import plots
-
-        lengths = corpus.shortened(lengths, options.max_length, options.truncate)
-        figures = {plan.name: (plan.shapes, plan.padding) for plan in report.plans}
-        plots.buckets(lengths, report.suggestion.buckets, figures, report.suggestion.name, options.plot)
-    if options.json:
-        print(json.dumps(report.as_dict(), ensure_ascii=False, allow_nan=False))
-    else:
-        print("\n".join(_page(report, options)))
-
-
-def _batches(dataset, buckets: tuple, options: Doctor):
-    """What `Report.code` says."""
-    from keras_seq.data.bucketing import bucketed
-    from keras_seq.data.lengths import shorter_than
-
-    if options.max_length is not None and options.truncate:
-        last = options.max_length - 1
-        cut = (lambda ids: ids[:last]) if options.target is None else (lambda *sides: tuple(s[:last] for s in sides))
-        dataset = dataset.map(cut)
-    elif options.max_length is not None:
-        dataset = dataset.apply(shorter_than(options.max_length))
-    step = bucketed(
-        options.tokens_per_batch, buckets=buckets, multiple_of=options.replicas, pad_to_bucket_boundary=True
-    )
-    return dataset.apply(step)
-
-
-def _page(report, options: Doctor) -> list[str]:
-    unit = "words by white space" if options.subwords is None else f"subwords of {options.subwords}"
-    lines = [f"{options.file}" if options.target is None else f"{options.file} | {options.target}", ""]
-    lines += [f"{report.examples:,} examples, {report.tokens:,} tokens: {unit}, and an end token for each line"]
-    dropped = [f"{count:,} {_REASONS.get(reason, reason)}" for reason, count in report.dropped.items() if count]
-    lines += [f"dropped: {', '.join(dropped)}" if dropped else "nothing dropped"]
-    if report.truncated:
-        lines += [f"truncated: {report.truncated:,} examples, to {options.max_length - 1} tokens a side"]
-    if report.unknown is not None:
-        lines += [f"unknown to the vocabulary: {report.unknown:,} tokens ({report.unknown / report.tokens:.3%})"]
-
-    lines += ["", *_lengths(report.sides), "", f"batches of {report.budget:,} tokens (rows x the longer side)"]
-    if report.replicas > 1:
-        lines[-1] += f" for {report.replicas} replicas"
-    head = ("", "shapes", "padding", "batches", "partial", "traces", "tokens a batch", "alone")
-    rows = []
-    for plan in report.plans:
-        mark = "> " if plan == report.suggestion else "  "
-        tokens = f"{plan.tokens_per_batch.mean:,.0f} ± {plan.tokens_per_batch.spread:.0%}"
-        numbers = (plan.batches, plan.partial_batches, plan.traces)
-        figures = [f"{plan.shapes:,}", f"{plan.padding:.1%}", *(f"{n:,}" for n in numbers), tokens, f"{plan.alone:,}"]
-        rows.append((mark + plan.name, *figures))
-    lines += [*_table([head, *rows]), "", *_advice(report), ""]
-
-    spread = report.suggestion.tokens_per_batch
-    facts = [("tokens a batch", f"{spread.mean:,.0f} on average, from {spread.minimum:,} to {spread.maximum:,}")]
-    if report.imbalance is not None:
-        excess = report.imbalance
-        facts += [
-            ("replicas", f"the fullest has {excess.mean:.1%} more tokens than the mean, {excess.worst:.0%} at worst")
-        ]
-    if report.timing is not None:
-        timing = report.timing
-        median, mean = 1000 * timing.median, 1000 * timing.mean
-        facts += [
-            ("pipeline alone", f"{median:.1f} ms a batch (median of {timing.batches}), {mean:.1f} ms on average"),
-            ("", f"{timing.tokens_per_second:,.0f} tokens/s, after {timing.first_batch:.1f} s to the first batch"),
-        ]
-    lines += _table(facts, numbers=False)
-    return [*lines, "", *textwrap.wrap(_MEANING, 100)]
-
-
-_REASONS = {
-    "empty": "with an empty line",
-    "bad_lines": "with a line that is not UTF-8 or holds a NUL",
-    "too_long": "too long",
-}
-_MEANING = (
-    "padding: the share of positions that hold no token, both sides together, where each batch is padded to its "
-    "bucket's shape. shapes: different padded lengths. traces: shapes with the rows told apart, partial batches "
-    "too: what XLA compiles. partial: batches of the end of an epoch that are not full. tokens a batch: without "
-    "padding, mean and standard deviation, in the order of the file. alone: examples whose bucket is longer "
-    "than the budget, each a batch by itself."
-)
-
-
-def _lengths(sides) -> list[str]:
-    head = ("length", "mean", "least", *(f"{float(share):.0%}" for share in sides[0].quantiles), "most")
-    rows = [(s.side, f"{s.mean:.1f}", s.minimum, *s.quantiles.values(), s.maximum) for s in sides]
-    lines = [*_table([head, *((name, mean, *(f"{n:,}" for n in others)) for name, mean, *others in rows)]), ""]
-    for s in sides:
-        last = s.first + len(s.counts) * s.width - 1
-        more = f" and to {s.maximum:,} in the last column" if s.maximum > last else ""
-        lines.append(f"{s.side}  {_bars(s.counts)}  {s.first} to {min(last, s.maximum):,}{more}")
-    return lines
-
-
-def _bars(counts: Sequence[int]) -> str:
-    """A column for each count; the highest is the most, and only 0 is blank."""
-    try:
-        ink = " ▁▂▃▄▅▆▇█"
-        ink.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        ink = " .:-=+*#@"
-    times = 2 if len(counts) <= 40 else 1
-    return "".join(times * ink[-(-count * (len(ink) - 1) // max(counts))] for count in counts)
-
-
-def _advice(report) -> list[str]:
-    best = report.suggestion
-    lines = [f"Take {best.name}: {best.padding:.1%} padding."]
-    for plan in report.plans:
-        if not plan.fitted and plan.padding > best.padding:
-            times = (1 - best.padding) / (1 - plan.padding)  # the same tokens in more positions
-            lines += [f"With {plan.name} ({plan.shapes:,} in use), an epoch has {times:.2f} times as many positions."]
-    full = best.batches - best.partial_batches
-    if full < best.partial_batches:
-        lines += [f"Only {full:,} of its {best.batches:,} batches are full: the corpus is small for so many shapes."]
-    if best.partial_batches:
-        lines += ["Shuffle the batches too, `.apply(data.shuffled(seed, 1000))`: those that are not full come last."]
-    if best.alone:
-        lines += [f"{best.alone:,} travel alone: --max-length {report.budget + 1} or less drops the longest."]
-    return [*lines, *textwrap.indent(report.code, "    ").split("\n")]
-
-
-def _table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
-    """The first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        aligned = [f"{cell:>{width}}" if numbers else cell for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
-    return lines
-
-
-class _Progress:
-    """Counts on stderr, every two seconds: nothing where all is done in less."""
-
-    def __init__(self, unit: str):
-        self._unit = unit
-        self._told = time.monotonic()
-
-    def __call__(self, done: int) -> None:
-        if time.monotonic() - self._told > _PROGRESS_SECONDS:
-            self._told = time.monotonic()
-            print(f"{done:,} {self._unit}", file=sys.stderr)
+from keras_seq.commands import doctor, evaluate, inspect, rerank, score, translate, weights
+from keras_seq.commands.streams import guarded
+from keras_seq.commands.tables import table
 
 
 class Verb(NamedTuple):
@@ -241,12 +24,22 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "doctor": Verb("what a corpus will be like to train on: lengths, padding, which buckets to take", Doctor, doctor),
+    "translate": Verb("lines of one language into another", translate.Translate, translate.translate),
+    "generate": Verb("what a language model says after each line", translate.Generate, translate.generate),
+    "score": Verb("how probable a model finds given lines, and their perplexity", score.Score, score.score),
+    "rerank": Verb("n-best lists in a better order, by a mixture of scores", rerank.Rerank, rerank.rerank),
+    "evaluate": Verb("BLEU, chrF and exact match against references", evaluate.Evaluate, evaluate.evaluate),
+    "inspect": Verb("what is in a run folder or a SavedModel", inspect.Inspect, inspect.inspect),
+    "average": Verb("the mean of a run's last checkpoints, as a model", weights.Average, weights.average),
+    "export": Verb("a run folder's model in a form that is served", weights.Export, weights.export),
+    "doctor": Verb(
+        "what a corpus will be like to train on: lengths, padding, which buckets to take", doctor.Doctor, doctor.doctor
+    ),
 }
 
 
 def _help() -> str:
-    verbs = "\n".join(_table([(f"  {name}", verb.line) for name, verb in VERBS.items()], numbers=False))
+    verbs = "\n".join(table([(f"  {name}", verb.line) for name, verb in VERBS.items()], numbers=False))
     return (
         "usage: keras-seq VERB ...\n\nSequence models on Keras 3.\n\nverbs:\n"
         f"{verbs}\n\nkeras-seq VERB --help tells its options; keras-seq --version, the version."
@@ -262,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"keras-seq {__version__}")
     elif name in VERBS:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the devices that TensorFlow does not find are no news
-        cli.run(VERBS[name].function, VERBS[name].options, others, prog=f"keras-seq {name}")
+        cli.run(guarded(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
         told = f"there is no verb {name!r}" if name else "a verb is missing"
         print(f"error: {told}. The verbs are: {', '.join(VERBS)}. keras-seq --help describes them.", file=sys.stderr)

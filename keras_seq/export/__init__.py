@@ -1,5 +1,8 @@
-"""Models as others run them, without this package."""
+"""Models as others run them, without this package. What a format needs is imported when it is written."""
 
+from keras_seq.export.ctranslate2 import ctranslate2
+from keras_seq.export.litert import litert
+from keras_seq.export.onnx import onnx
 from keras_seq.export.saved_model import SAMPLES, saved_model
 
-__all__ = ["SAMPLES", "saved_model"]
+__all__ = ["SAMPLES", "ctranslate2", "litert", "onnx", "saved_model"]

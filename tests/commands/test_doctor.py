@@ -11,6 +11,7 @@ import pytest
 from keras_seq import __main__ as command_line
 from keras_seq import __version__, data, text
 from keras_seq.cli import option
+from keras_seq.commands import doctor, progress
 
 SOURCE = [f"{'a ' * n}dog runs{' far' * (n % 3)} ." for n in range(1, 31)] * 3
 TARGET = [f"ein {'b ' * (n % 11)}Hund läuft{' weit' * (n % 2)} ." for n in range(1, 31)] * 3
@@ -55,7 +56,7 @@ def test_help_lists_the_verbs_and_loads_little():
     )
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     for name, verb in command_line.VERBS.items():
-        assert f"  {name}  {verb.line}\n" in told
+        assert f"  {name:9}  {verb.line}\n" in told
     assert "keras-seq doctor [-h]" in told and "FILE [TARGET]" in told
 
 
@@ -67,13 +68,13 @@ def test_a_verb_is_one_entry(capsys, monkeypatch):
     entry = command_line.Verb("says good day", Greeting, lambda options: print(f"Good day, {options.name}!"))
     monkeypatch.setitem(command_line.VERBS, "greet", entry)
     assert run(capsys, "greet", "Ada") == "Good day, Ada!\n"
-    assert "  greet   says good day\n" in run(capsys, "--help")
+    assert "  greet      says good day\n" in run(capsys, "--help")
     assert "doctor, greet" in refused(capsys, "great")
 
 
 def test_verbs_that_are_none(capsys):
-    assert "no verb 'docter'. The verbs are: doctor" in refused(capsys, "docter")
-    assert "a verb is missing. The verbs are: doctor" in refused(capsys)
+    assert "no verb 'docter'. The verbs are: translate" in refused(capsys, "docter")
+    assert "a verb is missing. The verbs are: translate" in refused(capsys)
     assert run(capsys, "--version") == f"keras-seq {__version__}\n"
 
 
@@ -188,16 +189,16 @@ def test_bad_options(capsys, parallel, tmp_path):
 
 
 def test_progress_on_stderr(capsys, monkeypatch):
-    monkeypatch.setattr(command_line, "_PROGRESS_SECONDS", -1)
-    command_line._Progress("examples")(1_234_567)
+    monkeypatch.setattr(progress, "LOG_SECONDS", -1)
+    progress.Progress("examples")(1_234_567)
     told = capsys.readouterr()
     assert "1,234,567 examples" in told.err and not told.out
 
 
 def test_bars_in_a_terminal_without_unicode(monkeypatch):
-    assert command_line._bars([0, 1, 50, 100]) == "  ▁▁▄▄██"
-    monkeypatch.setattr(command_line.sys, "stdout", type("Terminal", (), {"encoding": "ascii"}))
-    command_line._bars([0, 1, 100]).encode("ascii")
+    assert doctor._bars([0, 1, 50, 100]) == "  ▁▁▄▄██"
+    monkeypatch.setattr(doctor.sys, "stdout", type("Terminal", (), {"encoding": "ascii"}))
+    doctor._bars([0, 1, 100]).encode("ascii")
 
 
 def test_real_captions(capsys, real_data):

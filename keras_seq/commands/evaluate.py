@@ -1,0 +1,115 @@
+"""`keras-seq evaluate`: BLEU, chrF and exact match."""
+
+import dataclasses
+import pathlib
+import sys
+
+from keras_seq.cli import option
+from keras_seq.commands.line_options import LineOptions
+from keras_seq.commands.opened import HELP
+from keras_seq.commands.search_options import SearchOptions, given
+from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.tables import table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(SearchOptions, LineOptions):
+    """Compares hypotheses, or what a model makes of a source, with references, line by line. A line without a result
+    counts as an empty hypothesis."""
+
+    references: pathlib.Path = option(help="plain or .gz; -: stdin", positional=True)
+    hypotheses: pathlib.Path | None = option(None, "plain or .gz (default: stdin)", positional=True)
+    model: pathlib.Path | None = option(None, f"in place of hypotheses: {HELP}")
+    source: pathlib.Path | None = option(None, "what the model translates")
+    tokenize: str = option("13a", "sacreBLEU's tokenizer; none for text that is tokenized already")
+    lowercase: bool = option(False, "BLEU without case")
+
+
+def evaluate(options: Evaluate) -> None:
+    options.check()
+    if (options.model is None) != (options.source is None):
+        raise ValueError("--model and --source go together: the model translates the source.")
+    if options.model is not None and options.hypotheses is not None:
+        raise ValueError(f"--model makes the hypotheses: leave {options.hypotheses} out, or leave --model out.")
+    if options.model is None and given(options):
+        raise ValueError(f"{', '.join(given(options))}: without --model nothing is searched for. Leave it out.")
+    compared = options.source if options.model is not None else options.hypotheses or STDIN
+    check_files([options.references, compared], options.output)
+    _check_tokenizer(options.tokenize)
+
+    references = [line for line in lines([options.references]) if line is not None]
+    hypotheses = _translated(options) if options.model is not None else _read(compared, options.chunk)
+    if len(references) != len(hypotheses):
+        raise ValueError(
+            f"{options.references} has {len(references):,} lines, {'stdin' if compared == STDIN else compared} "
+            f"{len(hypotheses):,}. They must belong together line by line."
+        )
+    bad = [line for line in references if line.text is None]
+    if bad:
+        raise ValueError(f"{bad[0].place}: {bad[0].why}. Mend the references: what is missing there cannot be scored.")
+    _report(options, [line.text for line in references], hypotheses)
+
+
+def _check_tokenizer(name: str) -> None:
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError:
+        raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
+    if name not in BLEU.TOKENIZERS:
+        raise ValueError(f"--tokenize must be one of {', '.join(map(str, BLEU.TOKENIZERS))}. Received: {name}")
+
+
+def _read(path: pathlib.Path, chunk: int) -> list[str]:
+    return _gathered(lines([path]), chunk, lambda texts: texts)
+
+
+def _translated(options: Evaluate) -> list[str]:
+    from keras_seq.commands.opened import open_model
+    from keras_seq.commands.searching import Limits, translation
+
+    limits = Limits(options.batch_tokens, options.max_source_length)
+    compute = translation(open_model(options.model), options, limits)
+
+    def best(texts):
+        return [found if isinstance(found, Failed) else found.texts[0] for found in compute(texts)]
+
+    return _gathered(lines([options.source]), options.chunk, best)
+
+
+def _gathered(items, chunk: int, compute) -> list[str]:
+    hypotheses: list[str] = []
+
+    def write(number: int, result: str | Failed) -> None:
+        hypotheses.append("" if isinstance(result, Failed) else result)
+
+    each_line((item for item in items if isinstance(item, Line)), chunk, compute, write, lambda: None)
+    return hypotheses
+
+
+def _report(options: Evaluate, references: list[str], hypotheses: list[str]) -> None:
+    from keras_seq import scores
+
+    if not references:
+        raise ValueError(f"{options.references} has no line to compare.")
+    bleu = scores.bleu(hypotheses, references, options.tokenize, options.lowercase)
+    chrf = scores.chrf(hypotheses, references)
+    exact = scores.exact_match(hypotheses, references)
+    with Writer(options.output) as writer:
+        if options.json:
+            writer.record(
+                bleu=bleu.value,
+                chrf=chrf.value,
+                exact_match=exact,
+                lines=len(references),
+                signatures={"bleu": bleu.signature, "chrf": chrf.signature},
+            )
+            return
+        rows = [
+            ("BLEU", f"{bleu.value:.2f}", bleu.signature),
+            ("chrF", f"{chrf.value:.2f}", chrf.signature),
+            ("exact match", f"{exact:.2%}", f"{len(references):,} lines"),
+        ]
+        for line in table(rows, numbers=False):
+            writer(line)
+    if options.output is not None:
+        print(f"written to {options.output}", file=sys.stderr)

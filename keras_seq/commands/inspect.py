@@ -1,0 +1,125 @@
+"""`keras-seq inspect`: what is in a run folder or a SavedModel."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from keras_seq.cli import option
+from keras_seq.commands import opened as models
+from keras_seq.commands.tables import table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Tells what is in a run folder (configuration, vocabularies, layers and their parameters, history, metrics) or in
+    a SavedModel (signatures, variables)."""
+
+    model: pathlib.Path = option(help=models.HELP, positional=True)
+    json: bool = option(False, "print one JSON object and nothing else")
+
+
+def inspect(options: Inspect) -> None:
+    if models.is_saved_model(options.model):
+        found = _saved_model(models.Served(options.model))
+        page = _saved_model_page(found)
+    else:
+        from keras_seq.inspection import parameters
+
+        opened = models.open_weights(options.model, "inspect")
+        rows = parameters.table(opened.model)
+        found = _run(opened, rows)
+        page = _run_page(found, parameters.shown(rows))
+    print(json.dumps(found, ensure_ascii=False) if options.json else "\n".join(page))
+
+
+def _run(opened: models.Trained, rows: list) -> dict[str, Any]:
+    folder = opened.folder
+    config, metrics = folder / "config.json", folder / "metrics.json"
+    files = models.vocabulary_files(folder)
+    sides = {"joint": opened.vocabulary}
+    if opened.source_vocabulary is not opened.vocabulary:
+        sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
+    elif "joint" not in files:
+        sides = {next(iter(files)): opened.vocabulary}
+    return {
+        "kind": "run",
+        "path": str(opened.file),
+        "model": type(opened.model).__name__,
+        "parameters": sum(row.parameters for row in rows),
+        "layers": [row._asdict() for row in rows],
+        "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
+        "config": models.read_json(config) if config.exists() else {},
+        "history": _history(folder / "history.csv"),
+        "metrics": models.read_json(metrics) if metrics.exists() else [],
+        "checkpoints": sorted(path.name for path in folder.glob("checkpoints/*.weights.h5")),
+    }
+
+
+def _history(file: pathlib.Path) -> dict[str, Any]:
+    """The number of epochs, and of each validation figure the best value and its epoch: the least of a loss or a
+    perplexity or an error, the most of all others."""
+    from keras_seq.training import read_history
+
+    try:
+        rows = read_history(file)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged: {error!r}. Mend it, or move it away.") from error
+    best = {}
+    for name in dict.fromkeys(name for row in rows for name in row if name.startswith("val_")):
+        least = any(word in name for word in ("loss", "perplexity", "error"))
+        row = (min if least else max)((row for row in rows if name in row), key=lambda row: row[name])
+        best[name] = {"value": row[name], "epoch": row["epoch"]}
+    return {"epochs": rows[-1]["epoch"] if rows else 0, "best": best}
+
+
+def _run_page(found: dict[str, Any], layers: str) -> list[str]:
+    rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
+    rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
+    history = found["history"]
+    rows += [("epochs", f"{history['epochs']}")]
+    rows += [(f"best {name}", f"{b['value']:.4g} after epoch {b['epoch']}") for name, b in history["best"].items()]
+    for metric in found["metrics"]:
+        rows.append((f"{metric.get('split')} {metric.get('metric')}", f"{metric.get('value'):.4g}"))
+    rows += [("checkpoints", ", ".join(found["checkpoints"]) or "none")]
+    lines = [found["path"], "", *table(rows, numbers=False), "", layers]
+    if found["config"]:
+        settings = [(name, json.dumps(value, ensure_ascii=False)) for name, value in found["config"].items()]
+        lines += ["", "configuration", *table([(f"  {name}", value) for name, value in settings], numbers=False)]
+    return lines
+
+
+def _saved_model(served: models.Served) -> dict[str, Any]:
+    import tensorflow as tf
+
+    def told(specs):
+        return {name: f"{spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items()}
+
+    signatures = {
+        name: {"inputs": told(f.structured_input_signature[1]), "outputs": told(f.structured_outputs)}
+        for name, f in sorted(served.signatures.items())
+    }
+    variables = tf.train.list_variables(str(served.folder / "variables" / "variables"))
+    sizes = [tf.TensorShape(shape).num_elements() for name, shape in variables if ".ATTRIBUTES" in name and shape]
+    size = sum(path.stat().st_size for path in served.folder.rglob("*") if path.is_file())
+    return {
+        "kind": "saved_model",
+        "path": str(served.folder),
+        "signatures": signatures,
+        "parameters": sum(sizes),
+        "bytes": size,
+    }
+
+
+def _shape(shape) -> str:
+    return "any shape" if shape.rank is None else str(tuple(shape.as_list())).replace("None", "?")
+
+
+def _saved_model_page(found: dict[str, Any]) -> list[str]:
+    size = f"{found['bytes'] / 2**20:,.1f} MiB"
+    lines = [found["path"], "", f"SavedModel, {found['parameters']:,} parameters, {size}"]
+    for name, signature in found["signatures"].items():
+        rows = [("  takes", f"{key}: {spec}") for key, spec in signature["inputs"].items()]
+        rows += [("  gives", f"{key}: {spec}") for key, spec in signature["outputs"].items()]
+        lines += ["", f"signature {name}", *table(rows, numbers=False)]
+    return lines

@@ -1,0 +1,83 @@
+"""N-best lists as Moses writes them: `number ||| text ||| name= value name= value ||| score`."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from keras_seq.commands.streams import BadLines, Line
+
+BAR = "|||"
+LARGEST_GAP = 100_000  # numbers that a list may leave out at once; beyond, the number is taken for a mistake
+
+
+class Entry(NamedTuple):
+    """One candidate: the number of its sentence, from 0; its scores by name, `score` being the last field."""
+
+    place: str
+    number: int
+    text: str
+    scores: dict[str, float]
+
+
+def written(number: int, text: str, features: Mapping[str, float], score: float | None) -> str:
+    """A line. Bars inside the text are written as one bar, since nothing escapes them."""
+    told = " ".join(f"{name}= {value:.6g}" for name, value in features.items())
+    fields = [str(number), text.replace(BAR, "|"), told, *([f"{score:.6g}"] if score is not None else [])]
+    return f" {BAR} ".join(fields)
+
+
+def parsed(line: Line) -> Entry:
+    """Features may be written `name= 1 2` or `name: 1 2`; of several values, they are `name.1`, `name.2`.
+
+    Raises:
+        ValueError: says what is wrong with the line.
+    """
+    fields = [field.strip() for field in line.text.split(BAR)]
+    if len(fields) < 3:
+        raise ValueError(f"`number {BAR} text {BAR} features {BAR} score` is expected")
+    if not (fields[0].isascii() and fields[0].isdigit()):
+        raise ValueError(f"the number of the sentence must be a whole number. Received: {fields[0][:40]!r}")
+    values: dict[str, list[float]] = {}
+    name = "feature"
+    for word in fields[2].split():
+        if word[-1] in "=:" and len(word) > 1:
+            name = word[:-1]
+        else:
+            values.setdefault(name, []).append(_number(word))
+    scores = {}
+    for name, numbers in values.items():
+        named = [(name, numbers[0])] if len(numbers) == 1 else [(f"{name}.{i}", n) for i, n in enumerate(numbers, 1)]
+        scores |= dict(named)
+    if len(fields) > 3 and fields[3]:
+        scores["score"] = _number(fields[3])
+    return Entry(line.place, int(fields[0]), fields[1], scores)
+
+
+def entries(lines: Iterable[Line | None], bad: BadLines) -> Iterator[Entry]:
+    """Those of all good lines; bad ones are counted, and left out of their lists."""
+    last = 0
+    for line in lines:
+        if line is None:
+            continue
+        bad.total += 1
+        try:
+            if line.text is None:
+                raise ValueError(line.why)
+            entry = parsed(line)
+            if not last <= entry.number <= last + LARGEST_GAP:
+                raise ValueError(f"the numbers of the sentences must ascend. Received: {entry.number} after {last}")
+        except ValueError as error:
+            bad.add(line.place, str(error))
+            continue
+        last = entry.number
+        yield entry
+
+
+def _number(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        raise ValueError(f"a score must be a number. Received: {word[:40]!r}") from None
+    if not math.isfinite(value):
+        raise ValueError(f"a score must be finite. Received: {word[:40]!r}")
+    return value

@@ -1,0 +1,202 @@
+"""What `--model` names: a run folder, or a SavedModel."""
+
+import contextlib
+import json
+import logging
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from keras_seq.commands.streams import one_line
+
+HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
+WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
+_RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
+_MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
+
+
+class Trained:
+    """A model with its weights and its vocabularies, from a run folder.
+
+    Attributes:
+        folder, file: the run folder, and the `.keras` file in it.
+        model: not compiled.
+        vocabulary: of what the model says.
+        source_vocabulary: of what it reads; the same object where it is the same vocabulary.
+    """
+
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+        self.folder, self.file = folder, file
+        self.model = load_keras(file)
+        self.source_vocabulary, self.vocabulary = _vocabularies(folder, self.is_language_model)
+        _check_sizes(self)
+
+    @property
+    def is_language_model(self) -> bool:
+        return not hasattr(self.model, "encode")
+
+
+class Served:
+    """A SavedModel: `signatures` are functions of tensors, by name."""
+
+    def __init__(self, folder: pathlib.Path):
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401, its operations may be in the graph
+
+        self.folder = folder
+        logger = logging.getLogger("absl")
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # that it was exported without gradients is no news
+        try:
+            with _refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
+                self._module = tf.saved_model.load(str(folder))
+                self.signatures = dict(self._module.signatures)
+        finally:
+            logger.setLevel(level)
+
+
+def open_model(path: pathlib.Path) -> Trained | Served:
+    """Opens what is there.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: if it is neither, or damaged; names the file and the remedy.
+    """
+    if is_saved_model(path):
+        return Served(path)
+    return Trained(*run_files(path))
+
+
+def open_weights(path: pathlib.Path, verb: str) -> Trained:
+    """Opens a run folder, for a verb that needs more than a SavedModel has."""
+    if is_saved_model(path):
+        raise ValueError(
+            f"{path} is a SavedModel, and keras-seq {verb} needs the weights and the vocabulary that lie in a run "
+            "folder. Give the run folder that it was exported from."
+        )
+    return Trained(*run_files(path))
+
+
+def is_saved_model(path: pathlib.Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
+def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """The run folder and its `.keras` file."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. --model takes a {HELP}.")
+    if path.is_file():
+        if path.suffix == ".keras":
+            return path.parent, path
+        raise ValueError(f"{path} is a file. --model takes a {HELP}.")
+    best = path / "best.keras"
+    if best.is_file():
+        return path, best
+    there = sorted(entry.name for entry in path.iterdir())
+    if any(name in there for name in _RUN_PARTS):
+        raise FileNotFoundError(
+            f"{best} does not exist, though {path} is a run folder. It is written after the first epoch: train on, or "
+            "give another folder."
+        )
+    held = ", ".join(there[:3]) + ("..." if len(there) > 3 else "") if there else "nothing"
+    raise ValueError(
+        f"{path} has neither best.keras, as a run folder, nor saved_model.pb, as a SavedModel. It has: {held}. "
+        "Give another folder."
+    )
+
+
+def load_keras(file: pathlib.Path) -> Any:
+    """The model in a `.keras` file. No code that the file may hold is run.
+
+    Raises:
+        ValueError: if it is damaged, or holds what Keras refuses.
+    """
+    import keras
+
+    import keras_seq.models  # noqa: F401, registers the classes
+
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file} is damaged: it was cut short, or is no Keras model. {_MAKE_AGAIN}.")
+    with _refused(file, "is damaged", _MAKE_AGAIN), zipfile.ZipFile(file) as archive:
+        broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"the checksum of {broken} in it is wrong")
+    with _refused(file, "could not be loaded", _MAKE_AGAIN):
+        try:
+            model = keras.models.load_model(file, compile=False)  # safe_mode is on by default
+        except Exception as error:
+            if "safe_mode" in str(error) or "Lambda" in str(error):
+                raise ValueError(
+                    "it holds Python code (a Lambda layer or a lambda), which is not run. Write that layer as a "
+                    "registered class"
+                ) from error
+            raise
+    if not callable(getattr(model, "decode", None)):
+        raise ValueError(
+            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`. The command line knows "
+            "models such as Seq2Seq, Transformer and LanguageModel; use this one in Python."
+        )
+    return model
+
+
+def read_json(file: pathlib.Path) -> Any:
+    with _refused(file, "is no JSON", "Mend it, or move it away"):
+        return json.loads(file.read_text(encoding="utf-8"))
+
+
+def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """By name, "joint" say."""
+    from keras_seq import text
+
+    place = folder / "vocabulary"
+    files = sorted(place.iterdir()) if place.is_dir() else []
+    return {file.stem: file for file in files if file.suffix in text.KINDS and not file.name.startswith(".")}
+
+
+def load_vocabulary(file: pathlib.Path) -> Any:
+    from keras_seq import text
+
+    with _refused(file, "is no vocabulary", "Copy it anew from the folder that the model was trained in"):
+        return text.load(file)
+
+
+def _vocabularies(folder: pathlib.Path, is_language_model: bool) -> tuple[Any, Any]:
+    found = vocabulary_files(folder)
+    if "joint" in found or (is_language_model and len(found) == 1):
+        joint = load_vocabulary(found.get("joint") or next(iter(found.values())))
+        return joint, joint
+    if {"source", "target"} <= set(found) and not is_language_model:
+        return load_vocabulary(found["source"]), load_vocabulary(found["target"])
+    needed = "one file" if is_language_model else "joint.*, or source.* and target.*,"
+    raise FileNotFoundError(
+        f"{folder / 'vocabulary'} must hold {needed} ending in .spm, .words, .characters or .bytes. "
+        f"It has: {', '.join(file.name for file in found.values()) or 'none'}. "
+        "Copy the vocabulary from the folder that the model was trained in."
+    )
+
+
+def _check_sizes(opened: Trained) -> None:
+    model = opened.model
+    source = getattr(model, "source_vocabulary_size", None)
+    target = getattr(model, "target_vocabulary_size", None) or source or getattr(model, "vocabulary_size", None)
+    for side, vocabulary, size in (
+        ("source", opened.source_vocabulary, source),
+        ("target", opened.vocabulary, target),
+    ):
+        if size is not None and vocabulary.size != size:
+            raise ValueError(
+                f"{opened.folder / 'vocabulary'}: the {side} vocabulary has {vocabulary.size:,} tokens, and "
+                f"{opened.file.name} was trained with {size:,}. One of the two was cut short, or is of another run: "
+                "copy them anew."
+            )
+
+
+@contextlib.contextmanager
+def _refused(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
+    """Names the file and the remedy, whatever a library says of it."""
+    try:
+        yield
+    except Exception as error:  # of many kinds: TensorFlow, Keras, HDF5, protobuf and SentencePiece have their own
+        told = one_line(error).removeprefix(f"{path}: ").rstrip(".")
+        raise ValueError(f"{path} {what}: {told}. {remedy}.") from error

@@ -1,0 +1,98 @@
+"""`keras-seq rerank`: n-best lists in a better order."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+from keras_seq.cli import option
+from keras_seq.commands import nbest
+from keras_seq.commands.streams import BadLines, Writer, check_files, lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rerank:
+    """Writes the best candidate of each sentence, by a weighted sum of the scores in an n-best list as Moses writes it:
+    number ||| text ||| name= value ... ||| score. The last field has the name score."""
+
+    files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz; none or -: stdin", positional=True)
+    weights: tuple[str, ...] = option((), "name=number for each score that counts (default: score=1)")
+    num_return: int = option(1, "above 1: write n-best lists again, so long at most, the mixed score last")
+    output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
+    json: bool = option(False, "write a JSON object for each sentence")
+
+
+def rerank(options: Rerank) -> None:
+    if options.num_return < 1:
+        raise ValueError(f"--num-return must be at least 1. Received: {options.num_return}")
+    weights = parsed_weights(options.weights)
+    check_files(options.files, options.output)
+    bad = BadLines()
+    with Writer(options.output) as writer:
+        expected = 0
+        for number, entries in itertools.groupby(_complete(options, weights, bad), key=lambda entry: entry.number):
+            for missing in range(expected, number):  # a line for each sentence, so that it stays with its source
+                if options.json:
+                    writer.record(line=missing + 1, error="there is no candidate")
+                elif options.num_return == 1:
+                    writer("")
+            expected = number + 1
+            _write(writer, options, number, _ordered(list(entries), weights))
+            writer.flush()
+    bad.tell()
+
+
+def parsed_weights(words: tuple[str, ...]) -> dict[str, float]:
+    weights = {}
+    for word in words or ("score=1",):
+        name, equals, number = word.rpartition("=")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            equals = ""
+        if not (name and equals) or not abs(weights[name]) < float("inf"):
+            raise ValueError(f"--weights takes name=number, such as log_prob=0.7. Received: {word!r}")
+    return weights
+
+
+def _complete(options: Rerank, weights: dict[str, float], bad: BadLines) -> Iterator[nbest.Entry]:
+    """Entries that have all scores that count. The first one must: where it has not, a name is wrong."""
+    found = 0
+    for entry in nbest.entries(lines(options.files), bad):
+        missing = [name for name in weights if name not in entry.scores]
+        if missing and not found:
+            raise ValueError(
+                f"{entry.place} has no score named {missing[0]!r}. It has: {', '.join(entry.scores) or 'none'}. Name "
+                "those that count with --weights."
+            )
+        if missing:
+            bad.add(entry.place, f"there is no score named {missing[0]!r}")
+            continue
+        found += 1
+        yield entry
+
+
+def _ordered(entries: list[nbest.Entry], weights: dict[str, float]) -> list[tuple[nbest.Entry, float]]:
+    """Best first, with the mixed scores."""
+    import numpy as np
+
+    from keras_seq.decoding import reranking
+
+    features = {name: np.array([[entry.scores[name] for entry in entries]]) for name in weights}
+    order, scores = reranking.rerank(features, weights)
+    return [(entries[place], float(scores[0, place])) for place in order[0]]
+
+
+def _write(writer: Writer, options: Rerank, number: int, ordered: list[tuple[nbest.Entry, float]]) -> None:
+    ordered = ordered[: options.num_return]
+    texts, scores = [entry.text for entry, _ in ordered], [score for _, score in ordered]
+    if options.json and options.num_return > 1:
+        writer.record(line=number + 1, texts=texts, scores=scores)
+    elif options.json:
+        writer.record(line=number + 1, text=texts[0], score=scores[0])
+    elif options.num_return == 1:
+        writer(texts[0])
+    else:
+        for entry, score in ordered:
+            features = {name: value for name, value in entry.scores.items() if name != "score"}
+            writer(nbest.written(number, entry.text, features, score))

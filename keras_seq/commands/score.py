@@ -1,0 +1,212 @@
+"""`keras-seq score`: what a model thinks of given lines."""
+
+import collections
+import dataclasses
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple
+
+from keras_seq.cli import option
+from keras_seq.commands import nbest
+from keras_seq.commands.line_options import LineOptions
+from keras_seq.commands.opened import WEIGHTS, Trained
+from keras_seq.commands.streams import STDIN, BadLines, Failed, Line, Writer, check_files, each_line, lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score(LineOptions):
+    """Forced decoding: log p of given lines, in nats. A line of output has the sum, the number of tokens (the end token
+    is the last), and log p of each, between tabs. The perplexity of all is told on stderr at the end."""
+
+    model: pathlib.Path = option(help=WEIGHTS)
+    file: pathlib.Path = option(STDIN, "source of a translator; text of a language model; -: stdin", positional=True)
+    target: pathlib.Path | None = option(None, "its translation, of a translator", positional=True)
+    n_best: bool = option(False, "the last file is an n-best list as Moses writes it: add the score to its lines")
+    name: str = option("model", "of the score, with --n-best")
+    summary: bool = option(False, "write the figures of all lines and nothing else")
+    first: Literal["start", "end"] = option("start", "of a language model: the token before each line")
+
+
+class Scored(NamedTuple):
+    tokens: list[str]
+    log_probs: list[float]
+
+    @property
+    def total(self) -> float:
+        return math.fsum(self.log_probs)
+
+
+def score(options: Score) -> None:
+    from keras_seq.commands.opened import open_weights
+
+    options.check()
+    files = [options.file] if options.target is None else [options.file, options.target]
+    check_files(files, options.output)
+    if not options.name or set(options.name) & set("=:| \t"):
+        raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
+    opened = open_weights(options.model, "score")
+    if not opened.is_language_model and len(files) == 1:
+        raise ValueError(f"{opened.file} translates: name the source and the target file.")
+    if opened.is_language_model and len(files) == 2:
+        raise ValueError(f"{opened.file} is a language model: name one file, the text.")
+    compute = forced(opened, options)
+    if options.n_best:
+        _score_candidates(options, files, compute)
+        return
+
+    total = count = 0
+    with Writer(options.output) as writer:
+
+        def write(number, result):
+            nonlocal total, count
+            failed = isinstance(result, Failed)
+            if not failed:
+                total, count = total + result.total, count + len(result.tokens)
+            if options.summary:
+                return
+            if options.json:
+                writer.record(line=number, **({"error": result.why} if failed else _fields(result)))
+            elif failed:
+                writer("")
+            else:
+                writer(f"{result.total:.6g}\t{len(result.tokens)}\t{' '.join(f'{x:.6g}' for x in result.log_probs)}")
+
+        items = _pairs(files) if len(files) == 2 else lines(files)
+        bad = each_line(items, options.chunk, compute, write, writer.flush)
+        _tell(options, writer, bad, total, count)
+
+
+def forced(opened: Trained, options: Score) -> Callable[[list], list]:
+    """The function from texts, or pairs of source and target, to `Scored` or `Failed`, in one compiled pass."""
+    import tensorflow as tf
+
+    from keras_seq.decoding.perplexity import forced_log_probs, forced_pass, with_end
+
+    vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
+    begin = vocabulary.end_id if options.first == "end" and opened.is_language_model else vocabulary.start_id
+    ids = SimpleNamespace(pad_id=vocabulary.pad_id, start_id=begin)
+    matrix, vector = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
+    if opened.is_language_model:
+        one_pass = forced_pass(opened.model, ids)
+        of_target = tf.function(lambda target: one_pass(target, None, None), input_signature=[matrix], autograph=False)
+
+        def run(target, source, index):
+            return of_target(target)
+    else:
+        compiled = tf.function(input_signature=[matrix, matrix, vector], autograph=False)
+        run = forced_pass(opened.model, ids, compiled)
+
+    def compute(items):
+        pairs = [item if isinstance(item, tuple) else (None, item) for item in items]
+        texts = list(dict.fromkeys(source for source, _ in pairs if source is not None))
+        place = {text: row for row, text in enumerate(texts)}
+        sources = with_end(source_vocabulary, texts)
+        targets = with_end(vocabulary, [target for _, target in pairs])
+        results, rows = [], []
+        for row, (source, _) in enumerate(pairs):
+            longest = max(len(targets[row]), len(sources[place[source]]) if source is not None else 0)
+            fits = longest <= options.max_source_length
+            told = f"{longest:,} tokens are more than --max-source-length {options.max_source_length:,}"
+            results.append(None if fits else Failed(told))
+            if fits:
+                rows.append(row)
+        batches = forced_log_probs(
+            run,
+            [targets[row] for row in rows],
+            sources if texts else None,
+            [place[pairs[row][0]] if texts else 0 for row in rows],
+            pad_id=vocabulary.pad_id,
+            source_pad_id=source_vocabulary.pad_id,
+            batch_tokens=options.batch_tokens,
+        )
+        for batch, values in batches:
+            for index, log_probs in zip(batch, values, strict=True):
+                row = rows[index]
+                log_probs = log_probs[: len(targets[row])].astype("float64").tolist()
+                results[row] = Scored(vocabulary.pieces(targets[row]), log_probs)
+        return results
+
+    return compute
+
+
+def _pairs(files: list[pathlib.Path]) -> Iterator[tuple[Line, Line]]:
+    """Lines that stand at the same place of two files."""
+    ours, theirs = ((line for line in lines([file]) if line is not None) for file in files)
+    for number in range(1, sys.maxsize):
+        pair = next(ours, None), next(theirs, None)
+        if None not in pair:
+            yield pair
+        elif pair == (None, None):
+            return
+        else:
+            shorter, longer = files if pair[0] is None else reversed(files)
+            raise ValueError(
+                f"{shorter} has {number - 1:,} lines and {longer} more. The two must be the translation of each other, "
+                "line by line."
+            )
+
+
+def _fields(scored: Scored) -> dict[str, Any]:
+    perplexity = _perplexity(scored.total, len(scored.tokens))
+    fields = {"log_prob": scored.total, "perplexity": perplexity}
+    return fields | {"tokens": scored.tokens, "token_log_probs": scored.log_probs}
+
+
+def _perplexity(total: float, count: int) -> float:
+    try:
+        return math.exp(-total / count) if count else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _tell(options: Score, writer: Writer, bad: BadLines, total: float, count: int) -> None:
+    scored, perplexity = bad.total - bad.count, _perplexity(total, count)
+    if options.summary and options.json:
+        writer.record(perplexity=perplexity, log_prob=total, tokens=count, lines=scored, without_result=bad.count)
+        return
+    told = f"perplexity {perplexity:.4f}: {scored:,} lines, {count:,} tokens, log p {total:.4f}"
+    if options.summary:
+        writer(told)
+    else:
+        print(told, file=sys.stderr)
+
+
+def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callable[[list], list]) -> None:
+    """Adds a feature to the lines of an n-best list; those that cannot be scored are left out."""
+    sources = None
+    if len(files) == 2:
+        sources = [line for line in lines(files[:1]) if line is not None]
+    broken = BadLines()
+    entries = collections.deque()  # those whose scores are on their way, in order
+
+    def candidates():
+        for entry in nbest.entries(lines(files[-1:]), broken):
+            entries.append(entry)
+            text = Line(entry.place, entry.text)
+            if sources is None:
+                yield text
+            elif entry.number < len(sources):
+                yield sources[entry.number], text
+            else:
+                yield Line(entry.place, None, f"{files[0]} has {len(sources):,} lines, none for {entry.number}"), text
+
+    with Writer(options.output) as writer:
+
+        def write(number, result):
+            entry = entries.popleft()
+            if isinstance(result, Failed):
+                return
+            features = {name: value for name, value in entry.scores.items() if name != "score"}
+            features[options.name] = result.total
+            if options.json:
+                writer.record(
+                    line=entry.number + 1, text=entry.text, scores=entry.scores | {options.name: result.total}
+                )
+            else:
+                writer(nbest.written(entry.number, entry.text, features, entry.scores.get("score")))
+
+        each_line(candidates(), options.chunk, compute, write, writer.flush, "candidates")
+    broken.tell()

@@ -1,0 +1,244 @@
+"""Texts to texts: one compiled search for lines of any number and length."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_seq.commands.opened import Served, Trained
+from keras_seq.commands.search_options import SearchOptions, given, search_arguments
+from keras_seq.commands.streams import Failed, one_line
+
+NEW_TOKENS = 100  # that a language model says, unless told otherwise
+BYTES_PER_TOKEN = 4  # roughly; a SavedModel keeps its vocabulary to itself
+
+
+class Found(NamedTuple):
+    """The results for one line, best first; `log_probs` is None where a SavedModel does not tell them."""
+
+    texts: list[str]
+    scores: list[float]
+    log_probs: list[float] | None
+
+
+class Continued:
+    """A language model behind `encode` and `decode`: the prompt is the source, and what follows it the target.
+
+    The prompts of a batch may have different lengths. All but their last tokens are read at once; the first step gets
+    each row's last token in place of the search's start token.
+    """
+
+    def __init__(self, model: Any, pad_id: int):
+        self.model, self.pad_id = model, pad_id
+
+    def encode(self, source, max_length):
+        """int `(B, P)`, padded on the right, P at least 2 and every row at least one token -> state."""
+        from keras import ops
+
+        rows, width = ops.shape(source)
+        last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
+        before = ops.where(ops.arange(width)[None, :] == last, self.pad_id, source)
+        state = self.model.initial_state(rows, width + max_length)
+        _, state = self.model.decode(before, state)
+        return {"model": state, "last": ops.take_along_axis(source, last, axis=1), "steps": ops.zeros_like(last)}
+
+    def decode(self, tokens, state):
+        from keras import ops
+
+        tokens = ops.where(state["steps"] == 0, state["last"], tokens)
+        logits, inner = self.model.decode(tokens, state["model"])
+        return logits, {"model": inner, "last": state["last"], "steps": state["steps"] + 1}
+
+
+def translation(opened: Trained | Served, options: SearchOptions, limits: "Limits") -> Callable[[list], list]:
+    """The function from a list of texts to as many `Found` or `Failed`, for a model that translates.
+
+    Raises:
+        ValueError: if the model is no translator, or for an option of the search that is out of range.
+    """
+    if isinstance(opened, Served):
+        return _served(opened, options, limits)
+    if opened.is_language_model:
+        raise ValueError(
+            f"{opened.file} is a language model: it goes on, and does not translate. Use keras-seq generate."
+        )
+    source_vocabulary = opened.source_vocabulary
+    tokenize, search = _compiled(opened, opened.model, options, None)
+
+    def compute(texts):
+        ids = [row.tolist() for row in tokenize(texts)]
+        sources = [[*row, source_vocabulary.end_id] if row else [] for row in ids]
+        nothing = Found([""], [0.0], [0.0])  # what has no token has one translation
+        return _by_length(sources, limits, search, source_vocabulary.pad_id, nothing)
+
+    return compute
+
+
+def continuation(opened: Trained, options: SearchOptions, limits: "Limits", first: str, echo: bool) -> Callable:
+    """The function from a list of texts to as many `Found` or `Failed`, for a language model.
+
+    Args:
+        first: "start" or "end", the token before each text.
+        echo: whether the text itself is part of what comes out.
+    """
+    if not opened.is_language_model:
+        raise ValueError(f"{opened.file} translates, and has no way to go on from a text. Use keras-seq translate.")
+    vocabulary = opened.vocabulary
+    model = Continued(opened.model, vocabulary.pad_id)
+    tokenize, search = _compiled(opened, model, options, NEW_TOKENS, echo)
+    begin = vocabulary.start_id if first == "start" else vocabulary.end_id
+
+    def compute(texts):
+        prompts = [[begin, *row.tolist()] for row in tokenize(texts)]
+        return _by_length(prompts, limits, search, vocabulary.pad_id, None)
+
+    return compute
+
+
+class Limits(NamedTuple):
+    """`batch_tokens`: rows of a batch times its padded length. `longest`: tokens of a line that is still worked on."""
+
+    batch_tokens: int
+    longest: int
+
+
+def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | None, echo: bool = False):
+    """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)` to `Found` of each row), each of one trace."""
+    import tensorflow as tf
+
+    from keras_seq.decoding.generate import search_with_vocabulary
+
+    vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
+    arguments = search_arguments(options)
+    max_length = new_tokens if options.max_length is None else options.max_length
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def tokenized(strings):
+        return source_vocabulary.tokenize(strings)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
+    def searched(source):
+        found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **arguments)
+        tokens = tf.convert_to_tensor(found.tokens)  # (B, R, T)
+        count, width = tf.shape(tokens)[1], tf.shape(tokens)[2]
+        tokens = tf.reshape(tokens, (-1, width))
+        if echo:
+            tokens = tf.concat([tf.repeat(source[:, 1:], count, axis=0), tokens], axis=1)
+        texts = tf.reshape(vocabulary.detokenize(tokens), (-1, count))
+        return texts, found.scores, found.log_probs
+
+    searched.get_concrete_function()  # what is wrong with an option is told before a line is read
+
+    def tokenize(texts):
+        return tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy() if texts else []
+
+    def search(batch):
+        texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch)))
+        return [_found(*row) for row in zip(texts, scores, log_probs, strict=True)]
+
+    return tokenize, search
+
+
+def _found(texts, scores, log_probs) -> Found:
+    """Leaves out empty slots, but for the first."""
+    count = max(1, int(np.sum(scores > -np.inf)))
+    told = [text.decode("utf-8", "replace") for text in texts[:count].tolist()]
+    return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
+
+
+def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[[list], list]:
+    import tensorflow as tf
+
+    if given(options):
+        raise ValueError(
+            f"{', '.join(given(options))}: {opened.folder} is a SavedModel, whose search is inside. Leave the flags of "
+            "the search out, or give the run folder."
+        )
+    function = opened.signatures.get("translate") or opened.signatures.get("serving_default")
+    inputs = function.structured_input_signature[1] if function is not None else {}
+    outputs = function.structured_outputs if function is not None else {}
+    if set(inputs) != {"text"} or inputs["text"].dtype != tf.string or not {"text", "score"} <= set(outputs):
+        raise ValueError(
+            f"{opened.folder} has no signature `translate` from `text` to `text` and `score`, as export.saved_model "
+            f"writes it. It has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq inspect tells more."
+        )
+
+    def compute_rows(texts):
+        found = function(text=tf.constant([text.encode() for text in texts], tf.string))
+        told, scores = (found[name].numpy().reshape(len(texts), -1) for name in ("text", "score"))
+        return [_found(*row, None) for row in zip(told, scores, strict=True)]
+
+    def compute(texts):
+        lengths = [max(len(text.split()), len(text.encode()) // BYTES_PER_TOKEN) + 1 for text in texts]
+        return in_batches(lengths, limits, lambda rows: compute_rows([texts[row] for row in rows]))
+
+    return compute
+
+
+def _by_length(sources: list[list[int]], limits: Limits, search: Callable, pad_id: int, nothing: Found | None) -> list:
+    """Searches for rows of ids; an empty one has the result `nothing`."""
+
+    def compute(rows):
+        batch = np.full((len(rows), padded_width(max(len(sources[row]) for row in rows))), pad_id, "int32")
+        for line, row in zip(batch, rows, strict=True):
+            line[: len(sources[row])] = sources[row]
+        return search(batch)
+
+    some = [row for row, source in enumerate(sources) if source]
+    results = [nothing] * len(sources)
+    found = in_batches([len(sources[row]) for row in some], limits, lambda rows: compute([some[row] for row in rows]))
+    for row, result in zip(some, found, strict=True):
+        results[row] = result
+    return results
+
+
+def padded_width(length: int) -> int:
+    """As wide as `decoding.generate` makes a batch, so that the results are the same."""
+    from keras_seq.decoding.generate import padded_width
+
+    return padded_width(length - 1)
+
+
+def in_batches(lengths: Sequence[int], limits: Limits, compute: Callable[[list[int]], list]) -> list:
+    """Results in the order of the rows, computed for rows of like length together, the longest first.
+
+    A row that is too long is `Failed`; so is one that TensorFlow fails at, by itself: a batch that fails is halved.
+    """
+    results: list[Any] = [None] * len(lengths)
+    rows = []
+    for row, length in enumerate(lengths):
+        if length > limits.longest:
+            results[row] = too_long(length, limits)
+        else:
+            rows.append(row)
+    for batch in _batches(sorted(rows, key=lambda row: -lengths[row]), lengths, limits.batch_tokens):
+        for row, result in _halving(batch, compute):
+            results[row] = result
+    return results
+
+
+def too_long(length: int, limits: Limits) -> Failed:
+    return Failed(f"{length:,} tokens are more than --max-source-length {limits.longest:,}")
+
+
+def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    while rows:
+        count = max(1, batch_tokens // padded_width(lengths[rows[0]]))
+        yield rows[:count]
+        rows = rows[count:]
+
+
+def _halving(rows: list[int], compute: Callable[[list[int]], list]) -> Iterator[tuple[int, Any]]:
+    import tensorflow as tf
+
+    try:
+        results = compute(rows)
+    except tf.errors.OpError as error:
+        if len(rows) == 1:
+            yield rows[0], Failed(f"the model fails: {one_line(error)}")
+            return
+    else:
+        yield from zip(rows, results, strict=True)
+        return
+    for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        yield from _halving(half, compute)

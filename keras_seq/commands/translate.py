@@ -1,0 +1,90 @@
+"""`keras-seq translate` and `keras-seq generate`: a line in, a line out, or several."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+from keras_seq.cli import option
+from keras_seq.commands import nbest
+from keras_seq.commands.line_options import LineOptions, ModelOptions
+from keras_seq.commands.search_options import SearchOptions
+from keras_seq.commands.streams import Failed, Writer, check_files, each_line, lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translate(SearchOptions, LineOptions, ModelOptions):
+    """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
+    are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... ||| score."""
+
+    files: tuple[pathlib.Path, ...] = option(
+        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generate(SearchOptions, LineOptions, ModelOptions):
+    """Goes on from each line with a language model, and writes the line and what follows it, in the order of the lines.
+    From an empty line it begins freely."""
+
+    files: tuple[pathlib.Path, ...] = option(
+        (), "beginnings, one a line, plain or .gz; none or -: stdin", positional=True
+    )
+    first: Literal["start", "end"] = option(
+        "start", "token before each line; end: as after a document, in text cut by data.blocks or data.streams"
+    )
+    echo: bool = option(True, "write the line itself before what follows it")
+
+
+def translate(options: Translate) -> None:
+    from keras_seq.commands.opened import open_model
+    from keras_seq.commands.searching import Limits, translation
+
+    limits = Limits(options.batch_tokens, options.max_source_length)
+    _run(options, lambda: translation(open_model(options.model), options, limits))
+
+
+def generate(options: Generate) -> None:
+    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.searching import Limits, continuation
+
+    limits = Limits(options.batch_tokens, options.max_source_length)
+    model = lambda: open_weights(options.model, "generate")  # noqa: E731
+    _run(options, lambda: continuation(model(), options, limits, options.first, options.echo))
+
+
+def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
+    options.check()
+    check_files(options.files, options.output)
+    compute = make()
+    with Writer(options.output) as writer:
+        write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
+        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+
+
+def _json(writer: Writer) -> Callable[[int, Any], None]:
+    def write(number, result):
+        if isinstance(result, Failed):
+            writer.record(line=number, error=result.why)
+            return
+        texts, scores, log_probs = result
+        fields = {"texts": texts, "scores": scores} if len(texts) > 1 else {"text": texts[0], "score": scores[0]}
+        if log_probs is not None:
+            fields |= {"log_probs": log_probs} if len(texts) > 1 else {"log_prob": log_probs[0]}
+        writer.record(line=number, **fields)
+
+    return write
+
+
+def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
+    def write(number, result):
+        if isinstance(result, Failed):
+            several or writer("")  # an n-best list leaves the number out
+        elif not several and len(result.texts) == 1:
+            writer(result.texts[0])
+        else:
+            for index, (text, score) in enumerate(zip(result.texts, result.scores, strict=True)):
+                features = {} if result.log_probs is None else {"log_prob": result.log_probs[index]}
+                writer(nbest.written(number - 1, text, features, score))
+
+    return write

@@ -1,0 +1,97 @@
+"""From the frames of a CTC model to labellings."""
+
+import numbers
+
+from keras import ops
+
+from keras_seq.decoding.step import Hypotheses
+
+IMPOSSIBLE = -float("inf")
+
+
+def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0):
+    """Decodes what a CTC model says of each frame; `keras.ops.ctc_decode` does the search.
+
+    An alignment names a label or the blank for each frame; equal neighbours are one, then blanks are left out. What is
+    left is a labelling, and its probability is the sum over all of its alignments: the `log_probs` of the result, minus
+    `keras.losses.CTC`. There is no end token, and a labelling may be empty.
+
+    Of `ctc_decode` the labellings are taken and not the numbers: those of the beam lack the alignments that were pruned
+    away, those of the greedy search are sums of logits with the sign turned.
+
+    Args:
+        logits: float `(B, T, V)`, or log-probabilities, which are the same to a softmax. Finite.
+        lengths: int `(B,)`, the real frames of each; what comes after them does not matter.
+        search: "greedy": the labelling of the likeliest alignment; "beam": the likeliest labellings among the K
+            prefixes kept at each frame.
+        num_beams: K, for "beam". On JAX its memory and time grow with K V T.
+        num_return: R, at most K and V; 1 for "greedy".
+        blank_id: the label that is none; the results are padded with it.
+    Returns:
+        `Hypotheses`, best first: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`. `scores` are those of
+        the search: log p of the likeliest alignment for "greedy", `log_probs` for "beam". Where `log_probs` is -inf,
+        the slot is empty.
+    Raises:
+        ValueError: for an option out of its range.
+    Source: Graves et al. 2006, "Connectionist temporal classification"; Hannun et al. 2014, arXiv:1408.2873.
+    """
+    if len(logits.shape) != 3 or logits.shape[-1] is None:
+        raise ValueError(f"`logits` must be (B, T, V), V known. Received: shape {tuple(logits.shape)}")
+    V = logits.shape[-1]
+    if search not in ("greedy", "beam"):
+        raise ValueError(f'`search` must be "greedy" or "beam". Received: {search!r}')
+    most = 1 if search == "greedy" else min(num_beams, V)
+    if not 1 <= num_return <= most:
+        # One frame has V labellings and no more, and TensorFlow's search stops with an error where it has too few.
+        raise ValueError(
+            f"`num_return` must be from 1 to {most}: one for a greedy search, at most `num_beams`={num_beams} and "
+            f"the V={V} labels for a beam. Received: {num_return}"
+        )
+    if not isinstance(blank_id, numbers.Integral) or not 0 <= blank_id < V:
+        raise ValueError(f"`blank_id` must be one of the V={V} labels. Received: {blank_id}")
+
+    log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)  # (B, T, V)
+    frames = ops.cast(lengths, "int32")  # (B,)
+    B, T = ops.shape(log_probs)[0], ops.shape(log_probs)[1]
+    # No search is asked about a row of no frames: JAX's beam would take the first one all the same, and TensorFlow's
+    # has nothing for a second slot.
+    nothing = ops.expand_dims(frames < 1, 1)  # (B, 1)
+    tokens, found = ops.ctc_decode(
+        log_probs,
+        ops.maximum(frames, 1),
+        strategy="greedy" if search == "greedy" else "beam_search",
+        beam_width=num_beams,
+        top_paths=num_return,
+        mask_index=blank_id,
+    )
+    R = num_return
+    tokens = ops.reshape(ops.transpose(tokens, (1, 0, 2)), (B, R, T))  # (R, B, T), -1 after the labels
+    tokens = ops.where(ops.expand_dims(nothing, 2), -1, tokens)
+    label_lengths = ops.sum(ops.cast(tokens >= 0, "int32"), axis=2)  # (B, R)
+    tokens = ops.where(tokens >= 0, tokens, blank_id)
+
+    totals = -ops.ctc_loss(
+        ops.reshape(tokens, (B * R, T)),
+        ops.repeat(log_probs, R, axis=0),
+        ops.reshape(label_lengths, (B * R,)),
+        ops.repeat(frames, R, axis=0),
+        mask_index=blank_id,
+    )
+    totals = ops.reshape(totals, (B, R))
+    if search == "greedy":
+        real = ops.expand_dims(ops.arange(T), 0) < ops.expand_dims(frames, 1)  # (B, T)
+        best = ops.sum(ops.where(real, ops.max(log_probs, axis=-1), 0.0), axis=1, keepdims=True)
+        return Hypotheses(tokens, label_lengths, ops.where(nothing, 0.0, totals), best)
+
+    # Where there are fewer labellings than slots, JAX fills these with anything, at -inf.
+    empty = ops.where(nothing, ops.expand_dims(ops.arange(R), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE)
+    totals = ops.where(empty, IMPOSSIBLE, ops.where(nothing, 0.0, totals))
+    totals, order = ops.top_k(totals, R)
+    tokens = ops.take_along_axis(tokens, ops.expand_dims(order, 2), axis=1)
+    empty = totals == IMPOSSIBLE
+    return Hypotheses(
+        tokens=ops.where(ops.expand_dims(empty, 2), blank_id, tokens),
+        lengths=ops.where(empty, 0, ops.take_along_axis(label_lengths, order, axis=1)),
+        log_probs=totals,
+        scores=totals,
+    )

@@ -1,0 +1,198 @@
+"""What a model thinks of given texts: forced decoding of many, texts of like length together."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_seq.decoding.scoring import score
+
+WIDTH_MULTIPLE = 8  # sequences are padded up to a multiple of it: few shapes, so few traces of a compiled pass
+
+
+@dataclass(frozen=True, eq=False)
+class PerplexityReport:
+    """Log-probabilities of texts, in nats, and what follows from them.
+
+    Attributes:
+        token_log_probs: for each text a float32 vector, one number a token, the end token last.
+    """
+
+    token_log_probs: list[np.ndarray]
+
+    @property
+    def log_probs(self) -> np.ndarray:
+        """log p of each text, float64 `(B,)`."""
+        return np.array([np.sum(values, dtype="float64") for values in self.token_log_probs])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The tokens of each text, the end token counted, int64 `(B,)`."""
+        return np.array([len(values) for values in self.token_log_probs], "int64")
+
+    @property
+    def nats_per_token(self) -> np.ndarray:
+        """-log p of each text over its tokens, float64 `(B,)`."""
+        return -self.log_probs / self.lengths
+
+    @property
+    def total(self) -> float:
+        """log p of all texts together."""
+        return float(self.log_probs.sum())
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def corpus_nats_per_token(self) -> float:
+        """-log p of all texts over all their tokens: a long text weighs more than a short one."""
+        return -self.total / self.num_tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp of `corpus_nats_per_token`; inf where a text is impossible."""
+        with np.errstate(over="ignore"):
+            return float(np.exp(self.corpus_nats_per_token))
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.token_log_probs)} texts, {self.num_tokens} tokens, log p {self.total:.4f}, "
+            f"{self.corpus_nats_per_token:.4f} nats a token, perplexity {self.perplexity:.4f}"
+        )
+
+
+def perplexity(
+    model,
+    vocabulary,
+    texts: Sequence[str],
+    *,
+    sources: Sequence[str] | None = None,
+    source_vocabulary=None,
+    batch_tokens: int = 2048,
+    compiled: Callable | None = None,
+) -> PerplexityReport:
+    """How well a model foresees texts: those of a language model, or translations of given sources.
+
+    Batches change no number beyond rounding. The end token of each text counts; an empty text has nothing else.
+
+    Args:
+        model: of a language: `initial_state(batch_size, max_length)` and `decode`; of translations: `encode` and
+            `decode`, of a source that is nothing but an end token too.
+        vocabulary: of the texts; and of the sources, unless they have their own. Asked for `tokenize`, `start_id`,
+            `end_id`, `pad_id`.
+        texts: at least one.
+        sources: for each text its source; None for a language model.
+        source_vocabulary: when it is not the same.
+        batch_tokens: rows of a batch times the padded length of its texts or its sources, whichever is longer.
+        compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
+            every shape and saves far more on all but a few texts. Default: eager.
+    Raises:
+        ValueError: if there is no text, or not as many sources as texts.
+        TypeError: for a single string in place of a list.
+    """
+    for name, given in (("texts", texts), ("sources", sources)):
+        if isinstance(given, (str, bytes)):
+            raise TypeError(f"`{name}` must be a list of strings. Received: {given!r}")
+    if not len(texts):
+        raise ValueError("`texts` must hold at least one text: nothing has no perplexity. Received: none")
+    if sources is not None and len(sources) != len(texts):
+        raise ValueError(
+            f"There must be one source for each text. Received: {len(sources)} sources, {len(texts)} texts"
+        )
+    run = forced_pass(model, vocabulary, compiled)
+    targets = with_end(vocabulary, texts)
+    source_vocabulary = source_vocabulary or vocabulary
+    ids = with_end(source_vocabulary, sources) if sources is not None else None
+    found = [np.zeros(0, "float32")] * len(targets)
+    pads = {"pad_id": vocabulary.pad_id, "source_pad_id": source_vocabulary.pad_id}
+    for rows, log_probs in forced_log_probs(run, targets, ids, range(len(targets)), batch_tokens=batch_tokens, **pads):
+        for row, values in zip(rows, log_probs, strict=True):
+            found[row] = values[: len(targets[row])].copy()
+    return PerplexityReport(found)
+
+
+def with_end(vocabulary, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text and the end token."""
+    texts = list(texts)
+    return [[*ids, vocabulary.end_id] for ids in vocabulary.tokenize(texts).to_list()] if texts else []
+
+
+def forced_pass(model, vocabulary, compiled: Callable | None = None) -> Callable:
+    """`(target (P, T), source (U, S) or None, index (P,) or None) -> token_log_probs (P, T)`, for many batches.
+
+    `index` has for each target the row of its source, so that each source is encoded once for all of its targets.
+    """
+
+    def run(target, source, index):
+        if source is None:
+            state = model.initial_state(*ops.shape(target))
+        else:
+            # No room for steps: the one `decode` that follows is given all of them, as in training.
+            state = keras.tree.map_structure(
+                lambda x: x if x is None else ops.take(x, index, axis=0), model.encode(source, max_length=None)
+            )
+        return score(model.decode, state, target, pad_id=vocabulary.pad_id, start_id=vocabulary.start_id)[0]
+
+    return compiled(run) if compiled else run
+
+
+def forced_log_probs(
+    run: Callable,
+    targets: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int]] | None,
+    source_of: Sequence[int],
+    *,
+    pad_id: int,
+    source_pad_id: int,
+    batch_tokens: int,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Runs over targets of like length together, and yields their numbers and `token_log_probs (P, T)`, batch by batch.
+
+    Args:
+        run: of `forced_pass`.
+        targets, sources: ids, with end.   source_of: for each target the number of its source.
+    """
+    for rows in _batches(targets, sources, source_of, batch_tokens):
+        target = ops.convert_to_tensor(_padded([targets[row] for row in rows], pad_id))
+        source = index = None
+        if sources is not None:
+            needed, index = np.unique([source_of[row] for row in rows], return_inverse=True)
+            # Powers of two: a count of its own for every batch would be a shape of its own.
+            count = 2 ** math.ceil(math.log2(len(needed)))
+            needed = np.concatenate([needed, np.repeat(needed[:1], count - len(needed))])
+            source = ops.convert_to_tensor(_padded([sources[row] for row in needed], source_pad_id))
+            index = ops.convert_to_tensor(index.astype("int32"))
+        yield rows, ops.convert_to_numpy(run(target, source, index))
+
+
+def _batches(targets, sources, source_of, batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of targets: like lengths together, longest first, and among these the targets of one source together."""
+
+    def widths(row):
+        return _width(len(sources[source_of[row]])) if sources is not None else 0, _width(len(targets[row]))
+
+    batch, widest = [], 0
+    for row in sorted(range(len(targets)), key=lambda row: (*(-width for width in widths(row)), source_of[row])):
+        wider = max(widest, *widths(row))
+        if batch and (len(batch) + 1) * wider > batch_tokens:
+            yield batch
+            batch, wider = [], max(widths(row))
+        batch.append(row)
+        widest = wider
+    if batch:
+        yield batch
+
+
+def _width(length: int) -> int:
+    return -(-length // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+
+
+def _padded(sequences: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
+    batch = np.full((len(sequences), _width(max(map(len, sequences)))), pad_id, "int32")
+    for row, ids in zip(batch, sequences, strict=True):
+        row[: len(ids)] = ids
+    return batch

@@ -1,0 +1,197 @@
+"""A model, or one step of its decoding, as a LiteRT (TensorFlow Lite) file, for telephones and small machines."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_seq.export.saved_model import _without_cudnn
+
+TOLERANCE = 1e-4
+
+
+def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> Path:
+    """Writes a `.tflite` file of LiteRT's own operations, which every LiteRT interpreter runs.
+
+    All shapes are fixed, those of `example`: with free shapes the converter falls back on TensorFlow's operations
+    ("Flex"), which an interpreter does not have unless it was built with them.
+
+    Without `steps` there is one signature, `serve`, from what the model is called with to what it returns: a lone
+    tensor is named `inputs` or `outputs`, those of a dict by their keys. So `Seq2Seq` and `Transformer` score a given
+    target.
+
+    With `steps` the file decodes, a token at a time, and the caller keeps the state:
+    `encode(source) -> state_0, state_1, ...` and `decode(tokens, state_0, ...) -> logits, state_0, ...`.
+    Of a language model there is `decode` alone, and its first state is zeros.
+
+    Args:
+        model: a built Keras model.
+        path: the file to write; its name ends in `.tflite`.
+        example: what the model is called with, an array or a dict of arrays, of the shapes that the file shall have;
+            with `steps` the source ids `(B, S)` (of a language model any ids `(B, T)`, for B).
+        steps: for how many tokens there is room in the state.
+        verify: whether LiteRT's interpreter must give what the model gives for `example`, but for 1e-4; with `steps`,
+            for eight greedy steps.
+        overwrite: whether a file that stands at `path` is replaced.
+    Returns:
+        `path`, a `pathlib.Path`.
+    Raises:
+        ValueError: for a `path` of another name, or where a file stands and `overwrite` is False.
+        RuntimeError: if LiteRT cannot express the model, or computes otherwise.
+    """
+    path = Path(path)
+    check_file(path, ".tflite", overwrite)
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"A LiteRT file needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
+    example = keras.tree.map_structure(np.asarray, example)
+    signatures = _calls(model, example) if steps is None else _steps(model, example, steps)
+    with _without_cudnn(model):
+        content = _converted(model, signatures)
+    if verify:
+        run = _runners(content)
+        if steps is None:
+            _compare(
+                signatures["serve"][0], run["serve"], example if isinstance(example, dict) else {"inputs": example}
+            )
+        else:
+            _compare_steps(signatures, run, example, min(steps, 8))
+    write(path, content)
+    return path
+
+
+def check_file(path, ending, overwrite):
+    """Raises `ValueError` where writing to `path` would lose something, or nobody would know the file by its name."""
+    if path.suffix != ending:
+        raise ValueError(f"{path}: the name of the file must end in {ending!r}.")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; what is written is a file. Give another `path`.")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path}: is there already. Give another `path` or `overwrite=True`.")
+
+
+def write(path, content):
+    """Puts the file there whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+        new = Path(folder, path.name)
+        new.write_bytes(content)
+        os.replace(new, path)
+
+
+def named(nest, name):
+    """A tensor, or a nest of them, as a dict of tensors."""
+    if isinstance(nest, dict):
+        return nest
+    tensors = keras.tree.flatten(nest)
+    return {name: tensors[0]} if len(tensors) == 1 else {f"{name}_{i}": x for i, x in enumerate(tensors)}
+
+
+def _specs(tensors):
+    return {name: tf.TensorSpec(x.shape, x.dtype, name=name) for name, x in tensors.items()}
+
+
+def _calls(model, example):
+    def serve(**inputs):
+        return named(model(inputs if isinstance(example, dict) else inputs["inputs"], training=False), "outputs")
+
+    return {"serve": (serve, _specs(named(example, "inputs")))}
+
+
+def _steps(model, source, steps):
+    """The signatures of decoding: name -> (function, specs of its arguments)."""
+    encodes = hasattr(model, "encode")
+    state = model.encode(source, max_length=steps) if encodes else model.initial_state(len(source), steps)
+    flat = _flat(state)
+
+    def encode(source):
+        return _flat(model.encode(source, max_length=steps))
+
+    def decode(tokens, **flat):
+        # By number: `flat` comes in alphabetical order.
+        state_in = keras.tree.pack_sequence_as(state, [flat[f"state_{i}"] for i in range(len(flat))])
+        logits, state_out = model.decode(tokens, state_in)
+        return {"logits": logits, **_flat(state_out)}
+
+    tokens = tf.TensorSpec((len(source), 1), tf.int32, name="tokens")
+    signatures = {"decode": (decode, {"tokens": tokens, **_specs(flat)})}
+    if encodes:
+        signatures["encode"] = (encode, _specs({"source": source.astype("int32")}))
+    return signatures
+
+
+def _flat(state):
+    return {f"state_{i}": x for i, x in enumerate(keras.tree.flatten(state))}
+
+
+def _converted(model, signatures):
+    """As Keras's own `export(format="litert")`, but for several signatures and without gradients.
+
+    Keras's saves gradients too, which cannot be traced where the recurrent layers' own meet fixed shapes.
+    """
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    concrete = {}
+    for name, (function, specs) in signatures.items():
+        setattr(module, f"call_{name}", tf.function(function, autograph=False))
+        concrete[name] = getattr(module, f"call_{name}").get_concrete_function(**specs)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, concrete, tf.saved_model.SaveOptions(experimental_custom_gradients=False))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(concrete))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.experimental_enable_resource_variables = True
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter has a class of its own for each of its stages
+            raise RuntimeError(
+                f"LiteRT has not all operations of this model: {str(error)[:1000]}. Export what it has, or use "
+                "`export.saved_model`."
+            ) from error
+
+
+def _runners(content):
+    """Name of a signature -> function of named arrays. Google's newer package comes first, if it is there."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TensorFlow's own is to go
+        interpreter = Interpreter(model_content=content)
+    return {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
+
+
+def _compare(ours, theirs, inputs):
+    here = {name: ops.convert_to_numpy(x) for name, x in ours(**inputs).items()}
+    check_same(here, theirs(**inputs), "LiteRT's interpreter")
+
+
+def check_same(here, there, who):
+    """Raises `RuntimeError` where outputs are apart."""
+    for name, expected in here.items():
+        off = np.abs(np.asarray(there[name], "float64") - expected).max(initial=0.0)
+        if there[name].shape != expected.shape or not off <= TOLERANCE * max(1.0, np.abs(expected).max(initial=0.0)):
+            raise RuntimeError(
+                f"{who} computes otherwise: its {name!r} of shape {there[name].shape} is up to {off:.3g} away from the "
+                f"model's, of shape {expected.shape}."
+            )
+
+
+def _compare_steps(signatures, run, source, steps):
+    decode, specs = signatures["decode"]
+    if "encode" in signatures:
+        source = source.astype("int32")
+        ours, theirs = signatures["encode"][0](source), run["encode"](source=source)
+    else:
+        ours = {name: np.zeros(x.shape, x.dtype.as_numpy_dtype) for name, x in specs.items() if name != "tokens"}
+        theirs = ours
+    tokens = source[:, :1].astype("int32")
+    for _ in range(steps):
+        ours, theirs = decode(tokens=tokens, **ours), run["decode"](tokens=tokens, **theirs)
+        logits = ops.convert_to_numpy(ours.pop("logits"))
+        check_same({"logits": logits}, {"logits": theirs.pop("logits")}, "LiteRT's interpreter")
+        tokens = logits.argmax(-1).astype("int32")  # (B, 1)

@@ -1,0 +1,82 @@
+"""A model as an ONNX file, by Keras's own exporter and tf2onnx."""
+
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_seq.export.litert import check_file, check_same, named, write
+from keras_seq.export.saved_model import _without_cudnn
+
+
+def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:
+    """Writes an `.onnx` file of what the model computes when it is called.
+
+    Its inputs are `args_0`, or, of a model that is called with a dict, `args_0_source`, `args_0_target` and so on. Any
+    number of rows goes.
+
+    Args:
+        model: a built Keras model.
+        path: the file to write; its name ends in `.onnx`.
+        example: what the model is called with, an array or a dict of arrays.
+        free_length: whether any length (axis 1) goes, or that of `example` alone. tf2onnx 1.17's
+            files of untrained Transformers with free length do not run in onnxruntime; `verify` finds out.
+        opset: number of ONNX's set of operations; None for tf2onnx's default.
+        verify: whether onnxruntime must give what the model gives for `example`, and for its first row, a step shorter
+            if the length is free; but for 1e-4.
+        overwrite: whether a file that stands at `path` is replaced.
+    Returns:
+        `path`, a `pathlib.Path`.
+    Raises:
+        ImportError: without tf2onnx or, to verify, onnxruntime.
+        ValueError: for a `path` of another name, or where a file stands and `overwrite` is False.
+        RuntimeError: if onnxruntime cannot run what was written, or computes otherwise.
+    """
+    path = Path(path)
+    check_file(path, ".onnx", overwrite)
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"An ONNX file needs Keras's TensorFlow backend here. Received: {keras.backend.backend()!r}")
+    for package in ("tf2onnx", "onnxruntime")[: 1 + verify]:
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f'`export.onnx` needs the package {package}: pip install "keras-seq[onnx]"')
+    example = keras.tree.map_structure(np.asarray, example)
+
+    def spec(x):
+        shape = (None, None if free_length else x.shape[1], *x.shape[2:])
+        return tf.TensorSpec(shape[: x.ndim], x.dtype)
+
+    signature = [keras.tree.map_structure(spec, example)]
+    with tempfile.TemporaryDirectory() as folder, _without_cudnn(model):
+        file = Path(folder, "model.onnx")
+        model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
+        content = file.read_bytes()
+    if verify:
+        _verify(content, model, example, free_length)
+    write(path, content)
+    return path
+
+
+def _verify(content, model, example, free_length):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of classes that onnxruntime keeps to itself
+        raise RuntimeError(f"onnxruntime cannot load the file: {error}") from error
+    inputs = sorted(x.name for x in session.get_inputs())
+    for batch in (example, keras.tree.map_structure(lambda x: x[:1, : -1 if free_length else None], example)):
+        arrays = [batch[name] for name in sorted(batch)] if isinstance(batch, dict) else [batch]
+        try:
+            found = session.run(None, dict(zip(inputs, arrays, strict=True)))
+        except Exception as error:
+            remedy = " Try `free_length=False`." if free_length else ""
+            raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {error}{remedy}") from error
+        here = named(model(batch, training=False), "outputs")
+        here = {name: ops.convert_to_numpy(here[name]) for name in sorted(here)}
+        check_same(here, dict(zip(here, found, strict=True)), "onnxruntime")

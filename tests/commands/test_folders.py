@@ -1,0 +1,63 @@
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
+
+from keras_seq import training
+
+
+def test_average_is_the_mean_of_the_last_and_can_be_named_as_a_model(keras_seq, folders, tmp_path):
+    run = shutil.copytree(folders["lstm"], tmp_path / "run")
+    assert "no checkpoint that is whole" in keras_seq("average", "--model", run).err
+    model = keras.models.load_model(run / "best.keras")
+    first = model.get_weights()
+    for epoch, factor in ((1, 9.0), (2, 1.0), (3, 2.0)):
+        model.set_weights([factor * weight for weight in first])
+        training.Checkpoints(run).save(model, epoch)
+    result = keras_seq("average", "--model", run, "--last", 2)
+    assert result.code == 0 and "epoch-0002.weights.h5, epoch-0003.weights.h5" in result.err
+    averaged = keras.models.load_model(run / "averaged.keras").get_weights()
+    for found, weight in zip(averaged, first, strict=True):
+        np.testing.assert_allclose(found, 1.5 * weight, rtol=1e-6)
+    assert "exists already" in keras_seq("average", "--model", run).err
+    (record,) = keras_seq("inspect", run / "averaged.keras", "--json").records
+    assert record["path"].endswith("averaged.keras") and len(record["checkpoints"]) == 3
+
+
+def test_inspect_a_run(keras_seq, folders, tmp_path):
+    run = shutil.copytree(folders["lstm"], tmp_path / "run")
+    rows = [{"epoch": e, "val_loss": x, "val_bleu": y} for e, x, y in ((1, 2.0, 9.0), (2, 1.0, 5.0), (3, 3.0, 7.0))]
+    training.write_history(run / "history.csv", rows)
+    (found,) = keras_seq("inspect", run, "--json").records
+    model = keras.models.load_model(run / "best.keras")
+    assert found["parameters"] == model.count_params() == sum(layer["parameters"] for layer in found["layers"])
+    assert found["config"] == {"units": 8} and found["vocabularies"]["joint"]["kind"] == "Words"
+    best = {"val_loss": {"value": 1.0, "epoch": 2}, "val_bleu": {"value": 9.0, "epoch": 1}}
+    assert found["history"] == {"epochs": 3, "best": best}
+    page = keras_seq("inspect", run).out
+    assert "best val_loss" in page and "1 after epoch 2" in page and f"{model.count_params():,} parameters" in page
+    (run / "config.json").write_text("{")
+    refused = keras_seq("inspect", run)
+    assert refused.code == 2 and "config.json is no JSON" in refused.err and refused.err.count("\n") == 1
+
+
+def test_export_and_inspect_a_saved_model(keras_seq, folders, tmp_path):
+    flags = ["export", "--model", folders["lstm"], "--output", tmp_path / "out", "--no-verify"]
+    assert keras_seq(*flags, "--search", "greedy", "--max-length", 6).code == 0
+    stdin = "two men ride\na horse"
+    ours = ["translate", "--model", folders["lstm"], "--search", "greedy", "--max-length", 6]
+    assert keras_seq("translate", "--model", tmp_path / "out", stdin=stdin).lines == keras_seq(*ours, stdin=stdin).lines
+    (found,) = keras_seq("inspect", tmp_path / "out", "--json").records
+    assert found["signatures"]["translate"]["inputs"] == {"text": "string (?,)"}
+    assert found["parameters"] == keras.models.load_model(folders["lstm"] / "best.keras").count_params()
+    assert "signature translate" in keras_seq("inspect", tmp_path / "out").out
+    refused = keras_seq(*flags)
+    assert refused.code == 2 and "holds a SavedModel already" in refused.err
+    refused = keras_seq(*flags, "--format", "ctranslate2", "--num-beams", 3)
+    assert refused.code == 2 and "--num-beams" in refused.err
+    assert json.loads((folders["lstm"] / "config.json").read_text()) == {"units": 8}  # nothing was written there
