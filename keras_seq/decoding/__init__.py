@@ -1,5 +1,6 @@
 """Turning a model that scores the next token into whole sequences, on any Keras backend."""
 
+from keras_seq.decoding.audit import AuditReport, audit
 from keras_seq.decoding.beam import beam_search
 from keras_seq.decoding.ctc import ctc
 from keras_seq.decoding.generate import generate, search
@@ -10,8 +11,10 @@ from keras_seq.decoding.scoring import gnmt_penalty, power_penalty, score
 from keras_seq.decoding.step import Hypotheses
 
 __all__ = [
+    "AuditReport",
     "Hypotheses",
     "PerplexityReport",
+    "audit",
     "beam_search",
     "ctc",
     "generate",

@@ -69,6 +69,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         if precision is not None:
             _set_precision(precision, self.replicas)
         fit.mend(self.strategy)
+        self._summed = tf.function(self._sum, autograph=False)  # without a graph TensorFlow warns of the overhead
         self._entered = []
 
     @property
@@ -85,8 +86,10 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         if self.workers == 1:
             return flag
         with self.strategy.scope():
-            flags = self.strategy.run(lambda: tf.constant(float(flag)))
-            return float(self.strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
+            return float(self._summed(tf.constant(float(flag)))) > 0
+
+    def _sum(self, number: tf.Tensor) -> tf.Tensor:
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: number), axis=None)
 
     def __enter__(self) -> "scope":
         self._entered.append(self.strategy.scope())
