@@ -1,7 +1,6 @@
 """A Transformer as a CTranslate2 model folder, for people who serve on CPUs and in eight bits."""
 
 import math
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding import score, search
-from keras_seq.export.saved_model import SAMPLES
+from keras_seq.export.saved_model import SAMPLES, swap
 
 # keras_seq.text's endings, by which `text.load` opens a vocabulary again.
 ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "Bytes": ".bytes"}
@@ -93,15 +92,7 @@ def ctranslate2(
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
         _check_target(path, overwrite)  # verifying takes a while
-        if path.exists():
-            path.rename(old)
-        try:
-            new.rename(path)
-        except BaseException:
-            if old.exists():
-                old.rename(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        swap(path, new, old)
     return path
 
 

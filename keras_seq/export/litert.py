@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.export.saved_model import _without_cudnn
+from keras_seq.export.saved_model import without_cudnn
 
 TOLERANCE = 1e-4
 
@@ -50,7 +50,7 @@ def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> 
         raise ValueError(f"A LiteRT file needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     example = keras.tree.map_structure(np.asarray, example)
     signatures = _calls(model, example) if steps is None else _steps(model, example, steps)
-    with _without_cudnn(model):
+    with without_cudnn(model):
         content = _converted(model, signatures)
     if verify:
         run = _runners(content)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_seq.export.litert import check_file, check_same, named, write
-from keras_seq.export.saved_model import _without_cudnn
+from keras_seq.export.saved_model import without_cudnn
 
 
 def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:
@@ -50,7 +50,7 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
         return tf.TensorSpec(shape[: x.ndim], x.dtype)
 
     signature = [keras.tree.map_structure(spec, example)]
-    with tempfile.TemporaryDirectory() as folder, _without_cudnn(model):
+    with tempfile.TemporaryDirectory() as folder, without_cudnn(model):
         file = Path(folder, "model.onnx")
         model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
         content = file.read_bytes()

@@ -89,7 +89,7 @@ def saved_model(
         length_penalty=length_penalty,
         early_stop=early_stop,
     )
-    with _without_cudnn(model):
+    with without_cudnn(model):
         translate = translator.translate.get_concrete_function()
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def saved_model(
         if verify:
             _verify(new, translator, samples, timeout)
         _check_target(path, overwrite)  # verifying takes a while
-        _swap(path, new, old)
+        swap(path, new, old)
     return path
 
 
@@ -153,7 +153,7 @@ def _padded(ids, vocabulary):
 
 
 @contextlib.contextmanager
-def _without_cudnn(model):
+def without_cudnn(model):
     """Traces recurrent layers without the kernels that only a GPU has: the SavedModel must run anywhere."""
     layers = [layer for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
     before = [layer.use_cudnn for layer in layers]
@@ -189,7 +189,8 @@ def _some(names):
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _swap(path, new, old):
+def swap(path, new, old):
+    """Puts the folder `new` where `path` is, and what was there to `old` and then away."""
     if path.exists():
         path.rename(old)
     try:

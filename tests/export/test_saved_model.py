@@ -224,7 +224,7 @@ def test_what_fails_or_is_interrupted_leaves_the_old_one(where, words, tmp_path,
 def test_a_rename_that_fails_leaves_the_old_one(tmp_path):
     old = a_saved_model(tmp_path / "a")
     with pytest.raises(FileNotFoundError):
-        module._swap(old, tmp_path / "missing", tmp_path / "aside")
+        module.swap(old, tmp_path / "missing", tmp_path / "aside")
     assert tf.saved_model.load(str(old)).number.numpy() == 1.0
 
 
