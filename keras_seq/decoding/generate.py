@@ -1,5 +1,7 @@
 """From a model and a source to hypotheses, and from texts to texts."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -144,7 +146,7 @@ def generate(
     results = [[""] * num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
     for rows in _batches([len(source) for source in sources], batch_tokens):
-        batch = _padded([[*sources[row], source_vocabulary.end_id] for row in rows], source_vocabulary.pad_id)
+        batch = padded([[*sources[row], source_vocabulary.end_id] for row in rows], source_vocabulary.pad_id)
         tokens = ops.convert_to_numpy(translate(ops.convert_to_tensor(batch)).tokens)  # (B, R, T)
         lines = vocabulary.detokenize(tokens.reshape(-1, tokens.shape[-1])).numpy().tolist()  # (B * R,)
         lines = [line.decode("utf-8", "replace") if isinstance(line, bytes) else line for line in lines]
@@ -167,7 +169,8 @@ def _batches(lengths: list[int], batch_tokens: int):
         rows = rows[count:]
 
 
-def _padded(sources: list[list[int]], pad_id: int) -> np.ndarray:
+def padded(sources: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
+    """Rows of ids, the end token in, as one batch int32 `(B, S)` of a padded width."""
     width = padded_width(max(len(source) for source in sources) - 1)
     batch = np.full((len(sources), width), pad_id, "int32")
     for row, source in zip(batch, sources, strict=True):

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_seq.decoding.generate import padded, padded_width
 from keras_seq.decoding.scoring import score
-
-WIDTH_MULTIPLE = 8  # sequences are padded up to a multiple of it: few shapes, so few traces of a compiled pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,14 +156,14 @@ def forced_log_probs(
         targets, sources: ids, with end.   source_of: for each target the number of its source.
     """
     for rows in _batches(targets, sources, source_of, batch_tokens):
-        target = ops.convert_to_tensor(_padded([targets[row] for row in rows], pad_id))
+        target = ops.convert_to_tensor(padded([targets[row] for row in rows], pad_id))
         source = index = None
         if sources is not None:
             needed, index = np.unique([source_of[row] for row in rows], return_inverse=True)
             # Powers of two: a count of its own for every batch would be a shape of its own.
             count = 2 ** math.ceil(math.log2(len(needed)))
             needed = np.concatenate([needed, np.repeat(needed[:1], count - len(needed))])
-            source = ops.convert_to_tensor(_padded([sources[row] for row in needed], source_pad_id))
+            source = ops.convert_to_tensor(padded([sources[row] for row in needed], source_pad_id))
             index = ops.convert_to_tensor(index.astype("int32"))
         yield rows, ops.convert_to_numpy(run(target, source, index))
 
@@ -188,11 +187,5 @@ def _batches(targets, sources, source_of, batch_tokens: int) -> Iterator[list[in
 
 
 def _width(length: int) -> int:
-    return -(-length // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-
-
-def _padded(sequences: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
-    batch = np.full((len(sequences), _width(max(map(len, sequences)))), pad_id, "int32")
-    for row, ids in zip(batch, sequences, strict=True):
-        row[: len(ids)] = ids
-    return batch
+    """Of a sequence whose end token is counted."""
+    return padded_width(length - 1)

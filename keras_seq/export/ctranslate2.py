@@ -9,13 +9,14 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding import score, search
-from keras_seq.export.saved_model import SAMPLES, swap
+from keras_seq.export.saved_model import SAMPLES, check_target, swap
 
 # keras_seq.text's endings, by which `text.load` opens a vocabulary again.
 ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "Bytes": ".bytes"}
 SIDES = ("shared", "source", "target")
 FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
+KIND = ("CTranslate2 model", "model.bin", FILES)
 EPSILON = 1e-5  # of all normalisations of `models.Transformer`; CTranslate2 has one for a model
 EXACT = (None, "float32")  # what can be compared to the last digits
 TOLERANCE = 1e-4  # in log p, for each token
@@ -70,7 +71,7 @@ def ctranslate2(
     path, source_vocabulary = Path(path), source_vocabulary or vocabulary
     if max_positions < 2:
         raise ValueError(f"`max_positions` must be at least 2: a token and the end token. Received: {max_positions}")
-    _check_target(path, overwrite)
+    check_target(path, overwrite, *KIND)
     _check_model(model)
     spec = _specification(library, model, max_positions)
     _add_vocabularies(spec, model, vocabulary, source_vocabulary)
@@ -91,7 +92,7 @@ def ctranslate2(
         if verify:
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
-        _check_target(path, overwrite)  # verifying takes a while
+        check_target(path, overwrite, *KIND)  # verifying takes a while
         swap(path, new, old)
     return path
 
@@ -102,21 +103,6 @@ def _library():
     except ImportError as error:
         raise ImportError('`export.ctranslate2` needs the package: pip install "keras-seq[ctranslate2]"') from error
     return library
-
-
-def _check_target(path, overwrite):
-    """Raises `ValueError` where writing to `path` would lose something."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise ValueError(f"{path}: is a file; a CTranslate2 model is a folder. Give another `path`.")
-    names = {entry.name for entry in path.iterdir()}
-    if names and "model.bin" not in names:
-        raise ValueError(f"{path}: holds no CTranslate2 model but {min(names)}; it is left alone. Give another `path`.")
-    if names and not overwrite:
-        raise ValueError(f"{path}: holds a model already. Give another `path` or `overwrite=True`.")
-    if names - FILES:
-        raise ValueError(f"{path}: holds a model and also {min(names - FILES)}, which would be lost. Move that away.")
 
 
 def _check_model(model):

@@ -78,7 +78,7 @@ def saved_model(
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
-    _check_target(path, overwrite)
+    check_target(path, overwrite)
     translator = Translator(
         model,
         vocabulary,
@@ -98,7 +98,7 @@ def saved_model(
         tf.saved_model.save(translator, str(new), {"translate": translate, "serving_default": translate})
         if verify:
             _verify(new, translator, samples, timeout)
-        _check_target(path, overwrite)  # verifying takes a while
+        check_target(path, overwrite)  # verifying takes a while
         swap(path, new, old)
     return path
 
@@ -166,20 +166,26 @@ def without_cudnn(model):
             layer.use_cudnn = value
 
 
-def _check_target(path, overwrite):
-    """Raises `ValueError` where writing to `path` would lose something."""
+def check_target(path, overwrite, kind="SavedModel", main="saved_model.pb", files=frozenset(SAVED_MODEL_FILES)):
+    """Raises `ValueError` where writing to `path` would lose something.
+
+    Args:
+        kind: what it is a folder of.
+        main: the file by which such a folder is known.
+        files: all that may be in one.
+    """
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path}: is a file; a SavedModel is a folder. Give another `path`.")
+        raise ValueError(f"{path}: is a file; a {kind} is a folder. Give another `path`.")
     names = {entry.name for entry in path.iterdir()}
-    if names and "saved_model.pb" not in names:
-        raise ValueError(f"{path}: holds no SavedModel but {_some(names)}; it is left alone. Give another `path`.")
+    if names and main not in names:
+        raise ValueError(f"{path}: holds no {kind} but {_some(names)}; it is left alone. Give another `path`.")
     if names and not overwrite:
-        raise ValueError(f"{path}: holds a SavedModel already. Give another `path` or `overwrite=True`.")
-    if names - SAVED_MODEL_FILES:
+        raise ValueError(f"{path}: holds a {kind} already. Give another `path` or `overwrite=True`.")
+    if names - files:
         raise ValueError(
-            f"{path}: holds a SavedModel and also {_some(names - SAVED_MODEL_FILES)}, which would be lost. "
+            f"{path}: holds a {kind} and also {_some(names - files)}, which would be lost. "
             "Move that, or give another `path`."
         )
 

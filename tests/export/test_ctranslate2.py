@@ -249,7 +249,7 @@ def test_what_is_not_such_a_model_is_left_alone(tmp_path):
         with pytest.raises(ValueError, match=message):
             export.ctranslate2(model, path, WORDS)
     (mixed / "notes.txt").unlink()
-    with pytest.raises(ValueError, match="holds a model already.*overwrite=True"):
+    with pytest.raises(ValueError, match="holds a CTranslate2 model already.*overwrite=True"):
         export.ctranslate2(model, mixed, WORDS, overwrite=False)
     assert (folder / "thesis.txt").read_text() == file.read_text() == "mine"
 
