@@ -106,7 +106,7 @@ def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | 
     """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)` to `Found` of each row), each of one trace."""
     import tensorflow as tf
 
-    from keras_seq.decoding.generate import search_with_vocabulary
+    from keras_seq.decoding.searching import search_with_vocabulary
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
     arguments = search_arguments(options)

@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.beam import beam_search
-from keras_seq.decoding.generate import generate, search
-from keras_seq.decoding.greedy import greedy_search
+from keras_seq.decoding.beam import Beam
+from keras_seq.decoding.generate import generate
+from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.scoring import score
+from keras_seq.decoding.searching import search
 from keras_seq.decoding.step import Hypotheses
 
 NO_PADDING = -1  # `score` leaves out what equals `pad_id`; here lengths say what counts, not ids
@@ -238,11 +239,11 @@ def _same(name: str, this: str, that: str, one: Hypotheses, other: Hypotheses, t
 def _one_beam(model, sources, batch_size: int, max_length: int, ids: dict) -> list[Hypotheses]:
     """Greedy search, and beam search with one beam."""
     results = []
-    for find, options in ((greedy_search, {}), (beam_search, {"num_beams": 1, "length_penalty": None})):
+    for find in (Greedy(), Beam(num_beams=1, length_penalty=None)):
         parts = []
         for source in _batches(sources, batch_size, ids["pad_id"]):
             state = model.encode(source, max_length=max_length)
-            parts.append(find(model.decode, state, batch_size=source.shape[0], max_length=max_length, **ids, **options))
+            parts.append(find(model.decode, state, batch_size=source.shape[0], max_length=max_length, **ids))
         results.append(_joined(parts))
     return results
 

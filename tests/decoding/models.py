@@ -5,6 +5,8 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_seq.decoding import Beam, Greedy
+
 PAD, START, END = 0, 1, 2
 IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
 NUM_CONTEXTS = 31  # a prime: different histories of a few tokens nearly always meet different rows
@@ -91,3 +93,17 @@ def sentences(hypotheses):
         ]
         for b in range(tokens.shape[0])
     ]
+
+
+def _call(search, step, state, *, batch_size, max_length, constraints=(), **options):
+    ids = {name: options.pop(name) for name in IDS}
+    return search(**options)(step, state, batch_size=batch_size, max_length=max_length, constraints=constraints, **ids)
+
+
+def beam_search(step, state, **options):
+    """`Beam` with the fields among the options, called with the others."""
+    return _call(Beam, step, state, **options)
+
+
+def greedy_search(step, state, **options):
+    return _call(Greedy, step, state, **options)

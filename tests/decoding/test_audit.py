@@ -165,13 +165,16 @@ def test_texts_that_come_back_in_another_order_are_found_out(monkeypatch):
 @slow_on_jax
 def test_a_beam_of_one_that_is_not_greedy_is_found_out(monkeypatch):
     module = importlib.import_module("keras_seq.decoding.audit")
-    honest = module.beam_search
+    honest = module.Beam
 
-    def wide(step, state, **options):
-        state = keras.tree.map_structure(lambda x: ops.repeat(x, 4, axis=0), state)
-        return honest(step, state, **{**options, "num_beams": 4})
+    def wide(num_beams, **options):
+        def search(step, state, **arguments):
+            state = keras.tree.map_structure(lambda x: ops.repeat(x, 4, axis=0), state)
+            return honest(num_beams=4, **options)(step, state, **arguments)
 
-    monkeypatch.setattr(module, "beam_search", wide)
+        return search
+
+    monkeypatch.setattr(module, "Beam", wide)
     assert failed(run_audit(Told())) == ["beam of one"]
 
 

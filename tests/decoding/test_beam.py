@@ -5,13 +5,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.decoding import beam_search, gnmt_penalty, greedy_search, power_penalty
+from keras_seq.decoding import gnmt_penalty, power_penalty
 from tests.decoding.models import (
     END,
     IDS,
     PAD,
     arrays,
+    beam_search,
     forced,
+    greedy_search,
     history_state,
     history_step,
     next_context,

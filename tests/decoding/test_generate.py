@@ -3,8 +3,19 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.decoding import beam_search, generate, greedy_search, search
-from tests.decoding.models import END, IDS, NUM_CONTEXTS, START, arrays, history_state, history_step, random_models
+from keras_seq.decoding import generate, search
+from tests.decoding.models import (
+    END,
+    IDS,
+    NUM_CONTEXTS,
+    START,
+    arrays,
+    beam_search,
+    greedy_search,
+    history_state,
+    history_step,
+    random_models,
+)
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 

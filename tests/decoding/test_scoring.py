@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.decoding import beam_search, gnmt_penalty, power_penalty, score
-from tests.decoding.models import IDS, PAD, START, arrays, history_state, history_step, random_models
+from keras_seq.decoding import gnmt_penalty, power_penalty, score
+from tests.decoding.models import IDS, PAD, START, arrays, beam_search, history_state, history_step, random_models
 
 
 @pytest.mark.parametrize(
