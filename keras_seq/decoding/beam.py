@@ -197,6 +197,7 @@ class _Run:
             rows = ops.reshape(self.group * K + beam, (-1,))  # (N,)
             tensors = [ops.take(x, rows, axis=0) for x in tensors]
         done = self.is_done(t, beams.done, points, pool[-1])
+        points = ops.where(ops.expand_dims(done, 1), IMPOSSIBLE, points)  # nobody waits for what else it would say
         beams = Beams(tokens, self.pick(found.log_probs, index), points, *pool, done)
         return t + 1, ops.reshape(token, (S * K,)), tuple(beams), tensors
 
@@ -292,6 +293,7 @@ class _Run:
             # Points only fall, so the most a live hypothesis can reach is its points over the largest divisor to come.
             within_reach = best / ops.max(ops.where(self.positions > t, self.divisor, 0.0))
             now = within_reach <= pool_scores[:, min(self.options.num_return, self.K) - 1]
+            now = ops.logical_and(now, t + 1 < self.T)  # after the last step nothing is to come, and nothing is cut off
         return ops.logical_or(done, now)
 
     def result(self, t, beams: Beams, bonuses) -> Hypotheses:

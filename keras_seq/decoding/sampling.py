@@ -153,11 +153,16 @@ def drawn(points, uniforms):
 
 
 def mixed(key, number):
-    """A hash of keys and whole numbers, uint32 of the shape they broadcast to.
+    """A hash of keys and whole numbers, uint32 of the shape they broadcast to."""
+    # Mixed before they meet: small seeds and small numbers would else make the same pairs.
+    return _scattered(ops.bitwise_xor(_scattered(key + _constant(0x9E3779B9)), _bits(number)))
 
-    Source: the finaliser of MurmurHash3, by Austin Appleby, which put it in the public domain.
+
+def _scattered(key):
+    """Every bit of a uint32 into every other.
+
+    Source: the finaliser of MurmurHash3, by Austin Appleby, who put it in the public domain.
     """
-    key = ops.bitwise_xor(key, _bits(number)) * _constant(0x9E3779B1) + _constant(0x7F4A7C15)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         key = ops.bitwise_xor(key, ops.right_shift(key, _constant(shift))) * _constant(factor)
     return ops.bitwise_xor(key, ops.right_shift(key, _constant(16)))
