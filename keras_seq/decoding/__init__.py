@@ -17,11 +17,12 @@ from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.perplexity import PerplexityReport, perplexity
 from keras_seq.decoding.reranking import minimum_bayes_risk, rerank, score_candidates, tune_weights
 from keras_seq.decoding.sampling import Sampling
-from keras_seq.decoding.scoring import gnmt_penalty, power_penalty, score
+from keras_seq.decoding.scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
 from keras_seq.decoding.searching import SEARCHES, find_search, search
 from keras_seq.decoding.step import Hypotheses
 
 __all__ = [
+    "PENALTIES",
     "SEARCHES",
     "Allowed",
     "AuditReport",
@@ -48,5 +49,6 @@ __all__ = [
     "score",
     "score_candidates",
     "search",
+    "sockeye_penalty",
     "tune_weights",
 ]
