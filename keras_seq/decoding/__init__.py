@@ -11,6 +11,7 @@ from keras_seq.decoding.constraints import (
     Prefix,
     RepetitionPenalty,
 )
+from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.ctc import ctc
 from keras_seq.decoding.generate import generate
 from keras_seq.decoding.greedy import Greedy
@@ -28,6 +29,7 @@ __all__ = [
     "AuditReport",
     "Banned",
     "Beam",
+    "Continued",
     "Greedy",
     "Hypotheses",
     "MaxLength",
