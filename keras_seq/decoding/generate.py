@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.searching import find_search, search_with_vocabulary
 
+NEW_TOKENS = 100  # that a language model says, unless told otherwise
 WIDTH_MULTIPLE = 8  # sources are padded up to a multiple of it: few shapes, so few traces of a compiled search
 
 
@@ -26,12 +28,13 @@ def generate(
     """Decodes texts into texts; sentences of like length travel together and come back in the order they were given.
 
     Args:
-        model: see `search`.
+        model: see `search`; or a language model, `initial_state` and `decode`, which says what follows each text.
         vocabulary: of the target; and of the source, unless that has its own. Asked for `tokenize`, `detokenize`,
             `start_id`, `end_id`, `pad_id`.
-        texts: a list of strings; one without any token gives an empty text.
+        texts: a list of strings; to one without any token the translation is empty.
         source_vocabulary: when it is not the same.
-        max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10.
+        max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10; of a
+            language model, 100.
         search, constraints, options: see `search`; what is given for each sentence is given for each text.
         batch_tokens: rows of a batch times its padded source length.
         compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
@@ -47,6 +50,9 @@ def generate(
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
     texts, source_vocabulary = list(texts), source_vocabulary or vocabulary
     find = find_search(search, **options)
+    continues = not hasattr(model, "encode")
+    if continues:
+        model, max_length = Continued(model, vocabulary.pad_id), max_length or NEW_TOKENS
     matters = find.draws or any(getattr(constraint, "per_sentence", False) for constraint in constraints)
 
     def translate(source, numbers=None):
@@ -63,8 +69,12 @@ def generate(
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
+    if continues:
+        sources = [[vocabulary.start_id, *source] for source in sources]
+    else:
+        sources = [[*source, source_vocabulary.end_id] if source else [] for source in sources]
     for rows in _batches([len(source) for source in sources], batch_tokens):
-        batch = padded([[*sources[row], source_vocabulary.end_id] for row in rows], source_vocabulary.pad_id)
+        batch = padded([sources[row] for row in rows], source_vocabulary.pad_id)
         inputs = [batch, np.array(rows, "int32")] if matters else [batch]
         tokens = ops.convert_to_numpy(translate(*map(ops.convert_to_tensor, inputs)).tokens)  # (B, R, T)
         lines = vocabulary.detokenize(tokens.reshape(-1, tokens.shape[-1])).numpy().tolist()  # (B * R,)
@@ -83,7 +93,7 @@ def _batches(lengths: list[int], batch_tokens: int):
     """Row numbers of the non-empty sources, in batches of like length, longest first: memory fails early or never."""
     rows = sorted((row for row, length in enumerate(lengths) if length), key=lambda row: -lengths[row])
     while rows:
-        count = max(1, batch_tokens // padded_width(lengths[rows[0]]))
+        count = max(1, batch_tokens // padded_width(lengths[rows[0]] - 1))
         yield rows[:count]
         rows = rows[count:]
 

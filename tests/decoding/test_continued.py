@@ -48,7 +48,7 @@ def test_prompts_of_all_lengths_go_on_as_each_alone(body):
         assert ops.convert_to_numpy(found.tokens)[row, 0, :length].tolist() == expected
         assert float(found.log_probs[row, 0]) == pytest.approx(total, abs=1e-4)
         said.add(tuple(expected))
-    assert len(said) > 2
+    assert len(said) > 1  # not the same for every prompt
 
     # The beams of a prompt share its last token and no other state.
     several = search(model_of_prompts, padded(PROMPTS, 11), max_length=6, num_beams=3, num_return=3, **IDS)
