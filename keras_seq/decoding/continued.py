@@ -17,16 +17,19 @@ class Continued:
     def __init__(self, model, pad_id):
         self.model, self.pad_id = model, pad_id
 
-    def encode(self, source, max_length):
+    def encode(self, source, max_length=None):
         """Reads the prompts.
 
         Args:
-            source: int `(B, P)`, padded on the right, P at least 2; every row has at least one token, a start token
-                say.
-            max_length: how many tokens may follow.
+            source: int `(B, P)`, padded on the right; every row has at least one token, a start token say.
+            max_length: how many tokens may follow. None: the one `decode` that follows is given all of them.
         Returns:
             the state of `decode`: a dict, in which "model" is the model's own state.
         """
+        if max_length is None:
+            return {"prompt": source}  # how much room is needed is not known yet
+        # One more step, so that a prompt of a single token leaves a step of padding, and not a step without a mask.
+        source = ops.pad(source, [[0, 0], [0, 1]], constant_values=self.pad_id)
         B, P = ops.shape(source)
         last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
         before = ops.where(ops.arange(P)[None, :] == last, self.pad_id, source)
@@ -34,7 +37,11 @@ class Continued:
         return {"model": state, "last": ops.take_along_axis(source, last, axis=1), "steps": ops.zeros_like(last)}
 
     def decode(self, tokens, state):
-        """Goes on by one token: int `(B, 1)`, state -> logits `(B, 1, V)`, state."""
-        tokens = ops.where(state["steps"] == 0, state["last"], tokens)
+        """Goes on by tokens, int `(B, T)`: -> logits `(B, T, V)`, state. The very first is the prompt's last one."""
+        T = ops.shape(tokens)[1]
+        if "prompt" in state:
+            state = self.encode(state["prompt"], T)
+        first = ops.where(state["steps"] == 0, state["last"], tokens[:, :1])
+        tokens = ops.concatenate([first, tokens[:, 1:]], axis=1)
         logits, inner = self.model.decode(tokens, state["model"])
-        return logits, {"model": inner, "last": state["last"], "steps": state["steps"] + 1}
+        return logits, {"model": inner, "last": state["last"], "steps": state["steps"] + T}
