@@ -2,13 +2,17 @@
 
 import math
 
+import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from keras_seq.decoding import Beam, Greedy
 
 PAD, START, END = 0, 1, 2
 IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
+# There one case of each kind is enough.
+slow_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles an eager loop at every call")
 NUM_CONTEXTS = 31  # a prime: different histories of a few tokens nearly always meet different rows
 
 

@@ -10,7 +10,7 @@ from keras_seq.decoding import Banned, Hypotheses, power_penalty, search
 from keras_seq.decoding.audit import audit
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
-from tests.decoding.models import next_context, random_models
+from tests.decoding.models import next_context, random_models, slow_on_jax
 from tests.reference import array, fill
 
 IDS = {"pad_id": 0, "start_id": 2, "end_id": 3}
@@ -23,8 +23,6 @@ MODELS = {
     "language model, GRU": lambda: LanguageModel(V, RecurrentStack("gru", 4)),
     "language model, Transformer": lambda: LanguageModel(V, TransformerStack(4, num_heads=2, num_layers=1)),
 }
-# There a sound model and faulty ones are enough: what is checked is NumPy.
-slow_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles an eager loop at every call")
 NAMES = ["forced score", "after the end", "lengths", "order", "duplicates", "beam of one", "alone", "wider", "texts"]
 
 

@@ -20,6 +20,7 @@ from tests.decoding.models import (
     random_models,
     scripted_step,
     sentences,
+    slow_on_jax,
 )
 
 PENALTIES = {"none": None, "power 1": power_penalty(1.0), "power 0.6": power_penalty(0.6), "gnmt": gnmt_penalty(0.8)}
@@ -113,6 +114,7 @@ def test_narrow_beams_follow_the_rule_to_the_letter(K, R, penalty, early_stop):
         np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_safe_finds_what_a_search_that_never_stops_finds(penalty):
     tables = random_models(100, 7, impossible=0.2, seed=8)

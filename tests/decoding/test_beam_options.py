@@ -22,6 +22,7 @@ from tests.decoding.models import (
     next_context,
     random_models,
     sentences,
+    slow_on_jax,
 )
 
 
@@ -59,7 +60,10 @@ def in_groups(table, num_beams, num_groups, diversity, max_length, penalty, num_
     return best[:num_return]
 
 
-@pytest.mark.parametrize(("K", "G", "diversity", "R"), [(4, 2, 0.5, 4), (6, 3, 1.5, 3), (3, 3, 0.7, 3), (4, 2, 0.0, 2)])
+@pytest.mark.parametrize(
+    ("K", "G", "diversity", "R"),
+    [(4, 2, 0.5, 4), *(pytest.param(*x, marks=slow_on_jax) for x in [(6, 3, 1.5, 3), (3, 3, 0.7, 3), (4, 2, 0.0, 2)])],
+)
 def test_groups_follow_the_rule_to_the_letter(K, G, diversity, R):
     tables = random_models(60, 7, impossible=0.3, seed=21)
     penalty = power_penalty(0.8)
@@ -77,6 +81,7 @@ def test_groups_follow_the_rule_to_the_letter(K, G, diversity, R):
     assert full > 20 and same >= 57  # two histories that share a context have equal scores, and either will do
 
 
+@slow_on_jax
 def test_groups_find_what_is_more_different():
     tables = random_models(60, 12, impossible=0.0, seed=22)
 
@@ -89,6 +94,7 @@ def test_groups_find_what_is_more_different():
     assert firsts(num_groups=4, diversity=5.0) > 3.5 > 3.0 > firsts()
 
 
+@slow_on_jax
 def test_one_group_is_a_beam_search():
     tables = random_models(40, 9, impossible=0.2, seed=23)
     options = {"batch_size": 40, "max_length": 7, "num_beams": 4, "num_return": 4, **IDS}
@@ -122,7 +128,7 @@ class Looking:
         return logits, state
 
 
-@pytest.mark.parametrize("early_stop", ["first", "safe"])
+@pytest.mark.parametrize("early_stop", ["first", pytest.param("safe", marks=slow_on_jax)])
 def test_coverage_makes_the_score_and_finds_what_exhaustive_search_finds(early_stop):
     V, T, S, weight = 4, 4, 5, 0.3
     tables = random_models(50, V, impossible=0.25, seed=24)

@@ -19,6 +19,7 @@ from tests.decoding.models import (
     history_step,
     next_context,
     random_models,
+    slow_on_jax,
 )
 
 NONE = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
@@ -107,6 +108,7 @@ def test_hashes_are_even_and_do_not_follow_each_other():
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / math.sqrt(one.size)
 
 
+@slow_on_jax
 def test_frequencies_are_the_models_probabilities():
     tables = random_models(1, 5, impossible=0.2, seed=3)
     tokens, lengths, _, _ = sample(tables, num_return=4000, max_length=3, seed=7)
@@ -123,7 +125,9 @@ def test_frequencies_are_the_models_probabilities():
         assert abs(counts.get(row, 0) - 4000 * p) <= 5 * math.sqrt(4000 * p * (1 - p)) + 1e-9
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 4, "top_p": 0.9}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=slow_on_jax), {"temperature": 0.7, "top_k": 4, "top_p": 0.9}]
+)
 def test_log_probs_are_the_models_own_and_ends_are_ends(options):
     tables = random_models(30, 9, impossible=0.3, seed=4)
     tokens, lengths, log_probs, scores = sample(tables, num_return=3, seed=1, **options)
@@ -145,6 +149,7 @@ def test_log_probs_are_the_models_own_and_ends_are_ends(options):
     np.testing.assert_allclose(scores, log_probs)
 
 
+@slow_on_jax
 def test_near_temperature_zero_it_is_greedy_search():
     tables = random_models(50, 9, impossible=0.3, seed=5)
     found = sample(tables, temperature=1e-4)
@@ -174,6 +179,7 @@ class HistoryModel:
         return logits, {**state, "context": new["context"][0]}
 
 
+@slow_on_jax
 def test_neither_batches_nor_the_number_of_samples_change_what_is_drawn():
     tables = random_models(12, 9, impossible=0.2, seed=6)
     together = sample(tables, num_return=3, seed=5)
@@ -187,6 +193,7 @@ def test_neither_batches_nor_the_number_of_samples_change_what_is_drawn():
     assert (together[0][:, 0] != together[0][:, 1]).any(axis=1).mean() > 0.5
 
 
+@slow_on_jax
 def test_a_seed_and_a_temperature_for_each_sentence():
     tables = random_models(1, 9, impossible=0.2, seed=8)
     seeds = ops.convert_to_tensor(np.array([3, 4, 3, 3], "int32"))
@@ -229,6 +236,7 @@ class _Rows(list):
         return np.array(self, dtype=object)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
 def test_a_text_gets_the_same_draw_in_any_batch(batch_tokens):
     model = HistoryModel(random_models(20, 9, impossible=0.0, seed=10))
@@ -276,6 +284,7 @@ def test_sampling_can_be_jitted():
     np.testing.assert_array_equal(jax.jit(run)(source, 3).tokens, run(source, 3).tokens)
 
 
+@slow_on_jax
 def test_nothing_possible_is_an_empty_slot():
     tables = np.full((2, NUM_CONTEXTS, 6), -np.inf)
     tokens, lengths, log_probs, scores = sample(tables, num_return=2)
