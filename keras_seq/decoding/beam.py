@@ -234,8 +234,8 @@ class _Run:
             tokens = ops.take_along_axis(best.token, index, axis=1)
             said = ops.where(ops.expand_dims(kept > IMPOSSIBLE, 2), ops.one_hot(tokens, V), 0.0)
             chosen = chosen + ops.sum(said, axis=1)
-        # G times (B, C) -> (B * G, C)
-        return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, -1)) for x in zip(*found, strict=True)))
+        C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
+        return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*found, strict=True)))
 
     def best_of(self, order, gains, log_probs, points, sums) -> Candidates:
         """`best` of all tokens: `order`, `gains` and `log_probs` are (N, V)."""
