@@ -13,6 +13,7 @@ from keras_seq.decoding.constraints import (
 )
 from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.ctc import ctc
+from keras_seq.decoding.forced import Forced, padded_phrases
 from keras_seq.decoding.generate import generate
 from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.perplexity import PerplexityReport, perplexity
@@ -30,6 +31,7 @@ __all__ = [
     "Banned",
     "Beam",
     "Continued",
+    "Forced",
     "Greedy",
     "Hypotheses",
     "MaxLength",
@@ -45,6 +47,7 @@ __all__ = [
     "generate",
     "gnmt_penalty",
     "minimum_bayes_risk",
+    "padded_phrases",
     "perplexity",
     "power_penalty",
     "rerank",

@@ -19,6 +19,7 @@ from keras_seq.decoding.step import (
     check_max_length,
     constrained,
     divisors,
+    forced,
     next_logits,
     normalized,
     size,
@@ -83,9 +84,9 @@ class Beam(Search):
     def width(self):
         return self.num_beams
 
-    def simplest(self):
+    def simplest(self, constraints=()):
         plain = self.num_beams == 1 and self.early_stop == "first" and not self.coverage_penalty
-        return Greedy(self.length_penalty) if plain else self
+        return Greedy(self.length_penalty) if plain and forced(constraints) is None else self
 
     def __call__(
         self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=(), bonus=None
@@ -108,6 +109,7 @@ class Beam(Search):
             `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
         """
         check_max_length(max_length)
+        self.check(constraints)
         ids = {"start_id": start_id, "end_id": end_id, "pad_id": pad_id}
         return _Run(self, step, state, size(batch_size), size(max_length), constraints, bonus, **ids).search()
 
@@ -140,7 +142,7 @@ class _Run:
 
     def __init__(self, options, step, state, batch_size, max_length, constraints, bonus, *, start_id, end_id, pad_id):
         self.options, self.step, self.nest = options, step, StateNest(state)
-        self.constraints, self.bonus = constraints, bonus
+        self.constraints, self.forced, self.bonus = constraints, forced(constraints), bonus
         self.start_id, self.end_id, self.pad_id = start_id, end_id, pad_id
         self.B, self.G, self.T = batch_size, options.num_groups, max_length
         self.S, self.K = batch_size * options.num_groups, options.num_beams // options.num_groups
@@ -212,10 +214,11 @@ class _Run:
             gain = ops.where(logit > IMPOSSIBLE, gain, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
             return self.best(gain, gain, gain, token, beams.points, beams.log_probs)
         log_probs = normalized(logits)
-        prefixes = ops.reshape(beams.tokens, (self.S * self.K, self.T))
-        gains = constrained(log_probs, self.constraints, Progress(prefixes, t, self.sentence, self.end_id))
+        progress = Progress(ops.reshape(beams.tokens, (self.S * self.K, self.T)), t, self.sentence, self.end_id)
+        gains = constrained(log_probs, self.constraints, progress)
         if self.G == 1:
-            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs)
+            standing = None if self.forced is None else self.forced.standing(progress)
+            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs, standing)
         return self.choose_in_turn(gains, log_probs, beams)
 
     def choose_in_turn(self, gains, log_probs, beams: Beams) -> Candidates:
@@ -237,30 +240,32 @@ class _Run:
         C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
         return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*found, strict=True)))
 
-    def best_of(self, order, gains, log_probs, points, sums) -> Candidates:
+    def best_of(self, order, gains, log_probs, points, sums, standing=None) -> Candidates:
         """`best` of all tokens: `order`, `gains` and `log_probs` are (N, V)."""
         order, token = largest(order, min(2 * self.K, order.shape[1]))  # (N, W)
+        if standing is not None:
+            order, token = standing.with_phrases(gains, order, token)
         gain, log_prob = (ops.take_along_axis(x, token, axis=1) for x in (gains, log_probs))
-        return self.best(order, gain, log_prob, token, points, sums)
+        return self.best(order, gain, log_prob, token, points, sums, standing)
 
-    def best(self, order, gain, log_prob, token, points, sums) -> Candidates:
+    def best(self, order, gain, log_prob, token, points, sums, standing=None) -> Candidates:
         """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `order` and the points so far.
 
         Args:
             points, sums: points and log p of the beams, `(N / K, K)`.
+            standing: of `decoding.forced`, has the last say on the order.
         """
-        K, W = self.K, order.shape[1]
-        order = ops.reshape(order, (-1, K, W)) + ops.expand_dims(points, 2)
-        order, index = ops.top_k(ops.reshape(order, (-1, K * W)), min(2 * K, K * W))  # (S, C)
+        K, W = self.K, ops.shape(order)[1]
+        order = ops.reshape(ops.reshape(order, (-1, K, W)) + ops.expand_dims(points, 2), (-1, K * W))
+        if standing is not None:
+            order = standing.allotted(order, token)
+        order, index = ops.top_k(order, min(2 * K, order.shape[1] or 2 * K))  # (S, C)
         beam = index // W
 
-        def of(x):
-            return ops.take_along_axis(ops.reshape(x, (-1, K * W)), index, axis=1)
-
-        def grown(sum, x):
-            return ops.take_along_axis(sum, beam, axis=1) + of(x)
-
-        return Candidates(order, grown(points, gain), grown(sums, log_prob), beam, of(token))
+        gain, log_prob, token = (ops.reshape(x, (-1, K * W)) for x in (gain, log_prob, token))
+        gain, log_prob, token = (ops.take_along_axis(x, index, axis=1) for x in (gain, log_prob, token))
+        points, sums = (ops.take_along_axis(x, beam, axis=1) for x in (points, sums))
+        return Candidates(order, points + gain, sums + log_prob, beam, token)
 
     def finish(self, beams: Beams, t, found: Candidates, is_end, bonuses):
         """Merges the first K candidates, where they end, into the pool."""

@@ -48,8 +48,9 @@ def generate(
     """
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
-    texts, source_vocabulary = list(texts), source_vocabulary or vocabulary
+    texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
     find = find_search(search, **options)
+    find.check(constraints)
     continues = not hasattr(model, "encode")
     if continues:
         model, max_length = Continued(model, vocabulary.pad_id), max_length or NEW_TOKENS

@@ -55,8 +55,10 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
     Raises:
         ValueError: for an option out of its range.
     """
-    find = find_search(search, **options).simplest()
-    arguments = {"batch_size": ops.shape(keras.tree.flatten(source)[0])[0], "constraints": tuple(constraints)}
+    constraints = tuple(constraints)
+    find = find_search(search, **options).simplest(constraints)
+    find.check(constraints)
+    arguments = {"batch_size": ops.shape(keras.tree.flatten(source)[0])[0], "constraints": constraints}
     arguments |= {"max_length": max_length, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
     attention = {"attention_weights": True} if find.coverage_penalty else {}
     state = model.encode(source, max_length=max_length, **attention)

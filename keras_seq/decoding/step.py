@@ -70,9 +70,15 @@ class Search:
         """The search for some sentences of many, int `(B,)`: what it gives must not depend on those beside them."""
         return self
 
-    def simplest(self):
+    def simplest(self, constraints=()):
         """A search that gives the same with less work, or this one."""
         return self
+
+    def check(self, constraints):
+        """Raises `ValueError` where a constraint cannot work with this search."""
+        for constraint in constraints:
+            if hasattr(constraint, "check"):
+                constraint.check(self, constraints)
 
 
 class StateNest:
@@ -121,6 +127,11 @@ def constrained(log_probs, constraints, progress):
     for constraint in constraints:
         log_probs = constraint(log_probs, progress)
     return log_probs
+
+
+def forced(constraints):
+    """The one constraint that has beams of a search allotted to it, see `decoding.forced`, or None."""
+    return next((constraint for constraint in constraints if hasattr(constraint, "standing")), None)
 
 
 def taken(x, index):
