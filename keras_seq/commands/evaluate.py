@@ -5,10 +5,11 @@ import pathlib
 import sys
 
 from keras_seq.cli import option
+from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.opened import HELP
-from keras_seq.commands.search_options import SearchOptions, given
-from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.search_options import SearchOptions, files_beside, given
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.tables import table
 
 
@@ -34,7 +35,7 @@ def evaluate(options: Evaluate) -> None:
     if options.model is None and given(options):
         raise ValueError(f"{', '.join(given(options))}: without --model nothing is searched for. Leave it out.")
     compared = options.source if options.model is not None else options.hypotheses or STDIN
-    check_files([options.references, compared], options.output)
+    check_files([options.references, compared, *files_beside(options)], options.output)
     _check_tokenizer(options.tokenize)
 
     references = [line for line in lines([options.references]) if line is not None]
@@ -73,7 +74,7 @@ def _translated(options: Evaluate) -> list[str]:
     def best(texts):
         return [found if isinstance(found, Failed) else found.texts[0] for found in compute(texts)]
 
-    return _gathered(lines([options.source]), options.chunk, best)
+    return _gathered(with_beside(lines([options.source]), options), options.chunk, best)
 
 
 def _gathered(items, chunk: int, compute) -> list[str]:
@@ -82,7 +83,7 @@ def _gathered(items, chunk: int, compute) -> list[str]:
     def write(number: int, result: str | Failed) -> None:
         hypotheses.append("" if isinstance(result, Failed) else result)
 
-    each_line((item for item in items if isinstance(item, Line)), chunk, compute, write, lambda: None)
+    each_line((item for item in items if item is not None), chunk, compute, write, lambda: None)
     return hypotheses
 
 

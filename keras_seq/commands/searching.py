@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_seq.commands.beside import Beside
 from keras_seq.commands.opened import Served, Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 from keras_seq.commands.streams import Failed, one_line
@@ -22,7 +23,8 @@ class Found(NamedTuple):
 
 
 def translation(opened: Trained | Served, options: SearchOptions, limits: "Limits") -> Callable[[list], list]:
-    """The function from a list of texts to as many `Found` or `Failed`, for a model that translates.
+    """The function from a list of texts to as many `Found` or `Failed`, for a model that translates. In place of a text
+    there may be a tuple, as `beside.with_beside` gives it.
 
     Raises:
         ValueError: if the model is no translator, or for an option of the search that is out of range.
@@ -34,19 +36,21 @@ def translation(opened: Trained | Served, options: SearchOptions, limits: "Limit
             f"{opened.file} is a language model: it goes on, and does not translate. Use keras-seq generate."
         )
     source_vocabulary = opened.source_vocabulary
-    tokenize, search = _compiled(opened, opened.model, options, None)
+    beside = Beside(options, opened.vocabulary)
+    tokenize, search = _compiled(opened, opened.model, options, beside, None)
 
-    def compute(texts):
+    def compute(items):
+        texts, told = beside.read(items)
         ids = [row.tolist() for row in tokenize(texts)]
         sources = [[*row, source_vocabulary.end_id] if row else [] for row in ids]
         nothing = Found([""], [0.0], [0.0])  # what has no token has one translation
-        return _by_length(sources, limits, search, source_vocabulary.pad_id, nothing)
+        return _by_length(sources, told, limits, search, source_vocabulary.pad_id, nothing)
 
     return compute
 
 
 def continuation(opened: Trained, options: SearchOptions, limits: "Limits", first: str, echo: bool) -> Callable:
-    """The function from a list of texts to as many `Found` or `Failed`, for a language model.
+    """The function from a list of texts, or tuples, to as many `Found` or `Failed`, for a language model.
 
     Args:
         first: "start" or "end", the token before each text.
@@ -54,16 +58,20 @@ def continuation(opened: Trained, options: SearchOptions, limits: "Limits", firs
     """
     if not opened.is_language_model:
         raise ValueError(f"{opened.file} translates, and has no way to go on from a text. Use keras-seq translate.")
+    if options.coverage_penalty:
+        raise ValueError("--coverage-penalty: a language model has no source that it could leave out. Leave it out.")
     from keras_seq.decoding import Continued
 
     vocabulary = opened.vocabulary
+    beside = Beside(options, vocabulary)
     model = Continued(opened.model, vocabulary.pad_id)
-    tokenize, search = _compiled(opened, model, options, NEW_TOKENS, echo)
+    tokenize, search = _compiled(opened, model, options, beside, NEW_TOKENS, echo)
     begin = vocabulary.start_id if first == "start" else vocabulary.end_id
 
-    def compute(texts):
+    def compute(items):
+        texts, told = beside.read(items)
         prompts = [[begin, *row.tolist()] for row in tokenize(texts)]
-        return _by_length(prompts, limits, search, vocabulary.pad_id, None)
+        return _by_length(prompts, told, limits, search, vocabulary.pad_id, None)
 
     return compute
 
@@ -75,23 +83,28 @@ class Limits(NamedTuple):
     longest: int
 
 
-def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | None, echo: bool = False):
-    """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)` to `Found` of each row), each of one trace."""
+def _compiled(
+    opened: Trained, model, options: SearchOptions, beside: Beside, new_tokens: int | None, echo: bool = False
+):
+    """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)`, and for each row what is beside it, to `Found` or
+    `Failed`), each of one trace."""
     import tensorflow as tf
 
     from keras_seq.decoding.searching import search_with_vocabulary
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
-    arguments = search_arguments(options)
+    arguments = search_arguments(options, vocabulary)
     max_length = new_tokens if options.max_length is None else options.max_length
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def tokenized(strings):
         return source_vocabulary.tokenize(strings)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
-    def searched(source):
-        found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **arguments)
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32), beside.signature()], autograph=False)
+    def searched(source, told):
+        find, constraints = beside.applied(arguments["search"], told)
+        own = {"search": find, "constraints": [*constraints, *arguments["constraints"]]}
+        found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **own)
         tokens = tf.convert_to_tensor(found.tokens)  # (B, R, T)
         count, width = tf.shape(tokens)[1], tf.shape(tokens)[2]
         tokens = tf.reshape(tokens, (-1, width))
@@ -105,16 +118,18 @@ def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | 
     def tokenize(texts):
         return tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy() if texts else []
 
-    def search(batch):
-        texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch)))
+    def search(batch, told):
+        texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch), beside.tensors(told)))
         return [_found(*row) for row in zip(texts, scores, log_probs, strict=True)]
 
     return tokenize, search
 
 
-def _found(texts, scores, log_probs) -> Found:
-    """Leaves out empty slots, but for the first."""
-    count = max(1, int(np.sum(scores > -np.inf)))
+def _found(texts, scores, log_probs) -> Found | Failed:
+    """Leaves out empty slots."""
+    count = int(np.sum(scores > -np.inf))
+    if not count:
+        return Failed("no output was found that is as the flags ask")
     told = [text.decode("utf-8", "replace") for text in texts[:count].tolist()]
     return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
 
@@ -148,17 +163,19 @@ def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[
     return compute
 
 
-def _by_length(sources: list[list[int]], limits: Limits, search: Callable, pad_id: int, nothing: Found | None) -> list:
-    """Searches for rows of ids; an empty one has the result `nothing`."""
+def _by_length(
+    sources: list[list[int]], told: list, limits: Limits, search: Callable, pad_id: int, nothing: Found | None
+) -> list:
+    """Searches for rows of ids; an empty one has the result `nothing`, one of which `Failed` is told, that."""
 
     def compute(rows):
         batch = np.full((len(rows), padded_width(max(len(sources[row]) for row in rows))), pad_id, "int32")
         for line, row in zip(batch, rows, strict=True):
             line[: len(sources[row])] = sources[row]
-        return search(batch)
+        return search(batch, [told[row] for row in rows])
 
-    some = [row for row, source in enumerate(sources) if source]
-    results = [nothing] * len(sources)
+    results = [own if isinstance(own, Failed) else nothing for own in told]
+    some = [row for row, source in enumerate(sources) if source and not isinstance(told[row], Failed)]
     found = in_batches([len(sources[row]) for row in some], limits, lambda rows: compute([some[row] for row in rows]))
     for row, result in zip(some, found, strict=True):
         results[row] = result
@@ -195,10 +212,13 @@ def too_long(length: int, limits: Limits) -> Failed:
 
 
 def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Each of one padded width: the room for a result follows from it, and is no matter of the lines beside a line."""
     while rows:
-        count = max(1, batch_tokens // padded_width(lengths[rows[0]]))
-        yield rows[:count]
-        rows = rows[count:]
+        width = padded_width(lengths[rows[0]])
+        batch = rows[: max(1, batch_tokens // width)]
+        batch = [row for row in batch if padded_width(lengths[row]) == width]
+        yield batch
+        rows = rows[len(batch) :]
 
 
 def _halving(rows: list[int], compute: Callable[[list[int]], list]) -> Iterator[tuple[int, Any]]:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
+from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
-from keras_seq.commands.search_options import SearchOptions
-from keras_seq.commands.streams import Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.search_options import SearchOptions, files_beside
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,11 @@ def generate(options: Generate) -> None:
 
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
     options.check()
-    check_files(options.files, options.output)
+    check_files([*(options.files or [STDIN]), *files_beside(options)], options.output)
     compute = make()
     with Writer(options.output) as writer:
         write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
-        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+        each_line(with_beside(lines(options.files), options), options.chunk, compute, write, writer.flush)
 
 
 def _json(writer: Writer) -> Callable[[int, Any], None]:

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 from keras_seq.cli import option
+from keras_seq.commands.beside import FILES
 from keras_seq.commands.opened import WEIGHTS
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 
@@ -66,6 +67,9 @@ def export(options: Export) -> None:
         raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
     if options.format == "saved_model" and options.quantization is not None:
         raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
+    for_lines = [f"--{name}" for name in FILES if getattr(options, name) is not None]
+    if for_lines:
+        raise ValueError(f"{', '.join(for_lines)}: the lines to come are not known yet. Leave it out.")
     opened = open_weights(options.model, "export")
     if opened.is_language_model:
         raise ValueError(f"{opened.file} is a language model; models that translate are exported here.")
@@ -76,7 +80,7 @@ def export(options: Export) -> None:
             given_path = {"quantization": options.quantization}
             exports.ctranslate2(opened.model, options.output, opened.vocabulary, **given_path, **shared)
         else:
-            arguments = search_arguments(options) | {"max_length": options.max_length}
+            arguments = search_arguments(options, opened.vocabulary) | {"max_length": options.max_length}
             exports.saved_model(opened.model, options.output, opened.vocabulary, **arguments, **shared)
     except RuntimeError as error:  # of the comparison
         raise ValueError(f"{options.output} was not written: {error}") from error

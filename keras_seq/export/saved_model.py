@@ -13,9 +13,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_seq.decoding import power_penalty
 from keras_seq.decoding.generate import padded_width
-from keras_seq.decoding.searching import search_with_vocabulary
+from keras_seq.decoding.searching import find_search, search_with_vocabulary
 
 SAMPLES = (
     "A man rides a horse.",
@@ -36,15 +35,14 @@ def saved_model(
     vocabulary,
     *,
     source_vocabulary=None,
-    num_beams=5,
-    num_return=1,
     max_length=None,
-    length_penalty=power_penalty(1.0),  # noqa: B008, a function of no state
-    early_stop="first",
+    search="beam",
+    constraints=(),
     verify=True,
     samples=SAMPLES,
     timeout=900,
     overwrite=True,
+    **options,
 ) -> Path:
     """Writes a SavedModel that translates, for processes that import only tensorflow and tensorflow_text.
 
@@ -62,8 +60,8 @@ def saved_model(
         vocabulary: of the target; and of the source, unless that has its own. A `tf.Module` that tokenizes and
             detokenizes in the graph, such as those of `text`.
         source_vocabulary: when it is not the same.
-        num_beams, num_return, length_penalty, early_stop: see `decoding.Beam`.
         max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10.
+        search, constraints, options: see `decoding.search`; nothing that is given for each sentence.
         verify: whether a fresh process loads what was written and translates `samples`, each alone and the short ones
             together, which must give the texts of this process, and the scores but for 1e-4.
         samples: strings or bytes.
@@ -80,16 +78,8 @@ def saved_model(
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
     check_target(path, overwrite)
-    translator = Translator(
-        model,
-        vocabulary,
-        source_vocabulary,
-        num_beams=num_beams,
-        num_return=num_return,
-        max_length=max_length,
-        length_penalty=length_penalty,
-        early_stop=early_stop,
-    )
+    decoding = {"max_length": max_length, "search": search, "constraints": constraints, **options}
+    translator = Translator(model, vocabulary, source_vocabulary, **decoding)
     with without_cudnn(model):
         translate = translator.translate.get_concrete_function()
 
@@ -110,19 +100,24 @@ class Translator(tf.Module):
     Args:
         model: see `saved_model`. Only its weights become part of the module: no optimizer, no metrics.
         vocabulary, source_vocabulary: see `saved_model`.
-        num_return: results for a text.
-        options: of `decoding.search`.
+        max_length, search, constraints, options: see `saved_model`.
     """
 
-    def __init__(self, model, vocabulary, source_vocabulary=None, *, num_return=1, **options):
+    def __init__(
+        self, model, vocabulary, source_vocabulary=None, *, max_length=None, search="beam", constraints=(), **options
+    ):
         super().__init__(name="translator")
+        find = find_search(search, **options)
+        if any(getattr(constraint, "per_sentence", False) for constraint in constraints):
+            raise ValueError("`constraints` must hold nothing for each sentence: those to come are not known yet.")
+        decoding, num_return = {"max_length": max_length, "search": find, "constraints": constraints}, find.num_return
         self.weights = [weight.value for weight in model.weights]
         self.vocabulary = vocabulary
         self.source_vocabulary = source_vocabulary = source_vocabulary or vocabulary
 
         def found(source):
             """Ids `(B, S)` -> texts and scores, `(B, R)`."""
-            tokens, _, _, scores = search_with_vocabulary(model, vocabulary, source, num_return=num_return, **options)
+            tokens, _, _, scores = search_with_vocabulary(model, vocabulary, source, **decoding)
             texts = vocabulary.detokenize(tf.reshape(tokens, (-1, tf.shape(tokens)[2])))  # (B, R, T) -> (B * R,)
             return tf.reshape(texts, (-1, num_return)), scores
 
