@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_seq.decoding.greedy import Greedy
-from keras_seq.decoding.largest import largest
+from keras_seq.decoding.largest import largest, log_of_sum
 from keras_seq.decoding.scoring import power_penalty
 from keras_seq.decoding.step import (
     IMPOSSIBLE,
@@ -210,7 +210,7 @@ class _Run:
             # The 2K best of a sentence are among the 2K best of each beam, so log-probabilities are needed for
             # these only, not for all of (N, V).
             logit, token = largest(logits, W)  # (N, W)
-            gain = logit - ops.logsumexp(logits, axis=1, keepdims=True)
+            gain = logit - log_of_sum(logits, logit[:, :1])
             gain = ops.where(logit > IMPOSSIBLE, gain, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
             return self.best(gain, gain, gain, token, beams.points, beams.log_probs)
         log_probs = normalized(logits)

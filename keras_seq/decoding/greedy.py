@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from keras import ops
 
+from keras_seq.decoding.largest import log_of_sum
 from keras_seq.decoding.step import (
     IMPOSSIBLE,
     Search,
@@ -37,14 +38,14 @@ class Greedy(Search):
 
         def choose(logits, progress):
             if not constraints:
-                best = ops.max(logits, axis=1)
+                best, token = ops.top_k(logits, 1)  # (N, 1); faster than argmax
                 # Where nothing is possible any more the sequence is impossible, not NaN.
-                gained = ops.where(best > IMPOSSIBLE, best - ops.logsumexp(logits, axis=1), IMPOSSIBLE)
-                return ops.cast(ops.argmax(logits, axis=1), "int32"), gained, gained
+                gained = ops.where(best > IMPOSSIBLE, best - log_of_sum(logits, best), IMPOSSIBLE)
+                return ops.cast(token[:, 0], "int32"), gained[:, 0], gained[:, 0]
             log_probs = normalized(logits)
-            points = constrained(log_probs, constraints, progress)
-            token = ops.cast(ops.argmax(points, axis=1), "int32")
-            return token, taken(log_probs, token), ops.max(points, axis=1)
+            best, token = ops.top_k(constrained(log_probs, constraints, progress), 1)
+            token = ops.cast(token[:, 0], "int32")
+            return token, taken(log_probs, token), best[:, 0]
 
         return decode_stepwise(
             step,

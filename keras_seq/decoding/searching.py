@@ -42,8 +42,9 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
 
     Args:
         model: `encode(source, max_length=T) -> state`, a dict of nests of tensors, leading axis B, and
-            `decode(tokens (B, 1), state) -> (logits (B, 1, V), state)`. What is under `state["memory"]` is taken to be
-            the same at every step and for all beams of a sentence: it is tiled once and never re-ordered.
+            `decode(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N rows, as many for each of the B sentences.
+            What is under `state["memory"]` is taken to be the same at every step and for all rows of a sentence: it is
+            tiled to N rows once and never re-ordered, or left with B rows if the model says `shares_memory = True`.
         source: what `encode` takes; a tensor with leading axis B or a nest of them.
         max_length: T, the end token counted.
         start_id, end_id, pad_id: ints.
@@ -62,11 +63,10 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
     arguments |= {"max_length": max_length, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
     attention = {"attention_weights": True} if find.coverage_penalty else {}
     state = model.encode(source, max_length=max_length, **attention)
-    state = keras.tree.map_structure(
-        lambda x: x if x is None or find.width == 1 else ops.repeat(x, find.width, axis=0), state
-    )
     unchanging = {name: part for name, part in state.items() if name == "memory"}
-    changing = {name: part for name, part in state.items() if name != "memory"}
+    changing = _tiled({name: part for name, part in state.items() if name != "memory"}, find.width)
+    if not getattr(model, "shares_memory", False):
+        unchanging = _tiled(unchanging, find.width)
 
     def step(tokens, changing):
         logits, state = model.decode(tokens, {**changing, **unchanging})
@@ -76,6 +76,11 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
         padding = ops.repeat(source == getattr(model, "pad_id", pad_id), find.width, axis=0)
         step, changing, arguments["bonus"] = covered(step, changing, padding, find.coverage_penalty)
     return find(step, changing, **arguments)
+
+
+def _tiled(state, width):
+    """Each row of a state `width` times, side by side."""
+    return keras.tree.map_structure(lambda x: x if x is None or width == 1 else ops.repeat(x, width, axis=0), state)
 
 
 def search_with_vocabulary(model, vocabulary, source, *, max_length=None, **options):

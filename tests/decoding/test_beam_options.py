@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_seq.decoding import Beam, find_search, power_penalty, search
-from keras_seq.decoding.largest import BLOCK, largest
+from keras_seq.decoding.largest import BLOCK, largest, log_of_sum
 from tests.decoding.models import (
     END,
     IDS,
@@ -174,6 +174,16 @@ def test_the_largest_are_the_largest(V):
     for row in range(40):
         possible = index[row][values[row] > -np.inf]
         assert len(set(possible.tolist())) == len(possible)
+        expected = np.lexsort((np.arange(V), -x[row]))[:k]  # of equal ones the first
+        np.testing.assert_array_equal(possible, expected[: len(possible)])
+
+
+def test_the_logarithm_of_the_sum_of_exponentials():
+    x = 30 * np.random.default_rng(0).normal(size=(20, 500)).astype("float32")
+    x[5, 3:] = -np.inf
+    found = ops.convert_to_numpy(log_of_sum(ops.convert_to_tensor(x), x.max(axis=1, keepdims=True)))
+    expected = np.log(np.exp(x.astype("float64")).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
