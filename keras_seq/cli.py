@@ -13,6 +13,7 @@ options = parse(Options)        # --units 512 --cell gru --valid-source a.en --d
 
 import argparse
 import dataclasses
+import inspect
 import os
 import pathlib
 import sys
@@ -77,6 +78,8 @@ def flags(options: type, description: str | None = None, prog: str | None = None
     `list[...]` or `tuple[..., ...]` of these (several values after one flag). `field(metadata={"help": ...,
     "choices": ...})` or `option` describes it; with `option(positional=True)` it stands without a flag.
 
+    What a dataclass inherits comes last in the help, under the first line of the docstring of the class it is from.
+
     Raises:
         TypeError: if it is not a dataclass, or a field has a type that no flag can have.
     """
@@ -88,14 +91,18 @@ def flags(options: type, description: str | None = None, prog: str | None = None
         description = None if doc.startswith(generated) else doc.strip().split("\n\n")[0]
     # Abbreviated flags would change their meaning on the day that another one is added.
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
-    hints = typing.get_type_hints(options)
-    for field in dataclasses.fields(options):
-        if field.init:
-            _add_flag(parser, field, hints[field.name])
+    hints, fields = typing.get_type_hints(options), {f.name: f for f in dataclasses.fields(options) if f.init}
+    for owner in options.__mro__:
+        names = [name for name in inspect.get_annotations(owner) if name in fields]
+        if names:
+            title = (owner.__doc__ or owner.__name__).split("\n")[0].rstrip(".")
+            group = parser if owner is options else parser.add_argument_group(title)
+            for name in names:
+                _add_flag(group, fields.pop(name), hints[name])
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotation: Any) -> None:
+def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, annotation: Any) -> None:
     help_text = field.metadata.get("help", "").replace("%", "%%")
     positional = field.metadata.get("positional", False)
     flag = field.name if positional else "--" + field.name.replace("_", "-")

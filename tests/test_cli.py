@@ -139,3 +139,21 @@ def test_what_no_flag_can_be_is_refused():
         cli.flags(int)
     with pytest.raises(TypeError, match="mapping"):
         cli.flags(dataclasses.make_dataclass("D", [("mapping", dict, dataclasses.field(default=None))]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inheriting(Options):
+    """Trains more."""
+
+    dropout: float | None = option(0.3, "another default")
+    folds: int = option(10, "of its own")
+
+
+def test_what_is_inherited_comes_last_in_the_help(capsys):
+    assert cli.parse(Inheriting, []) == Inheriting()
+    with pytest.raises(SystemExit):
+        cli.parse(Inheriting, ["--help"])
+    own, inherited = capsys.readouterr().out.split("\nTrains something:\n")
+    own = own.split("options:\n")[1]
+    assert "another default (default: 0.3)" in own and "--folds" in own and "--units" not in own
+    assert "--units" in inherited and "--dropout" not in inherited

@@ -21,35 +21,6 @@ class Found(NamedTuple):
     log_probs: list[float] | None
 
 
-class Continued:
-    """A language model behind `encode` and `decode`: the prompt is the source, and what follows it the target.
-
-    The prompts of a batch may have different lengths. All but their last tokens are read at once; the first step gets
-    each row's last token in place of the search's start token.
-    """
-
-    def __init__(self, model: Any, pad_id: int):
-        self.model, self.pad_id = model, pad_id
-
-    def encode(self, source, max_length):
-        """int `(B, P)`, padded on the right, P at least 2 and every row at least one token -> state."""
-        from keras import ops
-
-        rows, width = ops.shape(source)
-        last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
-        before = ops.where(ops.arange(width)[None, :] == last, self.pad_id, source)
-        state = self.model.initial_state(rows, width + max_length)
-        _, state = self.model.decode(before, state)
-        return {"model": state, "last": ops.take_along_axis(source, last, axis=1), "steps": ops.zeros_like(last)}
-
-    def decode(self, tokens, state):
-        from keras import ops
-
-        tokens = ops.where(state["steps"] == 0, state["last"], tokens)
-        logits, inner = self.model.decode(tokens, state["model"])
-        return logits, {"model": inner, "last": state["last"], "steps": state["steps"] + 1}
-
-
 def translation(opened: Trained | Served, options: SearchOptions, limits: "Limits") -> Callable[[list], list]:
     """The function from a list of texts to as many `Found` or `Failed`, for a model that translates.
 
@@ -83,6 +54,8 @@ def continuation(opened: Trained, options: SearchOptions, limits: "Limits", firs
     """
     if not opened.is_language_model:
         raise ValueError(f"{opened.file} translates, and has no way to go on from a text. Use keras-seq translate.")
+    from keras_seq.decoding import Continued
+
     vocabulary = opened.vocabulary
     model = Continued(opened.model, vocabulary.pad_id)
     tokenize, search = _compiled(opened, model, options, NEW_TOKENS, echo)
@@ -106,7 +79,7 @@ def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | 
     """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)` to `Found` of each row), each of one trace."""
     import tensorflow as tf
 
-    from keras_seq.decoding.generate import search_with_vocabulary
+    from keras_seq.decoding.searching import search_with_vocabulary
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
     arguments = search_arguments(options)

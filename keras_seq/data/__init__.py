@@ -3,6 +3,7 @@
 from keras_seq.data.audio import Audio, AudioReport, BadWav, Wav, read_audio, resampled
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
 from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
+from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
 from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
@@ -30,6 +31,7 @@ __all__ = [
     "BadWav",
     "BatchPlan",
     "Bucket",
+    "Buckets",
     "CONLLU_COLUMNS",
     "LabelledReport",
     "LabelledText",

@@ -37,6 +37,27 @@ def gnmt_penalty(alpha):
     return penalty
 
 
+def sockeye_penalty(alpha, beta=0.0):
+    """The divisor `((beta + length) / (beta + 1)) ** alpha`: with `beta=5` the GNMT's, with 0 that of `power_penalty`.
+
+    Args:
+        alpha: the exponent; 0 turns the penalty off.
+        beta: how many tokens longer all sequences count.
+    Returns:
+        A function from a length (a number or a tensor; end token counted) to the divisor.
+    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`; Hieber et al. 2017, arXiv:1712.05690.
+    """
+
+    def penalty(length):
+        return ((beta + _real(length)) / (beta + 1.0)) ** alpha
+
+    return penalty
+
+
+# By the names that the command line knows; each is called with alpha.
+PENALTIES = {"power": power_penalty, "gnmt": gnmt_penalty, "sockeye": sockeye_penalty}
+
+
 def _real(length):
     return length if isinstance(length, Number) else ops.cast(length, "float32")
 

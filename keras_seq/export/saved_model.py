@@ -14,7 +14,8 @@ import keras
 import tensorflow as tf
 
 from keras_seq.decoding import power_penalty
-from keras_seq.decoding.generate import padded_width, search_with_vocabulary
+from keras_seq.decoding.generate import padded_width
+from keras_seq.decoding.searching import search_with_vocabulary
 
 SAMPLES = (
     "A man rides a horse.",
@@ -61,7 +62,7 @@ def saved_model(
         vocabulary: of the target; and of the source, unless that has its own. A `tf.Module` that tokenizes and
             detokenizes in the graph, such as those of `text`.
         source_vocabulary: when it is not the same.
-        num_beams, num_return, length_penalty, early_stop: see `decoding.beam_search`.
+        num_beams, num_return, length_penalty, early_stop: see `decoding.Beam`.
         max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10.
         verify: whether a fresh process loads what was written and translates `samples`, each alone and the short ones
             together, which must give the texts of this process, and the scores but for 1e-4.

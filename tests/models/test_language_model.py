@@ -110,7 +110,7 @@ def test_it_learns_decodes_and_leaves(name, tmp_path):
     first = array(ops.argmax(logits[:, -1], axis=-1))
     assert first.tolist() == texts[:, 3].tolist()
     one = [x[:1] for x in keras.tree.flatten(state)]
-    found = decoding.greedy_search(
+    found = decoding.Greedy()(
         lm.decode,
         keras.tree.pack_sequence_as(state, one),
         batch_size=1,
