@@ -84,13 +84,75 @@ class TokenCrossentropy(keras.losses.Loss):
 
 
 def token_weights(y_true, y_pred, sample_weight=None):
-    """The weight of each position, float32 `(B, T)`: the weights given, or the Keras mask of the logits, or ones."""
+    """The weight of each position, float32 and as large as `y_true`: the weights given, or the Keras mask of the
+    predictions, or ones. Those of whole rows or steps hold for all that is in them."""
     if sample_weight is None:
         sample_weight = getattr(y_pred, "_keras_mask", None)
     shape = ops.shape(y_true)
     if sample_weight is None:
         return ops.ones(shape, "float32")
     weights = ops.cast(sample_weight, "float32")
-    if len(weights.shape) == 1:
-        weights = weights[:, None]
+    while len(weights.shape) < len(shape):
+        weights = weights[..., None]
     return ops.broadcast_to(weights, shape)
+
+
+def pinball(y_true, y_pred, quantiles):
+    """How far forecasts of quantiles are off, by the loss that a quantile makes least.
+
+        q (y - f) where the value y lies above the forecast f, (1 - q) (f - y) below it
+
+    The mean over the quantiles; that of the median alone is half the absolute error.
+
+    Args:
+        y_true: float `(...)`.   y_pred: float `(..., Q)`.
+        quantiles: Q numbers between 0 and 1.
+    Returns:
+        float `(...)`.
+    Source: Koenker and Bassett 1978, doi:10.2307/1913643.
+    """
+    error = ops.expand_dims(ops.cast(y_true, y_pred.dtype), -1) - y_pred  # (..., Q)
+    levels = ops.convert_to_tensor(quantiles, y_pred.dtype)
+    return ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class QuantileLoss(keras.losses.Loss):
+    """The pinball loss of forecasts of quantiles: the weighted mean over all that is forecast.
+
+    Args:
+        quantiles: what the forecasts are of, Q numbers between 0 and 1.
+    Call arguments:
+        y_true: float `(B, H, C)`.   y_pred: float `(B, H, C, Q)`.
+        sample_weight: float `(B, H, C)`, `(B, H)` or `(B,)`; without it the Keras mask of the forecasts counts, and
+            without that everything.
+    Returns:
+        scalar; 0 where the weights sum to 0.
+    Raises:
+        ValueError: if a quantile is not between 0 and 1, and for another number of them than the forecasts have.
+    Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
+    """
+
+    def __init__(self, quantiles=(0.1, 0.5, 0.9), name="quantile_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.quantiles = tuple(float(q) for q in quantiles)
+        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
+            raise ValueError(f"`quantiles` must be numbers between 0 and 1. Received: {quantiles}")
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        values = self.call(y_true, y_pred)
+        weights = token_weights(values, y_pred, sample_weight)
+        return keras_loss.reduce_weighted_values(
+            values, weights, reduction="mean_with_sample_weight", dtype=values.dtype
+        )
+
+    def call(self, y_true, y_pred):
+        if y_pred.shape[-1] != len(self.quantiles):
+            raise ValueError(
+                f"The forecasts must be (..., {len(self.quantiles)}), a number for each of the quantiles "
+                f"{self.quantiles}. Received: shape {tuple(y_pred.shape)}"
+            )
+        return pinball(y_true, ops.cast(y_pred, keras.backend.result_type(y_pred.dtype, "float32")), self.quantiles)
+
+    def get_config(self):
+        return {**super().get_config(), "quantiles": self.quantiles}

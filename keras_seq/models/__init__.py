@@ -1,7 +1,10 @@
-"""Models that decode: they go on from a state, token by token."""
+"""Classes that decode, going on from a state token by token, and functions that build models which only map."""
 
+from keras_seq.models.classifier import classifier
+from keras_seq.models.forecaster import forecaster
 from keras_seq.models.language_model import LanguageModel
 from keras_seq.models.seq2seq import Seq2Seq
+from keras_seq.models.tagger import best_tags, tagger
 from keras_seq.models.transformer import Transformer
 
-__all__ = ["LanguageModel", "Seq2Seq", "Transformer"]
+__all__ = ["LanguageModel", "Seq2Seq", "Transformer", "best_tags", "classifier", "forecaster", "tagger"]
