@@ -26,14 +26,20 @@ T = TypeVar("T")
 
 
 def option(
-    default: Any = dataclasses.MISSING, help: str = "", choices: Sequence | None = None, positional: bool = False
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    choices: Sequence | None = None,
+    positional: bool = False,
+    repeated: bool = False,
 ) -> Any:
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
     Without a default the flag is required. A list or dict as default is copied for each instance. A positional option
-    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more.
+    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more. The
+    flag of a repeated one, a tuple, takes one value, and is given again for each further one: so what stands behind it
+    may be positional.
     """
-    metadata = {"help": help, "choices": choices, "positional": positional}
+    metadata = {"help": help, "choices": choices, "positional": positional, "repeated": repeated}
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -75,8 +81,9 @@ def flags(options: type, description: str | None = None, prog: str | None = None
 
     A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
     also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
-    `list[...]` or `tuple[..., ...]` of these (several values after one flag). `field(metadata={"help": ...,
-    "choices": ...})` or `option` describes it; with `option(positional=True)` it stands without a flag.
+    `list[...]` or `tuple[..., ...]` of these (several values after one flag; with `option(repeated=True)`, a tuple of
+    one value for each time that the flag is given). `field(metadata={"help": ..., "choices": ...})` or `option`
+    describes it; with `option(positional=True)` it stands without a flag.
 
     What a dataclass inherits comes last in the help, under the first line of the docstring of the class it is from.
 
@@ -125,7 +132,11 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **arguments)
         return
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is list or (origin is tuple and inner[1:] == (...,)):
+    if field.metadata.get("repeated", False):
+        if origin is not tuple or inner[1:] != (...,):
+            raise TypeError(f"The field `{field.name}` is repeated and must be a tuple[..., ...]. It is: {annotation}")
+        annotation, arguments["action"] = inner[0], _AppendToTuple
+    elif origin is list or (origin is tuple and inner[1:] == (...,)):
         annotation, arguments["nargs"] = inner[0], "+" if positional and "default" not in arguments else "*"
         if origin is tuple:
             arguments["action"] = _StoreTuple
@@ -167,3 +178,9 @@ def _converter(annotation: Any, optional: bool, name: str):
 class _StoreTuple(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, tuple(values))
+
+
+class _AppendToTuple(argparse.Action):
+    def __call__(self, parser, namespace, value, option_string=None):
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, (*(() if before is self.default else before), value))

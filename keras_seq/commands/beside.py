@@ -55,9 +55,9 @@ class Beside:
         self._files = [name for name in FILES if getattr(options, name) is not None]
 
     def read(self, items: list) -> tuple[list[str], list[Any]]:
-        """Texts, or tuples of texts -> the texts, and for each what is beside it: a dict, or `Failed`."""
+        """Texts, or tuples of texts -> the texts, and for each what is beside it and itself: a dict, or `Failed`."""
         rows = [item if isinstance(item, tuple) else (item, str(place)) for place, item in enumerate(items)]
-        told: list[Any] = [{"number": int(row[1])} for row in rows]
+        told: list[Any] = [{"text": row[0], "number": int(row[1])} for row in rows]
         for place, name in enumerate(self._files, 2):
             # A prefix is one phrase, and may be none at all; terms are some.
             texts = [[row[place]] if name == "prefix" else row[place].split("\t") for row in rows]

@@ -4,12 +4,13 @@ import dataclasses
 import pathlib
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import HELP
+from keras_seq.commands.opened import HELP, SEVERAL, SHARES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    model: pathlib.Path = option(help=HELP)
+    model: tuple[pathlib.Path, ...] = option(help=f"{HELP}; {SEVERAL}", repeated=True)
+    model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

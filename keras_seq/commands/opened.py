@@ -3,15 +3,18 @@
 import contextlib
 import json
 import logging
+import math
 import pathlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_seq.commands.streams import one_line
 
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
+SEVERAL = "given again for each further run folder, whose models then decode together"
+SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
 _MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
 
@@ -24,17 +27,37 @@ class Trained:
         model: not compiled.
         vocabulary: of what the model says.
         source_vocabulary: of what it reads; the same object where it is the same vocabulary.
+        vocabulary_files: where they are from, the source's first.
     """
 
     def __init__(self, folder: pathlib.Path, file: pathlib.Path):
         self.folder, self.file = folder, file
         self.model = load_keras(file)
-        self.source_vocabulary, self.vocabulary = _vocabularies(folder, self.is_language_model)
+        self.vocabulary_files = _vocabulary_files(folder, self.is_language_model)
+        self.source_vocabulary, self.vocabulary = _vocabularies(*self.vocabulary_files)
         _check_sizes(self)
 
     @property
     def is_language_model(self) -> bool:
         return not hasattr(self.model, "encode")
+
+
+class Together(Trained):
+    """The models of several run folders as one; folder, file and vocabularies are the first's.
+
+    Raises:
+        ValueError: for models of both kinds, or vocabularies that differ.
+    """
+
+    def __init__(self, members: Sequence[Trained], weights: Sequence[float]):
+        from keras_seq.decoding import Ensemble
+
+        first = members[0]
+        for member in members[1:]:
+            _check_alike(first, member)
+        self.folder, self.file, self.vocabulary_files = first.folder, first.file, first.vocabulary_files
+        self.model = Ensemble([member.model for member in members], weights or None)
+        self.source_vocabulary, self.vocabulary = first.source_vocabulary, first.vocabulary
 
 
 class Served:
@@ -76,6 +99,28 @@ def open_weights(path: pathlib.Path, verb: str) -> Trained:
             "folder. Give the run folder that it was exported from."
         )
     return Trained(*run_files(path))
+
+
+def open_models(paths: Sequence[pathlib.Path], weights: Sequence[float] = (), verb: str | None = None) -> Any:
+    """Opens what there is at one path, or the run folders at several, whose models then decode as one.
+
+    Args:
+        weights: of the models, or none.
+        verb: of a verb that needs more than a SavedModel has; None: one SavedModel will do.
+    Returns:
+        `Trained`, or `Served`.
+    Raises:
+        FileNotFoundError, ValueError: as `open_model`; and for weights that are not one positive number for each path.
+    """
+    if weights and (len(weights) != len(paths) or not all(0 < weight < math.inf for weight in weights)):
+        told = " ".join(f"{weight:g}" for weight in weights)
+        raise ValueError(
+            f"--model-weight must be a positive number, given for each of {len(paths)} --model or for none. "
+            f"Received: {told}"
+        )
+    if len(paths) == 1:
+        return open_weights(paths[0], verb) if verb else open_model(paths[0])
+    return Together([open_weights(path, verb or "with more than one --model") for path in paths], weights)
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
@@ -161,19 +206,55 @@ def load_vocabulary(file: pathlib.Path) -> Any:
         return text.load(file)
 
 
-def _vocabularies(folder: pathlib.Path, is_language_model: bool) -> tuple[Any, Any]:
+def _vocabulary_files(folder: pathlib.Path, is_language_model: bool) -> tuple[pathlib.Path, pathlib.Path]:
+    """Of the source and of the target; the same file twice where there is one vocabulary."""
     found = vocabulary_files(folder)
     if "joint" in found or (is_language_model and len(found) == 1):
-        joint = load_vocabulary(found.get("joint") or next(iter(found.values())))
+        joint = found.get("joint") or next(iter(found.values()))
         return joint, joint
     if {"source", "target"} <= set(found) and not is_language_model:
-        return load_vocabulary(found["source"]), load_vocabulary(found["target"])
+        return found["source"], found["target"]
     needed = "one file" if is_language_model else "joint.*, or source.* and target.*,"
     raise FileNotFoundError(
         f"{folder / 'vocabulary'} must hold {needed} ending in .spm, .words, .characters or .bytes. "
         f"It has: {', '.join(file.name for file in found.values()) or 'none'}. "
         "Copy the vocabulary from the folder that the model was trained in."
     )
+
+
+def _vocabularies(source: pathlib.Path, target: pathlib.Path) -> tuple[Any, Any]:
+    vocabulary = load_vocabulary(target)
+    return (vocabulary if source == target else load_vocabulary(source)), vocabulary
+
+
+def _check_alike(one: Trained, other: Trained) -> None:
+    """Whether two models read and say the same tokens."""
+    if one.is_language_model != other.is_language_model:
+        language_model, translator = (one, other) if one.is_language_model else (other, one)
+        raise ValueError(
+            f"{language_model.file} is a language model, and {translator.file} translates. Models that decode together "
+            "must be of one kind."
+        )
+    sides = zip(one.vocabulary_files, other.vocabulary_files, strict=True)
+    vocabularies = [(x.source_vocabulary, x.vocabulary) for x in (one, other)]
+    for files, (ours, theirs) in zip(sides, zip(*vocabularies, strict=True), strict=True):
+        if files[0].read_bytes() != files[1].read_bytes():
+            raise ValueError(
+                f"{files[0]} and {files[1]} differ: {_difference(ours, theirs)}. Models that decode together must have "
+                "been trained with the same vocabularies."
+            )
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    if type(ours) is not type(theirs):
+        return f"one is of {type(ours).__name__}, the other of {type(theirs).__name__}"
+    if ours.size != theirs.size:
+        return f"{ours.size:,} tokens and {theirs.size:,}"
+    pairs = zip(ours.pieces(range(ours.size)), theirs.pieces(range(theirs.size)), strict=True)
+    for number, (one, other) in enumerate(pairs):
+        if one != other:
+            return f"token {number} is {one!r} in one and {other!r} in the other"
+    return "the same tokens, but texts are not split alike"
 
 
 def _check_sizes(opened: Trained) -> None:

@@ -22,22 +22,34 @@ class Found(NamedTuple):
     log_probs: list[float] | None
 
 
-def translation(opened: Trained | Served, options: SearchOptions, limits: "Limits") -> Callable[[list], list]:
+def translation(
+    opened: Trained | Served, options: SearchOptions, limits: "Limits", replace_unknown: bool | dict[str, str] = False
+) -> Callable[[list], list]:
     """The function from a list of texts to as many `Found` or `Failed`, for a model that translates. In place of a text
     there may be a tuple, as `beside.with_beside` gives it.
 
+    Args:
+        replace_unknown: as of `decoding.generate`.
     Raises:
-        ValueError: if the model is no translator, or for an option of the search that is out of range.
+        ValueError: if the model is no translator, for an option of the search that is out of range, and if unknown
+            words are to be replaced by a model that cannot do that.
     """
     if isinstance(opened, Served):
+        if replace_unknown is not False:
+            raise ValueError(
+                f"--replace-unknown: {opened.folder} is a SavedModel, which does not tell what it looked at. Leave the "
+                "flag out, or give the run folder."
+            )
         return _served(opened, options, limits)
     if opened.is_language_model:
         raise ValueError(
             f"{opened.file} is a language model: it goes on, and does not translate. Use keras-seq generate."
         )
+    if replace_unknown is not False and not getattr(opened.model, "has_attention", False):
+        raise ValueError(f"--replace-unknown needs a model with attention: {opened.file} has none. Leave the flag out.")
     source_vocabulary = opened.source_vocabulary
     beside = Beside(options, opened.vocabulary)
-    tokenize, search = _compiled(opened, opened.model, options, beside, None)
+    tokenize, search = _compiled(opened, opened.model, options, beside, None, replace_unknown=replace_unknown)
 
     def compute(items):
         texts, told = beside.read(items)
@@ -84,15 +96,24 @@ class Limits(NamedTuple):
 
 
 def _compiled(
-    opened: Trained, model, options: SearchOptions, beside: Beside, new_tokens: int | None, echo: bool = False
+    opened: Trained,
+    model: Any,
+    options: SearchOptions,
+    beside: Beside,
+    new_tokens: int | None,
+    echo: bool = False,
+    replace_unknown: bool | dict[str, str] = False,
 ):
     """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)`, and for each row what is beside it, to `Found` or
     `Failed`), each of one trace."""
     import tensorflow as tf
 
+    from keras_seq.decoding import unknown_words
     from keras_seq.decoding.searching import search_with_vocabulary
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
+    if replace_unknown is not False:
+        unknown_words.check(model, vocabulary, source_vocabulary)
     arguments = search_arguments(options, vocabulary)
     max_length = new_tokens if options.max_length is None else options.max_length
 
@@ -111,7 +132,10 @@ def _compiled(
         if echo:
             tokens = tf.concat([tf.repeat(source[:, 1:], count, axis=0), tokens], axis=1)
         texts = tf.reshape(vocabulary.detokenize(tokens), (-1, count))
-        return texts, found.scores, found.log_probs
+        if replace_unknown is False:
+            return texts, found.scores, found.log_probs
+        places = unknown_words.looked_at(model, source, found.tokens, vocabulary, source_vocabulary)
+        return texts, found.scores, found.log_probs, found.tokens, places
 
     searched.get_concrete_function()  # what is wrong with an option is told before a line is read
 
@@ -119,19 +143,28 @@ def _compiled(
         return tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy() if texts else []
 
     def search(batch, told):
-        texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch), beside.tensors(told)))
+        parts = searched(tf.constant(batch), beside.tensors(told))
+        texts, scores, log_probs, *looked = (part.numpy() for part in parts)
+        texts = _decoded(texts)
+        if looked:
+            given = {"source_vocabulary": source_vocabulary}
+            given["dictionary"] = None if replace_unknown is True else replace_unknown
+            texts = unknown_words.replace_unknown([own["text"] for own in told], *looked, vocabulary, **given)
         return [_found(*row) for row in zip(texts, scores, log_probs, strict=True)]
 
     return tokenize, search
 
 
-def _found(texts, scores, log_probs) -> Found | Failed:
+def _decoded(texts) -> list[list[str]]:
+    return [[text.decode("utf-8", "replace") for text in row] for row in texts.tolist()]
+
+
+def _found(texts: list[str], scores, log_probs) -> Found | Failed:
     """Leaves out empty slots."""
     count = int(np.sum(scores > -np.inf))
     if not count:
         return Failed("no output was found that is as the flags ask")
-    told = [text.decode("utf-8", "replace") for text in texts[:count].tolist()]
-    return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
+    return Found(texts[:count], scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
 
 
 def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[[list], list]:
@@ -154,7 +187,7 @@ def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[
     def compute_rows(texts):
         found = function(text=tf.constant([text.encode() for text in texts], tf.string))
         told, scores = (found[name].numpy().reshape(len(texts), -1) for name in ("text", "score"))
-        return [_found(*row, None) for row in zip(told, scores, strict=True)]
+        return [_found(*row, None) for row in zip(_decoded(told), scores, strict=True)]
 
     def compute(texts):
         lengths = [max(len(text.split()), len(text.encode()) // BYTES_PER_TOKEN) + 1 for text in texts]

@@ -11,10 +11,11 @@ from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
 from keras_seq.commands.search_options import SearchOptions, files_beside
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Translate(SearchOptions, LineOptions, ModelOptions):
+class Translate(UnknownOptions, SearchOptions, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
     are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... ||| score."""
 
@@ -38,19 +39,21 @@ class Generate(SearchOptions, LineOptions, ModelOptions):
 
 
 def translate(options: Translate) -> None:
-    from keras_seq.commands.opened import open_model
+    from keras_seq.commands.opened import open_models
     from keras_seq.commands.searching import Limits, translation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    _run(options, lambda: translation(open_model(options.model), options, limits))
+    unknown = replacement(options)
+    model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
+    _run(options, lambda: translation(model(), options, limits, unknown))
 
 
 def generate(options: Generate) -> None:
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_models
     from keras_seq.commands.searching import Limits, continuation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    model = lambda: open_weights(options.model, "generate")  # noqa: E731
+    model = lambda: open_models(options.model, options.model_weight, "generate")  # noqa: E731
     _run(options, lambda: continuation(model(), options, limits, options.first, options.echo))
 
 

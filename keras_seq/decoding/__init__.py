@@ -12,7 +12,9 @@ from keras_seq.decoding.constraints import (
     RepetitionPenalty,
 )
 from keras_seq.decoding.continued import Continued
+from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.ctc import ctc
+from keras_seq.decoding.ensemble import Ensemble
 from keras_seq.decoding.forced import Forced, padded_phrases
 from keras_seq.decoding.generate import generate
 from keras_seq.decoding.greedy import Greedy
@@ -22,6 +24,7 @@ from keras_seq.decoding.sampling import Sampling
 from keras_seq.decoding.scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
 from keras_seq.decoding.searching import SEARCHES, find_search, search
 from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.unknown_words import looked_at, replace_unknown
 
 __all__ = [
     "PENALTIES",
@@ -31,6 +34,8 @@ __all__ = [
     "Banned",
     "Beam",
     "Continued",
+    "Contrastive",
+    "Ensemble",
     "Forced",
     "Greedy",
     "Hypotheses",
@@ -46,10 +51,12 @@ __all__ = [
     "find_search",
     "generate",
     "gnmt_penalty",
+    "looked_at",
     "minimum_bayes_risk",
     "padded_phrases",
     "perplexity",
     "power_penalty",
+    "replace_unknown",
     "rerank",
     "score",
     "score_candidates",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from keras_seq.decoding import unknown_words
 from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.searching import find_search, search_with_vocabulary
 
@@ -21,6 +22,7 @@ def generate(
     max_length=None,
     search="beam",
     constraints=(),
+    replace_unknown=False,
     batch_tokens=2048,
     compiled=None,
     **options,
@@ -36,6 +38,9 @@ def generate(
         max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10; of a
             language model, 100.
         search, constraints, options: see `search`; what is given for each sentence is given for each text.
+        replace_unknown: whether the source word that the model looked at stands in the text where the model says that
+            it does not know the word; or a dict, by which another word stands for it. Both sides have vocabularies of
+            whole words, and the model has attention: see `replace_unknown`.
         batch_tokens: rows of a batch times its padded source length.
         compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
             every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, where the
@@ -51,6 +56,9 @@ def generate(
     texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
     find = find_search(search, **options)
     find.check(constraints)
+    replacing = replace_unknown is not False
+    if replacing:
+        unknown_words.check(model, vocabulary, source_vocabulary)
     continues = not hasattr(model, "encode")
     if continues:
         model, max_length = Continued(model, vocabulary.pad_id), max_length or NEW_TOKENS
@@ -58,14 +66,27 @@ def generate(
 
     def translate(source, numbers=None):
         own = [c.for_sentences(numbers) if getattr(c, "per_sentence", False) else c for c in constraints]
-        return search_with_vocabulary(
+        tokens = search_with_vocabulary(
             model,
             vocabulary,
             source,
             max_length=max_length,
             search=find if numbers is None else find.for_sentences(numbers),
             constraints=own,
-        )
+        ).tokens
+        if not replacing:
+            return (tokens,)
+        return tokens, unknown_words.looked_at(model, source, tokens, vocabulary, source_vocabulary)
+
+    def written(rows, tokens, places=None):
+        """R texts for each row, of tokens `(B, R, T)`."""
+        if replacing:
+            dictionary = None if replace_unknown is True else replace_unknown
+            given = {"source_vocabulary": source_vocabulary, "dictionary": dictionary}
+            return unknown_words.replace_unknown([texts[row] for row in rows], tokens, places, vocabulary, **given)
+        lines = vocabulary.detokenize(tokens.reshape(-1, tokens.shape[-1])).numpy().tolist()  # (B * R,)
+        lines = [line.decode("utf-8", "replace") if isinstance(line, bytes) else line for line in lines]
+        return [lines[first : first + find.num_return] for first in range(0, len(lines), find.num_return)]
 
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
@@ -77,11 +98,9 @@ def generate(
     for rows in _batches([len(source) for source in sources], batch_tokens):
         batch = padded([sources[row] for row in rows], source_vocabulary.pad_id)
         inputs = [batch, np.array(rows, "int32")] if matters else [batch]
-        tokens = ops.convert_to_numpy(translate(*map(ops.convert_to_tensor, inputs)).tokens)  # (B, R, T)
-        lines = vocabulary.detokenize(tokens.reshape(-1, tokens.shape[-1])).numpy().tolist()  # (B * R,)
-        lines = [line.decode("utf-8", "replace") if isinstance(line, bytes) else line for line in lines]
-        for position, row in enumerate(rows):
-            results[row] = lines[position * find.num_return : (position + 1) * find.num_return]
+        found = map(ops.convert_to_numpy, translate(*map(ops.convert_to_tensor, inputs)))  # each (B, R, T)
+        for row, lines in zip(rows, written(rows, *found), strict=True):
+            results[row] = lines
     return results if find.num_return > 1 else [best for (best,) in results]
 
 

@@ -6,11 +6,12 @@ import keras
 from keras import ops
 
 from keras_seq.decoding.beam import Beam
+from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.coverage import covered
 from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.sampling import Sampling
 
-SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
+SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling, "contrastive": Contrastive}
 
 
 def find_search(search="beam", **options):
@@ -48,7 +49,7 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
         source: what `encode` takes; a tensor with leading axis B or a nest of them.
         max_length: T, the end token counted.
         start_id, end_id, pad_id: ints.
-        search: "greedy", "beam", "sampling", or an object such as `Beam(num_beams=5)`.
+        search: "greedy", "beam", "sampling", "contrastive", or an object such as `Beam(num_beams=5)`.
         constraints: what may be said, see `decoding.constraints`; they are asked one after the other.
         options: of a search given by its name: `num_beams=5`.
     Returns:
@@ -61,8 +62,11 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
     find.check(constraints)
     arguments = {"batch_size": ops.shape(keras.tree.flatten(source)[0])[0], "constraints": constraints}
     arguments |= {"max_length": max_length, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
-    attention = {"attention_weights": True} if find.coverage_penalty else {}
-    state = model.encode(source, max_length=max_length, **attention)
+    asked = {"attention_weights": True} if find.coverage_penalty else {}
+    asked |= {"hidden_states": True} if find.hidden_states else {}
+    state = dict(model.encode(source, max_length=max_length + find.lookahead, **asked))
+    if find.hidden_states:
+        arguments["context"] = state.pop("context", None)
     unchanging = {name: part for name, part in state.items() if name == "memory"}
     changing = _tiled({name: part for name, part in state.items() if name != "memory"}, find.width)
     if not getattr(model, "shares_memory", False):

@@ -59,12 +59,17 @@ class Search:
         draws: whether its results are drawn, so that `for_sentences` matters.
         coverage_penalty: where it is not 0, the search is also given `bonus`, a function of the state to float `(N,)`,
             not above 0, that is added to the scores.
+        hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the step just made; then
+            the search is also given `context`, those of what came before, see `Contrastive`.
+        lookahead: the steps that it makes beyond `max_length`.
     """
 
     width = 1
     num_return = 1
     draws = False
     coverage_penalty = 0.0
+    hidden_states = False
+    lookahead = 0
 
     def for_sentences(self, sentences):
         """The search for some sentences of many, int `(B,)`: what it gives must not depend on those beside them."""
@@ -132,6 +137,12 @@ def constrained(log_probs, constraints, progress):
 def forced(constraints):
     """The one constraint that has beams of a search allotted to it, see `decoding.forced`, or None."""
     return next((constraint for constraint in constraints if hasattr(constraint, "standing")), None)
+
+
+def directions(hidden):
+    """Vectors of length 1, float32, so that a product of two is the cosine between them."""
+    hidden = ops.cast(hidden, "float32")
+    return hidden / ops.maximum(ops.sqrt(ops.sum(ops.square(hidden), axis=-1, keepdims=True)), 1e-9)
 
 
 def taken(x, index):

@@ -69,12 +69,25 @@ def decode_stepwise(
         nest.first,
     )
     _, _, log_probs, points, lengths, _, tokens, _ = ops.while_loop(unfinished, body, start)
+    return hypotheses(
+        tokens, lengths, log_probs, points, width=width, pad_id=pad_id, divisor=divisors(length_penalty, T)
+    )
+
+
+def hypotheses(tokens, lengths, log_probs, points, *, width, pad_id, divisor=None) -> Hypotheses:
+    """What rows have come to, `tokens (N, T)` and the others `(N,)`, with an empty slot where nothing was possible.
+
+    Args:
+        width: R, of N = B * R.
+        divisor: `(T,)`, what the points of each length are divided by; None: by nothing.
+    """
     possible = ops.logical_and(points > IMPOSSIBLE, lengths > 0)
-    divisor = ops.take(divisors(length_penalty, T), ops.maximum(lengths, 1) - 1)
+    if divisor is not None:
+        points = points / ops.take(divisor, ops.maximum(lengths, 1) - 1)
     found = Hypotheses(
         tokens=ops.where(ops.expand_dims(possible, 1), tokens, pad_id),
         lengths=ops.where(possible, lengths, 0),
         log_probs=ops.where(possible, log_probs, IMPOSSIBLE),
-        scores=ops.where(possible, points / divisor, IMPOSSIBLE),
+        scores=ops.where(possible, points, IMPOSSIBLE),
     )
     return Hypotheses(*(ops.reshape(x, (-1, width, *ops.shape(x)[1:])) for x in found))  # (N, ...) -> (B, R, ...)

@@ -34,6 +34,7 @@ from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, Ma
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
+from keras_seq.layers.scheduled_sampling import ScheduledSampling
 from keras_seq.layers.series import LastSteps, MovingAverage, Patches, ReversibleNormalization
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from keras_seq.layers.transformer_stack import TransformerStack
@@ -79,6 +80,7 @@ __all__ = [
     "RecurrentStack",
     "ReversibleNormalization",
     "ScaledDotAttention",
+    "ScheduledSampling",
     "SimpleRNN",
     "SpecAugment",
     "TokenEmbedding",

@@ -7,6 +7,7 @@ from keras_seq.layers import (
     ATTENTIONS,
     Bridge,
     RecurrentStack,
+    ScheduledSampling,
     TokenEmbedding,
     cell_name,
     reverse_tokens,
@@ -43,6 +44,9 @@ class Seq2Seq(keras.Model):
         residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer. The
             decoder's layer 0 never has one, and with attention neither has layer 1, whose input is wider.
         bridge: "copy", "dense" or "zero".
+        scheduled_sampling: how often the decoder goes on, in training, from a token of its own in place of the
+            target's: a rate, or a schedule of it, see `layers.ScheduledSampling`. With 0 there is no first pass that
+            says these tokens, without dropout and without a gradient.
         initializer: of embeddings and recurrent layers; None for the usual ones.
         pad_id: the id that marks padding.
     Call arguments:
@@ -74,6 +78,7 @@ class Seq2Seq(keras.Model):
         bridge="copy",
         initializer=None,
         cell_options=None,
+        scheduled_sampling=0.0,
         source_front_end=None,
         pad_id=0,
         **kwargs,
@@ -99,6 +104,7 @@ class Seq2Seq(keras.Model):
         self.bridge_kind = bridge
         self.initializer = initializer
         self.cell_options = dict(cell_options or {})
+        self.scheduled_sampling = scheduled_sampling
         self.source_front_end = source_front_end
         self.pad_id = pad_id
 
@@ -163,6 +169,10 @@ class Seq2Seq(keras.Model):
         if self.attention is not None or units != self.embedding_dim:
             self.output_dense = keras.layers.Dense(self.embedding_dim, activation="tanh", name="output", dtype=policy)
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+        self.sampling = None
+        if scheduled_sampling != 0:
+            self.sampling = ScheduledSampling(scheduled_sampling, pad_id, name="scheduled_sampling", dtype=policy)
+            self.sampling.build()
         self.build()
 
     def build(self, input_shape=None):
@@ -171,17 +181,26 @@ class Seq2Seq(keras.Model):
             self.built = True
 
     def call(self, inputs, training=False):
-        state = self.encode(inputs["source"], training=training)
-        logits, _ = self.decode(inputs["target"], state, training=training)
+        state, target = self.encode(inputs["source"], training=training), inputs["target"]
+        if training and self.sampling is not None:
+            target = self.sampling(target, self.decode(target, state)[0], training=True)
+        logits, _ = self.decode(target, state, training=training)
         return logits
 
-    def encode(self, source, max_length=None, attention_weights=False, training=False):
+    @property
+    def has_attention(self):
+        """Whether `encode` may be asked for `attention_weights`."""
+        return self.attention is not None
+
+    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
         """Reads the source.
 
         Args:
             source: int `(B, S)`, or what the `source_front_end` takes.
             max_length: not needed here; a Transformer's cache has to know.
             attention_weights: whether `decode` puts the weights of its steps into `state["attention"]`, `(B, T, S)`.
+            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+                `(B, T, D)`.
         Returns:
             the decoder's first state: a dict of which "memory" stays as it is while decoding.
         """
@@ -189,6 +208,8 @@ class Seq2Seq(keras.Model):
         x = self.dropout_layer(reverse_tokens(x, mask) if self.reverse_source else x, training=training)
         x, states = self.encoder(x, mask=mask, training=training)
         state = {"memory": {}, "layers": self.bridge(states)}
+        if hidden_states:
+            state["hidden"] = ops.zeros((ops.shape(mask)[0], 1, self.embedding_dim), self.compute_dtype)
         if self.attention is not None:
             value = reverse_tokens(x, mask) if self.reverse_source else x
             state["memory"] = self.attention.remember(value, mask)
@@ -228,6 +249,8 @@ class Seq2Seq(keras.Model):
         if self.output_dense is not None:
             x = self.output_dense(ops.concatenate([x, *context], axis=-1))
         x = self.dropout_layer(x, training=training)
+        if "hidden" in state:
+            state["hidden"] = x
         return self.target_embedding(x, reverse=True), state
 
     def get_config(self):
@@ -250,10 +273,12 @@ class Seq2Seq(keras.Model):
             "bridge": self.bridge_kind,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "cell_options": self.cell_options,
+            "scheduled_sampling": keras.saving.serialize_keras_object(self.scheduled_sampling),
             "source_front_end": serialized_front_end(self.source_front_end),
             "pad_id": self.pad_id,
         }
 
     @classmethod
     def from_config(cls, config):
-        return cls(**with_front_end(config))
+        rate = keras.saving.deserialize_keras_object(config.get("scheduled_sampling", 0.0))
+        return cls(**{**with_front_end(config), "scheduled_sampling": rate})

@@ -52,6 +52,8 @@ class Transformer(keras.Model):
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
+    has_attention = True  # `encode` may be asked for `attention_weights`
+
     def __init__(
         self,
         source_vocabulary_size,
@@ -161,7 +163,7 @@ class Transformer(keras.Model):
             x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
         return self.dropout_layer(x, training=training)
 
-    def encode(self, source, max_length=None, attention_weights=False, training=False):
+    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
         """Reads the source.
 
         Args:
@@ -170,6 +172,8 @@ class Transformer(keras.Model):
                 follows must be given all steps at once, as in training.
             attention_weights: whether `decode` puts the weights of its steps, the last layer's, averaged over the
                 heads, into `state["attention"]`, `(B, T, S)`. Needs `max_length`.
+            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+                `(B, T, D)`.
         Returns:
             the decoder's first state: a dict of which "memory" stays as it is while decoding.
         """
@@ -189,6 +193,8 @@ class Transformer(keras.Model):
             if max_length is None:
                 raise ValueError("`attention_weights=True` needs `max_length`. Received: max_length=None")
             state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
+        if hidden_states:
+            state["hidden"] = ops.zeros((B, 1, self.units), self.compute_dtype)
         return state
 
     def decode(self, tokens, state, training=False):
@@ -226,6 +232,8 @@ class Transformer(keras.Model):
             state["attention"] = filled[-1].pop("attention")
         if "caches" in state:
             state["caches"] = filled
+        if "hidden" in state:
+            state["hidden"] = x
         return logits, state
 
     def get_config(self):
