@@ -227,7 +227,9 @@ def cross_validate(options: Options, whole: data.LabelledText, run, scope) -> No
         if scope.chief:
             scores.append(scored(test, classified(model, vocabulary, test.texts)))
             print(f"Fold {fold + 1}: " + ", ".join(f"{name} {value:.2%}" for name, value in scores[-1].items()))
+            scope.agreed(False)  # the other workers have waited since the end of the fit
     if not scope.chief:
+        scope.agreed(False)
         return
     results = []
     for name in scores[0]:
@@ -236,6 +238,7 @@ def cross_validate(options: Options, whole: data.LabelledText, run, scope) -> No
         results += [Result(f"{name}, mean", np.mean(values), note=note, split=f"{options.folds} folds")]
         results += [Result(f"{name}, standard deviation", np.std(values, ddof=1), split=f"{options.folds} folds")]
     recipe.report(options, run, results, title=f"{options.folds} folds of {len(whole):,} texts", **common(options))
+    scope.agreed(False)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import cli, export, recipe
+from keras_seq import cli, data, export
 from recipes import polarity, sentiment
 from tests.recipes.pages import commands
 
@@ -163,7 +163,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write_rows(tmp_path / "train.tsv", 12)
     (tmp_path / "glove.txt").write_text("fine 1 2\npoor 2 1\n")
-    monkeypatch.setattr(recipe.beginning.data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
     found = commands("sentiment.md", "python -m recipes.sentiment")
     assert len(found) >= 6
