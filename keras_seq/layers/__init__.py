@@ -14,12 +14,22 @@ from keras_seq.layers.characters import CharacterEncoder
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.convolution import MaskedConv1D
 from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, viterbi
+from keras_seq.layers.ctc import BlankPadding
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.feedback import FeedbackDecoder
 from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
-from keras_seq.layers.masks import causal_mask, masked_softmax, padding_mask, reverse_tokens, sliding_window_mask
+from keras_seq.layers.masks import (
+    EndMasking,
+    causal_mask,
+    mask_of,
+    masked_softmax,
+    padding_mask,
+    reverse_tokens,
+    sliding_window_mask,
+)
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
+from keras_seq.layers.pictures import FrameDecoder, PicturePatches
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
@@ -33,6 +43,7 @@ __all__ = [
     "ATTENTIONS",
     "AdditiveAttention",
     "AttentionPooling",
+    "BlankPadding",
     "Bridge",
     "CELLS",
     "CRF",
@@ -41,8 +52,10 @@ __all__ = [
     "CompositeLayer",
     "ConvSubsampling",
     "DotAttention",
+    "EndMasking",
     "FeedbackDecoder",
     "FrameCNN",
+    "FrameDecoder",
     "GRU",
     "GeneralAttention",
     "LSTM",
@@ -61,6 +74,7 @@ __all__ = [
     "POOLINGS",
     "ParallelRecurrent",
     "Patches",
+    "PicturePatches",
     "RGLRU",
     "RecurrentStack",
     "ReversibleNormalization",
@@ -80,6 +94,7 @@ __all__ = [
     "empty_cache",
     "extend_cache",
     "linear_scan",
+    "mask_of",
     "masked_softmax",
     "padding_mask",
     "positions_from",

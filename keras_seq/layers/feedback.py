@@ -16,7 +16,6 @@ class FeedbackDecoder(CompositeLayer):
         units: width of the stack, D.
         num_layers: how many layers.
         steps: how many steps to take, H.
-        options: more arguments of the cell, as a dict.
     Call arguments:
         first: float `(B, F)`, what the first step begins with.
         states: the stack's first states, as another one of like size returns them.
@@ -26,15 +25,12 @@ class FeedbackDecoder(CompositeLayer):
     Source: Sutskever et al. 2014, arXiv:1409.3215, without teacher forcing.
     """
 
-    def __init__(self, cell, units, num_layers=1, steps=1, options=None, **kwargs):
+    def __init__(self, cell, units, num_layers=1, steps=1, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.num_layers = num_layers
         self.steps = steps
-        self.options = dict(options or {})
-        self.stack = RecurrentStack(
-            cell, units, num_layers, options=self.options, name="stack", dtype=self.dtype_policy
-        )
+        self.stack = RecurrentStack(cell, units, num_layers, name="stack", dtype=self.dtype_policy)
 
     def build(self, first_shape, states_shape=None, known_shape=None):
         F, K = first_shape[-1], 1 if known_shape is None else known_shape[-1] + 1
@@ -67,7 +63,6 @@ class FeedbackDecoder(CompositeLayer):
             "units": self.units,
             "num_layers": self.num_layers,
             "steps": self.steps,
-            "options": self.options,
         }
 
 
@@ -86,9 +81,10 @@ class _FeedbackCell(keras.layers.Layer):
     def build(self, input_shape):
         pass  # the parts are built
 
-    def call(self, inputs, states, training=False):
+    def call(self, inputs, states):
         said, *states = states
         x = ops.concatenate([inputs, said], axis=-1)[:, None]  # (B, 1, K + F)
-        x, states = self.stack(x, initial_state=keras.tree.pack_sequence_as(self.nest, states), training=training)
+        # There is no dropout inside the loop, so that in training too a step is a single call of each cell.
+        x, states = self.stack(x, initial_state=keras.tree.pack_sequence_as(self.nest, states), training=False)
         said = self.dense(x[:, 0])
         return said, [said, *keras.tree.flatten(states)]

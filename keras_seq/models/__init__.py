@@ -3,8 +3,22 @@
 from keras_seq.models.classifier import classifier
 from keras_seq.models.forecaster import forecaster
 from keras_seq.models.language_model import LanguageModel
+from keras_seq.models.recognizer import audio_front_end, recognizer
 from keras_seq.models.seq2seq import Seq2Seq
 from keras_seq.models.tagger import best_tags, tagger
 from keras_seq.models.transformer import Transformer
+from keras_seq.models.video import frame_predictor, video_classifier
 
-__all__ = ["LanguageModel", "Seq2Seq", "Transformer", "best_tags", "classifier", "forecaster", "tagger"]
+__all__ = [
+    "LanguageModel",
+    "Seq2Seq",
+    "Transformer",
+    "audio_front_end",
+    "best_tags",
+    "classifier",
+    "forecaster",
+    "frame_predictor",
+    "recognizer",
+    "tagger",
+    "video_classifier",
+]

@@ -9,10 +9,10 @@ from keras_seq.layers import (
     RecurrentStack,
     TokenEmbedding,
     cell_name,
-    padding_mask,
     reverse_tokens,
 )
 from keras_seq.layers.initializers import copies
+from keras_seq.models.sources import check_source, serialized_front_end, source_spec, source_vectors, with_front_end
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -24,8 +24,10 @@ class Seq2Seq(keras.Model):
     "location" alone needs its own earlier weights, and goes step by step.
 
     Args:
-        source_vocabulary_size: number of source ids.
+        source_vocabulary_size: number of source ids; None with a `source_front_end`.
         target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
+        source_front_end: for a source that is no ids: what makes vectors of it, a `keras.Model` such as
+            `audio_front_end` builds, from one input to float `(B, S, Dx)` with its Keras mask.
         units: width of every recurrent layer, D.
         cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
         num_layers: of the encoder and of the decoder.
@@ -44,7 +46,8 @@ class Seq2Seq(keras.Model):
         initializer: of embeddings and recurrent layers; None for the usual ones.
         pad_id: the id that marks padding.
     Call arguments:
-        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token.
+        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token; the source
+            as the `source_front_end` takes it where there is one.
     Returns:
         logits, float `(B, T, V)`.
     Source: Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2015, arXiv:1409.0473; Luong et al. 2015,
@@ -71,10 +74,12 @@ class Seq2Seq(keras.Model):
         bridge="copy",
         initializer=None,
         cell_options=None,
+        source_front_end=None,
         pad_id=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_source(source_vocabulary_size, target_vocabulary_size, source_front_end)
         if attention != "none" and attention not in ATTENTIONS:
             raise ValueError(f"`attention` must be 'none' or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
         self.source_vocabulary_size = source_vocabulary_size
@@ -94,6 +99,7 @@ class Seq2Seq(keras.Model):
         self.bridge_kind = bridge
         self.initializer = initializer
         self.cell_options = dict(cell_options or {})
+        self.source_front_end = source_front_end
         self.pad_id = pad_id
 
         policy = self.dtype_policy
@@ -117,7 +123,9 @@ class Seq2Seq(keras.Model):
             **embedding,
         )
         self.source_embedding = self.target_embedding
-        if target_vocabulary_size is not None:
+        if source_front_end is not None:
+            self.source_embedding = None
+        elif target_vocabulary_size is not None:
             self.source_embedding = TokenEmbedding(
                 source_vocabulary_size,
                 self.embedding_dim,
@@ -159,8 +167,7 @@ class Seq2Seq(keras.Model):
 
     def build(self, input_shape=None):
         if not self.built:
-            tokens = keras.KerasTensor((None, None), "int32")
-            self.symbolic_call({"source": tokens, "target": tokens})
+            self.symbolic_call({"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
             self.built = True
 
     def call(self, inputs, training=False):
@@ -172,21 +179,20 @@ class Seq2Seq(keras.Model):
         """Reads the source.
 
         Args:
-            source: int `(B, S)`.
+            source: int `(B, S)`, or what the `source_front_end` takes.
             max_length: not needed here; a Transformer's cache has to know.
             attention_weights: whether `decode` puts the weights of its steps into `state["attention"]`, `(B, T, S)`.
         Returns:
             the decoder's first state: a dict of which "memory" stays as it is while decoding.
         """
-        mask = padding_mask(source, self.pad_id)
-        tokens = reverse_tokens(source, mask) if self.reverse_source else source
-        x = self.dropout_layer(self.source_embedding(tokens), training=training)
+        x, mask = source_vectors(self, source, training)
+        x = self.dropout_layer(reverse_tokens(x, mask) if self.reverse_source else x, training=training)
         x, states = self.encoder(x, mask=mask, training=training)
         state = {"memory": {}, "layers": self.bridge(states)}
         if self.attention is not None:
             value = reverse_tokens(x, mask) if self.reverse_source else x
             state["memory"] = self.attention.remember(value, mask)
-            B, S = ops.shape(source)
+            B, S = ops.shape(mask)
             if self.attention.uses_past:
                 state["past"] = ops.zeros((B, S), "float32")
             if attention_weights:
@@ -244,5 +250,10 @@ class Seq2Seq(keras.Model):
             "bridge": self.bridge_kind,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "cell_options": self.cell_options,
+            "source_front_end": serialized_front_end(self.source_front_end),
             "pad_id": self.pad_id,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**with_front_end(config))

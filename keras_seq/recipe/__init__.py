@@ -4,17 +4,19 @@ A recipe is a page that reads top to bottom: data, model, compile, fit, evaluate
 calls, in that order; nothing here calls a recipe.
 """
 
-from keras_seq.recipe.beginning import begin, initialise, run_folder, vocabulary
+from keras_seq.recipe.beginning import begin, data_folder, initialise, run_folder, vocabulary
 from keras_seq.recipe.bucketing import batches
 from keras_seq.recipe.fitting import fit, learning_rate
 from keras_seq.recipe.options import Options, filled
-from keras_seq.recipe.reporting import Result, end, outputs, report, samples
+from keras_seq.recipe.reporting import Result, confusions, end, outputs, report, samples
 
 __all__ = [
     "Options",
     "Result",
     "batches",
     "begin",
+    "confusions",
+    "data_folder",
     "end",
     "filled",
     "fit",

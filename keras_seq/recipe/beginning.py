@@ -1,11 +1,13 @@
 """How a run begins: devices, seeds, data, the run folder, vocabularies, the weights of another run."""
 
+import os
+import pathlib
 from collections.abc import Iterable, Mapping
 
 import keras
 import tensorflow as tf
 
-from keras_seq import distribution, text, training
+from keras_seq import data, distribution, text, training
 from keras_seq.recipe.options import Options
 
 _ENDINGS = {"bpe": ".spm", "unigram": ".spm", "words": ".words", "characters": ".characters", "bytes": ".bytes"}
@@ -98,3 +100,24 @@ def initialise(
 
     pairs = {name: (theirs(name), tokens(ours)) for name, ours in vocabularies.items()}
     print(training.initialise_from(model, options.init_from, pairs))
+
+
+def data_folder(data_dir: str | os.PathLike | None, download: bool, name: str) -> pathlib.Path | None:
+    """The folder that a recipe reads: the one given; or the data set `name`, fetched once; or None: neither is wanted.
+
+    Raises:
+        FileNotFoundError: if the folder given is not there.
+        ValueError: if both are asked for.
+        OSError: if the data set cannot be fetched.
+    """
+    if data_dir is None:
+        try:
+            return data.fetch(name) if download else None
+        except OSError as error:
+            names = ", ".join(getattr(source, "members", source.name) for source in data.DATA_SETS[name].sources)
+            raise OSError(f"{error} A folder that holds {names} can also be named by --data-dir.") from error
+    if download:
+        raise ValueError(f"--download fetches {name} into a folder of its own: leave out --data-dir, or --download.")
+    if not pathlib.Path(data_dir).is_dir():
+        raise FileNotFoundError(f"--data-dir {data_dir}: there is no such folder.")
+    return pathlib.Path(data_dir)

@@ -6,7 +6,7 @@ import numpy as np
 from tests.reference import array, arrays, fill
 
 
-def check_mapping(model, inputs, folder, *, pads, real=None, time_axis=1, scale=0.5):
+def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5):
     """Asserts: static = dynamic shapes, `.keras` round trip; padding and neighbours in the batch change nothing.
 
     Args:
@@ -15,6 +15,8 @@ def check_mapping(model, inputs, folder, *, pads, real=None, time_axis=1, scale=
         folder: for the file.
         pads: for each input by its name (for a single one: a number alone) what padding is made of; None: it has none.
         real: bool `(B, T)`, which steps of the outputs are real; None: the outputs have no steps.
+        more: how many steps of padding are added.
+        scale: of the weights.
     Returns:
         the outputs, arrays in their own nest.
     """
@@ -28,8 +30,8 @@ def check_mapping(model, inputs, folder, *, pads, real=None, time_axis=1, scale=
         assert spread.max() > 1e-4, "the model must not be indifferent to its input"
 
     if pads is not None:
-        wider = {name: _padded(x, pads[name]) for name, x in inputs.items()} if isinstance(inputs, dict) else None
-        padded = arrays(model(_padded(inputs, pads) if wider is None else wider))
+        wider = {name: _padded(x, pads[name], more) for name, x in inputs.items()} if isinstance(inputs, dict) else None
+        padded = arrays(model(_padded(inputs, pads, more) if wider is None else wider))
         for ours, theirs in zip(keras.tree.flatten(padded), keras.tree.flatten(expected), strict=True):
             ours = ours[::-1]
             if real is not None:
@@ -45,9 +47,9 @@ def check_mapping(model, inputs, folder, *, pads, real=None, time_axis=1, scale=
     return expected
 
 
-def _padded(x, value):
-    """The rows in reverse order, with three more steps of padding; None: as long as they are."""
+def _padded(x, value, more):
+    """The rows in reverse order, with more steps of padding; None: as long as they are."""
     x = x[::-1]
     if value is None:
         return x
-    return np.pad(x, ((0, 0), (0, 3), *[(0, 0)] * (x.ndim - 2)), constant_values=value)
+    return np.pad(x, ((0, 0), (0, more), *[(0, 0)] * (x.ndim - 2)), constant_values=value)
