@@ -1,7 +1,6 @@
 """What `--model` names: a run folder, or a SavedModel."""
 
 import contextlib
-import json
 import logging
 import pathlib
 import zipfile
@@ -13,6 +12,7 @@ from keras_seq.commands.streams import one_line
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
+_EXPANSION = 100  # times its size that a file may unpack to; Keras packs nothing
 _MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
 
 
@@ -50,10 +50,29 @@ class Served:
         logger.setLevel(logging.ERROR)  # that it was exported without gradients is no news
         try:
             with _refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
+                _check_files(folder)
                 self._module = tf.saved_model.load(str(folder))
                 self.signatures = dict(self._module.signatures)
         finally:
             logger.setLevel(level)
+
+
+def _check_files(folder: pathlib.Path) -> None:
+    """Compares with what TensorFlow has noted of the graph and of the index of the weights, which have their own
+    checksums. It does not look itself, and loads whatever graph can be parsed."""
+    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+    for path in sorted(folder.rglob("*")):
+        if not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise ValueError(f"{path.relative_to(folder)} is no file")
+    if not (folder / "fingerprint.pb").is_file():  # none was written before TensorFlow 2.11
+        return
+    noted = FingerprintDef.FromString((folder / "fingerprint.pb").read_bytes())
+    found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
+    for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):
+        if getattr(noted, name) != getattr(found, name):
+            raise ValueError(f"{file} and fingerprint.pb do not belong together")
 
 
 def open_model(path: pathlib.Path) -> Trained | Served:
@@ -119,6 +138,9 @@ def load_keras(file: pathlib.Path) -> Any:
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is damaged: it was cut short, or is no Keras model. {_MAKE_AGAIN}.")
     with _refused(file, "is damaged", _MAKE_AGAIN), zipfile.ZipFile(file) as archive:
+        declared, there = sum(part.file_size for part in archive.infolist()), file.stat().st_size
+        if declared > _EXPANSION * there:
+            raise ValueError(f"it would unpack to {declared:,} bytes, and has {there:,}")
         broken = archive.testzip()
         if broken is not None:
             raise ValueError(f"the checksum of {broken} in it is wrong")
@@ -140,18 +162,20 @@ def load_keras(file: pathlib.Path) -> Any:
     return model
 
 
-def read_json(file: pathlib.Path) -> Any:
-    with _refused(file, "is no JSON", "Mend it, or move it away"):
-        return json.loads(file.read_text(encoding="utf-8"))
-
-
 def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     """By name, "joint" say."""
     from keras_seq import text
 
     place = folder / "vocabulary"
     files = sorted(place.iterdir()) if place.is_dir() else []
-    return {file.stem: file for file in files if file.suffix in text.KINDS and not file.name.startswith(".")}
+    found: dict[str, pathlib.Path] = {}
+    for file in files:
+        if file.suffix not in text.KINDS or file.name.startswith(".") or not file.is_file():
+            continue
+        if file.stem in found:
+            raise ValueError(f"{place} holds {found[file.stem].name} and {file.name}. Move one of them away.")
+        found[file.stem] = file
+    return found
 
 
 def load_vocabulary(file: pathlib.Path) -> Any:
