@@ -4,14 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.decoding import Continued, find_search, score
+from keras_seq.decoding.generate import NEW_TOKENS
 from keras_seq.export.samples import SAMPLES, short, strings, text_batches
 from keras_seq.export.search_inputs import INPUTS, adjustable, adjusted, checked
 from keras_seq.export.signatures import STRINGS, Signature, inputs_of
 from keras_seq.export.stepping import stepping
 from keras_seq.export.texts import forced_scores, in_place, one_or_many, padded, searched, with_end, written
 from keras_seq.export.verification import Call
-
-NEW_TOKENS = 100  # that a language model says, unless told otherwise
 
 
 class _Decoding:
@@ -22,7 +21,7 @@ class _Decoding:
 
     def __init__(self, vocabulary, max_length, search, constraints, options):
         if any(getattr(constraint, "per_sentence", False) for constraint in constraints):
-            raise ValueError("An export has no constraints that hold something for each sentence.")
+            raise ValueError("`constraints` must hold nothing for each sentence: those to come are not known yet.")
         self.vocabulary, self.max_length = vocabulary, max_length
         self.search, self.constraints = find_search(search, **options), tuple(constraints)
 
