@@ -74,7 +74,7 @@ class Classifier:
         self.folder, self.file = folder, file
         self.labels = load_labels(labels_file(folder))
         self.model = load_keras(file, decodes=False)
-        _, self.vocabulary = _vocabularies(folder, True)
+        self.vocabulary = load_vocabulary(_vocabulary_files(folder, True)[1])
         _check_classes(self)
 
 

@@ -16,6 +16,7 @@ SEARCHES = {
         *("num_groups", "diversity", "coverage_penalty", "force"),
     ),
     "sampling": ("temperature", "top_k", "top_p", "min_p", "seed", "num_return"),
+    "contrastive": ("top_k", "alpha"),
 }
 
 
@@ -24,13 +25,17 @@ class SearchOptions:
     """How the output is looked for, and what it may be."""
 
     # None means that a flag was not given, so that one of another search can be refused.
-    search: Literal["greedy", "beam", "sampling"] | None = option(None, "how to look for the output (default: beam)")
+    search: Literal["greedy", "beam", "sampling", "contrastive"] | None = option(
+        None, "how to look for the output (default: beam)"
+    )
     num_beams: int | None = option(None, "beam: prefixes kept (default: 5)")
     num_return: int | None = option(None, "beam, sampling: results for each line (default: 1)")
     length_penalty: Literal["power", "gnmt", "sockeye"] | None = option(
         None, "beam: divides log p by length ** alpha (power, the default; sockeye) or ((5 + length) / 6) ** alpha"
     )
-    alpha: float | None = option(None, "beam: of the penalty; 0 turns it off (default: 1)")
+    alpha: float | None = option(
+        None, "beam: of the penalty; 0 turns it off (default: 1). contrastive: how much repeating costs (default: 0.6)"
+    )
     early_stop: Literal["first", "safe"] | None = option(
         None, "beam: a line is done when num-beams outputs have ended (first, the default), or when none can get better"
     )
@@ -38,7 +43,9 @@ class SearchOptions:
     diversity: float | None = option(None, "beam, groups: nats that a token of an earlier group costs (default: 0.5)")
     coverage_penalty: float | None = option(None, "beam: what leaving out parts of the source costs (default: 0)")
     temperature: float | None = option(None, "sampling: below 1 likelier tokens, above 1 more even ones (default: 1)")
-    top_k: int | None = option(None, "sampling: from so many likeliest tokens only")
+    top_k: int | None = option(
+        None, "sampling: from so many likeliest tokens only. contrastive: candidates (default: 4)"
+    )
     top_p: float | None = option(None, "sampling: from the likeliest tokens that have this probability together")
     min_p: float | None = option(None, "sampling: from tokens at least so likely, as a share of the likeliest's")
     seed: int | None = option(
@@ -97,9 +104,10 @@ def _search(options: SearchOptions) -> Any:
     if options.force is not None and grouped:
         raise ValueError("--force: beams in groups are not allotted to words. Leave --num-groups out.")
     fields = {flag: getattr(options, flag) for flag in SEARCHES[name] if flag in asked_for}
-    for flag in ("length_penalty", "alpha", "force"):
-        fields.pop(flag, None)
-    if name != "sampling":  # a greedy score is that of a beam of one
+    fields.pop("force", None)
+    if name in ("greedy", "beam"):  # a greedy score is that of a beam of one
+        for flag in ("length_penalty", "alpha"):
+            fields.pop(flag, None)
         alpha = 1.0 if options.alpha is None else options.alpha
         fields["length_penalty"] = decoding.PENALTIES[options.length_penalty or "power"](alpha)
     return decoding.find_search(name, **fields)

@@ -49,6 +49,7 @@ class Contrastive(Search):
 
     hidden_states = True
     lookahead = 1  # the candidates for the last token are read like all others
+    shaped_by = ("top_k",)
 
     def __post_init__(self):
         if not (isinstance(self.top_k, Integral) and self.top_k >= 1):

@@ -62,6 +62,7 @@ class Search:
         hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the step just made; then
             the search is also given `context`, those of what came before, see `Contrastive`.
         lookahead: the steps that it makes beyond `max_length`.
+        shaped_by: names of fields that decide shapes, and so cannot be tensors.
     """
 
     width = 1
@@ -70,6 +71,7 @@ class Search:
     coverage_penalty = 0.0
     hidden_states = False
     lookahead = 0
+    shaped_by = ()
 
     def for_sentences(self, sentences):
         """The search for some sentences of many, int `(B,)`: what it gives must not depend on those beside them."""

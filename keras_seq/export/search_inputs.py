@@ -33,9 +33,9 @@ def adjustable(search):
     """The options of a search that a graph can take as inputs, and their values.
 
     What the search does not use (a field that is None, a length penalty without `alpha`) is not among them: a graph
-    that could take it would do the work for nothing.
+    that could take it would do the work for nothing. Nor is what decides shapes.
     """
-    values = {name: getattr(search, name, None) for name in INPUTS}
+    values = {name: getattr(search, name, None) for name in INPUTS if name not in search.shaped_by}
     values["alpha"] = getattr(getattr(search, "length_penalty", None), "alpha", None)
     return {name: value for name, value in values.items() if value is not None}
 

@@ -38,6 +38,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     assert {name: getattr(found, name) for name in beam} == beam
     draws = {"temperature": 0.7, "top_k": 5, "top_p": 0.9, "min_p": 0.1, "seed": 3, "num_return": 2}
     assert arguments(search="sampling", **draws)["search"] == decoding.Sampling(**draws)
+    assert arguments(search="contrastive", top_k=3, alpha=0.4)["search"] == decoding.Contrastive(top_k=3, alpha=0.4)
+    assert arguments(search="contrastive")["search"] == decoding.Contrastive()
     (tmp_path / "ban").write_text("ein mann\n\n \nzebra\nhund\n")
     (tmp_path / "only").write_text("der hund\nein\nein hund\n")
     files = {"ban": tmp_path / "ban", "only": tmp_path / "only"}
@@ -60,6 +62,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
         ({"search": "sampling", "num_beams": 3, "top_k": 2}, "--num-beams: --search sampling has no.*or take beam"),
         ({"search": "greedy", "num_beams": 3, "top_k": 2}, "--num-beams, --top-k: --search greedy.*Leave it out.$"),
         ({"search": "greedy", "num_return": 1}, "--num-return: --search greedy has no such flag"),
+        ({"search": "contrastive", "num_return": 2}, "--num-return: --search contrastive has no such flag"),
+        ({"search": "contrastive", "alpha": 1.5}, "`alpha`.*1.5"),
         ({"search": "sampling", "force": "x"}, "--force: --search sampling has no such flag.*or take beam"),
         ({"num_groups": 5, "force": "x"}, "--force: .*Leave --num-groups out"),
         ({"diversity": 0.5}, "--diversity: .*--num-groups"),
@@ -185,3 +189,15 @@ def test_files_are_looked_at_first(keras_seq, folders, tmp_path):
     argv = ["export", "--model", folders["lstm"], "--output", tmp_path / "out", "--force", tmp_path / "terms"]
     result = keras_seq(*argv)
     assert result.code == 2 and "--force: the lines to come are not known yet" in result.err
+
+
+def test_contrastive_search(keras_seq, folders):
+    """Of a language model and of a translator; what comes out is not what greedy search says."""
+    for verb, name in (("generate", "transformer"), ("translate", "lstm")):
+        model, vocabulary = parts(folders[name])
+        options = {"search": "contrastive", "top_k": 3, "alpha": 0.7, "max_length": 7}
+        expected = decoding.generate(model, vocabulary, SOURCE, **options)
+        assert expected != decoding.generate(model, vocabulary, SOURCE, search="greedy", max_length=7)
+        flags = [verb, "--model", folders[name], "--search", "contrastive", "--top-k", 3, "--alpha", 0.7]
+        flags += ["--max-length", 7, *(["--no-echo"] if verb == "generate" else [])]
+        assert keras_seq(*flags, stdin="\n".join(SOURCE)).lines == expected

@@ -230,6 +230,12 @@ def test_one_graph_for_all_shapes_and_lengths(name):
                 np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_an_exported_graph_takes_no_option_that_decides_its_shapes():
+    search_inputs = pytest.importorskip("keras_seq.export.search_inputs")
+    assert search_inputs.adjustable(Contrastive()) == {}
+    assert search_inputs.adjustable(decoding.Sampling(top_k=4)) == {"temperature": 1.0, "top_k": 4, "seed": 0}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
