@@ -4,8 +4,6 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 from keras_seq.commands.search_options import SearchOptions
 from keras_seq.commands.streams import Failed, Line, lines
 
@@ -87,6 +85,7 @@ class Beside:
 
     def tensors(self, told: list[dict]) -> list:
         """What is beside the lines of a batch."""
+        import numpy as np
         import tensorflow as tf
 
         from keras_seq import decoding
@@ -97,9 +96,8 @@ class Beside:
             if name == "number":
                 found.append(np.array(values, "int32"))
                 continue
-            padded = decoding.padded_phrases(
-                values, self.vocabulary.pad_id
-            )  # (B, C, L); of prefixes (B, 1, P), or (B, 0, 0)
+            # (B, C, L); of prefixes (B, 1, P), or (B, 0, 0) where there are none
+            padded = decoding.padded_phrases(values, self.vocabulary.pad_id)
             found.append(padded if name == "force" else padded.reshape(len(values), -1))
         return [tf.constant(x) for x in found]
 

@@ -9,11 +9,15 @@ from keras_seq.commands.opened import HELP
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions:
+    """The model."""
+
     model: pathlib.Path = option(help=HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineOptions:
+    """How lines are read and written."""
+
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "write a JSON object for each line")
     chunk: int = option(2000, "lines that are read, sorted by length and worked on together")

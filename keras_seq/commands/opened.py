@@ -1,7 +1,6 @@
 """What `--model` names: a run folder, or a SavedModel."""
 
 import contextlib
-import json
 import logging
 import pathlib
 import zipfile
@@ -13,6 +12,7 @@ from keras_seq.commands.streams import one_line
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
+_EXPANSION = 100  # times its size that a file may unpack to; Keras packs nothing
 _MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
 
 
@@ -37,8 +37,26 @@ class Trained:
         return not hasattr(self.model, "encode")
 
 
+class Classifier:
+    """A model from texts to classes, from a run folder.
+
+    Attributes:
+        folder, file: the run folder, and the `.keras` file in it.
+        model: not compiled.
+        vocabulary: of the texts.
+        labels: the names of the classes.
+    """
+
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+        self.folder, self.file = folder, file
+        self.labels = load_labels(labels_file(folder))
+        self.model = load_keras(file, decodes=False)
+        _, self.vocabulary = _vocabularies(folder, True)
+        _check_classes(self)
+
+
 class Served:
-    """A SavedModel: `signatures` are functions of tensors, by name."""
+    """A SavedModel: `signatures` are functions of tensors, by name; `module` has them too, where keras_seq wrote it."""
 
     def __init__(self, folder: pathlib.Path):
         import tensorflow as tf
@@ -50,10 +68,29 @@ class Served:
         logger.setLevel(logging.ERROR)  # that it was exported without gradients is no news
         try:
             with _refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
-                self._module = tf.saved_model.load(str(folder))
-                self.signatures = dict(self._module.signatures)
+                _check_files(folder)
+                self.module = tf.saved_model.load(str(folder))
+                self.signatures = dict(self.module.signatures)
         finally:
             logger.setLevel(level)
+
+
+def _check_files(folder: pathlib.Path) -> None:
+    """Compares with what TensorFlow has noted of the graph and of the index of the weights, which have their own
+    checksums. It does not look itself, and loads whatever graph can be parsed."""
+    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
+
+    for path in sorted(folder.rglob("*")):
+        if not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise ValueError(f"{path.relative_to(folder)} is no file")
+    if not (folder / "fingerprint.pb").is_file():  # none was written before TensorFlow 2.11
+        return
+    noted = FingerprintDef.FromString((folder / "fingerprint.pb").read_bytes())
+    found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
+    for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):
+        if getattr(noted, name) != getattr(found, name):
+            raise ValueError(f"{file} and fingerprint.pb do not belong together")
 
 
 def open_model(path: pathlib.Path) -> Trained | Served:
@@ -70,12 +107,28 @@ def open_model(path: pathlib.Path) -> Trained | Served:
 
 def open_weights(path: pathlib.Path, verb: str) -> Trained:
     """Opens a run folder, for a verb that needs more than a SavedModel has."""
+    _refuse_saved_model(path, verb)
+    return Trained(*run_files(path))
+
+
+def open_run(path: pathlib.Path, verb: str) -> Trained | Classifier:
+    """Opens a run folder of any kind; what has names of classes is a classifier."""
+    _refuse_saved_model(path, verb)
+    folder, file = run_files(path)
+    return (Classifier if labels_file(folder).exists() else Trained)(folder, file)
+
+
+def open_classifier(path: pathlib.Path) -> Classifier | Served:
+    """Opens what is there, for classes of texts."""
+    return Served(path) if is_saved_model(path) else Classifier(*run_files(path))
+
+
+def _refuse_saved_model(path: pathlib.Path, verb: str) -> None:
     if is_saved_model(path):
         raise ValueError(
             f"{path} is a SavedModel, and keras-seq {verb} needs the weights and the vocabulary that lie in a run "
             "folder. Give the run folder that it was exported from."
         )
-    return Trained(*run_files(path))
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
@@ -106,9 +159,11 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     )
 
 
-def load_keras(file: pathlib.Path) -> Any:
+def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     """The model in a `.keras` file. No code that the file may hold is run.
 
+    Args:
+        decodes: whether it must be able to.
     Raises:
         ValueError: if it is damaged, or holds what Keras refuses.
     """
@@ -119,6 +174,9 @@ def load_keras(file: pathlib.Path) -> Any:
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is damaged: it was cut short, or is no Keras model. {_MAKE_AGAIN}.")
     with _refused(file, "is damaged", _MAKE_AGAIN), zipfile.ZipFile(file) as archive:
+        declared, there = sum(part.file_size for part in archive.infolist()), file.stat().st_size
+        if declared > _EXPANSION * there:
+            raise ValueError(f"it would unpack to {declared:,} bytes, and has {there:,}")
         broken = archive.testzip()
         if broken is not None:
             raise ValueError(f"the checksum of {broken} in it is wrong")
@@ -132,17 +190,12 @@ def load_keras(file: pathlib.Path) -> Any:
                     "registered class"
                 ) from error
             raise
-    if not callable(getattr(model, "decode", None)):
+    if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
-            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`. The command line knows "
-            "models such as Seq2Seq, Transformer and LanguageModel; use this one in Python."
+            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
+            "and LanguageModel have. keras-seq classify takes classifiers of text; use another model in Python."
         )
     return model
-
-
-def read_json(file: pathlib.Path) -> Any:
-    with _refused(file, "is no JSON", "Mend it, or move it away"):
-        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -151,7 +204,31 @@ def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
     place = folder / "vocabulary"
     files = sorted(place.iterdir()) if place.is_dir() else []
-    return {file.stem: file for file in files if file.suffix in text.KINDS and not file.name.startswith(".")}
+    found: dict[str, pathlib.Path] = {}
+    for file in files:
+        if file.suffix not in text.KINDS or file.name.startswith(".") or not file.is_file():
+            continue
+        if file.stem in found:
+            raise ValueError(f"{place} holds {found[file.stem].name} and {file.name}. Move one of them away.")
+        found[file.stem] = file
+    return found
+
+
+def labels_file(folder: pathlib.Path) -> pathlib.Path:
+    """Where the names of a run's classes are, if it has classes."""
+    return folder / "vocabulary" / "labels.txt"
+
+
+def load_labels(file: pathlib.Path) -> list[str]:
+    from keras_seq import text
+
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file} does not exist: the run has no classes of texts, or the file was not copied with it. It has their "
+            "names, one a line."
+        )
+    with _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+        return text.load_labels(file)
 
 
 def load_vocabulary(file: pathlib.Path) -> Any:
@@ -190,6 +267,22 @@ def _check_sizes(opened: Trained) -> None:
                 f"{opened.file.name} was trained with {size:,}. One of the two was cut short, or is of another run: "
                 "copy them anew."
             )
+
+
+def _check_classes(opened: Classifier) -> None:
+    shape = getattr(getattr(opened.model, "output", None), "shape", ())
+    if len(shape) != 2 or shape[1] != len(opened.labels):
+        raise ValueError(
+            f"{opened.file} gives {tuple(shape)}, and {labels_file(opened.folder)} names {len(opened.labels)} classes. "
+            "A classifier gives one number for each of them: one of the two files is of another run."
+        )
+    sizes = {layer.input_dim for layer in opened.model._flatten_layers() if hasattr(layer, "input_dim")}
+    if sizes and opened.vocabulary.size not in sizes:
+        raise ValueError(
+            f"{opened.folder / 'vocabulary'}: the vocabulary has {opened.vocabulary.size:,} tokens, and "
+            f"{opened.file.name} was trained with {' or '.join(f'{size:,}' for size in sorted(sizes))}. One of the two "
+            "was cut short, or is of another run: copy them anew."
+        )
 
 
 @contextlib.contextmanager

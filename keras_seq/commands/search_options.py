@@ -21,6 +21,8 @@ SEARCHES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOptions:
+    """How the output is looked for, and what it may be."""
+
     # None means that a flag was not given, so that one of another search can be refused.
     search: Literal["greedy", "beam", "sampling"] | None = option(None, "how to look for the output (default: beam)")
     num_beams: int | None = option(None, "beam: prefixes kept (default: 5)")

@@ -7,11 +7,10 @@ import numpy as np
 
 from keras_seq.commands.beside import Beside
 from keras_seq.commands.opened import Served, Trained
-from keras_seq.commands.search_options import SearchOptions, given, search_arguments
+from keras_seq.commands.search_options import SearchOptions, search_arguments
 from keras_seq.commands.streams import Failed, one_line
 
 NEW_TOKENS = 100  # that a language model says, unless told otherwise
-BYTES_PER_TOKEN = 4  # roughly; a SavedModel keeps its vocabulary to itself
 
 
 class Found(NamedTuple):
@@ -30,7 +29,9 @@ def translation(opened: Trained | Served, options: SearchOptions, limits: "Limit
         ValueError: if the model is no translator, or for an option of the search that is out of range.
     """
     if isinstance(opened, Served):
-        return _served(opened, options, limits)
+        from keras_seq.commands.served import texts_to_texts
+
+        return texts_to_texts(opened, "translate", options, limits)
     if opened.is_language_model:
         raise ValueError(
             f"{opened.file} is a language model: it goes on, and does not translate. Use keras-seq generate."
@@ -49,13 +50,21 @@ def translation(opened: Trained | Served, options: SearchOptions, limits: "Limit
     return compute
 
 
-def continuation(opened: Trained, options: SearchOptions, limits: "Limits", first: str, echo: bool) -> Callable:
+def continuation(
+    opened: Trained | Served, options: SearchOptions, limits: "Limits", first: str | None, echo: bool
+) -> Callable[[list], list]:
     """The function from a list of texts, or tuples, to as many `Found` or `Failed`, for a language model.
 
     Args:
-        first: "start" or "end", the token before each text.
+        first: "start" or "end", the token before each text; None: start.
         echo: whether the text itself is part of what comes out.
     """
+    if isinstance(opened, Served):
+        from keras_seq.commands.served import texts_to_texts
+
+        if first is not None:
+            raise ValueError(f"--first: {opened.folder} is a SavedModel, which has it inside. Leave it out.")
+        return texts_to_texts(opened, "generate", options, limits, "whole" if echo else "text")
     if not opened.is_language_model:
         raise ValueError(f"{opened.file} translates, and has no way to go on from a text. Use keras-seq translate.")
     if options.coverage_penalty:
@@ -66,7 +75,7 @@ def continuation(opened: Trained, options: SearchOptions, limits: "Limits", firs
     beside = Beside(options, vocabulary)
     model = Continued(opened.model, vocabulary.pad_id)
     tokenize, search = _compiled(opened, model, options, beside, NEW_TOKENS, echo)
-    begin = vocabulary.start_id if first == "start" else vocabulary.end_id
+    begin = vocabulary.end_id if first == "end" else vocabulary.start_id
 
     def compute(items):
         texts, told = beside.read(items)
@@ -120,47 +129,18 @@ def _compiled(
 
     def search(batch, told):
         texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch), beside.tensors(told)))
-        return [_found(*row) for row in zip(texts, scores, log_probs, strict=True)]
+        return [found(*row) for row in zip(texts, scores, log_probs, strict=True)]
 
     return tokenize, search
 
 
-def _found(texts, scores, log_probs) -> Found | Failed:
+def found(texts, scores, log_probs) -> Found | Failed:
     """Leaves out empty slots."""
     count = int(np.sum(scores > -np.inf))
     if not count:
         return Failed("no output was found that is as the flags ask")
     told = [text.decode("utf-8", "replace") for text in texts[:count].tolist()]
     return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
-
-
-def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[[list], list]:
-    import tensorflow as tf
-
-    if given(options):
-        raise ValueError(
-            f"{', '.join(given(options))}: {opened.folder} is a SavedModel, whose search is inside. Leave the flags of "
-            "the search out, or give the run folder."
-        )
-    function = opened.signatures.get("translate") or opened.signatures.get("serving_default")
-    inputs = function.structured_input_signature[1] if function is not None else {}
-    outputs = function.structured_outputs if function is not None else {}
-    if set(inputs) != {"text"} or inputs["text"].dtype != tf.string or not {"text", "score"} <= set(outputs):
-        raise ValueError(
-            f"{opened.folder} has no signature `translate` from `text` to `text` and `score`, as export.saved_model "
-            f"writes it. It has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq inspect tells more."
-        )
-
-    def compute_rows(texts):
-        found = function(text=tf.constant([text.encode() for text in texts], tf.string))
-        told, scores = (found[name].numpy().reshape(len(texts), -1) for name in ("text", "score"))
-        return [_found(*row, None) for row in zip(told, scores, strict=True)]
-
-    def compute(texts):
-        lengths = [max(len(text.split()), len(text.encode()) // BYTES_PER_TOKEN) + 1 for text in texts]
-        return in_batches(lengths, limits, lambda rows: compute_rows([texts[row] for row in rows]))
-
-    return compute
 
 
 def _by_length(

@@ -31,8 +31,9 @@ class Generate(SearchOptions, LineOptions, ModelOptions):
     files: tuple[pathlib.Path, ...] = option(
         (), "beginnings, one a line, plain or .gz; none or -: stdin", positional=True
     )
-    first: Literal["start", "end"] = option(
-        "start", "token before each line; end: as after a document, in text cut by data.blocks or data.streams"
+    first: Literal["start", "end"] | None = option(
+        None,
+        "token before each line (default: start); end: as after a document, in text cut by data.blocks or data.streams",
     )
     echo: bool = option(True, "write the line itself before what follows it")
 
@@ -46,12 +47,11 @@ def translate(options: Translate) -> None:
 
 
 def generate(options: Generate) -> None:
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_model
     from keras_seq.commands.searching import Limits, continuation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    model = lambda: open_weights(options.model, "generate")  # noqa: E731
-    _run(options, lambda: continuation(model(), options, limits, options.first, options.echo))
+    _run(options, lambda: continuation(open_model(options.model), options, limits, options.first, options.echo))
 
 
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:

@@ -19,11 +19,13 @@ from keras_seq.data.parallel_text import (
     parallel_text,
     read_parallel_text,
 )
+from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
 from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
+from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
 from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
 
@@ -54,6 +56,7 @@ __all__ = [
     "TagReport",
     "TaggedText",
     "TextReport",
+    "Vectors",
     "Video",
     "VideoReport",
     "Wav",
@@ -72,6 +75,7 @@ __all__ = [
     "download",
     "even_boundaries",
     "fetch",
+    "find_parts",
     "find_splits",
     "fit_boundaries",
     "fit_buckets",
@@ -92,6 +96,7 @@ __all__ = [
     "read_series",
     "read_tags",
     "read_text",
+    "read_vectors",
     "read_video",
     "resampled",
     "shorter_than",

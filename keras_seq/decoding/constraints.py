@@ -11,6 +11,7 @@ Where nothing is possible any more there is no result: its slot is empty.
 
 import dataclasses
 import math
+import operator
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -223,9 +224,10 @@ def id_lists(phrases) -> tuple[tuple[int, ...], ...]:
     Raises:
         ValueError: where one is no list, or empty.
     """
-    if isinstance(phrases, (str, bytes)) or any(isinstance(phrase, (Integral, str, bytes)) for phrase in phrases):
-        raise ValueError(f"`phrases` must be a list of lists of ids. Received: {phrases!r}")
-    found = tuple(tuple(int(token) for token in phrase) for phrase in phrases)
+    try:
+        found = tuple(tuple(operator.index(token) for token in phrase) for phrase in phrases)
+    except TypeError:
+        raise ValueError(f"`phrases` must be a list of lists of ids. Received: {phrases!r}") from None
     if not all(found):
         raise ValueError(f"Each of `phrases` must have at least one token. Received: {phrases!r}")
     return found

@@ -120,9 +120,8 @@ class Standing:
         last = ops.logical_and(self.place == ops.expand_dims(self.lengths - 1, 2), self.own)  # (N or 1, C, L)
         tokens = ops.sum(ops.where(last, self.phrases, 0), axis=2)  # (N or 1, C)
         unsaid = ops.logical_not(self.said)
-        said_now = counted(
-            log_probs, tokens, ops.logical_and(unsaid, ops.any(ops.logical_and(self.begun, last), axis=2))
-        )
+        nearly = ops.logical_and(unsaid, ops.any(ops.logical_and(self.begun, last), axis=2))
+        said_now = counted(log_probs, tokens, nearly)
         return said_now == ops.sum(ops.cast(unsaid, "float32"), axis=1, keepdims=True)
 
     def with_phrases(self, gains, order, tokens):
@@ -136,13 +135,13 @@ class Standing:
         """
         furthest = ops.max(ops.where(self.begun, self.place, 0), axis=2, keepdims=True)  # (N, C, 1)
         following = ops.sum(ops.where(self.place == furthest, self.phrases, 0), axis=2)  # (N, C)
-        following = ops.where(self.said, -1, following)
         V, place = gains.shape[1], ops.arange(ops.shape(following)[1])
+        following = ops.where(self.said, V, following)
         twice = ops.expand_dims(following, 2) == ops.expand_dims(following, 1)  # (N, C, C)
         twice = ops.any(ops.logical_and(twice, place[:, None] > place), axis=2)
         there = ops.any(ops.expand_dims(following, 2) == ops.expand_dims(tokens, 1), axis=2)
-        new = ops.logical_and(following >= 0, ops.logical_not(ops.logical_or(there, twice)))
-        following = ops.clip(following, 0, V - 1)
+        new = ops.logical_and(following < V, ops.logical_not(ops.logical_or(there, twice)))
+        following = ops.minimum(following, V - 1)
         added = ops.where(new, ops.take_along_axis(gains, following, axis=1), IMPOSSIBLE)
         return ops.concatenate([order, added], axis=1), ops.concatenate([tokens, following], axis=1)
 

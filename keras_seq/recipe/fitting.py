@@ -34,7 +34,7 @@ def fit(
     run: training.Run,
     scope: distribution.scope,
     *,
-    monitor: str = "val_loss",
+    monitor: str | None = "val_loss",
     mode: str = "min",
     validate: Callable[[], Mapping[str, float]] | None = None,
     starts: Sequence[Any] = (),
@@ -44,7 +44,8 @@ def fit(
 
     The run folder gets checkpoints, `history.csv`, `best.keras`, `parameters.txt` and `plots/learning_curve.png`.
     Training ends after `options.epochs`, or `options.patience` of them without a better score. The weights kept are
-    the best epoch's, or the mean of the last `options.average` checkpoints if that scores better.
+    the best epoch's, or the mean of the last `options.average` checkpoints if that scores better. With nothing to
+    monitor all epochs are trained, and the mean of the last checkpoints is kept.
 
     Args:
         options: of the recipe.
@@ -52,7 +53,8 @@ def fit(
         train: batches that know their number; their order a function of the epoch that `starts` are told.
         valid: batches for Keras's own validation, or None.
         run, scope: of `run_folder` and `begin`.
-        monitor: the score: one that `validate` gives or, without it, Keras's own validation on `valid`.
+        monitor: the score: one that `validate` gives or, without it, Keras's own validation on `valid`. None: no data
+            is held out to validate on.
         mode: "max" where more of it is better, "min" where less is.
         validate: measures the model as it is, by decoding say: `{"val_bleu": 30.2}`, and the epoch's logs have it.
         starts: what must be told which epoch begins: `data.shuffled`, noise.
@@ -74,7 +76,7 @@ def fit(
             *([] if validate is None else [callbacks.Evaluator(validate)]),
             *watching,
             resume,
-            training.EarlyStopping(run, monitor, mode=mode, patience=options.patience),
+            *([] if monitor is None else [training.EarlyStopping(run, monitor, mode=mode, patience=options.patience)]),
         ],
     )
     if not scope.chief:  # the others must not leave before the chief has finished
@@ -82,10 +84,15 @@ def fit(
         return False
     run.write("parameters.txt", parameters.shown(parameters.table(model)) + "\n")
     plots.learning_curve(run.history, run.plots / "learning_curve.png")
+    if monitor is None:
+        training.average_checkpoints(model, resume.checkpoints.paths())
+        with training.replacing(run.best) as temporary:
+            model.save(temporary)
+        return True
     measured = validate or (lambda: _keras_validation(model, valid, run, scope))
     chosen = training.choose_weights(model, run, lambda: measured()[monitor], mode=mode)
-    mean = "" if chosen.mean is None else f", mean of the last checkpoints {chosen.mean:.4g}"
-    print(f"Validation, {monitor.removeprefix('val_')}: best epoch {chosen.best:.4g}{mean}.")
+    mean = "" if chosen.mean is None else f", {chosen.mean:.4g} of the mean of the last checkpoints"
+    print(f"Validation {monitor.removeprefix('val_')}: {chosen.best:.4g} of the best epoch{mean}.")
     return True
 
 

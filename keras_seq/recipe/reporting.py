@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_seq import distribution, training
 from keras_seq.commands.tables import table
+from keras_seq.inspection import plots
 from keras_seq.recipe.options import Options
 
 
@@ -74,6 +75,24 @@ def report(
     width = max(len(format(result.value, result.form)) for result in results)
     for label, result in zip(labels, results, strict=True):
         print(f"  {label:{max(map(len, labels))}}  {result.value:>{width}{result.form}}  {result.note}".rstrip())
+
+
+def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> np.ndarray:
+    """Prints and draws (`plots/confusion.png`) how often which class was taken for which.
+
+    Args:
+        run: of the recipe.
+        labels, predicted: numbers of classes, equally many.
+        names: of the classes.
+    Returns:
+        The counts, ints `(N, N)`: a row for each true class, a column for each predicted one.
+    """
+    counts = tf.math.confusion_matrix(labels, predicted, len(names)).numpy()
+    plots.confusion_matrix(counts, names, run.plots / "confusion.png")
+    rows = [("true, and predicted as", *names)]
+    rows += [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts, strict=True)]
+    print("\n" + "\n".join(f"  {line}" for line in table(rows)))
+    return counts
 
 
 def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:

@@ -6,7 +6,7 @@ from keras_seq.training.initialise import Initialised, initialise_from
 from keras_seq.training.memory import keep_freed_memory
 from keras_seq.training.preemption import PREEMPTED, Preemption
 from keras_seq.training.resume import EarlyStopping, Resume
-from keras_seq.training.run import Run, read_history, replacing, write_history
+from keras_seq.training.run import Run, read_config, read_history, read_metrics, replacing, write_history
 
 __all__ = [
     "PREEMPTED",
@@ -22,7 +22,9 @@ __all__ = [
     "choose_weights",
     "initialise_from",
     "keep_freed_memory",
+    "read_config",
     "read_history",
+    "read_metrics",
     "replacing",
     "write_history",
 ]

@@ -130,9 +130,7 @@ def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsy
     rows = training.read_history(run.history)
     assert [row["epoch"] for row in rows] == [1, 2, 3] and "tokens/s" in rows[0]
     told = capsys.readouterr().out
-    best, mean = map(
-        float, re.search(r"accuracy: best epoch (.+), mean of the last checkpoints (.+)\.\n", told).groups()
-    )
+    best, mean = map(float, re.search(r"accuracy: (.+) of the best epoch, (.+) of the mean", told).groups())
     assert best == pytest.approx(max(row["val_accuracy"] for row in rows), abs=1e-3)
     valid = [(ids, labels.numpy()) for ids, labels in examples(32, seed=2).padded_batch(32)]
     right = np.mean([model(ids).numpy().argmax(axis=1) == labels for ids, labels in valid])
@@ -153,6 +151,17 @@ def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):
     run, _, _ = trained(options, recipe.begin(options), **fitting | {"mode": "max"})
     rows = training.read_history(run.history)
     assert [row["val_x"] for row in rows] == [3.0, 2.0] and rows[0]["seen"] == 1.0
+
+
+def test_fit_without_validation_trains_all_epochs_and_takes_the_mean(tmp_path):
+    options = options_in(tmp_path, average=2)
+    run, model, goes_on = trained(options, recipe.begin(options), monitor=None)
+    assert goes_on and len(training.read_history(run.history)) == 3
+    kept = [weights.copy() for weights in model.get_weights()]
+    training.average_checkpoints(model, training.Checkpoints(run.path).paths())
+    for ours, theirs in zip(kept, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(keras.models.load_model(run.best).get_weights()[0], kept[0])
 
 
 def test_another_worker_waits_and_leaves(tmp_path):
@@ -176,6 +185,24 @@ def test_a_vocabulary_is_learned_once(tmp_path, kind):
     second = recipe.vocabulary(run, scope, ["other text"], kind, 300, name="source")
     assert type(first) is type(second) is type(text.load(next(run.vocabulary.glob("source.*"))))
     assert second.tokenize(["two four"]).numpy().tolist() == ids
+
+
+def test_the_folder_with_the_data(tmp_path, monkeypatch):
+    assert recipe.data_folder(None, False, "ett") is None
+    assert recipe.data_folder(str(tmp_path), False, "ett") == tmp_path
+    with pytest.raises(ValueError, match="--data-dir, or --download"):
+        recipe.data_folder(tmp_path, True, "ett")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        recipe.data_folder(tmp_path / "nowhere", False, "ett")
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path / name)
+    assert recipe.data_folder(None, True, "ett") == tmp_path / "ett"
+
+    def offline(name):
+        raise OSError("ETTh1.csv could not be fetched from https://...")
+
+    monkeypatch.setattr(data, "fetch", offline)
+    with pytest.raises(OSError, match=r"could not be fetched .* holds ETTh1.csv can also be named by --data-dir"):
+        recipe.data_folder(None, True, "ett")
 
 
 def test_results_are_printed_and_kept(tmp_path, capsys):
@@ -209,6 +236,15 @@ def test_results_are_printed_and_kept(tmp_path, capsys):
 def test_samples_are_put_one_below_the_other(capsys):
     recipe.samples({"source": ["a", "b", "c"], "of": [1, 2, 3]}, limit=2)
     assert capsys.readouterr().out == "\n  source a\n  of     1\n\n  source b\n  of     2\n\n"
+
+
+def test_confusions_are_counted_printed_and_drawn(tmp_path, capsys):
+    run = training.Run(tmp_path / "run", {})
+    counts = recipe.confusions(run, [0, 0, 1, 2], [0, 1, 1, 0], ["bad", "$", "good"])
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[1].split()[-3:] == ["bad", "$", "good"] and lines[4].split() == ["good", "1", "0", "0"]
+    assert (run.plots / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_outputs_of_batches_of_any_lengths():
