@@ -132,7 +132,7 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
     )
     batches, valid_batches, starts = recipe.batches(
         (examples.map(weighted) if options.class_weights else examples).cache(),
-        (train if valid is None else valid).dataset().apply(vocabulary.encoded()),
+        None if valid is None else valid.dataset().apply(vocabulary.encoded()),
         tokens_per_batch=options.tokens_per_batch,
         max_length=options.max_length,
         seed=options.seed,
@@ -156,8 +156,8 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
     recipe.initialise(options, model, run, {"": vocabulary})
 
     # Fit
-    monitor = {"monitor": None if valid is None else "val_accuracy", "mode": "max"}
-    recipe.fit(options, model, batches, None if valid is None else valid_batches, run, scope, starts=starts, **monitor)
+    monitor = None if valid is None else "val_accuracy"
+    recipe.fit(options, model, batches, valid_batches, run, scope, monitor=monitor, mode="max", starts=starts)
     return vocabulary, model
 
 

@@ -14,7 +14,7 @@ Step = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 def batches(
     train: tf.data.Dataset,
-    valid: tf.data.Dataset,
+    valid: tf.data.Dataset | None,
     *,
     tokens_per_batch: int,
     max_length: int,
@@ -24,13 +24,13 @@ def batches(
     axes: Any = None,
     noise: Iterable[Step] = (),
     finish: Step = lambda dataset: dataset,
-) -> tuple[tf.data.Dataset, tf.data.Dataset, list[Any]]:
+) -> tuple[tf.data.Dataset, tf.data.Dataset | None, list[Any]]:
     """Batches of like lengths, in shapes that keep padding low and are few; those of training in another order each
     epoch.
 
     Args:
         train, valid: datasets of encoded examples, any nest that `data.bucketed` takes; let `cache` stand behind what
-            is slow to make. Validation examples are never dropped.
+            is slow to make. Validation examples are never dropped; None where there are none.
         tokens_per_batch: the budget of a batch, as for `data.bucketed`.
         max_length: training examples with a side as long or longer are dropped and counted.
         seed: of the order.
@@ -44,7 +44,8 @@ def batches(
     Raises:
         ValueError: if no training example is short enough.
     """
-    lengths, valid_lengths = data.lengths(train, axes), data.lengths(valid, axes)
+    lengths = data.lengths(train, axes)
+    valid_lengths = data.lengths(valid, axes) if valid is not None else ()
     short = lengths < max_length if lengths.ndim == 1 else (lengths < max_length).all(axis=1)
     dropped = f" ({(~short).sum():,} more dropped as over-long)" * (not short.all())
     print(f"{short.sum():,} examples for training{dropped}, {len(valid_lengths):,} for validation.")
@@ -57,5 +58,6 @@ def batches(
     for step in starts[:-1]:
         examples = examples.apply(step)
     train = examples.apply(buckets.batched(lengths[short], axes=axes)).apply(finish).apply(starts[-1])
-    valid = valid.apply(buckets.batched(valid_lengths, axes=axes)).apply(finish).cache()
+    if valid is not None:
+        valid = valid.apply(buckets.batched(valid_lengths, axes=axes)).apply(finish).cache()
     return train, valid, starts

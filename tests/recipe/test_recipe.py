@@ -116,6 +116,7 @@ def test_batches_are_shuffled_and_counted_and_the_long_ones_dropped(capsys):
     rows = sorted(tuple(i for i in row if i) for batch in epochs[0] for row in batch)
     assert rows == sorted(tuple(ids.numpy().tolist()) for ids, _ in parts[0] if len(ids) < 6)
     assert sum(len(ids) for ids, _ in valid) == 30 and len(list(valid)) == int(valid.cardinality())
+    assert recipe.batches(parts[0], None, tokens_per_batch=20, max_length=6, seed=1)[1] is None
     with pytest.raises(ValueError, match="--max-length 1"):
         recipe.batches(*parts, tokens_per_batch=20, max_length=1, seed=1)
 
