@@ -57,7 +57,8 @@ def test_end_masking_masks_the_end_alone(shape):
     x = np.ones(shape, "float32")
     x[0, 3:] = x[0, 1] = 0  # silence inside is no padding
     x[2] = 0
-    x[1, 4, 1:] = 0
+    if len(shape) > 2:
+        x[1, 4, 1:] = 0  # a step is real where a part of it is
     outputs = EndMasking()(x)
     np.testing.assert_array_equal(array(outputs), x)
     real = np.arange(5) < np.array([3, 5, 0])[:, None]
