@@ -7,8 +7,8 @@ from keras_seq.decoding import Continued, find_search, score
 from keras_seq.decoding.generate import NEW_TOKENS
 from keras_seq.export.samples import SAMPLES, short, strings, text_batches
 from keras_seq.export.search_inputs import INPUTS, adjustable, adjusted, checked
-from keras_seq.export.signatures import STRINGS, Signature, inputs_of
-from keras_seq.export.stepping import stepping
+from keras_seq.export.signatures import STRINGS, Signature
+from keras_seq.export.stepping import step_calls, stepping
 from keras_seq.export.texts import forced_scores, in_place, one_or_many, padded, searched, with_end, written
 from keras_seq.export.verification import Call
 
@@ -65,12 +65,7 @@ class _Decoding:
         options = {name: np.array(value) for name, value in adjustable(self.search).items()}
         yield Call(f"{self.verb}_with_options", {"text": some, "max_length": np.array(7), **options})
         yield Call("score", self._scored(some))
-        room = {"max_length": np.array(8)} if "max_length" in inputs_of(functions["encode"]) else {}
-        yield Call("encode", {"text": some, **room})
-        yield Call("step", {}, goes_on=True)
-        tokens = np.arange(4, 4 + len(some)) % self.vocabulary.size
-        yield Call("step", {"tokens": tokens[:, None]}, goes_on=True)
-        yield Call("detokenize", {"tokens": np.stack([tokens, tokens[::-1]], axis=1)})
+        yield from step_calls(functions, {"text": some}, self.vocabulary)
 
     def _scored(self, samples):
         raise NotImplementedError

@@ -1,11 +1,13 @@
 """Decoding a step at a time, the caller keeping the state: signatures for streaming."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.export.signatures import STRINGS, Signature
+from keras_seq.export.signatures import STRINGS, Signature, inputs_of
 from keras_seq.export.state_names import StateNames
+from keras_seq.export.verification import Call
 
 SCALAR = tf.TensorSpec([], tf.int32)
 
@@ -58,6 +60,19 @@ def stepping(model, vocabulary, read, *, begin_id=None, room=None, inputs=None, 
     if hasattr(model, "initial_state"):
         signatures["initial_state"] = Signature(initial_state, {"batch_size": SCALAR, **more}, defaults)
     return signatures
+
+
+def step_calls(functions, source, vocabulary):
+    """Calls that try these signatures, for a batch of what is read, arrays by name."""
+    rows = len(next(iter(source.values())))
+    room = {"max_length": np.array(8)} if "max_length" in inputs_of(functions["encode"]) else {}
+    tokens = (np.arange(4, 4 + rows) % vocabulary.size)[:, None]
+    return [
+        Call("encode", {**source, **room}),
+        Call("step", {}, goes_on=True),
+        Call("step", {"tokens": tokens}, goes_on=True),
+        Call("detokenize", {"tokens": np.concatenate([tokens, tokens[::-1]], axis=1)}),
+    ]
 
 
 class _StateShapes:

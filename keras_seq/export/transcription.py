@@ -6,7 +6,7 @@ from keras import ops
 from keras_seq.decoding import ctc, find_search
 from keras_seq.export.samples import array_batches
 from keras_seq.export.signatures import Signature, inputs_of
-from keras_seq.export.stepping import stepping
+from keras_seq.export.stepping import step_calls, stepping
 from keras_seq.export.tensors import input_specs
 from keras_seq.export.texts import one_or_many, searched, written
 from keras_seq.export.verification import Call
@@ -87,9 +87,7 @@ class Transcription:
         batches = array_batches(samples, inputs_of(functions["transcribe"]))
         yield from (Call("transcribe", batch) for batch in batches)
         if "encode" in functions:
-            room = {"max_length": 8} if "max_length" in inputs_of(functions["encode"]) else {}
-            yield Call("encode", {**batches[-1], **room})
-            yield from [Call("step", {}, goes_on=True)] * 2
+            yield from step_calls(functions, batches[-1], self.vocabulary)
 
 
 class Labels:

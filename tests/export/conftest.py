@@ -7,6 +7,9 @@ import pytest
 LINES = ["the quick brown fox jumps over the lazy dog", "two men ride a horse", "über die straße läuft ein hund"]
 TEXTS = ["two men ride", "", "a dog", " \t ", "zzz 🐎 b", "the horse " * 12, "ein hund"]
 BYTES = [b"\xff\xfe a dog \x80", b"\0a\0 horse", b"\xed\xa0\x80", b"\n", "\u200b\ufffd ﷽".encode()]
+# These are tried in `make test`, the others in `make test-long`.
+QUICK = ("lstm, attention, subwords", "language model, lstm, words", "classifier, lstm, words", "recognizer, ctc")
+QUICK += ("tagger, crf over words and characters", "forecaster, quantiles", "a cell that gives its state")
 TAGS = ["NOUN", "VERB", "DET", "ADP"]
 SPELLING = {"character_vocabulary_size": 30, "character_units": 8}
 
@@ -145,6 +148,10 @@ def streaming_cell(layers):
     x, h = keras.Input((None, 2), name="x"), keras.Input((4,), name="h")
     y, ((h_after,),) = layers.RecurrentStack("gru", 4)(x, initial_state=[[h]])
     return keras.Model({"x": x, "h": h}, {"scores": keras.layers.Dense(3)(y), "h": h_after})
+
+
+def marked(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 class Case:

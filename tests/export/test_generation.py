@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_seq import decoding, export
 from keras_seq.decoding.generate import padded
-from tests.export.conftest import BYTES, TEXTS
+from tests.export.conftest import BYTES, TEXTS, marked
 from tests.export.test_translation import batch, specs, strings
 
 NAMES = ["language model, lstm, words", "language model, transformer, subwords"]
@@ -36,7 +36,7 @@ def continued(case, texts, search, max_length):
     return found, *told
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_generate_goes_on_as_decoding_does(name, exports):
     case = exports(name)
     search, max_length = case.task.search, case.task.max_length
@@ -73,7 +73,7 @@ def test_options_of_sampling_are_inputs(exports):
             run(batch(TEXTS), **{name: tf.constant(value, scalars[name])})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_score_is_forced_decoding_and_so_are_the_steps(name, exports):
     case = exports(name)
     texts = ["a horse", "", "dog dog ein", "two men ride a horse", "jumps"]

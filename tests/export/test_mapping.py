@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import decoding, export, text
-from tests.export.conftest import BYTES, TAGS, TEXTS, cases
+from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
 from tests.export.test_translation import batch, specs, strings
 
 AUDIO = np.random.default_rng(1).normal(size=(3, 4000)).astype("float32")
@@ -20,7 +20,7 @@ def test_every_task_has_its_case():
     assert tasks == {name for name in export.__all__ if name[0].isupper() and name != "SAMPLES"}
 
 
-@pytest.mark.parametrize("name", ["classifier, lstm, words", "classifier, cnn, subwords"])
+@pytest.mark.parametrize("name", marked(["classifier, lstm, words", "classifier, cnn, subwords"]))
 def test_classes_of_texts(name, exports):
     case = exports(name)
     names = case.task.labels[""]
@@ -57,7 +57,7 @@ def tagged_alone(case, line):
     return [TAGS[number] for number in numbers], words
 
 
-@pytest.mark.parametrize("name", ["tagger, words", "tagger, crf over words and characters"])
+@pytest.mark.parametrize("name", marked(["tagger, words", "tagger, crf over words and characters"]))
 def test_tags_of_words(name, exports):
     case = exports(name)
     lines = [*TEXTS, "  the\tdog  runs ", "brown fox"]
@@ -90,6 +90,7 @@ def test_ctc_gives_texts(exports):
     np.testing.assert_allclose(shorter["log_prob"], found["log_prob"][2:], atol=1e-4)
 
 
+@pytest.mark.long
 def test_ctc_gives_labels(exports):
     case = exports("recognizer, ctc, labels")
     found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
@@ -102,8 +103,11 @@ def test_ctc_gives_labels(exports):
     assert any(found["text"].numpy())
 
 
+@pytest.mark.long
 def test_a_model_that_hears_and_decodes(exports):
     case = exports("seq2seq that hears")
+    with pytest.raises(ValueError, match="needs a vocabulary. Received: a list of labels"):
+        export.Transcription(["a", "b"]).signatures(case.model)
     found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
     ids = {"start_id": case.vocabulary.start_id, "end_id": case.vocabulary.end_id, "pad_id": case.vocabulary.pad_id}
     expected = decoding.search(case.model, AUDIO, search="greedy", max_length=9, **ids)
@@ -119,6 +123,7 @@ def test_a_model_that_hears_and_decodes(exports):
     assert detokenized["text"].numpy().tolist() == texts
 
 
+@pytest.mark.long
 def test_classes_of_sounds_and_clips(exports):
     case = exports("recognizer, classes")
     found = case.loaded.signatures["classify"](waveform=tf.constant(AUDIO))
@@ -146,17 +151,23 @@ def test_forecasts_are_in_the_units_of_the_series(exports):
     assert found.shape == (2, 4, 1, 3)
     np.testing.assert_allclose(found, expected * 50 + 100, rtol=1e-4)
 
-    case = exports("forecaster, linear")
+
+@pytest.mark.long
+def test_forecasts_of_all_columns(exports):
+    case, past = exports("forecaster, linear"), np.random.default_rng(3).normal(size=(2, 11, 3)).astype("float32")
+    scaled = ((past - [10.0, -3.0, 100.0]) / [2.0, 1.0, 50.0]).astype("float32")
     found = case.loaded.signatures["forecast"](past=tf.constant(past))["forecast"].numpy()
     np.testing.assert_allclose(found, case.model(scaled).numpy() * [2.0, 1.0, 50.0] + [10.0, -3.0, 100.0], rtol=1e-4)
 
 
-def test_tensors_by_the_names_of_the_model(exports, tmp_path):
-    case = exports("frame predictor")
-    clips = np.random.default_rng(4).random((2, 3, 8, 8, 1), "float32")
+@pytest.mark.long
+def test_a_lone_tensor_has_a_name(exports):
+    case, clips = exports("frame predictor"), np.random.default_rng(4).random((2, 3, 8, 8, 1), "float32")
     found = case.loaded.signatures["serve"](inputs=tf.constant(clips))
     np.testing.assert_allclose(found["outputs"], case.model(clips), atol=1e-5)
 
+
+def test_a_model_that_takes_and_gives_its_state_streams(exports):
     case = exports("a cell that gives its state")
     x = np.random.default_rng(5).normal(size=(2, 6, 2)).astype("float32")
     serve, state = case.loaded.signatures["serve"], {"h": tf.zeros((2, 4))}
@@ -190,7 +201,6 @@ def test_a_model_of_another_kind_needs_an_example(tmp_path):
 
 def test_what_does_not_belong_together_is_refused(exports, tmp_path):
     classifier, tagger = exports("classifier, lstm, words"), exports("tagger, words")
-    heard = exports("seq2seq that hears").model
     for model, task, message in (
         (classifier.model, lambda v: export.Classification(v, ["a", "b"]), r"the model's outputs, \{'': \(3,\)\}"),
         (
@@ -205,7 +215,6 @@ def test_what_does_not_belong_together_is_refused(exports, tmp_path):
         ),
         (tagger.model, lambda v: export.Tagging(v, []), r"`tags` must be a list of names"),
         (classifier.model, lambda v: export.Transcription(["a", "b"]), r"logits \(B, T, 3\).* It gives: \(None, 3\)"),
-        (heard, lambda v: export.Transcription(["a", "b"]), "needs a vocabulary. Received: a list of labels"),
     ):
         with pytest.raises(ValueError, match=message):
             export.saved_model(model, tmp_path / "a", task(classifier.vocabulary))

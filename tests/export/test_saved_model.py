@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_seq import export, models, text
 from keras_seq.export import destination, verification
 from keras_seq.export.signatures import Signature, definitions
-from tests.export.conftest import BYTES, TEXTS, cases, loud, vocabulary_of
+from tests.export.conftest import BYTES, QUICK, TEXTS, cases, loud, vocabulary_of
 
 module = importlib.import_module("keras_seq.export.saved_model")  # `export.saved_model` is the function
 
@@ -41,10 +41,11 @@ def test_a_fresh_process_gives_the_same(words, tmp_path, monkeypatch):
     assert found["score"].shape == (len(TEXTS), 2)
 
 
-def test_a_fresh_process_gives_the_same_for_every_task(exports):
-    """All that the other tests of this folder have written, or will, in one process."""
+@pytest.mark.parametrize("names", [QUICK[1:3], pytest.param((), marks=pytest.mark.long)], ids=["quick", "all"])
+def test_one_fresh_process_gives_the_same_for_many(names, exports):
+    """What the other tests of this folder look at, too."""
     work = []
-    for case in map(exports, cases()):
+    for case in map(exports, names or cases()):
         functions, samples = case.exported.functions, case.task.samples
         calls = case.task.calls(functions, samples if samples is None else samples[:5])
         work.append((case.folder, functions, calls))
