@@ -68,6 +68,7 @@ def test_every_kind_of_flag():
     ("argv", "told"),
     [
         (["--units", "many"], "--units: invalid int value: 'many'"),
+        (["--units", "9223372036854775808"], "--units: invalid int value: '9223372036854775808'"),
         (["--cell", "lstn"], "'lstn'"),
         (["--level", "3"], "3"),
         (["--dropout", "much"], "--dropout: invalid float value: 'much'"),
