@@ -69,10 +69,13 @@ def run(
     parsed = parse(options, argv, prog=prog)
     try:
         function(parsed)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, OverflowError, MemoryError) as error:
         if os.environ.get("KERAS_SEQ_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        told = str(error)
+        if isinstance(error, OverflowError | MemoryError):  # neither says what to do, and one often nothing at all
+            told = f"a number, or what it asks for, is too large: {told or 'no memory is left'}. Give smaller numbers."
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -169,7 +172,12 @@ def _converter(annotation: Any, optional: bool, name: str):
         raise TypeError(f"The field `{name}` is of a type that no flag can have: {annotation}")
 
     def convert(text: str) -> Any:
-        return None if optional and text.lower() == "none" else annotation(text)
+        if optional and text.lower() == "none":
+            return None
+        value = annotation(text)
+        if annotation is int and not -(2**63) <= value < 2**63:
+            raise ValueError(value)  # no array can hold it
+        return value
 
     convert.__name__ = annotation.__name__  # argparse says "invalid int value: ..."
     return convert, choices

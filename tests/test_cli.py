@@ -87,6 +87,7 @@ def test_a_repeated_flag_takes_one_value_each_time(capsys):
     ("argv", "told"),
     [
         (["--units", "many"], "--units: invalid int value: 'many'"),
+        (["--units", "9223372036854775808"], "--units: invalid int value: '9223372036854775808'"),
         (["--cell", "lstn"], "'lstn'"),
         (["--level", "3"], "3"),
         (["--dropout", "much"], "--dropout: invalid float value: 'much'"),

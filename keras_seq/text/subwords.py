@@ -36,11 +36,14 @@ class Subwords(Vocabulary):
 
     def __init__(self, model: bytes):
         super().__init__(name="subwords")
+        self._model = model
         try:
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             for i in range(processor.get_piece_size()):
                 processor.id_to_piece(i)  # must be UTF-8, which SentencePiece does not look at
-        except (RuntimeError, UnicodeDecodeError) as error:
+            with tf.init_scope():
+                self._tokenizer.tokenize([""])  # TensorFlow Text has a SentencePiece of its own
+        except (RuntimeError, UnicodeDecodeError, tf.errors.OpError) as error:
             raise ValueError(f"`model` must hold a SentencePiece model. Received: {len(model)} bytes") from error
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD_ID, UNKNOWN_ID, START_ID, END_ID):
@@ -48,8 +51,6 @@ class Subwords(Vocabulary):
                 f"A SentencePiece model must have the (pad, unknown, start, end) ids "
                 f"{(PAD_ID, UNKNOWN_ID, START_ID, END_ID)}: train it with `Subwords.train`. Received: {ids}"
             )
-        self._model = model
-        self._processor = processor
 
     @classmethod
     def train(

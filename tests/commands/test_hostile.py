@@ -1,0 +1,271 @@
+"""Hostile lines through every verb: a line out for each line in, in order, and records that are JSON; hostile flags."""
+
+import dataclasses
+import functools
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import typing
+
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
+
+from keras_seq import __main__ as command_line
+from keras_seq.commands import opened
+from tests import hostile
+
+RUNS = [pytest.param(1, 60, id="60"), pytest.param(2, 5_000, id="5,000", marks=pytest.mark.long)]
+GREEDY = ["--search", "greedy", "--max-length", 5]
+
+
+def content_of(seed, count):
+    """Hostile strings as lines, and the text of each line; None for one that is not UTF-8 or holds a NUL."""
+    content = b"\n".join(hostile.strings(count, seed)) + b"\n"
+    lines = [line.rstrip(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]]
+    texts = []
+    for line in lines:
+        try:
+            texts.append(None if b"\0" in line else line.decode())
+        except UnicodeDecodeError:
+            texts.append(None)
+    return content, texts
+
+
+def checked(result, texts, *fields):
+    """The records: one for each line, in order; with the fields, or with an error, and so for a bad line."""
+    assert result.code == 0, result.err
+    records = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in result.lines]
+    assert [record["line"] for record in records] == list(range(1, len(texts) + 1))
+    for text, record in zip(texts, records, strict=True):
+        assert record.keys() == ({"line", "error"} if "error" in record else {"line", *fields})
+        assert "error" in record if text is None else "error" not in record or "tokens are more" in record["error"]
+    return records
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+@pytest.mark.parametrize("model", ["lstm", "served"])
+def test_translate(model, seed, count, keras_seq, folders, tmp_path):
+    content, texts = content_of(seed, count)
+    flags = ["translate", "--model", folders[model], *(GREEDY if model == "lstm" else [])]
+    fields = ["text", "score", *(["log_prob"] if model == "lstm" else [])]
+    records = checked(keras_seq(*flags, "--json", stdin=content), texts, *fields)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    chunk = ["--chunk", 17] if model == "lstm" else []  # a SavedModel looks at its batch for how long a line may be
+    plain = keras_seq(*flags, *chunk, "--output", tmp_path / "out", tmp_path / "a.gz")
+    assert plain.code == 0 and f" of {len(texts):,} lines have no result" in plain.err
+    found = (tmp_path / "out").read_bytes().decode().split("\n")[:-1]
+    assert found == [record.get("text", "") for record in records]
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+@pytest.mark.parametrize("model", ["rnn", pytest.param("transformer", marks=pytest.mark.long)])
+def test_generate(model, seed, count, keras_seq, folders):
+    content, texts = content_of(seed, count)
+    flags = ["generate", "--model", folders[model], *GREEDY, "--max-source-length", 100]
+    records = checked(keras_seq(*flags, "--json", stdin=content), texts, "text", "score", "log_prob")
+    assert keras_seq(*flags, "--chunk", 17, stdin=content).lines == [record.get("text", "") for record in records]
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+def test_score(seed, count, keras_seq, folders, tmp_path):
+    content, texts = content_of(seed, count)
+    fields = ["log_prob", "perplexity", "tokens", "token_log_probs"]
+    of_text = keras_seq("score", "--model", folders["rnn"], "--max-source-length", 100, "--json", stdin=content)
+    for record in checked(of_text, texts, *fields):
+        assert "error" in record or (record["log_prob"] < 0 and len(record["tokens"]) == len(record["token_log_probs"]))
+    assert "perplexity" in of_text.err
+    (tmp_path / "source").write_bytes(content)
+    (tmp_path / "target").write_bytes(b"\n".join(content.split(b"\n")[-2::-1]) + b"\n")
+    pairs = keras_seq("score", "--model", folders["lstm"], "--json", tmp_path / "source", tmp_path / "target")
+    both = [None if None in pair else pair for pair in zip(texts, reversed(texts), strict=True)]
+    checked(pairs, both, *fields)
+    plain = keras_seq("score", "--model", folders["lstm"], tmp_path / "source", tmp_path / "target")
+    assert plain.code == 0 and len(plain.lines) == len(texts)
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+def test_lists_of_candidates(seed, count, keras_seq, folders, tmp_path):
+    """Scored and reranked: hostile lines are left out, hostile candidates are not."""
+    content, texts = content_of(seed, count)
+    lines, expected = [], []
+    for number, text in enumerate(texts):
+        good = text is not None and "|||" not in text
+        text = text if good else "a dog"
+        lines += [f"{number} ||| {text} ||| lm= -2 ||| -1".encode(), hostile.string(-seed, number).replace(b"\n", b"")]
+        lines += [hostile.damaged(lines[-2], random.Random(number)).replace(b"\n", b"")] * (number % 3 == 0)
+        expected.append(text)
+    (tmp_path / "list").write_bytes(b"\n".join(lines) + b"\n")
+    for flags in ([], ["--json"], ["--num-return", 3], ["--weights", "lm=0.5", "score=-1"]):
+        found = keras_seq("rerank", tmp_path / "list", *flags)
+        assert found.code == 0, found.err
+        if flags == ["--json"]:
+            assert [record["line"] for record in found.records] == list(range(1, len(found.lines) + 1))
+            assert len(found.lines) >= len(texts) and all(
+                "error" in r or r["score"] == r["score"] for r in found.records
+            )
+    sources = b"".join(b"two men ride\n" for _ in texts)
+    (tmp_path / "sources").write_bytes(sources)
+    flags = ["score", "--model", folders["lstm"], "--n-best", "--max-source-length", 100]
+    found = keras_seq(*flags, tmp_path / "sources", tmp_path / "list")
+    assert found.code == 0 and len(found.lines) >= len(texts) // 2
+    assert all(line.split(" ||| ")[2].split(" ")[-2] == "model=" for line in found.lines)
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+def test_evaluate(seed, count, keras_seq, folders, tmp_path):
+    content, texts = content_of(seed, count)
+    (tmp_path / "bad").write_bytes(content)
+    (tmp_path / "good").write_text(
+        "\n".join("a" if text is None else text for text in texts) + "\n", "utf-8", newline=""
+    )
+    (found,) = keras_seq("evaluate", tmp_path / "good", tmp_path / "bad", "--json").records
+    assert 0 < found["bleu"] <= 100 and 0 < found["chrf"] <= 100 and 0 < found["exact_match"] <= 1
+    refused = keras_seq("evaluate", tmp_path / "bad", tmp_path / "good")
+    assert refused.code == 2 and refused.err.splitlines()[-1].startswith(f"error: {tmp_path / 'bad'}:")
+    flags = ["--model", folders["served"], "--source", tmp_path / "bad"]
+    assert keras_seq("evaluate", tmp_path / "good", *flags, "--json").records[0]["lines"] == len(texts)
+
+
+@pytest.mark.parametrize(("seed", "count"), RUNS)
+def test_doctor(seed, count, keras_seq, tmp_path):
+    content, texts = content_of(seed, count)
+    (tmp_path / "a").write_bytes(content)
+    (tmp_path / "b").write_bytes(content[::-1].replace(b"\n", b" ", max(0, content[::-1].count(b"\n") - len(texts))))
+    kept = [text for text in texts if text is not None and text.strip()]
+    (found,) = keras_seq("doctor", tmp_path / "a", "--on-bad-line", "skip", "--json").records
+    assert found["examples"] == len(kept) and found["dropped"] == len(texts) - len(kept)
+    for flags in ([], ["--max-length", 20], ["--max-length", 20, "--truncate", "--replicas", 3]):
+        assert keras_seq("doctor", tmp_path / "a", "--on-bad-line", "skip", "--no-timing", *flags).code == 0
+    refused = keras_seq("doctor", tmp_path / "a")
+    assert refused.code == 2 and refused.err.startswith(f"error: {tmp_path / 'a'}:")
+
+
+def test_files_that_are_cut_short(keras_seq, folders, tmp_path):
+    cut = tmp_path / "cut.gz"
+    cut.write_bytes(gzip.compress(b"".join(b"%d ||| two men ||| lm= -1 ||| -1\n" % n for n in range(3000)))[:-200])
+    (tmp_path / "whole").write_bytes(b"two men\n" * 3000)
+    for verb, *argv in (
+        ("translate", "--model", folders["served"]),
+        ("generate", "--model", folders["rnn"]),
+        ("score", "--model", folders["rnn"]),
+        ("rerank",),
+        ("evaluate", tmp_path / "whole"),
+        ("doctor",),
+    ):
+        refused = keras_seq(verb, *argv, cut)
+        assert refused.code == 2 and refused.err.splitlines()[-1].startswith(f"error: {cut} is damaged somewhere after")
+
+
+def test_what_comes_before_the_damage_is_answered(keras_seq, folders, tmp_path):
+    lines = b"two men ride\n" * 5 + (b"far " * 1200 + b"\n") * 100  # more than one block; the long ones have no result
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(lines + random.Random(1).randbytes(500_000))[:-1000])
+    found = keras_seq("translate", "--model", folders["served"], "--json", tmp_path / "cut.gz")
+    assert found.code == 2 and "is damaged" in found.err
+    assert ["text" in record for record in found.records[:105]] == [True] * 5 + [False] * 100
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("verb", ["translate", "score", "rerank", "evaluate", "doctor"])
+def test_in_a_process(verb, folders, tmp_path):
+    """As it is typed, with bytes in a pipe and a locale that knows no Unicode."""
+    content, texts = content_of(3, 500)
+    (tmp_path / "good").write_bytes(b"a dog\n" * len(texts))
+    argv = {
+        "translate": ["--model", folders["served"], "--json"],
+        "score": ["--model", folders["rnn"], "--json"],
+        "rerank": [],
+        "evaluate": [tmp_path / "good"],
+        "doctor": ["/dev/stdin", "--on-bad-line", "skip"],
+    }[verb]
+    stdin = b"0 ||| a ||| ||| 1\n" + content if verb == "rerank" else content
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+    command = [sys.executable, "-m", "keras_seq", verb, *map(str, argv)]
+    if verb == "doctor":
+        (tmp_path / "in").write_bytes(stdin)
+        command[command.index("/dev/stdin")] = str(tmp_path / "in")
+    done = subprocess.run(command, input=stdin, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr[-2000:]
+    if "--json" in command:
+        assert [json.loads(line)["line"] for line in done.stdout.splitlines()] == list(range(1, len(texts) + 1))
+    assert done.stdout.decode()
+
+
+# Flags.
+
+INTEGERS = [
+    "-1",
+    "0",
+    "1",
+    "99999999999999999999",
+    "4611686018427387904",
+    "1.5",
+    "1e3",
+    "",
+    " ",
+    "x",
+    "None",
+    "１２",
+    "--",
+]
+FLOATS = ["nan", "inf", "-inf", "1e999", "-1e-999", "0", "-1", "", "x", "1_0"]
+WORDS = ["", "x" * 5000, "-", "--", "=", "a=nan", "=1", "a=1e999", "🐎=1", "|||", "none", ".", "no/such/x"]
+MINIMAL = {
+    "translate": ["--model", "lstm", "lines"],
+    "generate": ["--model", "rnn", "lines"],
+    "score": ["--model", "rnn", "lines"],
+    "rerank": ["list"],
+    "evaluate": ["lines", "lines"],
+    "inspect": ["lstm"],
+    "average": ["--model", "lstm"],
+    "export": ["--model", "lstm", "--output", "out", "--no-verify"],
+    "doctor": ["lines", "--no-timing"],
+}
+
+
+def flags():
+    """(verb, flag, value) for every flag of every verb."""
+    for name, verb in command_line.VERBS.items():
+        hints = typing.get_type_hints(verb.options)
+        for field in dataclasses.fields(verb.options):
+            kinds = {
+                part for part in (hints[field.name], *typing.get_args(hints[field.name])) if isinstance(part, type)
+            }
+            if bool in kinds or field.metadata.get("positional"):
+                continue
+            for value in INTEGERS if int in kinds else FLOATS if float in kinds else WORDS:
+                yield name, f"--{field.name.replace('_', '-')}", value
+
+
+ALL = list(flags())
+
+
+@pytest.mark.parametrize("share", [0.01, pytest.param(1.0, marks=pytest.mark.long)])
+def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
+    """Every flag of every verb with values that nobody means: it works, or one line says what is wrong."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(opened, "load_keras", functools.cache(opened.load_keras))
+    for name in ("lstm", "rnn"):
+        (tmp_path / name).symlink_to(folders[name])
+    (tmp_path / "lines").write_text("two men ride\na horse\n")
+    (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")
+    for number in random.Random(1).sample(range(len(ALL)), int(share * len(ALL))):
+        verb, flag, value = ALL[number]
+        began = time.monotonic()
+        result = keras_seq(verb, *MINIMAL[verb], flag, value)
+        assert result.code in (0, 2), (verb, flag, value, result.err)
+        assert time.monotonic() - began < 60, (verb, flag, value)
+        if result.code:
+            assert "error: " in result.err.splitlines()[-1] and not result.out, (verb, flag, value, result.err)
