@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tests.reference import compiled
+from tests.reference import program
 
 
 def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, save=True):
@@ -142,7 +142,7 @@ def _call(layer, inputs):
     """On JAX in one program, and weights are made outside of it."""
     if keras.backend.backend() == "jax" and not layer.built:
         _build(layer, inputs)
-    return compiled(lambda inputs: _called(layer, inputs))(inputs)
+    return _called(program(layer), inputs)
 
 
 def _called(layer, inputs):

@@ -1,5 +1,7 @@
 """What the NumPy references of several tests share."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,22 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+@functools.lru_cache(8)
+def program(layer):
+    """A built layer or model as a function of tensors, which on JAX compiles once for each shape: its weights, which
+    may change, are arguments, where `compiled(layer)` would keep those of its first call.
+    """
+    if keras.backend.backend() != "jax":
+        return layer
+    stateless = compiled(lambda weights, args, kwargs: layer.stateless_call(*weights, *args, **kwargs)[0])
+
+    def call(*args, **kwargs):
+        weights = [[v.value for v in each] for each in (layer.trainable_variables, layer.non_trainable_variables)]
+        return stateless(weights, args, kwargs)
+
+    return call
 
 
 def in_graph(function):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tests.reference import array, arrays, fill
+from tests.reference import array, arrays, fill, program
 
 
 def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, tolerance=1e-5):
@@ -22,7 +22,7 @@ def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, 
         the outputs, arrays in their own nest.
     """
     fill(model, scale)
-    expected = arrays(model(inputs))
+    expected = arrays(program(model)(inputs))
     for static, dynamic in zip(keras.tree.flatten(model.output), keras.tree.flatten(expected), strict=True):
         known = [ours in (None, theirs) for ours, theirs in zip(static.shape, dynamic.shape, strict=True)]
         assert all(known), f"static {static.shape}, dynamic {dynamic.shape}"
@@ -32,7 +32,7 @@ def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, 
 
     if pads is not None:
         wider = {name: _padded(x, pads[name], more) for name, x in inputs.items()} if isinstance(inputs, dict) else None
-        padded = arrays(model(_padded(inputs, pads, more) if wider is None else wider))
+        padded = arrays(program(model)(_padded(inputs, pads, more) if wider is None else wider))
         for ours, theirs in zip(keras.tree.flatten(padded), keras.tree.flatten(expected), strict=True):
             ours = ours[::-1]
             if real is not None:
@@ -43,7 +43,9 @@ def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, 
     loaded = keras.saving.load_model(folder / "model.keras")
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(array(ours), array(theirs), err_msg=theirs.path)
-    for ours, theirs in zip(keras.tree.flatten(arrays(loaded(inputs))), keras.tree.flatten(expected), strict=True):
+    for ours, theirs in zip(
+        keras.tree.flatten(arrays(program(loaded)(inputs))), keras.tree.flatten(expected), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
     return expected
 

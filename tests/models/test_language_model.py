@@ -11,7 +11,7 @@ from keras_seq.losses import TokenCrossentropy
 from keras_seq.models import LanguageModel
 from tests.cells import LeakyCell
 from tests.checks import check_layer
-from tests.reference import array, compiled, fill, in_graph, spread, tensorflow_only
+from tests.reference import array, compiled, fill, in_graph, program, spread, tensorflow_only
 
 V, UNITS, ROOM = 11, 8, 12
 TOKENS = np.array([[2, 4, 5, 6, 7, 8], [2, 9, 4, 0, 0, 0], [2, 10, 4, 5, 0, 0]], "int32")
@@ -48,7 +48,7 @@ def model(name):
 
 
 def call(model, tokens):
-    return array(compiled(lambda tokens: model(tokens))(tokens))
+    return array(program(model)(tokens))
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -82,12 +82,12 @@ def test_rows_of_any_length_go_on_where_they_end(name):
 @tensorflow_only("in pieces as at once, there too, says that no step sees the future")
 @pytest.mark.parametrize("name", BODIES)
 def test_the_past_matters_and_the_future_does_not(name):
-    call = in_graph(model(name))
-    before = array(call(TOKENS))
+    forward = in_graph(model(name))
+    before = array(forward(TOKENS))
     for t in range(1, 6):
         changed = TOKENS.copy()
         changed[0, t] = 1
-        after = array(call(changed))
+        after = array(forward(changed))
         np.testing.assert_allclose(after[0, :t], before[0, :t], atol=1e-6)
         assert np.abs(after[0, t] - before[0, t]).max() > 1e-5
         np.testing.assert_allclose(after[1:], before[1:], atol=1e-6)

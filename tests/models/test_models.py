@@ -1,7 +1,5 @@
 """What every model that decodes promises: the step protocol, and that padding and neighbours do not matter."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from keras import ops
 from keras_seq import decoding
 from keras_seq.losses import TokenCrossentropy
 from tests.models.cases import ALL, CASES, END, FEW, IDS, INPUTS, PAD, SOURCE, START, TARGET, TWO, fresh, model
-from tests.reference import array, arrays, compiled, in_graph, tensorflow_only
+from tests.reference import array, arrays, compiled, in_graph, program, tensorflow_only
 
 # Of masks and unbuilt layers nothing is said when a model is called, and (`fresh`) when it is built.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -18,17 +16,8 @@ T = TARGET.shape[1]
 ATTENTIVE = [name for name in CASES if "none" not in name]
 
 
-def forward(model):
-    return lambda source, target: model({"source": source, "target": target})
-
-
-@functools.cache
-def compiled_forward(model):
-    return compiled(forward(model))
-
-
 def call(model, source=SOURCE, target=TARGET):
-    return array(compiled_forward(model)(source, target))
+    return array(program(model)({"source": source, "target": target}))
 
 
 def stepwise(model, source=SOURCE, target=TARGET, **options):
@@ -70,18 +59,18 @@ def test_step_by_step_is_the_teacher_forced_pass(name):
 @tensorflow_only("step by step as at once, there too, says that no step sees the future")
 @pytest.mark.parametrize("name", FEW)
 def test_the_source_and_the_past_matter_and_the_future_does_not(name):
-    call = in_graph(forward(model(name)))
-    before = array(call(SOURCE, TARGET))
+    forward = in_graph(model(name))
+    before = array(forward(INPUTS))
     for t in range(1, T):
         target = TARGET.copy()
         target[0, t] = 1
-        after = array(call(SOURCE, target))
+        after = array(forward({"source": SOURCE, "target": target}))
         np.testing.assert_allclose(after[0, :t], before[0, :t], atol=1e-6)
         assert np.abs(after[0, t] - before[0, t]).max() > 1e-5
     for s in range(SOURCE.shape[1] - 1):
         source = SOURCE.copy()
         source[0, s] = 1
-        after = array(call(source, TARGET))
+        after = array(forward({"source": source, "target": TARGET}))
         assert np.abs(after[0] - before[0]).max() > 1e-5, f"source token {s} changes nothing"
         np.testing.assert_allclose(after[1:], before[1:], atol=1e-6)
 
