@@ -200,7 +200,7 @@ class Transformer(keras.Model):
             self_mask = causal_mask(positions, positions)
         else:
             positions = positions_from(state["position"], T)  # (B, T)
-            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[1])[None, :])
+            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[2])[None, :])
             if "attention" in state:
                 caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
 
