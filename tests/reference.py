@@ -2,7 +2,13 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
+
+
+def tensorflow_only(reason):
+    """Marks a test that on another backend would say nothing new, or cannot run there."""
+    return pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=reason)
 
 
 def array(x):
@@ -36,3 +42,12 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+def in_graph(function):
+    """For what is called with many inputs of one shape, or has a long loop: TensorFlow, too, makes a graph of it."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    return compiled(function)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any
 
 from keras_seq.cli import option
 from keras_seq.commands import opened as models
+from keras_seq.commands.streams import Writer
 from keras_seq.commands.tables import table
 
 
@@ -26,19 +28,24 @@ def inspect(options: Inspect) -> None:
     else:
         from keras_seq.inspection import parameters
 
-        opened = models.open_weights(options.model, "inspect")
+        opened = models.open_run(options.model, "inspect")
         rows = parameters.table(opened.model)
         found = _run(opened, rows)
         page = _run_page(found, parameters.shown(rows))
-    print(json.dumps(found, ensure_ascii=False) if options.json else "\n".join(page))
+    with Writer() as writer:
+        if options.json:
+            writer.record(**found)
+        for line in [] if options.json else page:
+            writer(line)
 
 
-def _run(opened: models.Trained, rows: list) -> dict[str, Any]:
+def _run(opened: models.Trained | models.Classifier, rows: list) -> dict[str, Any]:
+    from keras_seq.training import read_config, read_metrics
+
     folder = opened.folder
-    config, metrics = folder / "config.json", folder / "metrics.json"
     files = models.vocabulary_files(folder)
     sides = {"joint": opened.vocabulary}
-    if opened.source_vocabulary is not opened.vocabulary:
+    if getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
         sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
     elif "joint" not in files:
         sides = {next(iter(files)): opened.vocabulary}
@@ -49,9 +56,10 @@ def _run(opened: models.Trained, rows: list) -> dict[str, Any]:
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
-        "config": models.read_json(config) if config.exists() else {},
+        **({"labels": opened.labels} if isinstance(opened, models.Classifier) else {}),
+        "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
-        "metrics": models.read_json(metrics) if metrics.exists() else [],
+        "metrics": read_metrics(folder / "metrics.json"),
         "checkpoints": sorted(path.name for path in folder.glob("checkpoints/*.weights.h5")),
     }
 
@@ -61,26 +69,27 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
     perplexity or an error, the most of all others."""
     from keras_seq.training import read_history
 
-    try:
-        rows = read_history(file)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged: {error!r}. Mend it, or move it away.") from error
-    best = {}
+    rows, best = read_history(file), {}
     for name in dict.fromkeys(name for row in rows for name in row if name.startswith("val_")):
         least = any(word in name for word in ("loss", "perplexity", "error"))
-        row = (min if least else max)((row for row in rows if name in row), key=lambda row: row[name])
-        best[name] = {"value": row[name], "epoch": row["epoch"]}
+        values = [(row[name], row["epoch"]) for row in rows if name in row]
+        values = [pair for pair in values if not math.isnan(pair[0])] or values[:1]  # a run that diverged has both
+        value, epoch = (min if least else max)(values, key=lambda pair: pair[0])
+        best[name] = {"value": value, "epoch": epoch}
     return {"epochs": rows[-1]["epoch"] if rows else 0, "best": best}
 
 
 def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
+    rows += [("labels", ", ".join(found["labels"]))] if "labels" in found else []
     history = found["history"]
     rows += [("epochs", f"{history['epochs']}")]
     rows += [(f"best {name}", f"{b['value']:.4g} after epoch {b['epoch']}") for name, b in history["best"].items()]
     for metric in found["metrics"]:
-        rows.append((f"{metric.get('split')} {metric.get('metric')}", f"{metric.get('value'):.4g}"))
+        value = metric.get("value")
+        value = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+        rows.append((" ".join(str(metric[name]) for name in ("split", "metric") if name in metric), value))
     rows += [("checkpoints", ", ".join(found["checkpoints"]) or "none")]
     lines = [found["path"], "", *table(rows, numbers=False), "", layers]
     if found["config"]:
@@ -92,6 +101,8 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
 def _saved_model(served: models.Served) -> dict[str, Any]:
     import tensorflow as tf
 
+    from keras_seq.export.signatures import definitions
+
     def told(specs):
         return {name: f"{spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items()}
 
@@ -99,6 +110,9 @@ def _saved_model(served: models.Served) -> dict[str, Any]:
         name: {"inputs": told(f.structured_input_signature[1]), "outputs": told(f.structured_outputs)}
         for name, f in sorted(served.signatures.items())
     }
+    for name, definition in definitions(served.folder).items():
+        for key, value in definition.defaults.items():
+            signatures[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
     variables = tf.train.list_variables(str(served.folder / "variables" / "variables"))
     sizes = [tf.TensorShape(shape).num_elements() for name, shape in variables if ".ATTRIBUTES" in name and shape]
     size = sum(path.stat().st_size for path in served.folder.rglob("*") if path.is_file())

@@ -14,6 +14,7 @@ from keras_seq.data.accounts import with_counts
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _TO_THE_END = (0xFFFFFFFF, 0x7FFFFFFF)  # what programs that write to a pipe give as the size
+_FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
 
 Label = int | str | Sequence[int]
@@ -261,7 +262,7 @@ def read_audio(
         files: a folder, whose wav files are taken in the order of their paths, those in its folders too; or files.
         sample_rate: samples a second, that all files are to have.
         label: gives a file's label by its path: a whole number, a string or a list of whole numbers.
-        resample: convert files with another rate, rather than take them as bad.
+        resample: convert files with another rate, up to 100 times as high or low, rather than take them as bad.
         mix_down: take the mean of the channels where there are several, rather than take such files as bad.
         on_bad_file: "error", or "skip" to drop such files, and count them by reason.
         in_memory: False reads headers alone (and files of floats) beforehand, and waveforms when their turn comes.
@@ -286,6 +287,12 @@ def read_audio(
                     "other_rate",
                     f"{path} has {wav.sample_rate:,} samples a second, not {sample_rate:,}. Convert it, with "
                     "resample=True say.",
+                )
+            if not 1 / _FARTHEST <= wav.sample_rate / sample_rate <= _FARTHEST:
+                raise BadWav(
+                    "other_rate",
+                    f"{path} has {wav.sample_rate:,} samples a second, too far from {sample_rate:,} to be resampled. "
+                    "Is its header damaged? Make it again.",
                 )
             if in_memory:
                 waveform = resampled(wav.samples().mean(axis=1), wav.sample_rate, sample_rate)

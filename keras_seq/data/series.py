@@ -227,9 +227,9 @@ def _time(text: str, time_format: str | None) -> datetime | float | None:
         return number
     try:
         time = datetime.strptime(text, time_format) if time_format else datetime.fromisoformat(text.strip())
-    except ValueError:
+        return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):  # the latter where UTC has no such year any more, or not yet
         return None
-    return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
 
 
 def _fields(path, header, time_column, time_format, id_column, columns, static_columns) -> _Fields:

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import causal_mask, sliding_window_mask
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, extend_cache
 from keras_seq.layers.positions import distance_bias
@@ -32,7 +33,7 @@ def normalization_layer(normalization, **kwargs):
     raise ValueError(f"`normalization` must be 'layer' or 'rms'. Received: {normalization!r}")
 
 
-class TransformerLayer(keras.layers.Layer):
+class TransformerLayer(CompositeLayer):
     """What encoder and decoder layers share: all but the cross-attention, and how the parts are put together."""
 
     def __init__(

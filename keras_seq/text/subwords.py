@@ -38,7 +38,9 @@ class Subwords(Vocabulary):
         super().__init__(name="subwords")
         try:
             processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
+            for i in range(processor.get_piece_size()):
+                processor.id_to_piece(i)  # must be UTF-8, which SentencePiece does not look at
+        except (RuntimeError, UnicodeDecodeError) as error:
             raise ValueError(f"`model` must hold a SentencePiece model. Received: {len(model)} bytes") from error
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD_ID, UNKNOWN_ID, START_ID, END_ID):
@@ -73,7 +75,8 @@ class Subwords(Vocabulary):
             seed: of that draw.
 
         Raises:
-            ValueError: if the text is empty, or too small for `vocabulary_size`.
+            ValueError: if the text is empty or has no line that SentencePiece learns from (of at most 4,192 bytes),
+                too small for `vocabulary_size`, or has more characters than that.
         """
         if model_type not in ("bpe", "unigram"):
             raise ValueError(f'`model_type` must be "bpe" or "unigram". Received: {model_type!r}')
@@ -167,9 +170,16 @@ class Subwords(Vocabulary):
 def _training_problem(message: str, line_count: int, vocabulary_size: int) -> str:
     if not line_count:
         return "`lines` holds no text to learn a vocabulary from."
-    possible = re.search(r"value <= (\d+)", message)
-    if possible:
-        remedy = f"at most {possible[1]} pieces: ask for that many or fewer, or pass hard_vocab_limit=False"
+    if "sentences_.empty" in message:
+        return (
+            f"None of the {line_count} lines of text can be learned from: SentencePiece leaves out lines of more than "
+            "4,192 bytes, and lines with NUL or U+2585. Cut them into sentences."
+        )
+    most, least = re.search(r"value <= (\d+)", message), re.search(r"required_chars\. \d+ vs (\d+)", message)
+    if most:
+        remedy = f"allow at most {most[1]} pieces: ask for that many or fewer, or pass hard_vocab_limit=False"
+    elif least:
+        remedy = f"need {least[1]} pieces at least, one a character: ask for more, or lower `character_coverage`"
     else:
-        remedy = f"another number of pieces ({message.strip()})"
-    return f"`vocabulary_size`={vocabulary_size} does not fit: {line_count} lines of text allow {remedy}."
+        remedy = f"allow another number of pieces ({message.strip()})"
+    return f"`vocabulary_size`={vocabulary_size} does not fit: {line_count} lines of text {remedy}."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_seq.text.normalize import lowercase as lower
 from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts
 
 _LOWERCASE_HEADER = "# lowercase"  # holds a space, so it cannot be a word
@@ -21,12 +22,16 @@ class Words(Vocabulary):
         lowercase: lowers text before it is split.
 
     Raises:
-        ValueError: if a word is empty, repeated, a special token, or holds white space.
+        ValueError: if there is none, or one is empty, repeated, a special token, or holds white space.
     """
+
+    separator = " "
 
     def __init__(self, words: list[str], lowercase: bool = False):
         super().__init__(name="words")
         words = list(words)
+        if not words:
+            raise ValueError("`words` must hold one word or more. Received: none")
         for word, count in Counter(words).items():
             if count > 1 or word in SPECIAL_TOKENS or word.encode().split() != [word.encode()]:
                 raise ValueError(
@@ -58,7 +63,7 @@ class Words(Vocabulary):
         """
         counts = Counter()
         for line in texts(lines):
-            line = tf.strings.lower(line, encoding="utf-8").numpy() if lowercase else line.encode()
+            line = lower(line).numpy() if lowercase else line.encode()
             counts.update(line.split())
         words = [(-count, word.decode()) for word, count in counts.items() if count >= minimum_count]
         words = [word for _, word in sorted(words) if word not in SPECIAL_TOKENS]
@@ -79,17 +84,14 @@ class Words(Vocabulary):
             FileNotFoundError: if there is no such file.
             ValueError: if it is not a word list of ours.
         """
-        lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
-        lowercase = lines[0] == _LOWERCASE_HEADER
-        tokens = lines[lowercase:]
-        if tuple(tokens[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
-            raise ValueError(
-                f"{path}: a word list must begin with the lines {SPECIAL_TOKENS}. "
-                f"Received: {tokens[: len(SPECIAL_TOKENS)]}"
-            )
         try:
-            return cls(tokens[len(SPECIAL_TOKENS) :], lowercase)
-        except ValueError as error:
+            lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+            lowercase = lines[0] == _LOWERCASE_HEADER
+            special, words = lines[lowercase:][: len(SPECIAL_TOKENS)], lines[lowercase:][len(SPECIAL_TOKENS) :]
+            if tuple(special) != SPECIAL_TOKENS:
+                raise ValueError(f"a word list must begin with the lines {SPECIAL_TOKENS}. Received: {special}")
+            return cls(words, lowercase)
+        except ValueError as error:  # and what is not UTF-8
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | PathLike) -> None:
@@ -110,9 +112,12 @@ class Words(Vocabulary):
     def lookup(self, words) -> tf.Tensor:
         return self._ids.lookup(self._lowered(words))
 
+    def split(self, texts):
+        return [[word.decode() for word in text.encode().split()] for text in texts]
+
     def _lowered(self, strings) -> tf.Tensor:
         strings = tf.convert_to_tensor(strings, tf.string)
-        return tf.strings.lower(strings, encoding="utf-8") if self.lowercase else strings
+        return lower(strings) if self.lowercase else strings
 
     def _join(self, ids):
         return tf.strings.reduce_join(tf.gather(self._strings, ids), axis=1, separator=" ")

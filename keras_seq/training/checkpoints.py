@@ -245,6 +245,8 @@ def _write_manifest(file, model, manifest: dict[str, Any], metrics: list[np.ndar
 
 
 def _read_manifest(path: pathlib.Path) -> tuple[Checkpoint, dict[str, Any], dict[str, list[np.ndarray]]]:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is no file.")
     with h5py.File(path, "r") as file:
         if _GROUP not in file:
             raise ValueError(f"{path} has no manifest: it was not saved by `Checkpoints`.")

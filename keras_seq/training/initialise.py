@@ -144,7 +144,22 @@ def _opened(path: pathlib.Path) -> Iterator[h5py.File]:
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} holds no weights that can be read: {error}") from error
     with file:
+        _check_own(file, path)
         yield file
+
+
+def _check_own(group: h5py.Group, path: pathlib.Path) -> None:
+    """Raises `ValueError` where numbers lie in other files, as Keras does when it loads weights."""
+    for key in group:
+        link, item = group.get(key, getlink=True), None
+        if isinstance(link, h5py.HardLink):
+            item = group[key]
+        if item is None or (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)):
+            raise ValueError(
+                f"{path} has no weight of its own in {group.name.rstrip('/')}/{key}, but points elsewhere."
+            )
+        if isinstance(item, h5py.Group):
+            _check_own(item, path)
 
 
 def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 PARTS = ("config.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
@@ -68,13 +68,61 @@ def _not_written(path: pathlib.Path, error: OSError) -> OSError:
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
-    """Reads a `history.csv`: one dict per epoch, `epoch` an int from 1; what an epoch has no number for is left out."""
+    """Reads a `history.csv`: one dict per epoch, `epoch` an int from 1; what an epoch has no number for is left out.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
+    with _reading(path), open(path, encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a `config.json`; empty where there is none.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
+    return _read_json(path, {}, lambda value: isinstance(value, dict), "an object")
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads a `metrics.json`; empty where there is none.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
+
+    def fits(value):
+        return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+    return _read_json(path, [], fits, "a list of objects")
+
+
+def _read_json(path: str | os.PathLike, default: Any, fits: Callable[[Any], bool], what: str) -> Any:
+    path = pathlib.Path(path)
+    if not path.exists():
+        return default
+    with _reading(path):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not fits(value):
+            raise ValueError(f"it must hold {what}, and begins with {json.dumps(value)[:40]}")
+        return value
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
+        told = f"{type(error).__name__} {error}" if isinstance(error, KeyError | TypeError) else str(error)
+        raise ValueError(f"{path} is damaged: {told}. Mend it, or move it away.") from error
 
 
 def write_history(path: str | os.PathLike, rows: Iterable[Mapping[str, float]]) -> None:
@@ -166,13 +214,18 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The configuration, read from `config.json`; empty where the run was opened without one."""
-        path = self.path / "config.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return read_config(self.path / "config.json")
 
     @property
     def seconds(self) -> float:
         """Wall seconds of this run: this process and, up to the epoch it went on from, those before it."""
         return self.earlier_seconds + time.monotonic() - self.started
+
+    def write(self, name: str, content: str) -> None:
+        """Writes a text file into the folder, whole or not at all; for a worker that is not the chief, nothing."""
+        if self.chief:
+            with replacing(self.path / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
 
     def add_metrics(self, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Adds measured figures to `metrics.json` and returns all of them.
@@ -184,7 +237,7 @@ class Run:
         Raises:
             ValueError: if a dict has a field that the format does not know, or lacks `metric` or `value`.
         """
-        known = json.loads(self.metrics.read_text(encoding="utf-8")) if self.metrics.exists() else []
+        known = read_metrics(self.metrics)
         filled = {"command": command_line(), "seconds": round(self.seconds, 1), "hardware": hardware()}
         filled["versions"] = versions()
         for metric in metrics:
@@ -212,11 +265,7 @@ class Run:
     def _check_config(self, config: Mapping[str, Any] | None, may_change: set[str]) -> None:
         if config is None or not (self.path / "config.json").exists():
             return
-        try:
-            old = self.config
-        except ValueError as error:
-            raise ValueError(f"{self.path / 'config.json'} is not JSON ({error}). Name another folder.") from None
-        new = _as_json(config)
+        old, new = self.config, _as_json(config)
         missing = object()
         different = [
             name

@@ -43,7 +43,18 @@ def test_inspect_a_run(keras_seq, folders, tmp_path):
     assert "best val_loss" in page and "1 after epoch 2" in page and f"{model.count_params():,} parameters" in page
     (run / "config.json").write_text("{")
     refused = keras_seq("inspect", run)
-    assert refused.code == 2 and "config.json is no JSON" in refused.err and refused.err.count("\n") == 1
+    assert refused.code == 2 and "config.json is damaged" in refused.err and refused.err.count("\n") == 1
+
+
+def test_inspect_a_run_that_diverged_or_was_written_by_hand(keras_seq, folders, tmp_path):
+    run = shutil.copytree(folders["lstm"], tmp_path / "run \udcff")
+    (run / "history.csv").write_text("epoch,val_loss,val_bleu\n1,nan,nan\n2,3.0,nan\n3,nan,\n")
+    (run / "metrics.json").write_text('[{"metric": "bleu", "value": null}, {"metric": "words", "value": 7}, {}]')
+    (record,) = keras_seq("inspect", run, "--json").records
+    best = {"val_loss": {"value": 3.0, "epoch": 2}, "val_bleu": {"value": None, "epoch": 1}}
+    assert record["history"] == {"epochs": 3, "best": best}
+    page = keras_seq("inspect", run).out
+    assert "\nbleu " in page and "\nwords " in page and "nan after epoch 1" in page
 
 
 def test_export_and_inspect_a_saved_model(keras_seq, folders, tmp_path):

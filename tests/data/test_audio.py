@@ -127,6 +127,15 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("rate", [79, 800_001, 2**31 - 1])
+def test_a_rate_that_nobody_resamples(rate, write):
+    path = write(wav_bytes(b"12", rate=rate))
+    with pytest.raises(BadWav, match=f"{rate:,} samples a second, too far from 8,000 to be resampled"):
+        read_audio(path, 8000, resample=True)
+    with pytest.raises(BadWav, match="Convert it"):
+        read_audio(path, 8000)
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_file_is_named_or_skipped(write, kind, in_memory):

@@ -117,6 +117,14 @@ def test_what_is_wrong_is_named(write, content, options, place, remedy):
     assert remedy in str(error.value)
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00"])
+def test_a_time_that_utc_has_not(write, time):
+    path = write(f"t,x\n{time},1\n2000-01-01T00:00Z,2\n")
+    with pytest.raises(ValueError, match=r"csv:2: column 't': .* is not a time"):
+        read_series(path)
+    assert read_series(path, on_bad_row="repair").report.unreadable == 1
+
+
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.csv does not exist"):
         read_series(tmp_path / "nowhere.csv")

@@ -9,7 +9,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, linear_scan, parallel_scan
 from keras_seq.layers.recurrent_stack import RecurrentStack
 from tests.checks import check_layer
-from tests.reference import array, arrays, compiled, fill, spread
+from tests.reference import array, arrays, compiled, fill, in_graph, spread
 
 LAYERS = {"mingru": MinGRU, "minlstm": MinLSTM, "rglru": RGLRU}
 B, T, D, UNITS = 3, 7, 4, 5
@@ -32,15 +32,6 @@ def filled(name, dx=D, dtype="float32", **options):
     layer = LAYERS[name](UNITS, dtype=dtype, **{"return_sequences": True, "return_state": True, **options})
     layer.build((None, None, dx))
     return fill(layer)
-
-
-def in_graph(function):
-    """For long sequences: TensorFlow's loops are quick only inside a function."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function)
-    return compiled(function)
 
 
 def run(layer, x=X, state=None, mask=None):

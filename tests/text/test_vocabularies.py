@@ -113,10 +113,10 @@ def test_save_and_load(vocabulary, tmp_path):
     assert loaded.tokenize(LINES + HARD).to_list() == vocabulary.tokenize(LINES + HARD).to_list()
 
 
-@pytest.mark.parametrize("content", ["no vocabulary\n", "", "{}", '{"format": "other"}', "[1]", "\x00"])
+@pytest.mark.parametrize("content", ["no vocabulary\n", "", "{}", '{"format": "other"}', "[1]", "\x00", "\xff"])
 def test_each_kind_names_a_broken_file(content, vocabulary, tmp_path):
     path = tmp_path / "broken"
-    path.write_text(content)
+    path.write_text(content, "latin-1")
     with pytest.raises(ValueError, match="broken"):
         type(vocabulary).load(path)
     with pytest.raises(FileNotFoundError, match="missing"):
@@ -132,6 +132,14 @@ def test_load_says_what_is_wrong(tmp_path):
         (tmp_path / name).write_text("no vocabulary\n")
         with pytest.raises(ValueError, match=name):
             text.load(tmp_path / name)
+
+
+def test_a_piece_that_is_no_text(bpe, tmp_path):
+    bpe.save(tmp_path / "a.spm")
+    content = (tmp_path / "a.spm").read_bytes()
+    (tmp_path / "a.spm").write_bytes(content.replace("ö".encode(), b"\xff\xff"))
+    with pytest.raises(ValueError, match="a.spm: `model` must hold a SentencePiece model"):
+        text.load(tmp_path / "a.spm")
 
 
 def test_inside_a_saved_model(vocabulary, tmp_path):
@@ -186,6 +194,10 @@ def test_subwords_bad_arguments():
         text.Subwords.train(["", " "], 90)
     with pytest.raises(ValueError, match="`vocabulary_size`=5 "):
         text.Subwords.train(LINES, 5)
+    with pytest.raises(ValueError, match="`vocabulary_size`=20 .* 5 lines of text need [0-9]+ pieces at least"):
+        text.Subwords.train(LINES, 20)
+    with pytest.raises(ValueError, match="None of the 1 lines .* more than 4,192 bytes"):
+        text.Subwords.train(["a " * 3000], 20)
 
 
 def test_subwords_size_and_seed(bpe):
@@ -208,6 +220,15 @@ def test_words_by_frequency():
         text.Words(["a", "a"])
     with pytest.raises(ValueError, match="'a b'"):
         text.Words(["a b"])
+    with pytest.raises(ValueError, match="one word or more"):
+        text.Words([])
+
+
+def test_lowercase_words_are_not_cut_at_a_nul():
+    words = text.Words.train(["A\0B Dog", "Horse"], lowercase=True)
+    assert set(words.pieces(range(4, words.size))) == {"ab", "dog", "horse"}
+    ids = words.tokenize([b"DOG \0 HORSE A\0B"])
+    assert strings(words.detokenize(ids)) == ["dog horse ab"] and words.lookup(["\0Dog"]).numpy() == ids.values[0]
 
 
 def test_lowercase_words_stay_lowercase_through_a_file(tmp_path):

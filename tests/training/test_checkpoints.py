@@ -125,6 +125,15 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path, share):
     np.testing.assert_array_equal(new.get_weights()[0], first.get_weights()[0])
 
 
+def test_a_pipe_is_passed_over(tmp_path):
+    model = build()
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(model, 1)
+    os.mkfifo(checkpoints.folder / "epoch-0002.weights.h5")
+    with pytest.warns(UserWarning, match="epoch-0002.weights.h5 is damaged"):
+        assert checkpoints.latest().epoch == 1
+
+
 def test_an_unknown_error_while_saving_leaves_the_last_good_one(tmp_path, monkeypatch):
     checkpoints, model = Checkpoints(tmp_path), trained()
     good = checkpoints.save(model, 1)

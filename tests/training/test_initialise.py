@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -46,6 +47,19 @@ def test_all_of_a_run_of_the_same_build_is_taken(tmp_path, kind):
         np.testing.assert_array_equal(ours, theirs)
     assert len(report.taken) == 5 and not report.remapped and not report.left
     assert "5 weights taken; 0 left" in str(report)
+
+
+def test_weights_of_another_file_are_refused(tmp_path):
+    source = Checkpoints(tmp_path).save(build(), 1)
+    with h5py.File(source, "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/x")
+    with pytest.raises(ValueError, match="no weight of its own in /elsewhere, but points elsewhere"):
+        initialise_from(build(), source)
+    with h5py.File(source, "r+") as file:
+        del file["elsewhere"]
+        file.create_dataset("elsewhere", (3,), "u1", external=[("/etc/passwd", 0, 3)])
+    with pytest.raises(ValueError, match="points elsewhere"):
+        initialise_from(build(), source)
 
 
 def test_another_vocabulary_is_remapped_token_by_token(tmp_path):

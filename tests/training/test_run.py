@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_history_widens_and_comes_back(tmp_path):
     assert path.read_text().splitlines()[0] == "epoch,loss,val_bleu"
     assert read_history(path) == rows
     assert read_history(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(
+            ("history.csv", text)
+            for text in ("epoch,loss\n1,x\n", "loss\n1\n", "epoch\ninf\n", "epoch\n1,2\n", "epoch\n\0\n")
+        ),
+        *(("config.json", text) for text in ("{", "[1]", "\xff", "[" * 100_000)),
+        *(("metrics.json", text) for text in ("", "{}", "[1]")),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    Run(tmp_path, CONFIG)
+    (tmp_path / name).write_text(content, "latin-1")
+    with pytest.raises(ValueError, match=rf"{name} is damaged: .*Mend it, or move it away") as error:
+        Run(tmp_path, CONFIG).add_metrics([{"metric": "bleu", "value": 1.0}])
+    assert "\n" not in str(error.value)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} is damaged: it is no file"):  # and nobody waits for one who writes
+        Run(tmp_path, CONFIG).add_metrics([{"metric": "bleu", "value": 1.0}])
 
 
 def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
