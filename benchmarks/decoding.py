@@ -200,7 +200,9 @@ def compiled_search(model: keras.Model, subwords: text.Subwords, beams: int) -> 
         ids = {"start_id": subwords.start_id, "end_id": subwords.end_id, "pad_id": subwords.pad_id}
         return decoding.search(model, source, max_length=max_length, num_beams=beams, **ids).tokens
 
-    return tf.function(found, autograph=False, input_signature=[tf.TensorSpec((None, None), "int32"), tf.TensorSpec((), "int32")])
+    return tf.function(
+        found, autograph=False, input_signature=[tf.TensorSpec((None, None), "int32"), tf.TensorSpec((), "int32")]
+    )
 
 
 def cost_of_length(options: Options, subwords: text.Subwords, sources: list[list[int]]) -> None:

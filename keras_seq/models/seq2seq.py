@@ -58,6 +58,8 @@ class Seq2Seq(keras.Model):
         arXiv:1508.04025; attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
     """
 
+    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
+
     def __init__(
         self,
         source_vocabulary_size,

@@ -54,6 +54,8 @@ class Transformer(keras.Model):
 
     has_attention = True  # `encode` may be asked for `attention_weights`
 
+    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
+
     def __init__(
         self,
         source_vocabulary_size,

@@ -54,9 +54,11 @@ CASES = {**RECURRENT, **TRANSFORMERS}
 # For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.
 FEW = ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS]
 # Another backend compiles all that it runs: there, what has code of its own.
-ALL = list(CASES) if keras.backend.backend() == "tensorflow" else [
-    *FEW, "gru-location-deep", "rglru-additive-deep", "own-general-deep"
-]
+ALL = (
+    list(CASES)
+    if keras.backend.backend() == "tensorflow"
+    else [*FEW, "gru-location-deep", "rglru-additive-deep", "own-general-deep"]
+)
 # One of each kind, for what does not depend on the architecture.
 TWO = ["gru-additive-reversed-deep", "transformer-modern"]
 
