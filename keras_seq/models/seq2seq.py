@@ -58,8 +58,6 @@ class Seq2Seq(keras.Model):
         arXiv:1508.04025; attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
     """
 
-    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
-
     def __init__(
         self,
         source_vocabulary_size,
@@ -176,6 +174,11 @@ class Seq2Seq(keras.Model):
             self.sampling = ScheduledSampling(scheduled_sampling, pad_id, name="scheduled_sampling", dtype=policy)
             self.sampling.build()
         self.build()
+
+    @property
+    def shares_memory(self):
+        """Whether `decode` takes several rows of tokens, side by side, for each row of the memory."""
+        return self.attention is None or not self.attention.uses_past
 
     def build(self, input_shape=None):
         if not self.built:
