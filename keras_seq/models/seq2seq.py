@@ -175,6 +175,11 @@ class Seq2Seq(keras.Model):
             self.sampling.build()
         self.build()
 
+    @property
+    def shares_memory(self):
+        """Whether `decode` takes several rows of tokens, side by side, for each row of the memory."""
+        return self.attention is None or not self.attention.uses_past
+
     def build(self, input_shape=None):
         if not self.built:
             self.symbolic_call({"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})

@@ -54,6 +54,8 @@ class Transformer(keras.Model):
 
     has_attention = True  # `encode` may be asked for `attention_weights`
 
+    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
+
     def __init__(
         self,
         source_vocabulary_size,
@@ -213,7 +215,7 @@ class Transformer(keras.Model):
             self_mask = causal_mask(positions, positions)
         else:
             positions = positions_from(state["position"], T)  # (B, T)
-            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[1])[None, :])
+            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[2])[None, :])
             if "attention" in state:
                 caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
 
