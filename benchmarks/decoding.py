@@ -138,9 +138,9 @@ def exported(options: Options, subwords: text.Subwords, lines: list[str], folder
                 model, folder / "saved", subwords, num_beams=beams, max_length=options.length, verify=False
             )
             signature = tf.saved_model.load(path).signatures["translate"]
-            compiled = tf.function(reduce_retracing=True, autograph=False)
+            compiled = cached(tf.function(reduce_retracing=True, autograph=False))
 
-            def in_python(texts, model=model, beams=beams, compiled=cached(compiled)):
+            def in_python(texts, model=model, beams=beams, compiled=compiled):
                 return decoding.generate(
                     model,
                     subwords,

@@ -1,7 +1,7 @@
 """OpenNMT-py 3.5 as a program of `benchmarks.decoding`: its own models, searched by its own `Translator`.
 
-Greedy search is its `GreedySearch` (`random_sampling_topk=1`); `beam_size=1` would be a beam search of one beam. The end
-token's score is forbidden by the generator's bias and not by `min_length`. At `max_length` every beam counts as
+Greedy search is its `GreedySearch` (`random_sampling_topk=1`); `beam_size=1` would be a beam search of one beam. The
+end token's score is forbidden by the generator's bias and not by `min_length`. At `max_length` every beam counts as
 finished; until then no sentence leaves the batch, and all beams are decoded at every step.
 """
 
