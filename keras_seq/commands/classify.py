@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from keras_seq.cli import option
-from keras_seq.commands.line_options import LineOptions, ModelOptions
-from keras_seq.commands.opened import Classifier, Served, open_classifier
+from keras_seq.commands.line_options import LineOptions
+from keras_seq.commands.opened import HELP, Classifier, Served, open_classifier
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Classify(LineOptions, ModelOptions):
+class Classify(LineOptions):
     """Says which class each line belongs to: the label, a tab, and its probability. With --json all labels and their
     probabilities too. A run folder has the labels in vocabulary/labels.txt."""
 
+    model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
         (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
     )

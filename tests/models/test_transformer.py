@@ -79,7 +79,7 @@ def test_rows_may_stand_at_different_places():
 def test_embeddings_are_scaled_before_positions_are_added():
     transformer = model("transformer-untied")
     matrix = array(transformer.source_embedding.embeddings)
-    x = transformer._embed(transformer.source_embedding, None, SOURCE, np.arange(5)[None, :], False)
+    x = transformer._placed(transformer.source_embedding(SOURCE), None, np.arange(5)[None, :], False)
     expected = matrix[SOURCE] * 2 + array(sinusoidal_positions(np.arange(5)[None, :], 4))
     np.testing.assert_allclose(array(x), expected, rtol=1e-5, atol=1e-6)
 
