@@ -10,7 +10,9 @@ from os import sched_setaffinity
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_seq import data, models, text, training
 from keras_seq.cli import option
@@ -40,6 +42,28 @@ MODELS = {
         size, units=256, cell="lstm", num_layers=2, attention="general", dropout=DROPOUT
     ),
 }
+
+
+def never_ending(model: keras.Model, end_id: int) -> keras.Model:
+    """Gives the end token a score so low that no search ever takes it: all hypotheses then have one length.
+
+    It is done by weights, since a constraint would be work of its own: one unit of what is multiplied with the
+    embeddings is made 1 at every step, and the end token's embedding is far below zero there.
+    """
+    embeddings = model.target_embedding.embeddings
+    embeddings.assign(ops.where(ops.arange(embeddings.shape[1]) == 0, 0.0, embeddings))
+    embeddings.assign(ops.slice_update(embeddings, (end_id, 0), ops.full((1, 1), -1e4)))
+    first = np.eye(1, embeddings.shape[1], dtype="float32")[0]
+    norm = getattr(model, "decoder_norm", None)
+    if norm is not None:
+        norm.gamma.assign(norm.gamma * (1 - first))
+        norm.beta.assign(first)
+    else:  # tanh of 20
+        model.output_dense.kernel.assign(model.output_dense.kernel * (1 - first))
+        model.output_dense.bias.assign(20 * first)
+    return model
+
+
 TITLES = {"transformer": "Transformer-Tiny, 4+4 x 128", "lstm": "LSTM 2 x 256, attention"}
 
 

@@ -7,7 +7,7 @@ import keras
 
 
 class Throughput(keras.callbacks.Callback):
-    """Shows `tokens/s` and `padding` on the progress bar and leaves them in the epoch's logs.
+    """Shows `tokens/s` and `padding` (or `examples/s`) on the progress bar and leaves them in the epoch's logs.
 
     A callback does not see the batches, so the dataset counts them on their way::
 
@@ -31,6 +31,7 @@ class Throughput(keras.callbacks.Callback):
         super().__init__()
         self.interval = interval
         # Tokens, real positions, positions; counted over all epochs.
+        self._unit = "tokens"
         self._counts = [keras.Variable(0, dtype="int64", trainable=False, name=name) for name in ("t", "r", "p")]
         self._numbers = {}
 
@@ -39,20 +40,32 @@ class Throughput(keras.callbacks.Callback):
 
         A target token is a label with a weight above 0, or without weights a label other than `pad_id`. Integer
         inputs count as positions too, save `inputs["target"]`, which is the labels shifted.
+
+        Where there is one label for a whole example, the tokens are those of the inputs. Where neither labels nor
+        inputs are ids `(B, T)`, examples are counted.
         """
 
         def count(inputs, labels, *weights):
             ops, sources = keras.ops, inputs
             if isinstance(inputs, Mapping):
                 sources = {name: value for name, value in inputs.items() if name != "target"}
-            real = ops.greater(weights[0], 0) if weights else ops.not_equal(labels, pad_id)
-            tokens = ops.count_nonzero(real)
-            sources = [x for x in keras.tree.flatten(sources) if "int" in keras.backend.standardize_dtype(x.dtype)]
-            tokens, labelled = ops.cast(tokens, "int64"), ops.cast(ops.size(real), "int64")
-            reals = [ops.cast(ops.count_nonzero(ops.not_equal(x, pad_id)), "int64") for x in sources]
-            sizes = [ops.cast(ops.size(x), "int64") for x in sources]
-            for variable, amount in zip(self._counts, (tokens, sum(reals, tokens), sum(sizes, labelled)), strict=True):
-                variable.assign_add(amount)
+            sources = [x for x in keras.tree.flatten(sources) if _are_ids(x)]
+            sources = [(ops.not_equal(x, pad_id), x) for x in sources]
+            targets = []
+            if _are_ids(labels):
+                targets = [(ops.greater(weights[0], 0) if weights else ops.not_equal(labels, pad_id), labels)]
+
+            def amount(pairs):
+                real = sum((ops.cast(ops.count_nonzero(real), "int64") for real, _ in pairs), zero)
+                return real, sum((ops.cast(ops.size(x), "int64") for _, x in pairs), zero)
+
+            zero = ops.cast(0, "int64")
+            tokens, (real, positions) = amount(targets or sources)[0], amount(targets + sources)
+            if not targets + sources:
+                self._unit = "examples"
+                tokens = ops.cast(ops.shape(keras.tree.flatten(inputs)[0])[0], "int64")
+            for variable, counted in zip(self._counts, (tokens, real, positions), strict=True):
+                variable.assign_add(counted)
             return (inputs, labels, *weights)
 
         return lambda dataset: dataset.map(count)
@@ -83,12 +96,22 @@ class Throughput(keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         tokens, real, positions = (now - before for now, before in zip(self._read(), self._before, strict=True))
         seconds = self._batch_ended - self._start
-        if not positions or seconds <= 0:
+        if not (positions or tokens) or seconds <= 0:
             return {}
-        return {"tokens/s": float(round(tokens / seconds)), "padding": 1 - real / positions}
+        rate = {f"{self._unit}/s": float(round(tokens / seconds))}
+        return rate | {"padding": 1 - real / positions} if positions else rate
 
     def _read(self) -> list[int]:
         return [int(variable.numpy()) for variable in self._counts]
+
+
+def _are_ids(x) -> bool:
+    """Whether it is a tensor of ids `(B, T)`."""
+    return (
+        not isinstance(x, Mapping | list | tuple)
+        and len(x.shape) == 2
+        and "int" in keras.backend.standardize_dtype(x.dtype)
+    )
 
 
 class Evaluator(keras.callbacks.Callback):

@@ -13,6 +13,7 @@ options = parse(Options)        # --units 512 --cell gru --valid-source a.en --d
 
 import argparse
 import dataclasses
+import inspect
 import os
 import pathlib
 import sys
@@ -25,14 +26,20 @@ T = TypeVar("T")
 
 
 def option(
-    default: Any = dataclasses.MISSING, help: str = "", choices: Sequence | None = None, positional: bool = False
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    choices: Sequence | None = None,
+    positional: bool = False,
+    repeated: bool = False,
 ) -> Any:
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
     Without a default the flag is required. A list or dict as default is copied for each instance. A positional option
-    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more.
+    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more. The
+    flag of a repeated one, a tuple, takes one value, and is given again for each further one: so what stands behind it
+    may be positional.
     """
-    metadata = {"help": help, "choices": choices, "positional": positional}
+    metadata = {"help": help, "choices": choices, "positional": positional, "repeated": repeated}
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -77,8 +84,11 @@ def flags(options: type, description: str | None = None, prog: str | None = None
 
     A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
     also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
-    `list[...]` or `tuple[..., ...]` of these (several values after one flag). `field(metadata={"help": ...,
-    "choices": ...})` or `option` describes it; with `option(positional=True)` it stands without a flag.
+    `list[...]` or `tuple[..., ...]` of these (several values after one flag; with `option(repeated=True)`, a tuple of
+    one value for each time that the flag is given). `field(metadata={"help": ..., "choices": ...})` or `option`
+    describes it; with `option(positional=True)` it stands without a flag.
+
+    What a dataclass inherits comes last in the help, under the first line of the docstring of the class it is from.
 
     Raises:
         TypeError: if it is not a dataclass, or a field has a type that no flag can have.
@@ -91,14 +101,18 @@ def flags(options: type, description: str | None = None, prog: str | None = None
         description = None if doc.startswith(generated) else doc.strip().split("\n\n")[0]
     # Abbreviated flags would change their meaning on the day that another one is added.
     parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
-    hints = typing.get_type_hints(options)
-    for field in dataclasses.fields(options):
-        if field.init:
-            _add_flag(parser, field, hints[field.name])
+    hints, fields = typing.get_type_hints(options), {f.name: f for f in dataclasses.fields(options) if f.init}
+    for owner in options.__mro__:
+        names = [name for name in inspect.get_annotations(owner) if name in fields]
+        if names:
+            title = (owner.__doc__ or owner.__name__).split("\n")[0].rstrip(".")
+            group = parser if owner is options else parser.add_argument_group(title)
+            for name in names:
+                _add_flag(group, fields.pop(name), hints[name])
     return parser
 
 
-def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotation: Any) -> None:
+def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, annotation: Any) -> None:
     help_text = field.metadata.get("help", "").replace("%", "%%")
     positional = field.metadata.get("positional", False)
     flag = field.name if positional else "--" + field.name.replace("_", "-")
@@ -121,7 +135,11 @@ def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field, annotat
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **arguments)
         return
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is list or (origin is tuple and inner[1:] == (...,)):
+    if field.metadata.get("repeated", False):
+        if origin is not tuple or inner[1:] != (...,):
+            raise TypeError(f"The field `{field.name}` is repeated and must be a tuple[..., ...]. It is: {annotation}")
+        annotation, arguments["action"] = inner[0], _AppendToTuple
+    elif origin is list or (origin is tuple and inner[1:] == (...,)):
         annotation, arguments["nargs"] = inner[0], "+" if positional and "default" not in arguments else "*"
         if origin is tuple:
             arguments["action"] = _StoreTuple
@@ -168,3 +186,9 @@ def _converter(annotation: Any, optional: bool, name: str):
 class _StoreTuple(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
         setattr(namespace, self.dest, tuple(values))
+
+
+class _AppendToTuple(argparse.Action):
+    def __call__(self, parser, namespace, value, option_string=None):
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, (*(() if before is self.default else before), value))

@@ -1,4 +1,9 @@
-"""Learning-rate schedules that Keras lacks. For a warm-up followed by a cosine take Keras's `CosineDecay`."""
+"""Schedules that Keras lacks, of a learning rate or of another number.
+
+For a warm-up followed by a cosine take Keras's `CosineDecay`, for a linear rise its `PolynomialDecay`.
+"""
+
+import math
 
 import keras
 from keras import ops
@@ -80,3 +85,34 @@ class LinearDecay(_Warmup):
             "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps,
         }
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class InverseSigmoid(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises from nearly zero along a sigmoid, for `layers.ScheduledSampling`.
+
+        rate(n) = peak * (1 - k / (k + exp(n / k))),   n = 0, 1, ...
+
+    Args:
+        peak: the rate that it comes ever closer to.
+        k: how slowly: half the peak is reached at n = k log k.
+    Raises:
+        ValueError: if `peak` is not from 0 to 1, or `k` is below 1.
+    Source: Bengio et al. 2015, section 2.4, arXiv:1506.03099, where it is the share of true tokens that falls.
+    """
+
+    def __init__(self, peak: float, k: float):
+        super().__init__()
+        if not 0 <= peak <= 1:
+            raise ValueError(f"`peak` must be from 0 to 1. Received: {peak}")
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1. Received: {k}")
+        self.peak = peak
+        self.k = k
+
+    def __call__(self, step):
+        # k / (k + e^x) is the sigmoid of log k - x.
+        return self.peak * ops.sigmoid(ops.cast(step, "float32") / self.k - math.log(self.k))
+
+    def get_config(self):
+        return {"peak": self.peak, "k": self.k}

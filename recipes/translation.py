@@ -7,7 +7,6 @@ Run the same command again and an interrupted run goes on where it stopped.
 """
 
 import dataclasses
-import os
 import pathlib
 from typing import Literal
 
@@ -15,23 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import (
-    callbacks,
-    cli,
-    data,
-    decoding,
-    distribution,
-    export,
-    losses,
-    metrics,
-    models,
-    schedules,
-    scores,
-    text,
-    training,
-)
+from keras_seq import cli, data, decoding, export, losses, metrics, models, recipe, scores
 from keras_seq.cli import option
-from keras_seq.inspection import parameters, plots
+from keras_seq.inspection import plots
+from keras_seq.recipe import Result
 from recipes import number_names
 
 # What a flag that is not given means, for the generated numbers and for files.
@@ -42,11 +28,9 @@ FILES = {"vocabulary": "bpe", "units": 256, "dropout": 0.2, "label_smoothing": 0
 RECURRENT = {"num_layers": 2, "epochs": 16, "tokens_per_batch": 1024, "learning_rate": 2e-3, "warmup_steps": 200}
 TRANSFORMER = {"num_layers": 3, "epochs": 14, "tokens_per_batch": 2048, "learning_rate": 1.5e-3, "warmup_steps": 500}
 
-BATCHES_SHUFFLED = 1_000  # held in memory; an epoch of Multi30k has 500
-
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(recipe.Options):
     """Trains, scores, explains and exports a translator."""
 
     data_dir: pathlib.Path | None = option(None, "folder with train*, val* and test* files of both languages")
@@ -88,96 +72,63 @@ class Options:
     )
     shapes: int | None = option(None, "number of bucket shapes (default: a fifth of an epoch's batches, at most 40)")
     learning_rate: float | None = option(None, "at its peak (default: 0.004; for files 0.002, transformer 0.0015)")
-    schedule: Literal["linear", "inverse_square_root"] = option("linear", "decay after the warm-up")
     warmup_steps: int | None = option(None, "updates to the peak (default: 100; for files 200, transformer 500)")
     label_smoothing: float | None = option(None, "(default: 0; 0.1 for files)")
-    patience: int = option(8, "epochs without a better validation score before training ends")
-    average: int = option(3, "checkpoints averaged at the end, if that scores better on the validation text")
 
     num_beams: int = option(5, "beam of the test translations and of the exported model")
     length_penalty: float = option(1.0, "the score is log p / length ** penalty")
-    run: pathlib.Path = option(pathlib.Path("runs/translation"), "run folder")
-    export: pathlib.Path = option(pathlib.Path("saved_models/translation"), "folder of the SavedModel")
-    overwrite: bool = option(False, "start anew in a run folder that holds another run")
-    init_from: pathlib.Path | None = option(None, "run folder whose weights to begin with, whatever its vocabulary")
-    save_every: int | None = option(None, "checkpoint inside an epoch too, after so many updates")
-    strategy: Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"] = option(
-        "auto", "devices and workers to train on; docs/distribution.md"
-    )
-    data_service: str | None = option(
-        os.environ.get("KERAS_SEQ_DATA_SERVICE"),
-        "tf.data service that makes the batches; docs/distribution.md",
-    )
-    precision: Literal["float32", "bfloat16", "float16"] = option("float32", "of the layers' arithmetic")
-    seed: int = option(1, "of the data order and the weights")
-    deterministic: bool = option(False, "same seed, same weights, to the bit (slower)")
+
+
+# They change how the test text is translated, not what is learned.
+OF_THE_TEST = ("num_beams", "length_penalty", "test_source", "test_target")
 
 
 def main(options: Options) -> None:
-    training.keep_freed_memory()
-    scope = distribution.scope(options.strategy, precision=options.precision)
-    keras.utils.set_random_seed(options.seed)
-    if options.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    scope = recipe.begin(options)
     options = with_defaults(options)
     parts = read(options)
-    run = training.Run(options.run, configuration(options), overwrite=options.overwrite, chief=scope.chief)
-    scope.agreed(False)  # the other workers wait until what is overwritten is gone
-    source_vocabulary, target_vocabulary = vocabularies(options, parts["train"], run, scope)
+    run = recipe.run_folder(options, scope, leave_out=OF_THE_TEST)
 
     # Data
-    train, valid, orders = batches(options, parts, source_vocabulary, target_vocabulary, scope.replicas)
-    steps = int(train.cardinality())
-    resume = training.Resume(run, options.average, options.save_every, starts=orders, agree=scope.agreed)
-    throughput = callbacks.Throughput()
-    if options.data_service:
-        for order in orders:  # the service gets a copy
-            order.start_epoch(resume.initial_epoch)
-        counted = throughput.counted()
-        train = train.apply(distribution.data_service(options.data_service, scope, on_trainer=counted))
-    else:
-        rest = data.from_step(0)
-        resume.starts.append(rest)
-        train = train.apply(rest).apply(throughput.counted()).prefetch(8)
+    source_vocabulary, target_vocabulary = both = vocabularies(options, parts["train"], run, scope)
+    encoded = source_vocabulary.encoded(target_vocabulary)
+    train, valid, orders = recipe.batches(
+        parts["train"].dataset().apply(encoded).cache(),
+        parts["valid"].dataset().apply(encoded),
+        tokens_per_batch=options.tokens_per_batch,
+        max_length=options.max_length,
+        shapes=options.shapes,
+        seed=options.seed,
+        replicas=scope.replicas,
+        finish=data.teacher_forcing(target_vocabulary.start_id),
+    )
 
     # Model
     with scope:
-        model = build(options, source_vocabulary, target_vocabulary)
+        model = build(options, *both)
+        rate = recipe.learning_rate(options, int(train.cardinality()))
         model.compile(
-            keras.optimizers.Adam(learning_rate(options, steps), beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
+            keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
             losses.TokenCrossentropy(options.label_smoothing),
             weighted_metrics=[metrics.Perplexity()],
             jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
         )
-    print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch; {scope}.")
-    if options.init_from is not None and resume.checkpoints.latest() is None:
-        initialise(options, model, source_vocabulary, target_vocabulary)
+    recipe.initialise(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
 
     # Fit
-    greedy = translator(options, model, source_vocabulary, target_vocabulary, num_beams=1)
+    greedy = translator(options, model, *both, num_beams=1)
 
     def validate():
         return {"val_bleu": scores.bleu(greedy(parts["valid"].sources), parts["valid"].targets, options.tokenize).value}
 
-    stopping = training.EarlyStopping(run, "val_bleu", mode="max", patience=options.patience)
-    model.fit(
-        train,
-        validation_data=valid,
-        epochs=options.epochs,
-        shuffle=False,  # the dataset does that
-        callbacks=[throughput, callbacks.Evaluator(validate), resume, stopping],
-    )
-    if not scope.chief:  # the others must not leave before the chief has finished
-        scope.agreed(False)
+    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "starts": orders}
+    if not recipe.fit(options, model, train, valid, run, scope, **fitting):
         return
-    (run.path / "parameters.txt").write_text(parameters.shown(parameters.table(model)) + "\n", encoding="utf-8")
-    choose_weights(model, run, resume, validate)
 
     # Evaluate
-    beam = translator(options, model, source_vocabulary, target_vocabulary, num_beams=options.num_beams)
+    beam = translator(options, model, *both, num_beams=options.num_beams)
     report(options, run, parts["test"], beam(parts["test"].sources))
-    plots.learning_curve(run.history, run.plots / "learning_curve.png")
-    draw_attention(options, model, source_vocabulary, target_vocabulary, parts["test"].sources[0], beam, run)
+    draw_attention(options, model, *both, parts["test"].sources[0], beam, run)
 
     # Export
     export.saved_model(
@@ -190,8 +141,7 @@ def main(options: Options) -> None:
         max_length=2 * options.max_length,  # a served model must come to an end with any text
         samples=[*export.SAMPLES, *parts["test"].sources[:20]],
     )
-    print(f"Run folder: {run.path}. SavedModel, checked in a fresh process: {options.export}")
-    scope.agreed(False)
+    recipe.end(options, run, scope)
 
 
 def with_defaults(options: Options) -> Options:
@@ -199,16 +149,8 @@ def with_defaults(options: Options) -> Options:
     defaults = NUMBERS
     if options.data_dir or options.train_source:
         defaults = FILES | (TRANSFORMER if options.architecture == "transformer" else RECURRENT)
-    missing = {name: value for name, value in defaults.items() if getattr(options, name) is None}
-    options = dataclasses.replace(options, **missing)
+    options = recipe.filled(options, defaults)
     return dataclasses.replace(options, intermediate_dim=options.intermediate_dim or 2 * options.units)
-
-
-def configuration(options: Options) -> dict:
-    """What makes two runs the same run: all but where the results go and how the test text is decoded."""
-    unimportant = ("run", "export", "overwrite", "num_beams", "length_penalty", "test_source", "test_target")
-    unimportant += ("save_every", "strategy", "data_service")
-    return {name: value for name, value in dataclasses.asdict(options).items() if name not in unimportant}
 
 
 def read(options: Options) -> dict[str, data.ParallelText]:
@@ -222,67 +164,22 @@ def read(options: Options) -> dict[str, data.ParallelText]:
             raise ValueError(f"--train-source needs the other files too. Missing: {' '.join(missing)}")
     else:
         return number_names.parallel_text(options.numbers, min(1_000, options.numbers), options.seed)
-    return {part: data.read_parallel_text(*pair, on_bad_line=options.on_bad_line) for part, pair in files.items()}
+    parts = {part: data.read_parallel_text(*pair, on_bad_line=options.on_bad_line) for part, pair in files.items()}
+    print(f"Training pairs: {parts['train'].report}.")
+    return parts
 
 
-def vocabularies(options: Options, train: data.ParallelText, run: training.Run, scope: distribution.scope) -> tuple:
-    """The vocabularies of both sides: the run's own where it has them, learned from the training text otherwise."""
+def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tuple:
+    """The vocabularies of both sides, which may be one and the same."""
 
-    def learned(name, *sides):
-        path = run.vocabulary / f"{name}.{'words' if options.vocabulary == 'words' else 'spm'}"
-        if scope.chief and not path.exists():
-            lines = [line for side in sides for line in side]
-            if options.vocabulary == "words":
-                vocabulary = text.Words.train(lines, options.vocabulary_size)
-            else:
-                vocabulary = text.Subwords.train(
-                    lines, options.vocabulary_size, model_type=options.vocabulary, hard_vocab_limit=False
-                )
-            with training.replacing(path) as temporary:
-                vocabulary.save(temporary)
-        scope.agreed(False)  # the other workers wait for the file
-        return text.load(path)
+    def of(name, *sides):
+        lines = [line for side in sides for line in side]
+        return recipe.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size, name=name)
 
     if options.joint:
-        joint = learned("joint", train.sources, train.targets)
+        joint = of("joint", train.sources, train.targets)
         return joint, joint
-    return learned("source", train.sources), learned("target", train.targets)
-
-
-def batches(options: Options, parts: dict, source_vocabulary, target_vocabulary, replicas: int) -> tuple:
-    """Training and validation batches, and the steps of the first that must know which epoch begins.
-
-    The pairs are encoded once, shuffled anew each epoch, and put into buckets that keep padding low and shapes few.
-    """
-    encoded = source_vocabulary.encoded(target_vocabulary)
-    shifted = data.teacher_forcing(target_vocabulary.start_id)
-
-    pairs = parts["train"].dataset().apply(encoded).cache()
-    lengths = data.lengths(pairs)
-    fitting = lengths[(lengths < options.max_length).all(axis=1)]
-    print(f"Training pairs: {parts['train'].report}; {len(lengths) - len(fitting):,} dropped as over-long.")
-    if not len(fitting):
-        raise ValueError(f"No training pair is shorter than --max-length {options.max_length} tokens.")
-    # Each shape ends the epoch with a batch that is not full: too many, and most batches are small.
-    full_batches = int(fitting.max(axis=1).sum()) // options.tokens_per_batch
-    shapes = {
-        "tokens_per_batch": options.tokens_per_batch,
-        "buckets": data.fit_buckets(fitting, options.shapes or min(40, max(1, full_batches // 5))),
-        "multiple_of": replicas,
-    }
-
-    def batched(dataset, lengths):
-        count = tf.data.experimental.assert_cardinality(data.count_batches(lengths, **shapes))
-        return dataset.apply(data.bucketed(**shapes)).apply(shifted).apply(count)
-
-    pairs_order = data.shuffled(options.seed)
-    # Batches that are not full come last; left there, one length after the other, they spoil what an epoch has taught.
-    batches_order = data.shuffled(options.seed, BATCHES_SHUFFLED)
-    short = pairs.apply(data.shorter_than(options.max_length))
-    train = batched(short.apply(pairs_order), fitting).apply(batches_order)
-    valid_pairs = parts["valid"].dataset().apply(encoded)
-    valid = batched(valid_pairs, data.lengths(valid_pairs)).cache()
-    return train, valid, [pairs_order, batches_order]
+    return of("source", train.sources), of("target", train.targets)
 
 
 def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model:
@@ -306,32 +203,6 @@ def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model
     )
 
 
-def initialise(options: Options, model, source_vocabulary, target_vocabulary) -> None:
-    """Begins with the weights of another run, those of each word or piece that both vocabularies have."""
-
-    def tokens(vocabulary):
-        return vocabulary.pieces(range(vocabulary.size))
-
-    def theirs(name):
-        for path in [*options.init_from.glob(f"vocabulary/{name}.*"), *options.init_from.glob("vocabulary/joint.*")]:
-            return tokens(text.load(path))
-        raise ValueError(f"--init-from {options.init_from}: there is no vocabulary in it, as a run folder has.")
-
-    pairs = {"source": (theirs("source"), tokens(source_vocabulary))}
-    print(
-        training.initialise_from(model, options.init_from, pairs | {"": (theirs("target"), tokens(target_vocabulary))})
-    )
-
-
-def learning_rate(options: Options, steps: int):
-    """The schedule over `steps` updates an epoch; on very little data the warm-up is cut to a quarter of the whole."""
-    total = max(2, options.epochs * steps)
-    warmup = max(1, min(options.warmup_steps, total // 4))
-    if options.schedule == "linear":
-        return schedules.LinearDecay(options.learning_rate, warmup, total)
-    return schedules.InverseSquareRoot(options.learning_rate, warmup)
-
-
 def translator(options: Options, model, source_vocabulary, target_vocabulary, num_beams: int):
     """A function from texts to their translations."""
 
@@ -349,47 +220,25 @@ def translator(options: Options, model, source_vocabulary, target_vocabulary, nu
     return translate
 
 
-def choose_weights(model, run, resume, validate) -> None:
-    """Leaves the model with the best epoch's weights or the mean of the last ones, whichever validates better."""
-    best = keras.models.load_model(run.best)
-    model.set_weights(best.get_weights())
-    best_score = validate()["val_bleu"]
-    training.average_checkpoints(model, resume.checkpoints.paths())
-    averaged_score = validate()["val_bleu"]
-    print(f"Validation BLEU: best epoch {best_score:.2f}, mean of the last checkpoints {averaged_score:.2f}.")
-    if averaged_score < best_score:
-        model.set_weights(best.get_weights())
-    else:
-        with training.replacing(run.best) as temporary:
-            model.save(temporary)
-
-
-def report(options, run, test: data.ParallelText, hypotheses: list[str]) -> None:
-    """Prints scores and samples, and writes them down in the run folder."""
+def report(options: Options, run, test: data.ParallelText, hypotheses: list[str]) -> None:
     bleu = scores.bleu(hypotheses, test.targets, options.tokenize)
     chrf = scores.chrf(hypotheses, test.targets)
-    rows = [
-        ("exact match", scores.exact_match(hypotheses, test.targets), ""),
-        ("BLEU", bleu.value, bleu.signature),
-        ("chrF", chrf.value, chrf.signature),
-    ]
-    print(f"\nTest, {len(hypotheses):,} sentences, beam {options.num_beams}")
-    for metric, value, signature in rows:
-        shown = f"{value:.2%}" if metric == "exact match" else f"{value:.2f}"
-        print(f"  {metric:12} {shown:>8}  {signature}")
-    for source, reference, hypothesis in list(zip(test.sources, test.targets, hypotheses, strict=True))[:5]:
-        print(f"\n  source      {source}\n  reference   {reference}\n  translation {hypothesis}")
-    print()
-    (run.path / "test.txt").write_text("\n".join(hypotheses) + "\n", encoding="utf-8")
-    common = {
-        "recipe": "recipes.translation",
-        "task": f"{options.source}-{options.target}",
-        "data": getattr(options.data_dir or options.train_source, "name", "number names"),
-        "architecture": options.architecture,
-        "split": "test",
-        "seed": options.seed,
-    }
-    run.add_metrics([{**common, "metric": metric, "value": value} for metric, value, _ in rows])
+    recipe.report(
+        options,
+        run,
+        [
+            Result("exact match", scores.exact_match(hypotheses, test.targets)),
+            Result("BLEU", bleu.value, ".2f", bleu.signature),
+            Result("chrF", chrf.value, ".2f", chrf.signature),
+        ],
+        title=f"Test, {len(hypotheses):,} sentences, beam {options.num_beams}",
+        task=f"{options.source}-{options.target}",
+        data=getattr(options.data_dir or options.train_source, "name", "number names"),
+        architecture=options.architecture,
+    )
+    columns = {"source": test.sources, "reference": test.targets, "translation": hypotheses}
+    recipe.samples(columns)
+    run.write("test.txt", "\n".join(hypotheses) + "\n")
 
 
 def draw_attention(options, model, source_vocabulary, target_vocabulary, sentence, translate, run) -> None:

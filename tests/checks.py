@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tests.reference import program
+
 
 def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, save=True):
     """Asserts: config round trip, `.keras` round trip, static = dynamic shape, one training step, both halves of
@@ -35,10 +37,12 @@ def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, 
     expected = keras.tree.map_structure(_numpy, outputs)
 
     _check_config(layer, inputs, expected)
-    _check_shapes(make, inputs, expected)
+    known, unknown = _Symbolic(make, inputs, False), _Symbolic(make, inputs, True)
+    for symbolic in (known, unknown):
+        _check_shapes(symbolic.outputs, expected)
     if save:
-        _check_file(make, inputs)
-    _check_training(make, inputs, weights)
+        _check_file(unknown, inputs)
+    _check_training(known, inputs, weights)
     if half_tolerance is not None:
         _check_half("float16", layer, make, inputs, expected, half_tolerance)
         _check_half("bfloat16", layer, make, inputs, expected, 4 * half_tolerance)
@@ -48,46 +52,50 @@ def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, 
 def _check_config(layer, inputs, expected):
     copy = type(layer).from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
-    _call(copy, inputs)
+    _build(copy, inputs)
     shapes, expected_shapes = ([tuple(w.shape) for w in x.weights] for x in (copy, layer))
     assert shapes == expected_shapes, f"the config gives weights of shape {shapes}, not {expected_shapes}"
     copy.set_weights(layer.get_weights())
     _assert_close(_call(copy, inputs), expected, 1e-6)
 
 
-def _check_shapes(make, inputs, expected):
-    """Symbolic shapes must be the real ones where they are known, with all axes known and with the second unknown."""
-    for second in (False, True):
-        symbolic = _symbolic(inputs, second)
-        outputs = keras.tree.flatten(_call(make(), symbolic))
-        for static, real in zip(outputs, keras.tree.flatten(expected), strict=True):
-            assert len(static.shape) == real.ndim, f"static {static.shape}, real {real.shape}"
-            for ours, theirs in zip(static.shape, real.shape, strict=True):
-                assert ours in (None, theirs), f"static {static.shape}, real {real.shape}"
-            assert keras.backend.standardize_dtype(static.dtype) == str(real.dtype)
+class _Symbolic:
+    """A layer called on symbolic inputs, with all axes known or with the second unknown: it costs most of all here."""
+
+    def __init__(self, make, inputs, second_unknown):
+        self.layer, self.inputs = make(), _symbolic(inputs, second_unknown)
+        self.outputs = _called(self.layer, self.inputs)
 
 
-def _check_file(make, inputs):
-    symbolic = _symbolic(inputs, True)
-    model = keras.Model(symbolic, _call(make(), symbolic))
-    before = keras.tree.map_structure(_numpy, model(_tensors(inputs)))
+def _check_shapes(outputs, expected):
+    """Symbolic shapes must be the real ones where they are known."""
+    for static, real in zip(keras.tree.flatten(outputs), keras.tree.flatten(expected), strict=True):
+        assert len(static.shape) == real.ndim, f"static {static.shape}, real {real.shape}"
+        for ours, theirs in zip(static.shape, real.shape, strict=True):
+            assert ours in (None, theirs), f"static {static.shape}, real {real.shape}"
+        assert keras.backend.standardize_dtype(static.dtype) == str(real.dtype)
+
+
+def _check_file(symbolic, inputs):
+    model = keras.Model(symbolic.inputs, symbolic.outputs)
+    before = keras.tree.map_structure(_numpy, _call(model, (_tensors(inputs),)))
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.keras"
         model.save(path)
         loaded = keras.saving.load_model(path)
-    _assert_close(loaded(_tensors(inputs)), before, 1e-6)
+    _assert_close(_call(loaded, (_tensors(inputs),)), before, 1e-6)
 
 
-def _check_training(make, inputs, weights):
-    symbolic = _symbolic(inputs, False)
-    layer = make()
-    floats = [x for x in keras.tree.flatten(_call(layer, symbolic)) if "float" in str(x.dtype)]
+def _check_training(symbolic, inputs, weights):
+    layer = symbolic.layer
+    floats = [x for x in keras.tree.flatten(symbolic.outputs) if "float" in str(x.dtype)]
     # Squares of different weight, so that no gradient vanishes because the outputs add up to a constant.
     features = [ops.reshape(x, (-1, int(np.prod(x.shape[1:])))) for x in floats]  # (B, ...) -> (B, n)
     slopes = [np.linspace(0.5, 1.5, x.shape[-1], dtype="float32") for x in features]
     total = sum(ops.mean(ops.square(x) * slope, axis=-1) for x, slope in zip(features, slopes, strict=True))
-    model = keras.Model(symbolic, total)
+    model = keras.Model(symbolic.inputs, total)
     model.compile("sgd", "mae")
+    model.optimizer.build(model.trainable_variables)  # TensorFlow traces twice what makes variables
     before = [_numpy(w) for w in layer.trainable_weights]
     batch = len(keras.tree.flatten(inputs)[0])
     loss = model.train_on_batch(_tensors(inputs), np.zeros(batch, "float32"))
@@ -106,7 +114,7 @@ def _check_half(dtype, layer, make, inputs, expected, tolerance):
         config = layer.get_config()
         config["dtype"] = f"mixed_{dtype}"
         half = type(layer).from_config(config) if "dtype" in layer.get_config() else make()
-        outputs = _call(half, inputs)
+        _build(half, inputs)
         half.set_weights(layer.get_weights())
         outputs = _call(half, inputs)
     finally:
@@ -125,7 +133,19 @@ def _assert_close(outputs, expected, tolerance):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def _build(layer, inputs):
+    """Gives a layer its weights in the way that is quicker: JAX would compile every operation of a call by itself."""
+    _called(layer, _symbolic(inputs, False) if keras.backend.backend() == "jax" else inputs)
+
+
 def _call(layer, inputs):
+    """On JAX in one program, and weights are made outside of it."""
+    if keras.backend.backend() == "jax" and not layer.built:
+        _build(layer, inputs)
+    return _called(program(layer), inputs)
+
+
+def _called(layer, inputs):
     if isinstance(inputs, tuple):
         return layer(*inputs)
     return layer(**inputs) if isinstance(inputs, dict) else layer(inputs)

@@ -1,5 +1,6 @@
 """Set before TensorFlow or JAX is imported: quiet logs, and one thread for each of xdist's processes."""
 
+import gc
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,6 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("MPLBACKEND", "agg")
+# JAX compiles thousands of small programs here, each to run once or twice.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
@@ -26,6 +29,12 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     from keras_seq import distribution
 
     distribution.divide_cpu(2)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A million objects of TensorFlow's modules stay anyway: from here on no collection looks through them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,16 @@
 """What the NumPy references of several tests share."""
 
+import functools
+
 import keras
 import numpy as np
+import pytest
 from keras import ops
+
+
+def tensorflow_only(reason):
+    """Marks a test that on another backend would say nothing new, or cannot run there."""
+    return pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=reason)
 
 
 def array(x):
@@ -36,3 +44,28 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+@functools.lru_cache(8)
+def program(layer):
+    """A built layer or model as a function of tensors, which on JAX compiles once for each shape: its weights, which
+    may change, are arguments, where `compiled(layer)` would keep those of its first call.
+    """
+    if keras.backend.backend() != "jax":
+        return layer
+    stateless = compiled(lambda weights, args, kwargs: layer.stateless_call(*weights, *args, **kwargs)[0])
+
+    def call(*args, **kwargs):
+        weights = [[v.value for v in each] for each in (layer.trainable_variables, layer.non_trainable_variables)]
+        return stateless(weights, args, kwargs)
+
+    return call
+
+
+def in_graph(function):
+    """For what is called with many inputs of one shape, or has a long loop: TensorFlow, too, makes a graph of it."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    return compiled(function)

@@ -52,6 +52,24 @@ def test_throughput_leaves_the_batches_alone_and_counts_without_weights():
     assert throughput._read() == [10, 16, 28]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "labels", "counts"),
+    [
+        ([[5, 3, 0], [4, 0, 0]], [0, 1], [3, 3, 6]),  # classes of sentences
+        ([[[0.5], [0.0]], [[1.0], [1.0]]], [[5, 0, 0], [4, 4, 0]], [3, 3, 6]),  # frames, and what is said in them
+        ([[[0.5], [0.0]], [[1.0], [1.0]]], [[0.5], [0.0]], [2, 0, 0]),  # numbers from numbers
+    ],
+)
+def test_throughput_counts_what_there_is(inputs, labels, counts):
+    throughput = callbacks.Throughput()
+    batch = np.array(inputs), np.array(labels)
+    assert len(list(tf.data.Dataset.from_tensors(batch).apply(throughput.counted()))) == 1
+    assert throughput._read() == counts
+    throughput._before, throughput._start, throughput._batch_ended = [0, 0, 0], 0.0, 0.5
+    expected = {"tokens/s": 6.0, "padding": 0.5} if counts[2] else {"examples/s": 4.0}
+    assert throughput._measure() == expected
+
+
 def test_throughput_under_a_strategy():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     throughput = callbacks.Throughput()

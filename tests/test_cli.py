@@ -46,6 +46,13 @@ class Many:
     files: tuple[str, ...] = option(help="one or more", positional=True)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Repeated:
+    files: tuple[str, ...] = option((), "read", positional=True)
+    model: tuple[pathlib.Path, ...] = option(help="one or more", repeated=True)
+    weight: tuple[float, ...] = option((1.0, 2.0), "of each", repeated=True)
+
+
 def refused(capsys, argv, options=Options):
     with pytest.raises(SystemExit) as stop:
         cli.parse(options, argv)
@@ -62,6 +69,18 @@ def test_every_kind_of_flag():
     parsed = cli.parse(Options, [*line.split(), "--names", "p", "q", "--level", "2"])
     assert parsed == Options(3, "gru", "a.en", pathlib.Path("x/y"), None, True, False, [5, 6, 7], ("p", "q"), 2)
     assert cli.parse(Options, ["--valid-source", "NONE", "--dropout", "0.5"]) == Options(dropout=0.5)
+
+
+def test_a_repeated_flag_takes_one_value_each_time(capsys):
+    both = pathlib.Path("a"), pathlib.Path("b")
+    assert cli.parse(Repeated, ["--model", "a", "x", "--model", "b", "y"]) == Repeated(files=("x", "y"), model=both)
+    weights = ["--weight", "3", "--model", "a", "--weight", "4"]
+    assert cli.parse(Repeated, weights) == Repeated(model=both[:1], weight=(3.0, 4.0))
+    assert cli.parse(Repeated, ["--model", "a"]).weight == (1.0, 2.0)
+    assert "--model" in refused(capsys, [], Repeated)
+    assert "invalid float value: 'c'" in refused(capsys, ["--model", "a", "--weight", "c"], Repeated)
+    with pytest.raises(TypeError, match="`a`.* must be a tuple"):
+        cli.flags(dataclasses.make_dataclass("Wrong", [("a", str, option(repeated=True))]))
 
 
 @pytest.mark.parametrize(
@@ -151,3 +170,21 @@ def test_what_no_flag_can_be_is_refused():
         cli.flags(int)
     with pytest.raises(TypeError, match="mapping"):
         cli.flags(dataclasses.make_dataclass("D", [("mapping", dict, dataclasses.field(default=None))]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Inheriting(Options):
+    """Trains more."""
+
+    dropout: float | None = option(0.3, "another default")
+    folds: int = option(10, "of its own")
+
+
+def test_what_is_inherited_comes_last_in_the_help(capsys):
+    assert cli.parse(Inheriting, []) == Inheriting()
+    with pytest.raises(SystemExit):
+        cli.parse(Inheriting, ["--help"])
+    own, inherited = capsys.readouterr().out.split("\nTrains something:\n")
+    own = own.split("options:\n")[1]
+    assert "another default (default: 0.3)" in own and "--folds" in own and "--units" not in own
+    assert "--units" in inherited and "--dropout" not in inherited

@@ -1,9 +1,11 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.losses import TokenCrossentropy, token_crossentropy
+from keras_seq.losses import CTCLoss, QuantileLoss, TokenCrossentropy, pinball, token_crossentropy
 from tests.reference import array, softmax, spread
 
 # OpenNMT-tf, opennmt/tests/losses_test.py; its losses are sums over tokens, ours means.
@@ -124,3 +126,100 @@ def test_serialisation():
 def test_a_smoothing_out_of_range_is_named(value):
     with pytest.raises(ValueError, match=rf"must be in \[0, 1\)\. Received: {value}"):
         TokenCrossentropy(value)
+
+
+QUANTILES = (0.1, 0.5, 0.9)
+FORECASTS = spread((2, 3, 2, 3), start=5)
+FUTURE = spread((2, 3, 2))
+
+
+def pinball_reference(y_true, y_pred):
+    error = y_true[..., None].astype("float64") - y_pred
+    return np.where(error > 0, error * QUANTILES, -error * (1 - np.array(QUANTILES))).mean(-1)
+
+
+def test_pinball_is_least_at_the_quantile():
+    values = spread((1, 999))[0]
+    for q in QUANTILES:
+        candidates = np.linspace(-1, 1, 41, dtype="float32")
+        losses = [float(ops.mean(pinball(values, np.full((999, 1), c), [q]))) for c in candidates]
+        assert abs(candidates[np.argmin(losses)] - np.quantile(values, q)) < 0.05
+
+
+@pytest.mark.parametrize("shape", [None, (2,), (2, 3), (2, 3, 2)])
+def test_quantile_loss_is_a_weighted_mean(shape):
+    expected = pinball_reference(FUTURE, FORECASTS)
+    weights = None if shape is None else spread(shape) ** 2
+    each = (
+        np.ones((2, 3, 2)) if shape is None else weights.reshape(shape + (1,) * (3 - len(shape))) * np.ones((2, 3, 2))
+    )
+    value = QuantileLoss(QUANTILES)(FUTURE, FORECASTS, weights)
+    assert float(value) == pytest.approx((expected * each).sum() / each.sum(), rel=1e-5)
+
+
+def test_quantile_loss_serialises_and_names_bad_values():
+    copy = keras.losses.deserialize(keras.losses.serialize(QuantileLoss(QUANTILES, name="mine")))
+    assert type(copy) is QuantileLoss and copy.get_config() == QuantileLoss(QUANTILES, name="mine").get_config()
+    with pytest.raises(ValueError, match=r"between 0 and 1. Received: \(0.5, 1.0\)"):
+        QuantileLoss((0.5, 1.0))
+    with pytest.raises(ValueError, match=r"must be \(\.\.\., 2\).* Received: shape \(2, 3, 2, 3\)"):
+        QuantileLoss((0.1, 0.9))(FUTURE, FORECASTS)
+
+
+SAID = np.array([[1, 2, 0], [2, 2, 1]], "int32")
+FRAMES = 2 * spread((2, 5, 3))
+
+
+def ctc_reference(labels, logits):
+    """The sum over all alignments, one by one."""
+    probabilities = softmax(logits.astype("float64"))
+    total = 0.0
+    for alignment in itertools.product(range(logits.shape[-1]), repeat=len(logits)):
+        merged = [a for a, before in zip(alignment, (None, *alignment), strict=False) if a != before and a]
+        if merged == [label for label in labels if label]:
+            total += np.prod([p[a] for p, a in zip(probabilities, alignment, strict=True)])
+    return -np.log(total)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0]])
+def test_ctc_loss_sums_over_all_alignments_and_divides_by_labels(weights):
+    nats = np.array([ctc_reference(labels, logits) for labels, logits in zip(SAID, FRAMES, strict=True)])
+    rows = np.ones(2) if weights is None else np.array(weights)
+    value = CTCLoss()(SAID, FRAMES, None if weights is None else rows.astype("float32"))
+    assert float(value) == pytest.approx((nats * rows).sum() / (np.array([2, 3]) * rows).sum(), rel=1e-5)
+    np.testing.assert_allclose(array(CTCLoss().call(SAID, FRAMES)), nats, rtol=1e-5)
+
+
+def test_ctc_loss_has_an_own_blank():
+    """Another place for the blank: the classes moved round by one."""
+    moved, labels = np.roll(FRAMES, -1, axis=-1), np.where(SAID > 0, SAID - 1, 2)
+    assert float(CTCLoss(blank_id=2)(labels, moved)) == pytest.approx(float(CTCLoss()(SAID, FRAMES)), rel=1e-5)
+
+
+def test_padding_costs_nothing_in_ctc_loss():
+    """Frames that say the blank for certain, and blanks after the labels."""
+    padding = np.zeros((2, 3, 3), "float32")
+    padding[..., 1:] = -1e9
+    padded = np.concatenate([FRAMES, padding], axis=1)
+    labels = np.pad(SAID, ((0, 0), (0, 2)))
+    assert float(CTCLoss()(labels, padded)) == pytest.approx(float(CTCLoss()(SAID, FRAMES)), rel=1e-5)
+
+
+def test_a_row_with_more_labels_than_frames_costs_nothing():
+    """Three labels need four frames where two of them are alike; its padding does not count as frames."""
+    short = FRAMES.copy()
+    short[1, 3:] = [0, -1e9, -1e9]
+    expected = ctc_reference(SAID[0], FRAMES[0]) / 2
+    assert float(CTCLoss()(SAID, short)) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(array(CTCLoss().call(SAID, short))).all()
+    short = FRAMES[:, :3]
+    expected = ctc_reference(SAID[0], FRAMES[0, :3]) / 2
+    model = keras.Sequential([keras.Input((3, 3)), keras.layers.Dense(3, kernel_initializer="identity")])
+    model.compile(keras.optimizers.SGD(0.1), CTCLoss(), jit_compile=False)
+    assert float(model.train_on_batch(short, SAID)) == pytest.approx(expected, rel=1e-5)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_ctc_loss_serialises():
+    copy = keras.losses.deserialize(keras.losses.serialize(CTCLoss(2, name="mine")))
+    assert (type(copy), copy.blank_id, copy.name) == (CTCLoss, 2, "mine")

@@ -24,6 +24,20 @@ def test_linear_decay_rises_and_falls_to_zero():
     np.testing.assert_allclose(rates(schedule, updates), [0.01, 0.05, 0.1, 0.05, 0.001, 0, 0], rtol=1e-5, atol=1e-9)
 
 
+def test_inverse_sigmoid_is_the_papers_formula():
+    schedule, k = schedules.InverseSigmoid(0.6, 50.0), 50.0
+    steps = np.array([0, 1, 50, 100, 196, 400, 100_000])
+    with np.errstate(over="ignore"):
+        expected = 0.6 * (1 - k / (k + np.exp(steps / k)))
+    found = [float(schedule(keras.ops.convert_to_tensor(step, "int64"))) for step in steps]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert abs(float(schedule(k * np.log(k))) - 0.3) < 1e-6 and found[0] < 0.02
+    assert schedules.InverseSigmoid(**schedule.get_config()).get_config() == schedule.get_config()
+    for arguments in ((1.5, 50), (-0.1, 50), (0.5, 0.5)):
+        with pytest.raises(ValueError, match="Received"):
+            schedules.InverseSigmoid(*arguments)
+
+
 @pytest.mark.parametrize("schedule", [schedules.InverseSquareRoot(0.1, 7), schedules.LinearDecay(0.1, 7, 30)])
 def test_round_trip_inside_an_optimizer(schedule):
     optimizer = keras.optimizers.Adam(schedule)

@@ -5,21 +5,24 @@ import pathlib
 import sys
 
 from keras_seq.cli import option
+from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import HELP
-from keras_seq.commands.search_options import SearchOptions, given
-from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.opened import HELP, SEVERAL, SHARES
+from keras_seq.commands.search_options import SearchOptions, files_beside, given
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.tables import table
+from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(SearchOptions, LineOptions):
+class Evaluate(UnknownOptions, SearchOptions, LineOptions):
     """Compares hypotheses, or what a model makes of a source, with references, line by line. A line without a result
     counts as an empty hypothesis."""
 
     references: pathlib.Path = option(help="plain or .gz; -: stdin", positional=True)
     hypotheses: pathlib.Path | None = option(None, "plain or .gz (default: stdin)", positional=True)
-    model: pathlib.Path | None = option(None, f"in place of hypotheses: {HELP}")
+    model: tuple[pathlib.Path, ...] = option((), f"in place of hypotheses: {HELP}; {SEVERAL}", repeated=True)
+    model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     source: pathlib.Path | None = option(None, "what the model translates")
     tokenize: str = option("13a", "sacreBLEU's tokenizer; none for text that is tokenized already")
     lowercase: bool = option(False, "BLEU without case")
@@ -27,18 +30,19 @@ class Evaluate(SearchOptions, LineOptions):
 
 def evaluate(options: Evaluate) -> None:
     options.check()
-    if (options.model is None) != (options.source is None):
+    if bool(options.model) != (options.source is not None):
         raise ValueError("--model and --source go together: the model translates the source.")
-    if options.model is not None and options.hypotheses is not None:
+    if options.model and options.hypotheses is not None:
         raise ValueError(f"--model makes the hypotheses: leave {options.hypotheses} out, or leave --model out.")
-    if options.model is None and given(options):
-        raise ValueError(f"{', '.join(given(options))}: without --model nothing is searched for. Leave it out.")
-    compared = options.source if options.model is not None else options.hypotheses or STDIN
-    check_files([options.references, compared], options.output)
+    needless = [*given(options), *(["--replace-unknown"] if options.replace_unknown else [])]
+    if not options.model and needless:
+        raise ValueError(f"{', '.join(needless)}: without --model nothing is searched for. Leave it out.")
+    compared = options.source if options.model else options.hypotheses or STDIN
+    check_files([options.references, compared, *files_beside(options)], options.output)
     _check_tokenizer(options.tokenize)
 
     references = [line for line in lines([options.references]) if line is not None]
-    hypotheses = _translated(options) if options.model is not None else _read(compared, options.chunk)
+    hypotheses = _translated(options) if options.model else _read(compared, options.chunk)
     if len(references) != len(hypotheses):
         raise ValueError(
             f"{options.references} has {len(references):,} lines, {'stdin' if compared == STDIN else compared} "
@@ -64,16 +68,17 @@ def _read(path: pathlib.Path, chunk: int) -> list[str]:
 
 
 def _translated(options: Evaluate) -> list[str]:
-    from keras_seq.commands.opened import open_model
+    from keras_seq.commands.opened import open_models
     from keras_seq.commands.searching import Limits, translation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    compute = translation(open_model(options.model), options, limits)
+    unknown = replacement(options)
+    compute = translation(open_models(options.model, options.model_weight), options, limits, unknown)
 
     def best(texts):
         return [found if isinstance(found, Failed) else found.texts[0] for found in compute(texts)]
 
-    return _gathered(lines([options.source]), options.chunk, best)
+    return _gathered(with_beside(lines([options.source]), options), options.chunk, best)
 
 
 def _gathered(items, chunk: int, compute) -> list[str]:
@@ -82,7 +87,7 @@ def _gathered(items, chunk: int, compute) -> list[str]:
     def write(number: int, result: str | Failed) -> None:
         hypotheses.append("" if isinstance(result, Failed) else result)
 
-    each_line((item for item in items if isinstance(item, Line)), chunk, compute, write, lambda: None)
+    each_line((item for item in items if item is not None), chunk, compute, write, lambda: None)
     return hypotheses
 
 

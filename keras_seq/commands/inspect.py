@@ -28,7 +28,7 @@ def inspect(options: Inspect) -> None:
     else:
         from keras_seq.inspection import parameters
 
-        opened = models.open_weights(options.model, "inspect")
+        opened = models.open_run(options.model, "inspect")
         rows = parameters.table(opened.model)
         found = _run(opened, rows)
         page = _run_page(found, parameters.shown(rows))
@@ -39,13 +39,13 @@ def inspect(options: Inspect) -> None:
             writer(line)
 
 
-def _run(opened: models.Trained, rows: list) -> dict[str, Any]:
+def _run(opened: models.Trained | models.Classifier, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
     folder = opened.folder
     files = models.vocabulary_files(folder)
     sides = {"joint": opened.vocabulary}
-    if opened.source_vocabulary is not opened.vocabulary:
+    if getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
         sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
     elif "joint" not in files:
         sides = {next(iter(files)): opened.vocabulary}
@@ -56,6 +56,7 @@ def _run(opened: models.Trained, rows: list) -> dict[str, Any]:
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
+        **({"labels": opened.labels} if isinstance(opened, models.Classifier) else {}),
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
@@ -81,6 +82,7 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
 def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
+    rows += [("labels", ", ".join(found["labels"]))] if "labels" in found else []
     history = found["history"]
     rows += [("epochs", f"{history['epochs']}")]
     rows += [(f"best {name}", f"{b['value']:.4g} after epoch {b['epoch']}") for name, b in history["best"].items()]
@@ -99,6 +101,8 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
 def _saved_model(served: models.Served) -> dict[str, Any]:
     import tensorflow as tf
 
+    from keras_seq.export.signatures import definitions
+
     def told(specs):
         return {name: f"{spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items()}
 
@@ -106,6 +110,9 @@ def _saved_model(served: models.Served) -> dict[str, Any]:
         name: {"inputs": told(f.structured_input_signature[1]), "outputs": told(f.structured_outputs)}
         for name, f in sorted(served.signatures.items())
     }
+    for name, definition in definitions(served.folder).items():
+        for key, value in definition.defaults.items():
+            signatures[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
     variables = tf.train.list_variables(str(served.folder / "variables" / "variables"))
     sizes = [tf.TensorShape(shape).num_elements() for name, shape in variables if ".ATTRIBUTES" in name and shape]
     size = sum(path.stat().st_size for path in served.folder.rglob("*") if path.is_file())

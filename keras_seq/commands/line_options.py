@@ -4,16 +4,21 @@ import dataclasses
 import pathlib
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import HELP
+from keras_seq.commands.opened import HELP, SEVERAL, SHARES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    model: pathlib.Path = option(help=HELP)
+    """The model."""
+
+    model: tuple[pathlib.Path, ...] = option(help=f"{HELP}; {SEVERAL}", repeated=True)
+    model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineOptions:
+    """How lines are read and written."""
+
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "write a JSON object for each line")
     chunk: int = option(2000, "lines that are read, sorted by length and worked on together")

@@ -2,15 +2,18 @@
 
 import contextlib
 import logging
+import math
 import pathlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_seq.commands.streams import one_line
 
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
+SEVERAL = "given again for each further run folder, whose models then decode together"
+SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
 _EXPANSION = 100  # times its size that a file may unpack to; Keras packs nothing
 _MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
@@ -24,12 +27,14 @@ class Trained:
         model: not compiled.
         vocabulary: of what the model says.
         source_vocabulary: of what it reads; the same object where it is the same vocabulary.
+        vocabulary_files: where they are from, the source's first.
     """
 
     def __init__(self, folder: pathlib.Path, file: pathlib.Path):
         self.folder, self.file = folder, file
         self.model = load_keras(file)
-        self.source_vocabulary, self.vocabulary = _vocabularies(folder, self.is_language_model)
+        self.vocabulary_files = _vocabulary_files(folder, self.is_language_model)
+        self.source_vocabulary, self.vocabulary = _vocabularies(*self.vocabulary_files)
         _check_sizes(self)
 
     @property
@@ -37,8 +42,44 @@ class Trained:
         return not hasattr(self.model, "encode")
 
 
+class Together(Trained):
+    """The models of several run folders as one; folder, file and vocabularies are the first's.
+
+    Raises:
+        ValueError: for models of both kinds, or vocabularies that differ.
+    """
+
+    def __init__(self, members: Sequence[Trained], weights: Sequence[float]):
+        from keras_seq.decoding import Ensemble
+
+        first = members[0]
+        for member in members[1:]:
+            _check_alike(first, member)
+        self.folder, self.file, self.vocabulary_files = first.folder, first.file, first.vocabulary_files
+        self.model = Ensemble([member.model for member in members], weights or None)
+        self.source_vocabulary, self.vocabulary = first.source_vocabulary, first.vocabulary
+
+
+class Classifier:
+    """A model from texts to classes, from a run folder.
+
+    Attributes:
+        folder, file: the run folder, and the `.keras` file in it.
+        model: not compiled.
+        vocabulary: of the texts.
+        labels: the names of the classes.
+    """
+
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+        self.folder, self.file = folder, file
+        self.labels = load_labels(labels_file(folder))
+        self.model = load_keras(file, decodes=False)
+        self.vocabulary = load_vocabulary(_vocabulary_files(folder, True)[1])
+        _check_classes(self)
+
+
 class Served:
-    """A SavedModel: `signatures` are functions of tensors, by name."""
+    """A SavedModel: `signatures` are functions of tensors, by name; `module` has them too, where keras_seq wrote it."""
 
     def __init__(self, folder: pathlib.Path):
         import tensorflow as tf
@@ -51,8 +92,8 @@ class Served:
         try:
             with _refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
                 _check_files(folder)
-                self._module = tf.saved_model.load(str(folder))
-                self.signatures = dict(self._module.signatures)
+                self.module = tf.saved_model.load(str(folder))
+                self.signatures = dict(self.module.signatures)
         finally:
             logger.setLevel(level)
 
@@ -89,12 +130,50 @@ def open_model(path: pathlib.Path) -> Trained | Served:
 
 def open_weights(path: pathlib.Path, verb: str) -> Trained:
     """Opens a run folder, for a verb that needs more than a SavedModel has."""
+    _refuse_saved_model(path, verb)
+    return Trained(*run_files(path))
+
+
+def open_run(path: pathlib.Path, verb: str) -> Trained | Classifier:
+    """Opens a run folder of any kind; what has names of classes is a classifier."""
+    _refuse_saved_model(path, verb)
+    folder, file = run_files(path)
+    return (Classifier if labels_file(folder).exists() else Trained)(folder, file)
+
+
+def open_classifier(path: pathlib.Path) -> Classifier | Served:
+    """Opens what is there, for classes of texts."""
+    return Served(path) if is_saved_model(path) else Classifier(*run_files(path))
+
+
+def _refuse_saved_model(path: pathlib.Path, verb: str) -> None:
     if is_saved_model(path):
         raise ValueError(
             f"{path} is a SavedModel, and keras-seq {verb} needs the weights and the vocabulary that lie in a run "
             "folder. Give the run folder that it was exported from."
         )
-    return Trained(*run_files(path))
+
+
+def open_models(paths: Sequence[pathlib.Path], weights: Sequence[float] = (), verb: str | None = None) -> Any:
+    """Opens what there is at one path, or the run folders at several, whose models then decode as one.
+
+    Args:
+        weights: of the models, or none.
+        verb: of a verb that needs more than a SavedModel has; None: one SavedModel will do.
+    Returns:
+        `Trained`, or `Served`.
+    Raises:
+        FileNotFoundError, ValueError: as `open_model`; and for weights that are not one positive number for each path.
+    """
+    if weights and (len(weights) != len(paths) or not all(0 < weight < math.inf for weight in weights)):
+        told = " ".join(f"{weight:g}" for weight in weights)
+        raise ValueError(
+            f"--model-weight must be a positive number, given for each of {len(paths)} --model or for none. "
+            f"Received: {told}"
+        )
+    if len(paths) == 1:
+        return open_weights(paths[0], verb) if verb else open_model(paths[0])
+    return Together([open_weights(path, verb or "with more than one --model") for path in paths], weights)
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
@@ -125,9 +204,11 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     )
 
 
-def load_keras(file: pathlib.Path) -> Any:
+def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     """The model in a `.keras` file. No code that the file may hold is run.
 
+    Args:
+        decodes: whether it must be able to.
     Raises:
         ValueError: if it is damaged, or holds what Keras refuses.
     """
@@ -154,10 +235,10 @@ def load_keras(file: pathlib.Path) -> Any:
                     "registered class"
                 ) from error
             raise
-    if not callable(getattr(model, "decode", None)):
+    if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
-            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`. The command line knows "
-            "models such as Seq2Seq, Transformer and LanguageModel; use this one in Python."
+            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
+            "and LanguageModel have. keras-seq classify takes classifiers of text; use another model in Python."
         )
     return model
 
@@ -178,6 +259,23 @@ def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return found
 
 
+def labels_file(folder: pathlib.Path) -> pathlib.Path:
+    """Where the names of a run's classes are, if it has classes."""
+    return folder / "vocabulary" / "labels.txt"
+
+
+def load_labels(file: pathlib.Path) -> list[str]:
+    from keras_seq import text
+
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file} does not exist: the run has no classes of texts, or the file was not copied with it. It has their "
+            "names, one a line."
+        )
+    with _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+        return text.load_labels(file)
+
+
 def load_vocabulary(file: pathlib.Path) -> Any:
     from keras_seq import text
 
@@ -185,19 +283,55 @@ def load_vocabulary(file: pathlib.Path) -> Any:
         return text.load(file)
 
 
-def _vocabularies(folder: pathlib.Path, is_language_model: bool) -> tuple[Any, Any]:
+def _vocabulary_files(folder: pathlib.Path, is_language_model: bool) -> tuple[pathlib.Path, pathlib.Path]:
+    """Of the source and of the target; the same file twice where there is one vocabulary."""
     found = vocabulary_files(folder)
     if "joint" in found or (is_language_model and len(found) == 1):
-        joint = load_vocabulary(found.get("joint") or next(iter(found.values())))
+        joint = found.get("joint") or next(iter(found.values()))
         return joint, joint
     if {"source", "target"} <= set(found) and not is_language_model:
-        return load_vocabulary(found["source"]), load_vocabulary(found["target"])
+        return found["source"], found["target"]
     needed = "one file" if is_language_model else "joint.*, or source.* and target.*,"
     raise FileNotFoundError(
         f"{folder / 'vocabulary'} must hold {needed} ending in .spm, .words, .characters or .bytes. "
         f"It has: {', '.join(file.name for file in found.values()) or 'none'}. "
         "Copy the vocabulary from the folder that the model was trained in."
     )
+
+
+def _vocabularies(source: pathlib.Path, target: pathlib.Path) -> tuple[Any, Any]:
+    vocabulary = load_vocabulary(target)
+    return (vocabulary if source == target else load_vocabulary(source)), vocabulary
+
+
+def _check_alike(one: Trained, other: Trained) -> None:
+    """Whether two models read and say the same tokens."""
+    if one.is_language_model != other.is_language_model:
+        language_model, translator = (one, other) if one.is_language_model else (other, one)
+        raise ValueError(
+            f"{language_model.file} is a language model, and {translator.file} translates. Models that decode together "
+            "must be of one kind."
+        )
+    sides = zip(one.vocabulary_files, other.vocabulary_files, strict=True)
+    vocabularies = [(x.source_vocabulary, x.vocabulary) for x in (one, other)]
+    for files, (ours, theirs) in zip(sides, zip(*vocabularies, strict=True), strict=True):
+        if files[0].read_bytes() != files[1].read_bytes():
+            raise ValueError(
+                f"{files[0]} and {files[1]} differ: {_difference(ours, theirs)}. Models that decode together must have "
+                "been trained with the same vocabularies."
+            )
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    if type(ours) is not type(theirs):
+        return f"one is of {type(ours).__name__}, the other of {type(theirs).__name__}"
+    if ours.size != theirs.size:
+        return f"{ours.size:,} tokens and {theirs.size:,}"
+    pairs = zip(ours.pieces(range(ours.size)), theirs.pieces(range(theirs.size)), strict=True)
+    for number, (one, other) in enumerate(pairs):
+        if one != other:
+            return f"token {number} is {one!r} in one and {other!r} in the other"
+    return "the same tokens, but texts are not split alike"
 
 
 def _check_sizes(opened: Trained) -> None:
@@ -214,6 +348,22 @@ def _check_sizes(opened: Trained) -> None:
                 f"{opened.file.name} was trained with {size:,}. One of the two was cut short, or is of another run: "
                 "copy them anew."
             )
+
+
+def _check_classes(opened: Classifier) -> None:
+    shape = getattr(getattr(opened.model, "output", None), "shape", ())
+    if len(shape) != 2 or shape[1] != len(opened.labels):
+        raise ValueError(
+            f"{opened.file} gives {tuple(shape)}, and {labels_file(opened.folder)} names {len(opened.labels)} classes. "
+            "A classifier gives one number for each of them: one of the two files is of another run."
+        )
+    sizes = {layer.input_dim for layer in opened.model._flatten_layers() if hasattr(layer, "input_dim")}
+    if sizes and opened.vocabulary.size not in sizes:
+        raise ValueError(
+            f"{opened.folder / 'vocabulary'}: the vocabulary has {opened.vocabulary.size:,} tokens, and "
+            f"{opened.file.name} was trained with {' or '.join(f'{size:,}' for size in sorted(sizes))}. One of the two "
+            "was cut short, or is of another run: copy them anew."
+        )
 
 
 @contextlib.contextmanager

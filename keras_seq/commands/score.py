@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from keras_seq.cli import option
 from keras_seq.commands import nbest
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import WEIGHTS, Trained
+from keras_seq.commands.opened import SEVERAL, SHARES, WEIGHTS, Trained
 from keras_seq.commands.streams import STDIN, BadLines, Failed, Line, Writer, check_files, each_line, lines
 
 
@@ -21,7 +21,8 @@ class Score(LineOptions):
     """Forced decoding: log p of given lines, in nats. A line of output has the sum, the number of tokens (the end token
     is the last), and log p of each, between tabs. The perplexity of all is told on stderr at the end."""
 
-    model: pathlib.Path = option(help=WEIGHTS)
+    model: tuple[pathlib.Path, ...] = option(help=f"{WEIGHTS}; {SEVERAL}", repeated=True)
+    model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     file: pathlib.Path = option(STDIN, "source of a translator; text of a language model; -: stdin", positional=True)
     target: pathlib.Path | None = option(None, "its translation, of a translator", positional=True)
     n_best: bool = option(False, "the last file is an n-best list as Moses writes it: add the score to its lines")
@@ -40,14 +41,14 @@ class Scored(NamedTuple):
 
 
 def score(options: Score) -> None:
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_models
 
     options.check()
     files = [options.file] if options.target is None else [options.file, options.target]
     check_files(files, options.output)
     if not options.name or set(options.name) & set("=:| \t"):
         raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
-    opened = open_weights(options.model, "score")
+    opened = open_models(options.model, options.model_weight, "score")
     if not opened.is_language_model and len(files) == 1:
         raise ValueError(f"{opened.file} translates: name the source and the target file.")
     if opened.is_language_model and len(files) == 2:

@@ -1,25 +1,66 @@
-"""The flags of a search, and the search that they describe."""
+"""The flags of a search and of what it may say, and the search and the constraints that they describe."""
 
 import dataclasses
+import pathlib
+import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
+from keras_seq.commands.streams import lines
 
-DEFAULT_BEAMS = 5
-_OF_BEAM = ("num_beams", "num_return", "length_penalty", "alpha")
+# Which search has which flags; those that are not named here are of all of them.
+SEARCHES = {
+    "greedy": (),
+    "beam": (
+        *("num_beams", "num_return", "length_penalty", "alpha", "early_stop"),
+        *("num_groups", "diversity", "coverage_penalty", "force"),
+    ),
+    "sampling": ("temperature", "top_k", "top_p", "min_p", "seed", "num_return"),
+    "contrastive": ("top_k", "alpha"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOptions:
+    """How the output is looked for, and what it may be."""
+
     # None means that a flag was not given, so that one of another search can be refused.
-    search: Literal["greedy", "beam"] | None = option(None, "how to look for the output (default: beam)")
-    num_beams: int | None = option(None, f"beam: prefixes kept (default: {DEFAULT_BEAMS})")
-    num_return: int | None = option(None, "beam: results for each line (default: 1)")
-    length_penalty: Literal["power", "gnmt"] | None = option(
-        None, "beam: log p is divided by length ** alpha, or ((5 + length) / 6) ** alpha (default: power)"
+    search: Literal["greedy", "beam", "sampling", "contrastive"] | None = option(
+        None, "how to look for the output (default: beam)"
     )
-    alpha: float | None = option(None, "beam: of the penalty; 0 turns it off (default: 1)")
+    num_beams: int | None = option(None, "beam: prefixes kept (default: 5)")
+    num_return: int | None = option(None, "beam, sampling: results for each line (default: 1)")
+    length_penalty: Literal["power", "gnmt", "sockeye"] | None = option(
+        None, "beam: divides log p by length ** alpha (power, the default; sockeye) or ((5 + length) / 6) ** alpha"
+    )
+    alpha: float | None = option(
+        None, "beam: of the penalty; 0 turns it off (default: 1). contrastive: how much repeating costs (default: 0.6)"
+    )
+    early_stop: Literal["first", "safe"] | None = option(
+        None, "beam: a line is done when num-beams outputs have ended (first, the default), or when none can get better"
+    )
+    num_groups: int | None = option(None, "beam: groups of beams that keep away from each other (default: 1)")
+    diversity: float | None = option(None, "beam, groups: nats that a token of an earlier group costs (default: 0.5)")
+    coverage_penalty: float | None = option(None, "beam: what leaving out parts of the source costs (default: 0)")
+    temperature: float | None = option(None, "sampling: below 1 likelier tokens, above 1 more even ones (default: 1)")
+    top_k: int | None = option(
+        None, "sampling: from so many likeliest tokens only. contrastive: candidates (default: 4)"
+    )
+    top_p: float | None = option(None, "sampling: from the likeliest tokens that have this probability together")
+    min_p: float | None = option(None, "sampling: from tokens at least so likely, as a share of the likeliest's")
+    seed: int | None = option(
+        None, "sampling: of the draws; a line's depend on its number and on no other (default: 0)"
+    )
     max_length: int | None = option(None, "tokens of the output at most, the end token counted")
+    min_length: int | None = option(None, "tokens of the output at least, the end token counted")
+    no_repeat: int | None = option(None, "no run of so many tokens is said twice")
+    repetition_penalty: float | None = option(None, "log p of what has been said before is multiplied by it")
+    ban: pathlib.Path | None = option(None, "file of phrases, one a line, that are not said")
+    only: pathlib.Path | None = option(None, "file of words or phrases: nothing but their tokens is said")
+    prefix: pathlib.Path | None = option(None, "file with the beginning of the output for each line")
+    force: pathlib.Path | None = option(
+        None, "beam: file with the terms, between tabs, that the output of each line has"
+    )
 
 
 def given(options: SearchOptions) -> list[str]:
@@ -27,29 +68,91 @@ def given(options: SearchOptions) -> list[str]:
     return [_flag(f.name) for f in dataclasses.fields(SearchOptions) if getattr(options, f.name) is not None]
 
 
-def num_return(options: SearchOptions) -> int:
-    return options.num_return or 1
+def files_beside(options: SearchOptions) -> list[pathlib.Path]:
+    """What is read beside the input."""
+    paths = (options.ban, options.only, options.prefix, options.force)
+    return [path for path in paths if path is not None]
 
 
-def search_arguments(options: SearchOptions) -> dict[str, Any]:
-    """The arguments of `decoding.search`, `decoding.generate` and `export.saved_model` that the flags stand for.
+def search_arguments(options: SearchOptions, vocabulary: Any) -> dict[str, Any]:
+    """The arguments `search` and `constraints` of `decoding.search` and `decoding.generate` that the flags stand for;
+    what is given for each line is not among them.
 
+    Args:
+        vocabulary: of the output; phrases are cut into its tokens.
     Raises:
-        ValueError: for a flag that the search has not.
+        ValueError: for a flag that the search has not, or out of its range.
+        OSError: for a file that cannot be read.
     """
+    return {"search": _search(options), "constraints": _constraints(options, vocabulary)}
+
+
+def _search(options: SearchOptions) -> Any:
     from keras_seq import decoding
 
-    if options.search == "greedy":
-        wrong = [_flag(name) for name in _OF_BEAM if getattr(options, name) is not None]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)}: --search greedy has no such flag. Leave it out, or take beam.")
-        return {"num_beams": 1}
-    penalty = {"power": decoding.power_penalty, "gnmt": decoding.gnmt_penalty}[options.length_penalty or "power"]
-    return {
-        "num_beams": DEFAULT_BEAMS if options.num_beams is None else options.num_beams,
-        "num_return": num_return(options),
-        "length_penalty": penalty(1.0 if options.alpha is None else options.alpha),
-    }
+    name = options.search or "beam"
+    special = {flag for flags in SEARCHES.values() for flag in flags}
+    asked_for = [f.name for f in dataclasses.fields(SearchOptions) if getattr(options, f.name) is not None]
+    wrong = [flag for flag in asked_for if flag in special - set(SEARCHES[name])]
+    if wrong:
+        others = [other for other, flags in SEARCHES.items() if set(wrong) <= set(flags)]
+        take = f", or take {others[0]}" if others else ""
+        raise ValueError(f"{_flags(wrong)}: --search {name} has no such flag. Leave it out{take}.")
+    grouped = (options.num_groups or 1) > 1
+    if options.diversity is not None and not grouped:
+        raise ValueError("--diversity: there is but one group. Leave it out, or add --num-groups.")
+    if options.force is not None and grouped:
+        raise ValueError("--force: beams in groups are not allotted to words. Leave --num-groups out.")
+    fields = {flag: getattr(options, flag) for flag in SEARCHES[name] if flag in asked_for}
+    fields.pop("force", None)
+    if name in ("greedy", "beam"):  # a greedy score is that of a beam of one
+        for flag in ("length_penalty", "alpha"):
+            fields.pop(flag, None)
+        alpha = 1.0 if options.alpha is None else options.alpha
+        fields["length_penalty"] = decoding.PENALTIES[options.length_penalty or "power"](alpha)
+    return decoding.find_search(name, **fields)
+
+
+def _constraints(options: SearchOptions, vocabulary: Any) -> list:
+    from keras_seq import decoding
+
+    if None not in (options.min_length, options.max_length) and options.min_length > options.max_length:
+        raise ValueError(f"--min-length {options.min_length} is more than --max-length {options.max_length}.")
+    found = []
+    if options.min_length is not None:
+        found.append(decoding.MinLength(options.min_length))
+    if options.no_repeat is not None:
+        found.append(decoding.NoRepeat(options.no_repeat))
+    if options.repetition_penalty is not None:
+        found.append(decoding.RepetitionPenalty(options.repetition_penalty))
+    if options.ban is not None:
+        found.append(decoding.Banned(_phrases(options.ban, vocabulary)))
+    if options.only is not None:
+        phrases = _phrases(options.only, vocabulary)
+        found.append(decoding.Allowed(sorted({token for phrase in phrases for token in phrase})))
+    return found
+
+
+def _phrases(file: pathlib.Path, vocabulary: Any) -> list[list[int]]:
+    """The phrases of a file as ids. Those with words that the vocabulary does not know are left out, and counted on
+    stderr: the model cannot say them."""
+    texts = []
+    for line in lines([file]):
+        if line is not None and line.text is None:
+            raise ValueError(f"{line.place}: {line.why}")
+        if line is not None and line.text.strip():
+            texts.append(line.text)
+    phrases = [phrase for phrase in (vocabulary.tokenize(texts).to_list() if texts else []) if phrase]
+    known = [phrase for phrase in phrases if vocabulary.unknown_id not in phrase]
+    if not known:
+        raise ValueError(f"{file} has no phrase that the vocabulary knows.")
+    if len(known) < len(phrases):
+        print(f"{file}: the vocabulary does not know {len(phrases) - len(known):,} of them.", file=sys.stderr)
+    return known
+
+
+def _flags(names: list[str]) -> str:
+    return ", ".join(map(_flag, names))
 
 
 def _flag(name: str) -> str:

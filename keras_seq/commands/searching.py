@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_seq.commands.beside import Beside
 from keras_seq.commands.opened import Served, Trained
-from keras_seq.commands.search_options import SearchOptions, given, search_arguments
+from keras_seq.commands.search_options import SearchOptions, search_arguments
 from keras_seq.commands.streams import Failed, one_line
 
 NEW_TOKENS = 100  # that a language model says, unless told otherwise
-BYTES_PER_TOKEN = 4  # roughly; a SavedModel keeps its vocabulary to itself
 
 
 class Found(NamedTuple):
@@ -21,76 +21,78 @@ class Found(NamedTuple):
     log_probs: list[float] | None
 
 
-class Continued:
-    """A language model behind `encode` and `decode`: the prompt is the source, and what follows it the target.
+def translation(
+    opened: Trained | Served, options: SearchOptions, limits: "Limits", replace_unknown: bool | dict[str, str] = False
+) -> Callable[[list], list]:
+    """The function from a list of texts to as many `Found` or `Failed`, for a model that translates. In place of a text
+    there may be a tuple, as `beside.with_beside` gives it.
 
-    The prompts of a batch may have different lengths. All but their last tokens are read at once; the first step gets
-    each row's last token in place of the search's start token.
-    """
-
-    def __init__(self, model: Any, pad_id: int):
-        self.model, self.pad_id = model, pad_id
-
-    def encode(self, source, max_length):
-        """int `(B, P)`, padded on the right, P at least 2 and every row at least one token -> state."""
-        from keras import ops
-
-        rows, width = ops.shape(source)
-        last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
-        before = ops.where(ops.arange(width)[None, :] == last, self.pad_id, source)
-        state = self.model.initial_state(rows, width + max_length)
-        _, state = self.model.decode(before, state)
-        return {"model": state, "last": ops.take_along_axis(source, last, axis=1), "steps": ops.zeros_like(last)}
-
-    def decode(self, tokens, state):
-        from keras import ops
-
-        tokens = ops.where(state["steps"] == 0, state["last"], tokens)
-        logits, inner = self.model.decode(tokens, state["model"])
-        return logits, {"model": inner, "last": state["last"], "steps": state["steps"] + 1}
-
-
-def translation(opened: Trained | Served, options: SearchOptions, limits: "Limits") -> Callable[[list], list]:
-    """The function from a list of texts to as many `Found` or `Failed`, for a model that translates.
-
+    Args:
+        replace_unknown: as of `decoding.generate`.
     Raises:
-        ValueError: if the model is no translator, or for an option of the search that is out of range.
+        ValueError: if the model is no translator, for an option of the search that is out of range, and if unknown
+            words are to be replaced by a model that cannot do that.
     """
     if isinstance(opened, Served):
-        return _served(opened, options, limits)
+        if replace_unknown is not False:
+            raise ValueError(
+                f"--replace-unknown: {opened.folder} is a SavedModel, which does not tell what it looked at. Leave the "
+                "flag out, or give the run folder."
+            )
+        from keras_seq.commands.served import texts_to_texts
+
+        return texts_to_texts(opened, "translate", options, limits)
     if opened.is_language_model:
         raise ValueError(
             f"{opened.file} is a language model: it goes on, and does not translate. Use keras-seq generate."
         )
+    if replace_unknown is not False and not getattr(opened.model, "has_attention", False):
+        raise ValueError(f"--replace-unknown needs a model with attention: {opened.file} has none. Leave the flag out.")
     source_vocabulary = opened.source_vocabulary
-    tokenize, search = _compiled(opened, opened.model, options, None)
+    beside = Beside(options, opened.vocabulary)
+    tokenize, search = _compiled(opened, opened.model, options, beside, None, replace_unknown=replace_unknown)
 
-    def compute(texts):
+    def compute(items):
+        texts, told = beside.read(items)
         ids = [row.tolist() for row in tokenize(texts)]
         sources = [[*row, source_vocabulary.end_id] if row else [] for row in ids]
         nothing = Found([""], [0.0], [0.0])  # what has no token has one translation
-        return _by_length(sources, limits, search, source_vocabulary.pad_id, nothing)
+        return _by_length(sources, told, limits, search, source_vocabulary.pad_id, nothing)
 
     return compute
 
 
-def continuation(opened: Trained, options: SearchOptions, limits: "Limits", first: str, echo: bool) -> Callable:
-    """The function from a list of texts to as many `Found` or `Failed`, for a language model.
+def continuation(
+    opened: Trained | Served, options: SearchOptions, limits: "Limits", first: str | None, echo: bool
+) -> Callable[[list], list]:
+    """The function from a list of texts, or tuples, to as many `Found` or `Failed`, for a language model.
 
     Args:
-        first: "start" or "end", the token before each text.
+        first: "start" or "end", the token before each text; None: start.
         echo: whether the text itself is part of what comes out.
     """
+    if isinstance(opened, Served):
+        from keras_seq.commands.served import texts_to_texts
+
+        if first is not None:
+            raise ValueError(f"--first: {opened.folder} is a SavedModel, which has it inside. Leave it out.")
+        return texts_to_texts(opened, "generate", options, limits, "whole" if echo else "text")
     if not opened.is_language_model:
         raise ValueError(f"{opened.file} translates, and has no way to go on from a text. Use keras-seq translate.")
-    vocabulary = opened.vocabulary
-    model = Continued(opened.model, vocabulary.pad_id)
-    tokenize, search = _compiled(opened, model, options, NEW_TOKENS, echo)
-    begin = vocabulary.start_id if first == "start" else vocabulary.end_id
+    if options.coverage_penalty:
+        raise ValueError("--coverage-penalty: a language model has no source that it could leave out. Leave it out.")
+    from keras_seq.decoding import Continued
 
-    def compute(texts):
+    vocabulary = opened.vocabulary
+    beside = Beside(options, vocabulary)
+    model = Continued(opened.model, vocabulary.pad_id)
+    tokenize, search = _compiled(opened, model, options, beside, NEW_TOKENS, echo)
+    begin = vocabulary.end_id if first == "end" else vocabulary.start_id
+
+    def compute(items):
+        texts, told = beside.read(items)
         prompts = [[begin, *row.tolist()] for row in tokenize(texts)]
-        return _by_length(prompts, limits, search, vocabulary.pad_id, None)
+        return _by_length(prompts, told, limits, search, vocabulary.pad_id, None)
 
     return compute
 
@@ -102,90 +104,88 @@ class Limits(NamedTuple):
     longest: int
 
 
-def _compiled(opened: Trained, model, options: SearchOptions, new_tokens: int | None, echo: bool = False):
-    """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)` to `Found` of each row), each of one trace."""
+def _compiled(
+    opened: Trained,
+    model: Any,
+    options: SearchOptions,
+    beside: Beside,
+    new_tokens: int | None,
+    echo: bool = False,
+    replace_unknown: bool | dict[str, str] = False,
+):
+    """`tokenize` (texts to rows of ids) and `search` (ids `(B, S)`, and for each row what is beside it, to `Found` or
+    `Failed`), each of one trace."""
     import tensorflow as tf
 
-    from keras_seq.decoding.generate import search_with_vocabulary
+    from keras_seq.decoding import unknown_words
+    from keras_seq.decoding.searching import search_with_vocabulary
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
-    arguments = search_arguments(options)
+    if replace_unknown is not False:
+        unknown_words.check(model, vocabulary, source_vocabulary)
+    arguments = search_arguments(options, vocabulary)
     max_length = new_tokens if options.max_length is None else options.max_length
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def tokenized(strings):
         return source_vocabulary.tokenize(strings)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
-    def searched(source):
-        found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **arguments)
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32), beside.signature()], autograph=False)
+    def searched(source, told):
+        find, constraints = beside.applied(arguments["search"], told)
+        own = {"search": find, "constraints": [*constraints, *arguments["constraints"]]}
+        found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **own)
         tokens = tf.convert_to_tensor(found.tokens)  # (B, R, T)
         count, width = tf.shape(tokens)[1], tf.shape(tokens)[2]
         tokens = tf.reshape(tokens, (-1, width))
         if echo:
             tokens = tf.concat([tf.repeat(source[:, 1:], count, axis=0), tokens], axis=1)
         texts = tf.reshape(vocabulary.detokenize(tokens), (-1, count))
-        return texts, found.scores, found.log_probs
+        if replace_unknown is False:
+            return texts, found.scores, found.log_probs
+        places = unknown_words.looked_at(model, source, found.tokens, vocabulary, source_vocabulary)
+        return texts, found.scores, found.log_probs, found.tokens, places
 
     searched.get_concrete_function()  # what is wrong with an option is told before a line is read
 
     def tokenize(texts):
         return tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy() if texts else []
 
-    def search(batch):
-        texts, scores, log_probs = (part.numpy() for part in searched(tf.constant(batch)))
-        return [_found(*row) for row in zip(texts, scores, log_probs, strict=True)]
+    def search(batch, told):
+        parts = searched(tf.constant(batch), beside.tensors(told))
+        texts, scores, log_probs, *looked = (part.numpy() for part in parts)
+        if looked:
+            given = {"source_vocabulary": source_vocabulary}
+            given["dictionary"] = None if replace_unknown is True else replace_unknown
+            texts = [[text.decode("utf-8", "replace") for text in row] for row in texts.tolist()]
+            texts = unknown_words.replace_unknown([own["text"] for own in told], *looked, vocabulary, **given)
+        return [found(*row) for row in zip(texts, scores, log_probs, strict=True)]
 
     return tokenize, search
 
 
-def _found(texts, scores, log_probs) -> Found:
-    """Leaves out empty slots, but for the first."""
-    count = max(1, int(np.sum(scores > -np.inf)))
-    told = [text.decode("utf-8", "replace") for text in texts[:count].tolist()]
+def found(texts, scores, log_probs) -> Found | Failed:
+    """Leaves out empty slots."""
+    count = int(np.sum(scores > -np.inf))
+    if not count:
+        return Failed("no output was found that is as the flags ask")
+    told = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts[:count]]
     return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
 
 
-def _served(opened: Served, options: SearchOptions, limits: Limits) -> Callable[[list], list]:
-    import tensorflow as tf
-
-    if given(options):
-        raise ValueError(
-            f"{', '.join(given(options))}: {opened.folder} is a SavedModel, whose search is inside. Leave the flags of "
-            "the search out, or give the run folder."
-        )
-    function = opened.signatures.get("translate") or opened.signatures.get("serving_default")
-    inputs = function.structured_input_signature[1] if function is not None else {}
-    outputs = function.structured_outputs if function is not None else {}
-    if set(inputs) != {"text"} or inputs["text"].dtype != tf.string or not {"text", "score"} <= set(outputs):
-        raise ValueError(
-            f"{opened.folder} has no signature `translate` from `text` to `text` and `score`, as export.saved_model "
-            f"writes it. It has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq inspect tells more."
-        )
-
-    def compute_rows(texts):
-        found = function(text=tf.constant([text.encode() for text in texts], tf.string))
-        told, scores = (found[name].numpy().reshape(len(texts), -1) for name in ("text", "score"))
-        return [_found(*row, None) for row in zip(told, scores, strict=True)]
-
-    def compute(texts):
-        lengths = [max(len(text.split()), len(text.encode()) // BYTES_PER_TOKEN) + 1 for text in texts]
-        return in_batches(lengths, limits, lambda rows: compute_rows([texts[row] for row in rows]))
-
-    return compute
-
-
-def _by_length(sources: list[list[int]], limits: Limits, search: Callable, pad_id: int, nothing: Found | None) -> list:
-    """Searches for rows of ids; an empty one has the result `nothing`."""
+def _by_length(
+    sources: list[list[int]], told: list, limits: Limits, search: Callable, pad_id: int, nothing: Found | None
+) -> list:
+    """Searches for rows of ids; an empty one has the result `nothing`, one of which `Failed` is told, that."""
 
     def compute(rows):
         batch = np.full((len(rows), padded_width(max(len(sources[row]) for row in rows))), pad_id, "int32")
         for line, row in zip(batch, rows, strict=True):
             line[: len(sources[row])] = sources[row]
-        return search(batch)
+        return search(batch, [told[row] for row in rows])
 
-    some = [row for row, source in enumerate(sources) if source]
-    results = [nothing] * len(sources)
+    results = [own if isinstance(own, Failed) else nothing for own in told]
+    some = [row for row, source in enumerate(sources) if source and not isinstance(told[row], Failed)]
     found = in_batches([len(sources[row]) for row in some], limits, lambda rows: compute([some[row] for row in rows]))
     for row, result in zip(some, found, strict=True):
         results[row] = result
@@ -222,10 +222,13 @@ def too_long(length: int, limits: Limits) -> Failed:
 
 
 def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Each of one padded width: the room for a result follows from it, and is no matter of the lines beside a line."""
     while rows:
-        count = max(1, batch_tokens // padded_width(lengths[rows[0]]))
-        yield rows[:count]
-        rows = rows[count:]
+        width = padded_width(lengths[rows[0]])
+        batch = rows[: max(1, batch_tokens // width)]
+        batch = [row for row in batch if padded_width(lengths[row]) == width]
+        yield batch
+        rows = rows[len(batch) :]
 
 
 def _halving(rows: list[int], compute: Callable[[list[int]], list]) -> Iterator[tuple[int, Any]]:

@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
+from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
-from keras_seq.commands.search_options import SearchOptions
-from keras_seq.commands.streams import Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.search_options import SearchOptions, files_beside
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Translate(SearchOptions, LineOptions, ModelOptions):
+class Translate(UnknownOptions, SearchOptions, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
     are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... ||| score."""
 
@@ -30,36 +32,39 @@ class Generate(SearchOptions, LineOptions, ModelOptions):
     files: tuple[pathlib.Path, ...] = option(
         (), "beginnings, one a line, plain or .gz; none or -: stdin", positional=True
     )
-    first: Literal["start", "end"] = option(
-        "start", "token before each line; end: as after a document, in text cut by data.blocks or data.streams"
+    first: Literal["start", "end"] | None = option(
+        None,
+        "token before each line (default: start); end: as after a document, in text cut by data.blocks or data.streams",
     )
     echo: bool = option(True, "write the line itself before what follows it")
 
 
 def translate(options: Translate) -> None:
-    from keras_seq.commands.opened import open_model
+    from keras_seq.commands.opened import open_models
     from keras_seq.commands.searching import Limits, translation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    _run(options, lambda: translation(open_model(options.model), options, limits))
+    unknown = replacement(options)
+    model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
+    _run(options, lambda: translation(model(), options, limits, unknown))
 
 
 def generate(options: Generate) -> None:
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_models
     from keras_seq.commands.searching import Limits, continuation
 
     limits = Limits(options.batch_tokens, options.max_source_length)
-    model = lambda: open_weights(options.model, "generate")  # noqa: E731
+    model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
     _run(options, lambda: continuation(model(), options, limits, options.first, options.echo))
 
 
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
     options.check()
-    check_files(options.files, options.output)
+    check_files([*(options.files or [STDIN]), *files_beside(options)], options.output)
     compute = make()
     with Writer(options.output) as writer:
         write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
-        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+        each_line(with_beside(lines(options.files), options), options.chunk, compute, write, writer.flush)
 
 
 def _json(writer: Writer) -> Callable[[int, Any], None]:

@@ -3,10 +3,11 @@
 import dataclasses
 import pathlib
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import WEIGHTS
+from keras_seq.commands.beside import FILES
+from keras_seq.commands.opened import WEIGHTS, Classifier, Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 
 
@@ -23,24 +24,27 @@ class Average:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(SearchOptions):
-    """Exports a run's model: as a SavedModel that takes strings and gives strings, its search inside, or a Transformer
-    as a CTranslate2 model folder."""
+    """Exports a run's model: as a SavedModel that takes strings and gives strings, its search inside if it has one, or
+    a Transformer as a CTranslate2 model folder."""
 
     model: pathlib.Path = option(help=WEIGHTS)
     output: pathlib.Path = option(help="folder to write")
     format: Literal["saved_model", "ctranslate2"] = option("saved_model", "what to write")
     quantization: str | None = option(None, "ctranslate2: int8, int16, float16, ... (default: float32)")
+    first: Literal["start", "end"] | None = option(
+        None, "of a language model: the token before each text (default: start)"
+    )
     verify: bool = option(True, "load what was written and compare what it says")
     overwrite: bool = option(False, "replace an export of that kind that is there")
 
 
 def average(options: Average) -> None:
     from keras_seq import training
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_run
 
     if options.last < 1:
         raise ValueError(f"--last must be at least 1. Received: {options.last}")
-    opened = open_weights(options.model, "average")
+    opened = open_run(options.model, "average")
     output = options.output or opened.folder / "averaged.keras"
     if output.suffix != ".keras":
         raise ValueError(f"--output must end in .keras. Received: {output}")
@@ -60,24 +64,45 @@ def average(options: Average) -> None:
 
 def export(options: Export) -> None:
     from keras_seq import export as exports
-    from keras_seq.commands.opened import open_weights
+    from keras_seq.commands.opened import open_run
 
     if options.format == "ctranslate2" and given(options):
         raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
     if options.format == "saved_model" and options.quantization is not None:
         raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
-    opened = open_weights(options.model, "export")
-    if opened.is_language_model:
-        raise ValueError(f"{opened.file} is a language model; models that translate are exported here.")
+    for_lines = [f"--{name}" for name in FILES if getattr(options, name) is not None]
+    if for_lines:
+        raise ValueError(f"{', '.join(for_lines)}: the lines to come are not known yet. Leave it out.")
+    opened = open_run(options.model, "export")
     shared = {"verify": options.verify, "overwrite": options.overwrite}
-    shared |= {"source_vocabulary": opened.source_vocabulary}
     try:
         if options.format == "ctranslate2":
-            given_path = {"quantization": options.quantization}
-            exports.ctranslate2(opened.model, options.output, opened.vocabulary, **given_path, **shared)
+            sides = {"source_vocabulary": getattr(opened, "source_vocabulary", None)}
+            shared |= {"quantization": options.quantization}
+            exports.ctranslate2(opened.model, options.output, opened.vocabulary, **sides, **shared)
         else:
-            arguments = search_arguments(options) | {"max_length": options.max_length}
-            exports.saved_model(opened.model, options.output, opened.vocabulary, **arguments, **shared)
+            exports.saved_model(opened.model, options.output, _task(opened, options), **shared)
     except RuntimeError as error:  # of the comparison
         raise ValueError(f"{options.output} was not written: {error}") from error
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
+
+
+def _task(opened: Trained | Classifier, options: Export) -> Any:
+    """What the model of a run is exported for, by what it is."""
+    from keras_seq import export as exports
+
+    if isinstance(opened, Classifier):
+        flags = given(options) + ["--first"] * (options.first is not None)
+        if flags:
+            raise ValueError(
+                f"{', '.join(flags)}: {opened.file} is a classifier, and searches for nothing. Leave it out."
+            )
+        return exports.Classification(opened.vocabulary, opened.labels)
+    search = search_arguments(options, opened.vocabulary)
+    if not opened.is_language_model:
+        if options.first is not None:
+            raise ValueError(f"--first: {opened.file} translates, and has no text before its own. Leave it out.")
+        return exports.Translation(opened.vocabulary, opened.source_vocabulary, max_length=options.max_length, **search)
+    if options.max_length is not None:
+        search["max_length"] = options.max_length
+    return exports.Generation(opened.vocabulary, first=options.first or "start", **search)

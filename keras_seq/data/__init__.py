@@ -3,7 +3,9 @@
 from keras_seq.data.audio import Audio, AudioReport, BadWav, Wav, read_audio, resampled
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
 from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
+from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
+from keras_seq.data.download import digest_of, download, unpack
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
 from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
 from keras_seq.data.mixture import Mixture, mixture
@@ -17,20 +19,27 @@ from keras_seq.data.parallel_text import (
     parallel_text,
     read_parallel_text,
 )
+from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
+from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
+from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
 from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
 
 __all__ = [
+    "Archive",
     "Audio",
     "AudioReport",
     "BadWav",
     "BatchPlan",
     "Bucket",
+    "Buckets",
     "CONLLU_COLUMNS",
+    "DATA_SETS",
+    "DataSet",
     "LabelledReport",
     "LabelledText",
     "Mixture",
@@ -43,9 +52,11 @@ __all__ = [
     "Sequences",
     "Series",
     "SeriesReport",
+    "Source",
     "TagReport",
     "TaggedText",
     "TextReport",
+    "Vectors",
     "Video",
     "VideoReport",
     "Wav",
@@ -59,7 +70,12 @@ __all__ = [
     "cached_lengths",
     "calendar_features",
     "count_batches",
+    "data_home",
+    "digest_of",
+    "download",
     "even_boundaries",
+    "fetch",
+    "find_parts",
     "find_splits",
     "fit_boundaries",
     "fit_buckets",
@@ -80,6 +96,7 @@ __all__ = [
     "read_series",
     "read_tags",
     "read_text",
+    "read_vectors",
     "read_video",
     "resampled",
     "shorter_than",
@@ -89,6 +106,7 @@ __all__ = [
     "streams",
     "teacher_forcing",
     "token_ids",
+    "unpack",
     "windows",
     "word_dropout",
 ]

@@ -7,7 +7,6 @@ The manifest is put in its place last and at one stroke: what it does not name d
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.lines import Paths, as_paths
+from keras_seq.data.locks import locked
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -76,7 +76,7 @@ def cached(
         described = _described(dataset, files, fingerprint)
         manifest, problem = _opened(folder, described)
         if problem:
-            with _lock(folder):
+            with locked(folder / "lock", "the cache"):
                 manifest, problem = _opened(folder, described)  # another process may have been quicker
                 if problem:
                     _say(folder, manifest, problem, on_stale)
@@ -179,19 +179,6 @@ def _say(folder: Path, manifest: dict[str, Any] | None, problem: str, on_stale: 
 
 
 # Writing.
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One process at a time. The system gives the lock back when a process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.getLogger("keras_seq").info("%s: another process is writing the cache; waits for it", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _written(

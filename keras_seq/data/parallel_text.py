@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
+from keras_seq.data.parts import find_parts
 
 _BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
 
@@ -173,9 +174,6 @@ def read_parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "erro
     return ParallelFiles(source, target, on_bad_line=on_bad_line).read()
 
 
-SPLIT_NAMES = {"train": ("train",), "valid": ("val", "valid", "dev"), "test": ("test",)}
-
-
 def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, tuple[Path, Path]]:
     """Finds the files of "train", "valid" and "test" by their names: `train.en`, `val.en.gz`, `test_2016.en` and so on.
 
@@ -187,18 +185,5 @@ def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, t
         FileNotFoundError: if there is no folder, or no file for a split.
         ValueError: if several files could be meant.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder.")
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-
-    def find(starts: tuple[str, ...], ending: str) -> Path:
-        endings = (f".{ending}", f".{ending}.gz")
-        found = [name for name in names if name.startswith(starts) and name.endswith(endings)]
-        if not found:
-            raise FileNotFoundError(f"{folder} has no file named {' or '.join(starts)}*.{ending} (or .gz).")
-        if len(found) > 1:
-            raise ValueError(f"{folder}: which of {', '.join(found)} is meant? Name the files one by one.")
-        return folder / found[0]
-
-    return {part: (find(starts, source), find(starts, target)) for part, starts in SPLIT_NAMES.items()}
+    sources, targets = find_parts(folder, [source]), find_parts(folder, [target])
+    return {part: (path, targets[part]) for part, path in sources.items()}

@@ -1,31 +1,66 @@
 """Turning a model that scores the next token into whole sequences, on any Keras backend."""
 
 from keras_seq.decoding.audit import AuditReport, audit
-from keras_seq.decoding.beam import beam_search
+from keras_seq.decoding.beam import Beam
+from keras_seq.decoding.constraints import (
+    Allowed,
+    Banned,
+    MaxLength,
+    MinLength,
+    NoRepeat,
+    Prefix,
+    RepetitionPenalty,
+)
+from keras_seq.decoding.continued import Continued
+from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.ctc import ctc
-from keras_seq.decoding.generate import generate, search
-from keras_seq.decoding.greedy import greedy_search
+from keras_seq.decoding.ensemble import Ensemble
+from keras_seq.decoding.forced import Forced, padded_phrases
+from keras_seq.decoding.generate import generate
+from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.perplexity import PerplexityReport, perplexity
 from keras_seq.decoding.reranking import minimum_bayes_risk, rerank, score_candidates, tune_weights
-from keras_seq.decoding.scoring import gnmt_penalty, power_penalty, score
+from keras_seq.decoding.sampling import Sampling
+from keras_seq.decoding.scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
+from keras_seq.decoding.searching import SEARCHES, find_search, search
 from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.unknown_words import looked_at, replace_unknown
 
 __all__ = [
+    "PENALTIES",
+    "SEARCHES",
+    "Allowed",
     "AuditReport",
+    "Banned",
+    "Beam",
+    "Continued",
+    "Contrastive",
+    "Ensemble",
+    "Forced",
+    "Greedy",
     "Hypotheses",
+    "MaxLength",
+    "MinLength",
+    "NoRepeat",
     "PerplexityReport",
+    "Prefix",
+    "RepetitionPenalty",
+    "Sampling",
     "audit",
-    "beam_search",
     "ctc",
+    "find_search",
     "generate",
     "gnmt_penalty",
-    "greedy_search",
+    "looked_at",
     "minimum_bayes_risk",
+    "padded_phrases",
     "perplexity",
     "power_penalty",
+    "replace_unknown",
     "rerank",
     "score",
     "score_candidates",
     "search",
+    "sockeye_penalty",
     "tune_weights",
 ]

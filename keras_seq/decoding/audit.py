@@ -8,10 +8,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.beam import beam_search
-from keras_seq.decoding.generate import generate, search
-from keras_seq.decoding.greedy import greedy_search
+from keras_seq.decoding.beam import Beam
+from keras_seq.decoding.continued import Continued
+from keras_seq.decoding.generate import generate
+from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.scoring import score
+from keras_seq.decoding.searching import search
 from keras_seq.decoding.step import Hypotheses
 
 NO_PADDING = -1  # `score` leaves out what equals `pad_id`; here lengths say what counts, not ids
@@ -80,8 +82,8 @@ def audit(
     Where tokens differ and scores do not, rounding has decided between equals: such ties are counted, not failed.
 
     Args:
-        model: see `search`.
-        sources: ids, without end token, of different lengths: batches are taken as they come.
+        model: see `search`; or a language model, for which the sources are what it goes on from.
+        sources: ids, without start and end token, of different lengths: batches are taken as they come.
         max_length, start_id, end_id, pad_id: see `search`.
         run: the function under audit, called as `search` is.
         draws: whether it draws rather than looks for the best, so that order, duplicates and other batches are nothing
@@ -95,36 +97,44 @@ def audit(
     Raises:
         ValueError: if there is no source, or an exhaustive search has too much to do.
     """
-    sources = [[*map(int, source), end_id] for source in sources]
-    if not sources:
+    if not len(sources):
         raise ValueError("`sources` must hold at least one. Received: none")
     ids = {"start_id": start_id, "end_id": end_id, "pad_id": pad_id}
-    everything = None if exhaustive_length is None else _everything(model, sources[0], exhaustive_length, ids)
+    texts = [[int(token) for token in source] for source in sources]
+    if hasattr(model, "encode"):
+        decoder, sources = model, [[*text, end_id] for text in texts]
+    else:
+        decoder, sources = Continued(model, pad_id), [[start_id, *text] for text in texts]
+    everything = None if exhaustive_length is None else _everything(decoder, sources[0], exhaustive_length, ids)
 
     def decode(sources, *, extra=0, batch_size=batch_size, max_length=max_length):
         batches = _batches(sources, batch_size, pad_id, extra)
-        return _joined([run(model, source, max_length=max_length, **ids, **options) for source in batches])
+        return _joined([run(decoder, source, max_length=max_length, **ids, **options) for source in batches])
 
     found = decode(sources)
     forced = np.stack(
-        [_forced(model, source, *rows, start_id) for source, *rows in zip(sources, *found[:2], strict=True)]
+        [_forced(decoder, source, *rows, start_id) for source, *rows in zip(sources, *found[:2], strict=True)]
     )
+
+    def forced_alone(row: int, tokens: list[int]) -> float:
+        return _forced(decoder, sources[row], np.array([tokens], "int32"), np.array([len(tokens)]), start_id)[0]
+
     checks = [_scores(found, forced, tolerance), _after_end(found, end_id, pad_id), _lengths(found, end_id)]
     if not draws:
         alone = decode(sources, batch_size=1)
         wider = Hypotheses(*(x[::-1] for x in decode(sources[::-1], extra=3)))
-        one = _one_beam(model, sources, batch_size, max_length, ids)
+        one = _one_beam(decoder, sources, batch_size, max_length, ids)
         checks += [
             _order(found, end_id),
             _duplicates(found),
             _same("beam of one", "greedy", "beam", *one, tolerance),
             _same("alone", "in a batch", "alone", found, alone, tolerance),
             _same("wider", "in a batch", "padded wider", found, wider, tolerance),
-            _texts(model, sources, alone, max_length, ids, options, tolerance),
+            _texts(model, _Ids(ids), texts, alone, forced_alone, tolerance, max_length=max_length, **options),
         ]
     if everything is not None:
         short = decode(sources, max_length=exhaustive_length)
-        checks.append(_exhaustive(model, sources, short, everything, exhaustive_penalty, ids, tolerance))
+        checks.append(_exhaustive(decoder, sources, short, everything, exhaustive_penalty, ids, tolerance))
     return AuditReport(tuple(checks))
 
 
@@ -238,11 +248,11 @@ def _same(name: str, this: str, that: str, one: Hypotheses, other: Hypotheses, t
 def _one_beam(model, sources, batch_size: int, max_length: int, ids: dict) -> list[Hypotheses]:
     """Greedy search, and beam search with one beam."""
     results = []
-    for find, options in ((greedy_search, {}), (beam_search, {"num_beams": 1, "length_penalty": None})):
+    for find in (Greedy(), Beam(num_beams=1, length_penalty=None)):
         parts = []
         for source in _batches(sources, batch_size, ids["pad_id"]):
             state = model.encode(source, max_length=max_length)
-            parts.append(find(model.decode, state, batch_size=source.shape[0], max_length=max_length, **ids, **options))
+            parts.append(find(model.decode, state, batch_size=source.shape[0], max_length=max_length, **ids))
         results.append(_joined(parts))
     return results
 
@@ -274,13 +284,16 @@ class _Lists(list):
         return np.array(self, dtype=object)
 
 
-def _texts(model, sources, alone: Hypotheses, max_length: int, ids: dict, options: dict, tolerance: float) -> Check:
-    """Gives `generate` the sources shuffled, and compares its best with what each gives alone."""
-    rows = [row for row, source in enumerate(sources) if len(source) > 1]  # an empty text is not decoded
+def _texts(model, vocabulary, texts, alone: Hypotheses, forced: Callable, tolerance: float, **options) -> Check:
+    """Gives `generate` the texts shuffled, and compares its best with what each gives alone.
+
+    `forced(row, tokens)` is log p of tokens given the source of that row.
+    """
+    rows = [row for row, text in enumerate(texts) if text]  # an empty text is not decoded
     rows = [rows[place] for place in np.random.default_rng(0).permutation(len(rows))]
-    texts = [" ".join(map(str, sources[row][:-1])) for row in rows]
-    shape = {"max_length": max_length, "batch_tokens": 4 * max(map(len, sources))}  # a few batches
-    results = generate(model, _Ids(ids), texts, **shape, **options)
+    batch_tokens = 4 * (1 + max(map(len, texts)))  # a few batches
+    shuffled = [" ".join(map(str, texts[row])) for row in rows]
+    results = generate(model, vocabulary, shuffled, batch_tokens=batch_tokens, **options)
     wrong, ties, worst = 0, 0, f"{len(rows)} shuffled texts, each its own result"
     for row, result in zip(rows, results, strict=True):
         best = result if isinstance(result, str) else result[0]
@@ -288,12 +301,12 @@ def _texts(model, sources, alone: Hypotheses, max_length: int, ids: dict, option
         theirs = alone.tokens[row, 0, :length].tolist()
         if ours == theirs or not length:
             continue
-        forced = _forced(model, sources[row], np.array([ours], "int32"), np.array([len(ours)]), ids["start_id"])[0]
-        if _difference(np.float64(forced), alone.log_probs[row, 0]) <= tolerance:
+        log_p = forced(row, ours)
+        if _difference(np.float64(log_p), alone.log_probs[row, 0]) <= tolerance:
             ties += 1
             continue
         wrong += 1
-        worst = f"source {row}: {ours} ({forced:.6f}), alone {theirs} ({alone.log_probs[row, 0]:.6f})"
+        worst = f"source {row}: {ours} ({log_p:.6f}), alone {theirs} ({alone.log_probs[row, 0]:.6f})"
     return Check("texts", not wrong, worst + (f"; {ties} ties" if ties else "") + (f"; {wrong} wrong" if wrong else ""))
 
 

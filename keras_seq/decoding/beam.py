@@ -1,175 +1,348 @@
 """Beam search over any step, with a pool of finished hypotheses beside the live beams."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
 
+from keras_seq.decoding.greedy import Greedy
+from keras_seq.decoding.largest import largest, log_of_sum
 from keras_seq.decoding.scoring import power_penalty
-from keras_seq.decoding.step import Hypotheses, StateNest, check_options, divisors, next_logits, size
+from keras_seq.decoding.step import (
+    IMPOSSIBLE,
+    Hypotheses,
+    Progress,
+    Search,
+    StateNest,
+    check_length_penalty,
+    check_max_length,
+    constrained,
+    divisors,
+    forced,
+    next_logits,
+    normalized,
+    size,
+)
 
-IMPOSSIBLE = -float("inf")
 
-
-class Beams(NamedTuple):
-    """What one step leaves to the next; K live beams, best first, and the K best finished hypotheses, best first."""
-
-    tokens: object  # (B, K, T)
-    log_probs: object  # (B, K); -inf: an empty beam
-    pool_tokens: object  # (B, K, T)
-    pool_lengths: object  # (B, K)
-    pool_log_probs: object  # (B, K)
-    pool_scores: object  # (B, K); -inf: an empty slot
-    done: object  # (B,)
-
-
-def beam_search(
-    step,
-    state,
-    *,
-    batch_size,
-    num_beams,
-    max_length,
-    start_id,
-    end_id,
-    pad_id,
-    length_penalty=power_penalty(1.0),  # noqa: B008, a function of no state
-    num_return=1,
-    early_stop="first",
-):
+@dataclasses.dataclass(frozen=True)
+class Beam(Search):
     """Finds the best sequences by keeping the K likeliest prefixes of each sentence.
 
     Of the 2K best continuations of a sentence, end tokens count only among the first K. A finished hypothesis goes to
     a pool of its own and takes no live beam's place. Once a sentence is done, nothing more enters its pool.
 
+    With groups, each is a beam search of K / G beams, and its choice of a token costs `diversity` for each time that
+    the groups before it have chosen that token at the same step. That decides what is kept, and nothing else: points
+    and scores do not contain it. Of equal hypotheses of two groups one is returned.
+
     Args:
-        step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * K, the beams of a sentence side by
-            side; logits may be -inf.
-        state: any nest of tensors, leading axis N (tiled by the caller), of shapes that stay; re-ordered with the
-            beams.
-        batch_size: B, an int or a scalar tensor.
         num_beams: K.
-        max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes.
-            Nothing is forced there: a hypothesis without end token by then is unfinished, and returned only where
-            fewer than `num_return` have finished, after these.
-        start_id, end_id, pad_id: ints.
+        num_return: R, at most K.
         length_penalty: maps a length (a float32 tensor; end token counted) to the positive number that divides log p.
             None divides by nothing.
-        num_return: R, at most K.
         early_stop: "first": a sentence is done when K hypotheses have finished (so a beam of one is greedy);
             "safe": when no live hypothesis can still enter its R best.
-    Returns:
-        `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
+        num_groups: G, divides K.
+        diversity: of groups, in nats.
+        coverage_penalty: b; adds b times the sum over the source of log(min(1, attention so far)) to a score: what has
+            been left out of the source costs. Needs a model whose `encode` takes `attention_weights=True`.
     Raises:
         ValueError: for an option out of its range.
+    Source: Vijayakumar et al. 2018, arXiv:1610.02424, for the groups; Wu et al. 2016, equation 14, arXiv:1609.08144,
+        for the coverage.
     """
-    check_options(max_length, length_penalty)
-    if num_beams < 1:
-        raise ValueError(f"`num_beams` must be at least 1. Received: {num_beams}")
-    if not 1 <= num_return <= num_beams:
-        raise ValueError(f"`num_return` must be from 1 to `num_beams`={num_beams}. Received: {num_return}")
-    if early_stop not in ("first", "safe"):
-        raise ValueError(f'`early_stop` must be "first" or "safe". Received: {early_stop!r}')
 
-    B, K, T = size(batch_size), num_beams, size(max_length)
-    nest = StateNest(state)
-    divisor = divisors(length_penalty, T)  # (T,)
-    positions = ops.arange(T)  # (T,)
-    sentence = ops.expand_dims(ops.arange(B), 1)  # (B, 1)
+    num_beams: int = 5
+    num_return: int = 1
+    length_penalty: Callable | None = power_penalty(1.0)
+    early_stop: str = "first"
+    num_groups: int = 1
+    diversity: float = 0.5
+    coverage_penalty: float = 0.0
 
-    def pick(x, index):
-        """x (B, M, ...), index (B, J) -> (B, J, ...): one gather over flat rows."""
-        tail = x.shape[2:] if len(x.shape) < 3 else (T,)
-        rows = ops.take(
-            ops.reshape(x, (B * x.shape[1], *tail)), ops.reshape(sentence * x.shape[1] + index, (-1,)), axis=0
+    def __post_init__(self):
+        check_length_penalty(self.length_penalty)
+        if self.num_beams < 1:
+            raise ValueError(f"`num_beams` must be at least 1. Received: {self.num_beams}")
+        if not 1 <= self.num_return <= self.num_beams:
+            raise ValueError(
+                f"`num_return` must be from 1 to `num_beams`={self.num_beams}. Received: {self.num_return}"
+            )
+        if self.early_stop not in ("first", "safe"):
+            raise ValueError(f'`early_stop` must be "first" or "safe". Received: {self.early_stop!r}')
+        if self.num_groups < 1 or self.num_beams % self.num_groups:
+            raise ValueError(f"`num_groups` must divide `num_beams`={self.num_beams}. Received: {self.num_groups}")
+        if self.diversity < 0 or self.coverage_penalty < 0:
+            raise ValueError(
+                "`diversity` and `coverage_penalty` must not be negative. "
+                f"Received: {self.diversity} and {self.coverage_penalty}"
+            )
+
+    @property
+    def width(self):
+        return self.num_beams
+
+    def simplest(self, constraints=()):
+        plain = self.num_beams == 1 and self.early_stop == "first" and not self.coverage_penalty
+        return Greedy(self.length_penalty) if plain and forced(constraints) is None else self
+
+    def __call__(
+        self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=(), bonus=None
+    ) -> Hypotheses:
+        """Searches.
+
+        Args:
+            step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * K, the beams of a sentence side by
+                side; logits may be -inf.
+            state: any nest of tensors, leading axis N (tiled by the caller), of shapes that stay; re-ordered with the
+                beams.
+            batch_size: B, an int or a scalar tensor.
+            max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes.
+                Nothing is forced there: a hypothesis without end token by then is unfinished, and returned only where
+                fewer than `num_return` have finished, after these.
+            start_id, end_id, pad_id: ints.
+            constraints: see `decoding.constraints`.
+            bonus: `bonus(state) -> (N,)`, not above 0, added to the scores; None: nothing.
+        Returns:
+            `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
+        """
+        check_max_length(max_length)
+        self.check(constraints)
+        ids = {"start_id": start_id, "end_id": end_id, "pad_id": pad_id}
+        return _Run(self, step, state, size(batch_size), size(max_length), constraints, bonus, **ids).search()
+
+
+class Beams(NamedTuple):
+    """What one step leaves to the next: K live beams, in the order they were chosen, and the K best finished ones."""
+
+    tokens: object  # (S, K, T)
+    log_probs: object  # (S, K)
+    points: object  # (S, K); -inf: an empty beam
+    pool_tokens: object  # (S, K, T)
+    pool_lengths: object  # (S, K)
+    pool_log_probs: object  # (S, K)
+    pool_scores: object  # (S, K); -inf: an empty slot
+    done: object  # (S,)
+
+
+class Candidates(NamedTuple):
+    """The best continuations of each group, C = 2K at most, in the order they were chosen: `(S, C)` each."""
+
+    order: object  # what they were chosen by
+    points: object
+    log_probs: object
+    beam: object
+    token: object
+
+
+class _Run:
+    """One search. G groups make S = B * G searches of K beams, coupled in `choose` alone."""
+
+    def __init__(self, options, step, state, batch_size, max_length, constraints, bonus, *, start_id, end_id, pad_id):
+        self.options, self.step, self.nest = options, step, StateNest(state)
+        self.constraints, self.forced, self.bonus = constraints, forced(constraints), bonus
+        self.start_id, self.end_id, self.pad_id = start_id, end_id, pad_id
+        self.B, self.G, self.T = batch_size, options.num_groups, max_length
+        self.S, self.K = batch_size * options.num_groups, options.num_beams // options.num_groups
+        self.divisor = divisors(options.length_penalty, max_length)  # (T,)
+        self.positions = ops.arange(max_length)
+        self.group = ops.expand_dims(ops.arange(self.S), 1)  # (S, 1)
+        self.sentence = ops.arange(self.S * self.K) // options.num_beams  # (N,)
+
+    def pick(self, x, index):
+        """x (S, M, ...), index (S, J) -> (S, J, ...): one gather over flat rows."""
+        tail = x.shape[2:] if len(x.shape) < 3 else (self.T,)
+        rows = ops.reshape(x, (self.S * x.shape[1], *tail))
+        rows = ops.take(rows, ops.reshape(self.group * x.shape[1] + index, (-1,)), axis=0)
+        return ops.reshape(rows, (self.S, index.shape[1], *tail))
+
+    def search(self) -> Hypotheses:
+        S, K, T = self.S, self.K, self.T
+        nobody = ops.full((S, K), IMPOSSIBLE, "float32")
+        nothing = ops.full((S, K, T), self.pad_id, "int32")
+        start = Beams(
+            tokens=nothing,
+            log_probs=ops.zeros((S, K), "float32"),
+            # One beam to begin with: K equal ones would stay equal.
+            points=ops.where(ops.arange(K) == 0, 0.0, nobody),
+            pool_tokens=nothing,
+            pool_lengths=ops.zeros((S, K), "int32"),
+            pool_log_probs=nobody,
+            pool_scores=nobody,
+            done=ops.zeros((S,), "bool"),
         )
-        return ops.reshape(rows, (B, index.shape[1], *tail))
+        zero = ops.convert_to_tensor(0, "int32")
+        last = ops.full((S * K,), self.start_id, "int32")
 
-    def continuations(logits, log_probs):
-        """logits (N, V), log_probs (B, K) -> the best (B, C), C = 2K at most: log_probs, beam, token."""
-        W = min(2 * K, logits.shape[1])
-        # The 2K best of a sentence are among the 2K best of each beam, so log-probabilities are needed for
-        # these only, not for all of (N, V).
-        logit, token = ops.top_k(logits, W)  # (N, W)
-        log_prob = logit - ops.logsumexp(logits, axis=1, keepdims=True) + ops.reshape(log_probs, (B * K, 1))
-        log_prob = ops.where(logit > IMPOSSIBLE, log_prob, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
-        log_prob, index = ops.top_k(ops.reshape(log_prob, (B, K * W)), min(2 * K, K * W))
-        return log_prob, index // W, pick(ops.reshape(ops.cast(token, "int32"), (B, K * W)), index)
+        def unfinished(t, last, beams, tensors):
+            return ops.logical_and(t < T, ops.logical_not(ops.all(beams[-1])))
 
-    def finish(beams, t, log_prob, beam, is_end):
-        """Merges the first K continuations (B, K), where they end, into the pool."""
+        t, _, beams, tensors = ops.while_loop(unfinished, self.body, (zero, last, tuple(start), self.nest.first))
+        return self.result(t, Beams(*beams), self.bonuses(tensors))
+
+    def body(self, t, last, beams, tensors):
+        S, K = self.S, self.K
+        beams = Beams(*beams)
+        logits, state = next_logits(self.step, last, self.nest.pack(tensors), self.end_id)  # (N, V)
+        tensors = self.nest.unpack(state)
+        found = self.choose(logits, beams, t)
+        is_end = found.token == self.end_id
+        pool = self.finish(beams, t, found, is_end, self.bonuses(tensors))
+
+        order, index = ops.top_k(ops.where(is_end, IMPOSSIBLE, found.order), K)  # at most K of the 2K end
+        beam, token = self.pick(found.beam, index), self.pick(found.token, index)  # (S, K)
+        points = ops.where(order > IMPOSSIBLE, self.pick(found.points, index), IMPOSSIBLE)
+        tokens = ops.where(self.positions == t, ops.expand_dims(token, 2), self.pick(beams.tokens, beam))
+        if K > 1:
+            rows = ops.reshape(self.group * K + beam, (-1,))  # (N,)
+            tensors = [ops.take(x, rows, axis=0) for x in tensors]
+        done = self.is_done(t, beams.done, points, pool[-1])
+        points = ops.where(ops.expand_dims(done, 1), IMPOSSIBLE, points)  # nobody waits for what else it would say
+        beams = Beams(tokens, self.pick(found.log_probs, index), points, *pool, done)
+        return t + 1, ops.reshape(token, (S * K,)), tuple(beams), tensors
+
+    def choose(self, logits, beams: Beams, t) -> Candidates:
+        """The best continuations of each group."""
+        if self.G == 1 and not self.constraints:
+            W = min(2 * self.K, logits.shape[1])
+            # The 2K best of a sentence are among the 2K best of each beam, so log-probabilities are needed for
+            # these only, not for all of (N, V).
+            logit, token = largest(logits, W)  # (N, W)
+            gain = logit - log_of_sum(logits, logit[:, :1])
+            gain = ops.where(logit > IMPOSSIBLE, gain, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
+            return self.best(gain, gain, gain, token, beams.points, beams.log_probs)
+        log_probs = normalized(logits)
+        progress = Progress(ops.reshape(beams.tokens, (self.S * self.K, self.T)), t, self.sentence, self.end_id)
+        gains = constrained(log_probs, self.constraints, progress)
+        if self.G == 1:
+            standing = None if self.forced is None else self.forced.standing(progress)
+            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs, standing)
+        return self.choose_in_turn(gains, log_probs, beams)
+
+    def choose_in_turn(self, gains, log_probs, beams: Beams) -> Candidates:
+        """One group after the other, each away from what those before it have chosen at this step."""
+        B, G, K, V = self.B, self.G, self.K, gains.shape[1]
+        grouped = [ops.reshape(x, (B, G, K, V)) for x in (gains, log_probs)]
+        sums = [ops.reshape(x, (B, G, K)) for x in (beams.points, beams.log_probs)]
+        chosen = ops.zeros((B, V), "float32")  # how often each token was
+        found = []
+        for g in range(G):
+            gain, log_prob = (ops.reshape(x[:, g], (B * K, V)) for x in grouped)
+            cost = self.options.diversity * ops.repeat(chosen, K, axis=0)  # (B * K, V)
+            best = self.best_of(gain - cost, gain, log_prob, *(x[:, g] for x in sums))
+            found.append(best)
+            kept, index = ops.top_k(ops.where(best.token == self.end_id, IMPOSSIBLE, best.order), K)
+            tokens = ops.take_along_axis(best.token, index, axis=1)
+            said = ops.where(ops.expand_dims(kept > IMPOSSIBLE, 2), ops.one_hot(tokens, V), 0.0)
+            chosen = chosen + ops.sum(said, axis=1)
+        C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
+        return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*found, strict=True)))
+
+    def best_of(self, order, gains, log_probs, points, sums, standing=None) -> Candidates:
+        """`best` of all tokens: `order`, `gains` and `log_probs` are (N, V)."""
+        order, token = largest(order, min(2 * self.K, order.shape[1]))  # (N, W)
+        if standing is not None:
+            order, token = standing.with_phrases(gains, order, token)
+        gain, log_prob = (ops.take_along_axis(x, token, axis=1) for x in (gains, log_probs))
+        return self.best(order, gain, log_prob, token, points, sums, standing)
+
+    def best(self, order, gain, log_prob, token, points, sums, standing=None) -> Candidates:
+        """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `order` and the points so far.
+
+        Args:
+            points, sums: points and log p of the beams, `(N / K, K)`.
+            standing: of `decoding.forced`, has the last say on the order.
+        """
+        K, W = self.K, ops.shape(order)[1]
+        order = ops.reshape(ops.reshape(order, (-1, K, W)) + ops.expand_dims(points, 2), (-1, K * W))
+        if standing is not None:
+            order = standing.allotted(order, token)
+        order, index = ops.top_k(order, min(2 * K, order.shape[1] or 2 * K))  # (S, C)
+        beam = index // W
+
+        gain, log_prob, token = (ops.reshape(x, (-1, K * W)) for x in (gain, log_prob, token))
+        gain, log_prob, token = (ops.take_along_axis(x, index, axis=1) for x in (gain, log_prob, token))
+        points, sums = (ops.take_along_axis(x, beam, axis=1) for x in (points, sums))
+        return Candidates(order, points + gain, sums + log_prob, beam, token)
+
+    def finish(self, beams: Beams, t, found: Candidates, is_end, bonuses):
+        """Merges the first K candidates, where they end, into the pool."""
+        K = self.K
+        beam, is_end = found.beam[:, :K], is_end[:, :K]
         ends = ops.logical_and(is_end, ops.logical_not(ops.expand_dims(beams.done, 1)))
-        log_prob = ops.where(ends, log_prob, IMPOSSIBLE)
-        scores = ops.concatenate([beams.pool_scores, log_prob / ops.take(divisor, t)], axis=1)  # (B, 2K)
-        scores, index = ops.top_k(scores, K)
-        new = index >= K
-        prefix = pick(ops.concatenate([ops.zeros_like(beam) + ops.arange(K), beam + K], axis=1), index)  # of 2K rows
-        tokens = pick(ops.concatenate([beams.pool_tokens, beams.tokens], axis=1), prefix)  # (B, K, T)
-        here = ops.logical_and(ops.expand_dims(new, 2), positions == t)
+        scores = found.points[:, :K] / ops.take(self.divisor, t)
+        if bonuses is not None:
+            scores = scores + ops.take_along_axis(bonuses, beam, axis=1)
+        scores = ops.where(ops.logical_and(ends, found.order[:, :K] > IMPOSSIBLE), scores, IMPOSSIBLE)
+        scores, index = ops.top_k(ops.concatenate([beams.pool_scores, scores], axis=1), K)  # of (S, 2K)
+        prefix = self.pick(ops.concatenate([ops.zeros_like(beam) + ops.arange(K), beam + K], axis=1), index)  # of 2K
+        tokens = self.pick(ops.concatenate([beams.pool_tokens, beams.tokens], axis=1), prefix)  # (S, K, T)
+        here = ops.logical_and(ops.expand_dims(index >= K, 2), self.positions == t)
         lengths = ops.concatenate([beams.pool_lengths, ops.zeros_like(beam) + t + 1], axis=1)
-        return (
-            ops.where(here, end_id, tokens),
-            pick(lengths, index),
-            pick(ops.concatenate([beams.pool_log_probs, log_prob], axis=1), index),
-            scores,
-        )
+        log_probs = ops.concatenate([beams.pool_log_probs, found.log_probs[:, :K]], axis=1)
+        return ops.where(here, self.end_id, tokens), self.pick(lengths, index), self.pick(log_probs, index), scores
 
-    def is_done(t, done, log_probs, pool_scores):
-        best = log_probs[:, 0]
-        if early_stop == "first":
-            now = ops.logical_or(pool_scores[:, K - 1] > IMPOSSIBLE, best == IMPOSSIBLE)
+    def bonuses(self, tensors):
+        """What is added to the score of each beam, (S, K), or None."""
+        if self.bonus is None:
+            return None
+        return ops.reshape(ops.cast(self.bonus(self.nest.pack(tensors)), "float32"), (self.S, self.K))
+
+    def is_done(self, t, done, points, pool_scores):
+        best = ops.max(points, axis=1)
+        if self.options.early_stop == "first":
+            now = ops.logical_or(pool_scores[:, -1] > IMPOSSIBLE, best == IMPOSSIBLE)
         else:
-            # log p only falls, so the most a live hypothesis can reach is its log p over the largest divisor to come.
-            within_reach = best / ops.max(ops.where(positions > t, divisor, 0.0))
-            now = within_reach <= pool_scores[:, num_return - 1]
+            # Points only fall, so the most a live hypothesis can reach is its points over the largest divisor to come.
+            within_reach = best / ops.max(ops.where(self.positions > t, self.divisor, 0.0))
+            now = within_reach <= pool_scores[:, min(self.options.num_return, self.K) - 1]
+            now = ops.logical_and(now, t + 1 < self.T)  # after the last step nothing is to come, and nothing is cut off
         return ops.logical_or(done, now)
 
-    def body(t, last, beams, tensors):
-        beams = Beams(*beams)
-        logits, new_state = next_logits(step, last, nest.pack(tensors), end_id)  # (N, V)
-        log_prob, beam, token = continuations(logits, beams.log_probs)  # (B, C)
-        is_end = token == end_id
-        pool = finish(beams, t, log_prob[:, :K], beam[:, :K], is_end[:, :K])
+    def result(self, t, beams: Beams, bonuses) -> Hypotheses:
+        """The R best of a sentence: of those that have finished, then of those, all of length t, that have not."""
+        alive = ops.logical_and(beams.points > IMPOSSIBLE, t > 0)
+        scores = beams.points / ops.take(self.divisor, ops.maximum(t, 1) - 1)
+        live = Hypotheses(
+            tokens=beams.tokens,
+            lengths=ops.zeros_like(beams.pool_lengths) + t,
+            log_probs=beams.log_probs,
+            scores=ops.where(alive, scores if bonuses is None else scores + bonuses, IMPOSSIBLE),
+        )
+        pool = Hypotheses(beams.pool_tokens, beams.pool_lengths, beams.pool_log_probs, beams.pool_scores)
+        live, pool = self.merged(live), self.merged(pool)
 
-        live, index = ops.top_k(ops.where(is_end, IMPOSSIBLE, log_prob), K)  # at most K of the 2K end
-        beam, token = pick(beam, index), pick(token, index)  # (B, K)
-        tokens = ops.where(positions == t, ops.expand_dims(token, 2), pick(beams.tokens, beam))
-        order = ops.reshape(sentence * K + beam, (-1,))  # (N,)
-        new_state = [ops.take(x, order, axis=0) for x in nest.unpack(new_state)] if K > 1 else nest.unpack(new_state)
-        done = is_done(t, beams.done, live, pool[3])
-        return t + 1, ops.reshape(token, (B * K,)), tuple(Beams(tokens, live, *pool, done)), new_state
+        R = self.options.num_return
+        finished = ops.sum(ops.cast(pool.scores > IMPOSSIBLE, "int32"), axis=1, keepdims=True)  # (B, 1)
+        slot = ops.expand_dims(ops.arange(R), 0)
+        index = ops.where(slot < finished, slot, R + slot - finished)  # (B, R)
+        both = [ops.concatenate(pair, axis=1) for pair in zip(pool, live, strict=True)]
+        tokens, lengths, log_probs, scores = (_along(x, index) for x in both)
+        empty = scores == IMPOSSIBLE
+        return Hypotheses(
+            tokens=ops.where(ops.expand_dims(empty, 2), self.pad_id, tokens),
+            lengths=ops.where(empty, 0, lengths),
+            log_probs=ops.where(empty, IMPOSSIBLE, log_probs),
+            scores=scores,
+        )
 
-    def unfinished(t, last, beams, tensors):
-        return ops.logical_and(t < T, ops.logical_not(ops.all(beams[-1])))
+    def merged(self, found: Hypotheses) -> Hypotheses:
+        """(S, K, ...) -> the R best of each sentence, (B, R, ...), none twice."""
+        M = self.options.num_beams
+        tokens, lengths, log_probs, scores = found
+        tokens = ops.reshape(tokens, (self.B, M, self.T))
+        lengths, log_probs, scores = (ops.reshape(x, (self.B, M)) for x in (lengths, log_probs, scores))
+        if self.G > 1:
+            same = ops.all(ops.expand_dims(tokens, 2) == ops.expand_dims(tokens, 1), axis=3)  # (B, M, M)
+            earlier = ops.logical_and(same, ops.expand_dims(scores > IMPOSSIBLE, 1))
+            earlier = ops.logical_and(earlier, ops.arange(M)[:, None] > ops.arange(M)[None, :])
+            scores = ops.where(ops.any(earlier, axis=2), IMPOSSIBLE, scores)
+        scores, index = ops.top_k(scores, self.options.num_return)
+        return Hypotheses(*(_along(x, index) for x in (tokens, lengths, log_probs)), scores)
 
-    nobody = ops.full((B, K), IMPOSSIBLE, "float32")
-    start = Beams(
-        tokens=ops.full((B, K, T), pad_id, "int32"),
-        log_probs=ops.where(ops.arange(K) == 0, 0.0, nobody),  # one beam to begin with: K equal ones would stay equal
-        pool_tokens=ops.full((B, K, T), pad_id, "int32"),
-        pool_lengths=ops.zeros((B, K), "int32"),
-        pool_log_probs=nobody,
-        pool_scores=nobody,
-        done=ops.zeros((B,), "bool"),
-    )
-    zero = ops.convert_to_tensor(0, "int32")
-    last = ops.full((B * K,), start_id, "int32")
-    t, _, beams, _ = ops.while_loop(unfinished, body, (zero, last, tuple(start), nest.first))
-    beams = Beams(*beams)
 
-    # The live ones come after those in the pool, all of length t; no two lists need sorting again.
-    alive = ops.logical_and(beams.log_probs > IMPOSSIBLE, t > 0)
-    live_log_probs = ops.where(alive, beams.log_probs, IMPOSSIBLE)
-    live_scores = live_log_probs / ops.take(divisor, ops.maximum(t, 1) - 1)
-    finished = ops.sum(ops.cast(beams.pool_scores > IMPOSSIBLE, "int32"), axis=1, keepdims=True)  # (B, 1)
-    slot = ops.expand_dims(ops.arange(num_return), 0)
-    index = ops.where(slot < finished, slot, K + slot - finished)  # (B, R)
-    log_probs = pick(ops.concatenate([beams.pool_log_probs, live_log_probs], axis=1), index)
-    empty = log_probs == IMPOSSIBLE
-    tokens = pick(ops.concatenate([beams.pool_tokens, beams.tokens], axis=1), index)
-    lengths = pick(ops.concatenate([beams.pool_lengths, ops.zeros_like(beams.pool_lengths) + t], axis=1), index)
-    return Hypotheses(
-        tokens=ops.where(ops.expand_dims(empty, 2), pad_id, tokens),
-        lengths=ops.where(empty, 0, lengths),
-        log_probs=log_probs,
-        scores=pick(ops.concatenate([beams.pool_scores, live_scores], axis=1), index),
-    )
+def _along(x, index):
+    """x (B, M, ...), index (B, J) -> (B, J, ...)."""
+    return ops.take_along_axis(x, index if len(x.shape) == 2 else ops.expand_dims(index, 2), axis=1)

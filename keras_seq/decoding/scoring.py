@@ -1,8 +1,28 @@
 """Scores of sequences: length penalties, and the log-probability a model gives to a target it is shown."""
 
+import dataclasses
 from numbers import Number
+from typing import Any
 
 from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthPenalty:
+    """The divisor `((beta + length) / (beta + 1)) ** alpha`, a function of a length (a number or a tensor; end token
+    counted).
+
+    Args:
+        alpha: the exponent, a number or a scalar tensor; 0 turns the penalty off.
+        beta: how many tokens longer all sequences count.
+    """
+
+    alpha: Any
+    beta: float = 0.0
+
+    def __call__(self, length):
+        length = length if isinstance(length, Number) else ops.cast(length, "float32")
+        return ((self.beta + length) / (self.beta + 1.0)) ** self.alpha
 
 
 def power_penalty(alpha):
@@ -11,14 +31,10 @@ def power_penalty(alpha):
     Args:
         alpha: the exponent; 0 turns the penalty off.
     Returns:
-        A function from a length (a number or a tensor; end token counted) to the divisor.
+        A `LengthPenalty`.
     Source: fairseq, `--lenpen`.
     """
-
-    def penalty(length):
-        return _real(length) ** alpha
-
-    return penalty
+    return LengthPenalty(alpha)
 
 
 def gnmt_penalty(alpha):
@@ -27,18 +43,27 @@ def gnmt_penalty(alpha):
     Args:
         alpha: the exponent; 0 turns the penalty off.
     Returns:
-        A function from a length (a number or a tensor; end token counted) to the divisor.
+        A `LengthPenalty`.
     Source: Wu et al. 2016, equation 14, arXiv:1609.08144.
     """
-
-    def penalty(length):
-        return ((5.0 + _real(length)) / 6.0) ** alpha
-
-    return penalty
+    return LengthPenalty(alpha, beta=5.0)
 
 
-def _real(length):
-    return length if isinstance(length, Number) else ops.cast(length, "float32")
+def sockeye_penalty(alpha, beta=0.0):
+    """The divisor `((beta + length) / (beta + 1)) ** alpha`: with `beta=5` the GNMT's, with 0 that of `power_penalty`.
+
+    Args:
+        alpha: the exponent; 0 turns the penalty off.
+        beta: how many tokens longer all sequences count.
+    Returns:
+        A `LengthPenalty`.
+    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`; Hieber et al. 2017, arXiv:1712.05690.
+    """
+    return LengthPenalty(alpha, beta)
+
+
+# By the names that the command line knows; each is called with alpha.
+PENALTIES = {"power": power_penalty, "gnmt": gnmt_penalty, "sockeye": sockeye_penalty}
 
 
 def score(decode, state, target, *, pad_id, start_id):

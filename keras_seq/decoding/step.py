@@ -1,7 +1,11 @@
 """What every search shares: the step it asks for, the state it carries, the result it gives.
 
-A step is `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`. The state is any nest of tensors with leading
-axis N whose shapes never change; a search sees nothing else of a model.
+A step is `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`. The state is any nest of tensors with leading axis
+N whose shapes never change; a search sees nothing else of a model. A search is an object that is called with both::
+
+    search(step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses
+
+It gives each of the B sentences `search.width` rows of the state, side by side: N = B * width.
 """
 
 from numbers import Integral
@@ -10,21 +14,78 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+IMPOSSIBLE = -float("inf")
+
 
 class Hypotheses(NamedTuple):
-    """The R best sequences found for each of B sentences, best first.
+    """The R sequences found for each of B sentences, best first; of a search that draws, as drawn.
 
     Attributes:
         tokens: int32 `(B, R, T)`, T = `max_length`; start token left out, end token in, then padding only.
         lengths: int32 `(B, R)`, the end token counted; 0 for an empty slot.
-        log_probs: float32 `(B, R)`, log p of the whole sequence; -inf for an empty slot.
-        scores: float32 `(B, R)`, log p over the length penalty; -inf for an empty slot.
+        log_probs: float32 `(B, R)`, log p of the whole sequence, as `score` tells it; -inf for an empty slot.
+        scores: float32 `(B, R)`, what the search ranks by: log p, as constraints have changed it, over the length
+            penalty; -inf for an empty slot.
     """
 
     tokens: object
     lengths: object
     log_probs: object
     scores: object
+
+
+class Progress(NamedTuple):
+    """How far a search has come: what a constraint is told.
+
+    Attributes:
+        tokens: int32 `(N, T)`; the first `length` of a row are its own, what follows is padding.
+        length: int32 scalar, t.
+        sentence: int32 `(N,)`: which of the B sentences a row belongs to.
+        end_id: int.
+    """
+
+    tokens: object
+    length: object
+    sentence: object
+    end_id: int
+
+
+class Search:
+    """What a search is, beside being called.
+
+    Attributes:
+        width: rows of the state for each sentence.
+        num_return: R.
+        draws: whether its results are drawn, so that `for_sentences` matters.
+        coverage_penalty: where it is not 0, the search is also given `bonus`, a function of the state to float `(N,)`,
+            not above 0, that is added to the scores.
+        hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the step just made; then
+            the search is also given `context`, those of what came before, see `Contrastive`.
+        lookahead: the steps that it makes beyond `max_length`.
+        shaped_by: names of fields that decide shapes, and so cannot be tensors.
+    """
+
+    width = 1
+    num_return = 1
+    draws = False
+    coverage_penalty = 0.0
+    hidden_states = False
+    lookahead = 0
+    shaped_by = ()
+
+    def for_sentences(self, sentences):
+        """The search for some sentences of many, int `(B,)`: what it gives must not depend on those beside them."""
+        return self
+
+    def simplest(self, constraints=()):
+        """A search that gives the same with less work, or this one."""
+        return self
+
+    def check(self, constraints):
+        """Raises `ValueError` where a constraint cannot work with this search."""
+        for constraint in constraints:
+            if hasattr(constraint, "check"):
+                constraint.check(self, constraints)
 
 
 class StateNest:
@@ -63,6 +124,34 @@ def next_logits(step, tokens, state, end_id):
     return ops.cast(ops.reshape(logits, (-1, shape[2])), "float32"), state
 
 
+def normalized(logits):
+    """Log-probabilities `(N, V)`; a row of nothing but -inf stays that, and does not become NaN."""
+    return ops.where(logits > IMPOSSIBLE, ops.log_softmax(logits, axis=-1), IMPOSSIBLE)
+
+
+def constrained(log_probs, constraints, progress):
+    """What each token adds to the points of a row, `(N, V)`: log p, changed by one constraint after the other."""
+    for constraint in constraints:
+        log_probs = constraint(log_probs, progress)
+    return log_probs
+
+
+def forced(constraints):
+    """The one constraint that has beams of a search allotted to it, see `decoding.forced`, or None."""
+    return next((constraint for constraint in constraints if hasattr(constraint, "standing")), None)
+
+
+def directions(hidden):
+    """Vectors of length 1, float32, so that a product of two is the cosine between them."""
+    hidden = ops.cast(hidden, "float32")
+    return hidden / ops.maximum(ops.sqrt(ops.sum(ops.square(hidden), axis=-1, keepdims=True)), 1e-9)
+
+
+def taken(x, index):
+    """x `(N, V)`, index `(N,)` -> the one value of each row, `(N,)`."""
+    return ops.squeeze(ops.take_along_axis(x, ops.expand_dims(index, 1), axis=1), 1)
+
+
 def divisors(length_penalty, max_length):
     """The penalty of every length 1..max_length, float32 `(T,)`; called once for a search."""
     lengths = ops.cast(ops.arange(max_length) + 1, "float32")
@@ -76,10 +165,12 @@ def size(x):
     return int(x) if isinstance(x, Integral) else ops.cast(x, "int32")
 
 
-def check_options(max_length, length_penalty):
-    """Raises `ValueError` for what no search can work with."""
+def check_max_length(max_length):
     if isinstance(max_length, Integral) and max_length < 1:
         raise ValueError(f"`max_length` must be at least 1; it counts the end token. Received: {max_length}")
+
+
+def check_length_penalty(length_penalty):
     if length_penalty is not None and not callable(length_penalty):
         raise ValueError(
             "`length_penalty` must be None or map a length to a divisor, such as `power_penalty(1.0)`. "

@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding import score, search
-from keras_seq.export.saved_model import SAMPLES, check_target, swap
+from keras_seq.export.destination import check_folder, swap
+from keras_seq.export.samples import SAMPLES
 
 # keras_seq.text's endings, by which `text.load` opens a vocabulary again.
 ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "Bytes": ".bytes"}
@@ -71,7 +72,7 @@ def ctranslate2(
     path, source_vocabulary = Path(path), source_vocabulary or vocabulary
     if max_positions < 2:
         raise ValueError(f"`max_positions` must be at least 2: a token and the end token. Received: {max_positions}")
-    check_target(path, overwrite, *KIND)
+    check_folder(path, overwrite, *KIND)
     _check_model(model)
     spec = _specification(library, model, max_positions)
     _add_vocabularies(spec, model, vocabulary, source_vocabulary)
@@ -92,7 +93,7 @@ def ctranslate2(
         if verify:
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
-        check_target(path, overwrite, *KIND)  # verifying takes a while
+        check_folder(path, overwrite, *KIND)  # verifying takes a while
         swap(path, new, old)
     return path
 

@@ -1,6 +1,5 @@
 """A model, or one step of its decoding, as a LiteRT (TensorFlow Lite) file, for telephones and small machines."""
 
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -10,7 +9,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.export.saved_model import without_cudnn
+from keras_seq.export.destination import check_file, write_file
+from keras_seq.export.signatures import without_cudnn
+from keras_seq.export.state_names import StateNames
+from keras_seq.export.tensors import NamedNest
 
 TOLERANCE = 1e-4
 
@@ -26,7 +28,7 @@ def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> 
     target.
 
     With `steps` the file decodes, a token at a time, and the caller keeps the state:
-    `encode(source) -> state_0, state_1, ...` and `decode(tokens, state_0, ...) -> logits, state_0, ...`.
+    `encode(source) -> state_layers_0_0, ...` and `decode(tokens, state_...) -> logits, state_...`: see `StateNames`.
     Of a language model there is `decode` alone, and its first state is zeros.
 
     Args:
@@ -55,40 +57,11 @@ def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> 
     if verify:
         run = _runners(content)
         if steps is None:
-            _compare(
-                signatures["serve"][0], run["serve"], example if isinstance(example, dict) else {"inputs": example}
-            )
+            _compare(signatures["serve"][0], run["serve"], NamedNest(example, "inputs").flat)
         else:
             _compare_steps(signatures, run, example, min(steps, 8))
-    write(path, content)
+    write_file(path, content)
     return path
-
-
-def check_file(path, ending, overwrite):
-    """Raises `ValueError` where writing to `path` would lose something, or nobody would know the file by its name."""
-    if path.suffix != ending:
-        raise ValueError(f"{path}: the name of the file must end in {ending!r}.")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; what is written is a file. Give another `path`.")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path}: is there already. Give another `path` or `overwrite=True`.")
-
-
-def write(path, content):
-    """Puts the file there whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
-        new = Path(folder, path.name)
-        new.write_bytes(content)
-        os.replace(new, path)
-
-
-def named(nest, name):
-    """A tensor, or a nest of them, as a dict of tensors."""
-    if isinstance(nest, dict):
-        return nest
-    tensors = keras.tree.flatten(nest)
-    return {name: tensors[0]} if len(tensors) == 1 else {f"{name}_{i}": x for i, x in enumerate(tensors)}
 
 
 def _specs(tensors):
@@ -96,36 +69,32 @@ def _specs(tensors):
 
 
 def _calls(model, example):
-    def serve(**inputs):
-        return named(model(inputs if isinstance(example, dict) else inputs["inputs"], training=False), "outputs")
+    names = NamedNest(example, "inputs")
 
-    return {"serve": (serve, _specs(named(example, "inputs")))}
+    def serve(**inputs):
+        return NamedNest(model(names.nest(inputs), training=False), "outputs").flat
+
+    return {"serve": (serve, _specs(names.flat))}
 
 
 def _steps(model, source, steps):
     """The signatures of decoding: name -> (function, specs of its arguments)."""
     encodes = hasattr(model, "encode")
     state = model.encode(source, max_length=steps) if encodes else model.initial_state(len(source), steps)
-    flat = _flat(state)
+    names = StateNames(state)
 
     def encode(source):
-        return _flat(model.encode(source, max_length=steps))
+        return names.flat(model.encode(source, max_length=steps))
 
-    def decode(tokens, **flat):
-        # By number: `flat` comes in alphabetical order.
-        state_in = keras.tree.pack_sequence_as(state, [flat[f"state_{i}"] for i in range(len(flat))])
-        logits, state_out = model.decode(tokens, state_in)
-        return {"logits": logits, **_flat(state_out)}
+    def decode(tokens, **tensors):
+        logits, state = model.decode(tokens, names.nest(tensors))
+        return {"logits": logits, **names.flat(state)}
 
     tokens = tf.TensorSpec((len(source), 1), tf.int32, name="tokens")
-    signatures = {"decode": (decode, {"tokens": tokens, **_specs(flat)})}
+    signatures = {"decode": (decode, {"tokens": tokens, **_specs(names.flat(state))})}
     if encodes:
         signatures["encode"] = (encode, _specs({"source": source.astype("int32")}))
     return signatures
-
-
-def _flat(state):
-    return {f"state_{i}": x for i, x in enumerate(keras.tree.flatten(state))}
 
 
 def _converted(model, signatures):

@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.export.litert import check_file, check_same, named, write
-from keras_seq.export.saved_model import without_cudnn
+from keras_seq.export.destination import check_file, write_file
+from keras_seq.export.litert import check_same
+from keras_seq.export.signatures import without_cudnn
+from keras_seq.export.tensors import NamedNest
 
 
 def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:
@@ -56,7 +58,7 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
         content = file.read_bytes()
     if verify:
         _verify(content, model, example, free_length)
-    write(path, content)
+    write_file(path, content)
     return path
 
 
@@ -77,6 +79,6 @@ def _verify(content, model, example, free_length):
         except Exception as error:
             remedy = " Try `free_length=False`." if free_length else ""
             raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {error}{remedy}") from error
-        here = named(model(batch, training=False), "outputs")
+        here = NamedNest(model(batch, training=False), "outputs").flat
         here = {name: ops.convert_to_numpy(here[name]) for name in sorted(here)}
         check_same(here, dict(zip(here, found, strict=True)), "onnxruntime")

@@ -88,6 +88,41 @@ def attention_map(
     return _save(figure, path)
 
 
+def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> pathlib.Path:
+    """Draws how often which class was taken for which: a row for each true class, a column for each predicted one.
+
+    The darker, the larger the share of the row; a class that never comes has a white row.
+
+    Args:
+        counts: ints `(N, N)`.
+        names: of the N classes.
+        path: the picture; its ending names the format.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if the counts are not `(N, N)`.
+        ImportError: if matplotlib is not installed.
+    """
+    counts = np.asarray(counts)
+    if counts.shape != (len(names), len(names)):
+        raise ValueError(f"`counts` must be {(len(names), len(names))}. Received: shape {counts.shape}")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(2.4 + 0.9 * len(names), 2.0 + 0.7 * len(names))
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        shown = f"{count:,}\n{shares[row, column]:.1%}"
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, shown, color=colour, ha="center", va="center")
+    labels = [name.replace("$", r"\$") for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=0 if len(names) < 6 else 90)
+    axes.set_yticks(range(len(names)), labels)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.colorbar(image, ax=axes, fraction=0.04, format=lambda share, _: f"{share:.0%}")
+    return _save(figure, path)
+
+
 def buckets(
     lengths: np.ndarray,
     maxima: Sequence,

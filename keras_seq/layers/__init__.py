@@ -8,48 +8,79 @@ from keras_seq.layers.attention import (
     LocationSensitiveAttention,
     ScaledDotAttention,
 )
+from keras_seq.layers.bodies import ARCHITECTURES, sequence_body
 from keras_seq.layers.bridges import Bridge
+from keras_seq.layers.characters import CharacterEncoder
+from keras_seq.layers.composite import CompositeLayer
+from keras_seq.layers.convolution import MaskedConv1D
 from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, viterbi
+from keras_seq.layers.ctc import BlankPadding
 from keras_seq.layers.embeddings import TokenEmbedding
+from keras_seq.layers.feedback import FeedbackDecoder
 from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
-from keras_seq.layers.masks import causal_mask, masked_softmax, padding_mask, reverse_tokens, sliding_window_mask
+from keras_seq.layers.masks import (
+    EndMasking,
+    causal_mask,
+    mask_of,
+    masked_softmax,
+    padding_mask,
+    reverse_tokens,
+    sliding_window_mask,
+)
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
+from keras_seq.layers.pictures import FrameDecoder, PicturePatches
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
+from keras_seq.layers.scheduled_sampling import ScheduledSampling
+from keras_seq.layers.series import LastSteps, MovingAverage, Patches, ReversibleNormalization
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from keras_seq.layers.transformer_stack import TransformerStack
 
 __all__ = [
+    "ARCHITECTURES",
     "ATTENTIONS",
     "AdditiveAttention",
     "AttentionPooling",
+    "BlankPadding",
     "Bridge",
     "CELLS",
     "CRF",
     "CRFLoss",
+    "CharacterEncoder",
+    "CompositeLayer",
     "ConvSubsampling",
     "DotAttention",
+    "EndMasking",
+    "FeedbackDecoder",
     "FrameCNN",
+    "FrameDecoder",
     "GRU",
     "GeneralAttention",
     "LSTM",
     "LastPooling",
+    "LastSteps",
     "LearnedPositions",
     "LocationSensitiveAttention",
     "LogMel",
+    "MaskedConv1D",
     "MaxPooling",
     "MeanPooling",
     "MinGRU",
     "MinLSTM",
+    "MovingAverage",
     "MultiHeadAttention",
     "POOLINGS",
     "ParallelRecurrent",
+    "Patches",
+    "PicturePatches",
     "RGLRU",
     "RecurrentStack",
+    "ReversibleNormalization",
     "ScaledDotAttention",
+    "ScheduledSampling",
     "SimpleRNN",
     "SpecAugment",
     "TokenEmbedding",
@@ -65,11 +96,13 @@ __all__ = [
     "empty_cache",
     "extend_cache",
     "linear_scan",
+    "mask_of",
     "masked_softmax",
     "padding_mask",
     "positions_from",
     "reverse_tokens",
     "rotate",
+    "sequence_body",
     "sinusoidal_positions",
     "sliding_window_mask",
     "viterbi",

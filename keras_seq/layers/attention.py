@@ -45,8 +45,13 @@ class MemoryAttention(keras.layers.Layer):
         return {"keys": self.keys(value), "values": value, "mask": mask}
 
     def call(self, query, memory, past=None):
-        weights = masked_softmax(self.score(query, memory["keys"]), memory["mask"][:, None, :])
-        return ops.matmul(weights, memory["values"]), weights
+        N, T, D = ops.shape(query)
+        B, S, V = ops.shape(memory["values"])
+        # (N, T, Dq) -> (B, N / B * T, Dq): the beams of a sentence, side by side, ask one row of the memory.
+        scores = self.score(ops.reshape(query, (B, -1, D)), memory["keys"])
+        weights = masked_softmax(scores, memory["mask"][:, None, :])
+        context = ops.matmul(weights, memory["values"])
+        return ops.reshape(context, (N, T, V)), ops.reshape(weights, (N, T, S))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

@@ -1,11 +1,19 @@
 """Boolean masks, and the softmax that heeds them. True marks what may be looked at, as everywhere in Keras."""
 
+import keras
 from keras import ops
+from keras.src.backend.common.masking import get_keras_mask
 
 
 def padding_mask(tokens, pad_id=0):
     """Marks the real tokens: `(B, T)` ids to `(B, T)` bool."""
     return ops.not_equal(tokens, pad_id)
+
+
+def mask_of(x):
+    """The Keras mask that x carries, bool `(B, T)`; all True where it carries none."""
+    mask = get_keras_mask(x)
+    return ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask
 
 
 def causal_mask(query_positions, key_positions):
@@ -70,3 +78,39 @@ def reverse_tokens(tokens, mask, keep_last=True):
     if len(tokens.shape) == 3:
         indices = indices[:, :, None]
     return ops.take_along_axis(tokens, indices, axis=1)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class EndMasking(keras.layers.Layer):
+    """Takes what a row ends in for padding: all steps after the last one with another value than `mask_value`.
+
+    `keras.layers.Masking` takes such steps inside a sequence for padding too, silence in a recording say. What floats
+    are padded with is 0, so here is how a model tells by itself how long each waveform or clip is; that a recording
+    itself ends in samples that are exactly 0 does it no harm.
+
+    Args:
+        mask_value: what padding consists of.
+    Call arguments:
+        inputs: `(B, T)` or `(B, T, ...)`.
+    Returns:
+        the inputs, with their mask.
+    """
+
+    def __init__(self, mask_value=0.0, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # a waveform is no longer the same in float16
+        self.mask_value = mask_value
+        self.supports_masking = True
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_mask(self, inputs, mask=None):
+        real = ops.not_equal(inputs, self.mask_value)
+        if len(inputs.shape) > 2:
+            real = ops.any(real, axis=tuple(range(2, len(inputs.shape))))  # (B, T)
+        # By sums, because the number of steps need not be known here.
+        from_the_end = ops.cumsum(ops.flip(ops.cast(real, "int32"), axis=1), axis=1)
+        return ops.flip(from_the_end, axis=1) > 0
+
+    def get_config(self):
+        return {**super().get_config(), "mask_value": self.mask_value}

@@ -18,14 +18,15 @@ class MultiHeadAttention(keras.layers.Layer):
         num_key_value_heads: number of heads of keys and values, K, each for H / K heads of the queries, which makes
             caches that much smaller; None: as many as `num_heads`.
     Call arguments:
-        query: float `(B, T, Dq)`.
-        memory: `{"keys", "values"}`, float `(B, S, K, D / H)`, from `remember` or from `extend_cache`.
-        attention_mask: bool `(B, T or 1, S)` or None; True where the query may look.
-        positions: int `(B or 1, T)`, for rotary positions: queries are rotated here, keys by `remember`, before they
+        query: float `(N, T, Dq)`. N is B, or a multiple of it where the beams of a sentence, side by side, share one
+            row of the memory; it is asked Q = N T / B queries at once.
+        memory: `{"keys", "values"}`, float `(B, K, S, D / H)`, from `remember` or from `extend_cache`.
+        attention_mask: bool `(B, Q or 1, S)` or None; True where the query may look.
+        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `remember`, before they
             go into a cache. None: no rotation.
-        bias: float `(B or 1, H, T, S)`, added to the scores, or None.
+        bias: float `(B or 1, H, Q, S)`, added to the scores, or None.
     Returns:
-        float `(B, T, D)`.
+        float `(N, T, D)`.
     Raises:
         ValueError: if `num_heads` does not divide `units`, or `num_key_value_heads` not `num_heads`.
     Source: Vaswani et al. 2017, section 3.2, arXiv:1706.03762; fewer heads of keys and values: Ainslie et al. 2023,
@@ -53,40 +54,47 @@ class MultiHeadAttention(keras.layers.Layer):
         self.output_dense = keras.layers.Dense(units, name="output", **dense)
 
     def _heads(self, x, num_heads, positions=None):
-        B, T = ops.shape(x)[:2]
-        x = ops.reshape(x, (B, T, num_heads, self.head_dim))  # (B, T, D) -> heads
+        N, T = ops.shape(x)[:2]
+        x = ops.reshape(x, (N, T, num_heads, self.head_dim))  # (N, T, D) -> heads
         return x if positions is None else rotate(x, positions)
+
+    def _grouped(self, x, num_heads):
+        """(B, H, Q, X) to (B, K, H / K * Q, X), where heads that share keys are so many more queries; and back."""
+        if self.num_key_value_heads == self.num_heads:
+            return x
+        return ops.reshape(x, (ops.shape(x)[0], num_heads, -1, ops.shape(x)[3]))
 
     def remember(self, value, positions=None):
         """Projects `(B, S, Dv)` to keys and values; `positions` `(B or 1, S)` rotates the keys."""
-        return {
-            "keys": self._heads(self.key_dense(value), self.num_key_value_heads, positions),
-            "values": self._heads(self.value_dense(value), self.num_key_value_heads),
-        }
+        keys = self._heads(self.key_dense(value), self.num_key_value_heads, positions)
+        values = self._heads(self.value_dense(value), self.num_key_value_heads)
+        # The heads come first, as the products want them: turned here once and not at every step.
+        return {"keys": ops.transpose(keys, (0, 2, 1, 3)), "values": ops.transpose(values, (0, 2, 1, 3))}
 
-    def call(self, query, memory, attention_mask=None, positions=None, bias=None):
-        keys, values = memory["keys"], memory["values"]
-        if self.num_key_value_heads == 1:  # Keras 3.15 shares one head of keys on JAX, and fails to on TensorFlow
-            keys, values = (ops.repeat(x, self.num_heads, axis=2) for x in (keys, values))
-        context = ops.dot_product_attention(
-            self._heads(self.query_dense(query), self.num_heads, positions),
-            keys,
-            values,
-            bias=bias,
-            mask=None if attention_mask is None else attention_mask[:, None, :, :],
-        )
-        B, T = ops.shape(query)[:2]
-        return self.output_dense(ops.reshape(context, (B, T, self.units)))  # heads -> (B, T, D)
-
-    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None):
-        """The weights that `call` uses, averaged over the heads: `(B, T, S)`. For plots and penalties."""
-        query = self._heads(self.query_dense(query), self.num_heads, positions)
-        keys = ops.repeat(memory["keys"], self.num_heads // self.num_key_value_heads, axis=2)
-        # (B, T, H, D / H) and (B, S, H, D / H) -> (B, H, T, S)
-        scores = ops.matmul(ops.transpose(query, (0, 2, 1, 3)), ops.transpose(keys, (0, 2, 3, 1))) * self.head_dim**-0.5
+    def _weights(self, query, memory, attention_mask, positions, bias):
+        """Where each query looks, `(B, H, Q, S)`."""
+        keys = memory["keys"]
+        query = self._heads(self.query_dense(query), self.num_heads, positions) * self.head_dim**-0.5
+        query = ops.reshape(query, (ops.shape(keys)[0], -1, self.num_heads, self.head_dim))  # (B, Q, H, D / H)
+        query = self._grouped(ops.transpose(query, (0, 2, 1, 3)), self.num_key_value_heads)
+        scores = self._grouped(ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))), self.num_heads)
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         if bias is not None:
             scores = ops.add(scores, bias)
-        return ops.mean(masked_softmax(scores, None if attention_mask is None else attention_mask[:, None]), axis=1)
+        return masked_softmax(scores, None if attention_mask is None else attention_mask[:, None])
+
+    def call(self, query, memory, attention_mask=None, positions=None, bias=None):
+        weights = ops.cast(self._weights(query, memory, attention_mask, positions, bias), self.compute_dtype)
+        context = ops.matmul(self._grouped(weights, self.num_key_value_heads), memory["values"])
+        context = ops.transpose(self._grouped(context, self.num_heads), (0, 2, 1, 3))  # (B, Q, H, D / H)
+        N, T = ops.shape(query)[:2]
+        return self.output_dense(ops.reshape(context, (N, T, self.units)))
+
+    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None):
+        """The weights that `call` uses, averaged over the heads: `(N, T, S)`. For plots and penalties."""
+        weights = ops.mean(self._weights(query, memory, attention_mask, positions, bias), axis=1)  # (B, Q, S)
+        N, T = ops.shape(query)[:2]
+        return ops.cast(ops.reshape(weights, (N, T, ops.shape(weights)[2])), self.compute_dtype)
 
     def get_config(self):
         return {
@@ -99,8 +107,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
 
 def empty_cache(batch_size, max_length, num_heads, head_dim, dtype):
-    """Room for `max_length` keys and values: zeros `(B, max_length, H, head_dim)`."""
-    shape = (batch_size, max_length, num_heads, head_dim)
+    """Room for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
+    shape = (batch_size, num_heads, max_length, head_dim)
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
 
 
@@ -108,14 +116,13 @@ def extend_cache(cache, new, positions):
     """Writes new keys and values at each row's own positions.
 
     Args:
-        cache: `{"keys", "values"}`, `(B, L, H, D / H)`.   new: the same for T new steps, `(B, T, H, D / H)`.
+        cache: `{"keys", "values"}`, `(B, H, L, D / H)`.   new: the same for T new steps, `(B, H, T, D / H)`.
         positions: int `(B, T)`.
     """
-    B, T = ops.shape(new["keys"])[:2]
-    rows = ops.broadcast_to(ops.arange(B)[:, None], (B, T))
-    indices = ops.reshape(ops.stack([rows, positions], axis=-1), (-1, 2))  # (B * T, 2)
-    head_shape = new["keys"].shape[2:]
+    B, H, T, D = ops.shape(new["keys"])
+    rows, heads = ops.arange(B)[:, None, None], ops.arange(H)[:, None]
+    where = [ops.broadcast_to(x, (B, H, T)) for x in (rows, heads, positions[:, None, :])]
+    indices = ops.reshape(ops.stack(where, axis=-1), (-1, 3))  # (B * H * T, 3)
     return {
-        name: ops.scatter_update(cache[name], indices, ops.reshape(new[name], (-1, *head_shape)))
-        for name in ("keys", "values")
+        name: ops.scatter_update(cache[name], indices, ops.reshape(new[name], (-1, D))) for name in ("keys", "values")
     }

@@ -5,6 +5,7 @@ import inspect
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.initializers import copies
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
@@ -13,7 +14,7 @@ CELLS = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM, "mingru": MinGRU, "minlstm"
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class RecurrentStack(keras.layers.Layer):
+class RecurrentStack(CompositeLayer):
     """Several recurrent layers, one above the other.
 
     Args:

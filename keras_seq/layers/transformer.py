@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import causal_mask, sliding_window_mask
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, extend_cache
 from keras_seq.layers.positions import distance_bias
@@ -32,7 +33,7 @@ def normalization_layer(normalization, **kwargs):
     raise ValueError(f"`normalization` must be 'layer' or 'rms'. Received: {normalization!r}")
 
 
-class TransformerLayer(keras.layers.Layer):
+class TransformerLayer(CompositeLayer):
     """What encoder and decoder layers share: all but the cross-attention, and how the parts are put together."""
 
     def __init__(
@@ -112,7 +113,7 @@ class TransformerLayer(keras.layers.Layer):
         key_positions = positions
         if cache is not None:
             memory = extend_cache(cache, memory, positions)
-            key_positions = ops.arange(ops.shape(memory["keys"])[1])[None, :]
+            key_positions = ops.arange(ops.shape(memory["keys"])[2])[None, :]
         if self.attention_window is not None:
             window = sliding_window_mask(positions, key_positions, self.attention_window)
             mask = window if mask is None else ops.logical_and(mask, window)
@@ -224,7 +225,7 @@ class TransformerDecoderLayer(TransformerLayer):
                 raise ValueError("A `cache` needs the `positions` of x in it. Received: positions=None")
             positions = ops.arange(ops.shape(x)[1])[None, :]
         if self_mask is None:
-            steps = positions if cache is None else ops.arange(ops.shape(cache["keys"])[1])[None, :]
+            steps = positions if cache is None else ops.arange(ops.shape(cache["keys"])[2])[None, :]
             self_mask = causal_mask(positions, steps)
         seen = dict(cache or {})
 

@@ -1,16 +1,17 @@
-"""Causal Transformer layers, with every cache in and every cache out: `RecurrentStack`'s counterpart."""
+"""Transformer layers, with every cache in and every cache out: `RecurrentStack`'s counterpart."""
 
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.multi_head_attention import empty_cache
 from keras_seq.layers.positions import POSITIONS, LearnedPositions, positions_from, sinusoidal_positions
-from keras_seq.layers.transformer import TransformerDecoderLayer, normalization_layer
+from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer, normalization_layer
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class TransformerStack(keras.layers.Layer):
-    """Several Transformer layers without cross-attention, one above the other; no step sees what comes after it.
+class TransformerStack(CompositeLayer):
+    """Several Transformer layers without cross-attention, one above the other.
 
     Args:
         units: width, D.
@@ -21,16 +22,18 @@ class TransformerStack(keras.layers.Layer):
         positions: "sinusoidal", "learned" (both are added to what comes in), "rotary" or "alibi" (both act in every
             self-attention).
         max_positions: length of the table of "learned" positions.
-        options: more arguments of `TransformerDecoderLayer`, as a dict: `{"activation": "swiglu"}`.
+        bidirectional: whether each step sees all real ones, or none that comes after it.
+        options: more arguments of the layers, as a dict: `{"activation": "swiglu"}`.
     Call arguments:
         x: float `(B, T, D)`, padding on the right, which no real step sees.
         initial_state: as returned, or of `zero_state`, to go on from; None: x begins the sequence, and holds all of it.
         mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
     Returns:
-        `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, None where none was given.
+        `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, or `{}` without an `initial_state`.
     Raises:
-        ValueError: for `num_layers` below 1, unknown `positions`, x of another width, and as the layers'.
-    Source: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
+        ValueError: for `num_layers` below 1, unknown `positions`, x of another width, an `initial_state` where the
+            stack is bidirectional, and as the layers'.
+    Source: Vaswani et al. 2017, arXiv:1706.03762; causal: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class TransformerStack(keras.layers.Layer):
         dropout=0.0,
         positions="rotary",
         max_positions=512,
+        bidirectional=False,
         options=None,
         **kwargs,
     ):
@@ -58,18 +62,22 @@ class TransformerStack(keras.layers.Layer):
         self.dropout = dropout
         self.positions = positions
         self.max_positions = max_positions
+        self.bidirectional = bidirectional
         self.options = dict(options or {})
         policy = self.dtype_policy
+        make, kind = TransformerDecoderLayer, {"cross_attention": False}
+        if bidirectional:
+            make, kind = TransformerEncoderLayer, {}
         self.transformer_layers = [
-            TransformerDecoderLayer(
+            make(
                 units,
                 num_heads,
                 self.intermediate_dim,
                 dropout=dropout,
                 relative_positions=positions if positions in ("rotary", "alibi") else None,
-                cross_attention=False,
                 name=f"layer_{i}",
                 dtype=policy,
+                **kind,
                 **self.options,
             )
             for i in range(num_layers)
@@ -98,6 +106,8 @@ class TransformerStack(keras.layers.Layer):
         T = ops.shape(x)[1]
         caches, positions = [None] * self.num_layers, ops.arange(T)[None, :]  # (1, T)
         if initial_state is not None:
+            if self.bidirectional:
+                raise ValueError("With `bidirectional=True` there is nothing to go on from. Received: an initial_state")
             caches, positions = initial_state["caches"], positions_from(initial_state["position"], T)  # (B, T)
         if self.table is not None:
             x = x + self.table(positions)
@@ -106,11 +116,14 @@ class TransformerStack(keras.layers.Layer):
         x = self.dropout_layer(x, training=training)
         filled = []
         for layer, cache in zip(self.transformer_layers, caches, strict=True):
+            if self.bidirectional:
+                x = layer(x, mask=mask, training=training)
+                continue
             x, cache = layer(x, cache=cache, positions=positions, training=training)
             filled.append(cache)
         if self.norm is not None:
             x = self.norm(x)
-        state = None
+        state = {}  # Keras's functional models take no None
         if initial_state is not None:
             # What padding has written into a cache is out of sight, and the next real steps write over it.
             steps = T if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
@@ -127,5 +140,6 @@ class TransformerStack(keras.layers.Layer):
             "dropout": self.dropout,
             "positions": self.positions,
             "max_positions": self.max_positions,
+            "bidirectional": self.bidirectional,
             "options": self.options,
         }

@@ -1,7 +1,24 @@
-"""Models that decode: they go on from a state, token by token."""
+"""Classes that decode, going on from a state token by token, and functions that build models which only map."""
 
+from keras_seq.models.classifier import classifier
+from keras_seq.models.forecaster import forecaster
 from keras_seq.models.language_model import LanguageModel
+from keras_seq.models.recognizer import audio_front_end, recognizer
 from keras_seq.models.seq2seq import Seq2Seq
+from keras_seq.models.tagger import best_tags, tagger
 from keras_seq.models.transformer import Transformer
+from keras_seq.models.video import frame_predictor, video_classifier
 
-__all__ = ["LanguageModel", "Seq2Seq", "Transformer"]
+__all__ = [
+    "LanguageModel",
+    "Seq2Seq",
+    "Transformer",
+    "audio_front_end",
+    "best_tags",
+    "classifier",
+    "forecaster",
+    "frame_predictor",
+    "recognizer",
+    "tagger",
+    "video_classifier",
+]

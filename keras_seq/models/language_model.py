@@ -1,6 +1,7 @@
 """The language model: what comes next."""
 
 import keras
+from keras import ops
 
 from keras_seq.layers import TokenEmbedding, padding_mask
 
@@ -54,13 +55,17 @@ class LanguageModel(keras.Model):
     def call(self, tokens, training=False):
         return self.decode(tokens, None, training=training)[0]
 
-    def initial_state(self, batch_size, max_length=None):
-        """The state before the first token, a nest of tensors with leading axis B.
+    def initial_state(self, batch_size, max_length=None, hidden_states=False):
+        """The state before the first token, a dict of nests of tensors with leading axis B.
 
         Args:
             max_length: how many tokens there is room for; a recurrent body needs no number.
+            hidden_states: whether `decode` puts those of its steps into `state["hidden"]`, `(B, T, D)`.
         """
-        return self.body.zero_state(batch_size, max_length)
+        state = {"body": self.body.zero_state(batch_size, max_length)}
+        if hidden_states:
+            state["hidden"] = ops.zeros((batch_size, 1, self.body.units), self.compute_dtype)
+        return state
 
     def decode(self, tokens, state, training=False):
         """Goes on from `state` by the given tokens, one or many.
@@ -74,9 +79,11 @@ class LanguageModel(keras.Model):
         x = self.dropout_layer(self.embedding(tokens), training=training)
         # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
         mask = None if state is None or tokens.shape[1] == 1 else padding_mask(tokens, self.pad_id)
-        x, state = self.body(x, initial_state=state, mask=mask, training=training)
+        before = None if state is None else state["body"]
+        x, after = self.body(x, initial_state=before, mask=mask, training=training)
         x = self.dropout_layer(x, training=training)
-        return self.embedding(x, reverse=True), state
+        hidden = {"hidden": x} if state is not None and "hidden" in state else {}
+        return self.embedding(x, reverse=True), {"body": after, **hidden}
 
     def get_config(self):
         body = keras.saving.serialize_keras_object(self.body)

@@ -7,12 +7,13 @@ from keras_seq.layers import (
     ATTENTIONS,
     Bridge,
     RecurrentStack,
+    ScheduledSampling,
     TokenEmbedding,
     cell_name,
-    padding_mask,
     reverse_tokens,
 )
 from keras_seq.layers.initializers import copies
+from keras_seq.models.sources import check_source, serialized_front_end, source_spec, source_vectors, with_front_end
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -24,8 +25,10 @@ class Seq2Seq(keras.Model):
     "location" alone needs its own earlier weights, and goes step by step.
 
     Args:
-        source_vocabulary_size: number of source ids.
+        source_vocabulary_size: number of source ids; None with a `source_front_end`.
         target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
+        source_front_end: for a source that is no ids: what makes vectors of it, a `keras.Model` such as
+            `audio_front_end` builds, from one input to float `(B, S, Dx)` with its Keras mask.
         units: width of every recurrent layer, D.
         cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
         num_layers: of the encoder and of the decoder.
@@ -41,10 +44,14 @@ class Seq2Seq(keras.Model):
         residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer. The
             decoder's layer 0 never has one, and with attention neither has layer 1, whose input is wider.
         bridge: "copy", "dense" or "zero".
+        scheduled_sampling: how often the decoder goes on, in training, from a token of its own in place of the
+            target's: a rate, or a schedule of it, see `layers.ScheduledSampling`. With 0 there is no first pass that
+            says these tokens, without dropout and without a gradient.
         initializer: of embeddings and recurrent layers; None for the usual ones.
         pad_id: the id that marks padding.
     Call arguments:
-        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token.
+        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token; the source
+            as the `source_front_end` takes it where there is one.
     Returns:
         logits, float `(B, T, V)`.
     Source: Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2015, arXiv:1409.0473; Luong et al. 2015,
@@ -71,10 +78,13 @@ class Seq2Seq(keras.Model):
         bridge="copy",
         initializer=None,
         cell_options=None,
+        scheduled_sampling=0.0,
+        source_front_end=None,
         pad_id=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_source(source_vocabulary_size, target_vocabulary_size, source_front_end)
         if attention != "none" and attention not in ATTENTIONS:
             raise ValueError(f"`attention` must be 'none' or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
         self.source_vocabulary_size = source_vocabulary_size
@@ -94,6 +104,8 @@ class Seq2Seq(keras.Model):
         self.bridge_kind = bridge
         self.initializer = initializer
         self.cell_options = dict(cell_options or {})
+        self.scheduled_sampling = scheduled_sampling
+        self.source_front_end = source_front_end
         self.pad_id = pad_id
 
         policy = self.dtype_policy
@@ -117,7 +129,9 @@ class Seq2Seq(keras.Model):
             **embedding,
         )
         self.source_embedding = self.target_embedding
-        if target_vocabulary_size is not None:
+        if source_front_end is not None:
+            self.source_embedding = None
+        elif target_vocabulary_size is not None:
             self.source_embedding = TokenEmbedding(
                 source_vocabulary_size,
                 self.embedding_dim,
@@ -155,38 +169,56 @@ class Seq2Seq(keras.Model):
         if self.attention is not None or units != self.embedding_dim:
             self.output_dense = keras.layers.Dense(self.embedding_dim, activation="tanh", name="output", dtype=policy)
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+        self.sampling = None
+        if scheduled_sampling != 0:
+            self.sampling = ScheduledSampling(scheduled_sampling, pad_id, name="scheduled_sampling", dtype=policy)
+            self.sampling.build()
         self.build()
+
+    @property
+    def shares_memory(self):
+        """Whether `decode` takes several rows of tokens, side by side, for each row of the memory."""
+        return self.attention is None or not self.attention.uses_past
 
     def build(self, input_shape=None):
         if not self.built:
-            tokens = keras.KerasTensor((None, None), "int32")
-            self.symbolic_call({"source": tokens, "target": tokens})
+            self.symbolic_call({"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
             self.built = True
 
     def call(self, inputs, training=False):
-        state = self.encode(inputs["source"], training=training)
-        logits, _ = self.decode(inputs["target"], state, training=training)
+        state, target = self.encode(inputs["source"], training=training), inputs["target"]
+        if training and self.sampling is not None:
+            target = self.sampling(target, self.decode(target, state)[0], training=True)
+        logits, _ = self.decode(target, state, training=training)
         return logits
 
-    def encode(self, source, max_length=None, attention_weights=False, training=False):
+    @property
+    def has_attention(self):
+        """Whether `encode` may be asked for `attention_weights`."""
+        return self.attention is not None
+
+    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
         """Reads the source.
 
         Args:
-            source: int `(B, S)`.
+            source: int `(B, S)`, or what the `source_front_end` takes.
             max_length: not needed here; a Transformer's cache has to know.
             attention_weights: whether `decode` puts the weights of its steps into `state["attention"]`, `(B, T, S)`.
+            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+                `(B, T, D)`.
         Returns:
             the decoder's first state: a dict of which "memory" stays as it is while decoding.
         """
-        mask = padding_mask(source, self.pad_id)
-        tokens = reverse_tokens(source, mask) if self.reverse_source else source
-        x = self.dropout_layer(self.source_embedding(tokens), training=training)
+        x, mask = source_vectors(self, source, training)
+        x = self.dropout_layer(reverse_tokens(x, mask) if self.reverse_source else x, training=training)
         x, states = self.encoder(x, mask=mask, training=training)
         state = {"memory": {}, "layers": self.bridge(states)}
+        if hidden_states:
+            state["hidden"] = ops.zeros((ops.shape(mask)[0], 1, self.embedding_dim), self.compute_dtype)
         if self.attention is not None:
             value = reverse_tokens(x, mask) if self.reverse_source else x
             state["memory"] = self.attention.remember(value, mask)
-            B, S = ops.shape(source)
+            B, S = ops.shape(mask)
             if self.attention.uses_past:
                 state["past"] = ops.zeros((B, S), "float32")
             if attention_weights:
@@ -222,6 +254,8 @@ class Seq2Seq(keras.Model):
         if self.output_dense is not None:
             x = self.output_dense(ops.concatenate([x, *context], axis=-1))
         x = self.dropout_layer(x, training=training)
+        if "hidden" in state:
+            state["hidden"] = x
         return self.target_embedding(x, reverse=True), state
 
     def get_config(self):
@@ -244,5 +278,12 @@ class Seq2Seq(keras.Model):
             "bridge": self.bridge_kind,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "cell_options": self.cell_options,
+            "scheduled_sampling": keras.saving.serialize_keras_object(self.scheduled_sampling),
+            "source_front_end": serialized_front_end(self.source_front_end),
             "pad_id": self.pad_id,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        rate = keras.saving.deserialize_keras_object(config.get("scheduled_sampling", 0.0))
+        return cls(**{**with_front_end(config), "scheduled_sampling": rate})

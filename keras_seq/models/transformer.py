@@ -9,12 +9,12 @@ from keras_seq.layers import (
     TransformerEncoderLayer,
     causal_mask,
     empty_cache,
-    padding_mask,
     positions_from,
     sinusoidal_positions,
 )
 from keras_seq.layers.positions import POSITIONS, LearnedPositions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
+from keras_seq.models.sources import check_source, serialized_front_end, source_spec, source_vectors, with_front_end
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -22,8 +22,10 @@ class Transformer(keras.Model):
     """A Transformer that translates sequences of ids.
 
     Args:
-        source_vocabulary_size: number of source ids.
+        source_vocabulary_size: number of source ids; None with a `source_front_end`.
         target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
+        source_front_end: for a source that is no ids: what makes vectors of it, a `keras.Model` such as
+            `audio_front_end` builds, from one input to float `(B, S, D)` with its Keras mask.
         units: width, D.
         num_heads: number of attention heads; divides `units`.
         intermediate_dim: width of the feed-forward networks.
@@ -43,11 +45,16 @@ class Transformer(keras.Model):
         tie_embeddings: whether the scores come from the target embedding's own matrix.
         pad_id: the id that marks padding.
     Call arguments:
-        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token.
+        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token; the source
+            as the `source_front_end` takes it where there is one.
     Returns:
         logits, float `(B, T, V)`.
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
+
+    has_attention = True  # `encode` may be asked for `attention_weights`
+
+    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
 
     def __init__(
         self,
@@ -69,10 +76,12 @@ class Transformer(keras.Model):
         max_positions=512,
         attention_window=None,
         tie_embeddings=True,
+        source_front_end=None,
         pad_id=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_source(source_vocabulary_size, target_vocabulary_size, source_front_end, units)
         if positions not in POSITIONS:
             raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
         self.source_vocabulary_size = source_vocabulary_size
@@ -92,6 +101,7 @@ class Transformer(keras.Model):
         self.max_positions = max_positions
         self.attention_window = attention_window
         self.tie_embeddings = tie_embeddings
+        self.source_front_end = source_front_end
         self.pad_id = pad_id
 
         policy = self.dtype_policy
@@ -104,7 +114,9 @@ class Transformer(keras.Model):
             **embedding,
         )
         self.source_embedding = self.target_embedding
-        if target_vocabulary_size is not None:
+        if source_front_end is not None:
+            self.source_embedding = None
+        elif target_vocabulary_size is not None:
             self.source_embedding = TokenEmbedding(source_vocabulary_size, units, name="source_embedding", **embedding)
         block = {
             "units": units,
@@ -137,8 +149,7 @@ class Transformer(keras.Model):
 
     def build(self, input_shape=None):
         if not self.built:
-            tokens = keras.KerasTensor((None, None), "int32")
-            self.symbolic_call({"source": tokens, "target": tokens})
+            self.symbolic_call({"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
             self.built = True
 
     def call(self, inputs, training=False):
@@ -146,29 +157,31 @@ class Transformer(keras.Model):
         logits, _ = self.decode(inputs["target"], state, training=training)
         return logits
 
-    def _embed(self, embedding, learned_positions, tokens, positions, training):
-        x = embedding(tokens)
+    def _placed(self, x, learned_positions, positions, training):
+        """The vectors told where they stand, with dropout."""
         if learned_positions is not None:
             x = x + learned_positions(positions)
         elif self.positions == "sinusoidal":
             x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
         return self.dropout_layer(x, training=training)
 
-    def encode(self, source, max_length=None, attention_weights=False, training=False):
+    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
         """Reads the source.
 
         Args:
-            source: int `(B, S)`.
+            source: int `(B, S)`, or what the `source_front_end` takes.
             max_length: how many target steps the caches have room for. None: no caches, so that the one `decode` that
                 follows must be given all steps at once, as in training.
             attention_weights: whether `decode` puts the weights of its steps, the last layer's, averaged over the
                 heads, into `state["attention"]`, `(B, T, S)`. Needs `max_length`.
+            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+                `(B, T, D)`.
         Returns:
             the decoder's first state: a dict of which "memory" stays as it is while decoding.
         """
-        B, S = ops.shape(source)
-        mask = padding_mask(source, self.pad_id)
-        x = self._embed(self.source_embedding, self.source_positions, source, ops.arange(S)[None, :], training)
+        x, mask = source_vectors(self, source, training)
+        B, S = ops.shape(mask)
+        x = self._placed(x, self.source_positions, ops.arange(S)[None, :], training)
         for layer in self.encoder_layers:
             x = layer(x, mask=mask, training=training)
         if self.encoder_norm is not None:
@@ -182,6 +195,8 @@ class Transformer(keras.Model):
             if max_length is None:
                 raise ValueError("`attention_weights=True` needs `max_length`. Received: max_length=None")
             state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
+        if hidden_states:
+            state["hidden"] = ops.zeros((B, 1, self.units), self.compute_dtype)
         return state
 
     def decode(self, tokens, state, training=False):
@@ -200,11 +215,11 @@ class Transformer(keras.Model):
             self_mask = causal_mask(positions, positions)
         else:
             positions = positions_from(state["position"], T)  # (B, T)
-            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[1])[None, :])
+            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[2])[None, :])
             if "attention" in state:
                 caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
 
-        x = self._embed(self.target_embedding, self.target_positions, tokens, positions, training)
+        x = self._placed(self.target_embedding(tokens), self.target_positions, positions, training)
         memory = state["memory"]
         filled = []
         for layer, source, cache in zip(self.decoder_layers, memory["layers"], caches, strict=True):
@@ -219,6 +234,8 @@ class Transformer(keras.Model):
             state["attention"] = filled[-1].pop("attention")
         if "caches" in state:
             state["caches"] = filled
+        if "hidden" in state:
+            state["hidden"] = x
         return logits, state
 
     def get_config(self):
@@ -241,5 +258,10 @@ class Transformer(keras.Model):
             "max_positions": self.max_positions,
             "attention_window": self.attention_window,
             "tie_embeddings": self.tie_embeddings,
+            "source_front_end": serialized_front_end(self.source_front_end),
             "pad_id": self.pad_id,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**with_front_end(config))

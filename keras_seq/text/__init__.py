@@ -6,6 +6,7 @@ from pathlib import Path
 from keras_seq.text.byte_vocabulary import Bytes
 from keras_seq.text.characters import Characters
 from keras_seq.text.coverage import Coverage, coverage
+from keras_seq.text.labels import load_labels, save_labels
 from keras_seq.text.normalize import (
     case_folded,
     collapsed_white_space,
@@ -39,11 +40,13 @@ __all__ = [
     "composed",
     "coverage",
     "load",
+    "load_labels",
     "lowercase",
     "nfc",
     "nfkc",
     "normalized",
     "plain_punctuation",
+    "save_labels",
     "without_accents",
     "without_control_characters",
 ]

@@ -31,6 +31,8 @@ class Characters(Vocabulary):
         [4, 7, 6, 4, 5]
     """
 
+    separator = ""
+
     def __init__(self, characters):
         super().__init__(name="characters")
         characters = list(characters)
@@ -101,6 +103,9 @@ class Characters(Vocabulary):
 
     def tokenize(self, strings) -> tf.RaggedTensor:
         return self._ids.lookup(tf.strings.unicode_decode(tf.convert_to_tensor(strings, tf.string), "UTF-8"))
+
+    def split(self, texts):
+        return [list(text) for text in texts]
 
     def _join(self, ids):
         return tf.strings.unicode_encode(tf.gather(self._codes, ids), "UTF-8")

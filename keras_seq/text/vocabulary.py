@@ -78,6 +78,7 @@ class Vocabulary(tf.Module):
     unknown_id = UNKNOWN_ID
     start_id = START_ID
     end_id = END_ID
+    separator: str | None = None  # what a text has between its pieces, where each stands for a part of the text
 
     @property
     def size(self) -> int:
@@ -113,6 +114,16 @@ class Vocabulary(tf.Module):
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """The written form of each id, special ones too: the labels of a plot."""
         raise NotImplementedError
+
+    def split(self, texts: Iterable[str]) -> list[list[str]]:
+        """The parts of each text as they stand there, unknown ones too, one for each id of `tokenize`.
+
+        Raises:
+            ValueError: for a kind whose ids stand for no part of a text, `separator` None.
+        """
+        raise ValueError(
+            "Ids that stand for a part of a text each need `Words` or `Characters`. Received: " + type(self).__name__
+        )
 
     def save(self, path: str | PathLike) -> None:
         """Writes the vocabulary to one file."""

@@ -25,6 +25,8 @@ class Words(Vocabulary):
         ValueError: if there is none, or one is empty, repeated, a special token, or holds white space.
     """
 
+    separator = " "
+
     def __init__(self, words: list[str], lowercase: bool = False):
         super().__init__(name="words")
         words = list(words)
@@ -109,6 +111,9 @@ class Words(Vocabulary):
 
     def lookup(self, words) -> tf.Tensor:
         return self._ids.lookup(self._lowered(words))
+
+    def split(self, texts):
+        return [[word.decode() for word in text.encode().split()] for text in texts]
 
     def _lowered(self, strings) -> tf.Tensor:
         strings = tf.convert_to_tensor(strings, tf.string)

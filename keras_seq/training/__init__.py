@@ -1,6 +1,6 @@
 """The run folder: what a training run leaves behind, and how it goes on after it was interrupted."""
 
-from keras_seq.training.averaging import average_checkpoints
+from keras_seq.training.averaging import Chosen, average_checkpoints, choose_weights
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints
 from keras_seq.training.initialise import Initialised, initialise_from
 from keras_seq.training.memory import keep_freed_memory
@@ -12,12 +12,14 @@ __all__ = [
     "PREEMPTED",
     "Checkpoint",
     "Checkpoints",
+    "Chosen",
     "EarlyStopping",
     "Initialised",
     "Preemption",
     "Resume",
     "Run",
     "average_checkpoints",
+    "choose_weights",
     "initialise_from",
     "keep_freed_memory",
     "read_config",

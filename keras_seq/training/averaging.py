@@ -1,11 +1,14 @@
 """Averages the weights of several checkpoints, which evens out the noise of the last updates."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import keras
 import numpy as np
 
-from keras_seq.training.checkpoints import load
+from keras_seq.training.checkpoints import Checkpoints, load
+from keras_seq.training.run import Run, replacing
 
 
 def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
@@ -46,6 +49,41 @@ def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
         if kept is not None:
             for variable, value in zip(optimizer.variables, kept, strict=True):
                 variable.assign(value)
+
+
+class Chosen(NamedTuple):
+    """The validation scores of the best epoch and of the mean of the last ones; None where there was no such choice."""
+
+    best: float
+    mean: float | None
+
+
+def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "min") -> Chosen:
+    """Leaves the model with the best epoch's weights or the mean of the last ones, whichever validates better.
+
+    The mean is that of all checkpoints in the run folder, two at least (`Resume(keep=...)` says how many there are).
+    Where it is as good as the best epoch, it is taken, and `best.keras` is written anew.
+
+    Args:
+        model: a built model.
+        run: of the training, with `best.keras`, as `EarlyStopping` leaves it.
+        score: measures the model on the validation data.
+        mode: "max" where more is better, "min" where less is.
+    """
+    best = keras.models.load_model(run.best, compile=False).get_weights()
+    model.set_weights(best)
+    of_best = score()
+    paths = Checkpoints(run.path).paths()
+    if len(paths) < 2:
+        return Chosen(of_best, None)
+    average_checkpoints(model, paths)
+    of_mean = score()
+    if of_mean >= of_best if mode == "max" else of_mean <= of_best:  # never where it is no number
+        with replacing(run.best) as temporary:
+            model.save(temporary)
+    else:
+        model.set_weights(best)
+    return Chosen(of_best, of_mean)
 
 
 def _is_float(variable) -> bool:

@@ -221,6 +221,12 @@ class Run:
         """Wall seconds of this run: this process and, up to the epoch it went on from, those before it."""
         return self.earlier_seconds + time.monotonic() - self.started
 
+    def write(self, name: str, content: str) -> None:
+        """Writes a text file into the folder, whole or not at all; for a worker that is not the chief, nothing."""
+        if self.chief:
+            with replacing(self.path / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+
     def add_metrics(self, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Adds measured figures to `metrics.json` and returns all of them.
 

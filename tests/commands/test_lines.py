@@ -85,7 +85,7 @@ def test_a_saved_model_says_the_same_and_takes_no_flags(keras_seq, folders):
         assert one["text"] == other["text"] and one["score"] == pytest.approx(other["score"], abs=1e-5)
     refused = keras_seq("translate", "--model", folders["served"], "--num-beams", 3, stdin=stdin)
     assert refused.code == 2 and "--num-beams" in refused.err and "run folder" in refused.err
-    for verb in (["generate"], ["score", __file__, __file__], ["export", "--output", "x"], ["average"]):
+    for verb in (["score", __file__, __file__], ["export", "--output", "x"], ["average"]):
         refused = keras_seq(*verb, "--model", folders["served"])
         assert refused.code == 2 and "is a SavedModel" in refused.err and "Give the run folder" in refused.err
 

@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+from tests.data.server import Server
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -17,3 +19,11 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server of this machine's own, with no files yet."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server().running() as server:
+        yield server

@@ -154,7 +154,7 @@ def bucketings(draw, num_lengths):
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=10)
+@settings(max_examples=7)
 @given(drawn=st.data())
 def test_every_example_once_and_no_batch_over_its_budget(name, drawn):
     kind = KINDS[name]

@@ -2,11 +2,17 @@
 
 import math
 
+import keras
 import numpy as np
+import pytest
 from keras import ops
+
+from keras_seq.decoding import Beam, Greedy
 
 PAD, START, END = 0, 1, 2
 IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
+# There one case of each kind is enough.
+slow_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles an eager loop at every call")
 NUM_CONTEXTS = 31  # a prime: different histories of a few tokens nearly always meet different rows
 
 
@@ -91,3 +97,17 @@ def sentences(hypotheses):
         ]
         for b in range(tokens.shape[0])
     ]
+
+
+def _call(search, step, state, *, batch_size, max_length, constraints=(), **options):
+    ids = {name: options.pop(name) for name in IDS}
+    return search(**options)(step, state, batch_size=batch_size, max_length=max_length, constraints=constraints, **ids)
+
+
+def beam_search(step, state, **options):
+    """`Beam` with the fields among the options, called with the others."""
+    return _call(Beam, step, state, **options)
+
+
+def greedy_search(step, state, **options):
+    return _call(Greedy, step, state, **options)

@@ -5,22 +5,26 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.decoding import beam_search, gnmt_penalty, greedy_search, power_penalty
+from keras_seq.decoding import gnmt_penalty, power_penalty, sockeye_penalty
 from tests.decoding.models import (
     END,
     IDS,
     PAD,
     arrays,
+    beam_search,
     forced,
+    greedy_search,
     history_state,
     history_step,
     next_context,
     random_models,
     scripted_step,
     sentences,
+    slow_on_jax,
 )
 
 PENALTIES = {"none": None, "power 1": power_penalty(1.0), "power 0.6": power_penalty(0.6), "gnmt": gnmt_penalty(0.8)}
+PENALTIES |= {"sockeye": sockeye_penalty(1.2, 2.0)}
 A, B, C = 3, 4, 5
 
 
@@ -61,7 +65,9 @@ def literal(table, num_beams, max_length, penalty, num_return, early_stop):
                 finished.append((tokens, divide(log_p, length)))
         live = [pair for pair in candidates if pair[0][-1] != END][:num_beams]
         finished.sort(key=lambda pair: -pair[1])
-        if early_stop == "first":
+        if early_stop == "never":
+            done = not live
+        elif early_stop == "first":
             done = len(finished) >= num_beams or not live
         elif len(finished) >= num_return or not live:
             reach = [divide(log_p, later) for _, log_p in live for later in range(length + 1, max_length + 1)]
@@ -72,7 +78,7 @@ def literal(table, num_beams, max_length, penalty, num_return, early_stop):
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_a_beam_as_wide_as_the_space_finds_what_exhaustive_search_finds(penalty):
-    V, T, models = 4, 4, 200
+    V, T, models = 4, 4, 500
     tables = random_models(models, V, impossible=0.25, seed=1)
     K = V * (V - 1) ** (T - 1)  # as many as there are continuations, at most
     found = sentences(
@@ -105,6 +111,18 @@ def test_narrow_beams_follow_the_rule_to_the_letter(K, R, penalty, early_stop):
     for table, hypotheses in zip(tables, found, strict=True):
         expected = literal(table, K, 8, PENALTIES[penalty], R, early_stop)
         assert [h[0] for h in hypotheses] == [tokens for tokens, _ in expected]
+        np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
+
+
+@slow_on_jax
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_safe_finds_what_a_search_that_never_stops_finds(penalty):
+    tables = random_models(100, 7, impossible=0.2, seed=8)
+    options = {"num_beams": 4, "num_return": 2, "length_penalty": PENALTIES[penalty], "early_stop": "safe"}
+    state = history_state(range(100), 4)
+    found = sentences(beam_search(history_step(tables), state, batch_size=100, max_length=9, **options, **IDS))
+    for table, hypotheses in zip(tables, found, strict=True):
+        expected = literal(table, 4, 9, PENALTIES[penalty], 2, "never")
         np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
 
 

@@ -3,8 +3,19 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.decoding import beam_search, generate, greedy_search, search
-from tests.decoding.models import END, IDS, NUM_CONTEXTS, START, arrays, history_state, history_step, random_models
+from keras_seq.decoding import generate, search
+from tests.decoding.models import (
+    END,
+    IDS,
+    NUM_CONTEXTS,
+    START,
+    arrays,
+    beam_search,
+    greedy_search,
+    history_state,
+    history_step,
+    random_models,
+)
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -158,6 +169,26 @@ def test_texts_come_back_in_their_order(batch_tokens, num_beams):
     assert all(rows == 1 or rows * width <= batch_tokens for rows, width in model.shapes)
     assert sum(rows for rows, _ in model.shapes) == 6  # what is empty is not decoded
     assert model.max_lengths == [2 * width + 10 for _, width in model.shapes]
+
+
+class Alphabet:
+    """A language model that says the letter after the last one, and after "e" the end."""
+
+    def initial_state(self, batch_size, max_length):
+        return {"steps": ops.zeros((batch_size,), "int32")}
+
+    def decode(self, tokens, state):
+        following = ops.where(tokens == 8, END, ops.where(tokens < 4, 4, tokens + 1))
+        logits = ops.one_hot(following, 12, dtype="float32") * 50.0
+        return logits, {"steps": state["steps"] + tokens.shape[1]}
+
+
+def test_a_language_model_says_what_follows_each_text():
+    texts = ["a", "", "abcabcabcab", "bcd", "e"]
+    expected = ["bcde", "abcde", "cde", "e", ""]
+    assert generate(Alphabet(), Letters(), texts, num_beams=2) == expected
+    assert generate(Alphabet(), Letters(), texts, search="greedy", batch_tokens=16) == expected
+    assert generate(Alphabet(), Letters(), texts, search="greedy", max_length=2) == ["bc", "ab", "cd", "e", ""]
 
 
 def test_generate_can_be_compiled_by_the_caller():

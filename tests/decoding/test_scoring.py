@@ -3,14 +3,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.decoding import beam_search, gnmt_penalty, power_penalty, score
-from tests.decoding.models import IDS, PAD, START, arrays, history_state, history_step, random_models
+from keras_seq.decoding import gnmt_penalty, power_penalty, score, sockeye_penalty
+from tests.decoding.models import IDS, PAD, START, arrays, beam_search, history_state, history_step, random_models
 
 
 @pytest.mark.parametrize(
     ("penalty", "length", "divisor"),
     [(power_penalty(1.0), 7, 7.0), (power_penalty(0.5), 9, 3.0), (power_penalty(0.0), 9, 1.0),
-     (gnmt_penalty(1.0), 7, 2.0), (gnmt_penalty(2.0), 13, 9.0), (gnmt_penalty(0.0), 13, 1.0)],
+     (gnmt_penalty(1.0), 7, 2.0), (gnmt_penalty(2.0), 13, 9.0), (gnmt_penalty(0.0), 13, 1.0),
+     (sockeye_penalty(1.0, 5.0), 7, 2.0), (sockeye_penalty(2.0, 1.0), 5, 9.0), (sockeye_penalty(0.5), 9, 3.0)],
 )  # fmt: skip
 def test_penalties_take_numbers_and_tensors(penalty, length, divisor):
     assert penalty(length) == pytest.approx(divisor)

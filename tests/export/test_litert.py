@@ -95,7 +95,7 @@ def test_step_by_step_it_is_the_greedy_search(name, tmp_path):
     else:
         first = model.encode(IDS, max_length=7)
         state = loaded.get_signature_runner("encode")(source=IDS)
-    expected = decoding.greedy_search(model.decode, first, batch_size=2, max_length=7, start_id=2, end_id=3, pad_id=0)
+    expected = decoding.Greedy()(model.decode, first, batch_size=2, max_length=7, start_id=2, end_id=3, pad_id=0)
     tokens, found = np.full((2, 1), 2, "int32"), []
     for _ in range(7):
         state = decode(tokens=tokens, **state)

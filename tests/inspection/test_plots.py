@@ -92,3 +92,16 @@ def test_pieces_without_weights_are_refused(tmp_path, shape, rows, columns):
 def test_matplotlib_is_loaded_only_to_draw():
     program = "import sys, keras_seq.inspection.plots; sys.exit(bool({'matplotlib', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_confusions_are_dark_where_the_classes_go(tmp_path):
+    names = ["bad", "$good$"]
+    right = plots.confusion_matrix([[90, 10], [10, 90]], names, tmp_path / "right.png")
+    even = plots.confusion_matrix([[50, 50], [50, 50]], names, tmp_path / "even.png")
+    darkest = [matplotlib.image.imread(path)[..., 0].min() for path in (right, even)]
+    assert ink(right) > 0.2 and darkest[0] <= darkest[1]
+    same = plots.confusion_matrix([[9000, 1000], [10, 90]], names, tmp_path / "same.png")  # shares of a row count
+    assert abs(matplotlib.image.imread(same)[..., :3].mean() - matplotlib.image.imread(right)[..., :3].mean()) < 0.01
+    plots.confusion_matrix([[0, 0], [1, 0]], names, tmp_path / "empty_row.png")
+    with pytest.raises(ValueError, match="shape"):
+        plots.confusion_matrix([[1, 2]], names, tmp_path / "none.png")

@@ -180,7 +180,7 @@ def test_shared_heads_are_heads_repeated(num_key_value_heads):
             weights = [w.reshape(*w.shape[:-2], 8) for w in heads]
         getattr(whole, f"{ours}_dense").set_weights(weights)
     memory, memory_of_all = grouped.remember(VALUE, keys), whole.remember(VALUE, keys)
-    assert memory["keys"].shape == (2, 5, num_key_value_heads, 2)
+    assert memory["keys"].shape == (2, num_key_value_heads, 5, 2)
     expected = array(whole(QUERY, memory_of_all, **where))
     np.testing.assert_allclose(array(grouped(QUERY, memory, **where)), expected, atol=1e-5)
     weights = array(grouped.weights_for(QUERY, memory, **where))
@@ -199,14 +199,14 @@ def test_multi_head_attention_over_padding_only_gives_numbers():
 
 def test_each_row_writes_where_it_stands():
     cache = empty_cache(2, 5, 1, 2, "float32")
-    first = {"keys": spread((2, 2, 1, 2)), "values": spread((2, 2, 1, 2), start=9)}
+    first = {"keys": spread((2, 1, 2, 2)), "values": spread((2, 1, 2, 2), start=9)}
     second = {"keys": spread((2, 1, 1, 2), start=30), "values": spread((2, 1, 1, 2), start=40)}
     cache = extend_cache(cache, first, np.array([[0, 1], [2, 3]]))
     cache = arrays(extend_cache(cache, second, np.array([[4], [0]])))
     for name in ("keys", "values"):
-        expected = np.zeros((2, 5, 1, 2), "float32")
-        expected[0, 0:2], expected[1, 2:4] = first[name]
-        expected[0, 4], expected[1, 0] = second[name][:, 0]
+        expected = np.zeros((2, 1, 5, 2), "float32")
+        expected[0, :, 0:2], expected[1, :, 2:4] = first[name]
+        expected[0, :, 4], expected[1, :, 0] = second[name][:, :, 0]
         np.testing.assert_allclose(cache[name], expected, rtol=1e-6)
 
 

@@ -16,6 +16,7 @@ N = 96
 
 def fit(model, x, y, loss, epochs, learning_rate=0.01, **options):
     model.compile(keras.optimizers.Adam(learning_rate), loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)  # TensorFlow traces twice what makes variables
     model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, **options)
 
 

@@ -111,8 +111,7 @@ def test_subsampling_by_hand():
     np.testing.assert_allclose(array(layer(FRAMES)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize(("num_layers", "kernel_size"), [(1, 5), (2, 3), (2, 5), (3, 3)])
 def test_subsampling_gives_the_same_steps_with_and_without_padding(num_layers, kernel_size):
     layer = ConvSubsampling(4, num_layers, filters=3, kernel_size=kernel_size)
     layer.build(FRAMES.shape)

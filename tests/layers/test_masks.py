@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from keras_seq.layers import causal_mask, padding_mask, reverse_tokens
+from keras_seq.layers import EndMasking, MeanPooling, causal_mask, mask_of, padding_mask, reverse_tokens
 from keras_seq.layers.masks import sliding_window_mask
+from tests.checks import check_layer
 from tests.reference import array, spread
 
 PAD, END, A, B, C = 0, 3, 4, 5, 6
@@ -49,3 +50,26 @@ def test_reversal_undoes_itself(shape, keep_last):
     assert (once != tokens).any()
     np.testing.assert_array_equal(once[~mask], tokens[~mask])
     np.testing.assert_array_equal(array(reverse_tokens(once, mask, keep_last)), tokens)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2), (3, 5, 2, 2, 1)])
+def test_end_masking_masks_the_end_alone(shape):
+    x = np.ones(shape, "float32")
+    x[0, 3:] = x[0, 1] = 0  # silence inside is no padding
+    x[2] = 0
+    if len(shape) > 2:
+        x[1, 4, 1:] = 0  # a step is real where a part of it is
+    outputs = EndMasking()(x)
+    np.testing.assert_array_equal(array(outputs), x)
+    real = np.arange(5) < np.array([3, 5, 0])[:, None]
+    np.testing.assert_array_equal(array(mask_of(outputs)), real)
+    if len(shape) == 3:
+        np.testing.assert_allclose(array(MeanPooling()(outputs))[:2], x[:2].sum(1) / [[3], [5]], rtol=1e-6)
+
+
+def test_end_masking_keeps_what_keras_promises():
+    check_layer(lambda: EndMasking(mask_value=1.0), (spread((2, 4)),), weights=False, half_tolerance=None)
+
+
+def test_a_tensor_without_a_mask_is_real_all_over():
+    assert array(mask_of(spread((2, 3, 4)))).tolist() == [[True] * 3] * 2

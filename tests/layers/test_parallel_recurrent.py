@@ -9,7 +9,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, linear_scan, parallel_scan
 from keras_seq.layers.recurrent_stack import RecurrentStack
 from tests.checks import check_layer
-from tests.reference import array, arrays, compiled, fill, spread
+from tests.reference import array, arrays, compiled, fill, in_graph, program, spread
 
 LAYERS = {"mingru": MinGRU, "minlstm": MinLSTM, "rglru": RGLRU}
 B, T, D, UNITS = 3, 7, 4, 5
@@ -34,19 +34,9 @@ def filled(name, dx=D, dtype="float32", **options):
     return fill(layer)
 
 
-def in_graph(function):
-    """For long sequences: TensorFlow's loops are quick only inside a function."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function)
-    return compiled(function)
-
-
 def run(layer, x=X, state=None, mask=None):
     """`(outputs, state)`, as NumPy arrays."""
-    state = None if state is None else [state]
-    return arrays(compiled(lambda x, state, mask: layer(x, initial_state=state, mask=mask))(x, state, mask))
+    return arrays(program(layer)(x, initial_state=None if state is None else [state], mask=mask))
 
 
 def gradients(function, *inputs):
@@ -245,10 +235,10 @@ def test_a_stack_takes_them(name):
     """A single step goes through `cell`."""
     stack = RecurrentStack(LAYERS[name], UNITS, num_layers=2, initializer="glorot_normal")
     stack(X)
-    whole, states = arrays(compiled(stack)(X))
+    whole, states = arrays(program(stack)(X))
     state = stack.zero_state(B)
     for t in range(T):
-        x, state = stack(X[:, t : t + 1], initial_state=state)
+        x, state = program(stack)(X[:, t : t + 1], initial_state=state)
         np.testing.assert_allclose(array(x)[:, 0], whole[:, t], atol=1e-6)
     np.testing.assert_allclose(array(state[1][0]), states[1][0], atol=1e-6)
     assert isinstance(stack.forward_layers[0].kernel_initializer, keras.initializers.GlorotNormal)

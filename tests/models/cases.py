@@ -1,7 +1,9 @@
 """One tiny model for each architecture and each option that changes the path through it."""
 
 import functools
+import warnings
 
+import keras
 import numpy as np
 
 from keras_seq import models
@@ -24,7 +26,10 @@ def transformer(target_vocabulary_size=None, **options):
 
 
 RECURRENT = {
-    **{f"{c}-{a}": recurrent(c, a) for c in ("rnn", "gru", "lstm") for a in ("none", "additive", "dot", "general")},
+    # A state of one tensor and of two, with each attention and without; each cell with two of them.
+    **{f"{c}-{a}": recurrent(c, a) for c in ("gru", "lstm") for a in ("none", "general")},
+    "rnn-dot": recurrent("rnn", "dot"),
+    "lstm-additive": recurrent("lstm", "additive"),
     "gru-scaled-dot": recurrent("gru", "scaled_dot"),
     "gru-location-deep": recurrent("gru", "location", num_layers=2, bidirectional=True),
     "lstm-none-reversed-deep": recurrent("lstm", "none", num_layers=2, reverse_source=True, bridge="dense"),
@@ -48,6 +53,14 @@ TRANSFORMERS = {
 CASES = {**RECURRENT, **TRANSFORMERS}
 # For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.
 FEW = ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS]
+# Another backend compiles all that it runs: there, what has code of its own.
+ALL = (
+    list(CASES)
+    if keras.backend.backend() == "tensorflow"
+    else [*FEW, "gru-location-deep", "rglru-additive-deep", "own-general-deep"]
+)
+# One of each kind, for what does not depend on the architecture.
+TWO = ["gru-additive-reversed-deep", "transformer-modern"]
 
 SOURCE = np.array([[4, 5, 6, 7, END], [8, 4, END, PAD, PAD], [END, PAD, PAD, PAD, PAD]], "int32")
 TARGET = np.array([[START, 4, 5, 6], [START, 6, PAD, PAD], [START, 5, 4, PAD]], "int32")
@@ -61,4 +74,6 @@ def model(name, dtype="float32"):
 
 
 def fresh(name, dtype="float32"):
-    return fill(CASES[name](dtype), scale=1.0)  # large, so that what ought to matter matters visibly
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of Keras: nothing is to be said of masks or unbuilt layers
+        return fill(CASES[name](dtype), scale=1.0)  # large, so that what ought to matter matters visibly

@@ -40,7 +40,7 @@ def test_parameters_of_what_came_since():
     transformer = Transformer(V, **modern)
     assert transformer.count_params() == V * D + layers
     cache = transformer.encode(SOURCE, max_length=6)["caches"][0]
-    assert cache["keys"].shape == cache["values"].shape == (3, 6, 1, 2)
+    assert cache["keys"].shape == cache["values"].shape == (3, 1, 6, 2)
     learned = Transformer(V, **modern | {"positions": "learned", "max_positions": 13})
     assert learned.count_params() == V * D + layers + 2 * 13 * D
 

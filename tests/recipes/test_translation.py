@@ -64,7 +64,7 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
     options = translation.Options(numbers=200, epochs=2, tokens_per_batch=128, num_beams=2, average=2)
     options = dataclasses.replace(options, init_from=learned / "run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translation.callbacks, "Evaluator", lambda function: Preempt())
+        patch.setattr("keras_seq.callbacks.Evaluator", lambda function: Preempt())
         with pytest.raises(SystemExit) as ended:
             run_in(tmp_path, options)
     assert ended.value.code == 143

@@ -16,7 +16,7 @@ def build():
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((3,)), *layers])
-    model.compile("adam", "mse", jit_compile=False)  # compiling takes longer than all steps
+    model.compile("adam", "mse", run_eagerly=True)  # tracing and compiling take longer than all steps
     return model
 
 

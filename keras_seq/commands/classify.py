@@ -1,0 +1,74 @@
+"""`keras-seq classify`: which class each line belongs to."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras_seq.cli import option
+from keras_seq.commands.line_options import LineOptions, ModelOptions
+from keras_seq.commands.opened import Classifier, Served, open_classifier
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classify(LineOptions, ModelOptions):
+    """Says which class each line belongs to: the label, a tab, and its probability. With --json all labels and their
+    probabilities too. A run folder has the labels in vocabulary/labels.txt."""
+
+    files: tuple[pathlib.Path, ...] = option(
+        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+    )
+
+
+class Classified(NamedTuple):
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+def classify(options: Classify) -> None:
+    from keras_seq.commands.searching import Limits
+
+    options.check()
+    check_files(options.files or [STDIN], options.output)
+    limits = Limits(options.batch_tokens, options.max_source_length)
+    compute = classification(open_classifier(options.model), limits)
+    with Writer(options.output) as writer:
+
+        def write(number, result):
+            failed = isinstance(result, Failed)
+            if options.json:
+                writer.record(line=number, **({"error": result.why} if failed else result._asdict()))
+            else:
+                writer("" if failed else f"{result.label}\t{result.probability:.4f}")
+
+        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+
+
+def classification(opened: Classifier | Served, limits) -> Callable[[list], list]:
+    """The function from a list of texts to as many `Classified` or `Failed`."""
+    from keras_seq.commands.served import by_length, signature, strings
+
+    lengths = None
+    if isinstance(opened, Served):
+        function = signature(opened, "classify", {"label", "probability", "labels", "probabilities"})
+    else:
+        from keras_seq.export import Classification
+        from keras_seq.export.signatures import Exported
+
+        task = Classification(opened.vocabulary, opened.labels)
+        function = Exported(opened.model, task.signatures(opened.model), task.resources).classify
+
+        def lengths(texts):
+            return (opened.vocabulary.tokenize(texts).row_lengths().numpy() + 1).tolist() if texts else []
+
+    def compute(texts):
+        found = {name: x.numpy() for name, x in function(text=texts).items()}
+        rows = zip(found["label"], found["probability"], found["labels"], found["probabilities"], strict=True)
+        return [
+            Classified(label.decode(), float(best), dict(zip(strings(labels), probabilities.tolist(), strict=True)))
+            for label, best, labels, probabilities in rows
+        ]
+
+    return by_length(limits, compute, lengths)

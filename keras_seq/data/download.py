@@ -1,0 +1,240 @@
+"""Files from the internet: fetched on where a connection broke, checked, unpacked, and put in place whole."""
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import http.client
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_CHUNK = 1 << 16
+_TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 10.0
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def download(
+    url: str,
+    path: str | os.PathLike,
+    *,
+    sha256: str | None = None,
+    attempts: int = 4,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+) -> Path:
+    """Fetches one file, with progress on stderr. A file that is there already is not fetched again.
+
+    What has come stays in `NAME.part` when the connection breaks or the process ends, and the next attempt, or the next
+    call, asks for the rest of it, if the server says that the file is still the same one. The file appears under its
+    name when it is whole and checked. `keras.utils.get_file`, which is like it, begins anew each time, and writes to
+    the name itself.
+
+    Args:
+        url: where it is.
+        path: where it goes; folders are made.
+        sha256: hexadecimal. A file that has another digest is refused, one that has just come is removed too.
+        attempts: how many connections in a row may fail or break without bringing the file any further.
+        timeout: seconds without a byte that count as a broken connection.
+        pause: seconds before the second of them; doubled each time.
+    Returns:
+        `path`.
+    Raises:
+        ValueError: if the digest is another; tells both.
+        OSError: if the file cannot be had or written; names it, the address, the reason and the remedy.
+    """
+    path = Path(path)
+    if path.exists():
+        _check_digest(path, sha256, f"Remove it, and it is fetched from {url}")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    failures, farthest = 0, 0
+    while True:
+        try:
+            _receive(url, part, timeout)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            if _no_room(error):
+                raise _not_written(path, url, error) from error
+            come = part.stat().st_size if part.exists() else 0
+            failures, farthest = (0 if come > farthest else failures) + 1, max(come, farthest)
+            final = getattr(error, "code", 500) < 500  # a file that is not there will not be there in a second
+            if final or failures >= attempts:
+                raise _not_fetched(path, url, error) from error
+        time.sleep(pause * 2 ** (failures - 1))
+    try:
+        _check_digest(part, sha256, f"It came from {url} and was removed: it is another file now, or was damaged")
+    except ValueError:
+        _forget(part)
+        raise
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    _forget(part)
+    return path
+
+
+def digest_of(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(archive: str | os.PathLike, target: str | os.PathLike) -> Path:
+    """Unpacks an archive, whole or not at all.
+
+    Args:
+        archive: `.zip` or `.tar` (also `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), which becomes the folder `target`; or
+            the `.gz` of one file, which becomes the file `target`.
+        target: is not there yet.
+    Returns:
+        `target`.
+    Raises:
+        ValueError: if it is no such archive or damaged, or a member would be written outside the folder or is a link
+            out of it or a device.
+        FileExistsError: if `target` is there.
+        OSError: if it cannot be written.
+    """
+    archive, target = Path(archive), Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target} is there already: remove it, or unpack {archive.name} elsewhere.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+        unpacked = Path(folder, "unpacked")
+        try:
+            if archive.name.endswith(_TARS):
+                with tarfile.open(archive) as tar:
+                    tar.extractall(unpacked, filter="data")
+            elif archive.suffix == ".zip":
+                _unzip(archive, unpacked)
+            elif archive.suffix == ".gz":
+                with gzip.open(archive) as source, open(unpacked, "wb") as file:
+                    shutil.copyfileobj(source, file)
+            else:
+                raise ValueError(f"the name must end in .zip, .gz or one of {', '.join(_TARS)}")
+        except (ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{archive} cannot be unpacked: {error}.") from error
+        os.rename(unpacked, target)
+    return target
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            name = PurePosixPath(member.filename.replace("\\", "/"))
+            outside = name.is_absolute() or ".." in name.parts or ":" in name.parts[0] if name.parts else False
+            if outside or stat.S_ISLNK(member.external_attr >> 16):
+                raise ValueError(f"its member {member.filename!r} is a link, or leads out of the folder")
+        folder.mkdir()
+        file.extractall(folder)
+
+
+def _receive(url: str, part: Path, timeout: float) -> None:
+    """Brings `part` to its whole length, from the bytes that it has where the server can go on with the same file."""
+    tag = _tag_file(part)
+    begun = part.stat().st_size if part.exists() and tag.exists() else 0
+    headers = {"User-Agent": "keras-seq", "Accept-Encoding": "identity"}
+    if begun:
+        headers |= {"Range": f"bytes={begun}-", "If-Range": tag.read_text()}
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not begun:
+            raise
+        _forget(part)  # it is longer than the file is
+        return _receive(url, part, timeout)
+    with answer, _progress(part.name.removesuffix(".part")) as tell:
+        goes_on = answer.status == 206 and (answer.headers["Content-Range"] or "").startswith(f"bytes {begun}-")
+        begun = begun if goes_on else 0
+        length = answer.headers["Content-Length"]
+        total = begun + int(length) if length is not None else None
+        if not begun:
+            _forget(part)
+        validator = answer.headers["ETag"] or answer.headers["Last-Modified"]
+        if validator and not validator.startswith("W/"):  # a weak one may stand for other bytes
+            tag.write_text(validator)
+        with open(part, "ab") as file:
+            done = begun
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                tell(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _tag_file(part: Path) -> Path:
+    """What the server calls this state of the file: without it, the rest of another state might be joined to it."""
+    return part.with_name(part.name + ".tag")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def _check_digest(path: Path, sha256: str | None, what: str) -> None:
+    if sha256 is None:
+        return
+    found = digest_of(path)
+    if found != sha256.lower():
+        raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found}; {sha256} was expected. {what}.")
+
+
+def _no_room(error: Exception) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+
+
+def _not_written(path: Path, url: str, error: OSError) -> OSError:
+    room = ""
+    with contextlib.suppress(OSError):
+        room = f" ({shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free)"
+    return OSError(
+        error.errno,
+        f"{path} could not be written{room}, while it was fetched from {url}: {error.strerror}. "
+        "Make room, or take another folder; what has come is kept and not fetched again.",
+    )
+
+
+def _not_fetched(path: Path, url: str, error: Exception) -> OSError:
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    if isinstance(error, urllib.error.HTTPError):
+        reason = f"the server says {error.code} {reason}"
+    return OSError(
+        f"{path.name} could not be fetched from {url}: {reason}. Try again later, it goes on where it stopped; or get "
+        f"the file elsewhere and put it at {path}."
+    )
+
+
+@contextlib.contextmanager
+def _progress(name: str) -> Iterator:
+    """A function of the bytes done and all of them: on a terminal one line that changes, else one every ten seconds."""
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    told, opened = time.monotonic(), False
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told, opened
+        now, whole = time.monotonic(), done == total
+        if now - told < (_TERMINAL_SECONDS if terminal else _LOG_SECONDS) and not (whole and opened):
+            return
+        told, opened = now, terminal
+        share = f" of {total / 1e6:,.1f}" if total else ""
+        line = f"{name}: {done / 1e6:,.1f}{share} MB"
+        print(f"\r{line}\033[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if opened:
+            print(file=sys.stderr)

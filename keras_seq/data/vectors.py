@@ -1,0 +1,97 @@
+"""Word vectors that others have trained, from the text files of word2vec, GloVe and fastText."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_seq.data.lines import read_lines
+
+
+class Vectors(NamedTuple):
+    """Vectors for the ids of a vocabulary.
+
+    Attributes:
+        values: float32 `(V, D)`, a row for each id.
+        found: bool `(V,)`: whether the file had it.
+        read: how many lines the file has, a header not counted.
+        bad: how many of them were left out: no numbers, or another number of them.
+    """
+
+    values: np.ndarray
+    found: np.ndarray
+    read: int
+    bad: int
+
+    def __str__(self) -> str:
+        found, size, width = int(self.found.sum()), *self.values.shape
+        bad = f", {self.bad:,} of them unusable" if self.bad else ""
+        return f"{found:,} of {size:,} tokens ({found / size:.1%}) have a vector of {width}; {self.read:,} read{bad}"
+
+
+def read_vectors(
+    path, tokens: Sequence[str], *, zero: Sequence[int] = (0,), seed: int = 0, on_bad_line: str = "error"
+) -> Vectors:
+    """Reads the vectors of the tokens that a vocabulary has, line by line: the file may be larger than the memory.
+
+    Each line is a word and its numbers, separated by spaces. A first line of two numbers, as word2vec and fastText
+    write it, is a header. Where a word comes twice, the first one counts. Only the lines of words that are wanted are
+    looked at closely. Tokens that the file lacks get random vectors, as widely spread as those that were found.
+
+    Args:
+        path: plain or `.gz`.
+        tokens: in the order of their ids, as `vocabulary.pieces(range(vocabulary.size))` gives them.
+        zero: ids whose vectors are 0: padding.
+        seed: of the random vectors.
+        on_bad_line: "error", or "skip" to leave out lines that cannot be used and count them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if a line is no word with numbers, as many as in the others, and `on_bad_line="error"`; if no token
+            was found.
+
+    Source: the spread of the unknown ones is that of Kim 2014, section 3.2, arXiv:1408.5882.
+    """
+    path, missing = Path(path), {token: number for number, token in reversed(list(enumerate(tokens)))}
+    lines = read_lines(path, on_bad_line)
+    first = next(lines, (1, ""))
+    head = (first[1] or "").split()
+    header = len(head) == 2 and all(field.isdigit() for field in head)
+    width = int(head[1]) if header else len(head) - 1
+    if width < 1:
+        raise ValueError(f"{path}:1: a word and its numbers must stand there. Received: {(first[1] or '')[:80]!r}")
+    vectors, read, bad = {}, 0, 0
+    for number, line in lines if header else itertools.chain([first], lines):
+        read += 1
+        if line is not None and line.partition(" ")[0] not in missing:
+            continue
+        # From the right: in some files there are words with a space in them, whose first half is another word.
+        word, *fields = ("", "") if line is None else line.rstrip().rsplit(" ", width)
+        vector = _numbers(fields, width)
+        if vector is None:
+            if on_bad_line == "error":
+                raise ValueError(
+                    f"{path}:{number}: {width} finite numbers must follow the word. Received: {line[:80]!r}. "
+                    'Mend the line, or leave such lines out by on_bad_line="skip".'
+                )
+            bad += 1
+        elif word in missing:
+            vectors[missing.pop(word)] = vector
+    if not vectors:
+        raise ValueError(f"{path} has no vector for any of the {len(tokens):,} tokens, {', '.join(tokens[:8])}, ...")
+    ids, known = list(vectors), np.stack(list(vectors.values()))
+    values = np.random.default_rng(seed).normal(0.0, known.std(), (len(tokens), width)).astype(np.float32)
+    values[ids], values[list(zero)] = known, 0.0
+    found = np.zeros(len(tokens), bool)
+    found[ids] = True
+    return Vectors(values, found, read, bad)
+
+
+def _numbers(fields: Sequence[str], width: int) -> np.ndarray | None:
+    try:
+        vector = np.array(fields, np.float32)
+    except ValueError:
+        return None
+    return vector if len(vector) == width and np.isfinite(vector).all() else None

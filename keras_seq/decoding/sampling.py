@@ -1,0 +1,196 @@
+"""Sampling: the next token is drawn, and so is the next."""
+
+import dataclasses
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_seq.decoding.largest import largest
+from keras_seq.decoding.step import (
+    IMPOSSIBLE,
+    Hypotheses,
+    Search,
+    check_length_penalty,
+    constrained,
+    normalized,
+    taken,
+)
+from keras_seq.decoding.stepwise import decode_stepwise
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling(Search):
+    """Draws R sequences for each sentence from what the model says, or from the likelier part of it.
+
+    The number that decides a token is a function of the seed, the sentence, the sample and the step, and of nothing
+    else: batches, their order and R do not change what is drawn.
+
+    What is left of the distribution is decided in this order, each on what the one before has left: constraints,
+    temperature, top-k, top-p, min-p. Tokens as likely as the last that is kept are kept too.
+
+    Args:
+        temperature: log p is divided by it; towards 0 the likeliest token, above 1 more even.
+        top_k: keeps the k likeliest tokens; None: all.
+        top_p: keeps the likeliest tokens that together have this probability or just more; None: all.
+        min_p: keeps tokens at least this likely, as a share of the likeliest one's probability; None: all.
+        seed: an int.
+        num_return: R.
+        length_penalty: divides log p in `scores`; None divides by nothing.
+    Each of the first five may also be a tensor: a scalar, or `(B,)` with a number for each sentence.
+    Raises:
+        ValueError: for an option out of its range, as far as it is a number.
+    Source: Fan et al. 2018, arXiv:1805.04833 (top-k); Holtzman et al. 2020, arXiv:1904.09751 (top-p); Nguyen et al.
+        2024, arXiv:2407.01082 (min-p).
+    """
+
+    temperature: Any = 1.0
+    top_k: Any = None
+    top_p: Any = None
+    min_p: Any = None
+    seed: Any = 0
+    num_return: int = 1
+    length_penalty: Callable | None = None
+
+    draws = True
+
+    def __post_init__(self):
+        check_length_penalty(self.length_penalty)
+        _check("temperature", self.temperature, lambda x: x > 0, "above 0; greedy search takes the likeliest token")
+        _check("top_k", self.top_k, lambda x: x >= 1 and isinstance(x, Integral), "a whole number from 1 on, or None")
+        _check("top_p", self.top_p, lambda x: 0 < x <= 1, "above 0 and at most 1, or None")
+        _check("min_p", self.min_p, lambda x: 0 <= x <= 1, "from 0 to 1, or None")
+        _check("seed", self.seed, lambda x: isinstance(x, Integral), "a whole number")
+        if self.num_return < 1:
+            raise ValueError(f"`num_return` must be at least 1. Received: {self.num_return}")
+
+    @property
+    def width(self):
+        return self.num_return
+
+    def for_sentences(self, sentences):
+        """The draws of these sentences, int `(B,)`, by their numbers and not by their places in a batch."""
+
+        def of(option):
+            return option if option is None or not _shape(option) else ops.take(option, sentences, axis=0)
+
+        seed = mixed(_bits(of(self.seed)), sentences)
+        options = {name: of(getattr(self, name)) for name in ("temperature", "top_k", "top_p", "min_p")}
+        return dataclasses.replace(self, seed=seed, **options)
+
+    def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses:
+        """See `decoding.step`; the rows of the state are the samples of a sentence, side by side."""
+        self.check(constraints)
+        search = self if _shape(self.seed) else self.for_sentences(ops.arange(batch_size))
+        R = self.num_return
+        key = mixed(_bits(ops.repeat(search.seed, R)), ops.arange(batch_size * R) % R)  # (N,)
+
+        def of_rows(option):
+            """An option as something that broadcasts over (N, V)."""
+            return ops.expand_dims(ops.repeat(option, R), 1) if _shape(option) else option
+
+        options = [of_rows(getattr(search, name)) for name in ("temperature", "top_k", "top_p", "min_p")]
+
+        def choose(logits, progress):
+            log_probs = normalized(logits)
+            points = constrained(log_probs, constraints, progress)
+            token = drawn(left(points, *options), uniform(mixed(key, progress.length)))
+            return token, taken(log_probs, token), taken(points, token)
+
+        return decode_stepwise(
+            step,
+            state,
+            choose,
+            width=R,
+            batch_size=batch_size,
+            max_length=max_length,
+            start_id=start_id,
+            end_id=end_id,
+            pad_id=pad_id,
+            length_penalty=self.length_penalty,
+            constraints=constraints,
+        )
+
+
+def left(points, temperature, top_k, top_p, min_p):
+    """The part of a distribution that is drawn from, as log-probabilities that need not sum to one, `(N, V)`.
+
+    Args:
+        points: float `(N, V)`, log-probabilities up to a constant; -inf for what cannot be.
+        temperature, top_k, top_p, min_p: see `Sampling`; numbers, or tensors that broadcast over `(N, 1)`.
+    """
+    points = points / temperature
+    if top_p is None and isinstance(top_k, int):
+        points = ops.where(points >= largest(points, min(top_k, points.shape[1]))[0][:, -1:], points, IMPOSSIBLE)
+    elif top_k is not None or top_p is not None:
+        falling = -ops.sort(-points, axis=1)
+        rank = ops.expand_dims(ops.arange(points.shape[1]), 0)
+        kept = ops.ones_like(falling, "bool")
+        if top_k is not None:
+            kept = rank < ops.cast(top_k, "int32")
+        if top_p is not None:
+            probs = ops.softmax(ops.where(kept, falling, IMPOSSIBLE), axis=1)
+            before = ops.cumsum(probs, axis=1) - probs  # of likelier tokens
+            kept = ops.logical_and(kept, ops.logical_or(before < top_p, rank == 0))
+        least = ops.min(ops.where(kept, falling, float("inf")), axis=1, keepdims=True)
+        points = ops.where(points >= least, points, IMPOSSIBLE)
+    if min_p is not None:
+        least = ops.max(points, axis=1, keepdims=True) + ops.log(ops.cast(min_p, "float32"))
+        points = ops.where(points >= least, points, IMPOSSIBLE)
+    return points
+
+
+def drawn(points, uniforms):
+    """Tokens `(N,)` from unnormalised log-probabilities `(N, V)` and numbers in [0, 1), `(N,)`: the inverse of the
+    distribution function."""
+    best = ops.max(points, axis=1, keepdims=True)
+    best = ops.where(best > IMPOSSIBLE, best, 0.0)
+    sums = ops.cumsum(ops.exp(points - best), axis=1)
+    below = sums <= ops.expand_dims(uniforms, 1) * sums[:, -1:]
+    # Where nothing is possible all of them are, and any token will do.
+    return ops.minimum(ops.sum(ops.cast(below, "int32"), axis=1), points.shape[1] - 1)
+
+
+def mixed(key, number):
+    """A hash of keys and whole numbers, uint32 of the shape they broadcast to."""
+    # Mixed before they meet: small seeds and small numbers would else make the same pairs.
+    return _scattered(ops.bitwise_xor(_scattered(key + _constant(0x9E3779B9)), _bits(number)))
+
+
+def _scattered(key):
+    """Every bit of a uint32 into every other.
+
+    Source: the finaliser of MurmurHash3, by Austin Appleby, who put it in the public domain.
+    """
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        key = ops.bitwise_xor(key, ops.right_shift(key, _constant(shift))) * _constant(factor)
+    return ops.bitwise_xor(key, ops.right_shift(key, _constant(16)))
+
+
+def uniform(key):
+    """Numbers in [0, 1), float32, of uint32 hashes: 23 bits, so that no product with a sum rounds up to that sum."""
+    return ops.cast(ops.right_shift(key, _constant(9)), "float32") * 2.0**-23
+
+
+def _bits(number):
+    """A whole number, or a tensor of them, as uint32."""
+    return _constant(number) if isinstance(number, Integral) else ops.cast(number, "uint32")
+
+
+def _constant(number):
+    return ops.convert_to_tensor(np.uint32(int(number) % 2**32))
+
+
+def _shape(option):
+    return tuple(getattr(option, "shape", ()))
+
+
+def _check(name, value, rule, told):
+    if value is None and name.startswith(("top", "min")):
+        return
+    if (isinstance(value, Real) or value is None or isinstance(value, str)) and not (
+        isinstance(value, Real) and rule(value)
+    ):
+        raise ValueError(f"`{name}` must be {told}. Received: {value!r}")

@@ -1,0 +1,63 @@
+"""Strings into padded ids and back, in a graph."""
+
+import tensorflow as tf
+
+from keras_seq.decoding.generate import padded_width
+from keras_seq.decoding.searching import search_with_vocabulary
+
+
+def with_end(ids, vocabulary):
+    """Ragged ids `(B, None)`, the end token behind each."""
+    return tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], vocabulary.end_id)], axis=1)
+
+
+def padded(ids, pad_id):
+    """Ragged ids, none of them empty -> `(B, T)`, as wide as `decoding.generate` makes a batch."""
+    longest = tf.reduce_max(tf.concat([ids.row_lengths(), [1]], axis=0))  # no rows at all: 1
+    shape = tf.stack([-1, padded_width(longest - 1)])  # -1: as many rows as there are
+    return tf.ensure_shape(ids.to_tensor(pad_id, shape=shape), (None, None))
+
+
+def searched(model, vocabulary, source, search, *, max_length, constraints=()):
+    """The R results for each row of ids: `tokens (B, R, T)`, and `text`, `score`, `log_prob`, `(B, R)`."""
+    found = search_with_vocabulary(
+        model, vocabulary, source, max_length=max_length, search=search, constraints=constraints
+    )
+    tokens = tf.convert_to_tensor(found.tokens)
+    texts = written(vocabulary, tokens)
+    return {"tokens": tokens, "text": texts, "score": found.scores, "log_prob": found.log_probs}
+
+
+def written(vocabulary, tokens):
+    """Ids `(B, R, T)` -> texts `(B, R)`."""
+    R, T = tokens.shape[1], tf.shape(tokens)[2]
+    return tf.reshape(vocabulary.detokenize(tf.reshape(tokens, (-1, T))), (-1, R))
+
+
+def one_or_many(results):
+    """`(B, 1)` -> `(B,)`; several results for each text stay `(B, R)`."""
+    return {name: x[:, 0] if x.shape[1] == 1 else x for name, x in results.items()}
+
+
+def in_place(x, some):
+    """The rows of x, `(N, R)`, each where `some (B,)` is True: `(B, R)`. The others are "" and 0."""
+    x = tf.concat([x, tf.zeros([1, x.shape[1]], x.dtype)], axis=0)  # one row for all the others
+    some = tf.cast(some, tf.int32)
+    return tf.gather(x, tf.where(some > 0, tf.cumsum(some) - 1, tf.reduce_sum(some)))
+
+
+def forced_scores(vocabulary, target, token_log_probs):
+    """What a signature `score` gives, of ids `(B, T)` and their log-probabilities.
+
+    Returns:
+        `log_prob (B,)`, its number of tokens `num_tokens (B,)`, and of each token `tokens (B, T)`, as it is written
+        ("" for padding), and `token_log_probs (B, T)`.
+    """
+    real = target != vocabulary.pad_id
+    pieces = tf.constant(vocabulary.pieces(range(vocabulary.size)))
+    return {
+        "log_prob": tf.reduce_sum(token_log_probs, axis=1),
+        "num_tokens": tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
+        "tokens": tf.where(real, tf.gather(pieces, target), ""),
+        "token_log_probs": token_log_probs,
+    }

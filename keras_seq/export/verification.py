@@ -1,0 +1,207 @@
+"""Whether a SavedModel gives in a fresh process what its functions give here."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.export.signatures import inputs_of
+
+RELATIVE, ABSOLUTE = 1e-5, 1e-4
+
+
+class Call(NamedTuple):
+    """One call of a signature.
+
+    Attributes:
+        inputs: arrays by name; strings are arrays of bytes.
+        goes_on: whether what the call before gave is given, too, where the signature has inputs of these names.
+    """
+
+    signature: str
+    inputs: Mapping[str, Any]
+    goes_on: bool = False
+
+
+# Arrays travel as JSON, strings in it as latin-1, one character for a byte: no byte is lost.
+FRESH_PROCESS = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+
+def tensor(x, dtype):
+    values = [value.encode("latin-1") for value in x["values"]] if dtype == tf.string else x["values"]
+    return tf.constant(values, dtype, x["shape"])
+
+def told(x):
+    values = x.numpy().ravel().tolist()
+    return {
+        "shape": x.shape.as_list(),
+        "values": [value.decode("latin-1") for value in values] if x.dtype == tf.string else values,
+    }
+
+given, results = sys.argv[1:]
+with open(results, "w") as out:
+    for folder, calls in json.load(open(given)):
+        signatures, last = tf.saved_model.load(folder).signatures, {}
+        for call in calls:
+            function = signatures[call["signature"]]
+            specs = function.structured_input_signature[1]
+            inputs = {name: x for name, x in last.items() if name in specs} if call["goes_on"] else {}
+            inputs |= {name: tensor(x, specs[name].dtype) for name, x in call["inputs"].items()}
+            last = function(**inputs)
+            print(json.dumps({name: told(x) for name, x in last.items()}), file=out)
+assert "keras_seq" not in sys.modules
+"""
+
+
+def verify(folder, functions, calls, timeout):
+    """Compares what a fresh process makes of a SavedModel with what this one makes of its functions.
+
+    Args:
+        functions: the functions of an `Exported`.
+        calls: `Call`s, one after the other.
+        timeout: seconds that the process may take.
+    Raises:
+        RuntimeError: if the process fails, gives otherwise, or takes longer.
+    """
+    verify_all([(folder, functions, calls)], timeout)
+
+
+def verify_all(exports: Iterable[tuple[Path, Mapping[str, Callable], Iterable[Call]]], timeout):
+    """As `verify`, for several folders in one process."""
+    exports = [(folder, functions, list(calls)) for folder, functions, calls in exports]
+    answers = iter(_elsewhere([(folder, calls) for folder, _, calls in exports], timeout))
+    with _full_precision():
+        for _, functions, calls in exports:
+            last = {}
+            for call in calls:
+                specs = inputs_of(functions[call.signature])
+                inputs = {name: x for name, x in last.items() if name in specs} if call.goes_on else {}
+                inputs |= {name: _tensor(x, specs[name].dtype) for name, x in call.inputs.items()}
+                last = functions[call.signature](**inputs)
+                _compare(call.signature, inputs, last, next(answers))
+
+
+def _tensor(x, dtype):
+    x = np.asarray(x)
+    return tf.constant(x.ravel().tolist(), dtype, x.shape)
+
+
+def _told(x):
+    x = np.asarray(x)
+    values = x.ravel().tolist()
+    if x.dtype == object:
+        values = [value.decode("latin-1") for value in values]
+    return {"shape": list(x.shape), "values": values}
+
+
+def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dict]:
+    """Makes the calls in a process that knows nothing of this one, and gives what they gave."""
+    told = [
+        (
+            str(folder.resolve()),
+            [{**call._asdict(), "inputs": {name: _told(x) for name, x in call.inputs.items()}} for call in calls],
+        )
+        for folder, calls in work
+    ]
+    with tempfile.TemporaryDirectory() as scratch:  # also where it runs: no package of ours lies there
+        given, results = Path(scratch, "given.json"), Path(scratch, "results.json")
+        given.write_text(json.dumps(told))
+        # Without a GPU: this process may hold all of its memory.
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", FRESH_PROCESS, str(given), str(results)],
+                cwd=scratch,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RuntimeError(
+                f"The fresh process took longer than `timeout`={timeout} seconds to load and try the SavedModel, and "
+                "was ended. Give more seconds, fewer or shorter `samples`, or a `max_length`."
+            ) from error
+        if done.returncode:
+            lines = done.stderr.strip().splitlines()[-15:]
+            raise RuntimeError(
+                f"The SavedModel fails in a fresh process (exit status {done.returncode}):\n" + "\n".join(lines)
+            )
+        return [json.loads(line) for line in results.read_text().splitlines()]
+
+
+@contextlib.contextmanager
+def _full_precision():
+    """A GPU computes float32 products as a CPU does, not in TensorFloat-32."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(enabled)
+
+
+def _compare(signature, inputs, here, there):
+    """Raises `RuntimeError` where two processes give otherwise; names a row of the batch where they do."""
+    here = {name: x.numpy() for name, x in here.items()}
+    there = {name: _array(there[name], x.dtype) for name, x in here.items()}
+    for name, ours in here.items():
+        theirs = there[name]
+        if ours.shape != theirs.shape:
+            raise RuntimeError(
+                f"The SavedModel gives otherwise in a fresh process: `{signature}` gives {name!r} of shape "
+                f"{theirs.shape} there, and of shape {ours.shape} here."
+            )
+        apart = ~_same(ours, theirs)
+        if apart.any():
+            row = np.argwhere(apart)[0][:1]
+            of_row = [_row(tensors, row) for tensors in ({n: x.numpy() for n, x in inputs.items()}, here, there)]
+            raise RuntimeError(
+                "The SavedModel gives otherwise in a fresh process. Of {} `{}` makes {} here, and {} there.".format(
+                    of_row[0], signature, *of_row[1:]
+                )
+            )
+
+
+def _array(told, dtype):
+    values = [value.encode("latin-1") for value in told["values"]] if np.dtype(dtype).hasobject else told["values"]
+    array = np.empty(len(values), dtype)
+    array[:] = values
+    return array.reshape(told["shape"])
+
+
+def _same(ours, theirs):
+    if ours.dtype == object or np.issubdtype(ours.dtype, np.integer) or ours.dtype == bool:
+        return np.asarray(ours == theirs)
+    ours, theirs = ours.astype("float64"), theirs.astype("float64")
+    return (ours == theirs) | np.isclose(ours, theirs, RELATIVE, ABSOLUTE)
+
+
+def _row(tensors, row):
+    """What tensors hold for one row of a batch, in words."""
+    told = []
+    for name, x in tensors.items():
+        if x.ndim and len(row) and row[0] >= len(x):
+            continue
+        told.append(f"{name}={_short(x[row[0]] if x.ndim and len(row) else x)}")
+    return ", ".join(told)
+
+
+def _short(x):
+    if isinstance(x, bytes):
+        text = x.decode("utf-8", "backslashreplace")
+        return repr(text) if len(text) <= 200 else f"{text[:200]!r}... ({len(text)} characters)"
+    if np.ndim(x) == 0:
+        return f"{float(x):.6g}"
+    return np.array2string(np.asarray(x), precision=6, threshold=12, edgeitems=3).replace("\n", " ")

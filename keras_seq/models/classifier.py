@@ -1,0 +1,81 @@
+"""One class for each text."""
+
+import keras
+
+from keras_seq.layers import MaskedConv1D, MaxPooling, MeanPooling
+from keras_seq.models.encoding import embedded, encoded, pooled
+
+
+def classifier(
+    vocabulary_size,
+    num_classes,
+    *,
+    architecture="lstm",
+    units=128,
+    num_layers=1,
+    bidirectional=True,
+    pooling="attention",
+    embedding_dim=None,
+    vectors=None,
+    train_vectors=True,
+    dropout=0.3,
+    num_heads=4,
+    windows=(3, 4, 5),
+    options=None,
+    pad_id=0,
+    name="classifier",
+):
+    """A model that says which class a sequence of ids belongs to. Compile it with a cross-entropy `from_logits`.
+
+    Args:
+        vocabulary_size: number of ids, V.
+        num_classes: number of classes, N.
+        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline. "cnn": `units` convolutions
+            over each of the `windows`, and the maximum of each over the text. "feedforward": the mean of the
+            embeddings, through `num_layers` dense layers.
+        units: width, D. Kim 2014 has 100, embeddings 300 wide and dropout of 0.5.
+        num_layers: how many layers; "cnn" has one.
+        bidirectional: whether each step knows those after it.
+        pooling: "attention", "mean", "max" or "last": how the steps become one vector; not for the baselines. "last"
+            takes the final states of both directions of a recurrent architecture.
+        embedding_dim: width of the embeddings; None: that of `vectors`, else `units`.
+        vectors: float `(V, embedding_dim)`, embeddings to begin with; None: random ones.
+        train_vectors: whether `vectors` are trained further.
+        dropout: rate on the embeddings, between layers and before the scores.
+        num_heads: of a Transformer.
+        windows: how many tokens the convolutions of "cnn" look at.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        pad_id: the id that marks padding, on the right.
+    Returns:
+        a `keras.Model` from int `(B, T)` to logits `(B, N)`.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: attention: Yang et al. 2016, aclanthology.org/N16-1174; "cnn": Kim 2014, arXiv:1408.5882; "feedforward":
+        Iyyer et al. 2015, aclanthology.org/P15-1162.
+    """
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    if embedding_dim is None:
+        embedding_dim = units if vectors is None else vectors.shape[-1]
+    x = embedded(
+        tokens,
+        vocabulary_size,
+        embedding_dim,
+        vectors=vectors,
+        train_vectors=train_vectors,
+        scale=architecture == "transformer" and vectors is None,
+        dropout=dropout,
+        pad_id=pad_id,
+    )
+    if architecture == "cnn":
+        convolutions = [MaskedConv1D(units, size, activation="relu", name=f"window_{size}")(x) for size in windows]
+        maxima = [MaxPooling(name=f"maximum_{size}")(y) for size, y in zip(windows, convolutions, strict=True)]
+        x = keras.layers.Concatenate(name="pooling")(maxima) if len(maxima) > 1 else maxima[0]
+    elif architecture == "feedforward":
+        x = MeanPooling(name="pooling")(x)
+        for i in range(num_layers):
+            x = keras.layers.Dense(units, activation="relu", name=f"feedforward_{i}")(x)
+    else:
+        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+        x = pooled(*encoded(x, architecture, units, num_layers, **steps), pooling)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(tokens, keras.layers.Dense(num_classes, name="logits")(x), name=name)

@@ -1,0 +1,183 @@
+"""The future of time series: points or quantiles, all steps at once or one after the other."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import FeedbackDecoder, LastSteps, MovingAverage, Patches, ReversibleNormalization
+from keras_seq.models.encoding import BASELINES, encoded
+
+LINEAR = ("linear", "dlinear")
+DECODERS = ("direct", "autoregressive")
+
+
+def forecaster(
+    num_columns,
+    look_back,
+    horizon,
+    *,
+    architecture="transformer",
+    units=64,
+    num_layers=2,
+    patch_length=16,
+    patch_stride=8,
+    channel_independent=True,
+    normalization="mean",
+    decoder="direct",
+    decoder_stride=1,
+    targets=None,
+    num_known=0,
+    num_static=0,
+    quantiles=None,
+    dropout=0.2,
+    num_heads=4,
+    options=None,
+    name="forecaster",
+):
+    """A model that forecasts series from their past. Compile it with "mse", or with `losses.QuantileLoss(quantiles)`.
+
+    The shapes are those of `data.windows`. With the defaults it is PatchTST; `architecture="linear"` is NLinear with
+    `normalization="last"`, RLinear with "mean"; "dlinear" is DLinear with None; "gru" with patches that do not overlap
+    and `decoder_stride=patch_length` is near to SegRNN.
+
+    Args:
+        num_columns: columns of the past, C.
+        look_back: steps of the past that are read, L; of a longer one the last.
+        horizon: steps of the future, H.
+        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "linear", "dlinear" (trend and
+            rest apart), "feedforward", "cnn".
+        units: width, D.
+        num_layers: how many layers.
+        patch_length, patch_stride: steps that become one, and from one such patch to the next; 1 and 1: none do. The
+            linear ones have no patches.
+        channel_independent: whether each target is forecast from its own past (and the columns that are no targets) by
+            the same weights; or all together.
+        normalization: "mean", "last" or None, of the targets' past: see `layers.ReversibleNormalization`.
+        decoder: "direct", all steps at once; or, for recurrent architectures, "autoregressive", each from the last.
+        decoder_stride: steps that the autoregressive decoder forecasts at a time; divides `horizon`.
+        targets: the places among the columns of those to forecast; None: all.
+        num_known: columns whose future is known, K.
+        num_static: numbers that are known of a series, F.
+        quantiles: rising, between 0 and 1; None: one number for each step.
+        dropout: rate on the embedded steps, between layers and before the forecast.
+        num_heads: of a Transformer.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+    Returns:
+        a `keras.Model` from the past, float `(B, T, C)`; or, where there is more, from `{"past", "known_future": float
+        (B, H, K), "static": float (B, F)}`. It gives `(B, H, targets)`, or `(B, H, targets, Q)` with the quantiles in
+        their order.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: Nie et al. 2023, arXiv:2211.14730 (PatchTST); Zeng et al. 2023, arXiv:2205.13504 (DLinear, NLinear); Kim et
+        al. 2022, openreview.net/forum?id=cGDAkQo1C0p; Lin et al. 2023, arXiv:2308.11200 (SegRNN); Wen et al. 2017,
+        arXiv:1711.11053 (quantiles, known future).
+    """
+    columns = list(range(num_columns))
+    places = columns if targets is None else list(targets)
+    _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles)
+    past = keras.Input((None, num_columns), name="past")
+    known = keras.Input((horizon, num_known), name="known_future") if num_known else None
+    static = keras.Input((num_static,), name="static") if num_static else None
+    inputs = {each.name: each for each in (past, known, static) if each is not None}
+
+    steps = LastSteps(look_back, name="look_back")(past)
+    series = steps if places == columns else ops.take(steps, places, axis=-1)
+    x = series
+    if normalization is not None:
+        norm = ReversibleNormalization(normalization, scale=normalization == "mean", name="normalization")
+        x = norm(series)
+    others = [place for place in columns if place not in places]
+    beside = ops.take(steps, others, axis=-1) if others else None
+    count, channels, Q = len(places), len(places), len(quantiles or (None,))
+    if channel_independent:
+        channels = 1
+        x = ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, look_back, 1))  # (B, L, C) -> (B * C, L, 1)
+        beside, known, static = (
+            each if each is None else ops.repeat(each, count, axis=0) for each in (beside, known, static)
+        )
+    newest = x[:, -decoder_stride:]
+    if beside is not None:
+        x = ops.concatenate([x, beside], axis=-1)
+
+    if architecture in LINEAR:
+        x, states = _linear(x, static, architecture), []
+    else:
+        if patch_length > 1:
+            x = Patches(patch_length, patch_stride, name="patches")(x)
+        x = keras.layers.Dense(units, name="embedding")(x)
+        if static is not None:
+            x = x + keras.layers.Dense(units, name="static_embedding")(static)[:, None]
+        x = keras.layers.Dropout(dropout, name="embedding_dropout")(x)
+        if architecture == "transformer":
+            options = {
+                "positions": "learned",
+                "max_positions": x.shape[1],
+                "options": {"activation": "gelu"},
+                **(options or {}),
+            }
+        both_ways = architecture in ("transformer", *BASELINES)
+        x, states = encoded(
+            x,
+            architecture,
+            units,
+            num_layers,
+            bidirectional=both_ways,
+            dropout=dropout,
+            num_heads=num_heads,
+            options=options,
+        )
+        x = keras.layers.Dropout(dropout, name="dropout")(states[-1][0] if states else keras.layers.Flatten()(x))
+    if decoder == "autoregressive":
+        decoded = _autoregressive(newest, states, known, architecture, horizon // decoder_stride, Q)
+    else:
+        decoded = _direct(x, known, horizon, channels * Q, units)
+
+    if channel_independent:
+        y = ops.transpose(ops.reshape(decoded, (-1, count, horizon, Q)), (0, 2, 1, 3))
+    else:
+        y = ops.reshape(decoded, (-1, horizon, count, Q))
+    if normalization is not None:
+        y = norm(y, past=series, reverse=True)
+    # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
+    y = ops.reshape(y, (-1, horizon, count)) if quantiles is None else ops.sort(y, axis=-1)
+    return keras.Model(inputs if len(inputs) > 1 else past, y, name=name)
+
+
+def _linear(x, static, architecture):
+    """What a linear forecast is of: all steps, side by side."""
+    if architecture == "dlinear":
+        trend = MovingAverage(name="trend")(x)
+        x = ops.concatenate([trend, x - trend], axis=-1)
+    x = keras.layers.Flatten()(x)
+    return x if static is None else ops.concatenate([x, static], axis=-1)
+
+
+def _direct(x, known, horizon, width, units):
+    """All steps at once: `(B, D)` to `(B, H, width)`, and what is known of each step added to it."""
+    y = ops.reshape(keras.layers.Dense(horizon * width, name="forecast")(x), (-1, horizon, width))
+    if known is None:
+        return y
+    hidden = keras.layers.Dense(units, name="known")(known) + keras.layers.Dense(units, name="context")(x)[:, None]
+    return y + keras.layers.Dense(width, name="known_forecast")(ops.relu(hidden))
+
+
+def _autoregressive(newest, states, known, cell, calls, Q):
+    """Some steps at a time, from the newest ones on: `(B, S, C)` to `(B, H / S, S * C * Q)`."""
+    S, C = newest.shape[1:]
+    first = ops.reshape(ops.repeat(newest, Q, axis=-1), (-1, S * C * Q))
+    if known is not None:
+        known = ops.reshape(known, (-1, calls, S * known.shape[-1]))
+    layers = {"units": states[0][0].shape[-1], "num_layers": len(states)}
+    return FeedbackDecoder(cell, steps=calls, name="decoder", **layers)(first, states, known)
+
+
+def _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles):
+    if not places or len(set(places)) < len(places) or not set(places) <= set(columns):
+        raise ValueError(f"`targets` must be some of the columns 0 to {columns[-1]}. Received: {places}")
+    if decoder not in DECODERS:
+        raise ValueError(f"`decoder` must be one of {DECODERS}. Received: {decoder!r}")
+    if decoder == "autoregressive" and architecture in ("transformer", *BASELINES, *LINEAR):
+        raise ValueError(f"An autoregressive decoder needs a recurrent architecture. Received: {architecture!r}")
+    if horizon % decoder_stride:
+        raise ValueError(f"`decoder_stride` must divide `horizon`={horizon}. Received: {decoder_stride}")
+    if quantiles is not None and (not quantiles or list(quantiles) != sorted(set(quantiles))):
+        raise ValueError(f"`quantiles` must rise. Received: {quantiles}")

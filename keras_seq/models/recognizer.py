@@ -1,0 +1,106 @@
+"""Sound to classes or labels."""
+
+import keras
+
+from keras_seq.layers import BlankPadding, ConvSubsampling, EndMasking, LogMel, ReversibleNormalization, SpecAugment
+from keras_seq.models.encoding import encoded, pooled
+
+HEADS = ("classes", "ctc")
+
+
+def audio_front_end(
+    units,
+    *,
+    sampling_rate=8000,
+    num_mel_bins=40,
+    conv_layers=2,
+    hidden_stretches=2,
+    hidden_frames=20,
+    hidden_bands=8,
+    dropout=0.1,
+    name="front_end",
+):
+    """A model that makes vectors of waveforms: log-mel features, normalised by recording, and convolutions.
+
+    It is what `recognizer` begins with, and a `source_front_end` for `Seq2Seq` and `Transformer`:
+
+        model = models.Seq2Seq(None, 14, source_front_end=models.audio_front_end(128), units=128)
+
+    Args:
+        units: width of the output, D.
+        sampling_rate: samples per second.
+        num_mel_bins: bands of frequency.
+        conv_layers: convolutions, each of which halves the frames, 100 a second before.
+        hidden_stretches: how many stretches of time and how many of frequency are hidden in training; 0: none.
+        hidden_frames, hidden_bands: how long and how wide each of them is at most.
+        dropout: rate on the output.
+    Returns:
+        a `keras.Model` from float `(B, samples)` to float `(B, T, D)` with its mask. The zeros that a waveform ends
+        in are padding.
+    Raises:
+        ValueError: as the layers that it is made of.
+    """
+    waveform = keras.Input((None,), name="waveform")
+    x = EndMasking(name="padding")(waveform)
+    x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)
+    x = ReversibleNormalization(affine=False, name="normalization")(x)
+    if hidden_stretches:
+        x = SpecAugment(hidden_stretches, hidden_frames, hidden_stretches, hidden_bands, name="augmentation")(x)
+    x = ConvSubsampling(units, conv_layers, filters=max(1, units // 4), name="subsampling")(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    return keras.Model(waveform, x, name=name)
+
+
+def recognizer(
+    num_labels,
+    *,
+    head="ctc",
+    architecture="lstm",
+    units=128,
+    num_layers=2,
+    bidirectional=True,
+    pooling="attention",
+    front_end=None,
+    dropout=0.2,
+    num_heads=4,
+    options=None,
+    name="recognizer",
+):
+    """A model that says which class a recording belongs to, or which labels are said in it.
+
+        model = recognizer(11)                                        # ten digits, and the blank
+        model.compile("adam", losses.CTCLoss())
+        found = decoding.ctc(logits := model.predict(waveforms), [logits.shape[1]] * len(logits))
+
+    For attention in place of CTC there are `Seq2Seq` and `Transformer`, with an `audio_front_end`.
+
+    Args:
+        num_labels: number of classes; with CTC, of labels from 1 on and the blank, which is 0.
+        head: "ctc": what each frame says; or "classes": one class for all of a recording.
+        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "cnn", "feedforward".
+        units: width, D.
+        num_layers: how many layers above the front end.
+        bidirectional: whether each frame knows those after it.
+        pooling: for "classes", how the frames become one vector: "attention", "mean", "max" or "last".
+        front_end: what makes vectors of the input, a `keras.Model` of one input; None: `audio_front_end(units)`.
+        dropout: rate between layers and before the scores.
+        num_heads: of a Transformer.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+    Returns:
+        a `keras.Model` from float `(B, samples)` to logits: `(B, N)`; or, for CTC, float32 `(B, T, V)`, of which
+        `losses.CTCLoss` and `decoding.ctc` need no lengths, because frames of padding say the blank for certain.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: Graves et al. 2006, "Connectionist temporal classification"; Graves et al. 2013, arXiv:1303.5778.
+    """
+    if head not in HEADS:
+        raise ValueError(f"`head` must be one of {HEADS}. Received: {head!r}")
+    front_end = front_end or audio_front_end(units)
+    inputs = keras.Input(batch_shape=front_end.inputs[0].shape, dtype=front_end.inputs[0].dtype, name="waveform")
+    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+    x, states = encoded(front_end(inputs), architecture, units, num_layers, **steps)
+    if head == "classes":
+        x = pooled(x, states, pooling)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    logits = keras.layers.Dense(num_labels, name="logits")(x)
+    return keras.Model(inputs, BlankPadding(name="frames")(logits) if head == "ctc" else logits, name=name)

@@ -1,0 +1,115 @@
+"""One tag for each word."""
+
+import keras
+from keras import ops
+
+from keras_seq.layers import CRF, CharacterEncoder, ViterbiDecoder
+from keras_seq.models.encoding import embedded, encoded
+
+
+def tagger(
+    vocabulary_size,
+    num_tags,
+    *,
+    architecture="lstm",
+    units=128,
+    num_layers=1,
+    bidirectional=True,
+    embedding_dim=None,
+    vectors=None,
+    train_vectors=True,
+    characters="lstm",
+    character_vocabulary_size=None,
+    character_units=64,
+    crf=False,
+    dropout=0.3,
+    num_heads=4,
+    options=None,
+    pad_id=0,
+    name="tagger",
+):
+    """A model that gives each word scores for the tags.
+
+        model = tagger(8000, 17, character_vocabulary_size=100, crf=True)
+        model.compile("adam", layers.CRFLoss(), weighted_metrics=[layers.ViterbiAccuracy()])
+        tags = best_tags(model).predict({"words": words, "characters": characters})
+
+    Args:
+        vocabulary_size: number of ids of words.
+        num_tags: number of tags, N.
+        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "cnn" looks at windows of five
+            words, "feedforward" at each word by itself.
+        units: width, D.
+        num_layers: how many layers.
+        bidirectional: whether each word knows those after it.
+        embedding_dim: width of the words' embeddings; None: that of `vectors`, else `units`.
+        vectors: float `(vocabulary_size, embedding_dim)`, embeddings to begin with; None: random ones.
+        train_vectors: whether `vectors` are trained further.
+        characters: how the characters of a word become a vector: "cnn" or a cell, as for `layers.CharacterEncoder`.
+        character_vocabulary_size: number of ids of characters; None: words are known by their ids alone.
+        character_units: width of what the characters become.
+        crf: whether the tags of a sentence are scored together, by a conditional random field.
+        dropout: rate on words and characters, between layers and before the scores.
+        num_heads: of a Transformer.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        pad_id: the id that marks padding, on the right, of words and of characters.
+    Returns:
+        a `keras.Model` from `{"words": int (B, T), "characters": int (B, T, C)}`, or without characters from the words
+        alone, int `(B, T)`. It gives logits `(B, T, N)`, for `losses.TokenCrossentropy`; or, with `crf=True`,
+        potentials `(B, T, N, N)`, for `layers.CRFLoss`. `best_tags` makes tags of either.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354; "cnn": Collobert et al. 2011.
+    """
+    words = keras.Input((None,), dtype="int32", name="words")
+    inputs = words
+    if embedding_dim is None:
+        embedding_dim = units if vectors is None else vectors.shape[-1]
+    x = embedded(
+        words,
+        vocabulary_size,
+        embedding_dim,
+        vectors=vectors,
+        train_vectors=train_vectors,
+        scale=architecture == "transformer" and vectors is None,
+        dropout=dropout,
+        pad_id=pad_id,
+    )
+    if character_vocabulary_size is not None:
+        spelling = keras.Input((None, None), dtype="int32", name="characters")
+        inputs = {"words": words, "characters": spelling}
+        encoder = CharacterEncoder(
+            character_vocabulary_size, character_units, characters, dropout=dropout, pad_id=pad_id, name="spelling"
+        )
+        spelled = keras.layers.Dropout(dropout, name="character_dropout")(encoder(spelling))
+        x = keras.layers.Concatenate(name="words_and_characters")([x, spelled])
+    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+    x, _ = encoded(x, architecture, units, num_layers, **steps)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    scores = keras.layers.Dense(num_tags, name="logits")(x)
+    return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
+
+
+def best_tags(model):
+    """A model that gives the tags themselves, with the layers and weights of a `tagger`.
+
+    Args:
+        model: of `tagger`, with or without a conditional random field.
+    Returns:
+        a `keras.Model` from the same inputs to int32 `(B, T)`; padding has tag 0.
+    """
+    decode = ViterbiDecoder if len(model.output.shape) == 4 else LikeliestTags
+    return keras.Model(model.input, decode(name="tags")(model.output), name=f"best_{model.name}")
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class LikeliestTags(keras.layers.Layer):
+    """The likeliest tag of each real step: logits `(B, T, N)` to int32 `(B, T)`, 0 for padding."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, logits, mask=None):
+        tags = ops.cast(ops.argmax(logits, axis=-1), "int32")
+        return tags if mask is None else ops.where(mask, tags, 0)

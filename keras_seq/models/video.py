@@ -1,0 +1,131 @@
+"""Clips to classes, and to the pictures that come next."""
+
+import keras
+
+from keras_seq.layers import EndMasking, FrameCNN, FrameDecoder, PicturePatches, sequence_body
+from keras_seq.models.encoding import encoded, pooled
+
+
+def video_classifier(
+    frame_shape,
+    num_classes,
+    *,
+    architecture="gru",
+    units=64,
+    num_layers=1,
+    bidirectional=False,
+    pooling="last",
+    filters=(16, 32),
+    dropout=0.1,
+    num_heads=4,
+    options=None,
+    name="video_classifier",
+):
+    """A model that says which class a clip belongs to, or of several questions about it the answer to each.
+
+        model = video_classifier((32, 32, 1), {"direction": 8, "digit": 10})
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(clips, {"direction": directions, "digit": digits})
+
+    Args:
+        frame_shape: `(height, width, channels)`.
+        num_classes: number of classes; or a dict of several numbers by their names.
+        architecture: what joins the pictures, each of which a `FrameCNN` makes a vector of: one of
+            `layers.ARCHITECTURES`, a registered cell, or a baseline, "cnn" or "feedforward". Or "convlstm": recurrence
+            from picture to picture, which stay pictures.
+        units: width, D.
+        num_layers: how many layers; for "convlstm" there are as many as `filters`.
+        bidirectional: whether each picture knows those after it.
+        pooling: "attention", "mean", "max" or "last": how the pictures become one vector.
+        filters: channels of the convolutions.
+        dropout: rate between layers and before the scores.
+        num_heads: of a Transformer.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+    Returns:
+        a `keras.Model` from float `(B, T, height, width, channels)` to logits `(B, N)`, or to a dict of them. The
+        pictures of nothing but zeros that a clip ends in are padding.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: Donahue et al. 2015, arXiv:1411.4389; "convlstm": Shi et al. 2015, arXiv:1506.04214.
+    """
+    frames = keras.Input((None, *frame_shape), name="frames")
+    x = EndMasking(name="padding")(frames)
+    if architecture == "convlstm":
+        x, states = _conv_lstm(x, filters, dropout, strides=2), []
+        x = FrameCNN((), units, name="pictures")(x)
+    else:
+        x = FrameCNN(filters, units, name="pictures")(x)
+        x = keras.layers.Dropout(dropout, name="picture_dropout")(x)
+        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+        x, states = encoded(x, architecture, units, num_layers, **steps)
+    x = keras.layers.Dropout(dropout, name="dropout")(pooled(x, states, pooling))
+    if not isinstance(num_classes, dict):
+        return keras.Model(frames, keras.layers.Dense(num_classes, name="logits")(x), name=name)
+    outputs = {question: keras.layers.Dense(count, name=question)(x) for question, count in num_classes.items()}
+    return keras.Model(frames, outputs, name=name)
+
+
+def frame_predictor(
+    frame_shape,
+    *,
+    architecture="convlstm",
+    units=256,
+    num_layers=1,
+    filters=(32, 32),
+    patch_size=2,
+    dropout=0.0,
+    num_heads=4,
+    options=None,
+    name="frame_predictor",
+):
+    """A model that draws, after each picture of a clip, the one that it expects next.
+
+        model = frame_predictor((32, 32, 1))
+        model.compile("adam", "mse")
+        model.fit(clips[:, :-1], clips[:, 1:])
+
+    Args:
+        frame_shape: `(height, width, channels)`.
+        architecture: "convlstm": recurrence from picture to picture; or one of `layers.ARCHITECTURES` or a registered
+            cell, between a `FrameCNN` and a `FrameDecoder`.
+        units: width of the vector that a picture becomes, D; "convlstm" has none.
+        num_layers: how many layers between; for "convlstm" there are as many as `filters`.
+        filters: channels of the convolutions, in the decoder in reverse.
+        patch_size: of "convlstm": squares of so many points a side become one point, which has their channels.
+        dropout: rate between layers.
+        num_heads: of a Transformer.
+        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+    Returns:
+        a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the like.
+    Raises:
+        ValueError: for an option that has no such value.
+    Source: Shi et al. 2015, arXiv:1506.04214; Srivastava et al. 2015, arXiv:1502.04681.
+    """
+    frames = keras.Input((None, *frame_shape), name="frames")
+    # Nothing here looks at what comes later, so padding needs no mask.
+    if architecture == "convlstm":
+        x = _conv_lstm(PicturePatches(patch_size, name="patches")(frames), filters, dropout)
+        x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
+        x = PicturePatches(patch_size, reverse=True, name="pictures")(x)
+    else:
+        x = FrameCNN(filters, units, name="pictures")(frames)
+        body = sequence_body(architecture, units, num_layers, dropout=dropout, num_heads=num_heads, options=options)
+        x, _ = body(x)
+        x = FrameDecoder(frame_shape, filters[::-1], name="drawn")(x)
+    return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype="float32")(x), name=name)
+
+
+def _conv_lstm(x, filters, dropout, strides=1):
+    """Layers of recurrence over pictures, each `strides` times smaller than the one before."""
+    for i, channels in enumerate(filters):
+        x = keras.layers.ConvLSTM2D(
+            channels,
+            3,
+            strides=strides,
+            padding="same",
+            data_format="channels_last",
+            return_sequences=True,
+            name=f"convlstm_{i}",
+        )(x)
+        x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x)
+    return x

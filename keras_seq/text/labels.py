@@ -1,0 +1,35 @@
+"""The names of classes or tags: a file of them, one a line, in the order of their numbers."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+
+def save_labels(path: str | PathLike, labels: Sequence[str]) -> None:
+    """Writes the names; in a run folder they are `vocabulary/labels.txt`.
+
+    Raises:
+        ValueError: if there is none, one is empty or repeated, or has a line end in it.
+    """
+    _check(labels, "`labels`")
+    Path(path).write_text("\n".join(labels) + "\n", "utf-8", newline="\n")
+
+
+def load_labels(path: str | PathLike) -> list[str]:
+    """Reads what `save_labels` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no such names.
+    """
+    labels = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    _check(labels, str(path))
+    return labels
+
+
+def _check(labels: Sequence[str], what: str) -> None:
+    if isinstance(labels, str) or not len(labels) or len(set(labels)) < len(labels):
+        raise ValueError(f"{what} must hold one name or more, each once. Received: {labels!r}")
+    for label in labels:
+        if not label or label.splitlines() != [label]:
+            raise ValueError(f"{what} must hold names without line ends, none empty. Received: {label!r}")

@@ -1,0 +1,191 @@
+"""Tiny models as SavedModels, each written once for all tests of a process."""
+
+import keras
+import numpy as np
+import pytest
+
+LINES = ["the quick brown fox jumps over the lazy dog", "two men ride a horse", "über die straße läuft ein hund"]
+TEXTS = ["two men ride", "", "a dog", " \t ", "zzz 🐎 b", "the horse " * 12, "ein hund"]
+BYTES = [b"\xff\xfe a dog \x80", b"\0a\0 horse", b"\xed\xa0\x80", b"\n", "\u200b\ufffd ﷽".encode()]
+# These are tried in `make test`, the others in `make test-long`.
+QUICK = ("lstm, attention, subwords", "language model, lstm, words", "classifier, lstm, words", "recognizer, ctc")
+QUICK += ("tagger, crf over words and characters", "forecaster, quantiles", "a cell that gives its state")
+TAGS = ["NOUN", "VERB", "DET", "ADP"]
+SPELLING = {"character_vocabulary_size": 30, "character_units": 8}
+
+
+def loud(model):
+    """Random weights, so large that the results differ from text to text."""
+    random = np.random.default_rng(5)
+    for weight in model.weights:
+        weight.assign(weight + random.normal(0, 0.5 if len(weight.shape) > 1 else 0.1, weight.shape))
+    return model
+
+
+def vocabulary_of(kind):
+    keras.utils.set_random_seed(3)  # before: it clears TensorFlow's kernels, and with them a SentencePiece tokenizer's
+    return kind.train(LINES, 80, hard_vocab_limit=False) if kind.__name__ == "Subwords" else kind.train(LINES)
+
+
+def cases():
+    """name -> (kind of vocabulary, function from it to a model, function from it to a task)."""
+    from keras_seq import data, export, layers, models, text
+
+    SCALER = data.Scaler([10.0, -3.0, 100.0], [2.0, 1.0, 50.0], ["a", "b", "c"])
+
+    def seq2seq(**options):
+        return lambda v: models.Seq2Seq(v.size, **{"units": 16, "num_layers": 1, **options})
+
+    def language_model(body):
+        return lambda v: models.LanguageModel(v.size, body())
+
+    return {
+        "lstm, attention, subwords": (text.Subwords, seq2seq(), lambda v: export.Translation(v, num_beams=3)),
+        "gru, reversed source, words": (
+            text.Words,
+            seq2seq(cell="gru", attention="none", bidirectional=False, reverse_source=True),
+            lambda v: export.Translation(v, num_beams=3, num_return=2, max_length=9),
+        ),
+        "transformer, subwords": (
+            text.Subwords,
+            lambda v: models.Transformer(v.size, units=16, num_heads=2, num_layers=1),
+            lambda v: export.Translation(v, search="greedy", max_length=12),
+        ),
+        "language model, lstm, words": (
+            text.Words,
+            language_model(lambda: layers.RecurrentStack("lstm", 16)),
+            lambda v: export.Generation(v, search="sampling", top_p=0.9, seed=4, max_length=8),
+        ),
+        "language model, transformer, subwords": (
+            text.Subwords,
+            language_model(lambda: layers.TransformerStack(16, num_heads=2, num_layers=1)),
+            lambda v: export.Generation(v, num_beams=2, num_return=2, first="end", max_length=7),
+        ),
+        "classifier, lstm, words": (
+            text.Words,
+            lambda v: models.classifier(v.size, 3, units=8),
+            lambda v: export.Classification(v, ["bad", "good", "so so"]),
+        ),
+        "classifier, cnn, subwords": (
+            text.Subwords,
+            lambda v: models.classifier(v.size, 2, architecture="cnn", units=8, windows=(2, 3)),
+            lambda v: export.Classification(v, ["ü", "no"], add_end=False),
+        ),
+        "tagger, words": (
+            text.Words,
+            lambda v: models.tagger(v.size, 4, architecture="gru", units=8),
+            lambda v: export.Tagging(v, TAGS),
+        ),
+        "tagger, crf over words and characters": (
+            text.Words,
+            lambda v: models.best_tags(
+                models.tagger(
+                    v.size, 4, architecture="transformer", units=8, num_heads=2, crf=True, characters="cnn", **SPELLING
+                )
+            ),
+            lambda v: export.Tagging(v, TAGS, characters=text.Characters("abcdefghijklmnopqrstuvwxyz")),
+        ),
+        "recognizer, ctc": (
+            text.Characters,
+            lambda v: models.recognizer(v.size, architecture="gru", units=8, num_layers=1, front_end=ears(models)),
+            lambda v: export.Transcription(v, search="beam", num_beams=4, num_return=2),
+        ),
+        "recognizer, ctc, labels": (
+            None,
+            lambda _: models.recognizer(4, architecture="rnn", units=8, num_layers=1, front_end=ears(models)),
+            lambda _: export.Transcription(["one", "two", "three"]),
+        ),
+        "recognizer, classes": (
+            None,
+            lambda _: models.recognizer(3, head="classes", architecture="mingru", units=8, front_end=ears(models)),
+            lambda _: export.Classification(None, ["zero", "one", "two"]),
+        ),
+        "seq2seq that hears": (
+            text.Characters,
+            lambda v: models.Seq2Seq(None, v.size, source_front_end=ears(models), units=8, num_layers=1),
+            lambda v: export.Transcription(v, search="greedy", max_length=9),
+        ),
+        "video classifier, two questions": (
+            None,
+            lambda _: models.video_classifier((8, 8, 1), {"digit": 3, "way": 2}, units=8, filters=(4,)),
+            lambda _: export.Classification(None, {"digit": ["0", "1", "2"], "way": ["left", "right"]}),
+        ),
+        "forecaster, quantiles": (
+            None,
+            lambda _: models.forecaster(
+                3,
+                8,
+                4,
+                architecture="gru",
+                units=8,
+                patch_length=1,
+                targets=[2],
+                num_known=2,
+                quantiles=(0.1, 0.5, 0.9),
+            ),
+            lambda _: export.Forecasting(SCALER, SCALER.of(["c"])),
+        ),
+        "forecaster, linear": (
+            None,
+            lambda _: models.forecaster(3, 8, 4, architecture="linear"),
+            lambda _: export.Forecasting(SCALER),
+        ),
+        "frame predictor": (
+            None,
+            lambda _: models.frame_predictor((8, 8, 1), filters=(4,)),
+            lambda _: export.Tensors(),
+        ),
+        "a cell that gives its state": (None, lambda _: streaming_cell(layers), lambda _: export.Tensors()),
+    }
+
+
+def ears(models):
+    return models.audio_front_end(8, num_mel_bins=8)
+
+
+def streaming_cell(layers):
+    """A functional model from steps and states to scores and states."""
+    x, h = keras.Input((None, 2), name="x"), keras.Input((4,), name="h")
+    y, ((h_after,),) = layers.RecurrentStack("gru", 4)(x, initial_state=[[h]])
+    return keras.Model({"x": x, "h": h}, {"scores": keras.layers.Dense(3)(y), "h": h_after})
+
+
+def marked(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+class Case:
+    """A model, its vocabulary and its task; the functions that were written, the folder, and what is loaded from it."""
+
+    def __init__(self, name, folder):
+        import tensorflow as tf
+
+        from keras_seq.export.signatures import Exported
+
+        kind, build, task = cases()[name]
+        self.vocabulary = kind and vocabulary_of(kind)
+        self.model = loud(build(self.vocabulary))
+        self.task = task(self.vocabulary)
+        signatures = self.task.signatures(self.model)
+        self.exported = Exported(self.model, signatures, self.task.resources)
+        write(self.model, self.exported, folder)
+        self.folder, self.loaded = folder, tf.saved_model.load(str(folder))
+
+
+def write(model, exported, folder):
+    import importlib
+
+    importlib.import_module("keras_seq.export.saved_model").write(model, exported, folder)
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """`exports(name)` is that `Case`."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = Case(name, tmp_path_factory.mktemp("export") / "model")
+        return made[name]
+
+    return get

@@ -1,0 +1,221 @@
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("a SavedModel needs TensorFlow", allow_module_level=True)
+
+import tensorflow as tf
+
+from keras_seq import decoding, export, text
+from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
+from tests.export.test_translation import batch, specs, strings
+
+AUDIO = np.random.default_rng(1).normal(size=(3, 4000)).astype("float32")
+AUDIO[1, 2500:] = AUDIO[2, 900:] = 0.0
+
+
+def test_every_task_has_its_case():
+    tasks = {type(task(text.Words(["a"]))).__name__ for _, _, task in cases().values()}
+    assert tasks == {name for name in export.__all__ if name[0].isupper() and name != "SAMPLES"}
+
+
+@pytest.mark.parametrize("name", marked(["classifier, lstm, words", "classifier, cnn, subwords"]))
+def test_classes_of_texts(name, exports):
+    case = exports(name)
+    names = case.task.labels[""]
+    assert specs(case.loaded.signatures["classify"]) == {"text": (tf.string, [None])}
+    seen = set()
+    for texts in (TEXTS, BYTES, TEXTS[1:2], []):
+        found = case.loaded.signatures["serving_default"](text=batch(texts))
+        assert found["probabilities"].shape == found["labels"].shape == (len(texts), len(names))
+        end = [case.vocabulary.end_id] * case.task.add_end
+        for row, one in enumerate(texts):
+            ids = [*case.vocabulary.tokenize([one]).to_list()[0], *end] or [case.vocabulary.pad_id]
+            logits = case.model(np.array([ids], "int32"))[0].numpy()  # alone, without padding
+            probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            np.testing.assert_allclose(found["probabilities"][row], probabilities, atol=1e-5)
+            assert strings(found["label"])[row] == names[probabilities.argmax()]
+            assert float(found["probability"][row]) == pytest.approx(probabilities.max(), abs=1e-5)
+            assert strings(found["labels"])[row] == names
+            seen.add(strings(found["label"])[row])
+    assert len(seen) > 1
+
+
+def tagged_alone(case, line):
+    """The tags of one text, words and letters without padding, and the words."""
+    words = line.split() if isinstance(line, str) else line.split()
+    words = [word.encode() if isinstance(word, str) else word for word in words]
+    if not words:
+        return [], []
+    ids = case.vocabulary.lookup(words).numpy()[None]
+    inputs = ids
+    if case.task.characters is not None:
+        inputs = {"words": ids, "characters": case.task.characters.tokenize(words).to_tensor().numpy()[None]}
+    found = case.model(inputs).numpy()
+    numbers = found[0] if found.ndim == 2 else found[0].argmax(axis=1)
+    return [TAGS[number] for number in numbers], words
+
+
+@pytest.mark.parametrize("name", marked(["tagger, words", "tagger, crf over words and characters"]))
+def test_tags_of_words(name, exports):
+    case = exports(name)
+    lines = [*TEXTS, "  the\tdog  runs ", "brown fox"]
+    found = case.loaded.signatures["tag"](text=batch(lines))
+    assert found["tags"].shape == found["words"].shape == (len(lines), 24)
+    seen = set()
+    for row, line in enumerate(lines):
+        tags, words = tagged_alone(case, line)
+        assert strings(found["tags"])[row] == tags + [""] * (24 - len(tags))
+        assert found["words"][row].numpy().tolist()[: len(words)] == words
+        seen |= set(tags)
+    assert len(seen) > 1
+    assert case.loaded.signatures["tag"](text=batch(["", " "]))["tags"].shape == (2, 0)
+    assert case.loaded.signatures["tag"](text=batch([]))["words"].shape == (0, 0)
+
+
+def test_ctc_gives_texts(exports):
+    case = exports("recognizer, ctc")
+    assert specs(case.loaded.signatures["transcribe"]) == {"waveform": (tf.float32, [None, None])}
+    found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
+    logits = case.model(AUDIO)
+    expected = decoding.ctc(logits, [logits.shape[1]] * 3, search="beam", num_beams=4, num_return=2)
+    np.testing.assert_allclose(found["log_prob"], expected.log_probs, atol=1e-4)
+    for row in range(3):
+        for rank in range(2):
+            ids = expected.tokens[row, rank, : int(expected.lengths[row, rank])]
+            assert found["text"][row, rank].numpy() == case.vocabulary.detokenize(ids).numpy()
+    assert len(set(found["text"].numpy().ravel().tolist())) > 2
+    shorter = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO[2:, :900]))
+    np.testing.assert_allclose(shorter["log_prob"], found["log_prob"][2:], atol=1e-4)
+
+
+@pytest.mark.long
+def test_ctc_gives_labels(exports):
+    case = exports("recognizer, ctc, labels")
+    found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
+    logits = case.model(AUDIO).numpy()
+    for row in range(3):
+        best = logits[row].argmax(axis=1)
+        said = [label for label, before in zip(best, [0, *best], strict=False) if label not in (0, before)]
+        assert strings(found["text"])[row] == " ".join(["one", "two", "three"][label - 1] for label in said)
+    assert found["text"].shape == found["score"].shape == (3,)
+    assert any(found["text"].numpy())
+
+
+@pytest.mark.long
+def test_a_model_that_hears_and_decodes(exports):
+    case = exports("seq2seq that hears")
+    with pytest.raises(ValueError, match="needs a vocabulary. Received: a list of labels"):
+        export.Transcription(["a", "b"]).signatures(case.model)
+    found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
+    ids = {"start_id": case.vocabulary.start_id, "end_id": case.vocabulary.end_id, "pad_id": case.vocabulary.pad_id}
+    expected = decoding.search(case.model, AUDIO, search="greedy", max_length=9, **ids)
+    texts = case.vocabulary.detokenize(expected.tokens[:, 0]).numpy().tolist()
+    assert found["text"].numpy().tolist() == texts and len(set(texts)) > 1
+    np.testing.assert_allclose(found["log_prob"], expected.log_probs[:, 0], atol=1e-4)
+    state, said = case.loaded.signatures["encode"](waveform=tf.constant(AUDIO)), []
+    for _ in range(9):
+        state = case.loaded.signatures["step"](**state)
+        state["tokens"] = tf.argmax(state.pop("log_probs"), axis=1, output_type=tf.int32)[:, None]
+        said.append(state["tokens"])
+    detokenized = case.loaded.signatures["detokenize"](tokens=tf.concat(said, axis=1))
+    assert detokenized["text"].numpy().tolist() == texts
+
+
+@pytest.mark.long
+def test_classes_of_sounds_and_clips(exports):
+    case = exports("recognizer, classes")
+    found = case.loaded.signatures["classify"](waveform=tf.constant(AUDIO))
+    best = case.model(AUDIO).numpy().argmax(axis=1)
+    assert strings(found["label"]) == [["zero", "one", "two"][number] for number in best]
+    case = exports("video classifier, two questions")
+    clips = np.random.default_rng(2).random((4, 5, 8, 8, 1), "float32")
+    found = case.loaded.signatures["classify"](frames=tf.constant(clips))
+    logits = case.model(clips)
+    for question, names in (("digit", ["0", "1", "2"]), ("way", ["left", "right"])):
+        best = logits[question].numpy().argmax(axis=1)
+        assert strings(found[f"{question}_label"]) == [names[number] for number in best]
+        np.testing.assert_allclose(found[f"{question}_probabilities"], tf.nn.softmax(logits[question]), atol=1e-5)
+        assert found[f"{question}_labels"].shape == (4, len(names)) and found[f"{question}_probability"].shape == (4,)
+
+
+def test_forecasts_are_in_the_units_of_the_series(exports):
+    case, random = exports("forecaster, quantiles"), np.random.default_rng(3)
+    past = (random.normal(size=(2, 11, 3)) * [2.0, 1.0, 50.0] + [10.0, -3.0, 100.0]).astype("float32")
+    known = random.normal(size=(2, 4, 2)).astype("float32")
+    given = {"past": tf.constant(past), "known_future": tf.constant(known)}
+    found = case.loaded.signatures["forecast"](**given)["forecast"].numpy()
+    scaled = ((past - [10.0, -3.0, 100.0]) / [2.0, 1.0, 50.0]).astype("float32")
+    expected = case.model({"past": scaled, "known_future": known}).numpy()
+    assert found.shape == (2, 4, 1, 3)
+    np.testing.assert_allclose(found, expected * 50 + 100, rtol=1e-4)
+
+
+@pytest.mark.long
+def test_forecasts_of_all_columns(exports):
+    case, past = exports("forecaster, linear"), np.random.default_rng(3).normal(size=(2, 11, 3)).astype("float32")
+    scaled = ((past - [10.0, -3.0, 100.0]) / [2.0, 1.0, 50.0]).astype("float32")
+    found = case.loaded.signatures["forecast"](past=tf.constant(past))["forecast"].numpy()
+    np.testing.assert_allclose(found, case.model(scaled).numpy() * [2.0, 1.0, 50.0] + [10.0, -3.0, 100.0], rtol=1e-4)
+
+
+@pytest.mark.long
+def test_a_lone_tensor_has_a_name(exports):
+    case, clips = exports("frame predictor"), np.random.default_rng(4).random((2, 3, 8, 8, 1), "float32")
+    found = case.loaded.signatures["serve"](inputs=tf.constant(clips))
+    np.testing.assert_allclose(found["outputs"], case.model(clips), atol=1e-5)
+
+
+def test_a_model_that_takes_and_gives_its_state_streams(exports):
+    case = exports("a cell that gives its state")
+    x = np.random.default_rng(5).normal(size=(2, 6, 2)).astype("float32")
+    serve, state = case.loaded.signatures["serve"], {"h": tf.zeros((2, 4))}
+    whole = case.model({"x": x, "h": np.zeros((2, 4), "float32")})["scores"]
+    for start, end in ((0, 1), (1, 4), (4, 6)):  # as it comes
+        state = serve(x=tf.constant(x[:, start:end]), **state)
+        np.testing.assert_allclose(state.pop("scores"), whole[:, start:end], atol=1e-5)
+
+
+class Doubled(keras.Model):
+    """No functional model, and words inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.lookup = keras.layers.StringLookup(vocabulary=["a", "b"])
+        self.table = keras.layers.Embedding(3, 2)
+
+    def call(self, inputs):
+        return self.table(self.lookup(inputs[0])) * inputs[1][:, None], inputs[1]
+
+
+def test_a_model_of_another_kind_needs_an_example(tmp_path):
+    model, example = Doubled(), [np.array(["a", "b", "z"], object), np.array([1.0, 2.0, 3.0], "float32")]
+    expected = model([tf.constant(example[0].tolist()), example[1]])
+    path = export.saved_model(model, tmp_path / "a", export.Tensors(example), verify=False)
+    loaded = tf.saved_model.load(str(path)).signatures["serve"]
+    found = loaded(inputs_0=tf.constant(["z", "a"]), inputs_1=tf.constant([3.0, 1.0]))
+    np.testing.assert_allclose(found["outputs_0"], tf.gather(expected[0], [2, 0]), rtol=1e-6)
+    assert found["outputs_1"].numpy().tolist() == [3.0, 1.0]
+
+
+def test_what_does_not_belong_together_is_refused(exports, tmp_path):
+    classifier, tagger = exports("classifier, lstm, words"), exports("tagger, words")
+    for model, task, message in (
+        (classifier.model, lambda v: export.Classification(v, ["a", "b"]), r"the model's outputs, \{'': \(3,\)\}"),
+        (
+            classifier.model,
+            lambda v: export.Classification(v, "abc"),
+            "`labels` must be a list of names. Received: 'abc'",
+        ),
+        (
+            tagger.model,
+            lambda v: export.Tagging(v, TAGS[:3]),
+            r"logits \(B, T, 3\), one for each .* float32 \(None, None, 4\)",
+        ),
+        (tagger.model, lambda v: export.Tagging(v, []), r"`tags` must be a list of names"),
+        (classifier.model, lambda v: export.Transcription(["a", "b"]), r"logits \(B, T, 3\).* It gives: \(None, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export.saved_model(model, tmp_path / "a", task(classifier.vocabulary))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,121 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("a SavedModel needs TensorFlow", allow_module_level=True)
+
+import tensorflow as tf
+
+from keras_seq.export import verification
+from keras_seq.export.state_names import StateNames
+from keras_seq.export.verification import Call, verify
+
+# What a fresh process would answer, whatever it is asked.
+ANSWERS = """
+import json, sys
+given, results = sys.argv[1:]
+print({line!r}, file=open(results, "w"))
+"""
+STRINGS = tf.TensorSpec([None], tf.string, "text")
+
+
+@tf.function(input_signature=[STRINGS])
+def measure(text):
+    return {"loud": tf.strings.upper(text), "size": tf.cast(tf.strings.length(text), tf.float32), "rows": tf.size(text)}
+
+
+TEXT = Call("measure", {"text": np.array([b"\xff", b"two men"], object)})
+RIGHT = {
+    "loud": {"shape": [2], "values": ["\xff", "TWO MEN"]},
+    "size": {"shape": [2], "values": [1.0, 7.0]},
+    "rows": {"shape": [], "values": [2]},
+}
+
+
+def answered(monkeypatch, **changes):
+    line = json.dumps({name: {**x, **changes.get(name, {})} for name, x in RIGHT.items()})
+    monkeypatch.setattr(verification, "FRESH_PROCESS", ANSWERS.format(line=line))
+
+
+@pytest.mark.parametrize("off", [0.0, 5e-5, 3e-4, float("nan"), float("inf")])
+def test_numbers_may_differ_by_a_rounding_error_and_no_more(off, tmp_path, monkeypatch):
+    answered(monkeypatch, size={"values": [1.0, 7.0 + off]})
+    if off in (0.0, 5e-5):
+        verify(tmp_path, {"measure": measure}, [TEXT], 30)
+    else:
+        with pytest.raises(RuntimeError, match=r"Of text='two men' `measure` makes .*size=7,? .*there"):
+            verify(tmp_path, {"measure": measure}, [TEXT], 30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"loud": {"values": ["\xfe", "TWO MEN"]}},
+            r"Of text='\\\\xff' `measure` makes loud='\\\\xff'.*loud='\\\\xfe'",
+        ),
+        ({"rows": {"values": [3]}}, "rows=2.* here, and .*rows=3.* there"),
+        ({"size": {"shape": [2, 1]}}, r"`measure` gives 'size' of shape \(2, 1\) there, and of shape \(2,\) here"),
+    ],
+)
+def test_strings_whole_numbers_and_shapes_may_not(changes, message, tmp_path, monkeypatch):
+    answered(monkeypatch, **changes)
+    with pytest.raises(RuntimeError, match=message):
+        verify(tmp_path, {"measure": measure}, [TEXT], 30)
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout", "message"),
+    [
+        ("import time; time.sleep(60)", 1, "longer than `timeout`=1 seconds"),
+        ("raise SystemExit('Op type not registered')", 30, r"exit status 1\):\nOp type not registered"),
+    ],
+    ids=["slow", "failing"],
+)
+def test_a_fresh_process_that_goes_wrong(script, timeout, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(verification, "FRESH_PROCESS", script)
+    with pytest.raises(RuntimeError, match=message):
+        verify(tmp_path, {"measure": measure}, [TEXT], timeout)
+
+
+def test_a_fresh_process_goes_on_with_its_own_results_and_finds_what_is_otherwise(tmp_path):
+    class Counter(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.down = tf.Variable(2)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "state"), tf.TensorSpec([], tf.bool, "up")])
+        def count(self, state, up):
+            return {"state": state + tf.where(up, 1, -self.down), "before": state}
+
+    counter = Counter()
+    tf.saved_model.save(counter, str(tmp_path / "a"), {"count": counter.count})
+    counter.down.assign(3)
+    calls = [
+        Call("count", {"state": np.array([1, 5]), "up": np.array(True)}),
+        Call("count", {"up": np.array(False)}, goes_on=True),
+    ]
+    told = "Of state=2, up=0 `count` makes .*state=-1.* here, and .*state=0.* there"
+    with pytest.raises(RuntimeError, match=told):
+        verify(tmp_path / "a", {"count": counter.count}, calls, 300)
+
+
+def test_names_of_a_state():
+    state = {"layers": [[1, 2], [3, None]], "memory": {"keys": 4, "mask": None}, "past": 5}
+    names = StateNames(state)
+    flat = names.flat(state)
+    assert flat == {
+        "state_layers_0_0": 1,
+        "state_layers_0_1": 2,
+        "state_layers_1_0": 3,
+        "state_memory_keys": 4,
+        "state_past": 5,
+    }
+    assert names.nest({**dict(reversed(flat.items())), "tokens": 0}) == state
+    with pytest.raises(ValueError, match=r"names of their own. Received twice: \['state_a_b'\]"):
+        StateNames({"a": {"b": 1}, "a_b": 2})
+    with pytest.raises(ValueError):
+        names.flat({**state, "past": None, "more": 1})

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from keras_seq.layers import FrameDecoder, PicturePatches
+from tests.checks import check_layer
+from tests.reference import array, fill, spread
+
+CLIP = spread((2, 3, 4, 6, 2))
+
+
+def test_patches_are_squares_and_turn_back():
+    patches = array(PicturePatches(2)(CLIP))
+    assert patches.shape == (2, 3, 2, 3, 8)
+    np.testing.assert_array_equal(patches[1, 2, 1, 2], CLIP[1, 2, 2:4, 4:6].reshape(-1))
+    np.testing.assert_array_equal(array(PicturePatches(2, reverse=True)(patches)), CLIP)
+
+
+def test_layers_keep_what_keras_promises():
+    check_layer(lambda: PicturePatches(2), (CLIP,), weights=False)
+    check_layer(lambda: PicturePatches(2, reverse=True), (spread((2, 3, 2, 3, 8)),), weights=False)
+    assert check_layer(lambda: FrameDecoder((5, 6, 1), (4, 3)), (spread((2, 3, 4)),)).shape == (2, 3, 5, 6, 1)
+    assert check_layer(lambda: FrameDecoder((5, 6, 3), (4,)), (spread((2, 3, 4)),)).shape == (2, 3, 5, 6, 3)
+
+
+def test_pictures_do_not_see_each_other():
+    layer = FrameDecoder((5, 6, 1), (4, 3))
+    x = spread((2, 3, 4))
+    layer(x)
+    fill(layer)
+    np.testing.assert_allclose(array(layer(x))[1, 2], array(layer(x[1:, 2:]))[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "reverse", "message"), [(3, False, "Squares of 3 .* 4 x 6 points"), (2, True, "4 x 6 points, 2 channels")]
+)
+def test_what_does_not_fit_is_named(size, reverse, message):
+    with pytest.raises(ValueError, match=message):
+        PicturePatches(size, reverse)(CLIP)

@@ -1,0 +1,96 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import layers, models
+from keras_seq.losses import TokenCrossentropy
+from tests.models.mapping import check_mapping
+from tests.reference import array
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+V, C, N = 9, 7, 3
+WORDS = np.array([[4, 5, 6, 7], [8, 4, 0, 0], [5, 0, 0, 0]], "int32")
+CHARACTERS = np.zeros((3, 4, 3), "int32")
+CHARACTERS[:, :, 0] = (3 + np.arange(12).reshape(3, 4) % 4) * (WORDS > 0)
+CHARACTERS[0, 1:3, 1:] = [[4, 5], [6, 0]]
+SPELLED = {"words": WORDS, "characters": CHARACTERS}
+SMALL = {"units": 8, "dropout": 0.0, "num_heads": 2, "character_units": 4}
+CASES = {
+    **{architecture: {"architecture": architecture} for architecture in (*layers.ARCHITECTURES, "cnn", "feedforward")},
+    "lstm-crf": {"crf": True},
+    "gru-causal": {"architecture": "gru", "bidirectional": False},
+    "lstm-characters-crf": {"character_vocabulary_size": C, "crf": True},
+    "transformer-characters": {"architecture": "transformer", "character_vocabulary_size": C, "characters": "cnn"},
+}
+
+
+def small(**options):
+    return models.tagger(V, N, **{**SMALL, **options})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_promises(name, tmp_path):
+    model = small(**CASES[name])
+    spelled = "character_vocabulary_size" in CASES[name]
+    inputs, pads = (SPELLED, {"words": 0, "characters": 0}) if spelled else (WORDS, 0)
+    scores = check_mapping(model, inputs, tmp_path, pads=pads, real=WORDS > 0)
+    assert scores.shape == (3, 4, N, N) if "crf" in name else (3, 4, N)
+    if spelled:  # longer words in another sentence change nothing either
+        longer = {"words": WORDS, "characters": np.pad(CHARACTERS, ((0, 0), (0, 0), (0, 2)))}
+        np.testing.assert_allclose(array(model(longer))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
+        other = {"words": WORDS, "characters": CHARACTERS[::-1]}
+        assert np.abs(array(model(other))[0] - scores[0]).max() > 1e-4, "the spelling must matter"
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_best_tags_are_the_best(crf, tmp_path):
+    model = small(crf=crf)
+    tagged = models.best_tags(model)
+    tags = array(tagged(WORDS))
+    assert str(tags.dtype) == "int32"
+    scores = model(WORDS)
+    expected = array(layers.viterbi(scores)[0]) if crf else array(scores).argmax(-1) * (WORDS > 0)
+    np.testing.assert_array_equal(tags, expected)
+    assert (tags[WORDS == 0] == 0).all() and (tags > 0).any()
+    tagged.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(array(keras.saving.load_model(tmp_path / "model.keras")(WORDS)), tags)
+
+
+def letters(sentences, length, seed):
+    """Unknown words: a character of each, 5 or 6, tells its tag; after a word with 6 the two tags are swapped."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(length // 2, length + 1, sentences)
+    words = (np.arange(length) < lengths[:, None]).astype("int32")
+    sizes = random.integers(1, 5, words.shape)
+    characters = random.integers(2, 5, (*words.shape, 4)).astype("int32")
+    telling = random.integers(5, 7, words.shape)
+    np.put_along_axis(characters, (random.random(words.shape) * sizes).astype(int)[..., None], telling[..., None], -1)
+    characters[np.arange(4) >= sizes[..., None]] = 0
+    characters[words == 0] = 0
+    before = np.pad(telling[:, :-1], ((0, 0), (1, 0)))
+    tags = 1 + ((telling == 6) ^ (before == 6))
+    return {"words": words, "characters": characters}, tags.astype("int32"), words.astype("float32")
+
+
+@pytest.mark.parametrize(("characters", "crf"), [("gru", False), ("cnn", True)])
+def test_learns_from_spelling_and_context_for_sentences_twice_as_long(characters, crf):
+    keras.utils.set_random_seed(1)
+    model = models.tagger(
+        4, 3, character_vocabulary_size=C, characters=characters, architecture="gru", units=16, crf=crf, dropout=0.0
+    )
+    loss = layers.CRFLoss() if crf else TokenCrossentropy()
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    x, tags, weights = letters(256, 6, 1)
+    model.fit(x, tags, sample_weight=weights, batch_size=32, epochs=12, verbose=0)
+    tagged = models.best_tags(model)
+    for length in (6, 12):
+        x, tags, weights = letters(128, length, 2)
+        right = (tagged.predict(x, verbose=0) == tags)[weights > 0]
+        assert right.mean() > 0.97, f"{right.mean():.2f} at length {length}"
+
+
+def test_bad_options_are_named():
+    with pytest.raises(ValueError, match="`architecture` must be one of .* Received: 'crf'"):
+        small(architecture="crf")
+    with pytest.raises(ValueError, match="`cell` must be one of .* Received: 'word'"):
+        small(character_vocabulary_size=C, characters="word")

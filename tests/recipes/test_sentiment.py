@@ -1,0 +1,176 @@
+"""The recipe as its users run it: it learns what words alone do not say, exports, and names bad input."""
+
+import dataclasses
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import cli, data, export
+from recipes import polarity, sentiment
+from tests.recipes.pages import commands
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+TINY = sentiment.Options(sentences=60, epochs=1, units=8, tokens_per_batch=256, average=1)
+
+
+def run_in(folder, options=TINY, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    sentiment.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def metrics_of(run):
+    return {entry["metric"]: entry for entry in json.loads((run / "metrics.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run on half of the demo's sentences, exported."""
+    folder = tmp_path_factory.mktemp("learned")
+    run_in(folder, sentiment.Options(), sentences=2_000, epochs=8)
+    return folder
+
+
+def test_it_learns_what_the_order_of_the_words_says(learned):
+    found = metrics_of(learned / "run")
+    assert found["accuracy"]["value"] > 0.95 and found["macro-F1"]["value"] > 0.95  # words alone: 0.5
+    assert (found["accuracy"]["recipe"], found["accuracy"]["split"]) == ("recipes.sentiment", "test")
+
+
+def test_it_leaves_what_it_promises(learned):
+    run = learned / "run"
+    for name in ("config.json", "history.csv", "parameters.txt", "best.keras", "vocabulary/joint.words", "test.txt"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("learning_curve.png", "confusion.png"):
+        assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+    assert (learned / "export" / "saved_model.pb").exists()
+    label, share, text = (run / "test.txt").read_text().splitlines()[0].split("\t")
+    assert label in ("negative", "positive") and share.endswith("%") and text.endswith(" .")
+
+
+def test_words_without_their_order_are_not_enough(tmp_path):
+    run = run_in(tmp_path, sentiment.Options(), sentences=2_000, epochs=4, architecture="feedforward")
+    assert metrics_of(run)["accuracy"]["value"] < 0.6
+
+
+def write_rows(path, count, sorted_by_label=False):
+    rows = [("good", f"a fine film {number}") for number in range(count)]
+    rows += [("bad", f"a poor film {number}") for number in range(count)]
+    rows = rows if sorted_by_label else [row for pair in zip(rows[:count], rows[count:], strict=True) for row in pair]
+    path.write_text("".join(f"{label}\t{text}\n" for label, text in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "cnn", "windows": (2, 3), "class_weights": True},
+        {"architecture": "lstm", "pooling": "last", "vocabulary": "bpe", "vocabulary_size": 60},
+        pytest.param({"architecture": "rnn", "bidirectional": False, "pooling": "max"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "mingru", "vocabulary": "characters"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "minlstm", "num_layers": 2}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rglru", "pooling": "mean"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+    ],
+    ids=lambda changes: changes["architecture"],
+)
+def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes):
+    write_rows(tmp_path / "train.tsv", 30)
+    run = run_in(tmp_path, data_dir=tmp_path, **changes)
+    found = metrics_of(run)  # there is no test file: the tenth that was held out
+    assert found["accuracy"]["split"] == "valid" and 0 <= found["accuracy"]["value"] <= 1
+    assert (tmp_path / "export" / "saved_model.pb").exists()
+
+
+def test_folds_leave_the_mean_and_its_spread_and_no_model_to_serve(tmp_path, capsys):
+    write_rows(tmp_path / "train.tsv", 30)
+    options = dataclasses.replace(TINY, data_dir=tmp_path, folds=3, architecture="feedforward", epochs=2, average=2)
+    run = run_in(tmp_path, options)
+    told = re.findall(r"Fold (\d): accuracy (.+?)%", capsys.readouterr().out)
+    shares = [float(share) / 100 for _, share in told]
+    found = metrics_of(run)
+    assert [fold for fold, _ in told] == ["1", "2", "3"]
+    assert found["accuracy, mean"]["value"] == pytest.approx(np.mean(shares), abs=1e-4)
+    assert found["accuracy, standard deviation"]["value"] == pytest.approx(np.std(shares, ddof=1), abs=1e-4)
+    assert found["accuracy, mean"]["split"] == "3 folds" and not (tmp_path / "export").exists()
+    run_in(tmp_path, options)  # what is trained is not trained again
+    assert re.findall(r"Fold (\d): accuracy (.+?)%", (again := capsys.readouterr().out)) == told
+    assert "Epoch" not in again
+
+
+def test_vectors_of_others_are_taken(tmp_path, capsys):
+    write_rows(tmp_path / "train.tsv", 30)
+    (tmp_path / "vectors.txt").write_text("fine 1 1 1 1\npoor -1 -1 -1 -1\nother 0 0 0 0\n")
+    vectors = {"vectors": tmp_path / "vectors.txt", "train_vectors": False, "architecture": "feedforward"}
+    run = run_in(tmp_path, data_dir=tmp_path, epochs=6, learning_rate=0.05, word_dropout=0.0, dropout=0.0, **vectors)
+    assert re.search(r"vectors.txt: 2 of \d+ tokens .* have a vector of 4; 3 read", capsys.readouterr().out)
+    embedding = keras.models.load_model(run / "best.keras").get_layer("embedding")
+    words = (run / "vocabulary" / "joint.words").read_text().splitlines()
+    np.testing.assert_array_equal(embedding.embeddings[words.index("poor")], [-1, -1, -1, -1])
+    assert metrics_of(run)["accuracy"]["value"] == 1.0
+
+
+def test_the_original_files_are_read_too(tmp_path):
+    for number, name in enumerate(polarity.FILES.values()):
+        (tmp_path / name).write_text("".join(f"text {number} {row}\n" for row in range(50)))
+    parts = sentiment.read(sentiment.Options(data_dir=tmp_path))
+    assert [part.class_counts() for part in parts.values()] == [{"negative": n, "positive": n} for n in (45, 5)]
+    assert all(
+        int(text.split()[1]) == label for text, label in zip(parts["train"].texts, parts["train"].labels, strict=True)
+    )
+    assert len({*parts["train"].texts, *parts["test"].texts}) == 100
+    assert len(set(parts["train"].labels[:10])) == 2  # no longer one after the other
+
+
+def test_the_published_split(real_data):
+    folder = real_data("rt_polarity")
+    parts = sentiment.read(sentiment.Options(data_dir=folder))
+    train, valid = sentiment.held_out(parts["train"])
+    assert (len(parts["train"]), len(parts["test"]), len(valid)) == (8530, 1066, 853)
+    assert train.texts + valid.texts == parts["train"].texts
+
+
+def error_of(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(sentiment.main, sentiment.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
+    argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
+    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert "train*.tsv" in error_of(capsys, *argv)
+    assert "--download" in error_of(capsys, *argv, "--download")
+    write_rows(tmp_path / "train.tsv", 30, sorted_by_label=True)
+    assert "sorted" in error_of(capsys, *argv)
+    write_rows(tmp_path / "train.tsv", 30)
+    (tmp_path / "test.tsv").write_text("fair\ta film\n")
+    assert "'fair' is not one of" in error_of(capsys, *argv)
+    (tmp_path / "test.tsv").unlink()
+    assert "no column 7" in error_of(capsys, *argv, "--text-column", "7")
+    assert "--max-length 1" in error_of(capsys, *argv, "--max-length", "1")
+    vectors = str(tmp_path / "none.txt")
+    assert vectors in error_of(capsys, *argv, "--vectors", vectors, "--run", str(tmp_path / "other"))
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+    write_rows(tmp_path / "train.tsv", 12)
+    (tmp_path / "glove.txt").write_text("fine 1 2\npoor 2 1\n")
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
+    found = commands("sentiment.md", "python -m recipes.sentiment")
+    assert len(found) >= 6
+    for number, argv in enumerate(found):
+        places = {"DIR": str(tmp_path), "glove.txt": str(tmp_path / "glove.txt")}
+        options = cli.parse(sentiment.Options, [places.get(argument, argument) for argument in argv])
+        small = {"sentences": 30, "epochs": 1, "units": 4, "average": 1, "folds": min(options.folds, 2)}
+        small["run"] = tmp_path / f"run-{number}"
+        sentiment.main(dataclasses.replace(options, **small))
+        assert (small["run"] / "metrics.json").exists(), argv
