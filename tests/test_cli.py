@@ -154,6 +154,17 @@ def test_defaults_are_not_shared():
     assert cli.parse(Options, []).sizes == [1, 2] and Options().sizes == [1, 2]
 
 
+@pytest.mark.parametrize("error", [ValueError("no text"), OSError("no file"), OverflowError("too many"), MemoryError()])
+def test_what_goes_wrong_is_one_line(capsys, error):
+    def fail(options):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(fail, Compared, ["a"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and re.fullmatch(r"error: \S.{6,}\n", told) and str(error) in told
+
+
 def test_what_no_flag_can_be_is_refused():
     with pytest.raises(TypeError, match="dataclass"):
         cli.flags(int)

@@ -267,19 +267,22 @@ def quick(*ways):
 @pytest.mark.parametrize("way", quick("changed"))
 def test_any_file_of_a_run_folder(way, file, keras_seq, run, complete, nothing_runs, monkeypatch):
     """It is refused by its name, or the model is the same: a letter for another in a text is no damage that shows."""
-    if file != "best.keras":  # then it need not be loaded again and again
-        model = opened.load_keras(complete / "best.keras")
-        monkeypatch.setattr(opened, "load_keras", lambda file: model)
-    expected = keras_seq("inspect", complete, "--json").records[0]["layers"]
+    load = opened.load_keras
+    expected = load(complete / "best.keras")
     WAYS[way](run / file, random.Random(f"{way} {file}"))
+    if file != "best.keras":  # then it need not be loaded again and again
+        monkeypatch.setattr(opened, "load_keras", lambda file: expected)
     found = keras_seq("inspect", run, "--json")
-    assert refused(found, run) if found.code else found.records[0]["layers"] == expected
+    if found.code:
+        refused(found, run)
+    else:
+        assert all(map(np.array_equal, load(run / "best.keras").get_weights(), expected.get_weights()))
     assert keras_seq("inspect", run).code == found.code
     averaged = keras_seq("average", "--model", run)
     if averaged.code:
         assert averaged.code == 2 and averaged.err.splitlines()[-1].startswith("error: ")
     else:
-        assert opened.load_keras(run / "averaged.keras").count_params() == sum(row["parameters"] for row in expected)
+        assert load(run / "averaged.keras").count_params() == expected.count_params()
 
 
 SERVED_FILES = ["saved_model.pb", "fingerprint.pb", "variables/variables.index"]
