@@ -14,11 +14,11 @@ NEW_TOKENS = 100  # that a language model says, unless told otherwise
 
 
 class Found(NamedTuple):
-    """The results for one line, best first; `log_probs` is None where a SavedModel does not tell them."""
+    """The results for one line, best first."""
 
     texts: list[str]
     scores: list[float]
-    log_probs: list[float] | None
+    log_probs: list[float]
 
 
 def translation(
@@ -170,7 +170,7 @@ def found(texts, scores, log_probs) -> Found | Failed:
     if not count:
         return Failed("no output was found that is as the flags ask")
     told = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts[:count]]
-    return Found(told, scores[:count].tolist(), None if log_probs is None else log_probs[:count].tolist())
+    return Found(told, scores[:count].tolist(), log_probs[:count].tolist())
 
 
 def _by_length(

@@ -23,18 +23,16 @@ def texts_to_texts(
     Raises:
         ValueError: if there is no such signature, or for a flag that is no input of it.
     """
-    signature(opened, verb, {output, "score"})
+    signature(opened, verb, {output, "score", "log_prob"})
     inputs = _options(opened, verb, options)
 
     def compute(texts):
-        # Functions of a module do not keep it; and only they, not signatures, know the values of what is left out.
-        with_options = inputs and getattr(opened.module, f"{verb}_with_options")
-        results = with_options(texts, **inputs) if inputs else opened.signatures[verb](text=texts)
-        told, scores = (results[name].numpy().reshape(len(texts), -1) for name in (output, "score"))
-        rows = [told, scores]
-        if "log_prob" in results:
-            rows.append(results["log_prob"].numpy().reshape(len(texts), -1))
-        return [found(*(list(row) + [None] * (3 - len(row)))) for row in zip(*rows, strict=True)]
+        if inputs:  # by the function of the module: it knows, where the signature does not, what is left out
+            results = getattr(opened.module, f"{verb}_with_options")(texts, **inputs)
+        else:
+            results = opened.signatures[verb](text=texts)
+        columns = [results[name].numpy().reshape(len(texts), -1) for name in (output, "score", "log_prob")]
+        return [found(*row) for row in zip(*columns, strict=True)]
 
     return by_length(limits, compute)
 

@@ -73,10 +73,10 @@ def _json(writer: Writer) -> Callable[[int, Any], None]:
             writer.record(line=number, error=result.why)
             return
         texts, scores, log_probs = result
-        fields = {"texts": texts, "scores": scores} if len(texts) > 1 else {"text": texts[0], "score": scores[0]}
-        if log_probs is not None:
-            fields |= {"log_probs": log_probs} if len(texts) > 1 else {"log_prob": log_probs[0]}
-        writer.record(line=number, **fields)
+        if len(texts) > 1:
+            writer.record(line=number, texts=texts, scores=scores, log_probs=log_probs)
+        else:
+            writer.record(line=number, text=texts[0], score=scores[0], log_prob=log_probs[0])
 
     return write
 
@@ -88,8 +88,7 @@ def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
         elif not several and len(result.texts) == 1:
             writer(result.texts[0])
         else:
-            for index, (text, score) in enumerate(zip(result.texts, result.scores, strict=True)):
-                features = {} if result.log_probs is None else {"log_prob": result.log_probs[index]}
-                writer(nbest.written(number - 1, text, features, score))
+            for text, score, log_prob in zip(*result, strict=True):
+                writer(nbest.written(number - 1, text, {"log_prob": log_prob}, score))
 
     return write

@@ -35,7 +35,7 @@ def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> 
         model: a built Keras model.
         path: the file to write; its name ends in `.tflite`.
         example: what the model is called with, an array or a dict of arrays, of the shapes that the file shall have;
-            with `steps` the source ids `(B, S)` (of a language model any ids `(B, T)`, for B).
+            with `steps` the source alone (of a language model any ids `(B, T)`, for B).
         steps: for how many tokens there is room in the state.
         verify: whether LiteRT's interpreter must give what the model gives for `example`, but for 1e-4; with `steps`,
             for eight greedy steps.
@@ -79,7 +79,7 @@ def _calls(model, example):
 
 def _steps(model, source, steps):
     """The signatures of decoding: name -> (function, specs of its arguments)."""
-    encodes = hasattr(model, "encode")
+    encodes, source = hasattr(model, "encode"), _as_ids(source)
     state = model.encode(source, max_length=steps) if encodes else model.initial_state(len(source), steps)
     names = StateNames(state)
 
@@ -93,8 +93,13 @@ def _steps(model, source, steps):
     tokens = tf.TensorSpec((len(source), 1), tf.int32, name="tokens")
     signatures = {"decode": (decode, {"tokens": tokens, **_specs(names.flat(state))})}
     if encodes:
-        signatures["encode"] = (encode, _specs({"source": source.astype("int32")}))
+        signatures["encode"] = (encode, _specs({"source": source}))
     return signatures
+
+
+def _as_ids(source):
+    """Whole numbers as int32; what a front end reads as it is."""
+    return source if np.issubdtype(source.dtype, np.floating) else source.astype("int32")
 
 
 def _converted(model, signatures):
@@ -153,12 +158,12 @@ def check_same(here, there, who):
 def _compare_steps(signatures, run, source, steps):
     decode, specs = signatures["decode"]
     if "encode" in signatures:
-        source = source.astype("int32")
+        source = _as_ids(source)
         ours, theirs = signatures["encode"][0](source), run["encode"](source=source)
     else:
         ours = {name: np.zeros(x.shape, x.dtype.as_numpy_dtype) for name, x in specs.items() if name != "tokens"}
         theirs = ours
-    tokens = source[:, :1].astype("int32")
+    tokens = np.ones((len(source), 1), "int32")
     for _ in range(steps):
         ours, theirs = decode(tokens=tokens, **ours), run["decode"](tokens=tokens, **theirs)
         logits = ops.convert_to_numpy(ours.pop("logits"))

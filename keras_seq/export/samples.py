@@ -43,9 +43,14 @@ def array_batches(samples, specs):
     if samples is None:
         samples = _drawn(specs)
     samples = [x if isinstance(x, dict) else dict.fromkeys(specs, x) for x in samples]
-    rows = [{name: np.asarray(x, specs[name].dtype.as_numpy_dtype)[None] for name, x in row.items()} for row in samples]
+    rows = [{name: _array(x, specs[name])[None] for name, x in row.items()} for row in samples]
     together = {name: _joined([row[name] for row in rows]) for name in specs}
     return [*rows, together]
+
+
+def _array(x, spec):
+    x = np.asarray(x, spec.dtype.as_numpy_dtype)
+    return strings(x.ravel()).reshape(x.shape) if x.dtype == object else x
 
 
 def _drawn(specs):
@@ -62,5 +67,7 @@ def _drawn(specs):
 
 def _joined(rows):
     shape = np.max([row.shape for row in rows], axis=0)
-    widened = [np.pad(row, [(0, size - have) for size, have in zip(shape, row.shape, strict=True)]) for row in rows]
-    return np.concatenate(widened)
+    joined = np.full((len(rows), *shape[1:]), b"" if rows[0].dtype == object else 0, rows[0].dtype)
+    for number, row in enumerate(rows):
+        joined[(number, *(slice(size) for size in row.shape[1:]))] = row[0]
+    return joined

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_seq.export.decoding_tasks import Generation, Translation
 from keras_seq.export.destination import check_folder, swap
 from keras_seq.export.signatures import Exported, without_cudnn
+from keras_seq.export.transcription import Transcription
 from keras_seq.export.verification import verify as verify_elsewhere
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
@@ -31,8 +32,8 @@ def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, ov
     Args:
         model: a built Keras model.
         path: the folder to write.
-        task: what the model is for: `Translation`, `Generation`, ... A vocabulary stands for the first of these where
-            the model has `encode` and `decode`, and for the second where it is a language model.
+        task: what the model is for: `Translation`, `Generation`, ... A vocabulary stands for one of these, by what the
+            model can do: see `find_task`.
         verify: whether a fresh process loads what was written and does the task for `samples`, which must give what it
             gives in this process: the same strings, and numbers but for 1e-4.
         samples: strings or bytes, or whatever the task takes; None for those of the task.
@@ -69,6 +70,9 @@ def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, ov
 def find_task(model, task, **options):
     """The task itself, or the one that a vocabulary and options stand for, by what the model can do.
 
+    `Translation` for what encodes and decodes, `Transcription` if a front end reads for it, `Generation` for a language
+    model.
+
     Raises:
         ValueError: if a vocabulary stands for nothing, or there are options beside a task.
     """
@@ -77,7 +81,8 @@ def find_task(model, task, **options):
             raise ValueError(f"A task has its options already. Received: {task!r} and also {sorted(options)}")
         return task
     if hasattr(model, "encode"):
-        return Translation(task, **options)
+        reads_text = getattr(model, "source_front_end", None) is None
+        return (Translation if reads_text else Transcription)(task, **options)
     if hasattr(model, "initial_state"):
         return Generation(task, **options)
     raise ValueError(

@@ -84,7 +84,7 @@ def _compiled(name, signature):
 
 
 def definitions(folder):
-    """The `SignatureDef`s of a SavedModel by name: they know default values, which functions loaded from it do not."""
+    """The `SignatureDef`s of a SavedModel by name; they know default values, and loaded signatures do not."""
     content = Path(folder, "saved_model.pb").read_bytes()
     return dict(saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def)
 

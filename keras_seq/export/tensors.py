@@ -29,7 +29,8 @@ class NamedNest:
 
 def input_specs(model):
     """The inputs of a functional model, `tf.TensorSpec`s by their names in it."""
-    return {x.name: tf.TensorSpec(x.shape, x.dtype) for x in model.inputs}
+    inputs = model.input if isinstance(model.input, dict) else {x.name: x for x in model.inputs}
+    return {name: tf.TensorSpec(x.shape, x.dtype) for name, x in inputs.items()}
 
 
 def tables(model):

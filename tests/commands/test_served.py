@@ -142,7 +142,10 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, more
     every_line = keras_seq("generate", "--model", more["prose"], "--max-length", 0, stdin=stdin)
     assert every_line.lines == [""] * 3 and "`max_length` must be at least 1" in every_line.err
     refused = keras_seq("generate", "--model", folders["served"], stdin=stdin)
-    assert refused.code == 2 and "has no signature `generate` from `text` to `score` and `whole`" in refused.err
+    assert (
+        refused.code == 2
+        and "has no signature `generate` from `text` to `log_prob`, `score` and `whole`" in refused.err
+    )
 
 
 def test_a_language_model_is_exported_with_its_flags(keras_seq, folders, tmp_path):

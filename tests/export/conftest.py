@@ -29,12 +29,15 @@ def vocabulary_of(kind):
 
 def cases():
     """name -> (kind of vocabulary, function from it to a model, function from it to a task)."""
-    from keras_seq import data, export, layers, models, text
+    from keras_seq import data, decoding, export, layers, models, text
 
     SCALER = data.Scaler([10.0, -3.0, 100.0], [2.0, 1.0, 50.0], ["a", "b", "c"])
 
     def seq2seq(**options):
         return lambda v: models.Seq2Seq(v.size, **{"units": 16, "num_layers": 1, **options})
+
+    def transformer(v):
+        return models.Transformer(v.size, units=16, num_heads=2, num_layers=1)
 
     def language_model(body):
         return lambda v: models.LanguageModel(v.size, body())
@@ -48,8 +51,13 @@ def cases():
         ),
         "transformer, subwords": (
             text.Subwords,
-            lambda v: models.Transformer(v.size, units=16, num_heads=2, num_layers=1),
+            transformer,
             lambda v: export.Translation(v, search="greedy", max_length=12),
+        ),
+        "two models together": (
+            text.Words,
+            lambda v: decoding.Ensemble([seq2seq(cell="rnn", attention="dot")(v), transformer(v)]),
+            lambda v: export.Translation(v, search="contrastive", top_k=2, max_length=7),
         ),
         "language model, lstm, words": (
             text.Words,

@@ -19,39 +19,101 @@ V = 20
 IDS = np.array([[4, 9, 12, 5, 3, 0], [7, 6, 15, 3, 0, 0]], "int32")
 
 
-def mapping(body, pooling=None, series=False):
-    """A functional model: ids, or three series, to four numbers for each step or, pooled, for each row."""
-    inputs = keras.Input((None, 3)) if series else keras.Input((None,), dtype="int32")
-    x = inputs if series else layers.TokenEmbedding(V, 8)(inputs)
-    x, _ = body(x)
-    return fill(keras.Model(inputs, keras.layers.Dense(4)(x if pooling is None else pooling(x))))
-
-
 def stack(cell, num_layers=1, **options):
     return layers.RecurrentStack(cell, units=8, num_layers=num_layers, **options)
 
 
-def transformer(**options):
-    return fill(models.Transformer(V, units=8, num_heads=2, num_layers=1, **options))
+def ears():
+    return models.audio_front_end(8, num_mel_bins=8)
 
 
+rng = np.random.default_rng(0)
 PAIRS = {"source": IDS, "target": IDS[::-1, :4].copy()}
-SERIES = np.random.default_rng(0).normal(size=(2, 6, 3)).astype("float32")
+SERIES = rng.normal(size=(2, 10, 3)).astype("float32")
+SOUND = rng.normal(size=(2, 2000)).astype("float32")
+CLIP = rng.random((2, 4, 8, 8, 1), "float32")
+WORDS = {"words": IDS, "characters": rng.integers(4, V, (2, 6, 5), "int32")}
+SPELLED = {"units": 8, "character_vocabulary_size": V, "character_units": 8}
+HEARD = {"units": 8, "head": "classes", "num_layers": 1}
 FORWARD = {
-    "classifier, lstm": lambda: (mapping(stack("lstm"), layers.AttentionPooling()), IDS),
-    "tagger, gru both ways": lambda: (mapping(stack("gru", bidirectional=True)), IDS),
-    "forecaster, rnn": lambda: (mapping(stack("rnn"), layers.AttentionPooling(), series=True), SERIES),
-    "classifier, mingru": lambda: (mapping(stack("mingru"), layers.AttentionPooling()), IDS),
-    "language model, lstm": lambda: (fill(models.LanguageModel(V, stack("lstm"))), IDS),
-    "language model, transformer": lambda: (fill(models.LanguageModel(V, layers.TransformerStack(8, 2, 1))), IDS),
-    "seq2seq, rnn": lambda: (fill(models.Seq2Seq(V, units=8, num_layers=1, cell="rnn")), PAIRS),
-    "seq2seq, gru": lambda: (fill(models.Seq2Seq(V, units=8, num_layers=1, cell="gru")), PAIRS),
-    "seq2seq, lstm": lambda: (fill(models.Seq2Seq(V, units=8, num_layers=2, cell="lstm")), PAIRS),
-    "transformer": lambda: (transformer(), PAIRS),
+    "classifier, lstm": lambda: (models.classifier(V, 3, units=8), IDS),
+    "classifier, mingru": lambda: (models.classifier(V, 3, architecture="mingru", units=8), IDS),
+    "classifier, cnn": lambda: (models.classifier(V, 3, architecture="cnn", units=8, windows=(2, 3)), IDS),
+    "classifier, feedforward": lambda: (models.classifier(V, 3, architecture="feedforward", units=8), IDS),
+    "classifier, transformer": lambda: (
+        models.classifier(V, 3, architecture="transformer", units=8, num_heads=2),
+        IDS,
+    ),
+    "tagger, gru": lambda: (models.tagger(V, 4, architecture="gru", units=8), IDS),
+    "tagger, lstm of characters": lambda: (models.tagger(V, 4, **SPELLED), WORDS),
+    "tagger, crf, cnn of characters": lambda: (models.tagger(V, 4, crf=True, characters="cnn", **SPELLED), WORDS),
+    "recognizer, ctc": lambda: (models.recognizer(4, units=8, num_layers=1, front_end=ears()), SOUND),
+    "recognizer, classes": lambda: (models.recognizer(4, architecture="rnn", front_end=ears(), **HEARD), SOUND),
+    "video classifier, two questions": lambda: (
+        models.video_classifier((8, 8, 1), {"digit": 3, "way": 2}, units=8, filters=(4,)),
+        CLIP,
+    ),
+    "video classifier, convlstm": lambda: (
+        models.video_classifier((8, 8, 1), 3, architecture="convlstm", units=8, filters=(4,)),
+        CLIP,
+    ),
+    "frame predictor, convlstm": lambda: (models.frame_predictor((8, 8, 1), filters=(4,)), CLIP),
+    "frame predictor, gru": lambda: (
+        models.frame_predictor((8, 8, 1), architecture="gru", units=8, filters=(4, 4)),
+        CLIP,
+    ),
+    "forecaster, transformer": lambda: (forecaster("transformer", num_heads=2), SERIES),
+    "forecaster, transformer, relu": lambda: (
+        forecaster("transformer", num_heads=2, options={"options": {"activation": "relu"}}),
+        SERIES,
+    ),
+    "forecaster, autoregressive quantiles": lambda: (
+        forecaster("gru", patch_length=1, decoder="autoregressive", quantiles=(0.1, 0.9)),
+        SERIES,
+    ),
+    "forecaster, linear": lambda: (forecaster("linear"), SERIES),
+    "forecaster, dlinear": lambda: (forecaster("dlinear", normalization=None), SERIES),
+    "language model, lstm": lambda: (models.LanguageModel(V, stack("lstm")), IDS),
+    "language model, transformer": lambda: (models.LanguageModel(V, layers.TransformerStack(8, 2, 1)), IDS),
+    "seq2seq, rnn": lambda: (models.Seq2Seq(V, units=8, num_layers=1, cell="rnn"), PAIRS),
+    "seq2seq, gru": lambda: (models.Seq2Seq(V, units=8, num_layers=1, cell="gru"), PAIRS),
+    "seq2seq, lstm": lambda: (models.Seq2Seq(V, units=8, num_layers=2, cell="lstm"), PAIRS),
+    "transformer": lambda: (models.Transformer(V, units=8, num_heads=2, num_layers=1), PAIRS),
+    "seq2seq that hears": lambda: (
+        models.Seq2Seq(None, V, source_front_end=ears(), units=8, num_layers=1),
+        {"source": SOUND, "target": IDS},
+    ),
+    "transformer that hears": lambda: (
+        models.Transformer(None, V, source_front_end=ears(), units=8, num_heads=2, num_layers=1),
+        {"source": SOUND, "target": IDS},
+    ),
 }
+
+
+def forecaster(architecture, **options):
+    return models.forecaster(
+        3, 8, 4, architecture=architecture, **{"units": 8, "patch_length": 4, "patch_stride": 2, **options}
+    )
+
+
+def built(name):
+    """The model, with weights none of which is zero, and an example of what it is called with."""
+    model, example = FORWARD[name]()
+    return fill(model), example
+
+
+def changed(x, rows, length):
+    """Other numbers of another shape."""
+    random = np.random.default_rng(1)
+    shape = (rows, length, *x.shape[2:])
+    return (
+        random.normal(size=shape).astype("float32") if x.dtype == "float32" else random.integers(4, V, shape, "int32")
+    )
+
+
 STEPS = ("language model, lstm", "language model, transformer", "seq2seq, rnn", "seq2seq, gru", "seq2seq, lstm")
-STEPS += ("transformer",)
-QUICK = ("classifier, lstm", "language model, transformer", "seq2seq, rnn")
+STEPS += ("transformer", "seq2seq that hears", "transformer that hears")
+QUICK = ("classifier, feedforward", "language model, lstm", "seq2seq, rnn")
 
 
 def cases(names):
@@ -66,26 +128,23 @@ def interpreter(path):
 
 @pytest.mark.parametrize("name", cases(FORWARD))
 def test_the_file_computes_what_the_model_computes(name, tmp_path):
-    model, example = FORWARD[name]()
+    model, example = built(name)
     path = export.litert(model, tmp_path / "new" / "a.tflite", example)
     loaded = interpreter(path)
-    run = loaded.get_signature_runner("serve")
-    # Not the example: other ids, other lengths.
-    rng = np.random.default_rng(1)
-    other = keras.tree.map_structure(
-        lambda x: rng.normal(size=x.shape).astype("float32") if x.ndim == 3 else rng.integers(4, V, x.shape, "int32"),
-        example,
-    )
-    found = run(**(other if isinstance(other, dict) else {"inputs": other}))["outputs"]
-    np.testing.assert_allclose(found, model(other), atol=1e-4)
+    other = keras.tree.map_structure(lambda x: changed(x, *x.shape[:2]), example)
+    found = loaded.get_signature_runner("serve")(**(other if isinstance(other, dict) else {"inputs": other}))
+    expected = model(other)
+    for key, y in (expected if isinstance(expected, dict) else {"outputs": expected}).items():
+        np.testing.assert_allclose(found[key], y, atol=1e-4)
     assert not any(op["op_name"].startswith("Flex") for op in loaded._get_ops_details())
     assert [p.name for p in path.parent.iterdir()] == ["a.tflite"]
 
 
 @pytest.mark.parametrize("name", cases(STEPS))
 def test_step_by_step_it_is_the_greedy_search(name, tmp_path):
-    model, _ = FORWARD[name]()
-    path = export.litert(model, tmp_path / "a.tflite", IDS, steps=7)
+    model, example = built(name)
+    source = example["source"] if isinstance(example, dict) else example
+    path = export.litert(model, tmp_path / "a.tflite", source, steps=7)
     loaded = interpreter(path)
     decode = loaded.get_signature_runner("decode")
     if "language" in name:
@@ -93,8 +152,8 @@ def test_step_by_step_it_is_the_greedy_search(name, tmp_path):
         state = {key: np.zeros(x["shape"], x["dtype"]) for key, x in decode.get_input_details().items()}
         state.pop("tokens")
     else:
-        first = model.encode(IDS, max_length=7)
-        state = loaded.get_signature_runner("encode")(source=IDS)
+        first = model.encode(source, max_length=7)
+        state = loaded.get_signature_runner("encode")(source=source)
     expected = decoding.Greedy()(model.decode, first, batch_size=2, max_length=7, start_id=2, end_id=3, pad_id=0)
     tokens, found = np.full((2, 1), 2, "int32"), []
     for _ in range(7):
@@ -106,14 +165,21 @@ def test_step_by_step_it_is_the_greedy_search(name, tmp_path):
 
 
 def test_what_computes_otherwise_is_found_out(tmp_path, monkeypatch):
-    model, example = mapping(stack("rnn")), IDS
+    model, example = built("classifier, feedforward")
     path = export.litert(model, tmp_path / "a.tflite", example)
     before = path.read_bytes()
     model.weights[-1].assign(model.weights[-1] + 1e-3)
     monkeypatch.setattr(module, "_converted", lambda *_: before)
-    with pytest.raises(RuntimeError, match=r"computes otherwise: its 'outputs' of shape \(2, 6, 4\) is up to 0.001"):
+    with pytest.raises(RuntimeError, match=r"computes otherwise: its 'outputs' of shape \(2, 3\) is up to 0.001"):
         export.litert(model, path, example)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.tflite"]
+
+
+@pytest.mark.long
+def test_the_best_path_of_a_crf_is_beyond_litert(tmp_path):
+    model = models.best_tags(models.tagger(V, 4, crf=True, units=8))
+    with pytest.raises(RuntimeError, match="LiteRT has not all operations of this model.*BitwiseAnd"):
+        export.litert(model, tmp_path / "a.tflite", IDS)
 
 
 class Unknown(keras.layers.Layer):

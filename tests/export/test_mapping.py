@@ -8,6 +8,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import decoding, export, text
+from keras_seq.export.saved_model import find_task
 from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
 from tests.export.test_translation import batch, specs, strings
 
@@ -108,6 +109,7 @@ def test_a_model_that_hears_and_decodes(exports):
     case = exports("seq2seq that hears")
     with pytest.raises(ValueError, match="needs a vocabulary. Received: a list of labels"):
         export.Transcription(["a", "b"]).signatures(case.model)
+    assert isinstance(find_task(case.model, case.vocabulary, search="greedy"), export.Transcription)
     found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
     ids = {"start_id": case.vocabulary.start_id, "end_id": case.vocabulary.end_id, "pad_id": case.vocabulary.pad_id}
     expected = decoding.search(case.model, AUDIO, search="greedy", max_length=9, **ids)

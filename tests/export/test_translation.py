@@ -11,7 +11,7 @@ from keras_seq import decoding, export, models, text
 from keras_seq.export.signatures import Exported
 from tests.export.conftest import BYTES, TEXTS, loud, marked, vocabulary_of
 
-NAMES = ["lstm, attention, subwords", "gru, reversed source, words", "transformer, subwords"]
+NAMES = ["lstm, attention, subwords", "gru, reversed source, words", "transformer, subwords", "two models together"]
 ALL = 10**6  # tokens: one batch, as in the graph, for what never ends is cut at twice the longest source of the batch
 
 
@@ -68,10 +68,10 @@ def test_the_scores_are_those_of_the_search(name, exports):
 @pytest.mark.parametrize("name", marked(NAMES))
 def test_options_are_inputs_with_the_exported_values(name, exports):
     case = exports(name)
-    greedy = case.task.search.simplest().width == 1
+    penalised = isinstance(case.task.search, decoding.Beam)
     signature = specs(case.loaded.signatures["translate_with_options"])
     assert signature == {"text": (tf.string, [None]), "max_length": (tf.int32, [])} | (
-        {} if greedy else {"alpha": (tf.float32, [])}
+        {"alpha": (tf.float32, [])} if penalised else {}
     )
     run = case.loaded.translate_with_options
     given = {} if case.task.max_length else {"max_length": tf.constant(11)}
@@ -90,7 +90,7 @@ def test_options_are_inputs_with_the_exported_values(name, exports):
     assert strings(short["text"]) == decoding.generate(
         case.model, case.vocabulary, TEXTS, search=case.task.search, max_length=2, batch_tokens=ALL
     )
-    if not greedy:
+    if penalised:
         free = run(batch(TEXTS), max_length=tf.constant(9), alpha=tf.constant(0.0))
         np.testing.assert_allclose(free["score"], free["log_prob"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="`max_length` must be at least 1"):
@@ -114,7 +114,7 @@ def test_score_is_forced_decoding_and_so_are_the_steps(name, exports):
 
     encode, step = (case.loaded.signatures[name] for name in ("encode", "step"))
     room = {"max_length": tf.constant(9)} if "max_length" in specs(encode) else {}
-    assert bool(room) == ("transformer" in name)
+    assert bool(room) == (name in NAMES[2:])  # of the caches
     state = encode(text=batch(sources), **room)
     assert state["tokens"].numpy().tolist() == [[case.vocabulary.start_id]] * 5
     for t in range(max(map(len, ids))):

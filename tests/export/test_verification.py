@@ -10,6 +10,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq.export import verification
+from keras_seq.export.samples import array_batches
 from keras_seq.export.state_names import StateNames
 from keras_seq.export.verification import Call, verify
 
@@ -119,3 +120,28 @@ def test_names_of_a_state():
         StateNames({"a": {"b": 1}, "a_b": 2})
     with pytest.raises(ValueError):
         names.flat({**state, "past": None, "more": 1})
+
+
+def test_arrays_of_all_sizes_travel_together():
+    specs = {
+        "x": tf.TensorSpec([None, None, 2]),
+        "word": tf.TensorSpec([None, None], tf.string),
+        "n": tf.TensorSpec([None], tf.int32),
+    }
+    samples = [
+        {"x": np.ones((3, 2)), "word": ["ü"], "n": 1},
+        {"x": np.full((1, 2), 2.0), "word": np.array(["a", "b"]), "n": 2},
+    ]
+    first, second, both = array_batches(samples, specs)
+    assert first["x"].shape == (1, 3, 2) and first["x"].dtype == "float32" and second["x"].shape == (1, 1, 2)
+    assert first["word"].tolist() == [["ü".encode()]]
+    assert both["x"][..., 0].tolist() == [[1, 1, 1], [2, 0, 0]]
+    assert both["word"].tolist() == [["ü".encode(), b""], [b"a", b"b"]] and both["n"].tolist() == [1, 2]
+
+    *alone, together = array_batches(
+        None, {"ids": tf.TensorSpec([None, None], tf.int32), "y": tf.TensorSpec([None, 4])}
+    )
+    assert len(alone) == len(together["y"]) == 3 and together["y"].shape == (3, 4)
+    assert set(together["ids"].ravel().tolist()) == {0, 1} and len({len(one["ids"][0]) for one in alone}) == 3
+    (lone, same) = array_batches([[1.0, 2.0]], {"past": tf.TensorSpec([None, None])})
+    assert lone["past"].tolist() == same["past"].tolist() == [[1.0, 2.0]]
