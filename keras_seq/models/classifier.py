@@ -73,6 +73,7 @@ def classifier(
     elif architecture == "feedforward":
         x = MeanPooling(name="pooling")(x)
         for i in range(num_layers):
+            x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x) if i else x
             x = keras.layers.Dense(units, activation="relu", name=f"feedforward_{i}")(x)
     else:
         steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}

@@ -19,7 +19,7 @@ def forecaster(
     units=64,
     num_layers=2,
     patch_length=16,
-    patch_stride=8,
+    patch_stride=None,
     channel_independent=True,
     normalization="mean",
     decoder="direct",
@@ -47,8 +47,8 @@ def forecaster(
             rest apart), "feedforward", "cnn".
         units: width, D.
         num_layers: how many layers.
-        patch_length, patch_stride: steps that become one, and from one such patch to the next; 1 and 1: none do. The
-            linear ones have no patches.
+        patch_length, patch_stride: steps that become one, and from one such patch to the next, by default half of it;
+            `patch_length=1`: there are no patches, nor are there for the linear ones.
         channel_independent: whether each target is forecast from its own past (and the columns that are no targets) by
             the same weights; or all together.
         normalization: "mean", "last" or None, of the targets' past: see `layers.ReversibleNormalization`.
@@ -80,16 +80,18 @@ def forecaster(
     inputs = {each.name: each for each in (past, known, static) if each is not None}
 
     steps = LastSteps(look_back, name="look_back")(past)
-    series = steps if places == columns else ops.take(steps, places, axis=-1)
+    others = [place for place in columns if place not in places]
+    series = steps if not others and places == columns else ops.take(steps, places, axis=-1)
+    beside = ops.take(steps, others, axis=-1) if others else None
     x = series
     if normalization is not None:
-        norm = ReversibleNormalization(normalization, scale=normalization == "mean", name="normalization")
+        # In float32 whatever the policy: half of its digits would go into the level of the series.
+        norm = ReversibleNormalization(
+            normalization, scale=normalization == "mean", dtype="float32", name="normalization"
+        )
         x = norm(series)
-    others = [place for place in columns if place not in places]
-    beside = ops.take(steps, others, axis=-1) if others else None
-    count, channels, Q = len(places), len(places), len(quantiles or (None,))
+    count, Q = len(places), 1 if quantiles is None else len(quantiles)
     if channel_independent:
-        channels = 1
         x = ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, look_back, 1))  # (B, L, C) -> (B * C, L, 1)
         beside, known, static = (
             each if each is None else ops.repeat(each, count, axis=0) for each in (beside, known, static)
@@ -99,42 +101,20 @@ def forecaster(
         x = ops.concatenate([x, beside], axis=-1)
 
     if architecture in LINEAR:
-        x, states = _linear(x, static, architecture), []
+        context, states = _linear(x, static, architecture), []
     else:
-        if patch_length > 1:
-            x = Patches(patch_length, patch_stride, name="patches")(x)
-        x = keras.layers.Dense(units, name="embedding")(x)
-        if static is not None:
-            x = x + keras.layers.Dense(units, name="static_embedding")(static)[:, None]
-        x = keras.layers.Dropout(dropout, name="embedding_dropout")(x)
-        if architecture == "transformer":
-            options = {
-                "positions": "learned",
-                "max_positions": x.shape[1],
-                "options": {"activation": "gelu"},
-                **(options or {}),
-            }
-        both_ways = architecture in ("transformer", *BASELINES)
-        x, states = encoded(
-            x,
-            architecture,
-            units,
-            num_layers,
-            bidirectional=both_ways,
-            dropout=dropout,
-            num_heads=num_heads,
-            options=options,
-        )
-        x = keras.layers.Dropout(dropout, name="dropout")(states[-1][0] if states else keras.layers.Flatten()(x))
+        x = _embedded(x, static, units, patch_length, patch_stride, dropout)
+        stack = {"dropout": dropout, "num_heads": num_heads, "options": options}
+        context, states = _context(x, architecture, units, num_layers, stack)
     if decoder == "autoregressive":
-        decoded = _autoregressive(newest, states, known, architecture, horizon // decoder_stride, Q)
+        y = _autoregressive(newest, states, known, architecture, horizon // decoder_stride, Q)
     else:
-        decoded = _direct(x, known, horizon, channels * Q, units)
+        y = _direct(context, known, horizon, Q if channel_independent else count * Q, units)
 
     if channel_independent:
-        y = ops.transpose(ops.reshape(decoded, (-1, count, horizon, Q)), (0, 2, 1, 3))
+        y = ops.transpose(ops.reshape(y, (-1, count, horizon, Q)), (0, 2, 1, 3))  # (B * C, H, Q) -> (B, H, C, Q)
     else:
-        y = ops.reshape(decoded, (-1, horizon, count, Q))
+        y = ops.reshape(y, (-1, horizon, count, Q))
     if normalization is not None:
         y = norm(y, past=series, reverse=True)
     # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
@@ -142,12 +122,33 @@ def forecaster(
     return keras.Model(inputs if len(inputs) > 1 else past, y, name=name)
 
 
+def _embedded(x, static, units, patch_length, patch_stride, dropout):
+    """Steps, or patches of them, as vectors: `(B, L, C)` to `(B, P, D)`."""
+    if patch_length > 1:
+        x = Patches(patch_length, patch_stride or max(1, patch_length // 2), name="patches")(x)
+    x = keras.layers.Dense(units, name="embedding")(x)
+    if static is not None:
+        x = x + keras.layers.Dense(units, name="static_embedding")(static)[:, None]
+    return keras.layers.Dropout(dropout, name="embedding_dropout")(x)
+
+
+def _context(x, architecture, units, num_layers, stack):
+    """What a forecast is made of: `(B, P, D)` to a recurrent stack's last state, else to all patches side by side."""
+    if architecture == "transformer":  # as PatchTST has it
+        usual = {"positions": "learned", "max_positions": x.shape[1], "options": {"activation": "gelu"}}
+        stack = {**stack, "options": {**usual, **(stack["options"] or {})}}
+    both_ways = architecture in ("transformer", *BASELINES)
+    x, states = encoded(x, architecture, units, num_layers, bidirectional=both_ways, **stack)
+    context = states[-1][0] if states else keras.layers.Flatten(name="all_patches")(x)
+    return keras.layers.Dropout(stack["dropout"], name="dropout")(context), states
+
+
 def _linear(x, static, architecture):
     """What a linear forecast is of: all steps, side by side."""
     if architecture == "dlinear":
         trend = MovingAverage(name="trend")(x)
         x = ops.concatenate([trend, x - trend], axis=-1)
-    x = keras.layers.Flatten()(x)
+    x = keras.layers.Flatten(name="all_steps")(x)
     return x if static is None else ops.concatenate([x, static], axis=-1)
 
 

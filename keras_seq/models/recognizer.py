@@ -70,7 +70,8 @@ def recognizer(
 
         model = recognizer(11)                                        # ten digits, and the blank
         model.compile("adam", losses.CTCLoss())
-        found = decoding.ctc(logits := model.predict(waveforms), [logits.shape[1]] * len(logits))
+        logits = model.predict(waveforms)
+        found = decoding.ctc(logits, [logits.shape[1]] * len(logits))
 
     For attention in place of CTC there are `Seq2Seq` and `Transformer`, with an `audio_front_end`.
 
