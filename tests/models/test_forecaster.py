@@ -136,7 +136,6 @@ def test_learns_to_go_on(options):
     assert np.mean((model.predict(past, verbose=0) - future) ** 2) < 0.05 * copy_last
 
 
-@pytest.mark.xfail(reason="fails at the seed it has: the training that it needs is not found yet", strict=False)
 def test_quantiles_hold_what_they_say():
     """Of numbers that nothing tells, eight in ten lie between the first and the ninth tenth of all."""
     keras.utils.set_random_seed(1)

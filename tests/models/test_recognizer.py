@@ -22,7 +22,6 @@ def small(**options):
     return models.recognizer(4, front_end=small_front_end(), **options)
 
 
-@pytest.mark.xfail(reason="rounding of 2e-5, more than the 1e-5 asked for: not looked into yet", strict=False)
 @pytest.mark.parametrize("architecture", ["lstm", "mingru", "transformer", "cnn"])
 def test_promises_of_ctc(architecture, tmp_path):
     model = small(architecture=architecture)
@@ -55,7 +54,6 @@ ATTENTIVE = {
 TARGET = np.array([[2, 4, 5, 6], [2, 7, 4, 0], [2, 5, 0, 0]], "int32")
 
 
-@pytest.mark.xfail(reason="the configuration of a loaded front end differs: not looked into yet", strict=False)
 @pytest.mark.parametrize("name", ATTENTIVE)
 def test_a_model_that_decodes_reads_sound_through_a_front_end(name, tmp_path):
     model = fill(ATTENTIVE[name](), 1.0)
@@ -104,7 +102,6 @@ def tones(rows, most, seed):
     return waves, labels
 
 
-@pytest.mark.xfail(reason="fails at the seed it has: the training that it needs is not found yet", strict=False)
 def test_learns_by_ctc_what_is_said_and_reads_twice_as_much():
     keras.utils.set_random_seed(1)
     front_end = small_front_end(16, num_mel_bins=16, conv_layers=1)
@@ -133,7 +130,7 @@ def test_learns_a_class():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
     waves, labels = tones(96, 1, 1)
-    model.fit(waves, labels[:, 0] - 1, batch_size=32, epochs=8, verbose=0)
+    model.fit(waves, labels[:, 0] - 1, batch_size=32, epochs=16, verbose=0)
     waves, labels = tones(64, 1, 2)
     assert (model.predict(waves, verbose=0).argmax(-1) == labels[:, 0] - 1).mean() > 0.95
 
