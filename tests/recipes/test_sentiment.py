@@ -32,7 +32,7 @@ def metrics_of(run):
 def learned(tmp_path_factory):
     """A run on half of the demo's sentences, exported."""
     folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, sentiment.Options(), sentences=2_000, epochs=8)
+    run_in(folder, sentiment.Options(), sentences=2_000, epochs=12)
     return folder
 
 
@@ -155,7 +155,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "'fair' is not one of" in error_of(capsys, *argv)
     (tmp_path / "test.tsv").unlink()
     assert "no column 7" in error_of(capsys, *argv, "--text-column", "7")
-    assert "--max-length 1" in error_of(capsys, *argv, "--max-length", "1")
+    assert "--max-length 1" in error_of(capsys, *argv, "--max-length", "1", "--overwrite")
     vectors = str(tmp_path / "none.txt")
     assert vectors in error_of(capsys, *argv, "--vectors", vectors, "--run", str(tmp_path / "other"))
 
