@@ -214,7 +214,8 @@ def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     """
     import keras
 
-    import keras_seq.models  # noqa: F401, registers the classes
+    import keras_seq.decoding
+    import keras_seq.models  # noqa: F401, both register classes
 
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is damaged: it was cut short, or is no Keras model. {_MAKE_AGAIN}.")

@@ -1,5 +1,6 @@
 import json
 import math
+import shutil
 
 import keras
 import numpy as np
@@ -46,6 +47,10 @@ def test_translate_evaluate_and_score_with_two_models(keras_seq, folders, second
     assert keras_seq("translate", *flags, *search, tmp_path / "s").lines == expected
     alone = [decoding.generate(model, vocabulary, SOURCE, num_beams=2, max_length=8) for model in both]
     assert expected not in alone
+
+    run = shutil.copytree(folders["lstm"], tmp_path / "run")
+    ensemble.save(run / "ensemble.keras")  # in one file, where it is one model for every verb
+    assert keras_seq("translate", "--model", run / "ensemble.keras", *search, tmp_path / "s").lines == expected
 
     (tmp_path / "h").write_text("\n".join(expected) + "\n")
     evaluated = keras_seq("evaluate", tmp_path / "t", *flags, *search, "--source", tmp_path / "s", "--json").records
