@@ -29,7 +29,7 @@ demo: $(STAMP)
 	$(BIN)/python -m recipes.translation
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -q -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not long"
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -q -m long

@@ -6,7 +6,7 @@ from keras import ops
 from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
 from keras_seq.layers.pooling import MeanPooling
 from tests.checks import check_layer
-from tests.reference import array, fill, spread
+from tests.reference import array, fill, spread, tensorflow_only
 
 RATE = 8000
 WAVEFORMS = 0.3 * spread((2, 1600))  # 0.2 seconds
@@ -211,6 +211,7 @@ def test_promises_of_a_layer(layer, inputs, weights):
     check_layer(layer, inputs, weights=weights)
 
 
+@tensorflow_only("each of these layers takes a training step there, too")
 def test_from_a_waveform_to_a_label(tmp_path):
     """High tones against low ones, of many lengths; the mask goes through all layers."""
     random = np.random.default_rng(0)

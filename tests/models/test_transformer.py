@@ -9,7 +9,7 @@ from tests.reference import array
 
 def test_parameters():
     """An attention has four D x D projections with bias, a feed-forward part two, a norm two vectors."""
-    D, F, V, encoders, decoders = 4, 6, 11, 2, 3
+    D, F, V, encoders, decoders = 4, 6, 11, 1, 2
     attention = 4 * (D * D + D)
     feed_forward = D * F + F + F * D + D
     norm = 2 * D

@@ -86,7 +86,11 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
             marks=pytest.mark.long,
             id="rnn",
         ),
-        {"architecture": "gru", "attention": "additive", "vocabulary": "unigram", "vocabulary_size": 60},
+        pytest.param(
+            {"architecture": "gru", "attention": "additive", "vocabulary": "unigram", "vocabulary_size": 60},
+            marks=pytest.mark.long,
+            id="gru",
+        ),
         {"architecture": "transformer", "vocabulary": "bpe", "vocabulary_size": 60, "schedule": "inverse_square_root"},
     ],
     ids=lambda changes: changes["architecture"],
