@@ -6,6 +6,9 @@ from keras_seq import models
 from tests.models.mapping import check_mapping
 from tests.reference import array, fill, spread
 
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("not run on other backends yet", allow_module_level=True)
+
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 LENGTHS = np.array([4, 3, 1])
 CLIPS = np.abs(spread((3, 4, 6, 8, 2))) * (np.arange(4) < LENGTHS[:, None])[..., None, None, None]
