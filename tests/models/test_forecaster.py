@@ -121,6 +121,7 @@ def waves(rows, seed):
     return x[:, :L].astype("float32"), x[:, L:].astype("float32")
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 @pytest.mark.parametrize(
     "options",
     [{"num_layers": 1}, {"architecture": "gru", "decoder": "autoregressive", "decoder_stride": 2}],
@@ -136,6 +137,7 @@ def test_learns_to_go_on(options):
     assert np.mean((model.predict(past, verbose=0) - future) ** 2) < 0.05 * copy_last
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 def test_quantiles_hold_what_they_say():
     """Of numbers that nothing tells, eight in ten lie between the first and the ninth tenth of all."""
     keras.utils.set_random_seed(1)
