@@ -5,7 +5,7 @@ import pytest
 from keras_seq import layers, models
 from keras_seq.losses import TokenCrossentropy
 from tests.models.mapping import check_mapping
-from tests.reference import array
+from tests.reference import array, fill
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, C, N = 9, 7, 3
@@ -44,7 +44,7 @@ def test_promises(name, tmp_path):
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_best_tags_are_the_best(crf, tmp_path):
-    model = small(crf=crf)
+    model = fill(small(crf=crf), 4.0)
     tagged = models.best_tags(model)
     tags = array(tagged(WORDS))
     assert str(tags.dtype) == "int32"
