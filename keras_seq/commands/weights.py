@@ -6,7 +6,6 @@ import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.beside import FILES
 from keras_seq.commands.opened import WEIGHTS, Classifier, Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 
@@ -70,9 +69,6 @@ def export(options: Export) -> None:
         raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
     if options.format == "saved_model" and options.quantization is not None:
         raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
-    for_lines = [f"--{name}" for name in FILES if getattr(options, name) is not None]
-    if for_lines:
-        raise ValueError(f"{', '.join(for_lines)}: the lines to come are not known yet. Leave it out.")
     opened = open_run(options.model, "export")
     shared = {"verify": options.verify, "overwrite": options.overwrite}
     try:
