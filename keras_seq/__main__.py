@@ -49,6 +49,9 @@ def _help() -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the verb that the command line names. What the user did wrong is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name of a file shows its bytes
+            stream.reconfigure(errors="backslashreplace")
     name, *others = list(sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help"):
         print(_help())
