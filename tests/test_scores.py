@@ -1,4 +1,5 @@
 import math
+import random
 import sys
 
 import pytest
@@ -61,3 +62,34 @@ def test_without_sacrebleu_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(ImportError, match=r"keras-seq\[recipes\]"):
         scores.bleu(["a"], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "rate"),
+    [
+        (["one two three"], ["one two three"], 0),
+        (["one three"], ["one two three"], 1 / 3),  # left out
+        (["one two two three"], ["one two three"], 1 / 3),  # put in
+        (["one nine three"], ["one two three"], 1 / 3),  # taken for another
+        (["", "one two"], ["one", "one two three"], 2 / 4),  # of all texts together
+        (["two three one"], ["one two three"], 2 / 3),
+        (["one one one"], ["one"], 2.0),
+        (["one"], [""], 1.0),
+    ],
+)
+def test_word_error_rate(hypotheses, references, rate):
+    assert scores.word_error_rate(hypotheses, references) == pytest.approx(rate)
+
+
+def test_word_error_rate_is_that_of_an_exhaustive_search():
+    def distance(one, other):
+        if not one or not other:
+            return len(one) + len(other)
+        swap = distance(one[1:], other[1:]) + (one[0] != other[0])
+        return min(swap, distance(one[1:], other) + 1, distance(one, other[1:]) + 1)
+
+    draw = random.Random(1)
+    for _ in range(50):
+        one, other = ([draw.choice("abc") for _ in range(draw.randint(1, 5))] for _ in range(2))
+        found = scores.word_error_rate([" ".join(one)], [" ".join(other)])
+        assert found == pytest.approx(distance(one, other) / len(other))

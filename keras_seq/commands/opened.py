@@ -78,6 +78,31 @@ class Classifier:
         _check_classes(self)
 
 
+class Recognizer:
+    """A model from recordings to texts, from a run folder.
+
+    Attributes:
+        folder, file: the run folder, and the `.keras` file in it.
+        model: not compiled; with CTC, or with `encode` and `decode` and a front end.
+        vocabulary: of the texts.
+        sample_rate: samples a second of what the model hears.
+    """
+
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+        self.folder, self.file = folder, file
+        self.model = load_keras(file, decodes=False)
+        layers = [layer for layer in self.model._flatten_layers() if hasattr(layer, "sampling_rate")]
+        if not layers or not (hasattr(self.model, "encode") or len(self.model.output.shape) == 3):
+            raise ValueError(
+                f"{file} is a {type(self.model).__name__} that writes down no sound: it has no `LogMel` layer, or "
+                "gives no labels of frames. keras-seq transcribe takes models as recipes.speech trains them for "
+                "strings; give another run folder."
+            )
+        self.sample_rate = layers[0].sampling_rate
+        self.vocabulary = load_vocabulary(_vocabulary_files(folder, True)[1])
+        _check_labels(self)
+
+
 class Served:
     """A SavedModel: `signatures` are functions of tensors, by name; `module` has them too, where keras_seq wrote it."""
 
@@ -144,6 +169,11 @@ def open_run(path: pathlib.Path, verb: str) -> Trained | Classifier:
 def open_classifier(path: pathlib.Path) -> Classifier | Served:
     """Opens what is there, for classes of texts."""
     return Served(path) if is_saved_model(path) else Classifier(*run_files(path))
+
+
+def open_recognizer(path: pathlib.Path) -> Recognizer | Served:
+    """Opens what is there, for texts of recordings."""
+    return Served(path) if is_saved_model(path) else Recognizer(*run_files(path))
 
 
 def _refuse_saved_model(path: pathlib.Path, verb: str) -> None:
@@ -364,6 +394,17 @@ def _check_classes(opened: Classifier) -> None:
             f"{opened.folder / 'vocabulary'}: the vocabulary has {opened.vocabulary.size:,} tokens, and "
             f"{opened.file.name} was trained with {' or '.join(f'{size:,}' for size in sorted(sizes))}. One of the two "
             "was cut short, or is of another run: copy them anew."
+        )
+
+
+def _check_labels(opened: Recognizer) -> None:
+    model = opened.model
+    size = model.target_vocabulary_size if hasattr(model, "encode") else model.output.shape[2]
+    if opened.vocabulary.size != size:
+        raise ValueError(
+            f"{opened.folder / 'vocabulary'}: the vocabulary has {opened.vocabulary.size:,} tokens, and "
+            f"{opened.file.name} was trained with {size:,}. One of the two was cut short, or is of another run: copy "
+            "them anew."
         )
 
 

@@ -6,6 +6,7 @@ from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_bat
 from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.download import digest_of, download, unpack
+from keras_seq.data.joining import Variation, joined
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
 from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
 from keras_seq.data.mixture import Mixture, mixture
@@ -56,6 +57,7 @@ __all__ = [
     "TagReport",
     "TaggedText",
     "TextReport",
+    "Variation",
     "Vectors",
     "Video",
     "VideoReport",
@@ -81,6 +83,7 @@ __all__ = [
     "fit_buckets",
     "folds",
     "from_step",
+    "joined",
     "lengths",
     "local_swap",
     "longer_than",

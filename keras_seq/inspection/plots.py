@@ -123,6 +123,80 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.Pa
     return _save(figure, path)
 
 
+def speech_alignment(
+    waveform: np.ndarray,
+    sample_rate: int,
+    features: np.ndarray,
+    weights: np.ndarray,
+    names: Sequence[str],
+    path: str | os.PathLike,
+    *,
+    blank: int | None = None,
+) -> pathlib.Path:
+    """Draws where in a recording what is heard: the waveform, its features, and below them on the same time axis what
+    a model makes of each step.
+
+    Args:
+        waveform: `(samples,)`.
+        sample_rate: samples a second.
+        features: `(frames, bands)`, log-mel say, of the whole waveform.
+        weights: `(N, T)`, from 0 to 1: with `blank` the probability of each label at each step, drawn as lines, those
+            that never come near 0.1 left out; without, a row of attention for each token, drawn as fields.
+        names: of the N labels or tokens.
+        blank: the label of CTC that is none; None: the weights are attention.
+        path: the picture; its ending names the format.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if there is nothing to draw, or there are not as many names as rows.
+        ImportError: if matplotlib is not installed.
+    """
+    waveform, features, weights = (np.asarray(x, "float32") for x in (waveform, features, weights))
+    ranks = (waveform.ndim, features.ndim, weights.ndim)
+    if ranks != (1, 2, 2) or not (waveform.size and features.size and weights.size) or len(names) != len(weights):
+        raise ValueError(
+            "A waveform (samples,), features (frames, bands) and weights (N, T) with N names are needed. Received: "
+            f"shapes {waveform.shape}, {features.shape} and {weights.shape}, {len(names)} names"
+        )
+    seconds, names = len(waveform) / sample_rate, [name.replace("$", r"\$") for name in names]
+    figure = _figure(max(6.0, min(16.0, 3.0 * seconds)), 6.5)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1.4, 2])
+    top.plot(np.arange(len(waveform)) / sample_rate, waveform, color=_COLOUR, linewidth=0.5)
+    top.set_ylabel("waveform")
+    middle.imshow(features.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, features.shape[1]))
+    middle.set_ylabel("band")
+    if blank is None:
+        rows = len(names)
+        bottom.imshow(weights, aspect="auto", cmap="Blues", vmin=0.0, vmax=1.0, extent=(0, seconds, rows - 0.5, -0.5))
+        bottom.set_yticks(range(rows), names)
+        bottom.set_ylabel("says")
+    else:
+        _draw_labels(bottom, weights, names, blank, seconds)
+    bottom.set_xlabel("seconds")
+    bottom.set_xlim(0, seconds)
+    return _save(figure, path)
+
+
+def _draw_labels(axes, weights: np.ndarray, names: Sequence[str], blank: int, seconds: float) -> None:
+    """Probabilities over time, the name of a label over each of its peaks."""
+    steps = weights.shape[1]
+    times = (np.arange(steps) + 0.5) * seconds / steps
+    axes.plot(times, weights[blank], color="0.7", linestyle="--", label=names[blank])
+    best = weights.argmax(axis=0)
+    for row, name in enumerate(names):
+        if row == blank or weights[row].max() < 0.1:
+            continue
+        (line,) = axes.plot(times, weights[row], marker=".")
+        _, first, behind = _runs((best == row)[None])
+        for start, stop in zip(first, behind, strict=True):
+            peak = start + int(weights[row, start:stop].argmax())
+            place = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "color": line.get_color()}
+            axes.annotate(name, (times[peak], weights[row, peak]), **place)
+    axes.set_ylim(0, 1.15)
+    axes.set_ylabel("probability")
+    axes.legend(loc="upper right")
+
+
 def buckets(
     lengths: np.ndarray,
     maxima: Sequence,

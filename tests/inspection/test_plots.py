@@ -105,3 +105,31 @@ def test_confusions_are_dark_where_the_classes_go(tmp_path):
     plots.confusion_matrix([[0, 0], [1, 0]], names, tmp_path / "empty_row.png")
     with pytest.raises(ValueError, match="shape"):
         plots.confusion_matrix([[1, 2]], names, tmp_path / "none.png")
+
+
+def test_speech_is_drawn_over_its_labels(tmp_path):
+    random = np.random.default_rng(1)
+    waveform, features = 0.1 * random.standard_normal(8000), random.standard_normal((100, 40))
+    weights = np.zeros((4, 25))
+    weights[0] = 1
+    weights[:, 5], weights[:, 15] = [0.1, 0.9, 0, 0], [0.3, 0, 0.7, 0]
+    names = ["blank", "one", "$two$", "never"]
+    spikes = plots.speech_alignment(waveform, 8000, features, weights, names, tmp_path / "ctc.png", blank=0)
+    flat = plots.speech_alignment(waveform, 8000, features, weights[:1] * 1.0, ["blank"], tmp_path / "x.png", blank=0)
+    fields = plots.speech_alignment(waveform, 8000, features, weights, names, tmp_path / "attention.png")
+    assert all(ink(path) > 0.1 for path in (spikes, flat, fields))
+
+    def lower(path):
+        picture = matplotlib.image.imread(path)[..., :3]
+        return picture[picture.shape[0] * 6 // 10 :]
+
+    assert (lower(spikes) < 0.98).sum() > (lower(flat) < 0.98).sum()  # the lines of two labels
+    assert lower(fields).mean() < lower(spikes).mean()  # the row of the first is dark throughout
+
+
+@pytest.mark.parametrize("wrong", [{"names": ["a"]}, {"waveform": np.zeros(0)}, {"weights": np.zeros(3)}])
+def test_speech_without_its_parts_is_refused(tmp_path, wrong):
+    given = {"waveform": np.ones(80), "features": np.ones((4, 2)), "weights": np.ones((2, 3)), "names": ["a", "b"]}
+    with pytest.raises(ValueError, match="Received: shapes"):
+        plots.speech_alignment(sample_rate=8000, path=tmp_path / "x.png", **{**given, **wrong})
+    assert not list(tmp_path.iterdir())

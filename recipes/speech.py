@@ -1,0 +1,296 @@
+"""Speech: from recordings to a SavedModel that hears which digit is said, or which digits one after the other.
+
+    python -m recipes.speech                                             dialled digits, strings of them, a minute
+    python -m recipes.speech --task isolated --data-dir DIR              DIR/DIGIT_SPEAKER_TAKE.wav, one digit each
+    python -m recipes.speech --data-dir DIR --method attention           strings of these, an encoder and a decoder
+
+docs/speech.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+"""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq import cli, data, export, losses, metrics, models, recipe, scores
+from keras_seq.cli import option
+from keras_seq.inspection import plots
+from keras_seq.recipe import Result
+from recipes import dial_tones, spoken_digits
+
+# What a flag that is not given means, for the dialled digits and for files.
+GENERATED = {"units": 32, "num_layers": 1, "dropout": 0.1, "epochs": 10, "learning_rate": 1e-2, "strings": 600}
+FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 12, "learning_rate": 3e-3, "strings": 4_000}
+
+# A take that is heard once more is another take: speed, loudness and noise are not what it says.
+VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-12.0, 6.0), noise=(-80.0, -45.0))
+PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
+SHIFT = (0.0, 0.1)  # and before one that stands alone
+HELD_OUT = {"valid": 300, "test": 500}  # strings
+LONG = 100  # strings twice as long as any in training
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(recipe.Options):
+    """Trains, scores, explains and exports a recognizer of spoken digits."""
+
+    data_dir: pathlib.Path | None = option(None, "folder with DIGIT_SPEAKER_TAKE.wav; by default digits are dialled")
+    download: bool = option(False, "fetch the Free Spoken Digit Dataset, once")
+    task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
+    method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
+    takes: int = option(400, "training takes, where they are generated")
+    strings: int | None = option(None, "training strings that are made of the takes (default: 600; 4000 for files)")
+    copies: int = option(4, "of each training take for --task isolated, each of another speed, loudness and noise")
+    max_digits: int = option(7, "in a string")
+    max_seconds: float = option(30.0, "of a training recording; longer ones are dropped and counted")
+
+    architecture: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] = option(
+        "lstm", "the model"
+    )
+    attention: Literal["additive", "dot", "general", "scaled_dot", "location"] = option(
+        "location", "of a recurrent model that attends"
+    )
+    units: int | None = option(None, "width (default: 32; 128 for files)")
+    num_layers: int | None = option(None, "above the convolutions (default: 1; 2 for files)")
+    num_heads: int = option(4, "attention heads of a transformer")
+    num_mel_bins: int = option(40, "bands of frequency")
+    hidden_stretches: int = option(2, "stretches of time, and of frequency, that are hidden in training")
+    dropout: float | None = option(None, "rate (default: 0.1; 0.2 for files)")
+    label_smoothing: float = option(0.1, "of --method attention")
+
+    epochs: int | None = option(None, "at most (default: 10; 12 for files)")
+    seconds_per_batch: float = option(60.0, "rows x the longest")
+    learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.003 for files)")
+
+
+def main(options: Options) -> None:
+    scope = recipe.begin(options)
+    folder = recipe.data_folder(options.data_dir, options.download, "fsdd")
+    options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
+    takes = read(options)
+    run = recipe.run_folder(options, scope)
+
+    # Data
+    vocabulary = recipe.vocabulary(run, scope, dial_tones.NAMES, "words")
+    parts = recordings(options, takes)
+    train, valid, starts = recipe.batches(
+        *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
+        tokens_per_batch=int(options.seconds_per_batch * dial_tones.RATE),
+        max_length=int(options.max_seconds * dial_tones.RATE),
+        seed=options.seed,
+        replicas=scope.replicas,
+        axes=("S", None),  # what a batch costs is its sound
+        finish=data.teacher_forcing(vocabulary.start_id) if attends(options) else lambda batches: batches,
+    )
+
+    # Model
+    with scope:
+        model = build(options, vocabulary)
+        rate = recipe.learning_rate(options, int(train.cardinality()))
+        model.compile(
+            keras.optimizers.Adam(rate, global_clipnorm=1.0),
+            jit_compile=False,  # a compilation for each shape takes longer than it saves
+            **goal(options),
+        )
+    recipe.initialise(options, model, run, {"": vocabulary})
+
+    # Fit
+    fitting = {"monitor": "val_accuracy", "mode": "max"}
+    if options.task == "connected":
+        transcribe = transcriber(model, transcription(options, vocabulary))
+
+        def validate():
+            found = transcribe(parts["valid"].waveforms)
+            return {"val_word_error_rate": scores.word_error_rate(found, texts(parts["valid"]))}
+
+        fitting = {"monitor": "val_word_error_rate", "validate": validate}
+    if not recipe.fit(options, model, train, valid, run, scope, starts=starts, **fitting):
+        return
+
+    # Evaluate
+    if options.task == "isolated":
+        report_classes(options, run, parts["test"], classified(model, parts["test"]))
+        task = export.Classification(None, list(dial_tones.NAMES))
+    else:
+        report_strings(options, run, parts, transcribe)
+        draw_alignment(options, model, vocabulary, parts["test"], transcribe, run)
+        task = transcription(options, vocabulary)
+
+    # Export
+    export.saved_model(model, options.export, task, samples=parts["test"].waveforms[:5])
+    recipe.end(options, run, scope)
+
+
+def read(options: Options) -> dict[str, data.Audio]:
+    """The takes of "train", "valid" and "test"."""
+    if options.data_dir is None:
+        return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
+    return spoken_digits.takes(options.data_dir)
+
+
+def attends(options: Options) -> bool:
+    return options.task == "connected" and options.method == "attention"
+
+
+def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
+    """What is heard in "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
+    if options.task == "isolated":
+        counts = [1] * (options.copies * len(takes["train"]))
+        train = data.joined(takes["train"], counts, seed=options.seed, pauses=SHIFT, variation=VARIED)
+        return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
+    random = np.random.default_rng(options.seed)
+    sizes = {"train": options.strings} | {part: min(size, options.strings) for part, size in HELD_OUT.items()}
+    counts = {part: random.integers(1, options.max_digits + 1, size) for part, size in sizes.items()}
+    counts["long"] = np.full(min(LONG, options.strings), 2 * options.max_digits)
+    found = {}
+    for number, part in enumerate(counts):
+        own = {"variation": VARIED} if part == "train" else {}
+        source = takes["test" if part == "long" else part]
+        found[part] = data.joined(source, counts[part], seed=options.seed + number, pauses=PAUSES, **own)
+    return found
+
+
+def texts(audio: data.Audio) -> list[str]:
+    return [" ".join(dial_tones.NAMES[digit] for digit in label) for label in audio.labels]
+
+
+def examples(options: Options, audio: data.Audio, vocabulary) -> tf.data.Dataset:
+    """`(waveform, label)`: a class, or ids, with the end token where a decoder has to say it."""
+    if options.task == "connected":
+        ids = vocabulary.tokenize(list(dial_tones.NAMES)).to_list()
+        end = [vocabulary.end_id] if attends(options) else []
+        labels = [[id for digit in label for id in ids[digit]] + end for label in audio.labels]
+        audio = dataclasses.replace(audio, labels=labels)
+    return audio.dataset()
+
+
+def build(options: Options, vocabulary) -> keras.Model:
+    shape = {"units": options.units, "num_layers": options.num_layers, "dropout": options.dropout}
+    front_end = models.audio_front_end(
+        options.units,
+        sampling_rate=dial_tones.RATE,
+        num_mel_bins=options.num_mel_bins,
+        hidden_stretches=options.hidden_stretches,
+        dropout=options.dropout,
+    )
+    if not attends(options):
+        head, size = ("classes", len(dial_tones.NAMES)) if options.task == "isolated" else ("ctc", vocabulary.size)
+        own = {"head": head, "architecture": options.architecture, "num_heads": options.num_heads}
+        return models.recognizer(size, front_end=front_end, **own, **shape)
+    own = {"source_front_end": front_end, **shape}
+    if options.architecture == "transformer":
+        wide = {"num_heads": options.num_heads, "intermediate_dim": 2 * options.units}
+        return models.Transformer(None, vocabulary.size, **wide, **own)
+    return models.Seq2Seq(None, vocabulary.size, cell=options.architecture, attention=options.attention, **own)
+
+
+def goal(options: Options) -> dict:
+    """What `compile` is told to minimise and to measure."""
+    if options.task == "isolated":
+        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "metrics": ["accuracy"]}
+    if options.method == "ctc":
+        return {"loss": losses.CTCLoss()}
+    loss = losses.TokenCrossentropy(options.label_smoothing)
+    return {"loss": loss, "weighted_metrics": [metrics.TokenAccuracy()]}
+
+
+def transcription(options: Options, vocabulary) -> export.Transcription:
+    # Whatever it hears, a decoder comes to an end.
+    return export.Transcription(vocabulary, max_length=4 * options.max_digits, search="greedy")
+
+
+def transcriber(model: keras.Model, task: export.Transcription):
+    """The function from waveforms to texts that is exported too, of one trace."""
+    signature = task.signatures(model)["transcribe"]
+    compute = tf.function(
+        lambda waveform: signature.function(waveform=waveform)["text"],
+        input_signature=[signature.inputs["waveform"]],
+        autograph=False,
+    )
+
+    def transcribe(waveforms):
+        order = sorted(range(len(waveforms)), key=lambda row: len(waveforms[row]))
+        found = {}
+        for start in range(0, len(order), 32):  # those of like length together
+            rows = order[start : start + 32]
+            batch = keras.utils.pad_sequences([waveforms[row] for row in rows], dtype="float32", padding="post")
+            found |= zip(rows, compute(batch).numpy(), strict=True)
+        return [found[row].decode() for row in range(len(waveforms))]
+
+    return transcribe
+
+
+def classified(model: keras.Model, audio: data.Audio) -> np.ndarray:
+    """The number of the likeliest class of each recording, `(N,)`."""
+    return np.concatenate(recipe.outputs(model, audio.dataset().padded_batch(64))).argmax(axis=1)
+
+
+def common(options: Options) -> dict[str, str]:
+    name = "dialled digits" if options.data_dir is None else options.data_dir.name
+    architecture = options.architecture
+    if options.task == "connected":
+        architecture += ", CTC" if options.method == "ctc" else ", attention"
+    return {"task": f"{options.task} digits", "data": name, "architecture": architecture}
+
+
+def report_classes(options: Options, run, test: data.Audio, predicted: np.ndarray) -> None:
+    accuracy = float(np.mean(predicted == np.array(test.labels)))
+    result = Result("accuracy", accuracy, note=f"{int((predicted != np.array(test.labels)).sum())} wrong")
+    recipe.report(options, run, [result], title=f"Test, {len(test):,} recordings", **common(options))
+    recipe.confusions(run, test.labels, predicted, dial_tones.NAMES)
+    names = [wav.path.name for wav in test.files] or [f"take {number}" for number in range(len(test))]
+    rows = zip(names, test.labels, predicted, strict=True)
+    said = [f"{name}\t{dial_tones.NAMES[label]}\t{dial_tones.NAMES[found]}\n" for name, label, found in rows]
+    run.write("test.txt", "".join(said))
+
+
+def report_strings(options: Options, run, parts: dict[str, data.Audio], transcribe) -> None:
+    """Prints error rates and samples, and writes them down in the run folder."""
+    results = []
+    for part, split in (("test", "test"), ("long", f"test, {2 * options.max_digits} digits")):
+        references, found = texts(parts[part]), transcribe(parts[part].waveforms)
+        words = sum(len(label) for label in parts[part].labels)
+        error = scores.word_error_rate(found, references)
+        note = f"{round(error * words):,} of {words:,} words"
+        results += [Result("word error rate", error, note=note, split=split)]
+        results += [Result("exact match", scores.exact_match(found, references), split=split)]
+        lines = zip(references, found, strict=True)
+        run.write(f"{part}.txt", "".join("\t".join(line) + "\n" for line in lines))
+        if part == "test":
+            recipe.samples({"said": references, "heard": found})
+    title = f"Test, {len(parts['test']):,} strings, and {len(parts['long']):,} twice as long as any in training"
+    recipe.report(options, run, results, title=title, **common(options))
+
+
+def draw_alignment(options: Options, model, vocabulary, test: data.Audio, transcribe, run) -> None:
+    """Draws where the model hears what, for the first string of four digits or more."""
+    row = next((row for row, label in enumerate(test.labels) if len(label) >= 4), 0)
+    waveform = test.waveforms[row]
+    front_end = model.source_front_end if attends(options) else model.get_layer("front_end")
+    log_mel = keras.Model(front_end.input, front_end.get_layer("log_mel").output)
+    features = keras.ops.convert_to_numpy(log_mel(waveform[None]))[0]  # (frames, bands)
+    if attends(options):
+        target = [*vocabulary.tokenize(transcribe([waveform])[0]).numpy(), vocabulary.end_id]
+        state = model.encode(waveform[None], max_length=len(target), attention_weights=True)
+        _, state = model.decode(np.array([[vocabulary.start_id, *target[:-1]]]), state)
+        weights, names = keras.ops.convert_to_numpy(state["attention"])[0], vocabulary.pieces(target)
+        weights = weights.mean(axis=0) if weights.ndim == 3 else weights  # the heads' mean
+    else:
+        weights = tf.nn.softmax(model(waveform[None]))[0].numpy().T  # (labels, steps)
+        names = ["blank", *vocabulary.pieces(range(1, vocabulary.size))]
+    plots.speech_alignment(
+        waveform,
+        dial_tones.RATE,
+        features,
+        weights,
+        names,
+        run.plots / "alignment.png",
+        blank=None if attends(options) else vocabulary.pad_id,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

@@ -1,0 +1,173 @@
+"""The recipe as its users run it: it hears dialled digits, also many more of them, exports, and names bad input."""
+
+import dataclasses
+import json
+import wave
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import cli, data, export
+from recipes import dial_tones, speech, spoken_digits
+from tests.recipes.pages import commands
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+TINY = speech.Options(takes=20, strings=12, copies=1, epochs=1, units=8, max_digits=2, average=1)
+
+
+def run_in(folder, options=TINY, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    speech.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def metrics_of(run):
+    return {(entry["metric"], entry["split"]): entry for entry in json.loads((run / "metrics.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """The demo's run on strings, with CTC, exported."""
+    folder = tmp_path_factory.mktemp("learned")
+    run_in(folder, speech.Options(), max_digits=4)
+    return folder
+
+
+def test_it_hears_strings_and_those_twice_as_long(learned):
+    found = metrics_of(learned / "run")
+    assert found["word error rate", "test"]["value"] < 0.1  # who hears nothing: 1.0; who always says "one": 0.9 or more
+    assert found["word error rate", "test, 8 digits"]["value"] < 0.1
+    assert found["exact match", "test"]["recipe"] == "recipes.speech"
+
+
+def test_it_leaves_what_it_promises(learned):
+    run = learned / "run"
+    for name in ("config.json", "history.csv", "best.keras", "vocabulary/joint.words", "test.txt", "long.txt"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("learning_curve.png", "alignment.png"):
+        assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+    assert (learned / "export" / "saved_model.pb").exists()
+    said, heard = (run / "test.txt").read_text().splitlines()[0].split("\t")
+    assert set(said.split()) <= set(dial_tones.NAMES) and heard.split()
+    assert "val_word_error_rate" in (run / "history.csv").read_text().splitlines()[0]
+
+
+def test_padding_changes_nothing(learned):
+    options = speech.Options()
+    model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
+    vocabulary = speech.recipe.beginning.text.load(learned / "run" / "vocabulary" / "joint.words")
+    transcribe = speech.transcriber(model, speech.transcription(options, vocabulary))
+    strings = data.joined(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
+    together = transcribe(strings.waveforms)
+    assert together == [transcribe([waveform])[0] for waveform in strings.waveforms]
+    assert len(set(together)) == 4
+
+
+def test_it_hears_single_digits(tmp_path):
+    run = run_in(tmp_path, speech.Options(), task="isolated", takes=200, epochs=8)
+    assert metrics_of(run)["accuracy", "test"]["value"] > 0.9  # by chance: 0.1
+    assert (run / "plots" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    name, label, _ = (run / "test.txt").read_text().splitlines()[3].split("\t")
+    assert (name, label) == ("take 3", "three")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "gru", "method": "attention"},
+        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+        pytest.param({"architecture": "transformer", "method": "attention", "num_heads": 2}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rnn", "attention": "additive", "method": "attention"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "mingru", "task": "isolated"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
+    ],
+    ids=lambda changes: f"{changes['architecture']}-{changes.get('method', 'ctc')}",
+)
+def test_every_architecture_runs_to_the_end(tmp_path, changes):
+    run = run_in(tmp_path, **changes)
+    assert all(entry["value"] >= 0 for entry in metrics_of(run).values())
+    assert (tmp_path / "export" / "saved_model.pb").exists()
+    assert changes.get("task") == "isolated" or (run / "plots" / "alignment.png").stat().st_size > 0
+
+
+@pytest.mark.long
+def test_a_decoder_hears_strings_too(tmp_path):
+    run = run_in(tmp_path, speech.Options(), method="attention", max_digits=3, strings=1_000, epochs=16)
+    assert metrics_of(run)["word error rate", "test"]["value"] < 0.3
+
+
+def write_takes(folder, takes=range(5, 17)):
+    """Dialled digits as files of the data set."""
+    random = np.random.default_rng(1)
+    for digit in (0, 3):
+        for number in takes:
+            with wave.open(str(folder / f"{digit}_anna_{number}.wav"), "wb") as file:
+                file.setparams((1, 2, dial_tones.RATE, 0, "NONE", ""))
+                file.writeframes((dial_tones.take(digit, random) * 32767).astype("<i2").tobytes())
+
+
+def test_parts_of_files_share_no_take(tmp_path):
+    write_takes(tmp_path, range(50))
+    parts = spoken_digits.takes(tmp_path)
+    names = {part: {wav.path.name for wav in audio.files} for part, audio in parts.items()}
+    assert {part: len(found) for part, found in names.items()} == {"train": 70, "valid": 10, "test": 10}
+    assert len(set.union(*names.values())) == 90 and "3_anna_7.wav" in names["test"]
+    assert all(audio.labels == [int(wav.path.name[0]) for wav in audio.files] for audio in parts.values())
+
+
+def test_the_published_split(real_data):
+    parts = spoken_digits.takes(real_data("fsdd"))
+    assert {part: len(audio) for part, audio in parts.items()} == {"train": 2100, "valid": 300, "test": 300}
+
+
+def test_strings_are_of_the_takes_of_one_part():
+    takes = dial_tones.takes(20, 20, seed=2)
+    for part, audio in takes.items():  # each part says digits of its own
+        digit = ["train", "valid", "test"].index(part)
+        takes[part] = dataclasses.replace(audio, labels=[digit] * len(audio))
+    parts = speech.recordings(TINY, takes)
+    said = {part: {digit for label in audio.labels for digit in label} for part, audio in parts.items()}
+    assert said == {"train": {0}, "valid": {1}, "test": {2}, "long": {2}}
+    assert {len(label) for label in parts["long"].labels} == {4} and len(parts["train"]) == 12
+
+
+def error_of(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(speech.main, speech.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
+    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert "DIGIT_SPEAKER_TAKE.wav" in error_of(capsys, *argv)
+    write_takes(folder, range(5, 12))
+    assert "'train'" in error_of(capsys, *argv) and "from 15 to 49" in error_of(capsys, *argv)
+    write_takes(folder)
+    (folder / "ten_anna_3.wav").write_bytes(b"")
+    assert "ten_anna_3.wav" in error_of(capsys, *argv)
+    (folder / "ten_anna_3.wav").unlink()
+    (folder / "3_anna_16.wav").write_bytes(b"no sound")
+    assert "3_anna_16.wav is not a wav file" in error_of(capsys, *argv)
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+    write_takes(tmp_path)
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
+    found = commands("speech.md", "python -m recipes.speech")
+    assert len(found) >= 4
+    small = {"takes": 20, "strings": 6, "copies": 1, "epochs": 1, "units": 8, "max_digits": 2, "average": 1}
+    for number, argv in enumerate(found):
+        options = cli.parse(speech.Options, [{"DIR": str(tmp_path)}.get(argument, argument) for argument in argv])
+        speech.main(dataclasses.replace(options, **small, run=tmp_path / f"run-{number}"))
+        assert (tmp_path / f"run-{number}" / "metrics.json").exists(), argv
