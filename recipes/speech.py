@@ -23,7 +23,9 @@ from recipes import dial_tones, spoken_digits
 
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"units": 32, "num_layers": 1, "dropout": 0.1, "epochs": 10, "learning_rate": 1e-2, "strings": 600}
-FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 12, "learning_rate": 3e-3, "strings": 4_000}
+GENERATED |= {"seconds_per_batch": 20.0}  # CTC needs some hundred updates before it says anything but the blank
+FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3, "strings": 4_000}
+FILES |= {"seconds_per_batch": 60.0}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
 VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-12.0, 6.0), noise=(-80.0, -45.0))
@@ -61,8 +63,8 @@ class Options(recipe.Options):
     dropout: float | None = option(None, "rate (default: 0.1; 0.2 for files)")
     label_smoothing: float = option(0.1, "of --method attention")
 
-    epochs: int | None = option(None, "at most (default: 10; 12 for files)")
-    seconds_per_batch: float = option(60.0, "rows x the longest")
+    epochs: int | None = option(None, "at most (default: 10; 20 for files)")
+    seconds_per_batch: float | None = option(None, "rows x the longest (default: 20; 60 for files)")
     learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.003 for files)")
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import cli, data, export
+from keras_seq import cli, data, export, text
 from recipes import dial_tones, speech, spoken_digits
 from tests.recipes.pages import commands
 
@@ -58,7 +58,7 @@ def test_it_leaves_what_it_promises(learned):
 def test_padding_changes_nothing(learned):
     options = speech.Options()
     model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
-    vocabulary = speech.recipe.beginning.text.load(learned / "run" / "vocabulary" / "joint.words")
+    vocabulary = text.load(learned / "run" / "vocabulary" / "joint.words")
     transcribe = speech.transcriber(model, speech.transcription(options, vocabulary))
     strings = data.joined(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
     together = transcribe(strings.waveforms)
