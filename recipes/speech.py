@@ -23,12 +23,14 @@ from recipes import dial_tones, spoken_digits
 
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"units": 32, "num_layers": 1, "dropout": 0.1, "epochs": 10, "learning_rate": 1e-2, "strings": 600}
-GENERATED |= {"seconds_per_batch": 20.0}  # CTC needs some hundred updates before it says anything but the blank
+# CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
+GENERATED |= {"seconds_per_batch": 20.0, "hidden_stretches": 0}
 FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3, "strings": 4_000}
-FILES |= {"seconds_per_batch": 60.0}
+FILES |= {"seconds_per_batch": 60.0, "hidden_stretches": 2}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
 VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-12.0, 6.0), noise=(-80.0, -45.0))
+VARIED_TONES = dataclasses.replace(VARIED, speeds=(1.0, 1.0))  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
 SHIFT = (0.0, 0.1)  # and before one that stands alone
 HELD_OUT = {"valid": 300, "test": 500}  # strings
@@ -59,7 +61,9 @@ class Options(recipe.Options):
     num_layers: int | None = option(None, "above the convolutions (default: 1; 2 for files)")
     num_heads: int = option(4, "attention heads of a transformer")
     num_mel_bins: int = option(40, "bands of frequency")
-    hidden_stretches: int = option(2, "stretches of time, and of frequency, that are hidden in training")
+    hidden_stretches: int | None = option(
+        None, "stretches of time, and of frequency, that are hidden in training (default: 0; 2 for files)"
+    )
     dropout: float | None = option(None, "rate (default: 0.1; 0.2 for files)")
     label_smoothing: float = option(0.1, "of --method attention")
 
@@ -139,9 +143,10 @@ def attends(options: Options) -> bool:
 
 def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
     """What is heard in "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
+    variation = VARIED_TONES if options.data_dir is None else VARIED
     if options.task == "isolated":
         counts = [1] * (options.copies * len(takes["train"]))
-        train = data.joined(takes["train"], counts, seed=options.seed, pauses=SHIFT, variation=VARIED)
+        train = data.joined(takes["train"], counts, seed=options.seed, pauses=SHIFT, variation=variation)
         return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
     random = np.random.default_rng(options.seed)
     sizes = {"train": options.strings} | {part: min(size, options.strings) for part, size in HELD_OUT.items()}
@@ -149,7 +154,7 @@ def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data
     counts["long"] = np.full(min(LONG, options.strings), 2 * options.max_digits)
     found = {}
     for number, part in enumerate(counts):
-        own = {"variation": VARIED} if part == "train" else {}
+        own = {"variation": variation} if part == "train" else {}
         source = takes["test" if part == "long" else part]
         found[part] = data.joined(source, counts[part], seed=options.seed + number, pauses=PAUSES, **own)
     return found

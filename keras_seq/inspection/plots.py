@@ -194,7 +194,7 @@ def _draw_labels(axes, weights: np.ndarray, names: Sequence[str], blank: int, se
             axes.annotate(name, (times[peak], weights[row, peak]), **place)
     axes.set_ylim(0, 1.15)
     axes.set_ylabel("probability")
-    axes.legend(loc="upper right")
+    axes.legend(loc="center right")  # the names are above
 
 
 def buckets(
