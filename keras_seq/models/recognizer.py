@@ -6,6 +6,7 @@ from keras_seq.layers import BlankPadding, ConvSubsampling, EndMasking, LogMel, 
 from keras_seq.models.encoding import encoded, pooled
 
 HEADS = ("classes", "ctc")
+NORMALIZATIONS = ("recording", "batch", None)
 
 
 def audio_front_end(
@@ -13,6 +14,7 @@ def audio_front_end(
     *,
     sampling_rate=8000,
     num_mel_bins=40,
+    normalization="recording",
     conv_layers=2,
     hidden_stretches=2,
     hidden_frames=20,
@@ -20,7 +22,7 @@ def audio_front_end(
     dropout=0.1,
     name="front_end",
 ):
-    """A model that makes vectors of waveforms: log-mel features, normalised by recording, and convolutions.
+    """A model that makes vectors of waveforms: log-mel features, normalised, and convolutions.
 
     It is what `recognizer` begins with, and a `source_front_end` for `Seq2Seq` and `Transformer`:
 
@@ -30,6 +32,8 @@ def audio_front_end(
         units: width of the output, D.
         sampling_rate: samples per second.
         num_mel_bins: bands of frequency.
+        normalization: of each band: "recording", by its own mean and deviation over the recording; "batch", by those of
+            the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short sound; None.
         conv_layers: convolutions, each of which halves the frames, 100 a second before.
         hidden_stretches: how many stretches of time and how many of frequency are hidden in training; 0: none.
         hidden_frames, hidden_bands: how long and how wide each of them is at most.
@@ -38,12 +42,17 @@ def audio_front_end(
         a `keras.Model` from float `(B, samples)` to float `(B, T, D)` with its mask. The zeros that a waveform ends
         in are padding.
     Raises:
-        ValueError: as the layers that it is made of.
+        ValueError: for another normalization, and as the layers that it is made of.
     """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
     waveform = keras.Input((None,), name="waveform")
     x = EndMasking(name="padding")(waveform)
     x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)
-    x = ReversibleNormalization(affine=False, name="normalization")(x)
+    if normalization == "recording":
+        x = ReversibleNormalization(affine=False, name="normalization")(x)
+    elif normalization == "batch":
+        x = keras.layers.BatchNormalization(center=False, scale=False, name="normalization")(x)
     if hidden_stretches:
         x = SpecAugment(hidden_stretches, hidden_frames, hidden_stretches, hidden_bands, name="augmentation")(x)
     x = ConvSubsampling(units, conv_layers, filters=max(1, units // 4), name="subsampling")(x)

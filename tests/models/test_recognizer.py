@@ -167,3 +167,17 @@ def test_augmentation_is_for_training_alone():
 def test_bad_options_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("normalization", ["recording", "batch", None])
+def test_padding_changes_no_normalization(normalization):
+    model = models.audio_front_end(4, num_mel_bins=8, normalization=normalization)
+    model = keras.Model.from_config(model.get_config())
+    waveform = np.random.default_rng(0).normal(size=(1, 1600)).astype("float32")
+    alone, padded = (keras.ops.convert_to_numpy(model(x)) for x in (waveform, np.pad(waveform, ((0, 0), (0, 800)))))
+    np.testing.assert_allclose(padded[:, : alone.shape[1]], alone, atol=1e-4)
+
+
+def test_another_normalization_is_named():
+    with pytest.raises(ValueError, match="got 'speaker'"):
+        models.audio_front_end(4, normalization="speaker")
