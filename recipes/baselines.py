@@ -12,6 +12,7 @@ doi:10.2307/1267351, ridge regression.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from keras_seq import data
@@ -76,6 +77,28 @@ def fit_linear(train: data.Windows, valid: data.Windows, targets: Sequence[int])
         error = sum(np.square(linear(past[..., targets]) - future).sum(dtype=float) for past, future in pairs(valid))
         found.append((error, linear))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def temper(model: keras.Model, linear: Linear, valid: data.Windows) -> float:
+    """Scales what a network adds to the linear map, so that the validation windows fit best: by 0 to 1.
+
+    Args:
+        model: a `models.forecaster` with a residual, of all columns.
+        linear: the map inside.
+        valid: windows that it was not trained on.
+    Returns:
+        The factor, which its layer "forecast" has taken up.
+    """
+    along, across = 0.0, 0.0
+    for past, future in pairs(valid):
+        straight = linear(past)
+        added = model.predict_on_batch(past) - straight
+        along += np.sum(added * (future - straight), dtype=float)
+        across += np.sum(np.square(added), dtype=float)
+    share = float(np.clip(along / across, 0, 1)) if across else 1.0
+    layer = model.get_layer("forecast")
+    layer.set_weights([share * weight for weight in layer.get_weights()])
+    return share
 
 
 def pairs(windows: data.Windows) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -16,7 +16,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_seq import cli, data, export, losses, models, recipe
+from keras_seq import cli, data, export, losses, models, recipe, training
 from keras_seq.cli import option
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
@@ -159,6 +159,11 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Fit
     if not recipe.fit(options, model, train, valid, run, scope, starts=[order]):
         return {}
+    if has_residual(options) and not options.quantiles:
+        share = baselines.temper(model, linear, splits.valid)
+        print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
+        with training.replacing(run.best) as temporary:
+            model.save(temporary)
     splits.scaler.save(run.vocabulary / "scaler.json")
     columns = data.ForecastColumns(
         series.columns, series.columns, options.look_back, horizon, tuple(options.quantiles or ())
@@ -178,8 +183,7 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
 
 def build(options: Options, num_columns: int, linear: baselines.Linear) -> keras.Model:
     """The model; what the linear map knows already, it need not learn."""
-    (horizon,), residual = options.horizon, options.residual and options.normalization == "mean"
-    residual = residual and options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
+    (horizon,) = options.horizon
     model = models.forecaster(
         num_columns,
         options.look_back,
@@ -195,12 +199,18 @@ def build(options: Options, num_columns: int, linear: baselines.Linear) -> keras
         decoder=options.decoder,
         decoder_stride=math.gcd(options.patch_length, horizon) if options.decoder == "autoregressive" else 1,
         quantiles=options.quantiles,
-        residual=residual,
+        residual=has_residual(options),
         dropout=options.dropout,
     )
-    if residual:
+    if has_residual(options):
         model.get_layer("linear").set_weights([linear.kernel, linear.bias])
     return model
+
+
+def has_residual(options: Options) -> bool:
+    """Whether the network is added to the linear map, which is of normalised pasts, and for all steps at once."""
+    direct = options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
+    return options.residual and direct and options.normalization == "mean"
 
 
 def report(options: Options, run, path, series, splits: data.WindowSplits, model, linear) -> dict[str, float]:

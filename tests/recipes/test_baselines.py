@@ -1,9 +1,10 @@
 """The baselines of forecasts: numbers that a reader can compute, and the linear map against NumPy's own solver."""
 
+import keras
 import numpy as np
 import pytest
 
-from keras_seq import data
+from keras_seq import data, models
 from recipes import baselines
 
 
@@ -68,3 +69,21 @@ def test_a_constant_series_has_a_solution(level):
     linear = baselines.fit_linear(splits.train, splits.valid, [0])
     past, future = next(baselines.pairs(splits.test))
     np.testing.assert_allclose(linear(past), future, atol=1e-4)
+
+
+@pytest.mark.parametrize(("much", "share"), [(0.0, 1.0), (1.0, 1.0), (2.0, 0.5), (-1.0, 0.0)])
+def test_what_a_network_adds_is_scaled_to_fit(much, share):
+    """A network that says `much` times what the linear map lacks, which is the same at each step."""
+    keras.utils.set_random_seed(1)
+    values = np.random.default_rng(3).normal(size=(300, 1))
+    valid = splits_of(values).valid
+    linear = baselines.Linear(np.zeros((8, 3), "float32"), np.zeros(3, "float32"), 0.0)
+    model = models.forecaster(1, 8, 3, architecture="feedforward", units=4, num_layers=1, patch_length=4, residual=True)
+    model.get_layer("linear").set_weights([linear.kernel, linear.bias])
+    past, future = next(baselines.pairs(valid))
+    deviation = np.sqrt(past.var(axis=1, keepdims=True) + 1e-5)
+    lacks = np.sum((future - linear(past)) * deviation) / np.sum(np.square(deviation)) / 3
+    layer = model.get_layer("forecast")
+    layer.set_weights([0 * layer.get_weights()[0], np.full(3, much * lacks, "float32")])
+    assert baselines.temper(model, linear, valid) == pytest.approx(share, abs=1e-4)
+    np.testing.assert_allclose(layer.get_weights()[1], share * much * lacks, rtol=1e-3, atol=1e-7)
