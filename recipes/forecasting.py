@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_seq import cli, data, export, losses, models, recipe, training
 from keras_seq.cli import option
+from keras_seq.commands.forecast import read_rows
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -108,14 +109,7 @@ def read(options: Options) -> tuple[pathlib.Path, data.Series]:
         names = ", ".join(path.name for path in found[:5]) or "none"
         raise ValueError(f"{options.data_dir} must hold one CSV file, or --file name the one to read. It has: {names}.")
     path = found[0] if options.file is None else options.data_dir / options.file
-    time = None if options.time_column == "none" else options.time_column
-    mending = {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"} if options.repair else {}
-    series = data.read_series(
-        path,
-        time_column=int(time) if time is not None and time.isdigit() else time,
-        columns=options.columns or None,
-        **mending,
-    )
+    series = read_rows(path, options.time_column, options.columns or None, options.repair)
     print(f"{path}: {series.report}; {', '.join(series.columns)}.")
     return path, series
 
@@ -236,7 +230,7 @@ def report(options: Options, run, path, series, splits: data.WindowSplits, model
         inside = np.mean((low <= future) & (future <= high))
         results += [
             Result(f"inside the {share:.0%} band", inside, ".1%", architecture=options.architecture),
-            Result("quantile loss", losses.QuantileLoss(options.quantiles)(future, outputs), ".4f"),
+            Result("quantile loss", float(losses.QuantileLoss(options.quantiles)(future, outputs)), ".4f"),
         ]
         band = outputs[..., [0, -1]]
     columns = ", ".join(series.columns)

@@ -7,7 +7,7 @@ import io
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,8 @@ def forecast(options: Forecast) -> None:
 
 def forecasting(opened: Forecaster | Served) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
     """What the model reads and says, and the function from pasts `(B, L, C)` to forecasts, in the series' own units."""
+    import tensorflow as tf
+
     from keras_seq import data
 
     if isinstance(opened, Served):
@@ -94,24 +96,17 @@ def forecasting(opened: Forecaster | Served) -> tuple[Any, Callable[[np.ndarray]
 
         columns, task = opened.columns, opened.task()
         function = Exported(opened.model, task.signatures(opened.model), task.resources).forecast
-    return columns, lambda past: function(past=past.astype("float32"))["forecast"].numpy()
+    return columns, lambda past: function(past=tf.constant(past, tf.float32))["forecast"].numpy()
 
 
 def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Iterator[Rows | ValueError]:
     """The ends of the series in a file; in the place of one that is of no use, what is wrong with it."""
     from keras_seq import data
 
-    time = None if options.time_column == "none" else options.time_column
-    mending = {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"} if options.repair else {}
     try:
-        with _as_file(path) as file, _naming(file, path):
-            series = data.read_series(
-                file,
-                time_column=int(time) if time is not None and time.isdigit() else time,
-                columns=columns.columns,
-                id_column=options.id_column,
-                **mending,
-            )
+        with _as_file(path) as file:
+            told = {"shown": "stdin" if path == STDIN else str(path), "id_column": options.id_column}
+            series = read_rows(file, options.time_column, columns.columns, options.repair, **told)
     except ValueError as error:
         yield error
         return
@@ -131,6 +126,38 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
             coming = data.following_times(series.times[start:end], columns.horizon)
             times = {series.time_column: _told(coming, series.times[start:end])}
         yield Rows(place, names, series.values[end - columns.look_back : end], times)
+
+
+def read_rows(
+    file: pathlib.Path,
+    time_column: str,
+    columns: Sequence[str] | None,
+    repair: bool,
+    *,
+    id_column: str | None = None,
+    shown: str | None = None,
+) -> Any:
+    """The `data.Series` in a file, as the flags of a command line tell how to read it.
+
+    Args:
+        time_column: the name of the time index, or its number, or "none".
+        columns: to read; None: all.
+        repair: whether what is wrong is mended, as far as it can be.
+        id_column: tells several series apart.
+        shown: what the file is called in errors.
+    Raises:
+        ValueError: for what is wrong in it; names the line, the value and the flag that helps.
+    """
+    from keras_seq import data
+
+    time = None if time_column == "none" else int(time_column) if time_column.isdigit() else time_column
+    mending = {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"} if repair else {}
+    try:
+        return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **mending)
+    except ValueError as error:
+        told = str(error).replace(str(file), shown or str(file))
+        for_python = any(f"{argument}=" in told for argument in ("on_bad_row", "on_bad_value", "on_gap"))
+        raise ValueError(told + " Here --repair does that." * for_python) from error
 
 
 def _told(times: np.ndarray, before: np.ndarray) -> list[Any]:
@@ -160,17 +187,6 @@ def _as_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         file.write(stream.read() if stream is not None else sys.stdin.read().encode())
         file.flush()
         yield pathlib.Path(file.name)
-
-
-@contextlib.contextmanager
-def _naming(file: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
-    """Errors name stdin, not the file that stands for it, and the flag that helps, not the argument of a function."""
-    try:
-        yield
-    except ValueError as error:
-        told = str(error).replace(str(file), "stdin" if path == STDIN else str(path))
-        for_python = any(argument in told for argument in ("on_bad_row", "on_bad_value", "on_gap"))
-        raise ValueError(told + " Here --repair does that." * for_python) from error
 
 
 def _place_and_why(error: ValueError, path: pathlib.Path) -> tuple[str, str]:
