@@ -71,6 +71,7 @@ class Options(recipe.Options):
     patch_stride: int | None = option(None, "from one patch to the next (default: patches do not overlap)")
     dropout: float | None = option(None, "rate (default: 0; 0.3 for files)")
     weight_decay: float = option(0.0, "of AdamW")
+    loss: Literal["mse", "mae", "huber"] = option("mae", "of forecasts that are one number: what training makes small")
 
     epochs: int | None = option(None, "at most (default: 12; 10 for files)")
     patience: int = option(3, "epochs without a better validation loss before training ends")
@@ -146,7 +147,7 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             ),
-            losses.QuantileLoss(options.quantiles) if options.quantiles else "mse",
+            losses.QuantileLoss(options.quantiles) if options.quantiles else options.loss,
         )
     recipe.initialise(options, model, run, {})
 
@@ -159,16 +160,14 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
         with training.replacing(run.best) as temporary:
             model.save(temporary)
     splits.scaler.save(run.vocabulary / "scaler.json")
-    columns = data.ForecastColumns(
-        series.columns, series.columns, options.look_back, horizon, tuple(options.quantiles or ())
-    )
-    columns.save(run.vocabulary / "forecast.json")
+    columns, quantiles = series.columns, options.quantiles or ()
+    data.ForecastColumns(columns, columns, options.look_back, horizon, quantiles).save(run.vocabulary / "forecast.json")
 
     # Evaluate
     found = report(options, run, path, series, splits, model, linear)
 
     # Export
-    task = export.Forecasting(splits.scaler, look_back=options.look_back, quantiles=columns.quantiles)
+    task = export.Forecasting(splits.scaler, look_back=options.look_back, quantiles=quantiles)
     some = [series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
     export.saved_model(model, options.export, task, samples=some)
     recipe.end(options, run, scope)
@@ -211,7 +210,8 @@ def report(options: Options, run, path, series, splits: data.WindowSplits, model
     """Prints errors and samples, draws them, and writes them down in the run folder: the test error of each."""
     (horizon,), test = options.horizon, splits.test
     outputs = np.concatenate(recipe.outputs(model, test.dataset(batch_size=baselines.ROWS)))  # (N, H, C[, Q])
-    likely = outputs[..., middle(options.quantiles)] if options.quantiles else outputs
+    median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or what is nearest to it
+    likely = outputs[..., median] if options.quantiles else outputs
     past, future = (np.concatenate(part) for part in zip(*baselines.pairs(test), strict=True))
     forecasts = {
         options.architecture: likely,
@@ -240,11 +240,6 @@ def report(options: Options, run, path, series, splits: data.WindowSplits, model
     plots.errors_by_step(errors, run.plots / "errors_by_step.png", "MSE")
     draw(options, run, series, splits, likely, band)
     return {name: float(error.mean()) for name, error in errors.items()}
-
-
-def middle(quantiles: tuple[float, ...]) -> int:
-    """The place of the quantile that is nearest to the median."""
-    return int(np.abs(np.array(quantiles) - 0.5).argmin())
 
 
 def draw(options: Options, run, series: data.Series, splits: data.WindowSplits, likely, band) -> None:
