@@ -25,8 +25,10 @@ from keras_seq.recipe import Result
 from recipes import baselines, springs
 
 # What a flag that is not given means, for the generated springs and for files.
-GENERATED = {"look_back": 96, "horizon": (24,), "patch_length": 8, "epochs": 12, "learning_rate": 5e-3, "dropout": 0.0}
-FILES = {"look_back": 336, "horizon": (96,), "patch_length": 24, "epochs": 10, "learning_rate": 1e-3, "dropout": 0.3}
+GENERATED = {"look_back": 96, "horizon": (24,), "patch_length": 8, "architecture": "transformer", "units": 32}
+GENERATED |= {"dropout": 0.0, "epochs": 12, "learning_rate": 5e-3}
+FILES = {"look_back": 336, "horizon": (96,), "patch_length": 24, "architecture": "feedforward", "units": 64}
+FILES |= {"dropout": 0.5, "epochs": 4, "learning_rate": 5e-4}
 
 BAND = (0.1, 0.5, 0.9)  # what --quantiles alone means
 SPLIT = (0.7, 0.1, 0.2)
@@ -57,26 +59,41 @@ class Options(recipe.Options):
     season: int = option(24, "rows that the seasonal baseline repeats")
     quantiles: tuple[float, ...] | None = option(None, "to forecast instead of the mean; without a number 0.1 0.5 0.9")
 
-    architecture: Literal[
-        *("transformer", "lstm", "gru", "rnn", "mingru", "minlstm", "rglru", "cnn", "feedforward", "linear", "dlinear")
-    ] = option("transformer", "the model")
+    architecture: (
+        Literal[
+            *(
+                "transformer",
+                "lstm",
+                "gru",
+                "rnn",
+                "mingru",
+                "minlstm",
+                "rglru",
+                "cnn",
+                "feedforward",
+                "linear",
+                "dlinear",
+            )
+        ]
+        | None
+    ) = option(None, "the model (default: transformer; feedforward, on each day, for files)")
     residual: bool = option(True, "forecast what the best linear map does not (networks that forecast all at once)")
     decoder: Literal["direct", "autoregressive"] = option("direct", "all steps at once, or each patch from the last")
     normalization: Literal["mean", "last", "none"] = option("mean", "of each window's past, and back")
     mix_columns: bool = option(False, "let columns see each other; else each is forecast from its own past")
-    units: int = option(32, "width")
+    units: int | None = option(None, "width (default: 32; 64 for files)")
     num_layers: int = option(1, "of the encoder")
     num_heads: int = option(4, "attention heads of a transformer")
     patch_length: int | None = option(None, "rows that become one step (default: 8; 24 for files)")
     patch_stride: int | None = option(None, "from one patch to the next (default: patches do not overlap)")
-    dropout: float | None = option(None, "rate (default: 0; 0.3 for files)")
+    dropout: float | None = option(None, "rate (default: 0; 0.5 for files)")
     weight_decay: float = option(0.0, "of AdamW")
-    loss: Literal["mse", "mae", "huber"] = option("mae", "of forecasts that are one number: what training makes small")
+    loss: Literal["mse", "mae", "huber"] = option("mse", "of forecasts that are one number: what training makes small")
 
-    epochs: int | None = option(None, "at most (default: 12; 10 for files)")
+    epochs: int | None = option(None, "at most (default: 12; 4 for files)")
     patience: int = option(3, "epochs without a better validation loss before training ends")
     batch_size: int = option(64, "windows")
-    learning_rate: float | None = option(None, "at its peak (default: 0.005; 0.001 for files)")
+    learning_rate: float | None = option(None, "at its peak (default: 0.005; 0.0005 for files)")
 
 
 def main(options: Options) -> None:

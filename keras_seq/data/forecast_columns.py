@@ -73,8 +73,10 @@ def following_times(times: np.ndarray, count: int) -> np.ndarray:
     steps = np.arange(1, count + 1)
     if times.dtype.kind == "M" and times[-1] - times[-2] >= np.timedelta64(28, "D"):
         months = times.astype("M8[M]")
-        for beyond in (0, 1):  # days since the first of this month, or until the first of the next
-            inside = np.unique(times - (months + beyond))
-            if len(inside) == 1:
-                return (months[-1] + beyond + steps * (months[-1] - months[-2])).astype(times.dtype) + inside[0]
+        coming = months[-1] + steps * (months[-1] - months[-2])
+        until_next, since_first = np.unique(times - (months + 1)), np.unique(times - months)
+        if len(until_next) == 1 and until_next[0] >= -np.timedelta64(1, "D"):  # the last day of each month
+            return (coming + 1).astype(times.dtype) + until_next[0]
+        if len(since_first) == 1:
+            return coming.astype(times.dtype) + since_first[0]
     return times[-1] + steps * (times[-1] - times[-2])
