@@ -1,4 +1,4 @@
-"""A forecasting task without a download: hourly levels of rhythmic springs.
+r"""A forecasting task without a download: hourly levels of rhythmic springs.
 
 Behind such a spring a basin in the rock fills with what seeps in. At its brim a siphon begins to draw, and the basin
 empties in a few hours, down to where the siphon takes air; then it fills again. How fast, the rain of the last weeks
