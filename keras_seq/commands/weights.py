@@ -6,7 +6,7 @@ import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import WEIGHTS, Classifier, Trained
+from keras_seq.commands.opened import WEIGHTS, Classifier, Forecaster, Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 
 
@@ -75,7 +75,8 @@ def export(options: Export) -> None:
         if options.format == "ctranslate2":
             sides = {"source_vocabulary": getattr(opened, "source_vocabulary", None)}
             shared |= {"quantization": options.quantization}
-            exports.ctranslate2(opened.model, options.output, opened.vocabulary, **sides, **shared)
+            vocabulary = getattr(opened, "vocabulary", None)  # a forecaster has none
+            exports.ctranslate2(opened.model, options.output, vocabulary, **sides, **shared)
         else:
             exports.saved_model(opened.model, options.output, _task(opened, options), **shared)
     except RuntimeError as error:  # of the comparison
@@ -83,16 +84,17 @@ def export(options: Export) -> None:
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
 
 
-def _task(opened: Trained | Classifier, options: Export) -> Any:
+def _task(opened: Trained | Classifier | Forecaster, options: Export) -> Any:
     """What the model of a run is exported for, by what it is."""
     from keras_seq import export as exports
 
-    if isinstance(opened, Classifier):
+    if isinstance(opened, Classifier | Forecaster):
         flags = given(options) + ["--first"] * (options.first is not None)
         if flags:
-            raise ValueError(
-                f"{', '.join(flags)}: {opened.file} is a classifier, and searches for nothing. Leave it out."
-            )
+            kind = type(opened).__name__.lower()
+            raise ValueError(f"{', '.join(flags)}: {opened.file} is a {kind}, and searches for nothing. Leave it out.")
+        if isinstance(opened, Forecaster):
+            return opened.task()
         return exports.Classification(opened.vocabulary, opened.labels)
     search = search_arguments(options, opened.vocabulary)
     if not opened.is_language_model:
