@@ -210,6 +210,35 @@ def errors_by_step(errors: Mapping[str, np.ndarray], path: str | os.PathLike, un
     return _save(figure, path)
 
 
+def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) -> pathlib.Path:
+    """Draws the loss of the tokens over their place in a block: how much what was before them is worth, and how far.
+
+    Args:
+        losses: by name, floats `(T,)` in nats: the mean at each place; T may differ.
+        path: the picture; its ending names the format.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if there is nothing to draw, or the losses are not `(T,)`.
+        ImportError: if matplotlib is not installed.
+    """
+    shapes = {name: np.shape(values) for name, values in losses.items()}
+    if not shapes or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
+        raise ValueError(f"`losses` must hold floats (T,) by name, one array at least. Received: {shapes}")
+    figure = _figure(7.0, 4.0)
+    axes = figure.add_subplot()
+    for name, values in losses.items():
+        places = np.arange(1, len(values) + 1)
+        axes.plot(places, values, marker="o" if len(values) < 100 else None, markersize=2, linewidth=1, label=name)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
+    axes.set_xlabel("place in the block")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _save(figure, path)
+
+
 def buckets(
     lengths: np.ndarray,
     maxima: Sequence,
