@@ -174,7 +174,7 @@ def check(options: Options, scope) -> None:
     if options.carries and scope.replicas > 1:
         raise ValueError(
             f"--architecture {options.architecture} carries a state from batch to batch, which "
-            f"{scope.replicas} devices do not share: train on one (--strategy one_device), or take --architecture transformer."
+            f"{scope.replicas} devices do not share: train on one (--strategy one_device), or a transformer."
         )
     if options.carries and options.batches is not None:
         raise ValueError(

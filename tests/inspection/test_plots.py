@@ -27,6 +27,16 @@ def test_learning_curve(tmp_path):
         plots.learning_curve(history, path)
 
 
+def test_loss_by_position(tmp_path):
+    falling = 3.0 / np.sqrt(np.arange(1, 65))
+    one = plots.loss_by_position({"blocks of 64": falling}, tmp_path / "plots" / "one.png")
+    two = plots.loss_by_position({"blocks of 64": falling, "carried": np.full(128, 0.4)}, tmp_path / "two.png")
+    assert 0.005 < ink(one) < ink(two) < 0.5
+    for wrong in ({}, {"a": []}, {"a": np.ones((2, 3))}):
+        with pytest.raises(ValueError, match=r"floats \(T,\)"):
+            plots.loss_by_position(wrong, one)
+
+
 def test_attention_map_is_dark_where_it_attends(tmp_path):
     pieces = ["▁ein", "Mann", "$x_1$", "猫"]
     full = plots.attention_map(np.ones((4, 4)), pieces, pieces, tmp_path / "full.png")
