@@ -22,13 +22,12 @@ from keras_seq import cli, data, decoding, export, layers, losses, models, recip
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
-from recipes import gossip, ngrams
+from recipes import gossip, ngrams, running_text
 
 # What a flag that is not given means, for the generated text and for files.
 GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
 FILES = {"units": 512, "num_layers": 2, "dropout": 0.3, "epochs": 10, "learning_rate": 2e-3}
 
-HELD_OUT = 10  # where nothing else is there to validate on, the last tenth of the text is
 BEGINNINGS = 16  # of so many rows of a batch one begins a text
 MEASURED = 16  # streams of a text that is measured: each begins anew, so there are few
 
@@ -63,7 +62,7 @@ class Options(recipe.Options):
     learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.002 for files)")
     weight_decay: float = option(0.0, "of AdamW")
 
-    ngram: int = option(6, "order of the counts that are measured beside it; 0: none")
+    ngram: int = option(5, "order of the counts that are measured beside it; 0: none")
     prompt: str = option("", "what the samples go on from")
     sample_length: int = option(300, "tokens of a sample")
     temperature: float = option(0.8, "of the samples: towards 0 the likeliest token, 1 as the model says")
@@ -186,42 +185,16 @@ def check(options: Options, scope) -> None:
 def read(options: Options) -> dict[str, list[str]]:
     """The documents of the parts that there are; "train" and "valid" always."""
     if options.data_dir is None:
-        sizes = {"train": options.exchanges, "valid": max(20, options.exchanges // 10)}
-        sizes["test"] = sizes["valid"]
-        parts = {part: [gossip.text(sizes[part], f"{part} {options.seed}")] for part in sizes}
+        sizes = {"train": options.exchanges} | dict.fromkeys(("valid", "test"), max(20, options.exchanges // 10))
+        parts = {part: [gossip.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
     else:
-        folder = options.data_dir
-        parts = {part: [path] for part, path in data.find_parts(folder, ("txt",), needed=[]).items()}
-        if "train" not in parts:
-            held = {path for paths in parts.values() for path in paths}
-            parts["train"] = sorted({*folder.glob("*.txt"), *folder.glob("*.txt.gz")} - held)
-        if not parts["train"]:
-            raise FileNotFoundError(f"{folder} has no text to train on: a file whose name ends in .txt or .txt.gz.")
-        for part, paths in parts.items():
-            text = data.read_text(paths)
-            print(f"{', '.join(map(str, paths))}: {text.report}.")
-            parts[part] = text.documents
-        if "valid" not in parts:
-            parts["train"], parts["valid"] = held_out(parts["train"])
-    if options.documents == "line":
-        parts = {
-            part: [line for text in texts for line in text.splitlines() if line.strip()]
-            for part, texts in parts.items()
-        }
+        parts = running_text.parts(options.data_dir)
     for part, texts in parts.items():
+        if options.documents == "line":
+            parts[part] = texts = [line for text in texts for line in text.splitlines() if line.strip()]
         if sum(map(len, texts)) < 2:
             raise ValueError(f"There is no text to {'train on' if part == 'train' else 'measure'} ({part}): give more.")
     return parts
-
-
-def held_out(documents: list[str]) -> tuple[list[str], list[str]]:
-    """The documents without the last tenth of their characters, and that."""
-    place, train, valid = sum(map(len, documents)) * (HELD_OUT - 1) // HELD_OUT, [], []
-    for document in documents:
-        train.append(document[:place])
-        valid.append(document[place:])
-        place = max(0, place - len(document))
-    return [text for text in train if text], [text for text in valid if text]
 
 
 def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:
