@@ -36,7 +36,7 @@ def test_the_pieces_are_what_sampling_draws(letters, body, compiled):
         (whole,) = decoding.generate(model, letters, [prompt], search="sampling", **options)
         pieces = list(decoding.stream(model, letters, prompt, compiled=compiled, **options))
         assert "".join(pieces) == whole
-        assert all(pieces) and len(pieces) == len(whole)
+        assert all(pieces) and len(pieces) >= len(whole) - whole.count("\N{REPLACEMENT CHARACTER}")
 
 
 class Scripted:
@@ -61,10 +61,10 @@ def test_a_full_context_is_read_anew_from_its_later_half(letters):
     said = "".join(decoding.stream(model, letters, "a", context=6, max_length=20))
     assert said == ("bc .\na" * 4)[:20]
     steps = [tokens for tokens in model.read if len(tokens) == 1]
-    assert len(steps) == 20
+    assert len(steps) == 20  # 4, and then 3 after each reading of 3
     beginnings = [[token for token in tokens if token] for tokens in model.read if len(tokens) > 1]
     assert beginnings[0] == [letters.start_id]  # the last token of what is read goes to the first step
-    assert len(beginnings) == 1 + 16 // 3 and {len(beginning) for beginning in beginnings[1:]} == {2}
+    assert len(beginnings) == 1 + 6 and {len(beginning) for beginning in beginnings[1:]} == {2}
 
 
 def test_half_a_character_is_not_said():

@@ -47,7 +47,7 @@ def test_streams_begin_each_on_their_own():
         np.testing.assert_allclose(stream[~np.isnan(stream)], expected(model, tokens, IDS[first:last]), atol=1e-5)
 
 
-@pytest.mark.parametrize("body", [RecurrentStack("gru", 6), TransformerStack(6, num_heads=2, num_layers=1)])
+@pytest.mark.parametrize("body", [RecurrentStack("gru", 6), TransformerStack(6, num_heads=3, num_layers=1)])
 def test_blocks_know_nothing_of_those_before(body):
     from keras_seq import data
 
