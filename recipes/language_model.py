@@ -28,7 +28,6 @@ from recipes import gossip, ngrams, running_text
 GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
 FILES = {"units": 512, "num_layers": 2, "dropout": 0.3, "epochs": 10, "learning_rate": 2e-3}
 
-BEGINNINGS = 16  # of so many rows of a batch one begins a text
 MEASURED = 16  # streams of a text that is measured: each begins anew, so there are few
 
 
@@ -210,17 +209,7 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
         batches = data.blocks(ids, options.batch_size, options.block, order=order, start_id=start_id)
         batches, starts = batches.take(options.batches or -1), [order]
 
-    def with_beginnings(number, batch):
-        # Else the model would never learn what it is to begin: with the start token, and with nothing before it.
-        inputs, labels, weights = batch
-        tokens = inputs["tokens"] if options.carries else inputs
-        begins = (number + tf.range(tf.shape(tokens, tf.int64)[0])) % BEGINNINGS == 0  # (B,)
-        if options.carries:
-            begins |= inputs["starts"]
-        tokens = tf.concat([tf.where(begins[:, None], start_id, tokens[:, :1]), tokens[:, 1:]], axis=1)
-        return {"tokens": tokens, "starts": begins} if options.carries else tokens, labels, weights
-
-    return batches.enumerate().map(with_beginnings), starts
+    return running_text.with_beginnings(batches, start_id), starts
 
 
 def sampled(options: Options, model: models.LanguageModel, vocabulary, length: int):

@@ -2,9 +2,12 @@
 
 import pathlib
 
+import tensorflow as tf
+
 from keras_seq import data
 
 HELD_OUT = 10  # where nothing else is there to validate on, the last tenth of the text is
+BEGINNINGS = 16  # of so many rows of a batch one begins
 
 
 def parts(folder: pathlib.Path) -> dict[str, list[str]]:
@@ -41,3 +44,25 @@ def held_out(documents: list[str]) -> tuple[list[str], list[str]]:
         valid.append(document[place:])
         place = max(0, place - len(document))
     return [text for text in train if text], [text for text in valid if text]
+
+
+def with_beginnings(batches: tf.data.Dataset, start_id: int) -> tf.data.Dataset:
+    """One row in 16 of each batch, another one each time, begins: with the start token, and a stream with no state.
+
+    Else a model would never learn what it is to begin, as each prompt does.
+
+    Args:
+        batches: of `data.blocks`, or of `data.streams`, whose rows begin also where the streams do.
+    """
+
+    def begun(number, batch):
+        inputs, labels, weights = batch
+        carries = isinstance(inputs, dict)
+        tokens = inputs["tokens"] if carries else inputs  # (B, T)
+        begins = (number + tf.range(tf.shape(tokens, tf.int64)[0])) % BEGINNINGS == 0  # (B,)
+        if carries:
+            begins |= inputs["starts"]
+        tokens = tf.concat([tf.where(begins[:, None], start_id, tokens[:, :1]), tokens[:, 1:]], axis=1)
+        return {"tokens": tokens, "starts": begins} if carries else tokens, labels, weights
+
+    return batches.enumerate().map(begun)
