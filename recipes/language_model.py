@@ -1,6 +1,6 @@
 """Language modelling: from running text to a model that foretells what comes next, and goes on from any beginning.
 
-    python -m recipes.language_model                              generated exchanges, by character, a minute
+    python -m recipes.language_model                              generated lines, by character, a minute
     python -m recipes.language_model --data-dir DIR               DIR/train.txt, and valid.txt, test.txt if there;
                                                                   or all DIR/*.txt, of which the last tenth is held out
     python -m recipes.language_model --data-dir DIR --architecture transformer
@@ -22,7 +22,7 @@ from keras_seq import cli, data, decoding, export, layers, losses, models, recip
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
-from recipes import gossip, ngrams, running_text
+from recipes import counting, ngrams, running_text
 
 # What a flag that is not given means, for the generated text and for files.
 GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
@@ -37,7 +37,7 @@ class Options(recipe.Options):
 
     data_dir: pathlib.Path | None = option(None, "folder of text files (.txt, .txt.gz); by default text is generated")
     download: bool = option(False, "fetch a million characters of Shakespeare, once")
-    exchanges: int = option(4_000, "of the training text, where it is generated")
+    lines: int = option(5_000, "of the training text, where it is generated")
     documents: Literal["file", "line"] | None = option(
         None, "what ends with the end token (default: a file of characters or bytes, a line of words or subwords)"
     )
@@ -166,7 +166,7 @@ def main(options: Options) -> None:
 
 def check(options: Options, scope) -> None:
     """What cannot be, said before anything is read."""
-    for name in ("block", "batch_size", "exchanges", "sample_length"):
+    for name in ("block", "batch_size", "lines", "sample_length"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
     if options.carries and scope.replicas > 1:
@@ -184,8 +184,8 @@ def check(options: Options, scope) -> None:
 def read(options: Options) -> dict[str, list[str]]:
     """The documents of the parts that there are; "train" and "valid" always."""
     if options.data_dir is None:
-        sizes = {"train": options.exchanges} | dict.fromkeys(("valid", "test"), max(20, options.exchanges // 10))
-        parts = {part: [gossip.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
+        sizes = {"train": options.lines} | dict.fromkeys(("valid", "test"), max(20, options.lines // 10))
+        parts = {part: [counting.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
     else:
         parts = running_text.parts(options.data_dir)
     for part, texts in parts.items():
@@ -251,11 +251,11 @@ def report(options: Options, run, nats, split: str, ids, *, characters: int, V: 
             Result("perplexity", math.exp(loss), ".3f", **common),
             Result("bits per character", loss * tokens / characters / math.log(2), ".4f", **common),
         ]
-    name = "generated exchanges" if options.data_dir is None else options.data_dir.name
+    name = "generated lines" if options.data_dir is None else options.data_dir.name
     common = {"task": "language model", "data": name, "architecture": options.architecture}
     recipe.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
     if options.data_dir is None and options.vocabulary == "characters":
-        print(f"  The least that any model can reach: {gossip.entropy():.4f} nats per character.")
+        print(f"  The least that any model can reach: {counting.entropy():.4f} nats per character.")
     by_place = {name: np.nanmean(values, axis=0) for name, values in measured.items() if values.ndim == 2}
     plots.loss_by_position(by_place, run.plots / "loss_by_position.png")
 

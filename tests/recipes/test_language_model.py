@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from keras_seq import __main__ as program
 from keras_seq import cli, data, export, recipe
-from recipes import gossip, language_model, running_text
+from recipes import counting, language_model, running_text
 from tests.recipes.pages import commands
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = language_model.Options(
-    exchanges=40, epochs=1, units=8, num_layers=1, batch_size=4, block=16, average=1, sample_length=12, ngram=2
+    lines=60, epochs=1, units=8, num_layers=1, batch_size=4, block=16, average=1, sample_length=12, ngram=2
 )
 
 
@@ -37,17 +37,17 @@ def metrics_of(run):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A run on half of the demo's text, exported."""
+    """A run on less than half of the demo's text, exported."""
     folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, language_model.Options(), exchanges=2_000, epochs=8, units=64, prompt="ROSA:\nI keep")
+    run_in(folder, language_model.Options(), lines=2_000, epochs=8, units=64, batch_size=16, prompt="two hens")
     return folder
 
 
 def test_it_learns_what_counts_cannot_tell(learned):
     found = metrics_of(learned / "run")
     nats = {task: value for (task, metric), value in found.items() if metric == "nats per token"}
-    assert gossip.entropy() < nats["state carried"] < 0.21  # untrained: 3.7; who forgets the herd: 0.25 at the least
-    assert nats["5-grams counted"] > 0.25
+    assert counting.entropy() * 0.95 < nats["state carried"] < 0.2  # untrained: 3.2
+    assert nats["5-grams counted"] > 0.4
     assert nats["state carried"] < nats["blocks of 128"] < nats["blocks of 64"]  # the more context, the better
     assert found["state carried", "perplexity"] == pytest.approx(np.exp(nats["state carried"]))
     bits = nats["state carried"] / np.log(2)  # a token is a character
@@ -62,16 +62,17 @@ def test_it_leaves_what_it_promises(learned):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
 
 
-def test_what_it_says_agrees_with_itself(learned):
-    serve = tf.saved_model.load(str(learned / "export")).signatures["generate"]
-    said = serve(text=tf.constant(["ROSA:\nI keep seven black hens.\n\n"]))["whole"].numpy()[0].decode()
-    assert "\nRosa keeps seven black hens.\n" in said
+def test_what_it_says_counts_on(learned):
     signatures = tf.saved_model.load(str(learned / "export")).signatures
+    said = signatures["generate"](
+        text=tf.constant(["four plums, five", "one key", "three boats, four boats, five boats"])
+    )
+    assert said["whole"].numpy()[0].startswith(b"four plums, five plums")
     assert {"generate", "generate_with_options", "score", "step"} <= set(signatures)
 
 
 def test_the_commands_of_the_package_take_its_run_folder(learned, monkeypatch, capsys):
-    lines = ["HUGO:", "Yuri keeps two red pigs."]
+    lines = ["two hens,", "three pigs, four pigs."]
     for verb, argv in (("generate", ["--search", "sampling", "--max-length", "5"]), ("score", ["--json"])):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"{x}\n" for x in lines).encode())))
         program.main([verb, "--model", str(learned / "run"), *argv])
@@ -191,7 +192,7 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     assert len(found) >= 5
     for number, argv in enumerate(found):
         options = cli.parse(language_model.Options, [str(tmp_path) if word == "DIR" else word for word in argv])
-        small = {"exchanges": 40, "epochs": 1, "units": 8, "num_heads": 2, "num_layers": 1, "average": 1}
+        small = {"lines": 60, "epochs": 1, "units": 8, "num_heads": 2, "num_layers": 1, "average": 1}
         small |= {"block": 16, "batch_size": 4, "sample_length": 6, "vocabulary_size": 60, "ngram": 2, "batches": None}
         small["run"] = tmp_path / f"run-{number}"
         language_model.main(dataclasses.replace(options, **small))
