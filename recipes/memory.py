@@ -24,6 +24,7 @@ from keras_seq.recipe import Result
 from recipes import recall
 
 SOLVED = 0.99  # of the answers are right
+WHICH = ("tasks", "architectures")  # a run that has learnt some may learn others too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Options(recipe.Options):
 def main(options: Options) -> None:
     scope = recipe.begin(options)
     check(options)
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, leave_out=WHICH)
     found, best = {}, (-1.0, None)
     for task in options.tasks:
         for architecture in options.architectures:
@@ -82,6 +83,9 @@ def main(options: Options) -> None:
 def check(options: Options) -> None:
     if not options.lengths or list(options.lengths) != sorted(set(options.lengths)) or min(options.lengths) < 2:
         raise ValueError(f"--lengths must be numbers from 2, each larger than the last. Received: {options.lengths}")
+    for name in ("examples", "test_examples"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
 
 
 def asked_lengths(options: Options) -> tuple[int, ...]:
@@ -118,7 +122,7 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, leave_out=WHICH)
 
     # Model
     with scope:
@@ -149,10 +153,13 @@ def tested(options: Options, task: str, model: keras.Model) -> list[float]:
     shares = []
     for length in asked_lengths(options):
         examples = drawn(task, length, options.test_examples, options.seed, "test")
-        logits = model.predict(examples.tokens, batch_size=100, verbose=0)
-        right = logits.argmax(axis=-1) == examples.answers
+        right = outputs(model, examples).argmax(axis=-1) == examples.answers
         shares.append(float(np.average(right, weights=examples.asked)))
     return shares
+
+
+def outputs(model: keras.Model, examples: recall.Examples) -> np.ndarray:
+    return np.concatenate(recipe.outputs(model, tf.data.Dataset.from_tensor_slices(examples.tokens).batch(100)))
 
 
 def report(options: Options, run, found: dict[tuple[str, str], list[float]]) -> None:
@@ -188,7 +195,7 @@ def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
 def show(task: str, model: keras.Model, length: int, seed: int) -> None:
     """Prints some examples and what a model says."""
     examples = drawn(task, length, 3, seed, "test")
-    said = models.best_tags(model).predict(examples.tokens, verbose=0)
+    said = outputs(models.best_tags(model), examples)
 
     def answers(numbers):
         rows = zip(numbers, examples.asked > 0, strict=True)

@@ -1,13 +1,13 @@
 """Two tasks that ask for memory and nothing else, of any length: copy and addition.
 
-    copy, length 6        c a d b . . . . . . > > > >     say, at the four >, what was there: c a d b
+    copy, length 6        c a d b 4 1 7 7 0 3 > > > >     say, at the four >, which letters were there: c a d b
     addition, length 6    3 8* 0 4 7* 1 =                 say, at the =, the sum of the two that are marked: 15
 
-The length is the number of steps over which something has to be kept: the dots, or the numbers among which the marked
-ones are, the first of them in the first half.
+The length is the number of steps over which something has to be kept: the digits after the letters, which mean nothing,
+or the digits among which the marked ones are, the first of them in the first half.
 
 Source: Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5 (the adding problem); Arjovsky et al. 2016,
-section 4 (copying), arXiv:1511.06464.
+section 4 (copying, but that there nothing happens while something has to be kept), arXiv:1511.06464.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ from keras_seq import text
 
 SYMBOLS = tuple("abcdefgh")
 COPIED = 4
-WAIT, RECALL, SUM = ".", ">", "="
+RECALL, SUM = ">", "="
 DIGITS = tuple("0123456789")
 MARKED = tuple(f"{digit}*" for digit in DIGITS)
 
-WORDS = {"copy": (*SYMBOLS, WAIT, RECALL), "addition": (*DIGITS, *MARKED, SUM)}
+WORDS = {"copy": (*SYMBOLS, *DIGITS, RECALL), "addition": (*DIGITS, *MARKED, SUM)}
 ANSWERS = {"copy": SYMBOLS, "addition": tuple(str(total) for total in range(19))}
 TASKS = tuple(WORDS)
 
@@ -58,13 +58,12 @@ def examples(task: str, length: int, count: int, random: np.random.Generator) ->
 
 def _copy(length: int, count: int, random: np.random.Generator) -> Examples:
     symbols = random.integers(0, len(SYMBOLS), (count, COPIED))
-    places = {name: place for place, name in enumerate(WORDS["copy"])}
-    waiting = np.full((count, length), places[WAIT])
-    recalling = np.full((count, COPIED), places[RECALL])
+    digits = len(SYMBOLS) + random.integers(0, len(DIGITS), (count, length))
+    recalling = np.full((count, COPIED), len(SYMBOLS) + len(DIGITS))
     nothing = np.zeros((count, COPIED + length), int)
     return _examples(
         "copy",
-        np.concatenate([symbols, waiting, recalling], axis=1),
+        np.concatenate([symbols, digits, recalling], axis=1),
         np.concatenate([nothing, symbols], axis=1),
         np.concatenate([nothing, np.ones_like(symbols)], axis=1),
     )

@@ -105,3 +105,14 @@ def test_confusions_are_dark_where_the_classes_go(tmp_path):
     plots.confusion_matrix([[0, 0], [1, 0]], names, tmp_path / "empty_row.png")
     with pytest.raises(ValueError, match="shape"):
         plots.confusion_matrix([[1, 2]], names, tmp_path / "none.png")
+
+
+def test_shares_are_the_darker_the_more(tmp_path):
+    names = {"rows": "architecture", "columns": "length, $copy$"}
+    pictures = []
+    for number, value in enumerate((0.1, 0.9)):
+        path = plots.shares([[value, value]], ["$rnn$"], ["5", "10"], tmp_path / f"{number}.png", **names)
+        pictures.append(matplotlib.image.imread(path)[..., :3].mean())
+    assert pictures[1] < pictures[0]
+    with pytest.raises(ValueError, match="Received: shape"):
+        plots.shares([[0.1, 0.2]], ["rnn"], ["5"], tmp_path / "none.png", **names)
