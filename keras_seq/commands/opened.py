@@ -244,7 +244,8 @@ def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
             f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
-            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers; use another model in Python."
+            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag takes taggers; use "
+            "another model in Python."
         )
     return model
 

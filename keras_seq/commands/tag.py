@@ -15,7 +15,7 @@ NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tag(LineOptions):
-    """Tags the words of each line, which are what white space separates, and writes them as word/tag, one line for each.
+    """Tags the words of each line, which are what white space separates, and writes them as word/tag, a line for each.
     Of CoNLL-U it reads the words, and a sentence counts as a line. A run folder has the tags in vocabulary/tags.txt."""
 
     model: pathlib.Path = option(help=HELP)

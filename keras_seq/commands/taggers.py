@@ -80,8 +80,8 @@ def _load_tags(file: pathlib.Path) -> list[str]:
 
     if not file.exists():
         raise FileNotFoundError(
-            f"{file} does not exist: the run tags no words, or the file was not copied with it. It has the names of the "
-            "tags, one a line."
+            f"{file} does not exist: the run tags no words, or the file was not copied with it. It has the names of "
+            "the tags, one a line."
         )
     with damaged(file):
         return text.load_labels(file)
