@@ -41,7 +41,7 @@ class Options(recipe.Options):
     num_layers: int = option(2, "of all models: what has no state in its gates needs a second one to count")
     num_heads: int = option(4, "attention heads of the transformer")
 
-    epochs: int = option(8, "at most")
+    epochs: int = option(10, "at most")
     tokens_per_batch: int = option(2048, "rows x the longest")
     learning_rate: float = option(5e-3, "at its peak")
 

@@ -17,7 +17,7 @@ import numpy as np
 from keras_seq import text
 
 SYMBOLS = tuple("abcdefgh")
-COPIED = 4
+COPIED = 3
 RECALL, SUM = ">", "="
 DIGITS = tuple("0123456789")
 MARKED = tuple(f"{digit}*" for digit in DIGITS)
@@ -57,13 +57,15 @@ def examples(task: str, length: int, count: int, random: np.random.Generator) ->
 
 
 def _copy(length: int, count: int, random: np.random.Generator) -> Examples:
+    words = len(SYMBOLS) + random.integers(0, len(DIGITS), (count, COPIED + length))
+    places = np.sort(random.permuted(np.tile(np.arange(COPIED + length), (count, 1)), axis=1)[:, :COPIED], axis=1)
     symbols = random.integers(0, len(SYMBOLS), (count, COPIED))
-    digits = len(SYMBOLS) + random.integers(0, len(DIGITS), (count, length))
+    np.put_along_axis(words, places, symbols, axis=1)
     recalling = np.full((count, COPIED), len(SYMBOLS) + len(DIGITS))
     nothing = np.zeros((count, COPIED + length), int)
     return _examples(
         "copy",
-        np.concatenate([symbols, digits, recalling], axis=1),
+        np.concatenate([words, recalling], axis=1),
         np.concatenate([nothing, symbols], axis=1),
         np.concatenate([nothing, np.ones_like(symbols)], axis=1),
     )

@@ -105,7 +105,8 @@ def main(options: Options) -> None:
             weighted_metrics=[layers.ViterbiAccuracy() if options.crf else metrics.TokenAccuracy("accuracy")],
             jit_compile=False,  # a compilation for each shape takes longer than it saves
         )
-    recipe.initialise(options, model, run, {"embedding": words, "spelling": characters or words})
+    vocabularies = {"": words} if characters is None else {"spelling": characters, "": words}
+    recipe.initialise(options, model, run, vocabularies, files={"spelling": "characters", "": "words"})
 
     # Fit
     def validate():
@@ -162,8 +163,8 @@ def divided(parts: dict[str, data.TaggedText]) -> tuple[data.TaggedText, data.Ta
 
 def rare(options: Options, words: text.Words, train: data.TaggedText) -> np.ndarray:
     """The share of each id that is made unknown: the rarer a word, the more often."""
-    ids = np.concatenate([words.lookup(sentence).numpy() for sentence in train.words])
-    counts = np.bincount(ids, minlength=words.size)
+    ids = words.lookup([word for sentence in train.words for word in sentence])
+    counts = np.bincount(ids.numpy(), minlength=words.size)
     return options.word_dropout / (options.word_dropout + np.maximum(counts, 1))
 
 

@@ -140,9 +140,9 @@ def word_dropout(
 
     def drop(tokens, is_end, draw):
         chance = _uniform(tf.shape(tokens), draw)
+        stays = ~is_end & (chance >= (tf.gather(rates, tokens) if rates.ndim else rates))
         luckiest = tf.reduce_max(tf.where(is_end, -1.0, chance))
-        own = tf.gather(rates, tokens) if rates.ndim else rates
-        kept = is_end | (chance >= tf.minimum(own, luckiest))
+        kept = is_end | tf.cond(tf.reduce_any(stays), lambda: stays, lambda: chance >= luckiest)
         if replace_with is None:
             return tf.boolean_mask(tokens, kept)
         return tf.where(kept, tokens, tf.cast(replace_with, tokens.dtype))

@@ -30,17 +30,18 @@ def shares_of(run):
 
 
 def test_the_gru_holds_what_the_rnn_forgets(tmp_path, capsys):
-    options = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), lengths=(5, 20), epochs=6)
-    run = run_in(tmp_path, options, examples=3_000)
+    options = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), lengths=(5, 40), epochs=5)
+    options = dataclasses.replace(options, examples=2_500, tokens_per_batch=1024)
+    run = run_in(tmp_path, options)
     found = shares_of(run)
-    gru, rnn = ([found["addition", name, f"accuracy, length {n}"] for n in (5, 20, 40)] for name in ("gru", "rnn"))
-    assert gru[1] > 0.97 and gru[2] > 0.8, gru  # 40: twice the longest in training
-    assert rnn[1] < gru[1] - 0.1 and rnn[2] < gru[2] - 0.2, rnn
+    gru, rnn = ([found["addition", name, f"accuracy, length {n}"] for n in (5, 40, 80)] for name in ("gru", "rnn"))
+    assert min(gru[:2]) > 0.9 and gru[2] > 0.75, gru  # 80: twice the longest in training; guessing: 0.1
+    assert rnn[1] < 0.75, rnn
     told = capsys.readouterr().out
-    assert "addition, length" in told and "40 (not trained)" in told and "solved to" in told
+    assert "addition, length" in told and "80 (not trained)" in told and "solved to" in told
     assert (run / "plots" / "addition.png").read_bytes().startswith(b"\x89PNG")
     assert (run / "addition-rnn" / "history.csv").exists() and (tmp_path / "export" / "saved_model.pb").exists()
-    memory.main(dataclasses.replace(options, examples=3_000, run=run, export=tmp_path / "export"))
+    run_in(tmp_path, options)
     assert "Epoch" not in capsys.readouterr().out and shares_of(run) == found  # what is trained is not trained again
 
 
@@ -93,6 +94,10 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     for number, argv in enumerate(found):
         options = cli.parse(memory.Options, argv)
         small = {"examples": 20, "test_examples": 10, "epochs": 1, "units": 8, "average": 1, "lengths": (2, 4)}
-        small |= {"architectures": options.architectures[:1], "run": tmp_path / f"run-{number}"}
+        small |= {
+            "tasks": options.tasks[:1],
+            "architectures": options.architectures[:1],
+            "run": tmp_path / f"run-{number}",
+        }
         memory.main(dataclasses.replace(options, **small))
         assert (small["run"] / "metrics.json").exists(), argv

@@ -72,6 +72,13 @@ def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(l
     assert [name.decode() for name in row[: end - 1]] == found.tags[0][:-1] and len(row) == len(two[0])
 
 
+def test_it_begins_with_what_another_run_has_learnt(learned, tmp_path, capsys):
+    few = {"sentences": 100, "epochs": 1, "learning_rate": 1e-5, "init_from": learned / "run"}
+    run = run_in(tmp_path, tagging.Options(), **few)
+    assert metrics_of(run)["lstm", "accuracy"]["value"] > 0.95
+    assert "tokens found, 0 new" in capsys.readouterr().out
+
+
 def test_each_word_by_itself_is_not_enough(tmp_path):
     run = run_in(tmp_path, tagging.Options(), epochs=4, architecture="feedforward")
     assert metrics_of(run)["feedforward", "accuracy"]["value"] < 0.92
@@ -171,5 +178,6 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
         options = cli.parse(tagging.Options, [places.get(argument, argument) for argument in argv])
         small = {"sentences": 20, "epochs": 1, "units": 4, "character_units": 4, "average": 1}
         small["run"] = tmp_path / f"run-{number}"
+        small["characters"] = "none" if options.characters == "lstm" else options.characters  # slow to trace
         tagging.main(dataclasses.replace(options, **small))
         assert (small["run"] / "metrics.json").exists(), argv
