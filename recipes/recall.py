@@ -1,13 +1,13 @@
 """Two tasks that ask for memory and nothing else, of any length: copy and addition.
 
-    copy, length 6        c a d b 4 1 7 7 0 3 > > > >     say, at the four >, which letters were there: c a d b
+    copy, length 6        4 c 1 7 a 7 d 0 3 > > >         say, at the three >, which letters were there: c a d
     addition, length 6    3 8* 0 4 7* 1 =                 say, at the =, the sum of the two that are marked: 15
 
-The length is the number of steps over which something has to be kept: the digits after the letters, which mean nothing,
-or the digits among which the marked ones are, the first of them in the first half.
+The length is the number of digits, over most of which something has to be kept. To copy, they mean nothing, and the
+letters are anywhere among them; to add, one is marked in each half. Nothing can so be found by the place it has.
 
 Source: Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5 (the adding problem); Arjovsky et al. 2016,
-section 4 (copying, but that there nothing happens while something has to be kept), arXiv:1511.06464.
+section 4 (copying; there the letters come first and nothing disturbs them), arXiv:1511.06464.
 """
 
 from typing import NamedTuple
