@@ -55,13 +55,9 @@ def encoded(x, architecture, units, num_layers, *, bidirectional, dropout, num_h
     ):
         raise ValueError(f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}")
     if architecture in BASELINES:
+        size, padding = (kernel_size if architecture == "cnn" else 1), ("same" if bidirectional else "causal")
         for i in range(num_layers):
-            options = {"activation": "relu", "name": f"{architecture}_{i}"}
-            if architecture == "cnn":
-                padding = "same" if bidirectional else "causal"
-                x = MaskedConv1D(units, kernel_size, padding=padding, **options)(x)
-            else:  # a convolution over one step, but that TensorFlow's fails in a graph that gets no rows at all
-                x = keras.layers.Dense(units, **options)(x)
+            x = MaskedConv1D(units, size, padding=padding, activation="relu", name=f"{architecture}_{i}")(x)
             x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x)
         return x, []
     if architecture == "transformer" and x.shape[-1] != units:
