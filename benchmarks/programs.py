@@ -73,7 +73,7 @@ class Program:
                 env={**os.environ, **ENVIRONMENT, "PYTHONPATH": paths},
                 preexec_fn=core,
             )
-        self.version = self._answer()["program"]
+        self.version = f"{self._answer()['program']} {variant}".strip()
 
     def decode(self, num_beams: int, batch_size: int, batches: int | None = None) -> dict:
         """Decodes all batches once, or the first few; returns what `peers/turns.py` answers."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
-from keras_seq.commands import classify, doctor, evaluate, inspect, rerank, score, tag, translate, weights
+from keras_seq.commands import classify, doctor, evaluate, forecast, inspect, rerank, score, tag, translate, weights
 from keras_seq.commands.streams import guarded
 from keras_seq.commands.tables import table
 
@@ -27,6 +27,7 @@ VERBS = {
     "translate": Verb("lines of one language into another", translate.Translate, translate.translate),
     "classify": Verb("which class each line belongs to", classify.Classify, classify.classify),
     "tag": Verb("a tag for each word of each line", tag.Tag, tag.tag),
+    "forecast": Verb("the rows that come after those of a file", forecast.Forecast, forecast.forecast),
     "generate": Verb("what a language model says after each line", translate.Generate, translate.generate),
     "score": Verb("how probable a model finds given lines, and their perplexity", score.Score, score.score),
     "rerank": Verb("n-best lists in a better order, by a mixture of scores", rerank.Rerank, rerank.rerank),
@@ -50,6 +51,9 @@ def _help() -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the verb that the command line names. What the user did wrong is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name of a file shows its bytes
+            stream.reconfigure(errors="backslashreplace")
     name, *others = list(sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help"):
         print(_help())

@@ -58,6 +58,9 @@ class Options(recipe.Options):
         "general", "of a recurrent model"
     )
     reverse_source: bool = option(False, "read the source backwards (recurrent models)")
+    scheduled_sampling: float = option(
+        0.0, "share of target tokens that a recurrent decoder says itself while it trains, from half the updates on"
+    )
     units: int | None = option(None, "width (default: 128; 256 for files)")
     num_layers: int | None = option(None, "of encoder and decoder (default: 1; for files 2, transformer 3)")
     num_heads: int = option(4, "attention heads of a transformer")
@@ -105,7 +108,7 @@ def main(options: Options) -> None:
 
     # Model
     with scope:
-        model = build(options, *both)
+        model = build(options, *both, updates=options.epochs * int(train.cardinality()))
         rate = recipe.learning_rate(options, int(train.cardinality()))
         model.compile(
             keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
@@ -146,6 +149,8 @@ def main(options: Options) -> None:
 
 def with_defaults(options: Options) -> Options:
     """Fills in what was not given, by what is translated and by what model."""
+    if options.architecture == "transformer" and options.scheduled_sampling:
+        raise ValueError("--scheduled-sampling is of recurrent models: leave it out, or take another --architecture.")
     defaults = NUMBERS
     if options.data_dir or options.train_source:
         defaults = FILES | (TRANSFORMER if options.architecture == "transformer" else RECURRENT)
@@ -182,7 +187,7 @@ def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tupl
     return of("source", train.sources), of("target", train.targets)
 
 
-def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model:
+def build(options: Options, source_vocabulary, target_vocabulary, updates: int) -> keras.Model:
     sizes = (source_vocabulary.size, None if options.joint else target_vocabulary.size)
     shape = {"units": options.units, "num_layers": options.num_layers, "dropout": options.dropout}
     if options.architecture == "transformer":
@@ -199,8 +204,16 @@ def build(options: Options, source_vocabulary, target_vocabulary) -> keras.Model
         cell=options.architecture,
         attention=options.attention,
         reverse_source=options.reverse_source,
+        scheduled_sampling=scheduled_sampling(options, updates),
         **shape,
     )
+
+
+def scheduled_sampling(options: Options, updates: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """A rate that rises linearly, since at first a decoder has nothing to say."""
+    if not options.scheduled_sampling:
+        return 0.0
+    return keras.optimizers.schedules.PolynomialDecay(0.0, max(1, updates // 2), options.scheduled_sampling)
 
 
 def translator(options: Options, model, source_vocabulary, target_vocabulary, num_beams: int):

@@ -4,13 +4,13 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from keras_seq.commands.search_options import SearchOptions
+from keras_seq.commands.search_options import LineSearchOptions
 from keras_seq.commands.streams import Failed, Line, lines
 
 FILES = ("prefix", "force")  # the flags that name a file with a line for each line of the input
 
 
-def with_beside(items: Iterable[Line | None], options: SearchOptions) -> Iterator[Any]:
+def with_beside(items: Iterable[Line | None], options: LineSearchOptions) -> Iterator[Any]:
     """Lines as tuples: the line, its number from 0, and the lines of `FILES` at the same place. Lines alone where the
     the search asks for nothing more. None, a pause, stays None.
 
@@ -48,7 +48,7 @@ class Beside:
         vocabulary: of the output.
     """
 
-    def __init__(self, options: SearchOptions, vocabulary: Any):
+    def __init__(self, options: LineSearchOptions, vocabulary: Any):
         self.vocabulary, self.names = vocabulary, _names(options)
         self._files = [name for name in FILES if getattr(options, name) is not None]
 
@@ -115,7 +115,7 @@ class Beside:
         return search, constraints
 
 
-def _names(options: SearchOptions) -> list[str]:
+def _names(options: LineSearchOptions) -> list[str]:
     """What the search asks for."""
     numbers = ["number"] if options.search == "sampling" else []
     return numbers + [name for name in FILES if getattr(options, name) is not None]

@@ -8,14 +8,14 @@ from keras_seq.cli import option
 from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.opened import HELP, SEVERAL, SHARES
-from keras_seq.commands.search_options import SearchOptions, files_beside, given
+from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.tables import table
 from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(UnknownOptions, SearchOptions, LineOptions):
+class Evaluate(UnknownOptions, LineSearchOptions, LineOptions):
     """Compares hypotheses, or what a model makes of a source, with references, line by line. A line without a result
     counts as an empty hypothesis."""
 

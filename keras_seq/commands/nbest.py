@@ -55,7 +55,7 @@ def parsed(line: Line) -> Entry:
 
 def entries(lines: Iterable[Line | None], bad: BadLines) -> Iterator[Entry]:
     """Those of all good lines; bad ones are counted, and left out of their lists."""
-    last = 0
+    last, jumped = 0, None  # a number far ahead is a mistake if the next line goes on before it
     for line in lines:
         if line is None:
             continue
@@ -69,8 +69,18 @@ def entries(lines: Iterable[Line | None], bad: BadLines) -> Iterator[Entry]:
         except ValueError as error:
             bad.add(line.place, str(error))
             continue
-        last = entry.number
-        yield entry
+        if jumped is not None and entry.number < jumped.number:
+            told = f"Received: {jumped.number} between {last} and {entry.number}"
+            bad.add(jumped.place, f"the numbers of the sentences must ascend. {told}")
+        elif jumped is not None:
+            last = jumped.number
+            yield jumped
+        jumped = entry if entry.number > last + 1 else None
+        if jumped is None:
+            last = entry.number
+            yield entry
+    if jumped is not None:
+        yield jumped
 
 
 def _number(word: str) -> float:

@@ -57,6 +57,12 @@ class SearchOptions:
     repetition_penalty: float | None = option(None, "log p of what has been said before is multiplied by it")
     ban: pathlib.Path | None = option(None, "file of phrases, one a line, that are not said")
     only: pathlib.Path | None = option(None, "file of words or phrases: nothing but their tokens is said")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineSearchOptions(SearchOptions):
+    """And what the output of each line has of its own."""
+
     prefix: pathlib.Path | None = option(None, "file with the beginning of the output for each line")
     force: pathlib.Path | None = option(
         None, "beam: file with the terms, between tabs, that the output of each line has"
@@ -65,10 +71,15 @@ class SearchOptions:
 
 def given(options: SearchOptions) -> list[str]:
     """The flags of the search that were given, as typed."""
-    return [_flag(f.name) for f in dataclasses.fields(SearchOptions) if getattr(options, f.name) is not None]
+    return [_flag(name) for name in _given(options)]
 
 
-def files_beside(options: SearchOptions) -> list[pathlib.Path]:
+def _given(options: SearchOptions) -> list[str]:
+    fields = dataclasses.fields(LineSearchOptions)
+    return [field.name for field in fields if getattr(options, field.name, None) is not None]
+
+
+def files_beside(options: LineSearchOptions) -> list[pathlib.Path]:
     """What is read beside the input."""
     paths = (options.ban, options.only, options.prefix, options.force)
     return [path for path in paths if path is not None]
@@ -92,7 +103,7 @@ def _search(options: SearchOptions) -> Any:
 
     name = options.search or "beam"
     special = {flag for flags in SEARCHES.values() for flag in flags}
-    asked_for = [f.name for f in dataclasses.fields(SearchOptions) if getattr(options, f.name) is not None]
+    asked_for = _given(options)
     wrong = [flag for flag in asked_for if flag in special - set(SEARCHES[name])]
     if wrong:
         others = [other for other, flags in SEARCHES.items() if set(wrong) <= set(flags)]
@@ -101,7 +112,7 @@ def _search(options: SearchOptions) -> Any:
     grouped = (options.num_groups or 1) > 1
     if options.diversity is not None and not grouped:
         raise ValueError("--diversity: there is but one group. Leave it out, or add --num-groups.")
-    if options.force is not None and grouped:
+    if "force" in asked_for and grouped:
         raise ValueError("--force: beams in groups are not allotted to words. Leave --num-groups out.")
     fields = {flag: getattr(options, flag) for flag in SEARCHES[name] if flag in asked_for}
     fields.pop("force", None)

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_seq.commands.beside import Beside
 from keras_seq.commands.opened import Served, Trained
-from keras_seq.commands.search_options import SearchOptions, search_arguments
+from keras_seq.commands.search_options import LineSearchOptions, search_arguments
 from keras_seq.commands.streams import Failed, one_line
 
 NEW_TOKENS = 100  # that a language model says, unless told otherwise
@@ -22,7 +22,10 @@ class Found(NamedTuple):
 
 
 def translation(
-    opened: Trained | Served, options: SearchOptions, limits: "Limits", replace_unknown: bool | dict[str, str] = False
+    opened: Trained | Served,
+    options: LineSearchOptions,
+    limits: "Limits",
+    replace_unknown: bool | dict[str, str] = False,
 ) -> Callable[[list], list]:
     """The function from a list of texts to as many `Found` or `Failed`, for a model that translates. In place of a text
     there may be a tuple, as `beside.with_beside` gives it.
@@ -63,7 +66,7 @@ def translation(
 
 
 def continuation(
-    opened: Trained | Served, options: SearchOptions, limits: "Limits", first: str | None, echo: bool
+    opened: Trained | Served, options: LineSearchOptions, limits: "Limits", first: str | None, echo: bool
 ) -> Callable[[list], list]:
     """The function from a list of texts, or tuples, to as many `Found` or `Failed`, for a language model.
 
@@ -107,7 +110,7 @@ class Limits(NamedTuple):
 def _compiled(
     opened: Trained,
     model: Any,
-    options: SearchOptions,
+    options: LineSearchOptions,
     beside: Beside,
     new_tokens: int | None,
     echo: bool = False,

@@ -9,13 +9,13 @@ from keras_seq.cli import option
 from keras_seq.commands import nbest
 from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
-from keras_seq.commands.search_options import SearchOptions, files_beside
+from keras_seq.commands.search_options import LineSearchOptions, files_beside
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Translate(UnknownOptions, SearchOptions, LineOptions, ModelOptions):
+class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
     are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... ||| score."""
 
@@ -25,7 +25,7 @@ class Translate(UnknownOptions, SearchOptions, LineOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(SearchOptions, LineOptions, ModelOptions):
+class Generate(LineSearchOptions, LineOptions, ModelOptions):
     """Goes on from each line with a language model, and writes the line and what follows it, in the order of the lines.
     From an empty line it begins freely."""
 

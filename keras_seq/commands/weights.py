@@ -6,8 +6,7 @@ import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.beside import FILES
-from keras_seq.commands.opened import WEIGHTS, Classifier, Trained
+from keras_seq.commands.opened import WEIGHTS, Classifier, Forecaster, Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 from keras_seq.commands.taggers import Tagger
 
@@ -72,16 +71,14 @@ def export(options: Export) -> None:
         raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
     if options.format == "saved_model" and options.quantization is not None:
         raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
-    for_lines = [f"--{name}" for name in FILES if getattr(options, name) is not None]
-    if for_lines:
-        raise ValueError(f"{', '.join(for_lines)}: the lines to come are not known yet. Leave it out.")
     opened = open_run(options.model, "export")
     shared = {"verify": options.verify, "overwrite": options.overwrite}
     try:
         if options.format == "ctranslate2":
             sides = {"source_vocabulary": getattr(opened, "source_vocabulary", None)}
             shared |= {"quantization": options.quantization}
-            exports.ctranslate2(opened.model, options.output, opened.vocabulary, **sides, **shared)
+            vocabulary = getattr(opened, "vocabulary", None)  # a forecaster has none
+            exports.ctranslate2(opened.model, options.output, vocabulary, **sides, **shared)
         else:
             model = best_tags(opened.model) if isinstance(opened, Tagger) else opened.model
             exports.saved_model(model, options.output, _task(opened, options), **shared)
@@ -90,16 +87,16 @@ def export(options: Export) -> None:
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
 
 
-def _task(opened: Trained | Classifier | Tagger, options: Export) -> Any:
+def _task(opened: Trained | Classifier | Forecaster | Tagger, options: Export) -> Any:
     """What the model of a run is exported for, by what it is."""
     from keras_seq import export as exports
 
-    if isinstance(opened, Classifier | Tagger):
+    if isinstance(opened, Classifier | Forecaster | Tagger):
         flags = given(options) + ["--first"] * (options.first is not None)
         if flags:
-            kind = "tagger" if isinstance(opened, Tagger) else "classifier"
+            kind = type(opened).__name__.lower()
             raise ValueError(f"{', '.join(flags)}: {opened.file} is a {kind}, and searches for nothing. Leave it out.")
-        if isinstance(opened, Tagger):
+        if isinstance(opened, Forecaster | Tagger):
             return opened.task()
         return exports.Classification(opened.vocabulary, opened.labels)
     search = search_arguments(options, opened.vocabulary)

@@ -109,7 +109,7 @@ class Beam(Search):
             `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
         """
         check_max_length(max_length)
-        self.check(constraints)
+        self.check(constraints, batch_size)
         ids = {"start_id": start_id, "end_id": end_id, "pad_id": pad_id}
         return _Run(self, step, state, size(batch_size), size(max_length), constraints, bonus, **ids).search()
 

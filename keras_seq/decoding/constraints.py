@@ -36,6 +36,9 @@ class Constraint:
     def check(self, search, constraints):
         """Raises `ValueError` where it cannot work with a search, or beside the other constraints."""
 
+    def check_sentences(self, count):
+        """Raises `ValueError` where what it holds is not for `count` sentences; of an unknown number, None, never."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MinLength(Constraint):
@@ -210,6 +213,9 @@ class Prefix(Constraint):
     def for_sentences(self, sentences):
         return dataclasses.replace(self, tokens=ops.take(self.tokens, sentences, axis=0))
 
+    def check_sentences(self, count):
+        check_rows("tokens", self.tokens, count)
+
     def __call__(self, log_probs, progress):
         tokens = ops.pad(self.tokens, [[0, 0], [0, 1]], constant_values=self.pad_id)  # whatever P is, 0 too
         wanted = ops.take(tokens, ops.minimum(progress.length, ops.shape(tokens)[1] - 1), axis=1)  # (B,)
@@ -231,6 +237,13 @@ def id_lists(phrases) -> tuple[tuple[int, ...], ...]:
     if not all(found):
         raise ValueError(f"Each of `phrases` must have at least one token. Received: {phrases!r}")
     return found
+
+
+def check_rows(name: str, x, count) -> None:
+    """Raises `ValueError` unless x `(B, ...)` has a row for each sentence, as far as both numbers are known."""
+    rows = x.shape[0]
+    if isinstance(rows, Integral) and isinstance(count, Integral) and rows != count:
+        raise ValueError(f"`{name}` must have a row for each of {count} sentences. Received: shape {tuple(x.shape)}")
 
 
 def check_ids(name: str, tokens: Sequence[int], log_probs) -> None:

@@ -83,7 +83,7 @@ class Contrastive(Search):
             `Hypotheses` with one slot; its scores are its points.
         """
         check_max_length(max_length)
-        self.check(constraints)
+        self.check(constraints, batch_size)
         K, B, T = self.top_k, size(batch_size), size(max_length)
         logits, state = next_logits(step, ops.full((B * K,), start_id, "int32"), state, end_id)
         if logits.shape[1] < K:

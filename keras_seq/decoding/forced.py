@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.constraints import ANY, Constraint, check_ids, counted, ends_with, id_lists
+from keras_seq.decoding.constraints import ANY, Constraint, check_ids, check_rows, counted, ends_with, id_lists
 from keras_seq.decoding.step import IMPOSSIBLE
 
 
@@ -42,6 +42,10 @@ class Forced(Constraint):
 
     def for_sentences(self, sentences):
         return dataclasses.replace(self, phrases=ops.take(self.phrases, sentences, axis=0))
+
+    def check_sentences(self, count):
+        if self.per_sentence:
+            check_rows("phrases", self.phrases, count)
 
     def check(self, search, constraints):
         if getattr(search, "num_groups", 0) != 1:

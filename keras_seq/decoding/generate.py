@@ -55,7 +55,7 @@ def generate(
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
     texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
     find = find_search(search, **options)
-    find.check(constraints)
+    find.check(constraints, len(texts))
     replacing = replace_unknown is not False
     if replacing:
         unknown_words.check(model, vocabulary, source_vocabulary)

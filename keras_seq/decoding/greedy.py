@@ -34,7 +34,7 @@ class Greedy(Search):
 
     def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()):
         """See `decoding.step`; without constraints log p is needed of one token a row, not of (N, V)."""
-        self.check(constraints)
+        self.check(constraints, batch_size)
 
         def choose(logits, progress):
             if not constraints:

@@ -82,7 +82,7 @@ class Sampling(Search):
 
     def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses:
         """See `decoding.step`; the rows of the state are the samples of a sentence, side by side."""
-        self.check(constraints)
+        self.check(constraints, batch_size)
         search = self if _shape(self.seed) else self.for_sentences(ops.arange(batch_size))
         R = self.num_return
         key = mixed(_bits(ops.repeat(search.seed, R)), ops.arange(batch_size * R) % R)  # (N,)

@@ -81,11 +81,14 @@ class Search:
         """A search that gives the same with less work, or this one."""
         return self
 
-    def check(self, constraints):
-        """Raises `ValueError` where a constraint cannot work with this search."""
+    def check(self, constraints, count=None):
+        """Raises `ValueError` where a constraint cannot work with this search, or holds not as much as there are
+        sentences."""
         for constraint in constraints:
             if hasattr(constraint, "check"):
                 constraint.check(self, constraints)
+            if hasattr(constraint, "check_sentences"):
+                constraint.check_sentences(count)
 
 
 class StateNest:

@@ -5,6 +5,7 @@ import json
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 from keras_seq import __main__ as command_line
@@ -13,6 +14,8 @@ from keras_seq.layers import RecurrentStack, TransformerStack
 
 SOURCE = ["a man rides a horse", "two men ride", "the dog runs far", "a horse", "the quick brown fox jumps over a dog"]
 TARGET = ["ein mann reitet ein pferd", "zwei reiten", "der hund läuft weit", "ein pferd", "der fuchs springt"]
+
+LABELS = ["bad", "good", "so so"]
 
 
 def run_folder(folder, model, vocabulary):
@@ -28,7 +31,8 @@ def run_folder(folder, model, vocabulary):
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Run folders: a translator "lstm", a language model "rnn", another "transformer"; a SavedModel "served"."""
+    """Run folders: a translator "lstm", a language model "rnn", another "transformer", a "classifier" of `LABELS`; a
+    SavedModel "served"."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the command line runs on TensorFlow")
     keras.utils.set_random_seed(3)
@@ -43,6 +47,12 @@ def folders(tmp_path_factory):
         ("transformer", TransformerStack(8, num_heads=2, num_layers=1)),
     ):
         found[name] = run_folder(root / name, models.LanguageModel(vocabulary.size, body), vocabulary)
+    classifier = models.classifier(vocabulary.size, len(LABELS), architecture="gru", units=8)
+    random = np.random.default_rng(1)
+    for weight in classifier.weights:
+        weight.assign(random.normal(size=weight.shape))
+    found["classifier"] = run_folder(root / "classifier", classifier, vocabulary)
+    text.save_labels(found["classifier"] / "vocabulary" / "labels.txt", LABELS)
     found["served"] = export.saved_model(translator, root / "served", vocabulary, verify=False, num_beams=3)
     return found
 

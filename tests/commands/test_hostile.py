@@ -217,6 +217,7 @@ FLOATS = ["nan", "inf", "-inf", "1e999", "-1e-999", "0", "-1", "", "x", "1_0"]
 WORDS = ["", "x" * 5000, "-", "--", "=", "a=nan", "=1", "a=1e999", "🐎=1", "|||", "none", ".", "no/such/x"]
 MINIMAL = {
     "translate": ["--model", "lstm", "lines"],
+    "classify": ["--model", "classifier", "lines"],
     "generate": ["--model", "rnn", "lines"],
     "score": ["--model", "rnn", "lines"],
     "rerank": ["list"],
@@ -243,12 +244,16 @@ def flags():
 ALL = list(flags())
 
 
+def test_every_verb_has_a_minimal_command_line():
+    assert MINIMAL.keys() == command_line.VERBS.keys()
+
+
 @pytest.mark.parametrize("share", [0.01, pytest.param(1.0, marks=pytest.mark.long)])
 def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
     """Every flag of every verb with values that nobody means: it works, or one line says what is wrong."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(opened, "load_keras", functools.cache(opened.load_keras))
-    for name in ("lstm", "rnn"):
+    for name in ("lstm", "rnn", "classifier"):
         (tmp_path / name).symlink_to(folders[name])
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")

@@ -169,6 +169,14 @@ def test_nbest_rescored_and_reranked(keras_seq, folders, tmp_path):
         assert found.lines == [line.split(" ||| ")[1] for line in expected]
 
 
+def test_a_number_far_ahead_costs_no_list_but_its_own_line(keras_seq):
+    numbers = [0, 90, 0, 1, 5, 5, 3, 8]
+    stdin = "".join(f"{number} ||| {text} ||| ||| {text}\n" for text, number in enumerate(numbers))
+    found = keras_seq("rerank", stdin=stdin)
+    assert found.lines == ["2", "3", "", "", "", "5", "", "", "7"]
+    assert "Received: 90 between 0 and 0" in found.err and "Received: 3 after 5" in found.err
+
+
 def test_rerank_by_hand(keras_seq):
     stdin = (
         b"0 ||| a ||| d: -1 -2 lm= -3 ||| -9\n0 ||| b ||| d: -2 -2 lm= -1 ||| -8\nno list\n\xff\n"

@@ -8,35 +8,25 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
-from keras_seq import export, models, text
-from tests.commands.conftest import SOURCE, TARGET, run_folder
-
-LABELS = ["bad", "good", "so so"]
+from keras_seq import export, text
+from tests.commands.conftest import LABELS, SOURCE, TARGET
 
 
 @pytest.fixture(scope="module")
-def more(folders, tmp_path_factory):
-    """A run folder "classifier" and its SavedModel "classes"; of the language model "rnn" a SavedModel "prose"."""
-    root = tmp_path_factory.mktemp("more")
+def prose(folders, tmp_path_factory):
+    """A SavedModel of the language model "rnn"."""
+    root = tmp_path_factory.mktemp("prose")
     vocabulary = text.Words.train(SOURCE + TARGET)
-    classifier = models.classifier(vocabulary.size, 3, architecture="gru", units=8)
-    random = np.random.default_rng(1)
-    for weight in classifier.weights:
-        weight.assign(random.normal(size=weight.shape))
-    found = {"classifier": run_folder(root / "classifier", classifier, vocabulary)}
-    text.save_labels(found["classifier"] / "vocabulary" / "labels.txt", LABELS)
     language_model = keras.models.load_model(folders["rnn"] / "best.keras")
-    found["prose"] = export.saved_model(
-        language_model, root / "prose", vocabulary, verify=False, search="sampling", seed=5, max_length=6
-    )
-    return found
+    options = {"search": "sampling", "seed": 5, "max_length": 6}
+    return export.saved_model(language_model, root / "prose", vocabulary, verify=False, **options)
 
 
-def test_classes_of_lines(keras_seq, more, tmp_path):
-    model = keras.models.load_model(more["classifier"] / "best.keras")
-    vocabulary = text.load(more["classifier"] / "vocabulary" / "joint.words")
+def test_classes_of_lines(keras_seq, folders):
+    model = keras.models.load_model(folders["classifier"] / "best.keras")
+    vocabulary = text.load(folders["classifier"] / "vocabulary" / "joint.words")
     lines = [SOURCE[i % 5] + " horse" * (i % 4) for i in range(11)] + [""]
-    flags = ["classify", "--model", more["classifier"]]
+    flags = ["classify", "--model", folders["classifier"]]
     records = keras_seq(*flags, "--json", "--chunk", 4, "--batch-tokens", 17, stdin="\n".join(lines) + "\n\xff").records
     for line, record in zip(lines, records, strict=False):
         ids = [*vocabulary.tokenize([line]).to_list()[0], vocabulary.end_id]
@@ -57,21 +47,21 @@ def test_classes_of_lines(keras_seq, more, tmp_path):
     assert "7 tokens are more than" in plain.err
 
 
-def test_a_classifier_is_inspected_and_exported(keras_seq, more, tmp_path):
+def test_a_classifier_is_inspected_and_exported(keras_seq, folders, tmp_path):
     out = tmp_path / "classes"
-    flags = ["export", "--model", more["classifier"], "--output", out, "--no-verify"]
+    flags = ["export", "--model", folders["classifier"], "--output", out, "--no-verify"]
     refused = keras_seq(*flags, "--num-beams", 3)
     assert refused.code == 2 and "--num-beams" in refused.err and "is a classifier" in refused.err
     assert keras_seq(*flags).code == 0
     stdin = "\n".join([*SOURCE, ""])
-    ours = keras_seq("classify", "--model", more["classifier"], "--json", stdin=stdin).records
+    ours = keras_seq("classify", "--model", folders["classifier"], "--json", stdin=stdin).records
     theirs = keras_seq("classify", "--model", out, "--json", stdin=stdin).records
     for one, other in zip(ours, theirs, strict=True):
         assert one["label"] == other["label"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
-    (found,) = keras_seq("inspect", more["classifier"], "--json").records
+    (found,) = keras_seq("inspect", folders["classifier"], "--json").records
     assert found["labels"] == LABELS and found["vocabularies"]["joint"]["kind"] == "Words"
-    assert "bad, good, so so" in keras_seq("inspect", more["classifier"]).out
+    assert "bad, good, so so" in keras_seq("inspect", folders["classifier"]).out
     (found,) = keras_seq("inspect", out, "--json").records
     assert found["signatures"]["classify"]["outputs"]["label"] == "string (?,)"
 
@@ -86,8 +76,8 @@ def test_a_classifier_is_inspected_and_exported(keras_seq, more, tmp_path):
         ("a translator", ["labels.txt names 3 classes", "of another run"]),
     ],
 )
-def test_damaged_runs_of_classifiers(kind, told, keras_seq, more, folders, tmp_path):
-    run = shutil.copytree(more["classifier"], tmp_path / "run")
+def test_damaged_runs_of_classifiers(kind, told, keras_seq, folders, tmp_path):
+    run = shutil.copytree(folders["classifier"], tmp_path / "run")
     labels, words = run / "vocabulary" / "labels.txt", run / "vocabulary" / "joint.words"
     if kind == "no labels":
         labels.unlink()
@@ -102,30 +92,30 @@ def test_damaged_runs_of_classifiers(kind, told, keras_seq, more, folders, tmp_p
     result = keras_seq("classify", "--model", run, stdin="a")
     assert result.code == 2 and not result.out and result.err.count("\n") == 1, result.err
     assert all(part in result.err for part in [*told, str(run)]), result.err
-    refused = keras_seq("translate", "--model", more["classifier"], stdin="a")
+    refused = keras_seq("translate", "--model", folders["classifier"], stdin="a")
     assert refused.code == 2 and "keras-seq classify" in refused.err and refused.err.count("\n") == 1
 
 
-def test_a_saved_model_goes_on(keras_seq, folders, more):
+def test_a_saved_model_goes_on(keras_seq, folders, prose):
     stdin = "a horse\ntwo men\nthe dog"  # of one length: a SavedModel draws by a text's place in its batch
     flags = ["--search", "sampling", "--seed", 5, "--max-length", 6, "--json"]
     ours = keras_seq("generate", "--model", folders["rnn"], *flags, stdin=stdin).records
-    theirs = keras_seq("generate", "--model", more["prose"], "--json", stdin=stdin).records
+    theirs = keras_seq("generate", "--model", prose, "--json", stdin=stdin).records
     assert [one["text"] for one in ours] == [one["text"] for one in theirs]
     for one, other in zip(ours, theirs, strict=True):
         assert one["log_prob"] == pytest.approx(other["log_prob"], abs=1e-4)
-    alone = keras_seq("generate", "--model", more["prose"], "--no-echo", stdin=stdin).lines
+    alone = keras_seq("generate", "--model", prose, "--no-echo", stdin=stdin).lines
     assert [f"{line} {said}".strip() for line, said in zip(stdin.split("\n"), alone, strict=True)] == [
         one["text"] for one in theirs
     ]
 
 
-def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, more):
+def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, prose):
     stdin = "a horse\ntwo men\nthe dog"
     flags = ["--max-length", 3, "--seed", 8, "--temperature", 2]
     ours = keras_seq("generate", "--model", folders["rnn"], "--search", "sampling", *flags, stdin=stdin).lines
-    assert keras_seq("generate", "--model", more["prose"], *flags, stdin=stdin).lines == ours
-    assert keras_seq("generate", "--model", more["prose"], stdin=stdin).lines != ours
+    assert keras_seq("generate", "--model", prose, *flags, stdin=stdin).lines == ours
+    assert keras_seq("generate", "--model", prose, stdin=stdin).lines != ours
 
     ours = ["translate", "--model", folders["lstm"], "--num-beams", 3, "--max-length", 5, "--alpha", 0.3, "--json"]
     theirs = ["translate", "--model", folders["served"], "--max-length", 5, "--alpha", 0.3, "--json"]
@@ -137,9 +127,9 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, more
         (["--top-k", 3], "It takes --max-length, --seed, --temperature; leave the others out"),
         (["--first", "end"], "--first: "),
     ):
-        refused = keras_seq("generate", "--model", more["prose"], *argv, stdin=stdin)
+        refused = keras_seq("generate", "--model", prose, *argv, stdin=stdin)
         assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1, refused.err
-    every_line = keras_seq("generate", "--model", more["prose"], "--max-length", 0, stdin=stdin)
+    every_line = keras_seq("generate", "--model", prose, "--max-length", 0, stdin=stdin)
     assert every_line.lines == [""] * 3 and "`max_length` must be at least 1" in every_line.err
     refused = keras_seq("generate", "--model", folders["served"], stdin=stdin)
     assert (

@@ -352,6 +352,8 @@ def test_generate_gives_each_text_its_own_prefix():
         (lambda: RepetitionPenalty(math.nan), "penalty.*nan"),
         (lambda: RepetitionPenalty(math.inf), "penalty.*inf"),
         (lambda: Prefix([1, 2]), r"tokens.*\(2,\)"),
+        (lambda: run(Greedy(), random_models(2, V, 0, 1), Prefix([[4]] * 3)), r"tokens.*each of 2 sentences.*\(3, 1\)"),
+        (lambda: generate(None, None, ["a"], constraints=[Prefix([[4]] * 3)]), r"tokens.*each of 1 sent.*\(3, 1\)"),
         (lambda: run(Greedy(), random_models(1, V, 0, 1), Banned([[4], [7, 4]])), "phrases.*V=5.*7"),
         (lambda: run(Greedy(), random_models(1, V, 0, 1), Allowed([4, -1])), "tokens.*V=5.*-1"),
     ],

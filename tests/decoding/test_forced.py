@@ -240,6 +240,10 @@ def test_a_beam_of_one_stays_a_beam():
         (lambda: Forced([[A, PAD]]), "phrases.*`pad_id`=0"),
         (lambda: run(Beam(), random_models(1, 5, 0, 1), Forced([[A, 7]])), "phrases.*V=5.*7"),
         (lambda: run(Beam(), random_models(1, 5, 0, 1), Forced([[A]]), Forced([[B]])), "one `Forced`"),
+        (
+            lambda: run(Beam(), random_models(2, 5, 0, 1), Forced(padded_phrases([[[A]]] * 3))),
+            "phrases.*each of 2 sent",
+        ),
     ],
 )
 def test_what_is_out_of_range_is_named_with_its_value(make, message):

@@ -87,7 +87,13 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
             id="rnn",
         ),
         pytest.param(
-            {"architecture": "gru", "attention": "additive", "vocabulary": "unigram", "vocabulary_size": 60},
+            {
+                "architecture": "gru",
+                "attention": "additive",
+                "scheduled_sampling": 0.5,
+                "vocabulary": "unigram",
+                "vocabulary_size": 60,
+            },
             marks=pytest.mark.long,
             id="gru",
         ),
@@ -106,6 +112,12 @@ def test_the_defaults_depend_on_what_is_translated():
     on_files = translation.with_defaults(translation.Options(data_dir="somewhere", architecture="transformer"))
     assert (on_files.vocabulary, on_files.num_layers, on_files.intermediate_dim) == ("bpe", 3, 512)
     assert translation.with_defaults(translation.Options(units=64)).units == 64
+
+
+def test_scheduled_sampling_rises_to_its_rate_in_half_the_updates():
+    rate = translation.scheduled_sampling(translation.Options(scheduled_sampling=0.25), updates=100)
+    assert [float(rate(update)) for update in (0, 25, 50, 99)] == pytest.approx([0.0, 0.125, 0.25, 0.25])
+    assert translation.scheduled_sampling(translation.Options(), updates=100) == 0.0
 
 
 @pytest.fixture
@@ -129,6 +141,8 @@ def test_bad_input_gets_one_line_that_names_it(corpus, capsys):
     argv = ["--data-dir", str(corpus), "--run", str(corpus / "run"), "--export", str(corpus / "export")]
     assert "nowhere" in error_of(capsys, "--data-dir", str(corpus / "nowhere"))
     assert "--valid-source" in error_of(capsys, "--train-source", str(corpus / "train.en"))
+    sampling = ["--architecture", "transformer", "--scheduled-sampling", "0.1"]
+    assert "--scheduled-sampling is of recurrent models" in error_of(capsys, *argv, *sampling)
     (corpus / "train.fr").write_text("un\n")
     message = error_of(capsys, *argv)
     assert "train.en has 20" in message and "train.fr has 1" in message
