@@ -10,6 +10,7 @@ from keras_seq.cli import option
 from keras_seq.commands import opened as models
 from keras_seq.commands.streams import Writer
 from keras_seq.commands.tables import table
+from keras_seq.commands.taggers import Tagger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def inspect(options: Inspect) -> None:
             writer(line)
 
 
-def _run(opened: models.Trained | models.Classifier | models.Forecaster, rows: list) -> dict[str, Any]:
+def _run(opened: Any, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
     folder = opened.folder
@@ -50,6 +51,8 @@ def _run(opened: models.Trained | models.Classifier | models.Forecaster, rows: l
         pass  # it reads no text
     elif getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
         sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
+    elif isinstance(opened, Tagger):
+        sides = opened.vocabularies
     elif "joint" not in files:
         sides = {next(iter(files)): opened.vocabulary}
     return {
@@ -61,6 +64,7 @@ def _run(opened: models.Trained | models.Classifier | models.Forecaster, rows: l
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
         **({"labels": opened.labels} if isinstance(opened, models.Classifier) else {}),
         **({"columns": dataclasses.asdict(opened.columns)} if forecaster else {}),
+        **({"tags": opened.tags} if isinstance(opened, Tagger) else {}),
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
@@ -86,7 +90,7 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
 def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
-    rows += [("labels", ", ".join(found["labels"]))] if "labels" in found else []
+    rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
     for name, value in found.get("columns", {}).items():
         rows.append((name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)))
     history = found["history"]

@@ -163,12 +163,17 @@ def open_weights(path: pathlib.Path, verb: str) -> Trained:
     return Trained(*run_files(path))
 
 
-def open_run(path: pathlib.Path, verb: str) -> Trained | Classifier | Forecaster:
-    """Opens a run folder of any kind; what has names of classes is a classifier, what has columns a forecaster."""
+def open_run(path: pathlib.Path, verb: str) -> Any:
+    """Opens a run folder of any kind; what has names of classes is a `Classifier`, what has names of tags a `Tagger`,
+    what has columns a `Forecaster`, anything else `Trained`."""
+    from keras_seq.commands.taggers import Tagger, tags_file
+
     _refuse_saved_model(path, verb)
     folder, file = run_files(path)
     if columns_file(folder).exists():
         return Forecaster(folder, file)
+    if tags_file(folder).exists():
+        return Tagger(folder, file)
     return (Classifier if labels_file(folder).exists() else Trained)(folder, file)
 
 
@@ -275,8 +280,8 @@ def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
             f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
-            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq forecast forecasters of "
-            "series; use another model in Python."
+            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers, keras-seq "
+            "forecast forecasters of series; use another model in Python."
         )
     return model
 
@@ -315,8 +320,13 @@ def load_labels(file: pathlib.Path) -> list[str]:
             f"{file} does not exist: the run has no classes of texts, or the file was not copied with it. It has their "
             "names, one a line."
         )
-    with _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+    with damaged(file):
         return text.load_labels(file)
+
+
+def damaged(file: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Names a file that lies beside the model, and what to do, when it cannot be read."""
+    return _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in")
 
 
 def load_vocabulary(file: pathlib.Path) -> Any:
@@ -414,7 +424,7 @@ def _of_a_forecaster(file: pathlib.Path, load: Any) -> Any:
         raise FileNotFoundError(
             f"{file} does not exist: the run has no forecaster of series, or the file was not copied with it."
         )
-    with _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+    with damaged(file):
         return load(file)
 
 

@@ -23,7 +23,7 @@ from keras_seq.data.parallel_text import (
 from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
 from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
-from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, read_tags, spans
+from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
 from keras_seq.data.vectors import Vectors, read_vectors
@@ -71,6 +71,7 @@ __all__ = [
     "cached",
     "cached_lengths",
     "calendar_features",
+    "conllu_words",
     "count_batches",
     "data_home",
     "digest_of",

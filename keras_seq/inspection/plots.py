@@ -109,17 +109,13 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.Pa
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(2.4 + 0.9 * len(names), 2.0 + 0.7 * len(names))
     axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-    for (row, column), count in np.ndenumerate(counts):
-        shown = f"{count:,}\n{shares[row, column]:.1%}"
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, shown, color=colour, ha="center", va="center")
-    labels = [name.replace("$", r"\$") for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=0 if len(names) < 6 else 90)
-    axes.set_yticks(range(len(names)), labels)
+    shown = [
+        [f"{count:,}\n{share:.1%}" for count, share in zip(*row, strict=True)]
+        for row in zip(counts, shares, strict=True)
+    ]
+    _draw_shares(figure, axes, shares, shown, names, names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, fraction=0.04, format=lambda share, _: f"{share:.0%}")
     return _save(figure, path)
 
 
@@ -237,6 +233,51 @@ def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) 
     axes.grid(alpha=0.3)
     axes.legend()
     return _save(figure, path)
+
+
+def shares(
+    values: np.ndarray,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    path: str | os.PathLike,
+    *,
+    rows: str,
+    columns: str,
+) -> pathlib.Path:
+    """Draws a table of shares, accuracies say, each field the darker the more.
+
+    Args:
+        values: fractions `(R, C)`.
+        row_names, column_names: R and C of them.
+        path: the picture; its ending names the format.
+        rows, columns: what they are, written beside and below.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if the values are not `(R, C)`.
+        ImportError: if matplotlib is not installed.
+    """
+    values = np.asarray(values, "float64")
+    if values.shape != (len(row_names), len(column_names)):
+        wanted = (len(row_names), len(column_names))
+        raise ValueError(f"`values` must be {wanted}, as many as there are names. Received: shape {values.shape}")
+    figure = _figure(2.4 + 0.9 * len(column_names), 1.4 + 0.5 * len(row_names))
+    axes = figure.add_subplot()
+    _draw_shares(figure, axes, values, [[f"{value:.1%}" for value in row] for row in values], row_names, column_names)
+    axes.set_xlabel(columns)
+    axes.set_ylabel(rows)
+    return _save(figure, path)
+
+
+def _draw_shares(figure, axes, shares: np.ndarray, shown: list[list[str]], rows: Sequence[str], columns: Sequence[str]):
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, shown[row][column], color=colour, ha="center", va="center")
+    rows, columns = ([name.replace("$", r"\$") for name in names] for names in (rows, columns))
+    axes.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) < 6 else 90)
+    axes.set_yticks(range(len(rows)), rows)
+    figure.colorbar(image, ax=axes, fraction=0.04, format=lambda share, _: f"{share:.0%}")
 
 
 def buckets(

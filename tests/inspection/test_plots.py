@@ -161,3 +161,14 @@ def test_errors_by_step(tmp_path):
     for wrong in ({}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros(0)}, {"a": np.zeros((2, 2))}):
         with pytest.raises(ValueError, match="Received"):
             plots.errors_by_step(wrong, tmp_path / "none.png")
+
+
+def test_shares_are_the_darker_the_more(tmp_path):
+    names = {"rows": "architecture", "columns": "length, $copy$"}
+    pictures = []
+    for number, value in enumerate((0.1, 0.9)):
+        path = plots.shares([[value, value]], ["$rnn$"], ["5", "10"], tmp_path / f"{number}.png", **names)
+        pictures.append(matplotlib.image.imread(path)[..., :3].mean())
+    assert pictures[1] < pictures[0]
+    with pytest.raises(ValueError, match="Received: shape"):
+        plots.shares([[0.1, 0.2]], ["rnn"], ["5"], tmp_path / "none.png", **names)
