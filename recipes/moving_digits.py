@@ -1,10 +1,10 @@
 """A task of clips without a download: handwritten digits that move.
 
-The digits are real, the 1,797 of scikit-learn, of 43 people, 8 x 8 points each; how they move is drawn by chance: in one
-of eight directions, one or two points a picture. There are two kinds of fields. On an open one, what leaves on one side
-comes back on the other: one picture alone says nothing about the direction, and all of them, whatever their order,
-cannot tell it from the opposite one. In a walled one the digit turns back where it meets a wall, so that what comes
-next depends on what was before the last picture.
+The digits are real, the 1,797 of scikit-learn, 8 x 8 points each; how they move is drawn by chance: in one of eight
+directions, one or two points a picture. There are two kinds of fields. On an open one, what leaves on one side comes
+back on the other: one picture alone says nothing about the direction, and all of them, whatever their order, cannot
+tell it from the opposite one. In a walled one the digit turns back where it meets a wall, so that what comes next
+depends on what was before the last picture.
 
 Each digit is in one of the three parts only: what is tested was never seen in training, wherever it stood.
 """
