@@ -69,9 +69,9 @@ class Video:
         """The chosen frames of a clip, uint8 `(T, H, W, C)`, in their own size."""
         return self.choose(self.paths[number]) if self.clips is None else self.clips[number]
 
-    def select(self, numbers: Iterable[int]) -> "Video":
+    def select(self, indices: Iterable[int]) -> "Video":
         """Those clips alone, in that order. The report stays that of all."""
-        numbers = [int(number) for number in numbers]
+        numbers = [int(index) for index in indices]
         return dataclasses.replace(
             self,
             paths=[self.paths[number] for number in numbers],
