@@ -126,11 +126,15 @@ def checked(options: Options) -> Options:
         raise ValueError(f"--task of {clips} must be one of {', '.join(possible)}. Received: {task}")
     if options.frames <= KNOWN:
         raise ValueError(f"--frames must be more than {KNOWN}: less is no motion. Received: {options.frames}")
+    if task == "next_frame" and options.bidirectional:
+        raise ValueError("--bidirectional: who predicts a picture must not know those after it. Leave it out.")
+    if task == "next_frame" and options.architecture in ("cnn", "feedforward"):
+        raise ValueError(f"--architecture {options.architecture} classifies only; --task next_frame takes the others.")
     return recipe.filled(dataclasses.replace(options, task=task), TASKS[task])
 
 
 def read(options: Options) -> dict[str, data.Video]:
-    """The parts that there are; "train" and "valid" always; "long", of twice as many pictures, where it is generated."""
+    """The parts that there are, "train" and "valid" always; "long", of twice as many pictures, where it is generated."""
     if options.data_dir is None:
         held_out = max(100, options.clips // 4)
         counts = {"train": options.clips, "valid": held_out, "test": held_out}

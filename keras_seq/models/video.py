@@ -1,6 +1,7 @@
 """Clips to classes, and to the pictures that come next."""
 
 import keras
+import numpy as np
 
 from keras_seq.layers import EndMasking, FrameCNN, FrameDecoder, PicturePatches, sequence_body
 from keras_seq.models.encoding import encoded, pooled
@@ -113,6 +114,25 @@ def frame_predictor(
         x, _ = body(x)
         x = FrameDecoder(frame_shape, filters[::-1], name="drawn")(x)
     return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype="float32")(x), name=name)
+
+
+def next_frames(model, frames, steps, *, batch_size=64):
+    """Draws so many pictures after those of each clip, each from all before it, those drawn included.
+
+    Args:
+        model: a `frame_predictor`.
+        frames: float `(N, T, height, width, channels)`, without padding.
+        steps: how many pictures to draw.
+        batch_size: clips that are gone on with together.
+    Returns:
+        a NumPy array, float32 `(N, steps, height, width, channels)`.
+    """
+    given = np.shape(frames)[1]
+    # One shape all the way, compiled once: what is not drawn yet has no say, for nothing looks at what comes later.
+    clips = np.pad(np.asarray(frames, "float32"), ((0, 0), (0, steps), (0, 0), (0, 0), (0, 0)))
+    for step in range(given, given + steps):
+        clips[:, step] = model.predict(clips, batch_size=batch_size, verbose=0)[:, step - 1]
+    return clips[:, given:]
 
 
 def _conv_lstm(x, filters, dropout, strides=1):
