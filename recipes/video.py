@@ -134,7 +134,7 @@ def checked(options: Options) -> Options:
 
 
 def read(options: Options) -> dict[str, data.Video]:
-    """The parts that there are, "train" and "valid" always; "long", of twice as many pictures, where it is generated."""
+    """The parts that there are, "train" and "valid" always; where it is generated "long", of twice as many pictures."""
     if options.data_dir is None:
         held_out = max(100, options.clips // 4)
         counts = {"train": options.clips, "valid": held_out, "test": held_out}

@@ -3,7 +3,15 @@
 import keras
 import numpy as np
 
-from keras_seq.layers import EndMasking, FrameCNN, FrameDecoder, PicturePatches, sequence_body
+from keras_seq.layers import (
+    EndMasking,
+    FrameCNN,
+    FrameConvolution,
+    FrameDecoder,
+    FramePairs,
+    PicturePatches,
+    sequence_body,
+)
 from keras_seq.models.encoding import encoded, pooled
 
 
@@ -15,7 +23,7 @@ def video_classifier(
     units=64,
     num_layers=1,
     bidirectional=False,
-    pooling="last",
+    pooling=None,
     filters=(16, 32),
     dropout=0.1,
     num_heads=4,
@@ -28,6 +36,9 @@ def video_classifier(
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(clips, {"direction": directions, "digit": digits})
 
+    Each picture is looked at together with the one before it, alike in all places, and what was found is told with its
+    place: so motion is learned once, not anew for each place.
+
     Args:
         frame_shape: `(height, width, channels)`.
         num_classes: number of classes; or a dict of several numbers by their names.
@@ -37,7 +48,8 @@ def video_classifier(
         units: width, D.
         num_layers: how many layers; for "convlstm" there are as many as `filters`.
         bidirectional: whether each picture knows those after it.
-        pooling: "attention", "mean", "max" or "last": how the pictures become one vector.
+        pooling: "attention", "mean", "max" or "last": how the pictures become one vector. None: "mean" for "convlstm",
+            whose states grow as a clip goes on, so that the last one of a longer clip is nothing known; else "last".
         filters: channels of the convolutions.
         dropout: rate between layers and before the scores.
         num_heads: of a Transformer.
@@ -50,15 +62,18 @@ def video_classifier(
     Source: Donahue et al. 2015, arXiv:1411.4389; "convlstm": Shi et al. 2015, arXiv:1506.04214.
     """
     frames = keras.Input((None, *frame_shape), name="frames")
-    x = EndMasking(name="padding")(frames)
+    x = FramePairs(name="pairs")(EndMasking(name="padding")(frames))
     if architecture == "convlstm":
-        x, states = _conv_lstm(x, filters, dropout, strides=2), []
-        x = FrameCNN((), units, name="pictures")(x)
+        # Memory that begins short, where Keras's begins long, does as well and bears longer clips.
+        x, states = _conv_lstm(x, filters, dropout, strides=2, unit_forget_bias=False), []
+        x = FrameCNN((), units, pooling="where", name="pictures")(x)
+        x = keras.layers.Activation("relu", name="relu")(x)
     else:
-        x = FrameCNN(filters, units, name="pictures")(x)
+        x = FrameCNN(filters, units, pooling="where", name="pictures")(x)
         x = keras.layers.Dropout(dropout, name="picture_dropout")(x)
         steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
         x, states = encoded(x, architecture, units, num_layers, **steps)
+    pooling = pooling or ("mean" if architecture == "convlstm" else "last")
     x = keras.layers.Dropout(dropout, name="dropout")(pooled(x, states, pooling))
     if not isinstance(num_classes, dict):
         return keras.Model(frames, keras.layers.Dense(num_classes, name="logits")(x), name=name)
@@ -81,6 +96,9 @@ def frame_predictor(
 ):
     """A model that draws, after each picture of a clip, the one that it expects next.
 
+    What remembers the clip, and the last two pictures as they are, go into a convolution that draws: most of a picture
+    is in the one before it, and need not be remembered.
+
         model = frame_predictor((32, 32, 1))
         model.compile("adam", "mse")
         model.fit(clips[:, :-1], clips[:, 1:])
@@ -92,27 +110,32 @@ def frame_predictor(
         units: width of the vector that a picture becomes, D; "convlstm" has none.
         num_layers: how many layers between; for "convlstm" there are as many as `filters`.
         filters: channels of the convolutions, in the decoder in reverse.
-        patch_size: of "convlstm": squares of so many points a side become one point, which has their channels.
+        patch_size: squares of so many points a side become one point, which has their channels, where pictures are
+            remembered ("convlstm") and drawn.
         dropout: rate between layers.
         num_heads: of a Transformer.
         options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
         a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the like.
     Raises:
-        ValueError: for an option that has no such value.
+        ValueError: for an option that has no such value, or if the squares do not fill the pictures.
     Source: Shi et al. 2015, arXiv:1506.04214; Srivastava et al. 2015, arXiv:1502.04681.
     """
     frames = keras.Input((None, *frame_shape), name="frames")
     # Nothing here looks at what comes later, so padding needs no mask.
+    pairs = FramePairs(name="pairs")(frames)
+    patches = PicturePatches(patch_size, name="patches")(pairs)
     if architecture == "convlstm":
-        x = _conv_lstm(PicturePatches(patch_size, name="patches")(frames), filters, dropout)
-        x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
-        x = PicturePatches(patch_size, reverse=True, name="pictures")(x)
+        x = _conv_lstm(patches, filters, dropout)
     else:
-        x = FrameCNN(filters, units, name="pictures")(frames)
+        x = FrameCNN(filters, units, name="pictures")(pairs)
         body = sequence_body(architecture, units, num_layers, dropout=dropout, num_heads=num_heads, options=options)
         x, _ = body(x)
-        x = FrameDecoder(frame_shape, filters[::-1], name="drawn")(x)
+        x = FrameDecoder((*patches.shape[2:4], filters[0]), filters[::-1], name="recalled")(x)
+    x = keras.layers.Concatenate(name="recalled_and_seen")([x, patches])
+    x = FrameConvolution(filters[-1], name="mixed")(x)
+    x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
+    x = PicturePatches(patch_size, reverse=True, name="drawn_pictures")(x)
     return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype="float32")(x), name=name)
 
 
@@ -135,7 +158,7 @@ def next_frames(model, frames, steps, *, batch_size=64):
     return clips[:, given:]
 
 
-def _conv_lstm(x, filters, dropout, strides=1):
+def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True):
     """Layers of recurrence over pictures, each `strides` times smaller than the one before."""
     for i, channels in enumerate(filters):
         x = keras.layers.ConvLSTM2D(
@@ -145,6 +168,7 @@ def _conv_lstm(x, filters, dropout, strides=1):
             padding="same",
             data_format="channels_last",
             return_sequences=True,
+            unit_forget_bias=unit_forget_bias,
             name=f"convlstm_{i}",
         )(x)
         x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x)
