@@ -309,7 +309,7 @@ class FrameCNN(keras.layers.Layer):
     Args:
         filters: channels of each convolution.
         units: width of the output.
-        pooling: what the dense layer sees. "flatten": every place by itself, so that what is learned of one says nothing
+        pooling: what the dense layer sees. "flatten": every place by itself, so what is learned of one says nothing
             about the others; the size of the pictures must be known. "mean" or "max": of each channel its mean or
             largest value, wherever it is. "where": the largest value, and how far down and to the right, from -1 to 1,
             the values are in the mean, weighted by their softmax.
