@@ -24,13 +24,13 @@ from keras_seq.recipe import Result
 from recipes import moving_digits
 
 # What a flag that is not given means, for each task.
-CLASSES = {"architecture": "gru", "units": 64, "filters": (16, 32), "dropout": 0.1, "learning_rate": 3e-3}
+CLASSES = {"architecture": "gru", "units": 64, "learning_rate": 3e-3}
 TASKS = {
-    "direction": {**CLASSES, "epochs": 12},
-    "digit": {**CLASSES, "epochs": 20},
-    "class": {**CLASSES, "epochs": 20},
-    "next_frame": {"architecture": "convlstm", "filters": (32, 32), "units": 256, "dropout": 0.0}
-    | {"epochs": 20, "learning_rate": 3e-3},
+    "direction": {**CLASSES, "clips": 4_000, "filters": (16, 32), "dropout": 0.1, "epochs": 8},
+    "digit": {**CLASSES, "clips": 8_000, "filters": (32, 64, 64), "dropout": 0.2, "epochs": 15},
+    "class": {**CLASSES, "clips": 0, "filters": (32, 64, 64), "dropout": 0.2, "epochs": 20},
+    "next_frame": {"architecture": "convlstm", "units": 256, "learning_rate": 3e-3}
+    | {"clips": 4_000, "filters": (32,), "dropout": 0.0, "epochs": 10},
 }
 HELD_OUT = 10  # where nothing else is there to validate on, every tenth training clip is
 KNOWN = 2  # pictures before which nobody can know where something is going
@@ -47,7 +47,7 @@ class Options(recipe.Options):
     data_dir: pathlib.Path | None = option(
         None, "folder with train and, if they are there, valid and test: in each a folder of clips for each class"
     )
-    clips: int = option(4_000, "training clips, where they are generated")
+    clips: int | None = option(None, "training clips, where they are generated (default: 4,000; 8,000 for digit)")
     frames: int = option(10, "pictures of a clip; of a file that has more, so many evenly spread")
     every: int = option(1, "of files, take each so manieth picture first")
     size: int = option(16, "points of a picture's side")
@@ -60,15 +60,19 @@ class Options(recipe.Options):
     units: int | None = option(None, "width (default: 64; 256 for next_frame)")
     num_layers: int = option(1, "between the pictures' vectors; a convlstm has as many as --filters")
     filters: tuple[int, ...] | None = option(
-        None, "channels of the convolutions (default: 16 32; 32 32 for next_frame)"
+        None, "channels of the convolutions (default: 16 32 for direction, 32 for next_frame, else 32 64 64)"
     )
     bidirectional: bool = option(False, "let each picture know those after it (not for next_frame)")
-    pooling: Literal["attention", "mean", "max", "last"] = option("last", "how the pictures become one vector")
+    pooling: Literal["attention", "mean", "max", "last"] | None = option(
+        None, "how the pictures become one vector (default: last; mean for convlstm)"
+    )
     num_heads: int = option(4, "attention heads of a transformer")
-    dropout: float | None = option(None, "rate (default: 0.1; 0 for next_frame)")
+    dropout: float | None = option(None, "rate (default: 0.1 for direction, 0 for next_frame, else 0.2)")
     weight_decay: float = option(0.0, "of AdamW")
 
-    epochs: int | None = option(None, "at most (default: 12 for direction, else 20)")
+    epochs: int | None = option(
+        None, "at most (default: 8 for direction, 15 for digit, 20 for class, 10 for next_frame)"
+    )
     batch_size: int = option(32, "clips")
     learning_rate: float | None = option(None, "at its peak (default: 0.003)")
 

@@ -188,7 +188,7 @@ class PicturePatches(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         B, T, height, width, channels = input_shape
         P = self.size
-        if channels % P**2 if self.reverse else (height % P or width % P):
+        if None in (height, width) or (channels % P**2 if self.reverse else (height % P or width % P)):
             raise ValueError(
                 f"Squares of {P} points a side must fill the picture"
                 f"{', and its channels be those of such squares' if self.reverse else ''}. "

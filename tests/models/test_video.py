@@ -101,5 +101,11 @@ def test_bad_options_are_named():
         models.video_classifier((8, 8, 1), 3, architecture="slowfast")
     with pytest.raises(ValueError, match="Squares of 3 points"):
         models.frame_predictor((8, 8, 1), patch_size=3)
-    with pytest.raises(ValueError, match='`pooling="flatten"` needs pictures of a known size'):
-        fill(models.frame_predictor((None, 8, 1), architecture="gru"))
+    with pytest.raises(ValueError, match="Squares of 2 points .* must fill the picture. Received: None x 8 points"):
+        models.frame_predictor((None, 8, 1))
+
+
+def test_clips_are_classified_whatever_the_size_of_their_pictures():
+    model = fill(models.video_classifier((None, None, 2), 3, **SMALL))
+    for clips in (CLIPS, CLIPS[:, :, :4, :5]):
+        assert np.isfinite(array(model(clips))).all()
