@@ -225,7 +225,8 @@ def report_classes(options: Options, run, model: keras.Model, parts: dict[str, d
 
     shown = np.argsort(best == part.labels, kind="stable")[:DRAWN]  # those that are wrong come first
     pictures = frames_of(part.select(shown))
-    captions = [f"{truth[number]}, taken for {told[number]}" for number in shown]
+    pairs = [(truth[number], told[number]) for number in shown]
+    captions = [name if name == taken else f"{name}, taken for {taken}" for name, taken in pairs]
     rows = {
         f"{number + 1}: {caption}": clip for number, (caption, clip) in enumerate(zip(captions, pictures, strict=True))
     }
@@ -241,9 +242,7 @@ def report_pictures(options: Options, run, model: keras.Model, parts: dict[str, 
         steps = truth.shape[1]
         seen, comes = truth[:, KNOWN - 1 : -1], truth[:, KNOWN:]
         drawn = model.predict(truth[:, :-1], batch_size=64, verbose=0)[:, KNOWN - 1 :]
-        results += compared(
-            "next picture, MSE", drawn, seen, comes, name, f"{steps} pictures, from the {KNOWN + 1}rd on"
-        )
+        results += compared("next picture, MSE", drawn, seen, comes, name, f"pictures {KNOWN + 1} to {steps}")
         rolled = models.next_frames(model, truth[:, :given], steps - given)
         last = np.repeat(truth[:, given - 1 : given], steps - given, axis=1)
         note = f"{steps - given} pictures, {given} given"
