@@ -111,7 +111,8 @@ def frame_predictor(
         num_layers: how many layers between; for "convlstm" there are as many as `filters`.
         filters: channels of the convolutions, in the decoder in reverse.
         patch_size: squares of so many points a side become one point, which has their channels, where pictures are
-            remembered ("convlstm") and drawn.
+            remembered ("convlstm") and drawn. A layer of "convlstm" sees one such point to each side: what one end of a
+            picture tells about the other needs large ones, or many layers.
         dropout: rate between layers.
         num_heads: of a Transformer.
         options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
@@ -133,7 +134,7 @@ def frame_predictor(
         x, _ = body(x)
         x = FrameDecoder((*patches.shape[2:4], filters[0]), filters[::-1], name="recalled")(x)
     x = keras.layers.Concatenate(name="recalled_and_seen")([x, patches])
-    x = FrameConvolution(filters[-1], name="mixed")(x)
+    x = FrameConvolution(2 * filters[-1], name="mixed")(x)
     x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
     x = PicturePatches(patch_size, reverse=True, name="drawn_pictures")(x)
     return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype="float32")(x), name=name)
