@@ -51,7 +51,7 @@ def video_classifier(
         pooling: "attention", "mean", "max" or "last": how the pictures become one vector. None: "mean" for "convlstm",
             whose states grow as a clip goes on, so that the last one of a longer clip is nothing known; else "last".
         filters: channels of the convolutions.
-        dropout: rate between layers and before the scores.
+        dropout: rate between layers and before the scores; the states of "convlstm" have one of their own, 0.3.
         num_heads: of a Transformer.
         options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
@@ -64,8 +64,8 @@ def video_classifier(
     frames = keras.Input((None, *frame_shape), name="frames")
     x = FramePairs(name="pairs")(EndMasking(name="padding")(frames))
     if architecture == "convlstm":
-        # Memory that begins short, where Keras's begins long, does as well and bears longer clips.
-        x, states = _conv_lstm(x, filters, dropout, strides=2, unit_forget_bias=False), []
+        # Cells add up without bound. Where training makes memory short and unsure, longer clips do not upset it.
+        x, states = _conv_lstm(x, filters, dropout, strides=2, unit_forget_bias=False, recurrent_dropout=0.3), []
         x = FrameCNN((), units, pooling="where", name="pictures")(x)
         x = keras.layers.Activation("relu", name="relu")(x)
     else:
@@ -159,7 +159,7 @@ def next_frames(model, frames, steps, *, batch_size=64):
     return clips[:, given:]
 
 
-def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True):
+def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True, recurrent_dropout=0.0):
     """Layers of recurrence over pictures, each `strides` times smaller than the one before."""
     for i, channels in enumerate(filters):
         x = keras.layers.ConvLSTM2D(
@@ -170,6 +170,7 @@ def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True):
             data_format="channels_last",
             return_sequences=True,
             unit_forget_bias=unit_forget_bias,
+            recurrent_dropout=recurrent_dropout,
             name=f"convlstm_{i}",
         )(x)
         x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x)
