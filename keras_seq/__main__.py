@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
-from keras_seq.commands import classify, doctor, evaluate, inspect, rerank, score, transcribe, translate, weights
+from keras_seq.commands import (
+    classify,
+    doctor,
+    evaluate,
+    forecast,
+    inspect,
+    rerank,
+    score,
+    tag,
+    transcribe,
+    translate,
+    weights,
+)
 from keras_seq.commands.streams import guarded
 from keras_seq.commands.tables import table
 
@@ -26,6 +38,8 @@ class Verb(NamedTuple):
 VERBS = {
     "translate": Verb("lines of one language into another", translate.Translate, translate.translate),
     "classify": Verb("which class each line belongs to", classify.Classify, classify.classify),
+    "tag": Verb("a tag for each word of each line", tag.Tag, tag.tag),
+    "forecast": Verb("the rows that come after those of a file", forecast.Forecast, forecast.forecast),
     "transcribe": Verb("what is said in recordings", transcribe.Transcribe, transcribe.transcribe),
     "generate": Verb("what a language model says after each line", translate.Generate, translate.generate),
     "score": Verb("how probable a model finds given lines, and their perplexity", score.Score, score.score),

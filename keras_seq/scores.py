@@ -1,6 +1,6 @@
-"""Scores of whole outputs: strings in, numbers out."""
+"""Scores of whole outputs: strings or spans in, numbers out."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 
@@ -74,6 +74,40 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     return _score(_sacrebleu().CHRF(), hypotheses, references)
 
 
+class SpanScore(NamedTuple):
+    """Precision, recall and their harmonic mean, fractions; and the numbers of spans that they come from."""
+
+    precision: float
+    recall: float
+    f1: float
+    found: int
+    true: int
+    right: int
+
+
+def span_f1(
+    hypotheses: Sequence[Sequence[Hashable]], references: Sequence[Sequence[Hashable]], kind: str | None = None
+) -> SpanScore:
+    """How many of the spans found are right, and how many of the right ones are found, over all sentences.
+
+    A span is right where begin, end and type all are: the score of conlleval, by which the CoNLL tasks are judged.
+
+    Args:
+        hypotheses, references: of each sentence its spans (begin, end, type), as `data.spans` reads them from tags.
+        kind: the one type that counts; None: all of them.
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+    Source: Tjong Kim Sang and Buchholz 2000, section 5, aclanthology.org/W00-0726.
+    """
+    _check(hypotheses, references)
+    found = true = right = 0
+    for ours, theirs in zip(hypotheses, references, strict=True):
+        ours, theirs = ({span for span in side if kind in (None, span[2])} for side in (ours, theirs))
+        found, true, right = found + len(ours), true + len(theirs), right + len(ours & theirs)
+    precision, recall = right / max(found, 1), right / max(true, 1)
+    return SpanScore(precision, recall, 2 * right / max(found + true, 1), found, true, right)
+
+
 def _score(metric, hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     _check(hypotheses, references)
     value = metric.corpus_score(list(hypotheses), [list(references)]).score
@@ -82,7 +116,7 @@ def _score(metric, hypotheses: Sequence[str], references: Sequence[str]) -> Scor
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if isinstance(hypotheses, str) or isinstance(references, str):
-        raise TypeError("Hypotheses and references are lists of strings. Received one string.")
+        raise TypeError("Hypotheses and references are lists, with one for each example. Received one string.")
     if len(hypotheses) != len(references) or not len(hypotheses):
         raise ValueError(
             "There must be as many references as hypotheses, and at least one. "

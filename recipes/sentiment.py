@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, models, recipe
+from keras_seq import cli, data, export, models, recipe, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
 from recipes import moods, polarity
@@ -96,10 +96,11 @@ def read(options: Options) -> dict[str, data.LabelledText]:
         return moods.labelled_text(options.sentences, min(500, options.sentences), options.seed)
     if (options.data_dir / polarity.FILES["positive"]).exists():
         return polarity.labelled_text(options.data_dir, options.seed)
-    text, label = (int(name) if name.isdigit() else name for name in (options.text_column, options.label_column))
+    columns = {"text": options.text_column, "label": options.label_column}
+    columns = {part: int(name) if name.isdigit() else name for part, name in columns.items()}
     parts, names = {}, None
     for part, path in data.find_parts(options.data_dir, ("tsv", "csv", "jsonl"), needed=["train"]).items():
-        parts[part] = data.read_labelled_text(path, text=text, label=label, labels=names)
+        parts[part] = data.read_labelled_text(path, labels=names, **columns)
         names = parts[part].label_names
         print(f"{path}: {parts[part].report}; {parts[part].class_counts()}.")
     return parts
@@ -121,6 +122,8 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
     """The vocabulary and the model, trained; without validation data for all epochs."""
     # Data
     vocabulary = recipe.vocabulary(run, scope, train.texts, options.vocabulary, options.vocabulary_size)
+    if scope.chief:
+        text.save_labels(run.vocabulary / "labels.txt", train.label_names)
     weights = tf.constant(list(train.class_weights().values()), tf.float32)
 
     def weighted(ids, label):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from keras_seq import scores
+from keras_seq import data, scores
 
 HYPOTHESES = ["The cat is on the mat .", "A man rides a horse through snow ."]
 REFERENCES = ["The cat sat on the mat .", "A man rides a horse through deep snow ."]
@@ -47,7 +47,30 @@ def test_signatures_say_what_was_done():
     assert "nc:6|nw:0" in scores.chrf(HYPOTHESES, REFERENCES).signature
 
 
-@pytest.mark.parametrize("score", [scores.exact_match, scores.bleu, scores.chrf])
+def test_spans_by_hand():
+    # The example of seqeval's documentation, whose F1 is that of conlleval.pl: 0.5.
+    true = [["O", "O", "O", "B-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
+    found = [["O", "O", "B-MISC", "I-MISC", "I-MISC", "I-MISC", "O"], ["B-PER", "I-PER", "O"]]
+    sides = [[data.spans(tags) for tags in rows] for rows in (found, true)]
+    assert scores.span_f1(*sides) == (0.5, 0.5, 0.5, 2, 2, 1)
+    assert scores.span_f1(*sides, kind="MISC") == (0, 0, 0, 1, 1, 0)
+    assert scores.span_f1(*sides, kind="PER") == (1, 1, 1, 1, 1, 1)
+    assert scores.span_f1(*sides, kind="LOC") == (0, 0, 0, 0, 0, 0)
+
+
+def test_a_span_is_right_as_a_whole_and_in_its_sentence():
+    # Found 4, true 3; right: PER in the first sentence. Of another type, one word too long, in another sentence: wrong.
+    true = [["B-PER", "O", "B-LOC"], ["B-ORG", "I-ORG", "O"]]
+    found = [["B-PER", "O", "B-ORG"], ["B-ORG", "I-ORG", "I-ORG"]]
+    sides = [[data.spans(tags) for tags in rows] for rows in (found, true)]
+    sides[0][1].append((2, 3, "LOC"))
+    score = scores.span_f1(*sides)
+    assert (score.right, score.found, score.true) == (1, 4, 3)
+    assert (score.precision, score.recall) == (0.25, pytest.approx(1 / 3))
+    assert score.f1 == pytest.approx(2 * 0.25 * (1 / 3) / (0.25 + 1 / 3))
+
+
+@pytest.mark.parametrize("score", [scores.exact_match, scores.bleu, scores.chrf, scores.span_f1])
 def test_unequal_or_empty_lists_are_refused(score):
     with pytest.raises(ValueError, match="2 hypotheses, 1 references"):
         score(["a", "b"], ["a"])

@@ -10,6 +10,7 @@ from keras_seq.cli import option
 from keras_seq.commands import opened as models
 from keras_seq.commands.streams import Writer
 from keras_seq.commands.tables import table
+from keras_seq.commands.taggers import Tagger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,19 @@ def inspect(options: Inspect) -> None:
             writer(line)
 
 
-def _run(opened: models.Trained | models.Classifier, rows: list) -> dict[str, Any]:
+def _run(opened: Any, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
     folder = opened.folder
     files = models.vocabulary_files(folder)
-    sides = {"joint": opened.vocabulary}
-    if getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
+    forecaster = isinstance(opened, models.Forecaster)
+    sides = {} if forecaster else {"joint": opened.vocabulary}
+    if forecaster:
+        pass  # it reads no text
+    elif getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
         sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
+    elif isinstance(opened, Tagger):
+        sides = opened.vocabularies
     elif "joint" not in files:
         sides = {next(iter(files)): opened.vocabulary}
     return {
@@ -57,6 +63,8 @@ def _run(opened: models.Trained | models.Classifier, rows: list) -> dict[str, An
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
         **({"labels": opened.labels} if isinstance(opened, models.Classifier) else {}),
+        **({"columns": dataclasses.asdict(opened.columns)} if forecaster else {}),
+        **({"tags": opened.tags} if isinstance(opened, Tagger) else {}),
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
@@ -82,7 +90,9 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
 def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
-    rows += [("labels", ", ".join(found["labels"]))] if "labels" in found else []
+    rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
+    for name, value in found.get("columns", {}).items():
+        rows.append((name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)))
     history = found["history"]
     rows += [("epochs", f"{history['epochs']}")]
     rows += [(f"best {name}", f"{b['value']:.4g} after epoch {b['epoch']}") for name, b in history["best"].items()]

@@ -78,6 +78,35 @@ class Classifier:
         _check_classes(self)
 
 
+class Forecaster:
+    """A model from the past of series to their future, from a run folder.
+
+    Attributes:
+        folder, file: the run folder, and the `.keras` file in it.
+        model: not compiled.
+        columns: a `data.ForecastColumns`, what it reads and says.
+        scaler: of what it reads.
+    """
+
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+        from keras_seq import data
+
+        self.folder, self.file = folder, file
+        self.columns = _of_a_forecaster(columns_file(folder), data.ForecastColumns.load)
+        self.scaler = _of_a_forecaster(columns_file(folder).with_name("scaler.json"), data.Scaler.load)
+        self.model = load_keras(file, decodes=False)
+        _check_columns(self)
+
+    def task(self) -> Any:
+        """What it is exported for."""
+        from keras_seq.export import Forecasting
+
+        columns = self.columns
+        return Forecasting(
+            self.scaler, self.scaler.of(columns.targets), look_back=columns.look_back, quantiles=columns.quantiles
+        )
+
+
 class Recognizer:
     """A model from recordings to texts, from a run folder.
 
@@ -159,16 +188,28 @@ def open_weights(path: pathlib.Path, verb: str) -> Trained:
     return Trained(*run_files(path))
 
 
-def open_run(path: pathlib.Path, verb: str) -> Trained | Classifier:
-    """Opens a run folder of any kind; what has names of classes is a classifier."""
+def open_run(path: pathlib.Path, verb: str) -> Any:
+    """Opens a run folder of any kind; what has names of classes is a `Classifier`, what has names of tags a `Tagger`,
+    what has columns a `Forecaster`, anything else `Trained`."""
+    from keras_seq.commands.taggers import Tagger, tags_file
+
     _refuse_saved_model(path, verb)
     folder, file = run_files(path)
+    if columns_file(folder).exists():
+        return Forecaster(folder, file)
+    if tags_file(folder).exists():
+        return Tagger(folder, file)
     return (Classifier if labels_file(folder).exists() else Trained)(folder, file)
 
 
 def open_classifier(path: pathlib.Path) -> Classifier | Served:
     """Opens what is there, for classes of texts."""
     return Served(path) if is_saved_model(path) else Classifier(*run_files(path))
+
+
+def open_forecaster(path: pathlib.Path) -> Forecaster | Served:
+    """Opens what is there, for the future of series."""
+    return Served(path) if is_saved_model(path) else Forecaster(*run_files(path))
 
 
 def open_recognizer(path: pathlib.Path) -> Recognizer | Served:
@@ -269,7 +310,8 @@ def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
     if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
             f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
-            "and LanguageModel have. keras-seq classify takes classifiers of text; use another model in Python."
+            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers, keras-seq "
+            "forecast forecasters of series; use another model in Python."
         )
     return model
 
@@ -295,6 +337,11 @@ def labels_file(folder: pathlib.Path) -> pathlib.Path:
     return folder / "vocabulary" / "labels.txt"
 
 
+def columns_file(folder: pathlib.Path) -> pathlib.Path:
+    """Where a run tells which columns it forecasts, if it does; beside it lies their scaler."""
+    return folder / "vocabulary" / "forecast.json"
+
+
 def load_labels(file: pathlib.Path) -> list[str]:
     from keras_seq import text
 
@@ -303,8 +350,13 @@ def load_labels(file: pathlib.Path) -> list[str]:
             f"{file} does not exist: the run has no classes of texts, or the file was not copied with it. It has their "
             "names, one a line."
         )
-    with _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+    with damaged(file):
         return text.load_labels(file)
+
+
+def damaged(file: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Names a file that lies beside the model, and what to do, when it cannot be read."""
+    return _refused(file, "is damaged", "Copy it anew from the folder that the model was trained in")
 
 
 def load_vocabulary(file: pathlib.Path) -> Any:
@@ -394,6 +446,29 @@ def _check_classes(opened: Classifier) -> None:
             f"{opened.folder / 'vocabulary'}: the vocabulary has {opened.vocabulary.size:,} tokens, and "
             f"{opened.file.name} was trained with {' or '.join(f'{size:,}' for size in sorted(sizes))}. One of the two "
             "was cut short, or is of another run: copy them anew."
+        )
+
+
+def _of_a_forecaster(file: pathlib.Path, load: Any) -> Any:
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file} does not exist: the run has no forecaster of series, or the file was not copied with it."
+        )
+    with damaged(file):
+        return load(file)
+
+
+def _check_columns(opened: Forecaster) -> None:
+    columns, inputs = opened.columns, getattr(opened.model, "inputs", None) or [None]
+    quantiles = [len(columns.quantiles)] if columns.quantiles else []
+    expected = (columns.horizon, len(columns.targets), *quantiles)
+    given, reads = (tuple(getattr(x, "shape", ())) for x in (getattr(opened.model, "output", None), inputs[0]))
+    width = len(columns.columns)
+    if len(inputs) > 1 or given[1:] != expected or reads[2:] != (width,) or len(opened.scaler.columns) != width:
+        raise ValueError(
+            f"{opened.file} makes {given} of {reads}, and the files in {opened.folder / 'vocabulary'} tell of "
+            f"{expected} of {width} columns. One of them is of another run, or the model reads more than the past: "
+            "use that one in Python."
         )
 
 

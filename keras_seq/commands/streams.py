@@ -264,10 +264,10 @@ def _flush_stdout() -> None:
 
 
 class BadLines:
-    """Counts lines, or what else `unit` says, without a result, and tells of them on stderr at the end."""
+    """Counts lines (or what else, `unit`) without a result, and tells of them on stderr at the end."""
 
     def __init__(self, unit: str = "lines"):
-        self._unit = unit
+        self.unit = unit
         self.count = self.total = 0
         self._first = []
 
@@ -280,7 +280,7 @@ class BadLines:
         if self.count:
             first = "" if self.count <= FIRST_ONES else f" The first {FIRST_ONES}:"
             have = "has" if self.count == 1 else "have"
-            print(f"{self.count:,} of {self.total:,} {self._unit} {have} no result.{first}", file=sys.stderr)
+            print(f"{self.count:,} of {self.total:,} {self.unit} {have} no result.{first}", file=sys.stderr)
             print("\n".join(f"  {told}" for told in self._first), file=sys.stderr)
 
 

@@ -6,6 +6,7 @@ from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_bat
 from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.download import digest_of, download, unpack
+from keras_seq.data.forecast_columns import ForecastColumns, following_times
 from keras_seq.data.joining import Variation, joined
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
 from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
@@ -23,7 +24,7 @@ from keras_seq.data.parallel_text import (
 from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
 from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
-from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, read_tags, spans
+from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
 from keras_seq.data.vectors import Vectors, read_vectors
@@ -41,6 +42,7 @@ __all__ = [
     "CONLLU_COLUMNS",
     "DATA_SETS",
     "DataSet",
+    "ForecastColumns",
     "LabelledReport",
     "LabelledText",
     "Mixture",
@@ -71,6 +73,7 @@ __all__ = [
     "cached",
     "cached_lengths",
     "calendar_features",
+    "conllu_words",
     "count_batches",
     "data_home",
     "digest_of",
@@ -82,6 +85,7 @@ __all__ = [
     "fit_boundaries",
     "fit_buckets",
     "folds",
+    "following_times",
     "from_step",
     "joined",
     "lengths",

@@ -7,7 +7,7 @@ keeps a token, or has a mask in its place. A `cache` must stand before it: behin
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -108,7 +108,7 @@ class Noise:
 
 
 def word_dropout(
-    rate: float,
+    rate: float | Sequence[float],
     *,
     replace_with: int | None = None,
     end_id: int | None,
@@ -120,20 +120,29 @@ def word_dropout(
 
     Each token, by itself, goes with probability `rate`; where all would go, one of them, each as likely, stays.
 
+        word_dropout(0.25 / (0.25 + counts), replace_with=vocabulary.unknown_id, ...)
+
+    makes rare words unknown more often than frequent ones, so that a tagger learns what to make of words it never saw.
+
     Args:
-        rate: from 0 up to, not with, 1.
+        rate: from 0 up to, not with, 1; or one for each id, `(V,)`.
         replace_with: the unknown id, say, that a token becomes in place of being taken out.
         end_id, seed, component, first_epoch: those of `Noise`.
 
     Sources: Iyyer et al. 2015 (taken out), aclanthology.org/P15-1162; Bowman et al. 2016 (made unknown),
-    arXiv:1511.06349.
+    arXiv:1511.06349; rare words: Kiperwasser and Goldberg 2016, section 4.1, arXiv:1603.04351.
     """
-    _check_share("rate", rate, below_one=True)
+    rates = np.asarray(rate, np.float32)
+    if rates.ndim > 1:
+        raise ValueError(f"`rate` must be a number, or one for each id. Received: shape {rates.shape}")
+    for value in (rates.min(), rates.max()) if rates.size else ():
+        _check_share("rate", float(value) if rates.ndim else rate, below_one=True)
 
     def drop(tokens, is_end, draw):
         chance = _uniform(tf.shape(tokens), draw)
+        stays = ~is_end & (chance >= (tf.gather(rates, tokens) if rates.ndim else rates))
         luckiest = tf.reduce_max(tf.where(is_end, -1.0, chance))
-        kept = is_end | (chance >= tf.minimum(rate, luckiest))
+        kept = is_end | tf.cond(tf.reduce_any(stays), lambda: stays, lambda: chance >= luckiest)
         if replace_with is None:
             return tf.boolean_mask(tokens, kept)
         return tf.where(kept, tokens, tf.cast(replace_with, tokens.dtype))

@@ -68,6 +68,7 @@ class Series:
         runs: where each series is, in one piece or more; where none is given, all rows are one run.
         static: floats `(series, F)`, what is the same in all rows of a series.
         static_columns: their names.
+        time_column: the name of the time index, where it came from a file that has one.
     """
 
     values: np.ndarray
@@ -78,6 +79,7 @@ class Series:
     static: np.ndarray | None = None
     static_columns: tuple[str, ...] = ()
     report: SeriesReport = SeriesReport(0, 0)
+    time_column: str | None = None
 
     def __post_init__(self):
         if self.values.ndim != 2 or len(self.columns) != self.values.shape[1] or not np.isfinite(self.values).all():
@@ -168,9 +170,8 @@ def read_series(
     static = _static(table, C) if static_columns else None
     filled = len(table.lines) - kept
     report = SeriesReport(read, kept, unreadable, read - unreadable - kept, moved, interpolated, gaps, filled)
-    return Series(
-        table.values[:, :C], fields.values[:C], times, table.names, runs, static, tuple(static_columns), report
-    )
+    named = (static, tuple(static_columns), report, fields.time)
+    return Series(table.values[:, :C], fields.values[:C], times, table.names, runs, *named)
 
 
 class _Fields(NamedTuple):

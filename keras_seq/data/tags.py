@@ -64,6 +64,11 @@ class TaggedText:
         """The tags that occur, in alphabetical order."""
         return tuple(sorted({tag for sentence in self.tags for tag in sentence}))
 
+    def select(self, indices: Sequence[int]) -> "TaggedText":
+        """The sentences at these places, in this order."""
+        words, tags = [self.words[i] for i in indices], [self.tags[i] for i in indices]
+        return TaggedText(words, tags, TagReport(len(words), len(words), sum(map(len, words))))
+
     def dataset(self) -> tf.data.Dataset:
         """A dataset of the sentences: (words `(T,)`, tags `(T,)`), strings."""
         sides = tuple(
@@ -167,6 +172,20 @@ def _sentences(path: Path, on_bad_line: str) -> Iterator[_Lines]:
             lines = []
     if lines:
         yield lines
+
+
+def conllu_words(lines: Sequence[tuple[int, str]]) -> list[str]:
+    """The words of one sentence of CoNLL-U, whatever its other columns hold.
+
+    Args:
+        lines: of the sentence, with their numbers.
+    Raises:
+        ValueError: for a line that cannot be understood; tells its number.
+    """
+    try:
+        return [word for word, _ in _conllu_parser("FORM", "FORM")(list(lines), Counter())]
+    except _MalformedError as error:
+        raise ValueError(f"line {error.line}: {error}") from None
 
 
 def _conllu_parser(words: str | int | None, tags: str | int | None):

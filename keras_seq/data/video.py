@@ -1,9 +1,10 @@
 """Video: clips as frames, from arrays, folders of images or animated GIF files, checked."""
 
+import dataclasses
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -67,6 +68,16 @@ class Video:
     def clip(self, number: int) -> np.ndarray:
         """The chosen frames of a clip, uint8 `(T, H, W, C)`, in their own size."""
         return self.choose(self.paths[number]) if self.clips is None else self.clips[number]
+
+    def select(self, indices: Iterable[int]) -> "Video":
+        """Those clips alone, in that order. The report stays that of all."""
+        numbers = [int(index) for index in indices]
+        return dataclasses.replace(
+            self,
+            paths=[self.paths[number] for number in numbers],
+            labels=None if self.labels is None else [self.labels[number] for number in numbers],
+            clips=None if self.clips is None else [self.clips[number] for number in numbers],
+        )
 
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
         """A dataset of `(frames, label)`, or of frames where there are no labels.

@@ -24,6 +24,8 @@ from keras_seq.decoding.sampling import Sampling
 from keras_seq.decoding.scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
 from keras_seq.decoding.searching import SEARCHES, find_search, search
 from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.streaming import stream
+from keras_seq.decoding.token_losses import TokenLosses
 from keras_seq.decoding.unknown_words import looked_at, replace_unknown
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Prefix",
     "RepetitionPenalty",
     "Sampling",
+    "TokenLosses",
     "audit",
     "ctc",
     "find_search",
@@ -62,5 +65,6 @@ __all__ = [
     "score_candidates",
     "search",
     "sockeye_penalty",
+    "stream",
     "tune_weights",
 ]

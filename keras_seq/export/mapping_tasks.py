@@ -142,16 +142,24 @@ class Forecasting:
     """The future of series.
 
     `forecast(past (B, T, C)) -> forecast (B, H, targets)`, or `(B, H, targets, Q)` with quantiles; where the model
-    takes more than the past, `known_future (B, H, K)` and `static (B, F)` too.
+    takes more than the past, `known_future (B, H, K)` and `static (B, F)` too. With `look_back` there is also
+    `describe() -> columns, targets, look_back, horizon, quantiles`, which says what these numbers are.
 
     Args:
         scaler: of the past: what it gives the model is `scaler.scaled(past)`; None: the past as it is.
         target_scaler: of the targets: what it makes of the forecast is `target_scaler.inverse(forecast)`; None:
             `scaler`, whose columns must then be the targets.
+        look_back: steps of the past that the model reads; there must then be a scaler, which has the names.
+        quantiles: those that the model forecasts, if it does.
+    Raises:
+        ValueError: if there is no name for what is to be described.
     """
 
-    def __init__(self, scaler=None, target_scaler=None):
+    def __init__(self, scaler=None, target_scaler=None, *, look_back=None, quantiles=()):
+        if look_back is not None and scaler is None:
+            raise ValueError("`look_back` asks for a description, and only a `scaler` has names. Received: None")
         self.scaler, self.target_scaler = scaler, target_scaler or scaler
+        self.look_back, self.quantiles = look_back, tuple(quantiles)
         self.resources, self.samples = [], None
 
     def signatures(self, model):
@@ -169,12 +177,23 @@ class Forecasting:
             y = self.target_scaler.inverse(tf.transpose(y, (0, 1, 3, 2)))  # (B, H, Q, targets)
             return {"forecast": tf.transpose(y, (0, 1, 3, 2))}
 
+        def describe():
+            return {
+                "columns": tf.constant(list(self.scaler.columns)),
+                "targets": tf.constant(list(self.target_scaler.columns)),
+                "look_back": tf.constant(self.look_back),
+                "horizon": tf.constant(model.output.shape[1]),
+                "quantiles": tf.constant(self.quantiles, tf.float32),
+            }
+
         specs = input_specs(model)
-        return {"forecast": Signature(forecast, {"past": next(iter(specs.values()))} if lone else specs)}
+        found = {"forecast": Signature(forecast, {"past": next(iter(specs.values()))} if lone else specs)}
+        return found if self.look_back is None else {**found, "describe": Signature(describe, {})}
 
     def calls(self, functions, samples):
         """What is tried to compare two processes."""
-        return [Call("forecast", batch) for batch in array_batches(samples, inputs_of(functions["forecast"]))]
+        calls = [Call("forecast", batch) for batch in array_batches(samples, inputs_of(functions["forecast"]))]
+        return calls if self.look_back is None else [*calls, Call("describe", {})]
 
 
 class Tensors:

@@ -88,41 +88,6 @@ def attention_map(
     return _save(figure, path)
 
 
-def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> pathlib.Path:
-    """Draws how often which class was taken for which: a row for each true class, a column for each predicted one.
-
-    The darker, the larger the share of the row; a class that never comes has a white row.
-
-    Args:
-        counts: ints `(N, N)`.
-        names: of the N classes.
-        path: the picture; its ending names the format.
-    Returns:
-        The path of the picture.
-    Raises:
-        ValueError: if the counts are not `(N, N)`.
-        ImportError: if matplotlib is not installed.
-    """
-    counts = np.asarray(counts)
-    if counts.shape != (len(names), len(names)):
-        raise ValueError(f"`counts` must be {(len(names), len(names))}. Received: shape {counts.shape}")
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(2.4 + 0.9 * len(names), 2.0 + 0.7 * len(names))
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-    for (row, column), count in np.ndenumerate(counts):
-        shown = f"{count:,}\n{shares[row, column]:.1%}"
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, shown, color=colour, ha="center", va="center")
-    labels = [name.replace("$", r"\$") for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=0 if len(names) < 6 else 90)
-    axes.set_yticks(range(len(names)), labels)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, fraction=0.04, format=lambda share, _: f"{share:.0%}")
-    return _save(figure, path)
-
-
 def speech_alignment(
     waveform: np.ndarray,
     sample_rate: int,
@@ -195,6 +160,198 @@ def _draw_labels(axes, weights: np.ndarray, names: Sequence[str], blank: int, se
     axes.set_ylim(0, 1.15)
     axes.set_ylabel("probability")
     axes.legend(loc="center right")  # the names are above
+
+
+def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> pathlib.Path:
+    """Draws how often which class was taken for which: a row for each true class, a column for each predicted one.
+
+    The darker, the larger the share of the row; a class that never comes has a white row.
+
+    Args:
+        counts: ints `(N, N)`.
+        names: of the N classes.
+        path: the picture; its ending names the format.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if the counts are not `(N, N)`.
+        ImportError: if matplotlib is not installed.
+    """
+    counts = np.asarray(counts)
+    if counts.shape != (len(names), len(names)):
+        raise ValueError(f"`counts` must be {(len(names), len(names))}. Received: shape {counts.shape}")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(2.4 + 0.9 * len(names), 2.0 + 0.7 * len(names))
+    axes = figure.add_subplot()
+    shown = [
+        [f"{count:,}\n{share:.1%}" for count, share in zip(*row, strict=True)]
+        for row in zip(counts, shares, strict=True)
+    ]
+    _draw_shares(figure, axes, shares, shown, names, names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return _save(figure, path)
+
+
+def forecasts(
+    pasts: np.ndarray,
+    futures: np.ndarray,
+    forecast: np.ndarray,
+    titles: Sequence[str],
+    path: str | os.PathLike,
+    band: np.ndarray | None = None,
+    band_label: str = "band",
+) -> pathlib.Path:
+    """Draws windows of series: a panel for each, with what came before, what was forecast and what then came.
+
+    Args:
+        pasts: floats `(N, T)`.
+        futures, forecast: floats `(N, H)`.
+        titles: of the N panels.
+        path: the picture; its ending names the format.
+        band: floats `(N, H, 2)`, the lower and the upper end of what was thought likely.
+        band_label: what the legend says of it: "80% band".
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if the shapes do not belong together, or there is no window.
+        ImportError: if matplotlib is not installed.
+    """
+    pasts, futures, forecast = (np.asarray(x, float) for x in (pasts, futures, forecast))
+    N, H = (*futures.shape, 0)[:2]
+    shapes = [x.shape for x in (pasts, futures, forecast) if x.ndim == 2]
+    fits = band is None or np.shape(band) == (N, H, 2)
+    if len(shapes) < 3 or forecast.shape != futures.shape or not len(pasts) == N == len(titles) or not (N * H and fits):
+        raise ValueError(
+            "`pasts` must be (N, T), `futures` and `forecast` (N, H), `band` (N, H, 2), with N titles, N and H > 0. "
+            f"Received: shapes {pasts.shape}, {futures.shape}, {forecast.shape}, "
+            f"{None if band is None else np.shape(band)}, {len(titles)} titles"
+        )
+    across = min(N, 2)
+    down = -(-N // across)
+    figure = _figure(6.4 * across, 2.8 * down)
+    steps = np.arange(1, H + 1)
+    for index, title in enumerate(titles):
+        axes = figure.add_subplot(down, across, index + 1)
+        before, last = np.arange(1 - pasts.shape[1], 1), pasts[index, -1:]
+        axes.plot(before, pasts[index], color="grey", linewidth=1, label="past")
+        axes.plot(np.append(0, steps), np.append(last, futures[index]), color=_COLOUR, label="what came")
+        axes.plot(steps, forecast[index], color=_ACCENT, label="forecast")
+        if band is not None:
+            low, high = np.moveaxis(np.asarray(band, float)[index], -1, 0)
+            axes.fill_between(steps, low, high, color=_ACCENT, alpha=0.25, linewidth=0, label=band_label)
+        axes.axvline(0, color="black", linewidth=0.6)
+        axes.set_title(title.replace("$", r"\$"))
+        axes.grid(alpha=0.3)
+        if index == 0:
+            axes.legend(fontsize="small")
+        if index >= N - across:
+            axes.set_xlabel("step")
+    return _save(figure, path)
+
+
+def errors_by_step(errors: Mapping[str, np.ndarray], path: str | os.PathLike, unit: str = "error") -> pathlib.Path:
+    """Draws how the error grows with the step that is forecast: a line for each model.
+
+    Args:
+        errors: for each name, floats `(H,)`; the first one stands out.
+        path: the picture; its ending names the format.
+        unit: what the errors are: "MSE".
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if there is no line, or they have not the same number of steps.
+        ImportError: if matplotlib is not installed.
+    """
+    shapes = {name: np.shape(values) for name, values in errors.items()}
+    if len(set(shapes.values())) != 1 or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
+        raise ValueError(f"`errors` must be of one shape (H,), H > 0. Received: {shapes}")
+    figure = _figure(6.4, 4.0)
+    axes = figure.add_subplot()
+    for place, (name, values) in enumerate(errors.items()):
+        look = {"color": _ACCENT, "linewidth": 2, "zorder": 3} if place == 0 else {"linewidth": 1}
+        steps = np.arange(1, len(values) + 1)
+        axes.plot(steps, values, marker="o" if len(values) < 30 else None, markersize=3, label=name, **look)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel(unit)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _save(figure, path)
+
+
+def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) -> pathlib.Path:
+    """Draws the loss of the tokens over their place in a block: how much what was before them is worth, and how far.
+
+    Args:
+        losses: by name, floats `(T,)` in nats: the mean at each place; T may differ.
+        path: the picture; its ending names the format.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if there is nothing to draw, or the losses are not `(T,)`.
+        ImportError: if matplotlib is not installed.
+    """
+    shapes = {name: np.shape(values) for name, values in losses.items()}
+    if not shapes or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
+        raise ValueError(f"`losses` must hold floats (T,) by name, one array at least. Received: {shapes}")
+    figure = _figure(7.0, 4.0)
+    axes = figure.add_subplot()
+    for name, values in losses.items():
+        places = np.arange(1, len(values) + 1)
+        axes.plot(places, values, marker="o" if len(values) < 100 else None, markersize=2, linewidth=1, label=name)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
+    axes.set_xlabel("place in the block")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _save(figure, path)
+
+
+def shares(
+    values: np.ndarray,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    path: str | os.PathLike,
+    *,
+    rows: str,
+    columns: str,
+) -> pathlib.Path:
+    """Draws a table of shares, accuracies say, each field the darker the more.
+
+    Args:
+        values: fractions `(R, C)`.
+        row_names, column_names: R and C of them.
+        path: the picture; its ending names the format.
+        rows, columns: what they are, written beside and below.
+    Returns:
+        The path of the picture.
+    Raises:
+        ValueError: if the values are not `(R, C)`.
+        ImportError: if matplotlib is not installed.
+    """
+    values = np.asarray(values, "float64")
+    if values.shape != (len(row_names), len(column_names)):
+        wanted = (len(row_names), len(column_names))
+        raise ValueError(f"`values` must be {wanted}, as many as there are names. Received: shape {values.shape}")
+    figure = _figure(2.4 + 0.9 * len(column_names), 1.4 + 0.5 * len(row_names))
+    axes = figure.add_subplot()
+    _draw_shares(figure, axes, values, [[f"{value:.1%}" for value in row] for row in values], row_names, column_names)
+    axes.set_xlabel(columns)
+    axes.set_ylabel(rows)
+    return _save(figure, path)
+
+
+def _draw_shares(figure, axes, shares: np.ndarray, shown: list[list[str]], rows: Sequence[str], columns: Sequence[str]):
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.5 else "black"
+        axes.text(column, row, shown[row][column], color=colour, ha="center", va="center")
+    rows, columns = ([name.replace("$", r"\$") for name in names] for names in (rows, columns))
+    axes.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) < 6 else 90)
+    axes.set_yticks(range(len(rows)), rows)
+    figure.colorbar(image, ax=axes, fraction=0.04, format=lambda share, _: f"{share:.0%}")
 
 
 def buckets(

@@ -1,4 +1,4 @@
-"""Pictures as patches, and pictures drawn from vectors; `FrameCNN` makes vectors of them."""
+"""Pictures that stay pictures: beside those before them, convolved, as patches; and pictures drawn from vectors."""
 
 import keras
 from keras import ops
@@ -77,6 +77,81 @@ class FrameDecoder(CompositeLayer):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
+class FramePairs(keras.layers.Layer):
+    """Puts each picture's channels beside those of the picture before it; the first has itself.
+
+    So a convolution sees what moves, and alike wherever it does. From vectors of single pictures a network has to learn
+    that of each place anew.
+
+    Call arguments:
+        inputs: `(B, T, height, width, channels)`.
+        mask: bool `(B, T)`, handed on.
+    Returns:
+        `(B, T, height, width, 2 * channels)`.
+    Source: Karpathy et al. 2014, "early fusion", doi:10.1109/CVPR.2014.223.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, mask=None):
+        before = ops.concatenate([inputs[:, :1], inputs[:, :-1]], axis=1)
+        return ops.concatenate([inputs, before], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 2 * input_shape[-1])
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class FrameConvolution(CompositeLayer):
+    """`keras.layers.Conv2D` of each picture of a clip by itself; height and width stay.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: points that a side of the kernel has.
+        activation: after the convolution.
+    Call arguments:
+        inputs: float `(B, T, height, width, channels)`.
+        mask: bool `(B, T)`, handed on.
+    Returns:
+        float `(B, T, height, width, filters)`.
+    """
+
+    def __init__(self, filters, kernel_size=3, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.activation = keras.activations.get(activation)
+        self.supports_masking = True
+        self.convolution = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            padding="same",
+            activation=self.activation,
+            data_format="channels_last",
+            name="convolution",
+            dtype=self.dtype_policy,
+        )
+
+    def call(self, inputs, mask=None):
+        B, T = ops.shape(inputs)[:2]
+        x = self.convolution(ops.reshape(inputs, (-1, *inputs.shape[2:])))  # (B, T, ...) -> (B * T, ...)
+        return ops.reshape(x, (B, T, *inputs.shape[2:4], self.filters))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_seq")
 class PicturePatches(keras.layers.Layer):
     """Makes squares of a picture its points, which have the channels of all that is in them; and the other way round.
 
@@ -113,7 +188,7 @@ class PicturePatches(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         B, T, height, width, channels = input_shape
         P = self.size
-        if channels % P**2 if self.reverse else (height % P or width % P):
+        if None in (height, width) or (channels % P**2 if self.reverse else (height % P or width % P)):
             raise ValueError(
                 f"Squares of {P} points a side must fill the picture"
                 f"{', and its channels be those of such squares' if self.reverse else ''}. "

@@ -7,7 +7,7 @@ from keras_seq.models.recognizer import audio_front_end, recognizer
 from keras_seq.models.seq2seq import Seq2Seq
 from keras_seq.models.tagger import best_tags, tagger
 from keras_seq.models.transformer import Transformer
-from keras_seq.models.video import frame_predictor, video_classifier
+from keras_seq.models.video import frame_predictor, next_frames, video_classifier
 
 __all__ = [
     "LanguageModel",
@@ -18,6 +18,7 @@ __all__ = [
     "classifier",
     "forecaster",
     "frame_predictor",
+    "next_frames",
     "recognizer",
     "tagger",
     "video_classifier",

@@ -28,6 +28,7 @@ def forecaster(
     num_known=0,
     num_static=0,
     quantiles=None,
+    residual=False,
     dropout=0.2,
     num_heads=4,
     options=None,
@@ -58,6 +59,9 @@ def forecaster(
         num_known: columns whose future is known, K.
         num_static: numbers that are known of a series, F.
         quantiles: rising, between 0 and 1; None: one number for each step.
+        residual: whether a linear map of each target's past, the layer "linear", is added to what the network says,
+            which begins at nothing: so the model begins as good as the map. It is not trained: give it the weights of
+            least squares, say, a kernel `(L, H)` and a bias `(H,)` over what `normalization` makes of the past.
         dropout: rate on the embedded steps, between layers and before the forecast.
         num_heads: of a Transformer.
         options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
@@ -74,6 +78,11 @@ def forecaster(
     columns = list(range(num_columns))
     places = columns if targets is None else list(targets)
     _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles)
+    if residual and (decoder == "autoregressive" or architecture in LINEAR):
+        raise ValueError(
+            "`residual` needs a direct decoder, and an architecture that is not linear itself. "
+            f"Received: {decoder!r}, {architecture!r}"
+        )
     past = keras.Input((None, num_columns), name="past")
     known = keras.Input((horizon, num_known), name="known_future") if num_known else None
     static = keras.Input((num_static,), name="static") if num_static else None
@@ -86,10 +95,10 @@ def forecaster(
     x = series
     if normalization is not None:
         # In float32 whatever the policy: half of its digits would go into the level of the series.
-        norm = ReversibleNormalization(
-            normalization, scale=normalization == "mean", dtype="float32", name="normalization"
-        )
+        how = {"scale": normalization == "mean", "affine": not residual}  # the map is of unchanged numbers
+        norm = ReversibleNormalization(normalization, **how, dtype="float32", name="normalization")
         x = norm(series)
+    straight = _straight(x, horizon) if residual else None
     count, Q = len(places), 1 if quantiles is None else len(quantiles)
     if channel_independent:
         x = ops.reshape(ops.transpose(x, (0, 2, 1)), (-1, look_back, 1))  # (B, L, C) -> (B * C, L, 1)
@@ -109,12 +118,14 @@ def forecaster(
     if decoder == "autoregressive":
         y = _autoregressive(newest, states, known, architecture, horizon // decoder_stride, Q)
     else:
-        y = _direct(context, known, horizon, Q if channel_independent else count * Q, units)
+        y = _direct(context, known, horizon, Q if channel_independent else count * Q, units, residual)
 
     if channel_independent:
         y = ops.transpose(ops.reshape(y, (-1, count, horizon, Q)), (0, 2, 1, 3))  # (B * C, H, Q) -> (B, H, C, Q)
     else:
         y = ops.reshape(y, (-1, horizon, count, Q))
+    if residual:
+        y = y + straight
     if normalization is not None:
         y = norm(y, past=series, reverse=True)
     # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
@@ -152,13 +163,22 @@ def _linear(x, static, architecture):
     return x if static is None else ops.concatenate([x, static], axis=-1)
 
 
-def _direct(x, known, horizon, width, units):
+def _straight(series, horizon):
+    """A linear map of each channel's own steps, the same for all: `(B, L, C)` to `(B, H, C, 1)`."""
+    x = ops.transpose(series, (0, 2, 1))
+    y = keras.layers.Dense(horizon, trainable=False, name="linear")(x)  # (B, C, H)
+    return ops.transpose(y, (0, 2, 1))[..., None]
+
+
+def _direct(x, known, horizon, width, units, residual):
     """All steps at once: `(B, D)` to `(B, H, width)`, and what is known of each step added to it."""
-    y = ops.reshape(keras.layers.Dense(horizon * width, name="forecast")(x), (-1, horizon, width))
+    begins = {"kernel_initializer": "zeros" if residual else "glorot_uniform"}
+    y = keras.layers.Dense(horizon * width, name="forecast", **begins)(x)
+    y = ops.reshape(y, (-1, horizon, width))
     if known is None:
         return y
     hidden = keras.layers.Dense(units, name="known")(known) + keras.layers.Dense(units, name="context")(x)[:, None]
-    return y + keras.layers.Dense(width, name="known_forecast")(ops.relu(hidden))
+    return y + keras.layers.Dense(width, name="known_forecast", **begins)(ops.relu(hidden))
 
 
 def _autoregressive(newest, states, known, cell, calls, Q):

@@ -1,5 +1,8 @@
 """The language model: what comes next."""
 
+import functools
+from collections.abc import Mapping
+
 import keras
 from keras import ops
 
@@ -17,16 +20,22 @@ class LanguageModel(keras.Model):
         dropout: rate on the embeddings and on what the body makes of them.
         tie_embeddings: whether the scores come from the embedding's own matrix.
         pad_id: the id that marks padding.
+        streams: the number of streams, B, whose states the model carries from one batch of `data.streams` to the next;
+            needs a body whose state is as large for any length. None: it carries none.
     Call arguments:
-        tokens: int `(B, T)`, beginning with the start token where the data has one, padding on the right.
+        tokens: int `(B, T)`, beginning with the start token where the data has one, padding on the right. Or a batch of
+            `data.streams`, `{"tokens": int (B, T), "starts": bool (B,)}`: each row goes on from the state that the same
+            row of the batch before has left, or from zeros where it starts. These states are weights that are not
+            trained: checkpoints have them, and gradients end at them (truncated backpropagation through time).
     Returns:
         logits, float `(B, T, V)`, of the token after each.
     Raises:
-        ValueError: for a bidirectional body, which sees what it has to say.
-    Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix.
+        ValueError: for a bidirectional body, which sees what it has to say; for `streams` with a body whose state
+            grows; for a batch of streams in another number than `streams`.
+    Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix; Mikolov et al. 2010 for the carried state.
     """
 
-    def __init__(self, vocabulary_size, body, dropout=0.0, tie_embeddings=True, pad_id=0, **kwargs):
+    def __init__(self, vocabulary_size, body, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
         super().__init__(**kwargs)
         if getattr(body, "bidirectional", False):
             raise ValueError("`body` must read from left to right. Received: a layer with bidirectional=True")
@@ -35,6 +44,7 @@ class LanguageModel(keras.Model):
         self.dropout = dropout
         self.tie_embeddings = tie_embeddings
         self.pad_id = pad_id
+        self.streams = streams
         self.embedding = TokenEmbedding(
             vocabulary_size,
             body.units,
@@ -50,10 +60,38 @@ class LanguageModel(keras.Model):
     def build(self, input_shape=None):
         if not self.built:
             self.symbolic_call(keras.KerasTensor((None, None), "int32"))
+            self.carried = [] if self.streams is None else self._carried_states()
             self.built = True
 
+    def _carried_states(self):
+        try:
+            zeros = keras.tree.flatten(self.body.zero_state(self.streams, None))
+        except ValueError as error:
+            raise ValueError(
+                f"`streams` needs a body with a state of one size, a `RecurrentStack` say. Received: {self.streams}, "
+                f"with {type(self.body).__name__}, which says: {error}"
+            ) from error
+        add = functools.partial(self.add_weight, initializer="zeros", trainable=False)
+        return [add(shape=zero.shape, name=f"carried_{number}") for number, zero in enumerate(zeros)]
+
     def call(self, tokens, training=False):
-        return self.decode(tokens, None, training=training)[0]
+        if not isinstance(tokens, Mapping):
+            return self.decode(tokens, None, training=training)[0]
+        tokens, starts = tokens["tokens"], tokens["starts"]
+        if not self.carried or starts.shape[0] not in (None, self.streams):
+            raise ValueError(
+                "A batch of streams needs a model that carries as many: "
+                f"`LanguageModel(..., streams={starts.shape[0]})`. Received: streams={self.streams}"
+            )
+        zero = self.body.zero_state(self.streams, None)
+        before = [ops.where(starts[:, None], ops.zeros_like(state), state) for state in self.carried]
+        before = keras.tree.map_structure(
+            lambda zero, state: ops.cast(state, zero.dtype), zero, keras.tree.pack_sequence_as(zero, before)
+        )
+        logits, after = self.decode(tokens, {"body": before}, training=training)
+        for state, new in zip(self.carried, keras.tree.flatten(after["body"]), strict=True):
+            state.assign(ops.stop_gradient(new))
+        return logits
 
     def initial_state(self, batch_size, max_length=None, hidden_states=False):
         """The state before the first token, a dict of nests of tensors with leading axis B.
@@ -95,6 +133,7 @@ class LanguageModel(keras.Model):
             "dropout": self.dropout,
             "tie_embeddings": self.tie_embeddings,
             "pad_id": self.pad_id,
+            "streams": self.streams,
         }
 
     @classmethod

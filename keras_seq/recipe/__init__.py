@@ -8,13 +8,14 @@ from keras_seq.recipe.beginning import begin, data_folder, initialise, run_folde
 from keras_seq.recipe.bucketing import batches
 from keras_seq.recipe.fitting import fit, learning_rate
 from keras_seq.recipe.options import Options, filled
-from keras_seq.recipe.reporting import Result, confusions, end, outputs, report, samples
+from keras_seq.recipe.reporting import Result, by_kind, confusions, end, outputs, record, report, samples
 
 __all__ = [
     "Options",
     "Result",
     "batches",
     "begin",
+    "by_kind",
     "confusions",
     "data_folder",
     "end",
@@ -23,6 +24,7 @@ __all__ = [
     "initialise",
     "learning_rate",
     "outputs",
+    "record",
     "report",
     "run_folder",
     "samples",

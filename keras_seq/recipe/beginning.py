@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import types
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -77,14 +78,19 @@ def vocabulary(
 
 
 def initialise(
-    options: Options, model: keras.Model, run: training.Run, vocabularies: Mapping[str, text.Vocabulary]
+    options: Options,
+    model: keras.Model,
+    run: training.Run,
+    vocabularies: Mapping[str, text.Vocabulary],
+    files: Mapping[str, str] = types.MappingProxyType({"": "target"}),
 ) -> None:
     """Puts the weights of the run `options.init_from` into the model, unless this run has begun already.
 
     Args:
         model: a built model.
         vocabularies: of the weights over a vocabulary, by a part of their names, which are "source", "target", ... in
-            the other run's folder too, or "joint"; "" stands for "target". See `training.initialise_from`.
+            the other run's folder too, or "joint"; "" is part of every name. See `training.initialise_from`.
+        files: where the name of a vocabulary's file is not that part of the names.
     """
     if options.init_from is None or training.Checkpoints(run.path).latest() is not None:
         return
@@ -94,7 +100,7 @@ def initialise(
 
     def theirs(name):
         folder = options.init_from / "vocabulary"
-        for path in [*folder.glob(f"{name or 'target'}.*"), *folder.glob("joint.*")]:
+        for path in [*folder.glob(f"{files.get(name, name)}.*"), *folder.glob("joint.*")]:
             return tokens(text.load(path))
         raise ValueError(f"--init-from {options.init_from}: there is no vocabulary in it, as a run folder has.")
 

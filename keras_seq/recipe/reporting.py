@@ -13,6 +13,7 @@ from keras_seq import distribution, training
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
 from keras_seq.recipe.options import Options
+from keras_seq.scores import SpanScore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,26 @@ def report(
         title: above it: "Test, 1,000 sentences, beam 5".
         task, data, architecture: of the results that name no other.
     """
+    found = record(options, run, results, task=task, data=data, architecture=architecture)
+    print(f"\n{title}")
+    # What is the same for all need not be said again and again.
+    names = ("task", "architecture", "split", "metric")
+    told = [name for name in names if name == "metric" or len({entry[name] for entry in found}) > 1]
+    rows = zip(*([str(entry[name]) for entry in found] for name in told), strict=True)
+    labels = table(list(rows), numbers=False)
+    width = max(len(format(result.value, result.form)) for result in results)
+    for label, result in zip(labels, results, strict=True):
+        print(f"  {label:{max(map(len, labels))}}  {result.value:>{width}{result.form}}  {result.note}".rstrip())
+
+
+def record(
+    options: Options, run: training.Run, results: Sequence[Result], *, task: str, data: str, architecture: str
+) -> list[dict[str, Any]]:
+    """Adds results to the run's `metrics.json`, and prints nothing; `report` does both.
+
+    Returns:
+        what each result is about, and its value.
+    """
     common = {"recipe": options.recipe, "data": data, "seed": options.seed}
     found = [
         {
@@ -66,15 +87,7 @@ def report(
         for result in results
     ]
     run.add_metrics(found)
-    print(f"\n{title}")
-    # What is the same for all need not be said again and again.
-    names = ("task", "architecture", "split", "metric")
-    told = [name for name in names if name == "metric" or len({entry[name] for entry in found}) > 1]
-    rows = zip(*([str(entry[name]) for entry in found] for name in told), strict=True)
-    labels = table(list(rows), numbers=False)
-    width = max(len(format(result.value, result.form)) for result in results)
-    for label, result in zip(labels, results, strict=True):
-        print(f"  {label:{max(map(len, labels))}}  {result.value:>{width}{result.form}}  {result.note}".rstrip())
+    return found
 
 
 def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> np.ndarray:
@@ -93,6 +106,22 @@ def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int
     rows += [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts, strict=True)]
     print("\n" + "\n".join(f"  {line}" for line in table(rows)))
     return counts
+
+
+def by_kind(run: training.Run, what: str, found: Mapping[str, SpanScore]) -> None:
+    """Prints precision, recall and F1 of each kind of a thing, tag or span say, and writes them to `by_WHAT.tsv`.
+
+    Args:
+        run: of the recipe.
+        what: the thing's name.
+        found: the scores by kind.
+    """
+    rows = [(what, "true", "found", "precision", "recall", "F1")]
+    for kind, score in found.items():
+        shares = (f"{share:.1%}" for share in score[:3])
+        rows.append((kind, f"{score.true:,}", f"{score.found:,}", *shares))
+    print("\n" + "\n".join(f"  {line}" for line in table(rows)))
+    run.write(f"by_{what}.tsv", "".join("\t".join(row) + "\n" for row in rows))
 
 
 def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:

@@ -12,6 +12,7 @@ import time
 import typing
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
@@ -21,6 +22,10 @@ from keras_seq import __main__ as command_line
 from keras_seq.commands import nbest, opened
 from keras_seq.commands.streams import Line
 from tests import hostile
+from tests.commands.test_forecast import run_folder as forecaster_run
+from tests.commands.test_forecast import write as write_series
+from tests.commands.test_tag import tagger_run
+from tests.commands.test_transcribe import recognizer_run, write_wav
 
 RUNS = [pytest.param(1, 60, id="60"), pytest.param(2, 5_000, id="5,000", marks=pytest.mark.long)]
 GREEDY = ["--search", "greedy", "--max-length", 5]
@@ -218,6 +223,9 @@ WORDS = ["", "x" * 5000, "-", "--", "=", "a=nan", "=1", "a=1e999", "🐎=1", "||
 MINIMAL = {
     "translate": ["--model", "lstm", "lines"],
     "classify": ["--model", "classifier", "lines"],
+    "tag": ["--model", "tagger", "lines"],
+    "transcribe": ["--model", "recognizer", "sound.wav"],
+    "forecast": ["--model", "forecaster", "rows"],
     "generate": ["--model", "rnn", "lines"],
     "score": ["--model", "rnn", "lines"],
     "rerank": ["list"],
@@ -255,6 +263,11 @@ def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
     monkeypatch.setattr(opened, "load_keras", functools.cache(opened.load_keras))
     for name in ("lstm", "rnn", "classifier"):
         (tmp_path / name).symlink_to(folders[name])
+    tagger_run(tmp_path / "tagger")
+    forecaster_run(tmp_path / "forecaster", ())
+    write_series(tmp_path / "rows")
+    recognizer_run(tmp_path / "recognizer")
+    write_wav(tmp_path / "sound.wav", np.sin(np.arange(2000) / 5))
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")
     for number in random.Random(1).sample(range(len(ALL)), int(share * len(ALL))):

@@ -14,28 +14,30 @@ from tests.commands.conftest import run_folder
 WORDS = ["low", "middle", "high"]
 
 
+FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
+
+
+def recognizer_run(folder):
+    """A run folder of a recognizer with CTC."""
+    vocabulary = text.Words(WORDS)
+    front_end = models.audio_front_end(8, **FRONT_END)
+    model = models.recognizer(vocabulary.size, front_end=front_end, architecture="gru", units=8, num_layers=1)
+    return run_folder(folder, model, vocabulary)
+
+
 @pytest.fixture(scope="module")
 def recognizers(tmp_path_factory):
     """Run folders "ctc" and "attention", whose weights are drawn, and the SavedModel "served" of the first."""
     root = tmp_path_factory.mktemp("recognizers")
     vocabulary = text.Words(WORDS)
     keras.utils.set_random_seed(4)
-    front_end = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
-    ctc = models.recognizer(
-        vocabulary.size,
-        front_end=models.audio_front_end(8, **front_end),
-        architecture="gru",
-        units=8,
-        num_layers=1,
-    )
-    attention = models.Seq2Seq(
-        None, vocabulary.size, source_front_end=models.audio_front_end(8, **front_end), units=8, num_layers=1
-    )
-    found = {"ctc": run_folder(root / "ctc", ctc, vocabulary)}
+    found = {"ctc": recognizer_run(root / "ctc")}
+    front_end = models.audio_front_end(8, **FRONT_END)
+    attention = models.Seq2Seq(None, vocabulary.size, source_front_end=front_end, units=8, num_layers=1)
     found["attention"] = run_folder(root / "attention", attention, vocabulary)
-    found["served"] = export.saved_model(
-        ctc, root / "served", export.Transcription(vocabulary, search="greedy"), verify=False
-    )
+    ctc = keras.models.load_model(found["ctc"] / "best.keras", compile=False)
+    task = export.Transcription(vocabulary, search="greedy")
+    found["served"] = export.saved_model(ctc, root / "served", task, verify=False)
     return found
 
 

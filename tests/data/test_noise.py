@@ -208,6 +208,18 @@ def test_replaced_tokens_keep_their_places():
     near((rows[:, :-1] == UNKNOWN).mean(), 0.3, np.sqrt(0.21), rows[:, :-1].size)
 
 
+def test_each_id_may_have_a_chance_of_its_own():
+    rates = np.zeros(20)
+    rates[10:13] = [0.1, 0.5, 0.9]
+    tokens = [10, 11, 12, 13, END]
+    rows = np.array(draws(word_dropout(rates, replace_with=UNKNOWN, **COMMON), tokens, 2000))
+    for place, rate in enumerate([0.1, 0.5, 0.9, 0.0, 0.0]):
+        near((rows[:, place] == UNKNOWN).mean(), rate, np.sqrt(rate * (1 - rate)), 2000)
+    for wrong in (np.array([0.5, 1.0]), np.array([-0.1, 0.5]), np.zeros((2, 2))):
+        with pytest.raises(ValueError, match="rate"):
+            word_dropout(wrong, **COMMON)
+
+
 # -- local swap
 
 

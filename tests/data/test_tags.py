@@ -44,6 +44,19 @@ def test_conllu(write, name, ending):
     assert found.tag_names == ("ADP", "DET", "NOUN", "NUM", "PRON", "PROPN", "VERB")
 
 
+def test_the_words_of_one_sentence():
+    sentences = [list(enumerate(part.splitlines(), 1)) for part in CONLLU.split("\n\n")]
+    assert [tags.conllu_words(lines) for lines in sentences] == WORDS
+    with pytest.raises(ValueError, match="line 7: 2 columns"):
+        tags.conllu_words([(7, "1\tVamos")])
+
+
+def test_some_sentences_of_many(write):
+    whole = tags.read_tags(write("a.conllu", CONLLU))
+    assert whole.select([1]).words == WORDS[1:] and whole.select([1]).report.words == 3
+    assert whole.select([1, 0]).tags == UPOS[::-1]
+
+
 def test_conllu_columns_by_name(write):
     path = write("a.txt", CONLLU.replace("\n", "\r\n"))
     found = tags.read_tags(path, format="conllu", words="LEMMA", tags="XPOS")

@@ -217,3 +217,14 @@ def test_what_is_not_there(tmp_path):
             read_video(tmp_path, **options)
     with pytest.raises(ValueError, match="`on_bad_file` must be"):
         read_video(tmp_path, on_bad_file="drop")
+
+
+def test_some_clips_of_a_video(tmp_path):
+    paths = [save(tmp_path / name / "a.npy", clip(3, start=start)) for start, name in enumerate("abc")]
+    video = read_video(paths, label=lambda path: path.parent.name)
+    some = video.select([2, 0])
+    assert len(some) == 2 and some.paths == [paths[2], paths[0]] and some.class_names == ("a", "b", "c")
+    for (frames, label), start in zip(elements(some.dataset()), (2, 0), strict=True):
+        np.testing.assert_allclose(frames, clip(3, start=start) / np.float32(255), atol=1e-6)
+        assert label == start
+    assert len(video.select([])) == 0

@@ -131,7 +131,7 @@ def cases():
                 num_known=2,
                 quantiles=(0.1, 0.5, 0.9),
             ),
-            lambda _: export.Forecasting(SCALER, SCALER.of(["c"])),
+            lambda _: export.Forecasting(SCALER, SCALER.of(["c"]), look_back=8, quantiles=(0.1, 0.5, 0.9)),
         ),
         "forecaster, linear": (
             None,

@@ -41,16 +41,22 @@ batches = [[string.encode("latin-1") for string in batch] for batch in given["ba
 for folder in given["folders"]:
     for name, function in tf.saved_model.load(folder).signatures.items():
         taken = list(function.structured_input_signature[1].values())
-        if [(spec.dtype, spec.shape.rank) for spec in taken] != [(tf.string, 1)]:
+        strings = [spec.name for spec in taken if (spec.dtype, spec.shape.rank) == (tf.string, 1)]
+        if not strings:
             continue
+        options = {spec.name: tf.ones(spec.shape, spec.dtype) for spec in taken if spec.name not in strings}
         rows = found[f"{folder} {name}"] = []
         for batch in batches:
-            outputs = function(**{taken[0].name: tf.constant(batch, tf.string, [len(batch)])})
+            # A target as long as a source of some thousands: additive attention of 64 rows would need 30 GB.
+            sides = (batch, [string[:200] for string in batch[::-1]])
+            texts = {side: tf.constant(own, tf.string, [len(batch)]) for side, own in zip(strings, sides)}
+            outputs = function(**texts, **options)
             for key, output in outputs.items():
                 output = output.numpy()
-                assert len(output) == len(batch), (key, output.shape)
-                assert output.dtype.kind != "f" or not (np.isnan(output) | (output == np.inf)).any(), (key, output)
-            rows.append([string.decode("latin-1") for string in outputs["text"].numpy().tolist()])
+                assert len(output) == len(batch), (name, key, output.shape)
+                assert output.dtype.kind != "f" or not (np.isnan(output) | (output == np.inf)).any(), (name, key)
+            if "text" in outputs:
+                rows.append([string.decode("latin-1") for string in outputs["text"].numpy().tolist()])
 json.dump(found, open(given["found"], "w"))
 """
 
@@ -106,7 +112,8 @@ def test_in_a_fresh_process(kind, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads((tmp_path / "found.json").read_text())
     for name, folder in zip(MODELS, folders, strict=True):
-        assert {f"{folder} translate", f"{folder} serving_default"} <= found.keys()
+        names = ("translate", "serving_default", "translate_with_options", "score", "encode")
+        assert {f"{folder} {name}" for name in names} <= found.keys()
         rows = found[f"{folder} translate"]
         assert rows == found[f"{folder} serving_default"] and len({one for row in rows for one in row}) > 100
         for row, batch in list(zip(rows, batches, strict=True))[::10]:

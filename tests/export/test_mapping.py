@@ -152,6 +152,9 @@ def test_forecasts_are_in_the_units_of_the_series(exports):
     expected = case.model({"past": scaled, "known_future": known}).numpy()
     assert found.shape == (2, 4, 1, 3)
     np.testing.assert_allclose(found, expected * 50 + 100, rtol=1e-4)
+    told = {name: x.numpy().tolist() for name, x in case.loaded.signatures["describe"]().items()}
+    assert (told["columns"], told["targets"]) == ([b"a", b"b", b"c"], [b"c"])
+    assert (told["look_back"], told["horizon"], len(told["quantiles"])) == (8, 4, 3)
 
 
 @pytest.mark.long

@@ -27,6 +27,16 @@ def test_learning_curve(tmp_path):
         plots.learning_curve(history, path)
 
 
+def test_loss_by_position(tmp_path):
+    falling = 3.0 / np.sqrt(np.arange(1, 65))
+    one = plots.loss_by_position({"blocks of 64": falling}, tmp_path / "plots" / "one.png")
+    two = plots.loss_by_position({"blocks of 64": falling, "carried": np.full(128, 0.4)}, tmp_path / "two.png")
+    assert 0.005 < ink(one) < ink(two) < 0.5
+    for wrong in ({}, {"a": []}, {"a": np.ones((2, 3))}):
+        with pytest.raises(ValueError, match=r"floats \(T,\)"):
+            plots.loss_by_position(wrong, one)
+
+
 def test_attention_map_is_dark_where_it_attends(tmp_path):
     pieces = ["▁ein", "Mann", "$x_1$", "猫"]
     full = plots.attention_map(np.ones((4, 4)), pieces, pieces, tmp_path / "full.png")
@@ -105,6 +115,63 @@ def test_confusions_are_dark_where_the_classes_go(tmp_path):
     plots.confusion_matrix([[0, 0], [1, 0]], names, tmp_path / "empty_row.png")
     with pytest.raises(ValueError, match="shape"):
         plots.confusion_matrix([[1, 2]], names, tmp_path / "none.png")
+
+
+def of_colour(path, red):
+    """Pixels that are orange, or else blue."""
+    picture = matplotlib.image.imread(path)[..., :3]
+    warm = picture[..., 0] - picture[..., 2]
+    return int((warm > 0.1).sum() if red else (warm < -0.1).sum())
+
+
+def test_forecasts_have_their_band(tmp_path):
+    steps = np.linspace(0, 6, 40)
+    pasts, futures = np.sin(steps)[None].repeat(3, 0), np.sin(steps[:20] + 6)[None].repeat(3, 0)
+    band = np.stack([futures - 0.5, futures + 0.5], axis=-1)
+    titles = ["a", "$b$", "c"]
+    drawn = [pasts, futures, futures + 0.2, titles]
+    bare = plots.forecasts(*drawn, tmp_path / "bare.png")
+    thin = plots.forecasts(*drawn, tmp_path / "thin.png", futures[..., None].repeat(2, axis=-1))
+    wide = plots.forecasts(*drawn, tmp_path / "wide.png", band, "80% band")
+    assert 0 < of_colour(bare, True) <= of_colour(thin, True) < 0.5 * of_colour(wide, True)
+    assert of_colour(bare, False) > 100
+
+
+@pytest.mark.parametrize(
+    ("shapes", "titles", "band"),
+    [
+        (((2, 5), (2, 3), (2, 4)), 2, None),
+        (((2, 5), (2, 3), (2, 3)), 1, None),
+        (((2, 5), (2, 3), (2, 3)), 2, (2, 3)),
+        (((2, 5), (2, 0), (2, 0)), 2, None),
+        (((5,), (3,), (3,)), 3, None),
+    ],
+)
+def test_forecasts_of_other_shapes_are_refused(tmp_path, shapes, titles, band):
+    with pytest.raises(ValueError, match="Received: shapes"):
+        band = None if band is None else np.zeros(band)
+        plots.forecasts(*(np.zeros(shape) for shape in shapes), ["t"] * titles, tmp_path / "x.png", band)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_by_step(tmp_path):
+    errors = {"gru": np.linspace(0.2, 0.4, 24), "repeat-last": np.linspace(0.5, 1.5, 24)}
+    path = plots.errors_by_step(errors, tmp_path / "errors.png", "MSE")
+    assert of_colour(path, True) > 100 and of_colour(path, False) > 50
+    for wrong in ({}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros(0)}, {"a": np.zeros((2, 2))}):
+        with pytest.raises(ValueError, match="Received"):
+            plots.errors_by_step(wrong, tmp_path / "none.png")
+
+
+def test_shares_are_the_darker_the_more(tmp_path):
+    names = {"rows": "architecture", "columns": "length, $copy$"}
+    pictures = []
+    for number, value in enumerate((0.1, 0.9)):
+        path = plots.shares([[value, value]], ["$rnn$"], ["5", "10"], tmp_path / f"{number}.png", **names)
+        pictures.append(matplotlib.image.imread(path)[..., :3].mean())
+    assert pictures[1] < pictures[0]
+    with pytest.raises(ValueError, match="Received: shape"):
+        plots.shares([[0.1, 0.2]], ["rnn"], ["5"], tmp_path / "none.png", **names)
 
 
 def test_speech_is_drawn_over_its_labels(tmp_path):

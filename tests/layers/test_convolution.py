@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -45,3 +46,15 @@ def test_keeps_what_keras_promises():
 def test_steps_keep_their_places(options, message):
     with pytest.raises(ValueError, match=message):
         MaskedConv1D(4, 3, **options)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's graph that fails")
+@pytest.mark.parametrize("kernel_size", [1, 5])
+def test_no_rows_at_all_in_a_graph(kernel_size):
+    import tensorflow as tf
+
+    x = keras.Input((None, 8))
+    model = keras.Model(x, keras.layers.Dense(3)(MaskedConv1D(4, kernel_size, activation="relu")(x)))
+    compute = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec((None, None, 8))])
+    for shape in ((0, 3, 8), (0, 1, 8), (2, 3, 8)):
+        assert compute(np.zeros(shape, "float32")).shape == (*shape[:2], 3)

@@ -178,10 +178,10 @@ def test_spec_augment_is_for_training_and_seeded():
     np.testing.assert_array_equal(array(nothing(x, training=True)), x)
 
 
-@pytest.mark.parametrize("flatten", [True, False])
-def test_pictures_do_not_see_each_other(flatten):
+@pytest.mark.parametrize("pooling", FrameCNN.POOLINGS)
+def test_pictures_do_not_see_each_other(pooling):
     video = spread((2, 3, 8, 6, 2))
-    layer = FrameCNN((3, 4), units=5, flatten=flatten)
+    layer = FrameCNN((3, 4), units=5, pooling=pooling)
     layer.build(video.shape)
     fill(layer)
     mask = np.array([[1, 1, 1], [1, 0, 0]], "bool")
@@ -203,7 +203,9 @@ def test_pictures_do_not_see_each_other(flatten):
         (ConvSubsampling(4, 1, kernel_size=5, activation="tanh"), FRAMES, True),
         (SpecAugment(frequency_mask=2), {"inputs": FRAMES, "mask": FRAME_MASK}, False),
         (FrameCNN((2,), units=3), spread((2, 3, 6, 4, 1)), True),
-        (FrameCNN((2, 3), units=3, flatten=False), spread((2, 3, 6, 5, 1)), True),
+        (FrameCNN((2, 3), units=3, pooling="mean"), spread((2, 3, 6, 5, 1)), True),
+        (FrameCNN((2,), units=3, pooling="max"), spread((2, 3, 6, 5, 1)), True),
+        (FrameCNN((2,), units=3, pooling="where"), spread((2, 3, 6, 5, 1)), True),
     ],
     ids=lambda x: getattr(x, "name", ""),
 )
@@ -246,6 +248,7 @@ def test_from_a_waveform_to_a_label(tmp_path):
         (lambda: ConvSubsampling(4, kernel_size=2), "`kernel_size` must be odd. Received: 2"),
         (lambda: SpecAugment(max_share=1.5), r"`max_share` must be in \[0, 1\]. Received: 1.5"),
         (lambda: SpecAugment(frequency_mask=7)(FRAMES), "the number of bands, 6. Received: 7"),
+        (lambda: FrameCNN(pooling="middle"), "`pooling` must be one of .*'where'.*. Received: 'middle'"),
         (lambda: FrameCNN()(keras.Input((3, None, 8, 1))), r"known size. Received: shape \(None, 3, None, 8, 1\)"),
     ],
 )

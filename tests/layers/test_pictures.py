@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_seq.layers import FrameDecoder, PicturePatches
+from keras_seq.layers import FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
 from tests.checks import check_layer
 from tests.reference import array, fill, spread
 
@@ -15,19 +15,37 @@ def test_patches_are_squares_and_turn_back():
     np.testing.assert_array_equal(array(PicturePatches(2, reverse=True)(patches)), CLIP)
 
 
+def test_pairs_have_the_picture_before_beside_each():
+    pairs = array(FramePairs()(CLIP))
+    np.testing.assert_array_equal(pairs[..., :2], CLIP)
+    np.testing.assert_array_equal(pairs[:, 1:, ..., 2:], CLIP[:, :-1])
+    np.testing.assert_array_equal(pairs[:, 0, ..., 2:], CLIP[:, 0])
+
+
+def test_where_tells_the_largest_value_and_its_place():
+    layer = FrameCNN((), units=3, pooling="where")
+    layer.build((1, 1, 5, 9, 1))
+    layer.set_weights([np.eye(3), np.zeros(3)])
+    picture = np.zeros((1, 1, 5, 9, 1), "float32")
+    picture[0, 0, 4, 2] = 50  # all of the softmax
+    np.testing.assert_allclose(array(layer(picture))[0, 0], [50, 1, -0.5], atol=1e-6)
+    np.testing.assert_allclose(array(layer(0 * picture))[0, 0], [0, 0, 0], atol=1e-6)  # in the middle, if anywhere
+
+
 def test_layers_keep_what_keras_promises():
     check_layer(lambda: PicturePatches(2), (CLIP,), weights=False)
+    check_layer(FramePairs, (CLIP,), weights=False)
+    assert check_layer(lambda: FrameConvolution(3), (CLIP,)).shape == (2, 3, 4, 6, 3)
     check_layer(lambda: PicturePatches(2, reverse=True), (spread((2, 3, 2, 3, 8)),), weights=False)
     assert check_layer(lambda: FrameDecoder((5, 6, 1), (4, 3)), (spread((2, 3, 4)),)).shape == (2, 3, 5, 6, 1)
     assert check_layer(lambda: FrameDecoder((5, 6, 3), (4,)), (spread((2, 3, 4)),)).shape == (2, 3, 5, 6, 3)
 
 
 def test_pictures_do_not_see_each_other():
-    layer = FrameDecoder((5, 6, 1), (4, 3))
-    x = spread((2, 3, 4))
-    layer(x)
-    fill(layer)
-    np.testing.assert_allclose(array(layer(x))[1, 2], array(layer(x[1:, 2:]))[0, 0], atol=1e-6)
+    for layer, x in ((FrameDecoder((5, 6, 1), (4, 3)), spread((2, 3, 4))), (FrameConvolution(3), CLIP)):
+        layer(x)
+        fill(layer)
+        np.testing.assert_allclose(array(layer(x))[1, 2], array(layer(x[1:, 2:]))[0, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

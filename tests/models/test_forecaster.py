@@ -113,6 +113,26 @@ def test_the_defaults_cut_336_steps_into_42_patches():
     assert model.get_layer("patches").output.shape == (None, 42, 16)
 
 
+@pytest.mark.parametrize("options", [{}, {"quantiles": (0.1, 0.9)}, {"channel_independent": False, "targets": [2, 0]}])
+def test_a_residual_begins_as_the_linear_map(options):
+    model = small(architecture="gru", residual=True, **options)
+    kernel, bias = spread((L, H)), spread((H,), start=5)
+    model.get_layer("linear").set_weights([kernel, bias])
+    past = PAST[..., options.get("targets", [0, 1, 2])]
+    mean, deviation = past.mean(axis=1, keepdims=True), np.sqrt(past.var(axis=1, keepdims=True) + 1e-5)
+    expected = np.einsum("blc,lh->bhc", (past - mean) / deviation, kernel) + bias[:, None]
+    found = call(model, PAST)
+    found = found if "quantiles" not in options else found[..., 0]
+    np.testing.assert_allclose(found, expected * deviation + mean, rtol=1e-3, atol=1e-4)
+    assert "linear" not in {weight.path.split("/")[0] for weight in model.trainable_weights}
+
+
+@pytest.mark.parametrize("options", [{"architecture": "linear"}, {"architecture": "gru", "decoder": "autoregressive"}])
+def test_a_residual_of_nothing_is_refused(options):
+    with pytest.raises(ValueError, match="residual"):
+        small(residual=True, **options)
+
+
 def waves(rows, seed):
     """Waves of one period, of any phase, height and level: the past tells all of the future."""
     random = np.random.default_rng(seed)

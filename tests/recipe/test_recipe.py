@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_seq import data, distribution, recipe, text, training
+from keras_seq import data, distribution, recipe, scores, text, training
 from keras_seq.cli import option
 
 if keras.backend.backend() != "tensorflow":
@@ -246,6 +246,18 @@ def test_confusions_are_counted_printed_and_drawn(tmp_path, capsys):
     lines = capsys.readouterr().out.split("\n")
     assert lines[1].split()[-3:] == ["bad", "$", "good"] and lines[4].split() == ["good", "1", "0", "0"]
     assert (run.plots / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_kinds_are_printed_and_kept_with_their_scores(tmp_path, capsys):
+    run = training.Run(tmp_path / "run", {})
+    found = {
+        kind: scores.span_f1([[(0, 1, "X"), (1, 2, "X")]], [[(0, 1, "X"), (1, 2, "Y")]], kind) for kind in ("X", "Y")
+    }
+    recipe.by_kind(run, "tag", found)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert rows[0] == ["tag", "true", "found", "precision", "recall", "F1"]
+    assert rows[1:] == [["X", "1", "2", "50.0%", "100.0%", "66.7%"], ["Y", "1", "0", "0.0%", "0.0%", "0.0%"]]
+    assert [line.split("\t") for line in (run.path / "by_tag.tsv").read_text().splitlines()] == rows
 
 
 def test_outputs_of_batches_of_any_lengths():

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_seq import __main__ as command_line
 from keras_seq import cli, data, export
 from recipes import polarity, sentiment
 from tests.recipes.pages import commands
@@ -51,6 +52,13 @@ def test_it_leaves_what_it_promises(learned):
     assert (learned / "export" / "saved_model.pb").exists()
     label, share, text = (run / "test.txt").read_text().splitlines()[0].split("\t")
     assert label in ("negative", "positive") and share.endswith("%") and text.endswith(" .")
+
+
+def test_the_run_folder_classifies(learned, capsys, tmp_path):
+    (tmp_path / "lines").write_text("the plot was not dull , but the ending was never good .\n")
+    command_line.main(["classify", "--model", str(learned / "run"), str(tmp_path / "lines")])
+    label, share = capsys.readouterr().out.split()
+    assert label in ("negative", "positive") and 0.5 <= float(share) <= 1
 
 
 def test_words_without_their_order_are_not_enough(tmp_path):

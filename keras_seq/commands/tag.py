@@ -1,0 +1,112 @@
+"""`keras-seq tag`: a tag for each word of each line."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from keras_seq.cli import option
+from keras_seq.commands.line_options import LineOptions
+from keras_seq.commands.opened import HELP, Served
+from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+
+NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tag(LineOptions):
+    """Tags the words of each line, which are what white space separates, and writes them as word/tag, a line for each.
+    Of CoNLL-U it reads the words, and a sentence counts as a line. A run folder has the tags in vocabulary/tags.txt."""
+
+    model: pathlib.Path = option(help=HELP)
+    files: tuple[pathlib.Path, ...] = option(
+        (), "words apart by spaces, or .conllu; plain or .gz; none or -: stdin", positional=True
+    )
+    conllu: bool = option(False, "all input is CoNLL-U, whatever its name")
+
+
+class Tagged(NamedTuple):
+    words: list[str]
+    tags: list[str]
+
+
+def tag(options: Tag) -> None:
+    from keras_seq.commands.searching import Limits
+    from keras_seq.commands.taggers import open_tagger
+
+    options.check()
+    check_files(options.files or [STDIN], options.output)
+    compute = tagging(open_tagger(options.model), Limits(options.batch_tokens, options.max_source_length))
+    with Writer(options.output) as writer:
+
+        def write(number, result):
+            failed = isinstance(result, Failed)
+            if options.json:
+                writer.record(line=number, **({"error": result.why} if failed else result._asdict()))
+            else:
+                writer("" if failed else " ".join(f"{word}/{tag}" for word, tag in zip(*result, strict=True)))
+
+        each_line(sentences(options.files, options.conllu), options.chunk, compute, write, writer.flush)
+
+
+def sentences(files: tuple[pathlib.Path, ...], conllu: bool) -> Iterator[Line | None]:
+    """Lines of words, and each sentence of CoNLL-U as such a line; None where stdin pauses."""
+    for path in files or [STDIN]:
+        marked = conllu or path.name.removesuffix(".gz").endswith(".conllu")
+        yield from _conllu(lines([path])) if marked else lines([path])
+
+
+def _conllu(items: Iterable[Line | None]) -> Iterator[Line | None]:
+    gathered: list[Line] = []
+    for line in items:
+        if line is None:
+            if not gathered:  # a pause inside a sentence is none
+                yield None
+        elif line.text is None or line.text.strip():
+            gathered.append(line)
+        elif gathered:
+            yield _joined(gathered)
+            gathered = []
+    if gathered:
+        yield _joined(gathered)
+
+
+def _joined(gathered: list[Line]) -> Line:
+    """The words of the lines of a sentence, or the first line that is bad."""
+    from keras_seq.data import conllu_words
+
+    bad = [line for line in gathered if line.text is None]
+    if bad:
+        return bad[0]
+    try:
+        words = conllu_words([(int(line.place.rpartition(":")[2]), line.text) for line in gathered])
+    except ValueError as error:
+        return Line(gathered[0].place, None, str(error))
+    # Some treebanks have numbers like "10 000" as one word.
+    return Line(gathered[0].place, " ".join(word.replace(" ", NO_BREAK_SPACE) for word in words))
+
+
+def tagging(opened, limits) -> Callable[[list], list]:
+    """The function from a list of texts to as many `Tagged` or `Failed`.
+
+    Args:
+        opened: of `open_tagger`.
+        limits: of a batch and a line.
+    """
+    from keras_seq.commands.served import by_length, signature, strings
+
+    if isinstance(opened, Served):
+        function = signature(opened, "tag", {"words", "tags"})
+    else:
+        from keras_seq.export.signatures import Exported
+        from keras_seq.models import best_tags
+
+        task, model = opened.task(), best_tags(opened.model)
+        function = Exported(model, task.signatures(model), task.resources).tag
+
+    def compute(texts):
+        found = function(text=texts)
+        rows = zip(found["words"].numpy(), found["tags"].numpy(), strict=True)
+        return [Tagged(strings(words[words != b""]), strings(tags[words != b""])) for words, tags in rows]
+
+    return by_length(limits, compute, lambda texts: [max(1, len(text.split())) for text in texts])

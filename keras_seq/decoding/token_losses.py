@@ -1,0 +1,54 @@
+"""The loss of every token of a running text, in blocks or with a carried state."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_seq.losses import token_crossentropy
+
+
+class TokenLosses:
+    """Measures a language model on text as `data.blocks` and `data.streams` cut it.
+
+        measure = decoding.TokenLosses(model, compiled=tf.function)
+        nats = np.nanmean(measure(data.streams(ids, batch_size=1, length=64)))
+
+    Blocks know nothing of what was before them. Of streams the state goes on from batch to batch, and it is not the one
+    that the model carries while it is trained.
+
+    Args:
+        model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`.
+        compiled: wraps the function of tensors: `tf.function`, `jax.jit`. Default: eager.
+    """
+
+    def __init__(self, model, compiled: Callable | None = None):
+        self.model = model
+
+        def measure(tokens, labels, state):
+            logits, state = model.decode(tokens, state)
+            return token_crossentropy(labels, logits), state
+
+        self._measure = compiled(measure) if compiled else measure
+
+    def __call__(self, batches: Iterable[tuple[Any, Any, Any]]) -> np.ndarray:
+        """Float `(N, T)`: a row of nats for each row of each batch, by its place there; NaN where the weight is 0."""
+        rows, state = [], None
+        for inputs, labels, weights in batches:
+            tokens = inputs
+            if isinstance(inputs, Mapping):
+                tokens = inputs["tokens"]
+                state = self._begun(state, ops.convert_to_tensor(inputs["starts"]))
+            values, after = self._measure(ops.convert_to_tensor(tokens), ops.convert_to_tensor(labels), state)
+            state = None if state is None else after
+            rows.append(np.where(np.asarray(weights) > 0, ops.convert_to_numpy(values), np.nan))
+        return np.concatenate(rows)
+
+    def _begun(self, state, starts):
+        """The state, zeros where a stream starts."""
+        zero = self.model.initial_state(ops.shape(starts)[0], None)
+        if state is None:
+            return zero
+        return keras.tree.map_structure(lambda new, old: ops.where(starts[:, None], new, old), zero, state)

@@ -1,0 +1,264 @@
+"""Language modelling: from running text to a model that foretells what comes next, and goes on from any beginning.
+
+    python -m recipes.language_model                              generated lines, by character, a minute
+    python -m recipes.language_model --data-dir DIR               DIR/train.txt, and valid.txt, test.txt if there;
+                                                                  or all DIR/*.txt, of which the last tenth is held out
+    python -m recipes.language_model --data-dir DIR --architecture transformer
+
+docs/language_model.md tells what to look at. The same command again goes on where an interrupted run stopped.
+"""
+
+import dataclasses
+import math
+import pathlib
+import sys
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq import cli, data, decoding, export, layers, losses, models, recipe
+from keras_seq.cli import option
+from keras_seq.inspection import plots
+from keras_seq.recipe import Result
+from recipes import counting, ngrams, running_text
+
+# What a flag that is not given means, for the generated text and for files.
+GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
+FILES = {"units": 512, "num_layers": 2, "dropout": 0.3, "epochs": 10, "learning_rate": 2e-3}
+
+MEASURED = 16  # streams of a text that is measured: each begins anew, so there are few
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(recipe.Options):
+    """Trains, measures and exports a language model."""
+
+    data_dir: pathlib.Path | None = option(None, "folder of text files (.txt, .txt.gz); by default text is generated")
+    download: bool = option(False, "fetch a million characters of Shakespeare, once")
+    lines: int = option(5_000, "of the training text, where it is generated")
+    documents: Literal["file", "line"] | None = option(
+        None, "what ends with the end token (default: a file of characters or bytes, a line of words or subwords)"
+    )
+
+    vocabulary: Literal["characters", "words", "bpe", "unigram", "bytes"] = option("characters", "kind of tokens")
+    vocabulary_size: int = option(8_000, "tokens at most")
+
+    architecture: Literal["rnn", "lstm", "gru", "mingru", "minlstm", "rglru", "transformer"] = option(
+        "lstm", "the model"
+    )
+    units: int | None = option(None, "width (default: 128; 512 for files)")
+    num_layers: int | None = option(None, "how many (default: 1; 2 for files)")
+    dropout: float | None = option(None, "rate (default: 0; 0.3 for files)")
+    num_heads: int = option(4, "attention heads of a transformer")
+    positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option("rotary", "of a transformer")
+
+    block: int = option(64, "tokens that the gradient reaches back over; all that a transformer sees")
+    batch_size: int = option(32, "streams side by side; a transformer's blocks")
+    batches: int | None = option(None, "of an epoch at most, of blocks drawn anew each epoch, for a transformer")
+    epochs: int | None = option(None, "at most (default: 8; 10 for files)")
+    learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.002 for files)")
+    weight_decay: float = option(0.0, "of AdamW")
+
+    ngram: int = option(5, "order of the counts that are measured beside it; 0: none")
+    prompt: str = option("", "what the samples go on from")
+    sample_length: int = option(300, "tokens of a sample")
+    temperature: float = option(0.8, "of the samples: towards 0 the likeliest token, 1 as the model says")
+    top_k: int | None = option(None, "draw from so many likeliest tokens")
+    top_p: float | None = option(None, "draw from the likeliest tokens of this probability")
+
+    @property
+    def carries(self) -> bool:
+        """Whether a state goes on from batch to batch."""
+        return self.architecture != "transformer"
+
+
+def main(options: Options) -> None:
+    scope = recipe.begin(options)
+    folder = recipe.data_folder(options.data_dir, options.download, "tinyshakespeare")
+    by_line = "line" if options.vocabulary in ("words", "bpe", "unigram") else "file"
+    options = dataclasses.replace(options, data_dir=folder, documents=options.documents or by_line)
+    options = recipe.filled(options, GENERATED if folder is None else FILES)
+    check(options, scope)
+    parts = read(options)
+    run = recipe.run_folder(options, scope, leave_out=("ngram", "prompt", "sample_length"))
+
+    # Data
+    # Lines, since subwords are learned from these; each with its line feed, which characters have to know.
+    lines = [line for document in parts["train"] for line in document.splitlines(keepends=True)]
+    vocabulary = recipe.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
+    ids = {
+        part: data.token_ids(texts, vocabulary, end_last=options.documents == "line") for part, texts in parts.items()
+    }
+    print("; ".join(f"{part}: {len(tokens):,} {options.vocabulary}" for part, tokens in ids.items()) + ".")
+    batches, starts = training_batches(options, ids["train"], vocabulary.start_id)
+
+    # Model
+    with scope:
+        body = layers.sequence_body(
+            options.architecture,
+            options.units,
+            options.num_layers,
+            dropout=options.dropout,
+            num_heads=options.num_heads,
+            options=None if options.carries else {"positions": options.positions, "max_positions": options.block},
+        )
+        model = models.LanguageModel(
+            vocabulary.size, body, dropout=options.dropout, streams=options.batch_size if options.carries else None
+        )
+        model.compile(
+            keras.optimizers.AdamW(
+                recipe.learning_rate(options, int(batches.cardinality())),
+                beta_2=0.99,
+                weight_decay=options.weight_decay,
+                global_clipnorm=1.0,
+            ),
+            losses.TokenCrossentropy(),
+            jit_compile=False,  # the loop over the steps takes minutes to compile
+        )
+    recipe.initialise(options, model, run, {"": vocabulary})
+
+    # Fit
+    measure = decoding.TokenLosses(model, compiled=tf.function(reduce_retracing=True))
+
+    def nats(part: str, length: int = options.block, carries: bool = options.carries) -> np.ndarray:
+        """The loss of each token of a part, `(N, length)`: with a state that is carried, or in blocks on their own."""
+        cut = {"length": length, "start_id": vocabulary.start_id}
+        if carries:
+            return measure(data.streams(ids[part], min(MEASURED, len(ids[part])), **cut))
+        return measure(data.blocks(ids[part], 128, **cut))
+
+    def say(length: int) -> None:
+        """Writes a sample to the terminal, each token as soon as it is drawn."""
+        sys.stdout.write(f"\n{options.prompt}")
+        for piece in sampled(options, model, vocabulary, length):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        print("\n")
+
+    each_epoch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: say(options.sample_length // 3))
+    goes_on = recipe.fit(
+        options,
+        model,
+        batches,
+        None,
+        run,
+        scope,
+        validate=lambda: {"val_loss": np.nanmean(nats("valid"))},
+        starts=starts,
+        watching=[each_epoch] if scope.chief else [],
+    )
+    if not goes_on:
+        return
+
+    # Evaluate
+    split = "test" if "test" in parts else "valid"
+    characters = sum(len(text) + 1 for text in parts[split]) - (options.documents == "file")
+    report(options, run, nats, split, ids, characters=characters, V=vocabulary.size)
+    say(options.sample_length)
+
+    # Export
+    task = export.Generation(vocabulary, search="sampling", temperature=options.temperature, top_p=options.top_p)
+    export.saved_model(model, options.export, task, samples=[text[:80] for text in parts[split][:8]])
+    recipe.end(options, run, scope)
+
+
+def check(options: Options, scope) -> None:
+    """What cannot be, said before anything is read."""
+    for name in ("block", "batch_size", "lines", "sample_length"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
+    if options.carries and scope.replicas > 1:
+        raise ValueError(
+            f"--architecture {options.architecture} carries a state from batch to batch, which "
+            f"{scope.replicas} devices do not share: train on one (--strategy one_device), or a transformer."
+        )
+    if options.carries and options.batches is not None:
+        raise ValueError(
+            f"--batches draws blocks, and --architecture {options.architecture} reads the text from its beginning to "
+            "its end: leave it out, or take --architecture transformer."
+        )
+
+
+def read(options: Options) -> dict[str, list[str]]:
+    """The documents of the parts that there are; "train" and "valid" always."""
+    if options.data_dir is None:
+        sizes = {"train": options.lines} | dict.fromkeys(("valid", "test"), max(20, options.lines // 10))
+        parts = {part: [counting.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
+    else:
+        parts = running_text.parts(options.data_dir)
+    for part, texts in parts.items():
+        if options.documents == "line":
+            parts[part] = texts = [line for text in texts for line in text.splitlines() if line.strip()]
+        if sum(map(len, texts)) < 2:
+            raise ValueError(f"There is no text to {'train on' if part == 'train' else 'measure'} ({part}): give more.")
+    return parts
+
+
+def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:
+    """Streams for a model that carries its state, shuffled blocks for one that does not; and what is told the epoch."""
+    if options.carries:
+        if len(ids) < 2 * options.batch_size:
+            raise ValueError(
+                f"--batch-size {options.batch_size} streams need as many tokens and more; there are {len(ids):,}."
+            )
+        batches, starts = data.streams(ids, options.batch_size, options.block, start_id=start_id), []
+    else:
+        order = data.shuffled(options.seed)
+        batches = data.blocks(ids, options.batch_size, options.block, order=order, start_id=start_id)
+        batches, starts = batches.take(options.batches or -1), [order]
+
+    return running_text.with_beginnings(batches, start_id), starts
+
+
+def sampled(options: Options, model: models.LanguageModel, vocabulary, length: int):
+    """What the model says after the prompt, piece by piece."""
+    return decoding.stream(
+        model,
+        vocabulary,
+        options.prompt,
+        max_length=length,
+        context=None if options.carries else options.block,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        compiled=tf.function,
+    )
+
+
+def report(options: Options, run, nats, split: str, ids, *, characters: int, V: int) -> None:
+    """Measures one part, prints the table, draws what memory is worth, and writes it all down."""
+    block, tokens = options.block, len(ids[split])
+    measured = {"state carried": nats(split)} if options.carries else {}
+    measured[f"blocks of {block}"] = nats(split, block, carries=False)
+    if options.positions != "learned" or options.carries:  # others know no table of positions that ends
+        measured[f"blocks of {2 * block}"] = nats(split, 2 * block, carries=False)
+    if options.ngram:
+        measured[f"{options.ngram}-grams counted"] = ngrams.losses(ids["train"], ids[split], options.ngram, V)
+    results = []
+    for name, values in measured.items():
+        task = f"language model, {name}"
+        architecture = "counts" if "counted" in name else options.architecture
+        loss = float(np.nanmean(values))
+        common = {"split": split, "task": task, "architecture": architecture}
+        note = ""
+        if values.ndim == 2 and values.shape[1] > block:
+            note = f"{np.nanmean(values[:, block:]):.4f} after the first {block}"
+        results += [
+            Result("nats per token", loss, ".4f", note, **common),
+            Result("perplexity", math.exp(loss), ".3f", **common),
+            Result("bits per character", loss * tokens / characters / math.log(2), ".4f", **common),
+        ]
+    name = "generated lines" if options.data_dir is None else options.data_dir.name
+    common = {"task": "language model", "data": name, "architecture": options.architecture}
+    recipe.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
+    if options.data_dir is None and options.vocabulary == "characters":
+        print(f"  The least that any model can reach: {counting.entropy():.4f} nats per character.")
+    by_place = {name: np.nanmean(values, axis=0) for name, values in measured.items() if values.ndim == 2}
+    plots.loss_by_position(by_place, run.plots / "loss_by_position.png")
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

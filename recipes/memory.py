@@ -1,0 +1,214 @@
+"""Memory: which architecture keeps what it has seen over how many steps.
+
+    python -m recipes.memory                                          all architectures, copy and addition
+    python -m recipes.memory --architectures rnn lstm --lengths 10 20 40 80
+
+Each learns each task on the lengths given, mixed, and is asked at every one of them and at twice the longest.
+docs/memory.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+"""
+
+import dataclasses
+import functools
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq import cli, export, losses, metrics, models, recipe
+from keras_seq.cli import option
+from keras_seq.commands.tables import table
+from keras_seq.inspection import plots
+from keras_seq.layers import ARCHITECTURES
+from keras_seq.recipe import Result
+from recipes import recall
+
+SOLVED = 0.99  # of the answers are right
+WHICH = ("tasks", "architectures")  # a run that has learnt some may learn others too
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(recipe.Options):
+    """Trains each architecture to remember, and tells how far it goes."""
+
+    tasks: tuple[str, ...] = option(recall.TASKS, "what is asked", choices=recall.TASKS)
+    architectures: tuple[str, ...] = option(ARCHITECTURES, "who is asked", choices=ARCHITECTURES)
+    lengths: tuple[int, ...] = option((5, 10, 20, 40), "steps over which something is kept, in training")
+    examples: int = option(3_000, "of each length, to train on")
+    test_examples: int = option(500, "of each length, to test on")
+
+    units: int = option(64, "width of all models")
+    num_layers: int = option(2, "of all models: what has no state in its gates needs a second one to count")
+    num_heads: int = option(4, "attention heads of the transformer")
+
+    epochs: int = option(10, "at most")
+    tokens_per_batch: int = option(2048, "rows x the longest")
+    learning_rate: float = option(5e-3, "at its peak")
+
+
+def main(options: Options) -> None:
+    scope = recipe.begin(options)
+    check(options)
+    run = recipe.run_folder(options, scope, leave_out=WHICH)
+    found, best = {}, (-1.0, None)
+    for task in options.tasks:
+        for architecture in options.architectures:
+            started = time.monotonic()
+            own = dataclasses.replace(options, run=options.run / f"{task}-{architecture}")
+            keras.utils.set_random_seed(options.seed)  # whichever models an interrupted run has behind it
+            model = trained(own, task, architecture, scope)
+            if not scope.chief:
+                continue
+            found[task, architecture] = scores = tested(options, task, model)
+            print(f"{task}, {architecture}: {time.monotonic() - started:.0f} s.")
+            if np.mean(scores) > best[0]:
+                best = (np.mean(scores), (task, model))
+            scope.agreed(False)  # the other workers have waited since the end of the fit
+    if not scope.chief:
+        scope.agreed(False)
+        return
+    report(options, run, found)
+    task, model = best[1]
+    show(task, model, options.lengths[0], options.seed)
+
+    # Export
+    samples = [recall.written(task, row) for row in drawn(task, options.lengths[-1], 20, options.seed, "test").tokens]
+    words = recall.vocabulary(task)
+    export.saved_model(
+        models.best_tags(model), options.export, export.Tagging(words, recall.ANSWERS[task]), samples=samples
+    )
+    recipe.end(options, run, scope)
+
+
+def check(options: Options) -> None:
+    if not options.lengths or list(options.lengths) != sorted(set(options.lengths)) or min(options.lengths) < 2:
+        raise ValueError(f"--lengths must be numbers from 2, each larger than the last. Received: {options.lengths}")
+    for name in ("examples", "test_examples"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
+
+
+def asked_lengths(options: Options) -> tuple[int, ...]:
+    """Those of training, and twice the longest."""
+    return (*options.lengths, 2 * options.lengths[-1])
+
+
+def drawn(task: str, length: int, count: int, seed: int, part: str) -> recall.Examples:
+    """Examples that depend on nothing else."""
+    key = [seed, recall.TASKS.index(task), length, ("train", "valid", "test").index(part)]
+    return recall.examples(task, length, count, np.random.default_rng(key))
+
+
+def dataset(options: Options, task: str, part: str, count: int) -> tf.data.Dataset:
+    """Examples of all lengths of training, one length after the other: (tokens, answers, where they are asked)."""
+    lengths = [drawn(task, length, count, options.seed, part) for length in options.lengths]
+    one_by_one = [tf.data.Dataset.from_tensor_slices(tuple(examples)).map(_of_any_length) for examples in lengths]
+    return functools.reduce(lambda before, other: before.concatenate(other), one_by_one)
+
+
+def _of_any_length(*example):
+    return tuple(tf.ensure_shape(part, [None]) for part in example)
+
+
+def trained(options: Options, task: str, architecture: str, scope) -> keras.Model:
+    # Data
+    batches, valid, starts = recipe.batches(
+        dataset(options, task, "train", options.examples),
+        dataset(options, task, "valid", options.test_examples),
+        tokens_per_batch=options.tokens_per_batch,
+        max_length=2 * options.lengths[-1] + 2 * recall.COPIED,
+        shapes=len(options.lengths),
+        seed=options.seed,
+        replicas=scope.replicas,
+        axes=("T", "T", "T"),
+    )
+    run = recipe.run_folder(options, scope, leave_out=WHICH)
+
+    # Model
+    with scope:
+        model = models.tagger(
+            recall.vocabulary(task).size,
+            len(recall.ANSWERS[task]),
+            architecture=architecture,
+            units=options.units,
+            num_layers=options.num_layers,
+            bidirectional=False,  # what was seen must be kept
+            num_heads=options.num_heads,
+            dropout=0.0,
+        )
+        model.compile(
+            keras.optimizers.Adam(recipe.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
+            losses.TokenCrossentropy(),
+            weighted_metrics=[metrics.TokenAccuracy("accuracy")],
+            jit_compile=False,
+        )
+
+    # Fit
+    recipe.fit(options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max", starts=starts)
+    return model
+
+
+def tested(options: Options, task: str, model: keras.Model) -> list[float]:
+    """The share of right answers at each length, on examples that nobody has seen."""
+    shares = []
+    for length in asked_lengths(options):
+        examples = drawn(task, length, options.test_examples, options.seed, "test")
+        right = outputs(model, examples).argmax(axis=-1) == examples.answers
+        shares.append(float(np.average(right, weights=examples.asked)))
+    return shares
+
+
+def outputs(model: keras.Model, examples: recall.Examples) -> np.ndarray:
+    return np.concatenate(recipe.outputs(model, tf.data.Dataset.from_tensor_slices(examples.tokens).batch(100)))
+
+
+def report(options: Options, run, found: dict[tuple[str, str], list[float]]) -> None:
+    """Prints and draws who has learnt which length, and writes it down in the run folder."""
+    lengths = asked_lengths(options)
+    for task in options.tasks:
+        shares = {architecture: found[task, architecture] for architecture in options.architectures}
+        names = [str(length) for length in lengths]
+        names[-1] += " (not trained)"
+        rows = [(f"{task}, length", *names, "solved to")]
+        for architecture, values in shares.items():
+            rows.append((architecture, *(f"{value:.1%}" for value in values), str(solved_to(lengths, values))))
+            results = [
+                *(Result(f"accuracy, length {n}", value) for n, value in zip(lengths, values, strict=True)),
+                Result("longest length solved", solved_to(lengths, values)),
+            ]
+            recipe.record(options, run, results, task=task, data="generated", architecture=architecture)
+        print("\n" + "\n".join(f"  {line}" for line in table(rows)))
+        path = run.plots / f"{task}.png"
+        plots.shares(list(shares.values()), list(shares), names, path, rows="architecture", columns=f"length, {task}")
+
+
+def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
+    """The length up to which, and at all shorter ones, the answers are right; 0: not even at the shortest."""
+    reached = 0
+    for length, share in zip(lengths, shares, strict=True):
+        if share < SOLVED:
+            break
+        reached = length
+    return reached
+
+
+def show(task: str, model: keras.Model, length: int, seed: int) -> None:
+    """Prints some examples and what a model says."""
+    examples = drawn(task, length, 3, seed, "test")
+    said = outputs(models.best_tags(model), examples)
+
+    def answers(numbers):
+        rows = zip(numbers, examples.asked > 0, strict=True)
+        return [" ".join(recall.ANSWERS[task][number] for number in row[asked]) for row, asked in rows]
+
+    recipe.samples(
+        {
+            "shown": [recall.written(task, row) for row in examples.tokens],
+            "right": answers(examples.answers),
+            "said": answers(said),
+        }
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Options)

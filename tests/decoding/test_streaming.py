@@ -1,0 +1,89 @@
+"""A text in pieces is the text that sampling draws at once."""
+
+import pytest
+from keras import ops
+
+from keras_seq import decoding, models
+from keras_seq.layers import RecurrentStack, TransformerStack
+from tests.reference import fill, tensorflow_only
+
+pytestmark = tensorflow_only("vocabularies are TensorFlow's")
+
+LETTERS = "abc .\n"
+BODIES = {
+    "gru": lambda: RecurrentStack("gru", 8),
+    "lstm": lambda: RecurrentStack("lstm", 8, num_layers=2),
+    "transformer": lambda: TransformerStack(8, num_heads=2, num_layers=2),
+}
+
+
+@pytest.fixture(scope="module")
+def letters():
+    from keras_seq import text
+
+    return text.Characters(LETTERS)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_pieces_are_what_sampling_draws(letters, body, compiled):
+    import tensorflow as tf
+
+    model = fill(models.LanguageModel(letters.size, BODIES[body]()), scale=0.5)
+    compiled = tf.function if compiled else None
+    for prompt, options in (("ab", {"temperature": 0.7}), ("", {"top_k": 4}), ("c. a", {"top_p": 0.8, "seed": 5})):
+        options["max_length"] = 12
+        (whole,) = decoding.generate(model, letters, [prompt], search="sampling", **options)
+        pieces = list(decoding.stream(model, letters, prompt, compiled=compiled, **options))
+        assert "".join(pieces) == whole
+        assert all(pieces) and len(pieces) >= len(whole) - whole.count("\N{REPLACEMENT CHARACTER}")
+
+
+class Scripted:
+    """Says the letters one after the other, and remembers what it has read, and with how much room."""
+
+    def __init__(self, size):
+        self.size, self.read, self.rooms = size, [], []
+
+    def initial_state(self, batch_size, max_length):
+        self.rooms.append(max_length)
+        return {"steps": ops.zeros((batch_size,), "int32")}
+
+    def decode(self, tokens, state):
+        tokens = ops.convert_to_numpy(tokens)
+        self.read.append(tokens[0].tolist())
+        following = (tokens - 4 + 1) % (self.size - 4) + 4
+        return 1e3 * ops.one_hot(following, self.size), {"steps": state["steps"] + tokens.shape[1]}
+
+
+def test_a_full_context_is_read_anew_from_its_later_half(letters):
+    model = Scripted(letters.size)
+    said = "".join(decoding.stream(model, letters, "a", context=6, max_length=20))
+    assert said == ("bc .\na" * 4)[:20]
+    steps = [tokens for tokens in model.read if len(tokens) == 1]
+    assert len(steps) == 20  # 4, and then 3 after each reading of 3
+    beginnings = [[token for token in tokens if token] for tokens in model.read if len(tokens) > 1]
+    assert beginnings[0] == [letters.start_id]  # the last token of what is read goes to the first step
+    assert len(beginnings) == 1 + 6 and {len(beginning) for beginning in beginnings[1:]} == {2}
+
+
+def test_half_a_character_is_not_said():
+    from keras_seq import text
+
+    bytes_ = text.Bytes()
+    ids = iter([*bytes_.tokenize(["aé!"]).to_list()[0], bytes_.end_id])
+
+    class Spelling(Scripted):
+        def decode(self, tokens, state):
+            if tokens.shape[1] > 1:
+                return ops.zeros((*tokens.shape, self.size)), state
+            return 1e3 * ops.one_hot([[next(ids)]], self.size), state
+
+    assert list(decoding.stream(Spelling(bytes_.size), bytes_, max_length=9)) == ["a", "é", "!"]
+
+
+def test_it_says_what_is_wrong(letters):
+    model = Scripted(letters.size)
+    for options in ({"temperature": 0.0}, {"top_k": 0}, {"context": 1}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            list(decoding.stream(model, letters, "a", **options))

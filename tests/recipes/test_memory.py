@@ -1,0 +1,103 @@
+"""The recipe as its users run it: gated cells hold what a simple RNN forgets, and every architecture gets its row."""
+
+import dataclasses
+import json
+
+import keras
+import pytest
+
+from keras_seq import cli, export
+from keras_seq.layers import ARCHITECTURES
+from recipes import memory
+from tests.recipes.pages import commands
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+TINY = memory.Options(lengths=(2, 4), examples=40, test_examples=20, epochs=1, units=8, num_heads=2, average=1)
+
+
+def run_in(folder, options=TINY, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    memory.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def shares_of(run):
+    """(task, architecture, metric) -> value."""
+    entries = json.loads((run / "metrics.json").read_text())
+    return {(entry["task"], entry["architecture"], entry["metric"]): entry["value"] for entry in entries}
+
+
+def test_the_gru_holds_what_the_rnn_forgets(tmp_path, capsys):
+    options = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), lengths=(5, 40), epochs=5)
+    options = dataclasses.replace(options, examples=2_500, tokens_per_batch=1024)
+    run = run_in(tmp_path, options)
+    found = shares_of(run)
+    gru, rnn = ([found["addition", name, f"accuracy, length {n}"] for n in (5, 40, 80)] for name in ("gru", "rnn"))
+    assert min(gru[:2]) > 0.9 and gru[2] > 0.75, gru  # 80: twice the longest in training; guessing: 0.1
+    assert rnn[1] < 0.75, rnn
+    told = capsys.readouterr().out
+    assert "addition, length" in told and "80 (not trained)" in told and "solved to" in told
+    assert (run / "plots" / "addition.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "addition-rnn" / "history.csv").exists() and (tmp_path / "export" / "saved_model.pb").exists()
+    run_in(tmp_path, options)
+    assert "Epoch" not in capsys.readouterr().out and shares_of(run) == found  # what is trained is not trained again
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("lstm", "mingru"), pytest.param(ARCHITECTURES, marks=pytest.mark.long)],
+    ids=["some", "all"],
+)
+def test_every_architecture_gets_its_row(tmp_path, names, monkeypatch):
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process
+    found = shares_of(run_in(tmp_path, architectures=names))
+    for task in ("copy", "addition"):
+        for name in names:
+            assert all(0 <= found[task, name, f"accuracy, length {n}"] <= 1 for n in (2, 4, 8))
+            assert found[task, name, "longest length solved"] in (0, 2, 4, 8)
+
+
+def test_a_length_is_solved_if_all_shorter_ones_are():
+    assert memory.solved_to((5, 10, 20), [1.0, 0.99, 0.5]) == 10
+    assert memory.solved_to((5, 10, 20), [1.0, 0.98, 1.0]) == 5
+    assert memory.solved_to((5, 10, 20), [0.98, 1.0, 1.0]) == 0
+    assert memory.solved_to((5, 10, 20), [1.0, 1.0, 1.0]) == 20
+
+
+def test_parts_are_drawn_by_themselves():
+    rows = [memory.drawn("copy", 4, 5, 1, part).tokens.tolist() for part in ("train", "valid", "test", "test")]
+    assert rows[2] == rows[3] and rows[0] != rows[1] != rows[2] != rows[0]
+    assert memory.drawn("copy", 4, 5, 2, "test").tokens.tolist() != rows[2]
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--lengths", "1", "4"], "Received: (1, 4)"),
+        (["--lengths", "4", "4"], "each larger than the last"),
+        (["--architectures", "elman"], "elman"),
+        (["--examples", "0"], "--examples"),
+    ],
+)
+def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys, argv, told):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(memory.main, memory.Options, [*argv, "--run", str(tmp_path / "run")])
+    assert ended.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
+    found = commands("memory.md", "python -m recipes.memory")
+    assert len(found) >= 3
+    for number, argv in enumerate(found):
+        options = cli.parse(memory.Options, argv)
+        small = {"examples": 20, "test_examples": 10, "epochs": 1, "units": 8, "average": 1, "lengths": (2, 4)}
+        small |= {
+            "tasks": options.tasks[:1],
+            "architectures": options.architectures[:1],
+            "run": tmp_path / f"run-{number}",
+        }
+        memory.main(dataclasses.replace(options, **small))
+        assert (small["run"] / "metrics.json").exists(), argv

@@ -1,0 +1,183 @@
+"""The recipe as its users run it: it learns from spelling and neighbours, exports, and names bad input."""
+
+import dataclasses
+import json
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_seq import cli, data, export
+from recipes import jabberwocky, tagging
+from tests.recipes.pages import commands
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+TINY = tagging.Options(sentences=40, epochs=1, units=8, character_units=8, tokens_per_batch=256, average=1)
+
+
+def run_in(folder, options=TINY, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    tagging.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def metrics_of(run):
+    entries = json.loads((run / "metrics.json").read_text())
+    return {(entry["architecture"], entry["metric"]): entry for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run on the demo's sentences, exported."""
+    folder = tmp_path_factory.mktemp("learned")
+    run_in(folder, tagging.Options())
+    return folder
+
+
+def test_it_learns_from_spelling_and_neighbours(learned):
+    found = metrics_of(learned / "run")
+    assert found["lstm", "accuracy"]["value"] > 0.98  # the tag that each word has most often: 0.6
+    assert found["lstm", "accuracy, new words"]["value"] > 0.97
+    assert found["most frequent tag", "accuracy"]["value"] < 0.75
+    assert (found["lstm", "accuracy"]["recipe"], found["lstm", "accuracy"]["split"]) == ("recipes.tagging", "test")
+
+
+def test_it_leaves_what_it_promises(learned):
+    run = learned / "run"
+    names = ("words.words", "characters.characters", "tags.txt")
+    for name in (*(f"vocabulary/{name}" for name in names), "history.csv", "parameters.txt", "best.keras", "test.txt"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("learning_curve.png", "confusion.png"):
+        assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+    first = data.read_tags(run / "test.txt", format="columns")  # word, tag, and the tag that was found
+    assert first.words == jabberwocky.tagged_text(2_000, 300, 1)["test"].words
+    header, *rows = (line.split("\t") for line in (run / "by_tag.tsv").read_text().splitlines())
+    assert header == ["tag", "true", "found", "precision", "recall", "F1"] and len(rows) == 11
+
+
+def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(learned):
+    tag = tf.saved_model.load(str(learned / "export")).signatures["tag"]
+    found = data.read_tags(learned / "run" / "test.txt", format="columns")
+    served = tag(text=tf.constant([" ".join(words) for words in found.words]))
+    for words, expected, got in zip(found.words, found.tags, served["tags"].numpy(), strict=True):
+        assert [name.decode() for name in got[: len(words)]] == expected
+    longest = max(map(len, jabberwocky.tagged_text(2_000, 300, 1)["train"].words))
+    two = [found.words[0], found.words[1]]
+    while len(two[0]) < 2 * longest:
+        two[0] = two[0] + two[1]
+    (row,) = tag(text=tf.constant([" ".join(two[0])]))["tags"].numpy()
+    end = len(found.words[0])
+    assert [name.decode() for name in row[: end - 1]] == found.tags[0][:-1] and len(row) == len(two[0])
+
+
+def test_it_begins_with_what_another_run_has_learnt(learned, tmp_path, capsys):
+    few = {"sentences": 100, "epochs": 1, "learning_rate": 1e-5, "init_from": learned / "run"}
+    run = run_in(tmp_path, tagging.Options(), **few)
+    assert metrics_of(run)["lstm", "accuracy"]["value"] > 0.95
+    assert "tokens found, 0 new" in capsys.readouterr().out
+
+
+def test_each_word_by_itself_is_not_enough(tmp_path):
+    run = run_in(tmp_path, tagging.Options(), epochs=4, architecture="feedforward")
+    assert metrics_of(run)["feedforward", "accuracy"]["value"] < 0.92
+
+
+SPANS = [("Anna", "B-PER"), ("Lee", "I-PER"), ("saw", "O"), ("York", "B-LOC"), (".", "O")]
+
+
+def write(path, sentences, count):
+    path.write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in sentence) for sentence in sentences * count), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "gru", "crf": True, "characters": "cnn"},
+        {"architecture": "cnn", "characters": "none", "word_dropout": 0.0},
+        pytest.param({"architecture": "lstm", "num_layers": 2, "characters": "gru"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rnn", "bidirectional": False}, marks=pytest.mark.long),
+        pytest.param({"architecture": "feedforward", "crf": True}, marks=pytest.mark.long),
+        pytest.param({"architecture": "mingru"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+    ],
+    ids=lambda changes: changes["architecture"],
+)
+def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
+    write(tmp_path / "train.tsv", [SPANS, SPANS[3:], [("Lee", "B-PER"), *SPANS[2:]]], 8)
+    run = run_in(tmp_path, data_dir=tmp_path, **changes)
+    name = changes["architecture"] + "-crf" * changes.get("crf", False)
+    found = metrics_of(run)
+    assert found[name, "span F1"]["split"] == "valid" and 0 <= found[name, "span F1"]["value"] <= 1
+    assert {line.split("\t")[0] for line in (run / "by_span.tsv").read_text().splitlines()} >= {"span", "LOC", "PER"}
+    assert "val_span_f1" in (run / "history.csv").read_text() and (tmp_path / "export" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
+def test_what_validates_is_never_the_test_where_there_is_another_way(beside):
+    drawn = jabberwocky.tagged_text(100, 20)
+    train, valid, test, split = tagging.divided({part: drawn[part] for part in ("train", *beside)})
+    if len(beside) == 2:
+        assert (train, valid, test, split) == (drawn["train"], drawn["valid"], drawn["test"], "test")
+        return
+    assert valid.words == drawn["train"].words[9::10] and len(train) == 90
+    assert not {*map(tuple, train.words)} & {*map(tuple, valid.words)}
+    names = {(): "valid", ("valid",): "dev", ("test",): "test"}
+    assert split == names[beside] and test.words == (drawn[beside[0]] if beside else valid).words
+
+
+def test_the_published_split(real_data):
+    folder = real_data("ud_lines")
+    train, valid, test, split = tagging.divided(tagging.read(tagging.Options(data_dir=folder)))
+    assert (len(train), len(valid), len(test), split) == (3_112, 345, 1_118, "dev")
+    assert len(train.tag_names) == 17
+
+
+@pytest.mark.long
+def test_a_treebank(real_data, tmp_path):
+    run = run_in(tmp_path, tagging.Options(), data_dir=real_data("ud_lines"))
+    found = metrics_of(run)
+    assert found["lstm", "accuracy"]["value"] > 0.945 and found["lstm", "accuracy"]["split"] == "dev"
+
+
+def error_of(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(tagging.main, tagging.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
+    argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
+    assert "train*.conllu" in error_of(capsys, *argv)
+    assert "--download" in error_of(capsys, *argv, "--download")
+    (tmp_path / "train.conllu").write_text("1\ta\t_\tDET\n")
+    assert f"{tmp_path}/train.conllu:1: 4 columns" in error_of(capsys, *argv)
+    write(tmp_path / "train.conllu", [SPANS], 1)
+    (tmp_path / "train.conllu").rename(tmp_path / "train.tsv")
+    assert "cannot be divided" in error_of(capsys, *argv)
+    write(tmp_path / "train.tsv", [SPANS], 20)
+    assert "Received: 7" in error_of(capsys, *argv, "--tag-column", "7")
+    assert "--max-length 2" in error_of(capsys, *argv, "--max-length", "2", "--overwrite")
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+    write(tmp_path / "train.tsv", [SPANS], 12)
+    (tmp_path / "glove.txt").write_text("saw 1 2\nyork 2 1\n")
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
+    found = commands("tagging.md", "python -m recipes.tagging")
+    assert len(found) >= 5
+    for number, argv in enumerate(found):
+        places = {"DIR": str(tmp_path), "glove.txt": str(tmp_path / "glove.txt"), "XPOS": "1"}
+        options = cli.parse(tagging.Options, [places.get(argument, argument) for argument in argv])
+        small = {"sentences": 20, "epochs": 1, "units": 4, "character_units": 4, "average": 1}
+        small["run"] = tmp_path / f"run-{number}"
+        small["characters"] = "none" if options.characters == "lstm" else options.characters  # slow to trace
+        tagging.main(dataclasses.replace(options, **small))
+        assert (small["run"] / "metrics.json").exists(), argv

@@ -1,0 +1,160 @@
+"""The recipe as its users run it: it learns what no single picture says, draws what comes next, and names bad input."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_seq import cli, export
+from recipes import moving_digits, video
+from tests.recipes.pages import commands
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+TINY = video.Options(clips=100, epochs=1, units=8, filters=(4,), frames=4, average=1)
+
+
+def run_in(folder, options=TINY, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    video.main(dataclasses.replace(options, **folders, **changes))
+    return folder / "run"
+
+
+def metrics_of(run):
+    """Values by (split, metric, architecture)."""
+    entries = json.loads((run / "metrics.json").read_text())
+    return {(entry["split"], entry["metric"], entry["architecture"]): entry["value"] for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A run on fewer clips than the demo's, exported."""
+    folder = tmp_path_factory.mktemp("learned")
+    run_in(folder, video.Options(), clips=1_500, epochs=4, frames=6)
+    return folder
+
+
+def test_it_learns_what_the_order_of_the_pictures_says(learned):
+    found = metrics_of(learned / "run")
+    assert found["test", "accuracy", "gru"] > 0.95  # without the order: at most 0.5
+    assert found["long", "accuracy", "gru"] > 0.95
+
+
+def test_it_leaves_what_it_promises(learned):
+    run = learned / "run"
+    for name in ("config.json", "history.csv", "parameters.txt", "best.keras", "test.txt"):
+        assert (run / name).stat().st_size > 0, name
+    for name in ("learning_curve.png", "confusion.png", "clips.png"):
+        assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+    assert (run / "plots" / "clips.gif").read_bytes().startswith(b"GIF89a")
+    told, share, truth, path = (run / "test.txt").read_text().splitlines()[0].split("\t")
+    assert {told, truth} <= set(moving_digits.DIRECTIONS) and share.endswith("%") and path == "test-0"
+
+
+def test_what_is_served_names_directions_whatever_a_clip_is_padded_with(learned):
+    classify = tf.saved_model.load(learned / "export").signatures["classify"]
+    clips, direction, _ = moving_digits.clips("test", 50, 8, seed=5)
+    frames = tf.constant(clips, tf.float32) / 255
+    found = classify(frames=frames)
+    names = np.array(moving_digits.DIRECTIONS)[direction]
+    assert np.mean(found["label"].numpy().astype(str) == names) > 0.9
+    padded = classify(frames=tf.pad(frames, [[0, 0], [0, 5], [0, 0], [0, 0], [0, 0]]))
+    np.testing.assert_allclose(padded["probabilities"], found["probabilities"], atol=1e-4)
+    alone = classify(frames=frames[3:4])
+    np.testing.assert_allclose(alone["probabilities"][0], found["probabilities"][3], atol=1e-4)
+
+
+@pytest.mark.long
+def test_it_draws_what_comes_next(tmp_path):
+    run = run_in(tmp_path, video.Options(task="next_frame"), clips=1_000, epochs=6)
+    found = metrics_of(run)
+    for split in ("test", "long"):
+        ours, copied = (found[split, "next picture, MSE", name] for name in ("convlstm", "copy of the last picture"))
+        assert ours < copied / 3
+    serve = tf.saved_model.load(tmp_path / "export").signatures["serve"]
+    drawn = serve(inputs=tf.zeros((2, 3, 16, 16, 1)))["outputs"]
+    assert drawn.shape == (2, 3, 16, 16, 1)
+
+
+def write_clips(folder, classes=("up", "down"), count=12, frames=5):
+    """Files of dots that go up or down."""
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for clip in range(count):
+            pictures = np.zeros((frames + clip % 2, 12, 12), np.uint8)
+            steps = np.arange(len(pictures))
+            pictures[steps, (clip + (2 * number - 1) * steps) % 12, clip] = 255
+            np.save(folder / name / f"{clip}.npy", pictures)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": "mingru", "bidirectional": True, "pooling": "mean"},
+        {"architecture": "convlstm", "task": "next_frame"},
+        pytest.param({"architecture": "convlstm"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rnn", "pooling": "max"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "lstm", "num_layers": 2}, marks=pytest.mark.long),
+        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "cnn", "pooling": "attention"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "feedforward", "pooling": "max"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+        pytest.param({"architecture": "transformer", "num_heads": 2, "task": "next_frame"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "gru", "task": "next_frame"}, marks=pytest.mark.long),
+    ],
+    ids=lambda changes: "-".join(str(changes[name]) for name in ("architecture", "task") if name in changes),
+)
+def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes):
+    write_clips(tmp_path / "data" / "train")
+    run = run_in(tmp_path, data_dir=tmp_path / "data", size=8, **changes)
+    found = metrics_of(run)  # there is no test part: what was held out
+    assert {split for split, *_ in found} == {"valid"}
+    assert (tmp_path / "export" / "saved_model.pb").exists()
+
+
+def error_of(capsys, *argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.run(video.main, video.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
+    folder = tmp_path / "data"
+    argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
+    assert "no such folder" in error_of(capsys, *argv)
+    folder.mkdir()
+    assert "train is not a folder" in error_of(capsys, *argv)
+    write_clips(folder / "train", count=2)
+    assert "too few to hold out some" in error_of(capsys, *argv)
+    assert "must be one of class, next_frame. Received: digit" in error_of(capsys, *argv, "--task", "digit")
+    assert "must be one of direction, digit, next_frame" in error_of(capsys, "--task", "class")
+    assert "--frames must be more than 2" in error_of(capsys, "--frames", "2")
+    assert "a field of 10 to move" in error_of(capsys, "--size", "9")
+    write_clips(folder / "valid", classes=("up", "sideways"), count=2)
+    assert "'sideways' is not among `class_names`" in error_of(capsys, *argv)
+    (folder / "train" / "up" / "1.npy").write_bytes(b"no clip")
+    assert "1.npy cannot be read" in error_of(capsys, *argv)
+    assert "must not know those after it" in error_of(capsys, "--task", "next_frame", "--bidirectional")
+    assert "cnn classifies only" in error_of(capsys, "--task", "next_frame", "--architecture", "cnn")
+
+
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+    for part in ("train", "valid", "test"):
+        write_clips(tmp_path / part, count=3)
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
+    found = commands("video.md", "python -m recipes.video")
+    assert len(found) >= 6
+    for number, argv in enumerate(found):
+        options = cli.parse(video.Options, [str(tmp_path) if argument == "DIR" else argument for argument in argv])
+        small = {"clips": 60, "epochs": 1, "units": 4, "filters": (4,), "frames": 4, "average": 1}
+        small["run"] = tmp_path / f"run-{number}"
+        video.main(dataclasses.replace(options, **small))
+        assert (small["run"] / "metrics.json").exists(), argv
