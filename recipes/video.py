@@ -118,7 +118,8 @@ def main(options: Options) -> None:
         task = export.Classification(None, parts["train"].class_names)
 
     # Export
-    export.saved_model(model, options.export, task, samples=list(frames_of(parts[split].select(range(3)))))
+    some = parts[split].select(range(min(3, len(parts[split]))))
+    export.saved_model(model, options.export, task, samples=list(frames_of(some)))
     recipe.end(options, run, scope)
 
 

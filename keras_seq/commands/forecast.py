@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from keras_seq.cli import option
 from keras_seq.commands.opened import HELP, Forecaster, Served, open_forecaster
 from keras_seq.commands.streams import STDIN, BadLines, Writer, check_files
@@ -39,7 +37,7 @@ class Rows(NamedTuple):
 
     place: str
     names: dict[str, str]
-    past: np.ndarray
+    past: Any
     times: dict[str, list[Any]]
 
 
@@ -73,7 +71,7 @@ def forecast(options: Forecast) -> None:
     bad.tell()
 
 
-def forecasting(opened: Forecaster | Served) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+def forecasting(opened: Forecaster | Served) -> tuple[Any, Callable[[Any], Any]]:
     """What the model reads and says, and the function from pasts `(B, L, C)` to forecasts, in the series' own units."""
     import tensorflow as tf
 
@@ -160,14 +158,14 @@ def read_rows(
         raise ValueError(told + " Here --repair does that." * for_python) from error
 
 
-def _told(times: np.ndarray, before: np.ndarray) -> list[Any]:
+def _told(times: Any, before: Any) -> list[Any]:
     """Times as they are usually written: days where all are days, else days and seconds; numbers as they are."""
     if times.dtype.kind != "M":
         return [float(f"{time:.12g}") for time in times]
     whole = (before == before.astype("M8[D]")).all()
     seconds = (before == before.astype("M8[s]")).all()
     unit = "D" if whole else "s" if seconds else "us"
-    return [text.replace("T", " ") for text in np.datetime_as_string(times, unit).tolist()]
+    return [text.replace("T", " ") for text in times.astype(f"M8[{unit}]").astype(str).tolist()]
 
 
 def _csv(cells: list[Any]) -> str:

@@ -7,8 +7,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.losses import token_crossentropy
-
 
 class TokenLosses:
     """Measures a language model on text as `data.blocks` and `data.streams` cut it.
@@ -29,7 +27,8 @@ class TokenLosses:
 
         def measure(tokens, labels, state):
             logits, state = model.decode(tokens, state)
-            return token_crossentropy(labels, logits), state
+            logits = ops.cast(logits, "float32")
+            return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True), state
 
         self._measure = compiled(measure) if compiled else measure
 
