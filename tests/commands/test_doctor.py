@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def test_help_lists_the_verbs_and_loads_little():
     )
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     for name, verb in command_line.VERBS.items():
-        assert f"  {name:9}  {verb.line}\n" in told
+        assert re.search(rf"^  {name} +{re.escape(verb.line)}$", told, re.M)
     assert "keras-seq doctor [-h]" in told and "FILE [TARGET]" in told
 
 
@@ -68,7 +69,7 @@ def test_a_verb_is_one_entry(capsys, monkeypatch):
     entry = command_line.Verb("says good day", Greeting, lambda options: print(f"Good day, {options.name}!"))
     monkeypatch.setitem(command_line.VERBS, "greet", entry)
     assert run(capsys, "greet", "Ada") == "Good day, Ada!\n"
-    assert "  greet      says good day\n" in run(capsys, "--help")
+    assert re.search(r"^  greet +says good day$", run(capsys, "--help"), re.M)
     assert "doctor, greet" in refused(capsys, "great")
 
 

@@ -154,7 +154,7 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     assert len(found) >= 6
     for number, argv in enumerate(found):
         options = cli.parse(video.Options, [str(tmp_path) if argument == "DIR" else argument for argument in argv])
-        small = {"clips": 60, "epochs": 1, "units": 8, "filters": (4,), "frames": 4, "average": 1}
+        small = {"clips": 60, "epochs": 1, "units": 8, "filters": (4,), "frames": 4, "average": 1, "channels": 1}
         small["run"] = tmp_path / f"run-{number}"
         video.main(dataclasses.replace(options, **small))
         assert (small["run"] / "metrics.json").exists(), argv
