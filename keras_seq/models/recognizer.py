@@ -45,7 +45,7 @@ def audio_front_end(
         ValueError: for another normalization, and as the layers that it is made of.
     """
     if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+        raise ValueError(f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}")
     waveform = keras.Input((None,), name="waveform")
     x = EndMasking(name="padding")(waveform)
     x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)

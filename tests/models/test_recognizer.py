@@ -179,5 +179,5 @@ def test_padding_changes_no_normalization(normalization):
 
 
 def test_another_normalization_is_named():
-    with pytest.raises(ValueError, match="got 'speaker'"):
+    with pytest.raises(ValueError, match="Received: 'speaker'"):
         models.audio_front_end(4, normalization="speaker")
