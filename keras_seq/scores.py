@@ -25,26 +25,19 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Words put in, left out or taken for others, of all texts together, by the number of words that were said.
 
-    The fewest that turn the reference into the hypothesis; a fraction, above 1 where much is made up. Words are what
-    white space separates. Where nothing was said, each word heard counts as one of one.
+    By jiwer: the fewest that turn the references into the hypotheses; a fraction, above 1 where much is made up. Words
+    are what white space separates. Where nothing at all was said, each word heard counts as one of one.
 
     Raises:
         ValueError: if the two are empty or not of the same length.
-    Source: Levenshtein 1966; the rate of all texts together is that of NIST's sclite and of jiwer.
+        ImportError: if jiwer is not installed.
+    Source: Levenshtein 1966; Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
     _check(hypotheses, references)
-    pairs = [(ours.split(), theirs.split()) for ours, theirs in zip(hypotheses, references, strict=True)]
-    return sum(_edits(*pair) for pair in pairs) / max(1, sum(len(theirs) for _, theirs in pairs))
-
-
-def _edits(one: Sequence[str], other: Sequence[str]) -> int:
-    """The Levenshtein distance, a row of its table after another."""
-    row = list(range(len(other) + 1))
-    for i, word in enumerate(one, 1):
-        above, row = row, [i]
-        for j, reference in enumerate(other, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != reference)))
-    return row[-1]
+    hypotheses, references = ([" ".join(text.split()) for text in texts] for texts in (hypotheses, references))
+    found = _jiwer().process_words(references, hypotheses)
+    said = found.hits + found.substitutions + found.deletions
+    return (found.substitutions + found.deletions + found.insertions) / max(1, said)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "13a", lowercase: bool = False) -> Score:
@@ -130,3 +123,11 @@ def _sacrebleu():
     except ImportError:
         raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
     return sacrebleu.metrics
+
+
+def _jiwer():
+    try:
+        import jiwer
+    except ImportError:
+        raise ImportError("Word error rates need jiwer: pip install keras-seq[recipes]") from None
+    return jiwer

@@ -80,11 +80,14 @@ def test_unequal_or_empty_lists_are_refused(score):
         score("ab", "ab")
 
 
-def test_without_sacrebleu_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sacrebleu", None)
-    monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
+@pytest.mark.parametrize(
+    ("score", "library"),
+    [(scores.bleu, "sacrebleu"), (scores.bleu, "sacrebleu.metrics"), (scores.word_error_rate, "jiwer")],
+)
+def test_without_a_library_the_extra_is_named(monkeypatch, score, library):
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=r"keras-seq\[recipes\]"):
-        scores.bleu(["a"], ["a"])
+        score(["a"], ["a"])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,9 @@ def test_without_sacrebleu_the_extra_is_named(monkeypatch):
         (["two three one"], ["one two three"], 2 / 3),
         (["one one one"], ["one"], 2.0),
         (["one"], [""], 1.0),
+        (["one two", "three"], ["", ""], 3.0),
+        ([""], [""], 0),
+        ([" one\ttwo\nthree"], ["one  two three "], 0),
     ],
 )
 def test_word_error_rate(hypotheses, references, rate):
