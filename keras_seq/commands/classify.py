@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from keras_seq.cli import option
+from keras_seq.commands.classifiers import Classifier, open_classifier
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import HELP, Classifier, Served, open_classifier
+from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 
 

@@ -7,7 +7,7 @@ import sys
 from keras_seq.cli import option
 from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import HELP, SEVERAL, SHARES
+from keras_seq.commands.model_files import HELP, SEVERAL, SHARES
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.tables import table

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import HELP, Forecaster, Served, open_forecaster
+from keras_seq.commands.forecasters import Forecaster, open_forecaster
+from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, BadLines, Writer, check_files
 
 

@@ -7,7 +7,10 @@ import pathlib
 from typing import Any
 
 from keras_seq.cli import option
-from keras_seq.commands import opened as models
+from keras_seq.commands.classifiers import Classifier
+from keras_seq.commands.forecasters import Forecaster
+from keras_seq.commands.model_files import HELP, Served, is_saved_model, vocabulary_files
+from keras_seq.commands.opened import open_run
 from keras_seq.commands.streams import Writer
 from keras_seq.commands.tables import table
 from keras_seq.commands.taggers import Tagger
@@ -18,18 +21,18 @@ class Inspect:
     """Tells what is in a run folder (configuration, vocabularies, layers and their parameters, history, metrics) or in
     a SavedModel (signatures, variables)."""
 
-    model: pathlib.Path = option(help=models.HELP, positional=True)
+    model: pathlib.Path = option(help=HELP, positional=True)
     json: bool = option(False, "print one JSON object and nothing else")
 
 
 def inspect(options: Inspect) -> None:
-    if models.is_saved_model(options.model):
-        found = _saved_model(models.Served(options.model))
+    if is_saved_model(options.model):
+        found = _saved_model(Served(options.model))
         page = _saved_model_page(found)
     else:
         from keras_seq.inspection import parameters
 
-        opened = models.open_run(options.model, "inspect")
+        opened = open_run(options.model, "inspect")
         rows = parameters.table(opened.model)
         found = _run(opened, rows)
         page = _run_page(found, parameters.shown(rows))
@@ -44,8 +47,8 @@ def _run(opened: Any, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
     folder = opened.folder
-    files = models.vocabulary_files(folder)
-    forecaster = isinstance(opened, models.Forecaster)
+    files = vocabulary_files(folder)
+    forecaster = isinstance(opened, Forecaster)
     sides = {} if forecaster else {"joint": opened.vocabulary}
     if forecaster:
         pass  # it reads no text
@@ -62,7 +65,7 @@ def _run(opened: Any, rows: list) -> dict[str, Any]:
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
-        **({"labels": opened.labels} if isinstance(opened, models.Classifier) else {}),
+        **({"labels": opened.labels} if isinstance(opened, Classifier) else {}),
         **({"columns": dataclasses.asdict(opened.columns)} if forecaster else {}),
         **({"tags": opened.tags} if isinstance(opened, Tagger) else {}),
         "config": read_config(folder / "config.json"),
@@ -108,7 +111,7 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     return lines
 
 
-def _saved_model(served: models.Served) -> dict[str, Any]:
+def _saved_model(served: Served) -> dict[str, Any]:
     import tensorflow as tf
 
     from keras_seq.export.signatures import definitions

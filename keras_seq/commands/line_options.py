@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import HELP, SEVERAL, SHARES
+from keras_seq.commands.model_files import HELP, SEVERAL, SHARES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

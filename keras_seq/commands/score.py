@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from keras_seq.cli import option
 from keras_seq.commands import nbest
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import SEVERAL, SHARES, WEIGHTS, Trained
+from keras_seq.commands.model_files import SEVERAL, SHARES, WEIGHTS
+from keras_seq.commands.opened import Trained
 from keras_seq.commands.streams import STDIN, BadLines, Failed, Line, Writer, check_files, each_line, lines
 
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_seq.commands.beside import Beside
-from keras_seq.commands.opened import Served, Trained
+from keras_seq.commands.model_files import Served
+from keras_seq.commands.opened import Trained
 from keras_seq.commands.search_options import LineSearchOptions, search_arguments
 from keras_seq.commands.streams import Failed, one_line
 

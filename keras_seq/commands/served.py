@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_seq.commands.opened import Served
+from keras_seq.commands.model_files import Served
 from keras_seq.commands.search_options import SearchOptions, given
 from keras_seq.commands.searching import Limits, found, in_batches
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_seq.cli import option
 from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.opened import HELP, Served
+from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
 
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"

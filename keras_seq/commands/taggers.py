@@ -3,9 +3,11 @@
 import pathlib
 from typing import Any
 
-from keras_seq.commands.opened import (
+from keras_seq.commands.model_files import (
     Served,
+    check_vocabulary,
     damaged,
+    input_sizes,
     is_saved_model,
     load_keras,
     load_vocabulary,
@@ -48,15 +50,9 @@ class Tagger:
                 f"{self.file} gives {tuple(shape)}, and {tags_file(self.folder)} names {len(self.tags)} tags. A tagger "
                 "gives each word a number for each of them: one of the two files is of another run."
             )
-        sizes = {layer.input_dim for layer in self.model._flatten_layers() if hasattr(layer, "input_dim")}
+        sizes = input_sizes(self.model)
         for name, vocabulary in self.vocabularies.items():
-            if vocabulary.size not in sizes:
-                told = " and ".join(f"{size:,}" for size in sorted(sizes))
-                raise ValueError(
-                    f"{self.folder / 'vocabulary'}: {name}.{name} has {vocabulary.size:,} tokens, and "
-                    f"{self.file.name} was trained with {told}. One of the two was cut short, or is of another run: "
-                    "copy them anew."
-                )
+            check_vocabulary(self, vocabulary, sizes, name=f"{name}.{name}", between=" and ")
 
     def task(self) -> Any:
         """What it is exported for, and served by."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import HELP, Recognizer, Served, open_recognizer
+from keras_seq.commands.model_files import HELP, Served
+from keras_seq.commands.recognizers import Recognizer, open_recognizer
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, each_line, lines
 
 SAMPLE_RATE = 8000  # of a SavedModel, which does not tell

@@ -6,7 +6,10 @@ import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.opened import WEIGHTS, Classifier, Forecaster, Trained
+from keras_seq.commands.classifiers import Classifier
+from keras_seq.commands.forecasters import Forecaster
+from keras_seq.commands.model_files import WEIGHTS
+from keras_seq.commands.opened import Trained
 from keras_seq.commands.search_options import SearchOptions, given, search_arguments
 from keras_seq.commands.taggers import Tagger
 

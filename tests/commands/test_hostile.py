@@ -19,7 +19,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import __main__ as command_line
-from keras_seq.commands import nbest, opened
+from keras_seq.commands import classifiers, forecasters, nbest, opened, recognizers, taggers
 from keras_seq.commands.streams import Line
 from tests import hostile
 from tests.commands.test_forecast import run_folder as forecaster_run
@@ -260,7 +260,9 @@ def test_every_verb_has_a_minimal_command_line():
 def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
     """Every flag of every verb with values that nobody means: it works, or one line says what is wrong."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(opened, "load_keras", functools.cache(opened.load_keras))
+    load = functools.cache(opened.load_keras)
+    for family in (opened, classifiers, forecasters, recognizers, taggers):
+        monkeypatch.setattr(family, "load_keras", load)
     for name in ("lstm", "rnn", "classifier"):
         (tmp_path / name).symlink_to(folders[name])
     tagger_run(tmp_path / "tagger")
