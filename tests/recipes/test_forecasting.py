@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_seq import cli, data, export
 from recipes import forecasting, springs
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -228,25 +228,10 @@ def test_a_bad_file_can_be_repaired(tmp_path, monkeypatch, capsys):
 
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write_csv(tmp_path / "ETTh1.csv")
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
-    found = commands("forecasting.md", "python -m recipes.forecasting")
-    assert len(found) >= 6
-    for number, argv in enumerate(found):
-        options = cli.parse(
-            forecasting.Options, [str(tmp_path) if argument == "DIR" else argument for argument in argv]
-        )
-        small = {
-            "hours": 400,
-            "epochs": 1,
-            "units": 4,
-            "num_heads": 2,
-            "average": 1,
-            "look_back": 24,
-            "patch_length": 4,
-        }
-        small |= {"split": (0.6, 0.2, 0.2), "horizon": (4, 8)[: len(options.horizon or (4,))], "batch_size": 256}
-        small |= {"patch_stride": options.patch_stride and 2}
-        small["run"] = tmp_path / f"run-{number}"
-        forecasting.main(dataclasses.replace(options, **small))
-        assert list(small["run"].rglob("metrics.json")), argv
+
+    def smaller(options):
+        windows = {"look_back": 24, "horizon": (4, 8)[: len(options.horizon or (4,))], "split": (0.6, 0.2, 0.2)}
+        patches = {"patch_length": 4, "patch_stride": options.patch_stride and 2}
+        return {"hours": 400, "units": 4, "num_heads": 2, "batch_size": 256, **windows, **patches}
+
+    assert len(run_page(forecasting, tmp_path, monkeypatch, smaller)) >= 6

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import __main__ as program
-from keras_seq import cli, data, export, recipe
+from keras_seq import cli, recipe
 from recipes import counting, language_model, running_text
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -186,14 +186,6 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write_text(tmp_path / "train.txt")
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
-    found = commands("language_model.md", "python -m recipes.language_model")
-    assert len(found) >= 5
-    for number, argv in enumerate(found):
-        options = cli.parse(language_model.Options, [str(tmp_path) if word == "DIR" else word for word in argv])
-        small = {"lines": 60, "epochs": 1, "units": 8, "num_heads": 2, "num_layers": 1, "average": 1}
-        small |= {"block": 16, "batch_size": 4, "sample_length": 6, "vocabulary_size": 60, "ngram": 2, "batches": None}
-        small["run"] = tmp_path / f"run-{number}"
-        language_model.main(dataclasses.replace(options, **small))
-        assert (small["run"] / "metrics.json").exists(), argv
+    small = {"lines": 60, "units": 8, "num_heads": 2, "num_layers": 1, "vocabulary_size": 60, "ngram": 2}
+    small |= {"block": 16, "batch_size": 4, "batches": None, "sample_length": 6}
+    assert len(run_page(language_model, tmp_path, monkeypatch, lambda options: small)) >= 5

@@ -9,7 +9,7 @@ import pytest
 from keras_seq import cli, export
 from keras_seq.layers import ARCHITECTURES
 from recipes import memory
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -88,16 +88,8 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys, argv, told):
 
 
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
-    found = commands("memory.md", "python -m recipes.memory")
-    assert len(found) >= 3
-    for number, argv in enumerate(found):
-        options = cli.parse(memory.Options, argv)
-        small = {"examples": 20, "test_examples": 10, "epochs": 1, "units": 8, "average": 1, "lengths": (2, 4)}
-        small |= {
-            "tasks": options.tasks[:1],
-            "architectures": options.architectures[:1],
-            "run": tmp_path / f"run-{number}",
-        }
-        memory.main(dataclasses.replace(options, **small))
-        assert (small["run"] / "metrics.json").exists(), argv
+    def smaller(options):
+        first = {"tasks": options.tasks[:1], "architectures": options.architectures[:1]}
+        return {"examples": 20, "test_examples": 10, "units": 8, "lengths": (2, 4), **first}
+
+    assert len(run_page(memory, tmp_path, monkeypatch, smaller)) >= 3

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from keras_seq import __main__ as command_line
-from keras_seq import cli, data, export
+from keras_seq import cli
 from recipes import polarity, sentiment
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -171,14 +171,9 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write_rows(tmp_path / "train.tsv", 12)
     (tmp_path / "glove.txt").write_text("fine 1 2\npoor 2 1\n")
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
-    found = commands("sentiment.md", "python -m recipes.sentiment")
-    assert len(found) >= 6
-    for number, argv in enumerate(found):
-        places = {"DIR": str(tmp_path), "glove.txt": str(tmp_path / "glove.txt")}
-        options = cli.parse(sentiment.Options, [places.get(argument, argument) for argument in argv])
-        small = {"sentences": 30, "epochs": 1, "units": 4, "average": 1, "folds": min(options.folds, 2)}
-        small["run"] = tmp_path / f"run-{number}"
-        sentiment.main(dataclasses.replace(options, **small))
-        assert (small["run"] / "metrics.json").exists(), argv
+
+    def smaller(options):
+        return {"sentences": 30, "units": 4, "folds": min(options.folds, 2)}
+
+    places = {"glove.txt": str(tmp_path / "glove.txt")}
+    assert len(run_page(sentiment, tmp_path, monkeypatch, smaller, places)) >= 6

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import cli, data, export, text
+from keras_seq import cli, data, text
 from recipes import dial_tones, speech, spoken_digits
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -28,11 +28,6 @@ def metrics_of(run):
     return {(entry["metric"], entry["split"]): entry for entry in json.loads((run / "metrics.json").read_text())}
 
 
-def unlearned(test):
-    """The dialled digits are learned in part: word error rates of 0.2 to 0.3, and what is asked for is 0.1."""
-    return pytest.mark.long(pytest.mark.xfail(reason=unlearned.__doc__)(test))
-
-
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
     """The demo's run on strings, with CTC, exported."""
@@ -41,7 +36,6 @@ def learned(tmp_path_factory):
     return folder
 
 
-@unlearned
 def test_it_hears_strings_and_those_twice_as_long(learned):
     found = metrics_of(learned / "run")
     assert found["word error rate", "test"]["value"] < 0.1  # who hears nothing: 1.0; who always says "one": 0.9 or more
@@ -49,7 +43,6 @@ def test_it_hears_strings_and_those_twice_as_long(learned):
     assert found["exact match", "test"]["recipe"] == "recipes.speech"
 
 
-@unlearned
 def test_it_leaves_what_it_promises(learned):
     run = learned / "run"
     for name in ("config.json", "history.csv", "best.keras", "vocabulary/joint.words", "test.txt", "long.txt"):
@@ -62,7 +55,6 @@ def test_it_leaves_what_it_promises(learned):
     assert "val_word_error_rate" in (run / "history.csv").read_text().splitlines()[0]
 
 
-@unlearned
 def test_padding_changes_nothing(learned):
     options = speech.Options()
     model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
@@ -74,7 +66,6 @@ def test_padding_changes_nothing(learned):
     assert len(set(together)) == 4
 
 
-@unlearned
 def test_it_hears_single_digits(tmp_path):
     run = run_in(tmp_path, speech.Options(), task="isolated", takes=200, epochs=8)
     assert metrics_of(run)["accuracy", "test"]["value"] > 0.9  # by chance: 0.1
@@ -171,12 +162,5 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write_takes(tmp_path)
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
-    found = commands("speech.md", "python -m recipes.speech")
-    assert len(found) >= 4
-    small = {"takes": 20, "strings": 6, "copies": 1, "epochs": 1, "units": 8, "max_digits": 2, "average": 1}
-    for number, argv in enumerate(found):
-        options = cli.parse(speech.Options, [{"DIR": str(tmp_path)}.get(argument, argument) for argument in argv])
-        speech.main(dataclasses.replace(options, **small, run=tmp_path / f"run-{number}"))
-        assert (tmp_path / f"run-{number}" / "metrics.json").exists(), argv
+    small = {"takes": 20, "strings": 6, "copies": 1, "units": 8, "max_digits": 2}
+    assert len(run_page(speech, tmp_path, monkeypatch, lambda options: small)) >= 4

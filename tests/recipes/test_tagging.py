@@ -7,9 +7,9 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_seq import cli, data, export
+from keras_seq import cli, data
 from recipes import jabberwocky, tagging
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -169,15 +169,10 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     write(tmp_path / "train.tsv", [SPANS], 12)
     (tmp_path / "glove.txt").write_text("saw 1 2\nyork 2 1\n")
-    monkeypatch.setattr(data, "fetch", lambda name: tmp_path)  # as if it had been fetched before
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
-    found = commands("tagging.md", "python -m recipes.tagging")
-    assert len(found) >= 5
-    for number, argv in enumerate(found):
-        places = {"DIR": str(tmp_path), "glove.txt": str(tmp_path / "glove.txt"), "XPOS": "1"}
-        options = cli.parse(tagging.Options, [places.get(argument, argument) for argument in argv])
-        small = {"sentences": 20, "epochs": 1, "units": 4, "character_units": 4, "average": 1}
-        small["run"] = tmp_path / f"run-{number}"
-        small["characters"] = "none" if options.characters == "lstm" else options.characters  # slow to trace
-        tagging.main(dataclasses.replace(options, **small))
-        assert (small["run"] / "metrics.json").exists(), argv
+
+    def smaller(options):
+        spelled = "none" if options.characters == "lstm" else options.characters  # slow to trace
+        return {"sentences": 20, "units": 4, "character_units": 4, "characters": spelled}
+
+    places = {"glove.txt": str(tmp_path / "glove.txt"), "XPOS": "1"}
+    assert len(run_page(tagging, tmp_path, monkeypatch, smaller, places)) >= 5

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_seq import cli, export
+from keras_seq import cli
 from recipes import moving_digits, video
-from tests.recipes.pages import commands
+from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -149,12 +149,5 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     for part in ("train", "valid", "test"):
         write_clips(tmp_path / part, count=3)
-    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process each time
-    found = commands("video.md", "python -m recipes.video")
-    assert len(found) >= 6
-    for number, argv in enumerate(found):
-        options = cli.parse(video.Options, [str(tmp_path) if argument == "DIR" else argument for argument in argv])
-        small = {"clips": 60, "epochs": 1, "units": 8, "filters": (4,), "frames": 4, "average": 1, "channels": 1}
-        small["run"] = tmp_path / f"run-{number}"
-        video.main(dataclasses.replace(options, **small))
-        assert (small["run"] / "metrics.json").exists(), argv
+    small = {"clips": 60, "units": 8, "filters": (4,), "frames": 4, "channels": 1}
+    assert len(run_page(video, tmp_path, monkeypatch, lambda options: small)) >= 6
