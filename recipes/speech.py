@@ -24,15 +24,15 @@ from recipes import dial_tones, spoken_digits
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"units": 32, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2, "strings": 600}
 # CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
-GENERATED |= {"seconds_per_batch": 8.0, "hidden_stretches": 0}
+GENERATED |= {"seconds_per_batch": 8.0, "hidden_stretches": 0, "normalization": "recording"}
 FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3, "strings": 4_000}
-FILES |= {"seconds_per_batch": 60.0, "hidden_stretches": 2}
+FILES |= {"seconds_per_batch": 60.0, "hidden_stretches": 2, "normalization": "batch"}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
-VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-12.0, 6.0), noise=(-80.0, -45.0))
-VARIED_TONES = dataclasses.replace(VARIED, speeds=(1.0, 1.0))  # another pitch is another digit there
+VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
+VARIED_TONES = data.Variation(decibels=(-12.0, 6.0), noise=(-80.0, -45.0))  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
-SHIFT = (0.0, 0.1)  # and before one that stands alone
+ALONE = 0.1  # the most before and after one that stands alone, in training: files begin and end as they like
 HELD_OUT = {"valid": 300, "test": 500}  # strings
 LONG = 100  # strings twice as long as any in training
 
@@ -61,6 +61,9 @@ class Options(recipe.Options):
     num_layers: int | None = option(None, "above the convolutions (default: 1; 2 for files)")
     num_heads: int = option(4, "attention heads of a transformer")
     num_mel_bins: int = option(40, "bands of frequency")
+    normalization: Literal["recording", "batch", "none"] | None = option(
+        None, "of each band, by the recording or by all that train (default: recording; batch for files)"
+    )
     hidden_stretches: int | None = option(
         None, "stretches of time, and of frequency, that are hidden in training (default: 0; 2 for files)"
     )
@@ -146,7 +149,8 @@ def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data
     variation = VARIED_TONES if options.data_dir is None else VARIED
     if options.task == "isolated":
         counts = [1] * (options.copies * len(takes["train"]))
-        train = data.joined(takes["train"], counts, seed=options.seed, pauses=SHIFT, variation=variation)
+        pauses = {"pauses": (0.0, ALONE), "end_pause": ALONE}
+        train = data.joined(takes["train"], counts, seed=options.seed, variation=variation, **pauses)
         return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
     random = np.random.default_rng(options.seed)
     sizes = {"train": options.strings} | {part: min(size, options.strings) for part, size in HELD_OUT.items()}
@@ -180,6 +184,7 @@ def build(options: Options, vocabulary) -> keras.Model:
         options.units,
         sampling_rate=dial_tones.RATE,
         num_mel_bins=options.num_mel_bins,
+        normalization=None if options.normalization == "none" else options.normalization,
         hidden_stretches=options.hidden_stretches,
         dropout=options.dropout,
     )

@@ -42,6 +42,7 @@ def joined(
     *,
     seed: int,
     pauses: tuple[float, float] = (0.0, 0.3),
+    end_pause: float = 0.0,
     variation: Variation = UNCHANGED,
 ) -> Audio:
     """Recordings in which takes are said one after the other, drawn by chance, with silence before each.
@@ -53,16 +54,18 @@ def joined(
         counts: of how many takes each new recording is made; its length is the number of new recordings.
         seed: the same seed, the same recordings.
         pauses: the shortest and the longest silence before a take, in seconds.
+        end_pause: the longest silence after the last take, in seconds.
         variation: of the takes and of the whole.
     Returns:
         `Audio` in memory; the label of each is the list of the labels of its takes.
     Raises:
-        ValueError: if a count is not positive, there is no take, or pauses are the wrong way round.
+        ValueError: if a count is not positive, there is no take, or pauses are negative or the wrong way round.
     """
-    if not len(takes) or takes.labels is None or min(counts, default=1) < 1 or not 0 <= pauses[0] <= pauses[1]:
+    fine = 0 <= pauses[0] <= pauses[1] and end_pause >= 0
+    if not len(takes) or takes.labels is None or min(counts, default=1) < 1 or not fine:
         raise ValueError(
-            "Joining needs takes with labels, counts from 1 on, and pauses (shortest, longest). "
-            f"Received: {len(takes)} takes, {min(counts, default=1)} as the least count, {pauses=}"
+            "Joining needs takes with labels, counts from 1 on, and pauses (shortest, longest), none negative. "
+            f"Received: {len(takes)} takes, {min(counts, default=1)} as the least count, {pauses=}, {end_pause=}"
         )
     random, deck, waveforms, labels = np.random.default_rng(seed), [], [], []
     for count in counts:
@@ -73,6 +76,8 @@ def joined(
             pause = round(random.uniform(*pauses) * takes.sample_rate)
             parts += [np.zeros(pause, np.float32), _varied(takes.waveform(take), variation, random)]
             said.append(int(takes.labels[take]))
+        if end_pause:
+            parts.append(np.zeros(round(random.uniform(0, end_pause) * takes.sample_rate), np.float32))
         waveforms.append(_with_noise(np.concatenate(parts), variation, random))
         labels.append(said)
     return Audio(takes.sample_rate, waveforms, labels)

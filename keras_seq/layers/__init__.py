@@ -17,7 +17,6 @@ from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, 
 from keras_seq.layers.ctc import BlankPadding
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.feedback import FeedbackDecoder
-from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
 from keras_seq.layers.masks import (
     EndMasking,
     causal_mask,
@@ -29,13 +28,14 @@ from keras_seq.layers.masks import (
 )
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
-from keras_seq.layers.pictures import FrameConvolution, FrameDecoder, FramePairs, PicturePatches
+from keras_seq.layers.pictures import FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.scheduled_sampling import ScheduledSampling
 from keras_seq.layers.series import LastSteps, MovingAverage, Patches, ReversibleNormalization
+from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from keras_seq.layers.transformer_stack import TransformerStack
 

@@ -1,4 +1,5 @@
-"""Pictures that stay pictures: beside those before them, convolved, as patches; and pictures drawn from vectors."""
+"""Pictures of a video: one vector for each, or pictures still, beside those before them, convolved, as patches; and
+pictures drawn from vectors."""
 
 import keras
 from keras import ops
@@ -200,3 +201,108 @@ class PicturePatches(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "size": self.size, "reverse": self.reverse}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class FrameCNN(keras.layers.Layer):
+    """A small convolutional network for each picture of a video by itself.
+
+    Convolutions of stride 2, then a dense layer over what is left of the picture. All pictures go through in one batch.
+    `keras.layers.ConvLSTM2D` is the other way: recurrence from picture to picture, which stay pictures.
+
+    Args:
+        filters: channels of each convolution.
+        units: width of the output.
+        pooling: what the dense layer sees. "flatten": every place by itself, so what is learned of one says nothing
+            about the others; the size of the pictures must be known. "mean" or "max": of each channel its mean or
+            largest value, wherever it is. "where": the largest value, and how far down and to the right, from -1 to 1,
+            the values are in the mean, weighted by their softmax.
+        kernel_size: of the convolutions.
+        activation: after each convolution.
+    Call arguments:
+        inputs: `(B, T, height, width, channels)`; whole numbers are taken as they are, so divide by 255 before.
+        mask: bool `(B, T)`, handed on: pictures do not see each other.
+    Returns:
+        float `(B, T, units)`.
+    Raises:
+        ValueError: for another `pooling`; with "flatten", if height or width is not known.
+    Source: "where": Finn et al. 2016, "spatial soft arg-max", arXiv:1509.06113.
+    """
+
+    POOLINGS = {"flatten": 1, "mean": 1, "max": 1, "where": 3}  # numbers for each channel
+
+    def __init__(self, filters=(16, 32), units=64, pooling="flatten", kernel_size=3, activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        if pooling not in self.POOLINGS:
+            raise ValueError(f"`pooling` must be one of {tuple(self.POOLINGS)}. Received: {pooling!r}")
+        self.filters = tuple(filters)
+        self.units = units
+        self.pooling = pooling
+        self.kernel_size = kernel_size
+        self.activation = keras.activations.get(activation)
+        self.supports_masking = True
+        self.convolutions = [
+            keras.layers.Conv2D(
+                channels,
+                kernel_size,
+                strides=2,
+                padding="same",
+                activation=self.activation,
+                data_format="channels_last",
+                name=f"convolution_{i}",
+                dtype=self.dtype_policy,
+            )
+            for i, channels in enumerate(self.filters)
+        ]
+        self.dense = keras.layers.Dense(units, name="dense", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        *_, height, width, channels = input_shape
+        if self.pooling == "flatten" and None in (height, width):
+            raise ValueError(
+                f'`pooling="flatten"` needs pictures of a known size. Received: shape {tuple(input_shape)}'
+            )
+        for convolution in self.convolutions:
+            convolution.build((None, None, None, channels))
+            channels = convolution.filters
+        halvings = 2 ** len(self.filters)
+        places = -(-height // halvings) * -(-width // halvings) if self.pooling == "flatten" else 1
+        self.dense.build((None, places * channels * self.POOLINGS[self.pooling]))
+
+    def call(self, inputs, mask=None):
+        B, T, height, width, channels = ops.shape(inputs)
+        x = ops.reshape(inputs, (-1, height, width, channels))  # (B, T, ...) -> (B * T, ...)
+        x = ops.cast(x, self.compute_dtype)
+        for convolution in self.convolutions:
+            x = convolution(x)
+        if self.pooling == "flatten":
+            x = ops.reshape(x, (-1, self.dense.kernel.shape[0]))
+        elif self.pooling == "mean":
+            x = ops.mean(x, axis=(1, 2))
+        else:
+            largest = ops.max(x, axis=(1, 2))
+            x = ops.concatenate([largest, *_mean_places(x)], axis=-1) if self.pooling == "where" else largest
+        return ops.reshape(self.dense(x), (B, T, self.units))  # (B * T, units) -> (B, T, units)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "units": self.units,
+            "pooling": self.pooling,
+            "kernel_size": self.kernel_size,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+def _mean_places(x):
+    """How far down and to the right the values of `(N, h, w, C)` are, by their softmax: two `(N, C)`, from -1 to 1."""
+    _, height, width, channels = ops.shape(x)
+    weights = ops.softmax(ops.reshape(x, (-1, height * width, channels)), axis=1)
+    weights = ops.reshape(weights, (-1, height, width, channels))
+    places = []
+    for axis, size in ((1, height), (2, width)):
+        steps = 2 * ops.arange(size, dtype="float32") - ops.cast(size - 1, "float32")  # from 1 - size to size - 1
+        steps = ops.cast(steps / ops.cast(ops.maximum(size - 1, 1), "float32"), x.dtype)
+        places.append(ops.sum(ops.sum(weights, axis=3 - axis) * steps[None, :, None], axis=1))
+    return places

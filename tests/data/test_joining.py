@@ -25,6 +25,16 @@ def test_takes_stand_one_after_the_other_with_silence_before_each():
         assert not len(rest)
 
 
+def test_silence_may_follow_the_last_take():
+    audio = data.joined(TAKES, [2] * 20, seed=1, pauses=(0, 0), end_pause=0.2)
+    rests = []
+    for waveform, label in zip(audio.waveforms, audio.labels, strict=True):
+        spoken = sum(SIZE_OF[digit] for digit in label)
+        assert waveform[:spoken].all() and not waveform[spoken:].any()
+        rests.append(len(waveform) - spoken)
+    assert 0 <= min(rests) < 5 and 15 < max(rests) <= 20
+
+
 def test_no_take_comes_again_before_all_have_come():
     audio = data.joined(TAKES, [3] * 5, seed=2)
     assert all(sorted(label) == [7, 8, 9] for label in audio.labels)
@@ -60,6 +70,7 @@ def test_speed_shortens_and_loudness_scales():
     [
         ({"counts": [0]}, "0 as the least"),
         ({"pauses": (0.2, 0.1)}, "pauses="),
+        ({"end_pause": -0.1}, "end_pause=-0.1"),
         ({"takes": data.Audio(8, [])}, "0 takes"),
     ],
 )

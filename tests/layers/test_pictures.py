@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -22,6 +23,24 @@ def test_pairs_have_the_picture_before_beside_each():
     np.testing.assert_array_equal(pairs[:, 0, ..., 2:], CLIP[:, 0])
 
 
+@pytest.mark.parametrize("pooling", FrameCNN.POOLINGS)
+def test_a_network_sees_each_picture_by_itself(pooling):
+    video = spread((2, 3, 8, 6, 2))
+    layer = FrameCNN((3, 4), units=5, pooling=pooling)
+    layer.build(video.shape)
+    fill(layer)
+    mask = np.array([[1, 1, 1], [1, 0, 0]], "bool")
+    outputs = layer(video, mask=mask)
+    np.testing.assert_array_equal(array(outputs._keras_mask), mask)
+    outputs = array(outputs)
+    for b in range(2):
+        for t in range(3):
+            alone = array(layer(video[b : b + 1, t : t + 1]))[0, 0]
+            np.testing.assert_allclose(outputs[b, t], alone, atol=1e-5)
+    whole = (10 * video).astype("int32")
+    np.testing.assert_allclose(array(layer(whole)), array(layer(whole.astype("float32"))), atol=1e-6)
+
+
 def test_where_tells_the_largest_value_and_its_place():
     layer = FrameCNN((), units=3, pooling="where")
     layer.build((1, 1, 5, 9, 1))
@@ -35,6 +54,8 @@ def test_where_tells_the_largest_value_and_its_place():
 def test_layers_keep_what_keras_promises():
     check_layer(lambda: PicturePatches(2), (CLIP,), weights=False)
     check_layer(FramePairs, (CLIP,), weights=False)
+    for filters, pooling in (((2,), "flatten"), ((2, 3), "mean"), ((2,), "max"), ((2,), "where")):
+        check_layer(FrameCNN(filters, units=3, pooling=pooling), CLIP)
     assert check_layer(lambda: FrameConvolution(3), (CLIP,)).shape == (2, 3, 4, 6, 3)
     check_layer(lambda: PicturePatches(2, reverse=True), (spread((2, 3, 2, 3, 8)),), weights=False)
     assert check_layer(lambda: FrameDecoder((5, 6, 1), (4, 3)), (spread((2, 3, 4)),)).shape == (2, 3, 5, 6, 1)
@@ -46,6 +67,18 @@ def test_pictures_do_not_see_each_other():
         layer(x)
         fill(layer)
         np.testing.assert_allclose(array(layer(x))[1, 2], array(layer(x[1:, 2:]))[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FrameCNN(pooling="middle"), "`pooling` must be one of .*'where'.*. Received: 'middle'"),
+        (lambda: FrameCNN()(keras.Input((3, None, 8, 1))), r"known size. Received: shape \(None, 3, None, 8, 1\)"),
+    ],
+)
+def test_errors_name_the_rule_and_the_value(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 @pytest.mark.parametrize(

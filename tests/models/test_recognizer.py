@@ -20,9 +20,9 @@ def small_front_end(units=8, **options):
     return models.audio_front_end(units, **{"num_mel_bins": 8, "hidden_bands": 2, "dropout": 0.0, **options})
 
 
-def small(**options):
+def small(normalization="recording", **options):
     options = {"units": 8, "num_layers": 1, "dropout": 0.0, "num_heads": 2, **options}
-    return models.recognizer(4, front_end=small_front_end(), **options)
+    return models.recognizer(4, front_end=small_front_end(normalization=normalization), **options)
 
 
 @pytest.mark.parametrize("architecture", ["lstm", "mingru", "transformer", "cnn"])
@@ -176,6 +176,23 @@ def test_padding_changes_no_normalization(normalization):
     waveform = np.random.default_rng(0).normal(size=(1, 1600)).astype("float32")
     alone, padded = (keras.ops.convert_to_numpy(model(x)) for x in (waveform, np.pad(waveform, ((0, 0), (0, 800)))))
     np.testing.assert_allclose(padded[:, : alone.shape[1]], alone, atol=1e-4)
+
+
+def test_batch_normalization_learns_of_real_frames_and_is_kept(tmp_path):
+    model = small(head="classes", normalization="batch")
+    normalization = model.get_layer("front_end").get_layer("normalization")
+    padded = np.pad(WAVES[:1, :800], ((0, 0), (0, 4000)))
+    means = []
+    for waveform in (WAVES[:1, :800], padded):
+        normalization.moving_mean.assign(np.zeros(8))
+        model(waveform, training=True)
+        means.append(array(normalization.moving_mean))
+    assert np.abs(means[0]).min() > 1e-3
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-5)
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(array(loaded(WAVES)), array(model(WAVES)), atol=1e-6)
 
 
 def test_another_normalization_is_named():

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.layers.frontends import ConvSubsampling, FrameCNN, LogMel, SpecAugment
 from keras_seq.layers.pooling import MeanPooling
+from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
 from tests.checks import check_layer
 from tests.reference import array, fill, spread, tensorflow_only
 
@@ -178,23 +178,6 @@ def test_spec_augment_is_for_training_and_seeded():
     np.testing.assert_array_equal(array(nothing(x, training=True)), x)
 
 
-@pytest.mark.parametrize("pooling", FrameCNN.POOLINGS)
-def test_pictures_do_not_see_each_other(pooling):
-    video = spread((2, 3, 8, 6, 2))
-    layer = FrameCNN((3, 4), units=5, pooling=pooling)
-    layer.build(video.shape)
-    fill(layer)
-    mask = np.array([[1, 1, 1], [1, 0, 0]], "bool")
-    outputs, kept = called(layer, video, mask)
-    np.testing.assert_array_equal(kept, mask)
-    for b in range(2):
-        for t in range(3):
-            alone = array(layer(video[b : b + 1, t : t + 1]))[0, 0]
-            np.testing.assert_allclose(outputs[b, t], alone, atol=1e-5)
-    whole = (10 * video).astype("int32")
-    np.testing.assert_allclose(array(layer(whole)), array(layer(whole.astype("float32"))), atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("layer", "inputs", "weights"),
     [
@@ -202,10 +185,6 @@ def test_pictures_do_not_see_each_other(pooling):
         (ConvSubsampling(4, filters=2), {"inputs": FRAMES, "mask": FRAME_MASK}, True),
         (ConvSubsampling(4, 1, kernel_size=5, activation="tanh"), FRAMES, True),
         (SpecAugment(frequency_mask=2), {"inputs": FRAMES, "mask": FRAME_MASK}, False),
-        (FrameCNN((2,), units=3), spread((2, 3, 6, 4, 1)), True),
-        (FrameCNN((2, 3), units=3, pooling="mean"), spread((2, 3, 6, 5, 1)), True),
-        (FrameCNN((2,), units=3, pooling="max"), spread((2, 3, 6, 5, 1)), True),
-        (FrameCNN((2,), units=3, pooling="where"), spread((2, 3, 6, 5, 1)), True),
     ],
     ids=lambda x: getattr(x, "name", ""),
 )
@@ -248,8 +227,6 @@ def test_from_a_waveform_to_a_label(tmp_path):
         (lambda: ConvSubsampling(4, kernel_size=2), "`kernel_size` must be odd. Received: 2"),
         (lambda: SpecAugment(max_share=1.5), r"`max_share` must be in \[0, 1\]. Received: 1.5"),
         (lambda: SpecAugment(frequency_mask=7)(FRAMES), "the number of bands, 6. Received: 7"),
-        (lambda: FrameCNN(pooling="middle"), "`pooling` must be one of .*'where'.*. Received: 'middle'"),
-        (lambda: FrameCNN()(keras.Input((3, None, 8, 1))), r"known size. Received: shape \(None, 3, None, 8, 1\)"),
     ],
 )
 def test_errors_name_the_rule_and_the_value(make, message):
