@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -272,6 +273,7 @@ def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
     write_wav(tmp_path / "sound.wav", np.sin(np.arange(2000) / 5))
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")
+    there = set(tmp_path.iterdir())
     for number in random.Random(1).sample(range(len(ALL)), int(share * len(ALL))):
         verb, flag, value = ALL[number]
         began = time.monotonic()
@@ -280,3 +282,5 @@ def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
         assert time.monotonic() - began < 60, (verb, flag, value)
         if result.code:
             assert "error: " in result.err.splitlines()[-1] and not result.out, (verb, flag, value, result.err)
+        for made in set(tmp_path.iterdir()) - there:  # what one leaves is not for another to read
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
