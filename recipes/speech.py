@@ -81,6 +81,8 @@ def main(options: Options) -> None:
 
     # Data
     vocabulary = recipe.vocabulary(run, scope, dial_tones.NAMES, "words")
+    if options.task == "isolated":
+        run.write("vocabulary/labels.txt", "".join(f"{name}\n" for name in dial_tones.NAMES))
     parts = recordings(options, takes)
     train, valid, starts = recipe.batches(
         *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
