@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, export, losses, metrics, models, recipe
+from keras_seq import cli, export, losses, metrics, models, recipe, text
 from keras_seq.cli import option
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
@@ -123,6 +123,9 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
         axes=("T", "T", "T"),
     )
     run = recipe.run_folder(options, scope, leave_out=WHICH)
+    if scope.chief:
+        recall.vocabulary(task).save(run.vocabulary / "words.words")
+        text.save_labels(run.vocabulary / "tags.txt", recall.ANSWERS[task])
 
     # Model
     with scope:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, losses, metrics, models, recipe, scores
+from keras_seq import cli, data, export, losses, metrics, models, recipe, scores, text
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -83,7 +83,10 @@ def main(options: Options) -> None:
     run = recipe.run_folder(options, scope)
 
     # Data
-    vocabulary = recipe.vocabulary(run, scope, dial_tones.NAMES, "words")
+    connected = options.task == "connected"
+    vocabulary = recipe.vocabulary(run, scope, dial_tones.NAMES, "words") if connected else None
+    if scope.chief and not connected:
+        text.save_labels(run.vocabulary / "labels.txt", dial_tones.NAMES)
     parts = recordings(options, takes)
     train, valid, starts = recipe.batches(
         *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
@@ -104,11 +107,11 @@ def main(options: Options) -> None:
             jit_compile=False,  # a compilation for each shape takes longer than it saves
             **goal(options),
         )
-    recipe.initialise(options, model, run, {"": vocabulary})
+    recipe.initialise(options, model, run, {"": vocabulary} if connected else {})
 
     # Fit
     fitting = {"monitor": "val_accuracy", "mode": "max"}
-    if options.task == "connected":
+    if connected:
         transcribe = transcriber(model, transcription(options, vocabulary))
 
         def validate():
@@ -120,13 +123,13 @@ def main(options: Options) -> None:
         return
 
     # Evaluate
-    if options.task == "isolated":
-        report_classes(options, run, parts["test"], classified(model, parts["test"]))
-        task = export.Classification(None, list(dial_tones.NAMES))
-    else:
+    if connected:
         report_strings(options, run, parts, transcribe)
         draw_alignment(options, model, vocabulary, parts["test"], transcribe, run)
         task = transcription(options, vocabulary)
+    else:
+        report_classes(options, run, parts["test"], classified(model, parts["test"]))
+        task = export.Classification(None, list(dial_tones.NAMES))
 
     # Export
     export.saved_model(model, options.export, task, samples=parts["test"].waveforms[:5])

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, models, recipe
+from keras_seq import cli, data, export, models, recipe, text
 from keras_seq.cli import option
 from keras_seq.inspection import clips
 from keras_seq.recipe import Result
@@ -88,6 +88,8 @@ def main(options: Options) -> None:
     order = data.shuffled(options.seed, buffer_size=len(parts["train"]))
     train, valid = batches(options, parts["train"], order), batches(options, parts["valid"])
     frame_shape = tuple(train.element_spec[0].shape[2:])
+    if scope.chief and options.task != "next_frame":
+        text.save_labels(run.vocabulary / "labels.txt", parts["train"].class_names)
 
     # Model
     with scope:

@@ -1,6 +1,7 @@
-"""Models that tell which class a text is of, from run folders."""
+"""Models that tell which class a text is of, or a sound or a clip, from run folders."""
 
 import pathlib
+from typing import Any
 
 from keras_seq.commands.model_files import (
     Served,
@@ -10,17 +11,18 @@ from keras_seq.commands.model_files import (
     is_saved_model,
     load_keras,
     load_single_vocabulary,
+    reads_tokens,
     run_files,
 )
 
 
 class Classifier:
-    """A model from texts to classes, from a run folder.
+    """A model from texts to classes, or from sounds or clips, from a run folder.
 
     Attributes:
         folder, file: the run folder, and the `.keras` file in it.
         model: not compiled.
-        vocabulary: of the texts.
+        vocabulary: of the texts; None: the model reads none.
         labels: the names of the classes.
     """
 
@@ -28,7 +30,7 @@ class Classifier:
         self.folder, self.file = folder, file
         self.labels = load_labels(labels_file(folder))
         self.model = load_keras(file, decodes=False)
-        self.vocabulary = load_single_vocabulary(folder)
+        self.vocabulary = load_single_vocabulary(folder) if reads_tokens(self.model) else None
         self._check()
 
     def _check(self) -> None:
@@ -42,10 +44,24 @@ class Classifier:
         if sizes:
             check_vocabulary(self, self.vocabulary, sizes)
 
+    def task(self) -> Any:
+        """What it is exported for, and served by."""
+        from keras_seq.export import Classification
+
+        return Classification(self.vocabulary, self.labels)
+
 
 def open_classifier(path: pathlib.Path) -> Classifier | Served:
     """Opens what is there, for classes of texts."""
-    return Served(path) if is_saved_model(path) else Classifier(*run_files(path))
+    if is_saved_model(path):
+        return Served(path)
+    opened = Classifier(*run_files(path))
+    if opened.vocabulary is None:
+        raise ValueError(
+            f"{opened.file} classifies {', '.join(x.name for x in opened.model.inputs)}, and keras-seq classify takes "
+            "lines of text. Write a SavedModel of it with keras-seq export, and call that one in Python."
+        )
+    return opened
 
 
 def labels_file(folder: pathlib.Path) -> pathlib.Path:

@@ -56,10 +56,9 @@ def classification(opened: Classifier | Served, limits) -> Callable[[list], list
     if isinstance(opened, Served):
         function = signature(opened, "classify", {"label", "probability", "labels", "probabilities"})
     else:
-        from keras_seq.export import Classification
         from keras_seq.export.signatures import Exported
 
-        task = Classification(opened.vocabulary, opened.labels)
+        task = opened.task()
         function = Exported(opened.model, task.signatures(opened.model), task.resources).classify
 
         def lengths(texts):

@@ -7,8 +7,6 @@ import pathlib
 from typing import Any
 
 from keras_seq.cli import option
-from keras_seq.commands.classifiers import Classifier
-from keras_seq.commands.forecasters import Forecaster
 from keras_seq.commands.model_files import HELP, Served, is_saved_model, vocabulary_files
 from keras_seq.commands.opened import open_run
 from keras_seq.commands.streams import Writer
@@ -46,18 +44,7 @@ def inspect(options: Inspect) -> None:
 def _run(opened: Any, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
-    folder = opened.folder
-    files = vocabulary_files(folder)
-    forecaster = isinstance(opened, Forecaster)
-    sides = {} if forecaster else {"joint": opened.vocabulary}
-    if forecaster:
-        pass  # it reads no text
-    elif getattr(opened, "source_vocabulary", opened.vocabulary) is not opened.vocabulary:
-        sides = {"source": opened.source_vocabulary, "target": opened.vocabulary}
-    elif isinstance(opened, Tagger):
-        sides = opened.vocabularies
-    elif "joint" not in files:
-        sides = {next(iter(files)): opened.vocabulary}
+    folder, sides = opened.folder, _vocabularies(opened)
     return {
         "kind": "run",
         "path": str(opened.file),
@@ -65,14 +52,27 @@ def _run(opened: Any, rows: list) -> dict[str, Any]:
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
-        **({"labels": opened.labels} if isinstance(opened, Classifier) else {}),
-        **({"columns": dataclasses.asdict(opened.columns)} if forecaster else {}),
-        **({"tags": opened.tags} if isinstance(opened, Tagger) else {}),
+        **{name: getattr(opened, name) for name in ("labels", "tags", "sample_rate") if hasattr(opened, name)},
+        **({"columns": dataclasses.asdict(opened.columns)} if hasattr(opened, "columns") else {}),
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
         "checkpoints": sorted(path.name for path in folder.glob("checkpoints/*.weights.h5")),
     }
+
+
+def _vocabularies(opened: Any) -> dict[str, Any]:
+    """By the names that they have in the run folder."""
+    if isinstance(opened, Tagger):
+        return opened.vocabularies
+    vocabulary = getattr(opened, "vocabulary", None)
+    if vocabulary is None:  # no text is read or said
+        return {}
+    source = getattr(opened, "source_vocabulary", vocabulary)
+    if source is not vocabulary:
+        return {"source": source, "target": vocabulary}
+    files = vocabulary_files(opened.folder)
+    return {"joint" if "joint" in files else next(iter(files)): vocabulary}
 
 
 def _history(file: pathlib.Path) -> dict[str, Any]:
@@ -94,6 +94,7 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
     rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
+    rows += [("sample rate", f"{found['sample_rate']:,} a second")] if "sample_rate" in found else []
     for name, value in found.get("columns", {}).items():
         rows.append((name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)))
     history = found["history"]

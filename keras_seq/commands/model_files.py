@@ -71,6 +71,12 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     best = path / "best.keras"
     if best.is_file():
         return path, best
+    within = sorted(file.parent for file in path.glob("*/best.keras"))
+    if within:
+        named = ", ".join(folder.name for folder in within[:3]) + ("..." if len(within) > 3 else "")
+        raise FileNotFoundError(
+            f"{best} does not exist, but there are run folders in {path}: {named}. Give one of them: {within[0]}"
+        )
     there = sorted(entry.name for entry in path.iterdir())
     if any(name in there for name in _RUN_PARTS):
         raise FileNotFoundError(
@@ -116,11 +122,13 @@ def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
                     "registered class"
                 ) from error
             raise
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{file} holds a {type(model).__name__}, which is no Keras model. {_MAKE_AGAIN}.")
     if decodes and not callable(getattr(model, "decode", None)):
         raise ValueError(
             f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
             "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers, keras-seq "
-            "forecast forecasters of series; use another model in Python."
+            "transcribe recognizers of speech, keras-seq forecast forecasters of series; use another model in Python."
         )
     return model
 
@@ -176,6 +184,12 @@ def load_vocabulary(file: pathlib.Path) -> Any:
 def input_sizes(model: Any) -> set[int]:
     """Of the vocabularies that a model embeds the tokens of."""
     return {layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")}
+
+
+def reads_tokens(model: Any) -> bool:
+    """Whether what a model takes are ids, not sounds or pictures."""
+    inputs = getattr(model, "inputs", None) or []
+    return bool(input_sizes(model)) or any("int" in x.dtype and len(x.shape) == 2 for x in inputs)
 
 
 def check_vocabulary(

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_seq.commands.classifiers import Classifier, labels_file
 from keras_seq.commands.forecasters import Forecaster, columns_file
+from keras_seq.commands.mappers import Mapper
 from keras_seq.commands.model_files import (
     Served,
     check_vocabulary,
@@ -16,6 +17,7 @@ from keras_seq.commands.model_files import (
     run_files,
     vocabulary_sides,
 )
+from keras_seq.commands.recognizers import Recognizer, writes_down
 from keras_seq.commands.taggers import Tagger, tags_file
 
 
@@ -28,11 +30,19 @@ class Trained:
         vocabulary: of what the model says.
         source_vocabulary: of what it reads; the same object where it is the same vocabulary.
         vocabulary_files: where they are from, the source's first.
+
+    Args:
+        model: what is in the file, if it has been read already.
     """
 
-    def __init__(self, folder: pathlib.Path, file: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, file: pathlib.Path, model: Any = None):
         self.folder, self.file = folder, file
-        self.model = load_keras(file)
+        self.model = load_keras(file) if model is None else model
+        if getattr(self.model, "source_front_end", None) is not None:
+            raise ValueError(
+                f"{file} reads no text: it has a `source_front_end`. keras-seq transcribe takes recordings; use "
+                "another model in Python."
+            )
         self.vocabulary_files = vocabulary_sides(folder, single=self.is_language_model)
         self.source_vocabulary, self.vocabulary = _vocabularies(*self.vocabulary_files)
         self._check()
@@ -90,15 +100,22 @@ def open_weights(path: pathlib.Path, verb: str) -> Trained:
 
 
 def open_run(path: pathlib.Path, verb: str) -> Any:
-    """Opens a run folder of any kind; what has names of classes is a `Classifier`, what has names of tags a `Tagger`,
-    what has columns a `Forecaster`, anything else `Trained`."""
+    """Opens a run folder of any kind: what has columns is a `Forecaster`, what has names of tags a `Tagger`, what has
+    names of classes a `Classifier`; of the others, what writes down sound is a `Recognizer`, what decodes and hears or
+    sees nothing `Trained`, and what is left a `Mapper`."""
     _refuse_saved_model(path, verb)
     folder, file = run_files(path)
     if columns_file(folder).exists():
         return Forecaster(folder, file)
     if tags_file(folder).exists():
         return Tagger(folder, file)
-    return (Classifier if labels_file(folder).exists() else Trained)(folder, file)
+    if labels_file(folder).exists():
+        return Classifier(folder, file)
+    model = load_keras(file, decodes=False)
+    if writes_down(model):
+        return Recognizer(folder, file, model)
+    decodes = callable(getattr(model, "decode", None)) and getattr(model, "source_front_end", None) is None
+    return (Trained if decodes else Mapper)(folder, file, model)
 
 
 def open_models(paths: Sequence[pathlib.Path], weights: Sequence[float] = (), verb: str | None = None) -> Any:

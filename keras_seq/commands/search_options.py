@@ -18,6 +18,7 @@ SEARCHES = {
     "sampling": ("temperature", "top_k", "top_p", "min_p", "seed", "num_return"),
     "contrastive": ("top_k", "alpha"),
 }
+CTC_SEARCHES = {"greedy": (), "beam": ("num_beams", "num_return")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,25 @@ def search_arguments(options: SearchOptions, vocabulary: Any) -> dict[str, Any]:
         OSError: for a file that cannot be read.
     """
     return {"search": _search(options), "constraints": _constraints(options, vocabulary)}
+
+
+def ctc_arguments(options: SearchOptions, file: pathlib.Path) -> dict[str, Any]:
+    """The arguments of `decoding.ctc` that the flags stand for.
+
+    Args:
+        file: that has the model.
+    Raises:
+        ValueError: for a flag that this search has not.
+    """
+    name, asked_for = options.search or "greedy", _given(options)
+    known = CTC_SEARCHES.get(name, ())
+    wrong = [flag for flag in asked_for if flag not in ("search", *known)] or ["search"] * (name not in CTC_SEARCHES)
+    if wrong:
+        raise ValueError(
+            f"{_flags(wrong)}: {file} says labels of frames (CTC), for which there are --search greedy, the default, "
+            "without more flags, and --search beam with --num-beams and --num-return. Leave others out."
+        )
+    return {"search": name} | {flag: getattr(options, flag) for flag in known if flag in asked_for}
 
 
 def _search(options: SearchOptions) -> Any:

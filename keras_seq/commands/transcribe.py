@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.recognizers import Recognizer, open_recognizer
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, each_line, lines
 
-SAMPLE_RATE = 8000  # of a SavedModel, which does not tell
+SAMPLE_RATE = 8000  # of a SavedModel that does not tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,8 @@ class Transcribe:
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "write a JSON object for each file")
     sample_rate: int | None = option(
-        None, f"that files are converted to (default: that of the model; of a SavedModel {SAMPLE_RATE})"
+        None,
+        f"that files are converted to (default: that of the model; {SAMPLE_RATE} for a SavedModel that does not tell)",
     )
     chunk: int = option(200, "files that are read, sorted by length and worked on together")
     batch_seconds: float = option(120.0, "rows of a batch times its padded length")
@@ -138,15 +140,34 @@ def _function(opened: Recognizer | Served, options: Transcribe) -> tuple[Callabl
                 f"{opened.folder} has no signature `transcribe` from `waveform`, as export.saved_model writes it. It "
                 f"has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq inspect tells more."
             )
-        return found, options.sample_rate or SAMPLE_RATE
-    if options.sample_rate not in (None, opened.sample_rate):
-        raise ValueError(
-            f"--sample-rate {options.sample_rate}: {opened.file} was trained at {opened.sample_rate}. Leave it out; "
-            "files with another rate are converted."
-        )
-    from keras_seq.export import Transcription
+        return found, _served_rate(opened, options)
+    _check_rate(opened.file, opened.sample_rate, options)
     from keras_seq.export.signatures import Exported
 
-    task = Transcription(opened.vocabulary, max_length=options.max_length, search="greedy")
+    task = opened.task(max_length=options.max_length, search="greedy")
     signatures = {"transcribe": task.signatures(opened.model)["transcribe"]}
     return Exported(opened.model, signatures, task.resources).transcribe, opened.sample_rate
+
+
+def _served_rate(opened: Served, options: Transcribe) -> int:
+    """The sample rate that a SavedModel tells; else that of the flag, or one that is guessed."""
+    describe = opened.signatures.get("describe")
+    if describe is not None and "sample_rate" in describe.structured_outputs:
+        rate = int(describe()["sample_rate"])
+        _check_rate(opened.folder, rate, options)
+        return rate
+    if options.sample_rate is None:
+        print(
+            f"{opened.folder} does not tell its sample rate: {SAMPLE_RATE:,} a second are taken. If it is another, "
+            "give --sample-rate.",
+            file=sys.stderr,
+        )
+    return options.sample_rate or SAMPLE_RATE
+
+
+def _check_rate(path: pathlib.Path, rate: int, options: Transcribe) -> None:
+    if options.sample_rate not in (None, rate):
+        raise ValueError(
+            f"--sample-rate {options.sample_rate}: {path} was trained at {rate}. Leave it out; files with another rate "
+            "are converted."
+        )

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from keras_seq.cli import option
 from keras_seq.commands.classifiers import Classifier
 from keras_seq.commands.forecasters import Forecaster
+from keras_seq.commands.mappers import Mapper
 from keras_seq.commands.model_files import WEIGHTS
 from keras_seq.commands.opened import Trained
-from keras_seq.commands.search_options import SearchOptions, given, search_arguments
+from keras_seq.commands.recognizers import Recognizer
+from keras_seq.commands.search_options import SearchOptions, ctc_arguments, given, search_arguments
 from keras_seq.commands.taggers import Tagger
 
 
@@ -85,27 +87,49 @@ def export(options: Export) -> None:
         else:
             model = best_tags(opened.model) if isinstance(opened, Tagger) else opened.model
             exports.saved_model(model, options.output, _task(opened, options), **shared)
+            if isinstance(opened, Mapper):
+                print(
+                    f"{opened.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns "
+                    "(forecast.json): the model is exported as it is, from tensors to tensors, as `serve`.",
+                    file=sys.stderr,
+                )
     except RuntimeError as error:  # of the comparison
         raise ValueError(f"{options.output} was not written: {error}") from error
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
 
 
-def _task(opened: Trained | Classifier | Forecaster | Tagger, options: Export) -> Any:
+def _task(opened: Classifier | Forecaster | Mapper | Recognizer | Tagger | Trained, options: Export) -> Any:
     """What the model of a run is exported for, by what it is."""
-    from keras_seq import export as exports
-
-    if isinstance(opened, Classifier | Forecaster | Tagger):
+    if isinstance(opened, Classifier | Forecaster | Mapper | Tagger):
         flags = given(options) + ["--first"] * (options.first is not None)
         if flags:
-            kind = type(opened).__name__.lower()
+            kind = type(opened.model).__name__ if isinstance(opened, Mapper) else type(opened).__name__.lower()
             raise ValueError(f"{', '.join(flags)}: {opened.file} is a {kind}, and searches for nothing. Leave it out.")
-        if isinstance(opened, Forecaster | Tagger):
-            return opened.task()
-        return exports.Classification(opened.vocabulary, opened.labels)
+        return opened.task()
+    hears = isinstance(opened, Recognizer)
+    if options.first is not None and (hears or not opened.is_language_model):
+        does = "writes down sound" if hears else "translates"
+        raise ValueError(f"--first: {opened.file} {does}, and has no text before its own. Leave it out.")
+    return opened.task(**_recognition(opened, options)) if hears else _text(opened, options)
+
+
+def _recognition(opened: Recognizer, options: Export) -> dict[str, Any]:
+    """The arguments of its task."""
+    if not opened.attends:
+        return ctc_arguments(options, opened.file)
+    # Greedy unless told otherwise, as keras-seq transcribe is.
+    search = search_arguments(dataclasses.replace(options, search=options.search or "greedy"), opened.vocabulary)
+    if options.search in (None, "greedy"):
+        search["search"] = "greedy"  # whose score is log p
+    return search if options.max_length is None else {**search, "max_length": options.max_length}
+
+
+def _text(opened: Trained, options: Export) -> Any:
+    """The task of a model that translates, or goes on with a text."""
+    from keras_seq import export as exports
+
     search = search_arguments(options, opened.vocabulary)
     if not opened.is_language_model:
-        if options.first is not None:
-            raise ValueError(f"--first: {opened.file} translates, and has no text before its own. Leave it out.")
         return exports.Translation(opened.vocabulary, opened.source_vocabulary, max_length=options.max_length, **search)
     if options.max_length is not None:
         search["max_length"] = options.max_length

@@ -112,6 +112,11 @@ def _check_model(model):
             "CTranslate2 runs Transformers alone: `model` must be a `models.Transformer`. For others there is "
             f"`export.saved_model`. Received: a {type(model).__name__}"
         )
+    if model.source_front_end is not None:
+        raise ValueError(
+            f"`source_front_end`={model.source_front_end.name!r}: CTranslate2 reads tokens, and has no such layers. "
+            "Use `export.saved_model`."
+        )
     if model.positions == "alibi":
         raise ValueError(
             "`positions='alibi'`: CTranslate2 has these biases in decoders, not in encoders. Train with positions "

@@ -22,6 +22,7 @@ class Transcription:
     `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search
     returns several. Shorter recordings are padded with zeros, which is how `models.audio_front_end` knows them.
     A model that encodes and decodes also has `encode(waveform)`, `step` and `detokenize`: see `export.stepping`.
+    Where a layer of the model knows it, as `LogMel` does, there is also `describe() -> sample_rate`, samples a second.
 
     Args:
         vocabulary: of the text, its `pad_id` the blank; or, with CTC, a list of labels: the first is label 1, 0 being
@@ -53,7 +54,7 @@ class Transcription:
             texts = written(self.vocabulary, found.tokens)
             return one_or_many({"text": texts, "score": found.scores, "log_prob": found.log_probs})
 
-        return {"transcribe": Signature(transcribe, {"waveform": spec})}
+        return {"transcribe": Signature(transcribe, {"waveform": spec}), **_described(model)}
 
     def _decoding(self, model):
         if self.labels is not None:
@@ -80,7 +81,7 @@ class Transcription:
             room=self.max_length,
             example=lambda rows, steps: ops.ones((rows, steps * STEP_SAMPLES)),
         )
-        return {"transcribe": Signature(transcribe, {"waveform": AUDIO}), **steps}
+        return {"transcribe": Signature(transcribe, {"waveform": AUDIO}), **steps, **_described(model)}
 
     def calls(self, functions, samples):
         """What is tried to compare two processes."""
@@ -88,6 +89,18 @@ class Transcription:
         yield from (Call("transcribe", batch) for batch in batches)
         if "encode" in functions:
             yield from step_calls(functions, batches[-1], self.vocabulary)
+        if "describe" in functions:
+            yield Call("describe", {})
+
+
+def sample_rate(model):
+    """Samples a second of what a model hears, as one of its layers has it; None where none has."""
+    return next((layer.sampling_rate for layer in model._flatten_layers() if hasattr(layer, "sampling_rate")), None)
+
+
+def _described(model):
+    rate = sample_rate(model)
+    return {} if rate is None else {"describe": Signature(lambda: {"sample_rate": tf.constant(rate)}, {})}
 
 
 class Labels:

@@ -271,7 +271,7 @@ def test_any_file_of_a_run_folder(way, file, keras_seq, run, complete, nothing_r
     expected = load(complete / "best.keras")
     WAYS[way](run / file, random.Random(f"{way} {file}"))
     if file != "best.keras":  # then it need not be loaded again and again
-        monkeypatch.setattr(opened, "load_keras", lambda file: expected)
+        monkeypatch.setattr(opened, "load_keras", lambda file, **kwargs: expected)
     found = keras_seq("inspect", run, "--json")
     if found.code:
         refused(found, run)

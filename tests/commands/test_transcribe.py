@@ -8,6 +8,8 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
+import tensorflow as tf
+
 from keras_seq import data, decoding, export, models, text
 from tests.commands.conftest import run_folder
 
@@ -124,3 +126,37 @@ def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, f
     words.write_text("\n".join(words.read_text().split("\n")[:-2]) + "\n")
     refused = keras_seq("transcribe", "--model", run, *files)
     assert refused.code == 2 and "cut short" in refused.err and str(run) in refused.err
+
+
+def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_path):
+    """Of a model for 16,000 samples a second."""
+    front_end = models.audio_front_end(8, sampling_rate=16000, **FRONT_END)
+    model = models.recognizer(7, front_end=front_end, architecture="gru", units=8, num_layers=1)
+    run, out = run_folder(tmp_path / "run", model, text.Words(WORDS)), tmp_path / "out"
+    assert keras_seq("export", "--model", run, "--output", out, "--no-verify").code == 0
+    assert tf.saved_model.load(str(out)).signatures["describe"]()["sample_rate"].numpy() == 16000
+    ours = keras_seq("transcribe", "--model", run, "--json", *files)
+    served = keras_seq("transcribe", "--model", out, "--json", *files)
+    for one, other in zip(ours.records, served.records, strict=True):
+        assert one["text"] == other["text"] and one["score"] == pytest.approx(other["score"], abs=1e-3)
+    assert not served.err
+    assert keras_seq("transcribe", "--model", out, "--sample-rate", 16000, "--json", *files).records == served.records
+    for model in (run, out):
+        refused = keras_seq("transcribe", "--model", model, "--sample-rate", 8000, *files)
+        assert refused.code == 2 and "--sample-rate 8000" in refused.err and "trained at 16000" in refused.err
+
+
+def test_a_saved_model_that_does_not_tell_is_taken_for_8000(keras_seq, recognizers, files, tmp_path, monkeypatch):
+    model = keras.models.load_model(recognizers["ctc"] / "best.keras", compile=False)
+    task = export.Transcription(text.Words(WORDS), search="greedy")
+    signatures = task.signatures(model)
+    assert signatures.pop("describe").function()["sample_rate"] == 8000
+    monkeypatch.setattr(task, "signatures", lambda model: signatures)
+    silent = export.saved_model(model, tmp_path / "silent", task, verify=False)
+    flags = ["transcribe", "--model", silent, "--json"]
+    guessed, given = keras_seq(*flags, *files), keras_seq(*flags, "--sample-rate", 8000, *files)
+    told = keras_seq("transcribe", "--model", recognizers["served"], "--json", *files)
+    assert guessed.records == given.records == told.records
+    assert str(silent) in guessed.err and "8,000" in guessed.err and "--sample-rate" in guessed.err
+    assert guessed.err.count("\n") == 1 and not given.err
+    assert keras_seq(*flags, "--sample-rate", 4000, *files).records != given.records

@@ -7,8 +7,9 @@ import keras
 import pytest
 
 from keras_seq import cli, export
+from keras_seq.commands.opened import open_run
 from keras_seq.layers import ARCHITECTURES
-from recipes import memory
+from recipes import memory, recall
 from tests.recipes.pages import run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -52,8 +53,13 @@ def test_the_gru_holds_what_the_rnn_forgets(tmp_path, capsys):
 )
 def test_every_architecture_gets_its_row(tmp_path, names, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process
-    found = shares_of(run_in(tmp_path, architectures=names))
+    run = run_in(tmp_path, architectures=names)
+    found = shares_of(run)
     for task in ("copy", "addition"):
+        opened = open_run(run / f"{task}-{names[0]}", "export")
+        assert opened.tags == list(recall.ANSWERS[task])
+        ids = range(recall.vocabulary(task).size)
+        assert opened.vocabulary.pieces(ids) == recall.vocabulary(task).pieces(ids)
         for name in names:
             assert all(0 <= found[task, name, f"accuracy, length {n}"] <= 1 for n in (2, 4, 8))
             assert found[task, name, "longest length solved"] in (0, 2, 4, 8)

@@ -92,6 +92,7 @@ def test_every_architecture_runs_to_the_end(tmp_path, changes):
     assert all(entry["value"] >= 0 for entry in metrics_of(run).values())
     assert (tmp_path / "export" / "saved_model.pb").exists()
     assert changes.get("task") == "isolated" or (run / "plots" / "alignment.png").stat().st_size > 0
+    assert (run / "vocabulary" / "labels.txt").exists() == (changes.get("task") == "isolated")
 
 
 @pytest.mark.long
