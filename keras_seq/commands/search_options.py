@@ -1,6 +1,7 @@
 """The flags of a search and of what it may say, and the search and the constraints that they describe."""
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 from typing import Any, Literal
@@ -54,10 +55,19 @@ class SearchOptions:
     )
     max_length: int | None = option(None, "tokens of the output at most, the end token counted")
     min_length: int | None = option(None, "tokens of the output at least, the end token counted")
+    end_within: int | None = option(
+        None,
+        "tokens within which the output ends by itself: what is longer is not said, where --max-length cuts it off",
+    )
     no_repeat: int | None = option(None, "no run of so many tokens is said twice")
     repetition_penalty: float | None = option(None, "log p of what has been said before is multiplied by it")
     ban: pathlib.Path | None = option(None, "file of phrases, one a line, that are not said")
     only: pathlib.Path | None = option(None, "file of words or phrases: nothing but their tokens is said")
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the output at most, as far as it was told."""
+        return self.end_within if self.max_length is None else self.max_length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,11 +157,16 @@ def _search(options: SearchOptions) -> Any:
 def _constraints(options: SearchOptions, vocabulary: Any) -> list:
     from keras_seq import decoding
 
-    if None not in (options.min_length, options.max_length) and options.min_length > options.max_length:
-        raise ValueError(f"--min-length {options.min_length} is more than --max-length {options.max_length}.")
+    lengths = [(name, getattr(options, name)) for name in ("min_length", "end_within", "max_length")]
+    lengths = [(name, length) for name, length in lengths if length is not None]
+    for (less, length), (more, longer) in itertools.pairwise(lengths):
+        if length > longer:
+            raise ValueError(f"{_flag(less)} {length} is more than {_flag(more)} {longer}.")
     found = []
     if options.min_length is not None:
         found.append(decoding.MinLength(options.min_length))
+    if options.end_within is not None:
+        found.append(decoding.MaxLength(options.end_within))
     if options.no_repeat is not None:
         found.append(decoding.NoRepeat(options.no_repeat))
     if options.repetition_penalty is not None:

@@ -128,7 +128,7 @@ def _compiled(
     if replace_unknown is not False:
         unknown_words.check(model, vocabulary, source_vocabulary)
     arguments = search_arguments(options, vocabulary)
-    max_length = new_tokens if options.max_length is None else options.max_length
+    max_length = new_tokens if options.longest is None else options.longest
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def tokenized(strings):

@@ -121,7 +121,7 @@ def _recognition(opened: Recognizer, options: Export) -> dict[str, Any]:
     search = search_arguments(dataclasses.replace(options, search=options.search or "greedy"), opened.vocabulary)
     if options.search in (None, "greedy"):
         search["search"] = "greedy"  # whose score is log p
-    return search if options.max_length is None else {**search, "max_length": options.max_length}
+    return search if options.longest is None else {**search, "max_length": options.longest}
 
 
 def _text(opened: Trained, options: Export) -> Any:
@@ -130,7 +130,7 @@ def _text(opened: Trained, options: Export) -> Any:
 
     search = search_arguments(options, opened.vocabulary)
     if not opened.is_language_model:
-        return exports.Translation(opened.vocabulary, opened.source_vocabulary, max_length=options.max_length, **search)
-    if options.max_length is not None:
-        search["max_length"] = options.max_length
+        return exports.Translation(opened.vocabulary, opened.source_vocabulary, max_length=options.longest, **search)
+    if options.longest is not None:
+        search["max_length"] = options.longest
     return exports.Generation(opened.vocabulary, first=options.first or "start", **search)

@@ -43,9 +43,10 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     (tmp_path / "ban").write_text("ein mann\n\n \nzebra\nhund\n")
     (tmp_path / "only").write_text("der hund\nein\nein hund\n")
     files = {"ban": tmp_path / "ban", "only": tmp_path / "only"}
-    found = arguments(min_length=2, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
+    found = arguments(min_length=2, end_within=9, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
     assert found == [
         decoding.MinLength(2),
+        decoding.MaxLength(9),
         decoding.NoRepeat(3),
         decoding.RepetitionPenalty(1.2),
         decoding.Banned([[4, 5], [9]]),  # a zebra it could not say anyway
@@ -68,6 +69,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
         ({"num_groups": 5, "force": "x"}, "--force: .*Leave --num-groups out"),
         ({"diversity": 0.5}, "--diversity: .*--num-groups"),
         ({"min_length": 9, "max_length": 8}, "--min-length 9.*--max-length 8"),
+        ({"min_length": 9, "end_within": 8}, "--min-length 9.*--end-within 8"),
+        ({"end_within": 9, "max_length": 8}, "--end-within 9.*--max-length 8"),
         ({"search": "sampling", "top_p": 1.5}, "`top_p`.*1.5"),
         ({"no_repeat": 0}, "`size`.*0"),
         ({"min_length": 0}, "`length`.*0"),
@@ -107,6 +110,16 @@ def test_a_drawn_length_does_not_depend_on_longer_lines_beside_it(keras_seq, fol
     together = keras_seq(*flags, stdin="\n".join([*short, "horse " * 40]) + "\n").lines
     assert together[:3] == keras_seq(*flags, "--chunk", 1, stdin="\n".join(short) + "\n").lines
     assert len(together[0].split()) < 40 < len(together[3].split())
+
+
+def test_an_output_ends_where_it_is_told_to(keras_seq, folders):
+    model, vocabulary = parts(folders["lstm"])
+    flags = ["translate", "--model", folders["lstm"], "--search", "greedy", "--end-within", 4]
+    found = keras_seq(*flags, stdin="\n".join(LINES) + "\n").lines
+    options = {"search": "greedy", "max_length": 4}
+    ending = decoding.generate(model, vocabulary, LINES, constraints=[decoding.MaxLength(4)], **options)
+    assert found == ending != decoding.generate(model, vocabulary, LINES, **options)
+    assert {len(line.split()) for line in found} <= {0, 1, 2, 3}
 
 
 def test_prefixes_and_forced_words_are_their_lines_own(keras_seq, folders, tmp_path):
