@@ -108,7 +108,8 @@ def _converted(model, signatures):
     Keras's saves gradients too, which cannot be traced where the recurrent layers' own meet fixed shapes.
     """
     module = tf.Module()
-    module.weights = [weight.value for weight in model.weights]
+    # Of the variables: a ConvLSTM2D with dropout draws masks, which it does not use, when it does not train, too.
+    module.weights = [variable.value for variable in model.variables]
     concrete = {}
     for name, (function, specs) in signatures.items():
         setattr(module, f"call_{name}", tf.function(function, autograph=False))
