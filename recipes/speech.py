@@ -25,7 +25,7 @@ from recipes import dial_tones, spoken_digits
 GENERATED = {"units": 32, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2, "strings": 600}
 # CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
 GENERATED |= {"seconds_per_batch": 8.0, "hidden_stretches": 0, "normalization": "recording"}
-FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3, "strings": 4_000}
+FILES = {"units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3, "strings": 6_000}
 FILES |= {"seconds_per_batch": 60.0, "hidden_stretches": 2, "normalization": "batch"}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
@@ -33,6 +33,7 @@ VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.
 VARIED_TONES = data.Variation(decibels=(-12.0, 6.0), noise=(-80.0, -45.0))  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
 ALONE = 0.1  # the most before and after one that stands alone, in training: files begin and end as they like
+HIDDEN = {"hidden_frames": 8, "hidden_bands": 8}  # at most: longer stretches would hide whole digits
 HELD_OUT = {"valid": 300, "test": 500}  # strings
 LONG = 100  # strings twice as long as any in training
 
@@ -46,7 +47,7 @@ class Options(recipe.Options):
     task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
     method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
     takes: int = option(400, "training takes, where they are generated")
-    strings: int | None = option(None, "training strings that are made of the takes (default: 600; 4000 for files)")
+    strings: int | None = option(None, "training strings that are made of the takes (default: 600; 6000 for files)")
     copies: int = option(4, "of each training take for --task isolated, each of another speed, loudness and noise")
     max_digits: int = option(7, "in a string")
     max_seconds: float = option(30.0, "of a training recording; longer ones are dropped and counted")
@@ -189,6 +190,7 @@ def build(options: Options, vocabulary) -> keras.Model:
         num_mel_bins=options.num_mel_bins,
         normalization=None if options.normalization == "none" else options.normalization,
         hidden_stretches=options.hidden_stretches,
+        **HIDDEN,
         dropout=options.dropout,
     )
     if not attends(options):
