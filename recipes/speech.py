@@ -33,7 +33,7 @@ VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.
 VARIED_TONES = data.Variation(decibels=(-12.0, 6.0), noise=(-80.0, -45.0))  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
 ALONE = 0.1  # the most before and after one that stands alone, in training: files begin and end as they like
-HIDDEN = {"hidden_frames": 8, "hidden_bands": 8}  # at most: longer stretches would hide whole digits
+HIDDEN_FRAMES = 8  # at most in a stretch: longer ones would hide whole digits
 HELD_OUT = {"valid": 300, "test": 500}  # strings
 LONG = 100  # strings twice as long as any in training
 
@@ -190,7 +190,7 @@ def build(options: Options, vocabulary) -> keras.Model:
         num_mel_bins=options.num_mel_bins,
         normalization=None if options.normalization == "none" else options.normalization,
         hidden_stretches=options.hidden_stretches,
-        **HIDDEN,
+        hidden_frames=HIDDEN_FRAMES,
         dropout=options.dropout,
     )
     if not attends(options):

@@ -110,11 +110,11 @@ def _task(opened: Classifier | Forecaster | Mapper | Recognizer | Tagger | Train
     if options.first is not None and (hears or not opened.is_language_model):
         does = "writes down sound" if hears else "translates"
         raise ValueError(f"--first: {opened.file} {does}, and has no text before its own. Leave it out.")
-    return opened.task(**_recognition(opened, options)) if hears else _text(opened, options)
+    return opened.task(**_recognition_options(opened, options)) if hears else _text(opened, options)
 
 
-def _recognition(opened: Recognizer, options: Export) -> dict[str, Any]:
-    """The arguments of its task."""
+def _recognition_options(opened: Recognizer, options: Export) -> dict[str, Any]:
+    """The arguments of its `task`."""
     if not opened.attends:
         return ctc_arguments(options, opened.file)
     # Greedy unless told otherwise, as keras-seq transcribe is.
