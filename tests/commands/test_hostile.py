@@ -257,8 +257,14 @@ def test_every_verb_has_a_minimal_command_line():
     assert MINIMAL.keys() == command_line.VERBS.keys()
 
 
-@pytest.mark.parametrize("share", [0.01, pytest.param(1.0, marks=pytest.mark.long)])
-def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
+def of_verb(name):
+    return pytest.param([case for case in ALL if case[0] == name], id=name, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(
+    "cases", [pytest.param(random.Random(1).sample(ALL, len(ALL) // 100), id="some"), *map(of_verb, MINIMAL)]
+)
+def test_flags(cases, keras_seq, folders, tmp_path, monkeypatch):
     """Every flag of every verb with values that nobody means: it works, or one line says what is wrong."""
     monkeypatch.chdir(tmp_path)
     load = functools.cache(opened.load_keras)
@@ -274,8 +280,7 @@ def test_flags(share, keras_seq, folders, tmp_path, monkeypatch):
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")
     there = set(tmp_path.iterdir())
-    for number in random.Random(1).sample(range(len(ALL)), int(share * len(ALL))):
-        verb, flag, value = ALL[number]
+    for verb, flag, value in cases:
         began = time.monotonic()
         result = keras_seq(verb, *MINIMAL[verb], flag, value)
         assert result.code in (0, 2), (verb, flag, value, result.err)
