@@ -47,7 +47,8 @@ def running(program: str, folder, *flags, **pipes):
 
 def pids(folder) -> list[int]:
     """Those that the workers have written down, each in a file."""
-    return [int(path.read_text()) for path in folder.glob("*.pid")]
+    texts = [path.read_text() for path in folder.glob("*.pid")]
+    return [int(text) for text in texts if text]  # a file is there a moment before its number
 
 
 def alive(pid: int) -> bool:
