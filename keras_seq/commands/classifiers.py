@@ -6,9 +6,9 @@ from typing import Any
 from keras_seq.commands.model_files import (
     Served,
     check_vocabulary,
-    damaged,
     input_sizes,
     is_saved_model,
+    load_beside,
     load_keras,
     load_single_vocabulary,
     reads_tokens,
@@ -72,10 +72,5 @@ def labels_file(folder: pathlib.Path) -> pathlib.Path:
 def load_labels(file: pathlib.Path) -> list[str]:
     from keras_seq import text
 
-    if not file.exists():
-        raise FileNotFoundError(
-            f"{file} does not exist: the run has no classes of texts, or the file was not copied with it. It has their "
-            "names, one a line."
-        )
-    with damaged(file):
-        return text.load_labels(file)
+    missing = "the run has no classes of texts, or the file was not copied with it. It has their names, one a line."
+    return load_beside(file, text.load_labels, missing)

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from keras_seq.commands.model_files import Served, damaged, is_saved_model, load_keras, run_files
+from keras_seq.commands.model_files import Served, is_saved_model, load_beside, load_keras, run_files
 
 
 class Forecaster:
@@ -60,9 +60,4 @@ def columns_file(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _load(file: pathlib.Path, load: Callable[[pathlib.Path], Any]) -> Any:
-    if not file.exists():
-        raise FileNotFoundError(
-            f"{file} does not exist: the run has no forecaster of series, or the file was not copied with it."
-        )
-    with damaged(file):
-        return load(file)
+    return load_beside(file, load, "the run has no forecaster of series, or the file was not copied with it.")

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import pathlib
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from keras_seq.commands.streams import one_line
@@ -213,9 +213,20 @@ def check_vocabulary(
         )
 
 
-def damaged(file: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-    """Names a file that lies beside the model, and what to do, when it cannot be read."""
-    return refused(file, "is damaged", "Copy it anew from the folder that the model was trained in")
+def load_beside(file: pathlib.Path, load: Callable[[pathlib.Path], Any], missing: str) -> Any:
+    """What lies beside the model.
+
+    Args:
+        load: reads the file.
+        missing: what it means that there is none.
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it cannot be read; names the file and the remedy.
+    """
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist: {missing}")
+    with refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+        return load(file)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,9 @@ from typing import Any
 from keras_seq.commands.model_files import (
     Served,
     check_vocabulary,
-    damaged,
     input_sizes,
     is_saved_model,
+    load_beside,
     load_keras,
     load_vocabulary,
     run_files,
@@ -74,10 +74,5 @@ def tags_file(folder: pathlib.Path) -> pathlib.Path:
 def _load_tags(file: pathlib.Path) -> list[str]:
     from keras_seq import text
 
-    if not file.exists():
-        raise FileNotFoundError(
-            f"{file} does not exist: the run tags no words, or the file was not copied with it. It has the names of "
-            "the tags, one a line."
-        )
-    with damaged(file):
-        return text.load_labels(file)
+    missing = "the run tags no words, or the file was not copied with it. It has the names of the tags, one a line."
+    return load_beside(file, text.load_labels, missing)
