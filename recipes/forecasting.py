@@ -171,11 +171,9 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Fit
     if not recipe.fit(options, model, train, valid, run, scope, starts=[order]):
         return {}
-    if has_residual(options) and not options.quantiles:
-        share = baselines.temper(model, linear, splits.valid)
-        print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
-        with training.replacing(run.best) as temporary:
-            model.save(temporary)
+    settle(options, model, linear, splits.valid)
+    with training.replacing(run.best) as temporary:
+        model.save(temporary)
     splits.scaler.save(run.vocabulary / "scaler.json")
     columns, quantiles = series.columns, options.quantiles or ()
     data.ForecastColumns(columns, columns, options.look_back, horizon, quantiles).save(run.vocabulary / "forecast.json")
@@ -221,6 +219,18 @@ def has_residual(options: Options) -> bool:
     """Whether the network is added to the linear map, which is of normalised pasts, and for all steps at once."""
     direct = options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
     return options.residual and direct and options.normalization == "mean"
+
+
+def settle(options: Options, model, linear: baselines.Linear, valid: data.Windows) -> None:
+    """Lets the validation windows say how wide bands are, or how much of the network is left."""
+    if options.quantiles:
+        shares = models.calibrate(model, valid.dataset(batch_size=baselines.ROWS), options.quantiles)
+        below = " ".join(f"{share:.1%}" for share in shares)
+        wanted = " ".join(f"{quantile:.1%}" for quantile in options.quantiles)
+        print(f"Calibrated: of what came in validation, {below} lay below the quantiles, now {wanted}.")
+    elif has_residual(options):
+        share = baselines.temper(model, linear, valid)
+        print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
 
 
 def report(options: Options, run, path, series, splits: data.WindowSplits, model, linear) -> dict[str, float]:

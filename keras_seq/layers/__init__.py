@@ -34,7 +34,7 @@ from keras_seq.layers.positions import LearnedPositions, distance_bias, position
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.scheduled_sampling import ScheduledSampling
-from keras_seq.layers.series import LastSteps, MovingAverage, Patches, ReversibleNormalization
+from keras_seq.layers.series import LastSteps, MovingAverage, Patches, QuantileOffsets, ReversibleNormalization
 from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from keras_seq.layers.transformer_stack import TransformerStack
@@ -78,6 +78,7 @@ __all__ = [
     "ParallelRecurrent",
     "Patches",
     "PicturePatches",
+    "QuantileOffsets",
     "RGLRU",
     "RecurrentStack",
     "ReversibleNormalization",

@@ -216,3 +216,27 @@ class MovingAverage(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "window": self.window}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class QuantileOffsets(keras.layers.Layer):
+    """Moves each quantile of each step by a number of its own, which `models.calibrate` finds and no gradient changes.
+
+    Call arguments:
+        inputs: float `(B, H, C, Q)`.
+    Returns:
+        float `(B, H, C, Q)`, float32 at least; at first as it came.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    def build(self, input_shape):
+        _, H, _, Q = input_shape
+        self.offsets = self.add_weight(shape=(H, 1, Q), initializer="zeros", trainable=False, name="offsets")
+
+    def call(self, inputs):
+        return ops.cast(inputs, self.variable_dtype) + self.offsets
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

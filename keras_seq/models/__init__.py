@@ -1,5 +1,6 @@
 """Classes that decode, going on from a state token by token, and functions that build models which only map."""
 
+from keras_seq.models.calibration import calibrate
 from keras_seq.models.classifier import classifier
 from keras_seq.models.forecaster import forecaster
 from keras_seq.models.language_model import LanguageModel
@@ -15,6 +16,7 @@ __all__ = [
     "Transformer",
     "audio_front_end",
     "best_tags",
+    "calibrate",
     "classifier",
     "forecaster",
     "frame_predictor",

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import FeedbackDecoder, LastSteps, MovingAverage, Patches, ReversibleNormalization
+from keras_seq.layers import FeedbackDecoder, LastSteps, MovingAverage, Patches, QuantileOffsets, ReversibleNormalization
 from keras_seq.models.encoding import BASELINES, encoded
 
 LINEAR = ("linear", "dlinear")
@@ -58,7 +58,7 @@ def forecaster(
         targets: the places among the columns of those to forecast; None: all.
         num_known: columns whose future is known, K.
         num_static: numbers that are known of a series, F.
-        quantiles: rising, between 0 and 1; None: one number for each step.
+        quantiles: rising, between 0 and 1; None: one number for each step. See `calibrate`.
         residual: whether a linear map of each target's past, the layer "linear", is added to what the network says,
             which begins at nothing: so the model begins as good as the map. It is not trained: give it the weights of
             least squares, say, a kernel `(L, H)` and a bias `(H,)` over what `normalization` makes of the past.
@@ -126,9 +126,11 @@ def forecaster(
         y = ops.reshape(y, (-1, horizon, count, Q))
     if residual:
         y = y + straight
+    if quantiles is not None:
+        # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
+        y = QuantileOffsets(name="calibration")(ops.sort(y, axis=-1))
     if normalization is not None:
         y = norm(y, past=series, reverse=True)
-    # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
     y = ops.reshape(y, (-1, horizon, count)) if quantiles is None else ops.sort(y, axis=-1)
     return keras.Model(inputs if len(inputs) > 1 else past, y, name=name)
 

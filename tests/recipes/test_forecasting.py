@@ -120,6 +120,8 @@ def test_bands_hold_what_they_say(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     run = run_in(tmp_path, forecasting.Options(), hours=2_000, epochs=4, quantiles=(), architecture="feedforward")
     assert 0.65 < metrics_of(run)["feedforward", "inside the 80% band"] < 0.92
+    offsets = keras.models.load_model(run / "best.keras").get_layer("calibration").offsets
+    assert np.abs(offsets).max() > 0  # what was scored is what is kept
 
 
 def test_several_horizons_are_several_models(tmp_path, capsys):
