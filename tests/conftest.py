@@ -30,6 +30,14 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
 
     distribution.divide_cpu(2)
 
+    # See `data.untuned`: the iterators of Keras's own datasets are let go of here by the thousand, each may hang.
+    from tensorflow.python.data.ops import dataset_ops
+
+    from keras_seq import data
+
+    _apply = dataset_ops.DatasetV2._apply_debug_options
+    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.untuned(dataset))
+
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A million objects of TensorFlow's modules stay anyway: from here on no collection looks through them again."""

@@ -27,6 +27,7 @@ from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, 
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
+from keras_seq.data.untuned import untuned
 from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
 from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
@@ -114,6 +115,7 @@ __all__ = [
     "teacher_forcing",
     "token_ids",
     "unpack",
+    "untuned",
     "windows",
     "word_dropout",
 ]

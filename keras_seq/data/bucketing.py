@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_seq.data.bucket_fitting import distinct_rows
 from keras_seq.data.lengths import Sequences, padding_value
+from keras_seq.data.untuned import untuned
 
 _DEFAULT_WIDTH = 4
 _DEFAULT_LONGEST = 1024  # where no budget of tokens says how long an example can be
@@ -141,9 +142,9 @@ def bucketed(
             padding_values=fillers,
             drop_remainder=drop_remainder,
         )
-        if not pad_to_bucket_boundary:
-            return batches
-        return batches.map(pad_to_bucket, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        if pad_to_bucket_boundary:
+            batches = batches.map(pad_to_bucket, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return batches.apply(untuned)
 
     return step
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, decoded, lines_in, raw_blocks, read_lines
+from keras_seq.data.untuned import untuned
 
 _PIECE = 1 << 16  # characters of a long document that are tokenized together
 _PIECES = 1024  # pieces tokenized by one call, or fewer where they are long
@@ -194,7 +195,8 @@ def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None
         inputs, labels, weights = _cut(tokens, begins + step * length, ends, length, pad_id)
         return {"tokens": inputs, "starts": tf.fill([batch_size], step == 0)}, labels, weights
 
-    return tf.data.Dataset.range(steps).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = tf.data.Dataset.range(steps).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.apply(untuned)
 
 
 def blocks(
@@ -235,7 +237,8 @@ def blocks(
     def batch(numbers):
         return _cut(tokens, numbers * length, tf.fill(tf.shape(numbers), tf.constant(count, tf.int64)), length, pad_id)
 
-    return numbers.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = numbers.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.apply(untuned)
 
 
 def _check_positive(**numbers: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
+from keras_seq.data.untuned import untuned
 
 _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.errors.InvalidArgumentError)
 
@@ -100,7 +101,7 @@ class Video:
 
         numbers = tf.data.Dataset.range(len(self))
         numbers = numbers if order is None else numbers.apply(order)
-        return numbers.map(frames_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return numbers.map(frames_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(untuned)
 
 
 def read_video(

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.series import Series
+from keras_seq.data.untuned import untuned
 
 # Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that took it from there.
 _CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
@@ -143,7 +144,7 @@ class Windows:
         starts = tf.data.Dataset.from_tensor_slices(self.starts)
         starts = starts if order is None else starts.apply(order)
         starts = starts if batch_size is None else starts.batch(batch_size)
-        return starts.map(self.gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return starts.map(self.gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(untuned)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Bands that hold what they say: the quantiles of a forecaster, moved to where they are on data that it has not learned."""
+"""Bands that hold what they say: a forecaster's quantiles, moved to where they are on data it was not trained on."""
 
 import numpy as np
 from keras import ops

@@ -3,7 +3,14 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import FeedbackDecoder, LastSteps, MovingAverage, Patches, QuantileOffsets, ReversibleNormalization
+from keras_seq.layers import (
+    FeedbackDecoder,
+    LastSteps,
+    MovingAverage,
+    Patches,
+    QuantileOffsets,
+    ReversibleNormalization,
+)
 from keras_seq.models.encoding import BASELINES, encoded
 
 LINEAR = ("linear", "dlinear")

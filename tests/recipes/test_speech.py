@@ -32,7 +32,7 @@ def metrics_of(run):
 def learned(tmp_path_factory):
     """The demo's run, on shorter strings and for fewer epochs, exported."""
     folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, speech.Options(), max_digits=4, epochs=9)
+    run_in(folder, speech.Options(), max_digits=4, epochs=7)
     return folder
 
 
