@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_seq import cli, data, export, losses, metrics, models, recipe, scores, text
 from keras_seq.cli import option
 from keras_seq.inspection import plots
+from keras_seq.inspection.hearing import hearing
 from keras_seq.recipe import Result
 from recipes import dial_tones, spoken_digits
 
@@ -113,7 +114,8 @@ def main(options: Options) -> None:
     # Fit
     fitting = {"monitor": "val_accuracy", "mode": "max"}
     if connected:
-        transcribe = transcriber(model, transcription(options, vocabulary))
+        task = transcription(options, vocabulary)
+        transcribe = task.transcriber(model)
 
         def validate():
             found = transcribe(parts["valid"].waveforms)
@@ -126,8 +128,7 @@ def main(options: Options) -> None:
     # Evaluate
     if connected:
         report_strings(options, run, parts, transcribe)
-        draw_alignment(options, model, vocabulary, parts["test"], transcribe, run)
-        task = transcription(options, vocabulary)
+        draw_alignment(model, vocabulary, parts["test"], transcribe, run)
     else:
         report_classes(options, run, parts["test"], classified(model, parts["test"]))
         task = export.Classification(None, list(dial_tones.NAMES))
@@ -220,27 +221,6 @@ def transcription(options: Options, vocabulary) -> export.Transcription:
     return export.Transcription(vocabulary, max_length=4 * options.max_digits, search="greedy")
 
 
-def transcriber(model: keras.Model, task: export.Transcription):
-    """The function from waveforms to texts that is exported too, of one trace."""
-    signature = task.signatures(model)["transcribe"]
-    compute = tf.function(
-        lambda waveform: signature.function(waveform=waveform)["text"],
-        input_signature=[signature.inputs["waveform"]],
-        autograph=False,
-    )
-
-    def transcribe(waveforms):
-        order = sorted(range(len(waveforms)), key=lambda row: len(waveforms[row]))
-        found = {}
-        for start in range(0, len(order), 32):  # those of like length together
-            rows = order[start : start + 32]
-            batch = keras.utils.pad_sequences([waveforms[row] for row in rows], dtype="float32", padding="post")
-            found |= zip(rows, compute(batch).numpy(), strict=True)
-        return [found[row].decode() for row in range(len(waveforms))]
-
-    return transcribe
-
-
 def classified(model: keras.Model, audio: data.Audio) -> np.ndarray:
     """The number of the likeliest class of each recording, `(N,)`."""
     return np.concatenate(recipe.outputs(model, audio.dataset().padded_batch(64))).argmax(axis=1)
@@ -283,31 +263,14 @@ def report_strings(options: Options, run, parts: dict[str, data.Audio], transcri
     recipe.report(options, run, results, title=title, **common(options))
 
 
-def draw_alignment(options: Options, model, vocabulary, test: data.Audio, transcribe, run) -> None:
+def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None:
     """Draws where the model hears what, for the first string of four digits or more."""
     row = next((row for row, label in enumerate(test.labels) if len(label) >= 4), 0)
     waveform = test.waveforms[row]
-    front_end = model.source_front_end if attends(options) else model.get_layer("front_end")
-    log_mel = keras.Model(front_end.input, front_end.get_layer("log_mel").output)
-    features = keras.ops.convert_to_numpy(log_mel(waveform[None]))[0]  # (frames, bands)
-    if attends(options):
-        target = [*vocabulary.tokenize(transcribe([waveform])[0]).numpy(), vocabulary.end_id]
-        state = model.encode(waveform[None], max_length=len(target), attention_weights=True)
-        _, state = model.decode(np.array([[vocabulary.start_id, *target[:-1]]]), state)
-        weights, names = keras.ops.convert_to_numpy(state["attention"])[0], vocabulary.pieces(target)
-        weights = weights.mean(axis=0) if weights.ndim == 3 else weights  # the heads' mean
-    else:
-        weights = tf.nn.softmax(model(waveform[None]))[0].numpy().T  # (labels, steps)
-        names = ["blank", *vocabulary.pieces(range(1, vocabulary.size))]
-    plots.speech_alignment(
-        waveform,
-        dial_tones.RATE,
-        features,
-        weights,
-        names,
-        run.plots / "alignment.png",
-        blank=None if attends(options) else vocabulary.pad_id,
-    )
+    (heard,) = transcribe([waveform])
+    features, weights, names, blank = hearing(model, waveform, vocabulary, heard)
+    path = run.plots / "alignment.png"
+    plots.speech_alignment(waveform, dial_tones.RATE, features, weights, names, path, blank=blank)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 from keras import ops
+from keras.utils import pad_sequences
 
 from keras_seq.decoding import ctc, find_search
 from keras_seq.export.samples import array_batches
@@ -55,6 +56,32 @@ class Transcription:
             return one_or_many({"text": texts, "score": found.scores, "log_prob": found.log_probs})
 
         return {"transcribe": Signature(transcribe, {"waveform": spec}), **_described(model)}
+
+    def transcriber(self, model, batch_size=32):
+        """The function from waveforms, float arrays `(samples,)`, to their texts: what is exported, of one trace.
+
+        Args:
+            model: it may be trained further; each call takes its weights as they are.
+            batch_size: recordings worked on together, those of like length.
+        """
+        signature = self.signatures(model)["transcribe"]
+        compute = tf.function(
+            lambda waveform: signature.function(waveform=waveform)["text"],
+            input_signature=[signature.inputs["waveform"]],
+            autograph=False,
+        )
+
+        def transcribe(waveforms):
+            order = sorted(range(len(waveforms)), key=lambda row: len(waveforms[row]))
+            found = {}
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = pad_sequences([waveforms[row] for row in rows], dtype="float32", padding="post")
+                texts = compute(batch).numpy().reshape(len(rows), -1)[:, 0]  # of several, the best
+                found |= zip(rows, texts, strict=True)
+            return [found[row].decode() for row in range(len(waveforms))]
+
+        return transcribe
 
     def _decoding(self, model):
         if self.labels is not None:

@@ -59,7 +59,7 @@ def test_padding_changes_nothing(learned):
     options = speech.Options()
     model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
     vocabulary = text.load(learned / "run" / "vocabulary" / "joint.words")
-    transcribe = speech.transcriber(model, speech.transcription(options, vocabulary))
+    transcribe = speech.transcription(options, vocabulary).transcriber(model)
     strings = data.joined(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
     together = transcribe(strings.waveforms)
     assert together == [transcribe([waveform])[0] for waveform in strings.waveforms]
