@@ -39,7 +39,8 @@ class Exported(tf.Module):
 
     def __init__(self, model, signatures, resources=()):
         super().__init__(name="exported")
-        self.weights = [weight.value for weight in model.weights]
+        # With the states of random numbers: a ConvLSTM2D with dropout draws masks, which it does not use, here too.
+        self.weights = [variable.value for variable in model.variables]
         self.resources = list(resources)
         with without_cudnn(model):
             for name, signature in signatures.items():

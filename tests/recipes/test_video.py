@@ -72,7 +72,7 @@ def test_what_is_served_names_directions_whatever_a_clip_is_padded_with(learned)
 
 @pytest.mark.long
 def test_it_draws_what_comes_next(tmp_path):
-    run = run_in(tmp_path, video.Options(task="next_frame"), clips=1_000, epochs=6)
+    run = run_in(tmp_path, video.Options(task="next_frame"))
     found = metrics_of(run)
     for split in ("test", "long"):
         ours, copied = (found[split, "next picture, MSE", name] for name in ("convlstm", "copy of the last picture"))
