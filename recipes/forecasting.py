@@ -16,7 +16,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_seq import cli, data, export, losses, models, recipe, training
+from keras_seq import cli, data, export, layers, losses, models, recipe, training
 from keras_seq.cli import option
 from keras_seq.commands.forecast import read_rows
 from keras_seq.commands.tables import table
@@ -59,24 +59,9 @@ class Options(recipe.Options):
     season: int = option(24, "rows that the seasonal baseline repeats")
     quantiles: tuple[float, ...] | None = option(None, "to forecast instead of the mean; without a number 0.1 0.5 0.9")
 
-    architecture: (
-        Literal[
-            *(
-                "transformer",
-                "lstm",
-                "gru",
-                "rnn",
-                "mingru",
-                "minlstm",
-                "rglru",
-                "cnn",
-                "feedforward",
-                "linear",
-                "dlinear",
-            )
-        ]
-        | None
-    ) = option(None, "the model (default: transformer; feedforward, on each day, for files)")
+    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward", "linear", "dlinear"] | None = option(
+        None, "the model (default: transformer; feedforward, on each day, for files)"
+    )
     residual: bool = option(True, "forecast what the best linear map does not (networks that forecast all at once)")
     decoder: Literal["direct", "autoregressive"] = option("direct", "all steps at once, or each patch from the last")
     normalization: Literal["mean", "last", "none"] = option("mean", "of each window's past, and back")

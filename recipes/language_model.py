@@ -45,9 +45,7 @@ class Options(recipe.Options):
     vocabulary: Literal["characters", "words", "bpe", "unigram", "bytes"] = option("characters", "kind of tokens")
     vocabulary_size: int = option(8_000, "tokens at most")
 
-    architecture: Literal["rnn", "lstm", "gru", "mingru", "minlstm", "rglru", "transformer"] = option(
-        "lstm", "the model"
-    )
+    architecture: Literal[*layers.ARCHITECTURES] = option("lstm", "the model")
     units: int | None = option(None, "width (default: 128; 512 for files)")
     num_layers: int | None = option(None, "how many (default: 1; 2 for files)")
     dropout: float | None = option(None, "rate (default: 0; 0.3 for files)")

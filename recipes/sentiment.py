@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, models, recipe, text
+from keras_seq import cli, data, export, layers, models, recipe, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
 from recipes import moods, polarity
@@ -47,9 +47,7 @@ class Options(recipe.Options):
     vectors: pathlib.Path | None = option(None, "text file of word vectors to begin with: word2vec, GloVe, fastText")
     train_vectors: bool = option(True, "train these further")
 
-    architecture: Literal["feedforward", "cnn", "rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] = (
-        option("gru", "the model")
-    )
+    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward"] = option("gru", "the model")
     units: int | None = option(None, "width (default: 32; 128 for files)")
     num_layers: int = option(1, "of the encoder")
     bidirectional: bool = option(True, "read both ways")

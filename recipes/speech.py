@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, losses, metrics, models, recipe, scores, text
+from keras_seq import cli, data, export, layers, losses, metrics, models, recipe, scores, text
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.inspection.hearing import hearing
@@ -53,9 +53,7 @@ class Options(recipe.Options):
     max_digits: int = option(7, "in a string")
     max_seconds: float = option(30.0, "of a training recording; longer ones are dropped and counted")
 
-    architecture: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] | None = option(
-        None, "the model (default: gru; lstm for files)"
-    )
+    architecture: Literal[*layers.ARCHITECTURES] | None = option(None, "the model (default: gru; lstm for files)")
     attention: Literal["additive", "dot", "general", "scaled_dot", "location"] = option(
         "location", "of a recurrent model that attends"
     )

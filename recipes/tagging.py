@@ -42,9 +42,7 @@ class Options(recipe.Options):
     sentences: int = option(2_000, "training sentences, where they are generated")
     max_length: int = option(120, "of a training sentence, in words; longer ones are dropped and counted")
 
-    architecture: Literal["feedforward", "cnn", "rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] = (
-        option("lstm", "the model")
-    )
+    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward"] = option("lstm", "the model")
     units: int | None = option(None, "width (default: 32; 256 for files)")
     num_layers: int | None = option(None, "(default: 1)")
     bidirectional: bool = option(True, "read both ways")

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, losses, metrics, models, recipe, scores
+from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, recipe, scores
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -51,9 +51,7 @@ class Options(recipe.Options):
     vocabulary_size: int = option(8000, "pieces or words at most")
     joint: bool = option(True, "one vocabulary and one embedding for both languages")
 
-    architecture: Literal["rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer"] = option(
-        "lstm", "the model"
-    )
+    architecture: Literal[*layers.ARCHITECTURES] = option("lstm", "the model")
     attention: Literal["none", "additive", "dot", "general", "scaled_dot", "location"] = option(
         "general", "of a recurrent model"
     )

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, models, recipe, text
+from keras_seq import cli, data, export, layers, models, recipe, text
 from keras_seq.cli import option
 from keras_seq.inspection import clips
 from keras_seq.recipe import Result
@@ -53,10 +53,9 @@ class Options(recipe.Options):
     size: int = option(16, "points of a picture's side")
     channels: int = option(1, "of files: 1, grey, or 3, coloured")
 
-    architecture: (
-        Literal["convlstm", "rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer", "cnn", "feedforward"]
-        | None
-    ) = option(None, "the model (default: gru; convlstm for next_frame)")
+    architecture: Literal["convlstm", *layers.ARCHITECTURES, "cnn", "feedforward"] | None = option(
+        None, "the model (default: gru; convlstm for next_frame)"
+    )
     units: int | None = option(None, "width (default: 64; 256 for next_frame)")
     num_layers: int = option(1, "between the pictures' vectors; a convlstm has as many as --filters")
     filters: tuple[int, ...] | None = option(
