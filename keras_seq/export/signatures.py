@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -39,8 +40,7 @@ class Exported(tf.Module):
 
     def __init__(self, model, signatures, resources=()):
         super().__init__(name="exported")
-        # With the states of random numbers: a ConvLSTM2D with dropout draws masks, which it does not use, here too.
-        self.weights = [variable.value for variable in model.variables]
+        self.weights = [variable.value for variable in [*model.weights, *_seeds(model)]]
         self.resources = list(resources)
         with without_cudnn(model):
             for name, signature in signatures.items():
@@ -53,6 +53,12 @@ class Exported(tf.Module):
     def functions(self):
         """The functions by name."""
         return {name: getattr(self, name) for name in self._names}
+
+
+def _seeds(model):
+    """The states of random numbers that the functions take: a ConvLSTM draws masks that it does not use, here too."""
+    kinds = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
+    return [layer.cell.seed_generator.state for layer in model._flatten_layers() if isinstance(layer, kinds)]
 
 
 def inputs_of(function):

@@ -7,8 +7,9 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export, text
+from keras_seq import decoding, export, models, text
 from keras_seq.export.saved_model import find_task
+from keras_seq.export.signatures import Exported
 from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
 from tests.export.test_translation import batch, specs, strings
 
@@ -140,6 +141,17 @@ def test_classes_of_sounds_and_clips(exports):
         assert strings(found[f"{question}_label"]) == [names[number] for number in best]
         np.testing.assert_allclose(found[f"{question}_probabilities"], tf.nn.softmax(logits[question]), atol=1e-5)
         assert found[f"{question}_labels"].shape == (4, len(names)) and found[f"{question}_probability"].shape == (4,)
+
+
+def test_a_convlstm_is_served_with_the_masks_that_it_does_not_use(tmp_path):
+    model = models.video_classifier((8, 8, 1), 2, architecture="convlstm", units=8, filters=(4,))
+    task = export.Classification(None, ["up", "down"])
+    tf.saved_model.save(Exported(model, task.signatures(model), task.resources), tmp_path)
+    clips = np.random.default_rng(2).random((4, 5, 8, 8, 1), "float32")
+    served = tf.saved_model.load(tmp_path).classify
+    for _ in range(2):
+        found = served(frames=tf.constant(clips))["probabilities"]
+        np.testing.assert_allclose(found, tf.nn.softmax(model(clips)), atol=1e-5)
 
 
 def test_forecasts_are_in_the_units_of_the_series(exports):

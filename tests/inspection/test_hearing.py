@@ -4,6 +4,7 @@ import pytest
 
 from keras_seq import export, models, text
 from keras_seq.inspection.hearing import hearing
+from tests.reference import fill
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("vocabularies need TensorFlow", allow_module_level=True)
@@ -19,7 +20,7 @@ def ears():
 
 @pytest.fixture(scope="module")
 def recognizer():
-    return models.recognizer(WORDS.size, front_end=ears(), head="ctc", architecture="gru", **SMALL)
+    return fill(models.recognizer(WORDS.size, front_end=ears(), head="ctc", architecture="gru", **SMALL))
 
 
 def test_labels_of_each_step(recognizer):
