@@ -9,7 +9,7 @@ from keras_seq import decoding
 from keras_seq.decoding import Continued, Contrastive, Ensemble, NoRepeat, search
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
-from tests.decoding.models import arrays
+from tests.decoding.models import arrays, slow_on_jax
 from tests.decoding.test_generate import Letters
 from tests.models.cases import END, IDS, PAD, SOURCE, START, TARGET, V
 from tests.reference import array, compiled, spread
@@ -201,7 +201,7 @@ def test_an_ensemble_takes_the_mean_of_the_cosines():
     assert said(tokens, lengths, 0) == literal(ensemble, None, begin, 3, 0.6)[0]
 
 
-@pytest.mark.parametrize("name", ["rotary", "lstm"])
+@pytest.mark.parametrize("name", [pytest.param("rotary", marks=slow_on_jax), "lstm"])
 def test_from_texts_to_texts(name):
     model, texts = MODELS[name](), ["abc", "d", "ba"]
     options = {"search": "contrastive", "top_k": 3, "max_length": 4}

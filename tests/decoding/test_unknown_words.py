@@ -7,6 +7,7 @@ from keras_seq import decoding
 from keras_seq.decoding import Ensemble, looked_at, replace_unknown
 from keras_seq.layers import RecurrentStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
+from tests.decoding.models import slow_on_jax
 from tests.reference import array, compiled, spread
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -93,7 +94,7 @@ def wrapped():
     return jax.jit
 
 
-@pytest.mark.parametrize("how", ["eager", "compiled"])
+@pytest.mark.parametrize("how", [pytest.param("eager", marks=slow_on_jax), "compiled"])
 def test_generate_writes_the_words_that_the_model_looked_at(how):
     vocabulary = Spaced()
     model = Backwards(vocabulary.size)

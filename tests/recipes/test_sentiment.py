@@ -173,7 +173,8 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     (tmp_path / "glove.txt").write_text("fine 1 2\npoor 2 1\n")
 
     def smaller(options):
-        return {"sentences": 30, "units": 4, "folds": min(options.folds, 2)}
+        model = "feedforward" if options.architecture == "gru" else options.architecture  # slow to trace
+        return {"sentences": 30, "units": 4, "folds": min(options.folds, 2), "architecture": model}
 
     places = {"glove.txt": str(tmp_path / "glove.txt")}
     assert len(run_page(sentiment, tmp_path, monkeypatch, smaller, places)) >= 6

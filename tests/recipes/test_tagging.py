@@ -172,7 +172,9 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
 
     def smaller(options):
         spelled = "none" if options.characters == "lstm" else options.characters  # slow to trace
-        return {"sentences": 20, "units": 4, "character_units": 4, "characters": spelled}
+        model = "feedforward" if options.architecture == "lstm" else options.architecture  # as that one
+        small = {"sentences": 20, "units": 4, "character_units": 4}
+        return small | {"characters": spelled, "architecture": model}
 
     places = {"glove.txt": str(tmp_path / "glove.txt"), "XPOS": "1"}
     assert len(run_page(tagging, tmp_path, monkeypatch, smaller, places)) >= 5
