@@ -8,8 +8,7 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
     tf.data's tuner costs more than it finds on pipelines of many cheap steps: of text to padded batches it makes two
     thirds of the speed. And it can miss that it has been told to end; who lets go of the iterator, `fit` after an epoch
-    say, then waits for it, up to a minute (TensorFlow 2.21). AUTOTUNE means 16 parallel calls then, or the cores where
-    they are fewer.
+    say, then waits for it, up to a minute (TensorFlow 2.21). AUTOTUNE is a fixed number of parallel calls without it.
 
     `bucketed`, `windows`, `blocks`, `streams` and videos apply it themselves. To have the tuner back, give their
     dataset `with_options` with `autotune.enabled = True`.
