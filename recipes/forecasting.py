@@ -156,9 +156,10 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Fit
     if not recipe.fit(options, model, train, valid, run, scope, starts=[order]):
         return {}
-    settle(options, model, linear, splits.valid)
-    with training.replacing(run.best) as temporary:
-        model.save(temporary)
+    if options.quantiles or has_residual(options):
+        settle(options, model, linear, splits.valid)
+        with training.replacing(run.best) as temporary:
+            model.save(temporary)
     splits.scaler.save(run.vocabulary / "scaler.json")
     columns, quantiles = series.columns, options.quantiles or ()
     data.ForecastColumns(columns, columns, options.look_back, horizon, quantiles).save(run.vocabulary / "forecast.json")
@@ -213,7 +214,7 @@ def settle(options: Options, model, linear: baselines.Linear, valid: data.Window
         below = " ".join(f"{share:.1%}" for share in shares)
         wanted = " ".join(f"{quantile:.1%}" for quantile in options.quantiles)
         print(f"Calibrated: of what came in validation, {below} lay below the quantiles, now {wanted}.")
-    elif has_residual(options):
+    else:
         share = baselines.temper(model, linear, valid)
         print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
 

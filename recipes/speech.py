@@ -156,8 +156,8 @@ def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data
         train = data.joined(takes["train"], counts, seed=options.seed, variation=variation, **pauses)
         return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
     random = np.random.default_rng(options.seed)
-    most = {"train": options.strings, "valid": max(1, options.strings // 4), "test": options.strings}
-    sizes = {part: min(size, HELD_OUT.get(part, size)) for part, size in most.items()}
+    valid, test = min(HELD_OUT["valid"], max(1, options.strings // 4)), min(HELD_OUT["test"], options.strings)
+    sizes = {"train": options.strings, "valid": valid, "test": test}
     counts = {part: random.integers(1, options.max_digits + 1, size) for part, size in sizes.items()}
     counts["long"] = np.full(min(LONG, options.strings), 2 * options.max_digits)
     found = {}

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_seq.export.destination import check_file, write_file
-from keras_seq.export.signatures import without_cudnn
+from keras_seq.export.signatures import kept, without_cudnn
 from keras_seq.export.state_names import StateNames
 from keras_seq.export.tensors import NamedNest
 
@@ -108,8 +108,7 @@ def _converted(model, signatures):
     Keras's saves gradients too, which cannot be traced where the recurrent layers' own meet fixed shapes.
     """
     module = tf.Module()
-    # Of the variables: a ConvLSTM2D with dropout draws masks, which it does not use, when it does not train, too.
-    module.weights = [variable.value for variable in model.variables]
+    module.weights = kept(model)
     concrete = {}
     for name, (function, specs) in signatures.items():
         setattr(module, f"call_{name}", tf.function(function, autograph=False))

@@ -40,7 +40,7 @@ class Exported(tf.Module):
 
     def __init__(self, model, signatures, resources=()):
         super().__init__(name="exported")
-        self.weights = [variable.value for variable in [*model.weights, *_seeds(model)]]
+        self.weights = kept(model)
         self.resources = list(resources)
         with without_cudnn(model):
             for name, signature in signatures.items():
@@ -55,10 +55,14 @@ class Exported(tf.Module):
         return {name: getattr(self, name) for name in self._names}
 
 
-def _seeds(model):
-    """The states of random numbers that the functions take: a ConvLSTM draws masks that it does not use, here too."""
+def kept(model):
+    """The `tf.Variable`s that functions of a model take: its weights and, of a ConvLSTM, the state of random numbers.
+
+    It draws its masks of dropout, which it does not use then, also where it does not train.
+    """
     kinds = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
-    return [layer.cell.seed_generator.state for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    seeds = [layer.cell.seed_generator.state for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    return [variable.value for variable in [*model.weights, *seeds]]
 
 
 def inputs_of(function):

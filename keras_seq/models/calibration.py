@@ -20,7 +20,8 @@ def calibrate(model, batches, quantiles):
         the share of what came that lay below each quantile before, `(Q,)`; afterwards it is the quantile, but for
         forecasts that crossed.
     Raises:
-        ValueError: for a model without such quantiles, and for no batches.
+        ValueError: for a model without such quantiles, for no batches, and for numbers that are not finite; the model
+            stays as it was.
     Source: Romano et al. 2019, arXiv:1905.03222 (conformalized quantile regression; each side on its own). Windows that
         overlap are not exchangeable, so that its guarantee is not theirs.
     """
@@ -32,14 +33,19 @@ def calibrate(model, batches, quantiles):
         layer.offsets.assign(ops.full(layer.offsets.shape, offset))
         return model.predict_on_batch(inputs)  # (B, H, C, Q)
 
-    errors = []
-    for inputs, target in batches:
-        y = forecasts(inputs, 0.0)
-        unit = forecasts(inputs, 1.0) - y  # how far an offset of 1 moves it: the deviation of its past, say
-        errors.append((np.asarray(target)[..., None] - y) / unit)
-    if not errors:
-        raise ValueError("There is nothing to calibrate on: `batches` is empty.")
-    errors = np.concatenate(errors)
-    offsets = [np.quantile(errors[..., i], q, axis=(0, 2)) for i, q in enumerate(quantiles)]
-    layer.offsets.assign(np.stack(offsets, axis=-1)[:, None])
+    offsets, errors = np.array(ops.convert_to_numpy(layer.offsets)), []
+    try:
+        for inputs, target in batches:
+            y = forecasts(inputs, 0.0)
+            unit = forecasts(inputs, 1.0) - y  # how far an offset of 1 moves it: the deviation of its past, say
+            errors.append((np.asarray(target)[..., None] - y) / unit)
+        if not errors:
+            raise ValueError("There is nothing to calibrate on: `batches` is empty.")
+        errors = np.concatenate(errors)
+        if not np.isfinite(errors).all():
+            raise ValueError("Forecasts and targets must be finite. Some in `batches` are not.")
+        found = [np.quantile(errors[..., i], q, axis=(0, 2)) for i, q in enumerate(quantiles)]
+        offsets = np.stack(found, axis=-1)[:, None]
+    finally:
+        layer.offsets.assign(offsets)
     return np.mean(errors < 0, axis=(0, 1, 2))

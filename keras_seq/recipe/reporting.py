@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_seq import distribution, training
 from keras_seq.commands.tables import table
+from keras_seq.data import untuned
 from keras_seq.inspection import plots
 from keras_seq.recipe.options import Options
 from keras_seq.scores import SpanScore
@@ -147,7 +148,7 @@ def outputs(model: keras.Model, dataset: tf.data.Dataset) -> list[np.ndarray]:
         model: of one output.
         dataset: batches of inputs, or (inputs, labels, ...), of which the inputs are taken.
     """
-    inputs = dataset.map(lambda *batch: batch[0])
+    inputs = dataset.map(lambda *batch: batch[0]).apply(untuned)
     compute = tf.function(lambda batch: model(batch, training=False), input_signature=[inputs.element_spec])
     return [compute(batch).numpy() for batch in inputs]
 

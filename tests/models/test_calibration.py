@@ -82,3 +82,13 @@ def test_errors():
         models.calibrate(small(), windows(9, 1), (0.1, 0.9))
     with pytest.raises(ValueError, match="`batches` is empty"):
         models.calibrate(small(), [], QUANTILES)
+
+
+def test_after_an_error_the_model_is_as_it_was():
+    model, valid = small(), windows(200, 1)
+    models.calibrate(model, valid, QUANTILES)
+    before = array(model.get_layer("calibration").offsets).copy()
+    valid[0][1][3, 1, 2] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        models.calibrate(model, valid, QUANTILES)
+    np.testing.assert_array_equal(array(model.get_layer("calibration").offsets), before)

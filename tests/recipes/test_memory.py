@@ -49,7 +49,7 @@ def test_the_gru_holds_what_the_rnn_forgets(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "names",
-    [("mingru",), pytest.param(ARCHITECTURES, marks=pytest.mark.long)],
+    [("lstm", "mingru"), pytest.param(ARCHITECTURES, marks=pytest.mark.long)],
     ids=["some", "all"],
 )
 def test_every_architecture_gets_its_row(tmp_path, names, monkeypatch):
