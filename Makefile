@@ -3,14 +3,23 @@ PYTHON ?= python3
 EXTRAS ?= test,recipes,ctranslate2,onnx
 BIN := .venv/bin
 STAMP := .venv/.installed-from-setup-cfg
+# Processes of the tests; each takes one thread, and up to 4 GB.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+# `make test-long SHARD=3` runs the third tenth of the long tests.
+SHARDS := 10
 
-.PHONY: help venv demo test test-long bench-layers lint format clean
+.PHONY: help venv demo test test-data test-jax test-long coverage mutants bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
-	@echo "make test       the tests (two processes)"
-	@echo "make test-long  the long tests: minutes each, some need real data"
+	@echo "make test       the tests, a few minutes in two processes (docs/testing.md)"
+	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
+	@echo "make test-jax   what must run on another backend of Keras, on JAX"
+	@echo "make test-long  the long tests, an hour or more; SHARD=3 runs the third tenth of them"
+	@echo "make coverage   line and branch coverage by package, processes that tests start included"
+	@echo "make mutants    how many of 120 small changes to the code the tests find"
 	@echo "make bench-layers  the recurrent layers against Keras's: times and memory, half an hour"
 	@echo "make lint       formatting and lint"
 	@echo "make format     format, and mend what lint can mend"
@@ -29,10 +38,24 @@ demo: $(STAMP)
 	$(BIN)/python -m recipes.translation
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not long"
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-data: $(STAMP)
+	$(PYTEST) -m "real_data and not long" $(ARGS)
+
+test-jax: $(STAMP)
+	KERAS_BACKEND=jax $(PYTEST) -m "not long" $(ARGS) \
+	    tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -q -m long
+	$(PYTEST) -m long $(if $(SHARD),--splits $(SHARDS) --group $(SHARD)) $(ARGS)
+
+coverage: $(STAMP)
+	$(PYTEST) -m "not long" --cov --cov-context=test --cov-report= $(ARGS)
+	$(BIN)/python -m tests.coverage_table
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants --coverage .coverage $(ARGS)
 
 bench-layers: $(STAMP)
 	$(BIN)/python -m benchmarks.layers

@@ -46,7 +46,8 @@ def main(options: Options) -> None:
     timing.prepare(options)
     print(f"{timing.machine()}\n")
     _, subwords = timing.encoded_pairs(options)
-    lines = (options.data_dir / f"{options.test}.{options.source}").read_text(encoding="utf-8").splitlines()
+    test = timing.folder(options.data_dir) / f"{options.test}.{options.source}"
+    lines = test.read_text(encoding="utf-8").splitlines()
     sources = [[*ids, subwords.end_id] for ids in subwords.tokenize(lines).to_list()]
     print(f"{len(sources)} sentences, {np.mean([len(each) for each in sources]):.1f} pieces each\n")
     with tempfile.TemporaryDirectory() as folder:

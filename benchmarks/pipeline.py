@@ -31,7 +31,7 @@ class Options:
     """Times the input pipeline without a model, on all cores."""
 
     parts: tuple[str, ...] = option(("throughput", "scale"), "what to measure", choices=("throughput", "scale"))
-    data_dir: pathlib.Path = option(pathlib.Path("../shared/data/multi30k"), "folder with train.* of both languages")
+    data_dir: pathlib.Path | None = option(None, "folder with train.* of both languages; none: Multi30k, fetched once")
     source: str = option("en", "source language")
     target: str = option("de", "target language")
     vocabulary_size: int = option(8000, "pieces of the joint BPE vocabulary")
@@ -72,7 +72,8 @@ class Cost(NamedTuple):
 
 
 def throughput(options: Options, folder: pathlib.Path) -> None:
-    files = ParallelFiles(*(options.data_dir / f"train.{side}" for side in (options.source, options.target)))
+    corpus = timing.folder(options.data_dir)
+    files = ParallelFiles(*(corpus / f"train.{side}" for side in (options.source, options.target)))
     timing.log("learning the vocabulary")
     subwords = text.Subwords.train(files.dataset(), options.vocabulary_size)
     keep = cached(folder / "cache", num_readers=options.readers)

@@ -20,7 +20,7 @@ from keras_seq.cli import option
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    data_dir: pathlib.Path = option(pathlib.Path("../shared/data/multi30k"), "folder with train.* of both languages")
+    data_dir: pathlib.Path | None = option(None, "folder with train.* of both languages; none: Multi30k, fetched once")
     source: str = option("en", "source language")
     target: str = option("de", "target language")
     vocabulary_size: int = option(8000, "pieces of the joint BPE vocabulary")
@@ -79,9 +79,14 @@ def prepare(options: Options) -> None:
     keras.utils.set_random_seed(options.seed)
 
 
+def folder(data_dir: pathlib.Path | None) -> pathlib.Path:
+    """The folder given, or that of Multi30k."""
+    return data.fetch("multi30k") if data_dir is None else data_dir
+
+
 def encoded_pairs(options: Options) -> tuple[tf.data.Dataset, text.Subwords]:
     """The training pairs as vectors of ids, in memory, and their vocabulary."""
-    files = [options.data_dir / f"train.{language}" for language in (options.source, options.target)]
+    files = [folder(options.data_dir) / f"train.{language}" for language in (options.source, options.target)]
     pairs = data.read_parallel_text(*files)
     log(f"{pairs.report}; learning the vocabulary")
     subwords = text.Subwords.train([*pairs.sources, *pairs.targets], options.vocabulary_size)

@@ -20,6 +20,7 @@ _PARTS = (  # loaded on first use
     "losses",
     "metrics",
     "models",
+    "optimizers",
     "recipe",
     "schedules",
     "scores",

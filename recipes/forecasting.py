@@ -16,7 +16,7 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_seq import cli, data, export, layers, losses, models, recipe, training
+from keras_seq import cli, data, export, layers, losses, models, optimizers, recipe, training
 from keras_seq.cli import option
 from keras_seq.commands.forecast import read_rows
 from keras_seq.commands.tables import table
@@ -144,7 +144,7 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     with scope:
         model = build(options, len(series.columns), linear)
         model.compile(
-            keras.optimizers.AdamW(
+            optimizers.AdamW(
                 recipe.learning_rate(options, int(train.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, models, recipe
+from keras_seq import cli, data, decoding, export, layers, losses, models, optimizers, recipe
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -106,7 +106,7 @@ def main(options: Options) -> None:
             vocabulary.size, body, dropout=options.dropout, streams=options.batch_size if options.carries else None
         )
         model.compile(
-            keras.optimizers.AdamW(
+            optimizers.AdamW(
                 recipe.learning_rate(options, int(batches.cardinality())),
                 beta_2=0.99,
                 weight_decay=options.weight_decay,

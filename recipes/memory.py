@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, export, losses, metrics, models, recipe, text
+from keras_seq import cli, export, losses, metrics, models, optimizers, recipe, text
 from keras_seq.cli import option
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
@@ -140,7 +140,7 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
             dropout=0.0,
         )
         model.compile(
-            keras.optimizers.Adam(recipe.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
+            optimizers.Adam(recipe.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
             losses.TokenCrossentropy(),
             weighted_metrics=[metrics.TokenAccuracy("accuracy")],
             jit_compile=False,

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, recipe, text
+from keras_seq import cli, data, export, layers, models, optimizers, recipe, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
 from recipes import moods, polarity
@@ -145,7 +145,7 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
     with scope:
         model = build(options, vocabulary, len(train.label_names))
         model.compile(
-            keras.optimizers.AdamW(
+            optimizers.AdamW(
                 recipe.learning_rate(options, int(batches.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, recipe, scores, text
+from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, text
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.inspection.hearing import hearing
@@ -103,7 +103,7 @@ def main(options: Options) -> None:
         model = build(options, vocabulary)
         rate = recipe.learning_rate(options, int(train.cardinality()))
         model.compile(
-            keras.optimizers.Adam(rate, global_clipnorm=1.0),
+            optimizers.Adam(rate, global_clipnorm=1.0),
             jit_compile=False,  # a compilation for each shape takes longer than it saves
             **goal(options),
         )

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, recipe, scores, text
+from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
 from recipes import jabberwocky
@@ -94,7 +94,7 @@ def main(options: Options) -> None:
     with scope:
         model = build(options, words, characters, len(tags))
         model.compile(
-            keras.optimizers.AdamW(
+            optimizers.AdamW(
                 recipe.learning_rate(options, int(batches.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,

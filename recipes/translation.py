@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, recipe, scores
+from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, optimizers, recipe, scores
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -109,7 +109,7 @@ def main(options: Options) -> None:
         model = build(options, *both, updates=options.epochs * int(train.cardinality()))
         rate = recipe.learning_rate(options, int(train.cardinality()))
         model.compile(
-            keras.optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
+            optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
             losses.TokenCrossentropy(options.label_smoothing),
             weighted_metrics=[metrics.Perplexity()],
             jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, recipe, text
+from keras_seq import cli, data, export, layers, models, optimizers, recipe, text
 from keras_seq.cli import option
 from keras_seq.inspection import clips
 from keras_seq.recipe import Result
@@ -94,7 +94,7 @@ def main(options: Options) -> None:
     with scope:
         model = build(options, frame_shape, len(parts["train"].class_names))
         model.compile(
-            keras.optimizers.AdamW(
+            optimizers.AdamW(
                 recipe.learning_rate(options, int(train.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,

@@ -1,8 +1,10 @@
 """Set before TensorFlow or JAX is imported: quiet logs, and one thread for each of xdist's processes."""
 
+import fcntl
 import gc
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 
 import hypothesis
@@ -39,17 +41,61 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.untuned(dataset))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
+    and without TensorFlow's rewriting of graphs. The long tests have both, as users do."""
+    long = "long" in config.option.markexpr.replace("not long", "")
+    if long or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
+    import tensorflow as tf
+    from keras.src.trainers import trainer
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    trainer.model_supports_jit = lambda model: False  # what `jit_compile="auto"`, the default, asks
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """A million objects of TensorFlow's modules stay anyway: from here on no collection looks through them again."""
     gc.collect()
     gc.freeze()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m real_data` is what asks for data that is not in the checkout."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[pathlib.Path], object]], pathlib.Path]:
+    """`made_once("folders", make)` is a folder that `make(folder)` has filled, once for all of xdist's processes.
+
+    What is in it is for reading: a test that changes something copies it first.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "made_once"
+    root.mkdir(exist_ok=True)
+
+    def get(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+        folder, done = root / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, or the process ends
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that was ended in the middle
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], pathlib.Path]:
     """`real_data("multi30k")` is that data set's folder; where it is not to be had, the test is skipped.
 
-    Looked for in the folder that KERAS_SEQ_DATA names, else in `../shared/data` beside the checkout.
+    Looked for in the folder that KERAS_SEQ_DATA names, else in `shared/data` beside the checkout.
     """
     beside = pathlib.Path(__file__).parents[2] / "shared" / "data"
     root = pathlib.Path(os.environ.get("KERAS_SEQ_DATA", beside))

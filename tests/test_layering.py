@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
 }
-TENSORFLOW = ("text", "data", "training", "distribution", "export", "tuning", "commands", "recipe")
+TENSORFLOW = ("text", "data", "training", "distribution", "export", "tuning", "commands", "recipe", "optimizers")
 TENSORFLOW += ("inspection.gradients", "inspection.cost", "layers.recurrent_tensorflow")
 
 

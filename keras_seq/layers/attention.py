@@ -12,10 +12,11 @@ the memory anew at every call; these have both.
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import masked_softmax
 
 
-class MemoryAttention(keras.layers.Layer):
+class MemoryAttention(CompositeLayer):
     """What the attentions of recurrent decoders share: a memory, a score, a weighted mean.
 
     `uses_past` says whether a decoder must hand `call` the sum of all earlier steps' weights, `(B, S)`, as `past`. The

@@ -76,9 +76,6 @@ class CharacterEncoder(CompositeLayer):
         words = ops.where(some, words, ops.zeros_like(words))
         return ops.reshape(words, (B, T, self.units))  # (B * T, D) -> (B, T, D)
 
-    def compute_output_shape(self, characters_shape):
-        return (*characters_shape[:2], self.units)
-
     def compute_mask(self, characters, mask=None):
         return ops.any(ops.not_equal(characters, self.pad_id), axis=-1)
 

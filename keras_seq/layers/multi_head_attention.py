@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import masked_softmax
 from keras_seq.layers.positions import rotate
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(CompositeLayer):
     """Scaled dot-product attention in several heads, over a memory that can be prepared once and grow.
 
     Args:

@@ -56,6 +56,13 @@ class FrameDecoder(CompositeLayer):
             for i, out in enumerate(above)
         ]
 
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        height, width, channels = self.smallest
+        for convolution in self.convolutions:
+            convolution.build((None, height, width, channels))
+            height, width, channels = 2 * height, 2 * width, convolution.filters
+
     def call(self, inputs, mask=None):
         B, T = ops.shape(inputs)[:2]
         x = ops.reshape(self.dense(inputs), (-1, *self.smallest))  # (B, T, D) -> (B * T, h, w, filters)
@@ -134,6 +141,9 @@ class FrameConvolution(CompositeLayer):
             name="convolution",
             dtype=self.dtype_policy,
         )
+
+    def build(self, input_shape):
+        self.convolution.build((None, *input_shape[2:]))
 
     def call(self, inputs, mask=None):
         B, T = ops.shape(inputs)[:2]

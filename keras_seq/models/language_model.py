@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import TokenEmbedding, padding_mask
+from keras_seq.models.sources import build_by_call
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -59,7 +60,7 @@ class LanguageModel(keras.Model):
 
     def build(self, input_shape=None):
         if not self.built:
-            self.symbolic_call(keras.KerasTensor((None, None), "int32"))
+            build_by_call(self, keras.KerasTensor((None, None), "int32"))
             self.carried = [] if self.streams is None else self._carried_states()
             self.built = True
 

@@ -1,6 +1,7 @@
 """What a model that decodes reads: ids, which it embeds, or whatever its front end makes vectors of."""
 
 import keras
+from keras import ops
 
 from keras_seq.layers import mask_of, padding_mask
 
@@ -37,6 +38,19 @@ def source_spec(model):
         return keras.KerasTensor((None, None), "int32")
     given = model.source_front_end.inputs[0]
     return keras.KerasTensor(given.shape, given.dtype)
+
+
+def build_by_call(model, inputs):
+    """Builds the layers of a model, by its `call` of symbolic inputs.
+
+    Where all of them are ids, TensorFlow calls it with two tokens instead: numbers are quicker there than a graph,
+    which is of no use afterwards.
+    """
+    ids = all("int" in x.dtype for x in keras.tree.flatten(inputs))
+    if ids and keras.backend.backend() == "tensorflow":
+        model.call(keras.tree.map_structure(lambda x: ops.ones((1, 2), "int32"), inputs))
+    else:
+        model.symbolic_call(inputs)
 
 
 def source_vectors(model, source, training):

@@ -14,7 +14,14 @@ from keras_seq.layers import (
 )
 from keras_seq.layers.positions import POSITIONS, LearnedPositions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
-from keras_seq.models.sources import check_source, serialized_front_end, source_spec, source_vectors, with_front_end
+from keras_seq.models.sources import (
+    build_by_call,
+    check_source,
+    serialized_front_end,
+    source_spec,
+    source_vectors,
+    with_front_end,
+)
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -149,7 +156,7 @@ class Transformer(keras.Model):
 
     def build(self, input_shape=None):
         if not self.built:
-            self.symbolic_call({"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
+            build_by_call(self, {"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
             self.built = True
 
     def call(self, inputs, training=False):

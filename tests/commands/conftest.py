@@ -30,31 +30,34 @@ def run_folder(folder, model, vocabulary):
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(made_once):
     """Run folders: a translator "lstm", a language model "rnn", another "transformer", a "classifier" of `LABELS`; a
     SavedModel "served"."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the command line runs on TensorFlow")
+    root = made_once("commands", make_folders)
+    return {name: root / name for name in ("lstm", "rnn", "transformer", "classifier", "served")}
+
+
+def make_folders(root):
     keras.utils.set_random_seed(3)
-    root = tmp_path_factory.mktemp("models")
     vocabulary = text.Words.train(SOURCE + TARGET)
     translator = models.Seq2Seq(
         vocabulary.size, units=8, num_layers=1, cell="gru", attention="dot", bidirectional=False
     )
-    found = {"lstm": run_folder(root / "lstm", translator, vocabulary)}
+    run_folder(root / "lstm", translator, vocabulary)
     for name, body in (
         ("rnn", RecurrentStack("gru", 8, num_layers=1)),
         ("transformer", TransformerStack(8, num_heads=2, num_layers=1)),
     ):
-        found[name] = run_folder(root / name, models.LanguageModel(vocabulary.size, body), vocabulary)
+        run_folder(root / name, models.LanguageModel(vocabulary.size, body), vocabulary)
     classifier = models.classifier(vocabulary.size, len(LABELS), architecture="gru", units=8)
     random = np.random.default_rng(1)
     for weight in classifier.weights:
         weight.assign(random.normal(size=weight.shape))
-    found["classifier"] = run_folder(root / "classifier", classifier, vocabulary)
-    text.save_labels(found["classifier"] / "vocabulary" / "labels.txt", LABELS)
-    found["served"] = export.saved_model(translator, root / "served", vocabulary, verify=False, num_beams=3)
-    return found
+    run_folder(root / "classifier", classifier, vocabulary)
+    text.save_labels(root / "classifier" / "vocabulary" / "labels.txt", LABELS)
+    export.saved_model(translator, root / "served", vocabulary, verify=False, num_beams=3)
 
 
 class Result:

@@ -1,4 +1,6 @@
-"""Tiny models as SavedModels, each written once for all tests of a process."""
+"""Tiny models as SavedModels, each written once for all tests."""
+
+import functools
 
 import keras
 import numpy as np
@@ -163,21 +165,26 @@ def marked(names):
 
 
 class Case:
-    """A model, its vocabulary and its task; the functions that were written, the folder, and what is loaded from it."""
+    """A model, its vocabulary and its task; the folder of its export, and what is loaded from it."""
 
-    def __init__(self, name, folder):
+    def __init__(self, name, made_once):
         import tensorflow as tf
 
-        from keras_seq.export.signatures import Exported
-
         kind, build, task = cases()[name]
+        keras.utils.set_random_seed(3)  # every process has the weights that one of them has written
         self.vocabulary = kind and vocabulary_of(kind)
         self.model = loud(build(self.vocabulary))
         self.task = task(self.vocabulary)
-        signatures = self.task.signatures(self.model)
-        self.exported = Exported(self.model, signatures, self.task.resources)
-        write(self.model, self.exported, folder)
-        self.folder, self.loaded = folder, tf.saved_model.load(str(folder))
+        root = made_once(f"export: {name}", lambda root: write(self.model, self.exported, root / "model"))
+        self.folder = root / "model"
+        self.loaded = tf.saved_model.load(str(self.folder))
+
+    @functools.cached_property
+    def exported(self):
+        """The functions that are written."""
+        from keras_seq.export.signatures import Exported
+
+        return Exported(self.model, self.task.signatures(self.model), self.task.resources)
 
 
 def write(model, exported, folder):
@@ -187,13 +194,13 @@ def write(model, exported, folder):
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory):
+def exports(made_once):
     """`exports(name)` is that `Case`."""
     made = {}
 
     def get(name):
         if name not in made:
-            made[name] = Case(name, tmp_path_factory.mktemp("export") / "model")
+            made[name] = Case(name, made_once)
         return made[name]
 
     return get

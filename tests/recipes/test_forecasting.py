@@ -44,11 +44,9 @@ def write_csv(path, rows=400, columns=("HUFL", "OT"), change=None):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on a part of the demo's hours, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, forecasting.Options(), hours=2_500, epochs=8)
-    return folder
+    return made_once("forecasting", lambda folder: run_in(folder, forecasting.Options(), hours=2_500, epochs=8))
 
 
 def test_it_learns_what_no_linear_map_says(learned):

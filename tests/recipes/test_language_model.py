@@ -1,6 +1,7 @@
 """The recipe as its users run it: it learns what is forty characters back, goes on, exports, and names bad input."""
 
 import dataclasses
+import functools
 import io
 import json
 import re
@@ -36,11 +37,10 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on less than half of the demo's text, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, language_model.Options(), lines=2_000, prompt="two hens")
-    return folder
+    make = functools.partial(run_in, options=language_model.Options(), lines=2_000, prompt="two hens")
+    return made_once("language_model", make)
 
 
 def test_it_learns_what_counts_cannot_tell(learned):

@@ -30,11 +30,9 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on half of the demo's sentences, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, sentiment.Options(), sentences=2_000, epochs=12)
-    return folder
+    return made_once("sentiment", lambda folder: run_in(folder, sentiment.Options(), sentences=2_000, epochs=12))
 
 
 def test_it_learns_what_the_order_of_the_words_says(learned):

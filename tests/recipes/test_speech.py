@@ -29,11 +29,9 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """The demo's run, on shorter strings and for fewer epochs, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, speech.Options(), max_digits=4, epochs=7)
-    return folder
+    return made_once("speech", lambda folder: run_in(folder, speech.Options(), max_digits=4, epochs=7))
 
 
 def test_it_hears_strings_and_those_twice_as_long(learned):

@@ -29,11 +29,9 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on the demo's sentences, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, tagging.Options())
-    return folder
+    return made_once("tagging", lambda folder: run_in(folder, tagging.Options()))
 
 
 def test_it_learns_from_spelling_and_neighbours(learned):

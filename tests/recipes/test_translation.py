@@ -1,6 +1,7 @@
 """The recipe as its users run it: it learns, goes on, exports, and says what is wrong with its input."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -29,11 +30,12 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on a quarter of the demo's numbers, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, translation.Options(), numbers=6_000, epochs=7, num_beams=2, learning_rate=6e-3)
-    return folder
+    make = functools.partial(
+        run_in, options=translation.Options(), numbers=6_000, epochs=7, num_beams=2, learning_rate=6e-3
+    )
+    return made_once("translation", make)
 
 
 def test_it_learns_to_name_unseen_numbers(learned):

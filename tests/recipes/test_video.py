@@ -32,11 +32,9 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
+def learned(made_once):
     """A run on fewer clips than the demo's, exported."""
-    folder = tmp_path_factory.mktemp("learned")
-    run_in(folder, video.Options(), clips=1_500, epochs=4, frames=6)
-    return folder
+    return made_once("video", lambda folder: run_in(folder, video.Options(), clips=1_500, epochs=4, frames=6))
 
 
 def test_it_learns_what_the_order_of_the_pictures_says(learned):

@@ -1,0 +1,101 @@
+"""Adam and AdamW whose update of a weight is one kernel on TensorFlow."""
+
+import keras
+
+
+class _OneKernel:
+    """Keras's Adam with the arithmetic of a weight in TensorFlow's fused kernel.
+
+    Keras writes the update of each weight as some forty operations, the bias correction and the learning rate's
+    schedule among them. They are most of what a training step's trace consists of. Here a weight costs one operation,
+    and the bias correction is computed once a step. The numbers are Keras's, to rounding.
+    """
+
+    def apply(self, grads, trainable_variables=None):
+        if _on_tensorflow():
+            # The rows of an embedding that a batch uses several times: summed before anything is squared.
+            grads = [_dense(gradient) for gradient in grads]
+        super().apply(grads, trainable_variables)
+
+    def _apply_weight_decay(self, variables):
+        if self.weight_decay is None or not _on_tensorflow():
+            super()._apply_weight_decay(variables)
+            return
+        import tensorflow as tf
+
+        def decay(strategy, share):
+            for variable in variables:
+                if self._use_weight_decay(variable):
+                    strategy.extended.update(_value(variable), _shrink, args=(share,), group=False)
+
+        merge = tf.__internal__.distribute.interim.maybe_merge_call
+        merge(decay, self._distribution_strategy, self.weight_decay * self.learning_rate)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if _on_tensorflow() and not self.amsgrad:
+            step = keras.ops.cast(self.iterations + 1, "float64")
+            # All that a step has once, on its way to `update_step` in the one argument that Keras hands on.
+            learning_rate = (learning_rate, self.beta_1**step, self.beta_2**step)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not isinstance(learning_rate, tuple):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        rate, power_1, power_2 = (tf.cast(x, variable.dtype) for x in learning_rate)
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=power_1,
+            beta2_power=power_2,
+            lr=rate,
+            beta1=tf.constant(self.beta_1, variable.dtype),
+            beta2=tf.constant(self.beta_2, variable.dtype),
+            epsilon=tf.constant(self.epsilon, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Adam(_OneKernel, keras.optimizers.Adam):
+    """`keras.optimizers.Adam` with one operation a weight: a shorter trace, the same numbers.
+
+    On TensorFlow an embedding's gradients are summed by row before they are clipped and squared, where Keras takes
+    each occurrence of a row by itself. With `amsgrad`, and on other backends, the update is Keras's own.
+
+    Args:
+        args, kwargs: of `keras.optimizers.Adam`.
+    Source: Kingma and Ba 2015, arXiv:1412.6980.
+    """
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class AdamW(_OneKernel, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` with one operation a weight, and one for its decay; otherwise as `Adam`.
+
+    Args:
+        args, kwargs: of `keras.optimizers.AdamW`.
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """
+
+
+def _on_tensorflow() -> bool:
+    return keras.backend.backend() == "tensorflow"
+
+
+def _dense(gradient):
+    if not hasattr(gradient, "dense_shape"):
+        return gradient
+    return keras.ops.segment_sum(gradient.values, gradient.indices, gradient.dense_shape[0])
+
+
+def _value(variable):
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
+def _shrink(variable, share):
+    variable.assign_sub(variable * keras.ops.cast(share, variable.dtype))

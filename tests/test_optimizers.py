@@ -1,0 +1,126 @@
+"""One kernel a weight: the numbers are Keras's, but for the rows of an embedding that a batch has twice."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import optimizers
+from tests.reference import array, spread, tensorflow_only
+
+OPTIONS = {
+    "plain": {},
+    "as for Transformers": {"beta_2": 0.98, "epsilon": 1e-9, "global_clipnorm": 1.0},
+    "clipped, averaged": {"clipnorm": 0.1, "use_ema": True, "ema_overwrite_frequency": 3},
+    "accumulated": {"gradient_accumulation_steps": 2},
+    "amsgrad": {"amsgrad": True},
+    "scheduled": {"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 20, warmup_target=0.2, warmup_steps=3)},
+    "decayed": {"weight_decay": 0.1},
+}
+
+
+def gradient(shape, step):
+    return spread(shape, start=3.0 * step) * (step % 4 > 0)
+
+
+def stepped(optimizer, dtype="float32", steps=20):
+    """Two weights after updates by given gradients, some of them zero."""
+    shapes = {"kernel": (3, 4), "bias": (5,)}
+    weights = [keras.Variable(spread(shape), dtype=dtype, name=name) for name, shape in shapes.items()]
+    for step in range(steps):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient(w.shape, step), dtype) for w in weights], weights)
+    return [array(w) for w in weights], optimizer
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_numbers_are_keras_own(options, dtype):
+    ours, theirs = optimizers.Adam, keras.optimizers.Adam
+    if "weight_decay" in options:
+        ours, theirs = optimizers.AdamW, keras.optimizers.AdamW
+    options = {"learning_rate": 0.1, **options}
+    (found, optimizer), (expected, reference) = (stepped(kind(**options), dtype) for kind in (ours, theirs))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.abs(theirs - spread(theirs.shape)).max() > 0.05
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)  # Keras casts its constants by way of float32
+    assert [v.path.partition("/")[2] for v in optimizer.variables] == [
+        v.path.partition("/")[2] for v in reference.variables
+    ]
+    for ours, theirs in zip(optimizer.variables, reference.variables, strict=True):
+        np.testing.assert_allclose(array(ours), array(theirs), rtol=2e-5, atol=1e-6)
+
+
+@tensorflow_only("elsewhere the update is Keras's own")
+def test_the_numbers_are_the_papers():
+    """Algorithm 1 of Kingma and Ba, with the epsilon of the formula before their section 2.1."""
+    found, _ = stepped(optimizers.Adam(0.125, beta_1=0.8, beta_2=0.95, epsilon=1e-3), "float64")
+    w, m, v = spread((3, 4)).astype("float64"), 0.0, 0.0
+    for t in range(1, 21):
+        g = gradient((3, 4), t - 1).astype("float64")
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+        w = w - 0.125 * np.sqrt(1 - 0.95**t) / (1 - 0.8**t) * m / (np.sqrt(v) + 1e-3)
+    np.testing.assert_allclose(found[0], w, rtol=1e-12)
+
+
+def test_weights_that_are_left_out_do_not_decay():
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    kernel, bias = (keras.Variable(np.ones(3, "float32"), name=name) for name in ("kernel", "bias"))
+    optimizer.apply([keras.ops.zeros(3)] * 2, [kernel, bias])
+    np.testing.assert_allclose(array(kernel), 1 - 0.1 * 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(array(bias), 1)
+
+
+@tensorflow_only("elsewhere gradients of embeddings are dense")
+def test_the_gradients_of_a_row_are_summed_first():
+    """A row that stands three times in a batch: its gradient is the sum, which is clipped and squared as one."""
+    import tensorflow as tf
+
+    rows = tf.IndexedSlices(tf.constant(spread((4, 2))), tf.constant([1, 3, 1, 1]), tf.constant([5, 2]))
+    found = []
+    for gradient in (rows, tf.convert_to_tensor(rows)):
+        table = keras.Variable(spread((5, 2)))
+        optimizer = optimizers.Adam(0.1, global_clipnorm=0.5)
+        for _ in range(3):
+            optimizer.apply([gradient], [table])
+        found.append(array(table))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert (found[0][0] == spread((5, 2))[0]).all() and (found[0][1] != spread((5, 2))[1]).all()
+
+
+@tensorflow_only("a graph of operations is TensorFlow's")
+def test_a_weight_is_one_operation():
+    import tensorflow as tf
+
+    def operations(kind):
+        optimizer, weights = kind(0.1, weight_decay=0.1), [keras.Variable(np.ones(3, "float32")) for _ in range(30)]
+        optimizer.build(weights)
+        graph = tf.function(lambda: optimizer.apply([w.value for w in weights], weights), autograph=False)
+        return len(graph.get_concrete_function().graph.get_operations())
+
+    assert 3 * operations(optimizers.AdamW) < operations(keras.optimizers.AdamW)
+
+
+def test_a_model_is_saved_and_goes_on_with_what_the_optimizer_has(tmp_path):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(optimizers.AdamW(0.1, beta_2=0.9, weight_decay=0.01), "mse")
+    x, y = spread((8, 3)), spread((8, 2), start=5)
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded.optimizer) is optimizers.AdamW
+    assert loaded.optimizer.get_config() == model.optimizer.get_config()
+    for each in (model, loaded):
+        each.train_on_batch(x, y)
+    np.testing.assert_array_equal(array(loaded.layers[0].kernel), array(model.layers[0].kernel))
+
+
+def test_keras_own_weights_of_an_optimizer_fit(tmp_path):
+    """A run that began with Keras's Adam goes on with this one."""
+    _, theirs = stepped(keras.optimizers.Adam(0.1), steps=5)
+    _, ours = stepped(optimizers.Adam(0.1), steps=1)
+    store = {}
+    theirs.save_own_variables(store)
+    ours.load_own_variables(store)
+    for one, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_array_equal(array(one), array(other))
