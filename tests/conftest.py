@@ -5,6 +5,7 @@ import gc
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 
 import hypothesis
@@ -58,6 +59,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """A million objects of TensorFlow's modules stay anyway: from here on no collection looks through them again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After each file: TensorFlow registers every gradient of one's own that it meets in a graph, under a new name and
+    for ever, and with it the graph; a few thousand of these are gigabytes, and slow each collection of garbage down."""
+    if "tensorflow" in sys.modules and (nextitem is None or nextitem.path != item.path):
+        from tensorflow.python.framework import ops
+
+        registry = ops.gradient_registry._registry
+        for name in [name for name in registry if name.startswith("CustomGradient-")]:
+            del registry[name]
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

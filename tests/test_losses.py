@@ -158,6 +158,7 @@ def test_quantile_loss_is_a_weighted_mean(shape):
 
 
 def test_quantile_loss_serialises_and_names_bad_values():
+    assert QuantileLoss().quantiles == (0.1, 0.5, 0.9)
     copy = keras.losses.deserialize(keras.losses.serialize(QuantileLoss(QUANTILES, name="mine")))
     assert type(copy) is QuantileLoss and copy.get_config() == QuantileLoss(QUANTILES, name="mine").get_config()
     with pytest.raises(ValueError, match=r"between 0 and 1. Received: \(0.5, 1.0\)"):
@@ -218,6 +219,13 @@ def test_a_row_with_more_labels_than_frames_costs_nothing():
     model.compile(keras.optimizers.SGD(0.1), CTCLoss(), jit_compile=False)
     assert float(model.train_on_batch(short, SAID)) == pytest.approx(expected, rel=1e-5)
     assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_frames_that_cannot_be_blank_are_frames():
+    certain = FRAMES.copy()
+    certain[1, 2:, 0] = -1e9
+    nats = np.array([ctc_reference(labels, logits) for labels, logits in zip(SAID, certain, strict=True)])
+    assert float(CTCLoss()(SAID, certain)) == pytest.approx(nats.sum() / 5, rel=1e-5)
 
 
 def test_ctc_loss_serialises():

@@ -1,7 +1,9 @@
 """Small trained models as run folders, and the command line in this process."""
 
+import dataclasses
 import io
 import json
+import pathlib
 import sys
 
 import keras
@@ -9,13 +11,19 @@ import numpy as np
 import pytest
 
 from keras_seq import __main__ as command_line
-from keras_seq import export, models, text
+from keras_seq import data, export, models, text
 from keras_seq.layers import RecurrentStack, TransformerStack
 
 SOURCE = ["a man rides a horse", "two men ride", "the dog runs far", "a horse", "the quick brown fox jumps over a dog"]
 TARGET = ["ein mann reitet ein pferd", "zwei reiten", "der hund läuft weit", "ein pferd", "der fuchs springt"]
 
 LABELS = ["bad", "good", "so so"]
+TAGS = ["ADJ", "NOUN", "VERB"]
+WORDS = ["low", "middle", "high"]  # that recognizers know
+FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
+COLUMNS = ("load", "OT")
+QUANTILES = (0.1, 0.5, 0.9)
+SCALER = data.Scaler([100.0, 20.0], [50.0, 4.0], COLUMNS)
 
 
 def run_folder(folder, model, vocabulary):
@@ -31,12 +39,33 @@ def run_folder(folder, model, vocabulary):
 
 @pytest.fixture(scope="session")
 def folders(made_once):
-    """Run folders: a translator "lstm", a language model "rnn", another "transformer", a "classifier" of `LABELS`; a
-    SavedModel "served"."""
+    """Run folders: a translator "lstm", a language model "rnn", another "transformer", a "classifier" of `LABELS`;
+    SavedModels: "served" of the translator, "prose" of the language model "rnn"."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the command line runs on TensorFlow")
     root = made_once("commands", make_folders)
-    return {name: root / name for name in ("lstm", "rnn", "transformer", "classifier", "served")}
+    return {name: root / name for name in ("lstm", "rnn", "transformer", "classifier", "served", "prose")}
+
+
+@pytest.fixture(scope="session")
+def taggers(made_once):
+    """Run folders of taggers: "spelled", by spelling and with a CRF, and "words"."""
+    root = made_once("taggers", make_taggers)
+    return {name: root / name for name in ("spelled", "words")}
+
+
+@pytest.fixture(scope="session")
+def recognizers(made_once):
+    """Run folders of recognizers, "ctc" and "attention", and the SavedModel "served" of the first."""
+    root = made_once("recognizers", make_recognizers)
+    return {name: root / name for name in ("ctc", "attention", "served")}
+
+
+@pytest.fixture(scope="session")
+def forecasters(made_once):
+    """Run folders of forecasters, "points" and "quantiles", and the SavedModel "served" of the latter."""
+    root = made_once("forecasters", make_forecasters)
+    return {name: root / name for name in ("points", "quantiles", "served")}
 
 
 def make_folders(root):
@@ -58,6 +87,56 @@ def make_folders(root):
     run_folder(root / "classifier", classifier, vocabulary)
     text.save_labels(root / "classifier" / "vocabulary" / "labels.txt", LABELS)
     export.saved_model(translator, root / "served", vocabulary, verify=False, num_beams=3)
+    language_model = keras.models.load_model(root / "rnn" / "best.keras")
+    draws = {"search": "sampling", "seed": 5, "max_length": 6}
+    export.saved_model(language_model, root / "prose", vocabulary, verify=False, **draws)
+
+
+def make_taggers(root):
+    words, characters = text.Words.train(SOURCE, lowercase=True), text.Characters.train(SOURCE)
+    spelling = {"characters": "cnn", "character_vocabulary_size": characters.size, "character_units": 8, "crf": True}
+    for name, options in (("spelled", spelling), ("words", {})):
+        place = root / name / "vocabulary"
+        place.mkdir(parents=True)
+        words.save(place / "words.words")
+        if name == "spelled":
+            characters.save(place / "characters.characters")
+        text.save_labels(place / "tags.txt", TAGS)
+        (root / name / "config.json").write_text(json.dumps({"units": 8}))
+        model = models.tagger(words.size, len(TAGS), architecture="gru", units=8, **options)
+        random = np.random.default_rng(3)
+        for weight in model.weights:
+            weight.assign(random.normal(size=weight.shape))
+        model.save(root / name / "best.keras")
+
+
+def make_recognizers(root):
+    keras.utils.set_random_seed(4)
+    vocabulary, small = text.Words(WORDS), {"units": 8, "num_layers": 1}
+    front_end = models.audio_front_end(8, **FRONT_END)
+    ctc = models.recognizer(vocabulary.size, front_end=front_end, architecture="gru", **small)
+    run_folder(root / "ctc", ctc, vocabulary)
+    front_end = models.audio_front_end(8, **FRONT_END)
+    options = {"cell": "gru", "attention": "dot", "bidirectional": False, **small}
+    attention = models.Seq2Seq(None, vocabulary.size, source_front_end=front_end, **options)
+    run_folder(root / "attention", attention, vocabulary)
+    task = export.Transcription(vocabulary, search="greedy")
+    export.saved_model(ctc, root / "served", task, verify=False)
+
+
+def make_forecasters(root):
+    for name, quantiles in (("points", ()), ("quantiles", QUANTILES)):
+        keras.utils.set_random_seed(2)
+        options = {"architecture": "gru", "units": 8, "num_layers": 1, "patch_length": 4, "targets": [1]}
+        model = models.forecaster(2, 12, 3, quantiles=quantiles or None, **options)
+        place = root / name / "vocabulary"
+        place.mkdir(parents=True)
+        model.save(root / name / "best.keras")
+        (root / name / "config.json").write_text("{}")
+        SCALER.save(place / "scaler.json")
+        data.ForecastColumns(COLUMNS, ("OT",), 12, 3, quantiles).save(place / "forecast.json")
+    task = export.Forecasting(SCALER, SCALER.of(["OT"]), look_back=12, quantiles=QUANTILES)
+    export.saved_model(model, root / "served", task, verify=False)
 
 
 class Result:
@@ -70,19 +149,111 @@ class Result:
         return [json.loads(line) for line in self.lines]
 
 
+FACTS = ("ino", "size", "mtime_ns")
+
+
+class Kept:
+    """What a verb makes when it is called, kept for the calls to come in this process: models, as long as their files
+    stay as they are, and functions that were traced of them."""
+
+    def __init__(self):
+        self.made, self.keys = {}, {}  # key -> what was made; id of a model -> its key
+
+    def get(self, key, make):
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+    @staticmethod
+    def state(folder):
+        """Of the files in a folder, or of a lone file."""
+        files = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+        return tuple((str(file), *(getattr(file.lstat(), f"st_{x}") for x in FACTS)) for file in files)
+
+    def patch(self, patch):
+        import tensorflow as tf
+
+        from keras_seq.commands import (
+            classifiers,
+            classify,
+            forecast,
+            forecasters,
+            model_files,
+            opened,
+            recognizers,
+            score,
+            search_options,
+            searching,
+            tag,
+            taggers,
+            transcribe,
+        )
+
+        load, load_saved = model_files.load_keras, tf.saved_model.load
+
+        def load_kept(file, decodes=True):
+            key = ("model", self.state(file), decodes)
+            model = self.get(key, lambda: load(file, decodes))
+            self.keys[id(model)] = key
+            return model
+
+        def of_model(module, name, told):
+            """Keeps what a function makes of what was opened; `told` picks what matters of its other arguments."""
+            function = getattr(module, name)
+
+            def call(opened, *args, **options):
+                matters = told(*args, **options) if id(getattr(opened, "model", None)) in self.keys else None
+                if matters is None:
+                    return function(opened, *args, **options)
+                key = (name, self.keys[id(opened.model)], self.state(opened.folder / "vocabulary"), matters)
+                return self.get(key, lambda: function(opened, *args, **options))
+
+            patch.setattr(module, name, call)
+
+        def search(model, options, beside, new_tokens, echo=False, replace_unknown=False):
+            if search_options.files_beside(options):
+                return None
+            fields = [field.name for field in dataclasses.fields(search_options.LineSearchOptions)]
+            flags = tuple(getattr(options, name) for name in fields)
+            return flags, new_tokens, echo, repr(replace_unknown)
+
+        for family in (opened, classifiers, forecasters, recognizers, taggers):
+            if family.load_keras is load:  # and not what a test has put there
+                patch.setattr(family, "load_keras", load_kept)
+        patch.setattr(
+            tf.saved_model,
+            "load",
+            lambda folder: self.get(("served", self.state(pathlib.Path(folder))), lambda: load_saved(folder)),
+        )
+        of_model(searching, "_compiled", search)
+        of_model(transcribe, "_function", lambda options: options.max_length if options.sample_rate is None else None)
+        of_model(score, "forced", lambda options: (options.first, options.batch_tokens, options.max_source_length))
+        of_model(classify, "classification", lambda limits: limits)
+        of_model(tag, "tagging", lambda limits: limits)
+        of_model(forecast, "forecasting", lambda: ())
+
+
+@pytest.fixture(scope="session")
+def kept():
+    return Kept()
+
+
 @pytest.fixture
-def keras_seq(capsys, monkeypatch):
+def keras_seq(capsys, monkeypatch, kept):
     """Calls `keras-seq ...`; gives exit code, stdout and stderr."""
 
     def call(*argv, stdin=b""):
         capsys.readouterr()
         content = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         code = 0
-        try:
-            command_line.main([str(argument) for argument in argv])
-        except SystemExit as stop:
-            code = stop.code
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+            if argv[0] != "average":  # which changes the model that it has loaded
+                kept.patch(patch)
+            try:
+                command_line.main([str(argument) for argument in argv])
+            except SystemExit as stop:
+                code = stop.code
         told = capsys.readouterr()
         assert "Traceback" not in told.err
         return Result(code, told.out, told.err)

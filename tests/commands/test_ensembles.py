@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import shutil
@@ -19,20 +20,21 @@ def opened(*paths):
     return [keras.models.load_model(path / "best.keras") for path in paths], vocabulary
 
 
-@pytest.fixture(scope="module")
-def second(tmp_path_factory, folders):
+@pytest.fixture
+def second(folders, made_once):
     """A Transformer beside the folder "lstm", and one whose vocabulary has the same words in another order."""
-    keras.utils.set_random_seed(5)
-    root = tmp_path_factory.mktemp("second")
-    vocabulary = text.load(folders["lstm"] / "vocabulary" / "joint.words")
-    found = {}
-    for name, words in (
-        ("transformer", vocabulary),
-        ("other", text.Words(vocabulary.pieces(range(4, vocabulary.size))[::-1])),
-    ):
+
+    def make(root):
+        keras.utils.set_random_seed(5)
+        vocabulary = text.load(folders["lstm"] / "vocabulary" / "joint.words")
         model = models.Transformer(vocabulary.size, units=8, num_heads=2, num_layers=1)
-        found[name] = run_folder(root / name, model, words)
-    return found
+        run_folder(root / "transformer", model, vocabulary)
+        shutil.copytree(root / "transformer", root / "other")
+        turned = text.Words(vocabulary.pieces(range(4, vocabulary.size))[::-1])
+        turned.save(root / "other" / "vocabulary" / "joint.words")
+
+    root = made_once("second", make)
+    return {name: root / name for name in ("transformer", "other")}
 
 
 def test_translate_evaluate_and_score_with_two_models(keras_seq, folders, second, tmp_path):
@@ -42,10 +44,10 @@ def test_translate_evaluate_and_score_with_two_models(keras_seq, folders, second
     (tmp_path / "s").write_text("\n".join(SOURCE) + "\n")
     (tmp_path / "t").write_text("\n".join(TARGET) + "\n")
 
-    search = ["--num-beams", 2, "--max-length", 8]
-    expected = decoding.generate(ensemble, vocabulary, SOURCE, num_beams=2, max_length=8)
+    search, options = ["--num-beams", 2, "--max-length", 4], {"num_beams": 2, "max_length": 4}
+    expected = decoding.generate(ensemble, vocabulary, SOURCE, **options)
     assert keras_seq("translate", *flags, *search, tmp_path / "s").lines == expected
-    alone = [decoding.generate(model, vocabulary, SOURCE, num_beams=2, max_length=8) for model in both]
+    alone = [decoding.generate(model, vocabulary, SOURCE, **options) for model in both]
     assert expected not in alone
 
     run = shutil.copytree(folders["lstm"], tmp_path / "run")
@@ -97,6 +99,11 @@ def test_what_does_not_fit_together_is_refused(keras_seq, folders, second):
         assert "must be a positive number" in refused("translate", *first, "--model-weight", weight)
 
 
+@functools.cache
+def language_model(vocabulary_size):
+    return models.LanguageModel(vocabulary_size, RecurrentStack("rnn", 2, num_layers=1))
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -117,7 +124,7 @@ def test_how_two_vocabularies_differ(make, told, tmp_path):
         ending = "characters" if isinstance(vocabulary, text.Characters) else "words"
         vocabulary.save(path / "vocabulary" / f"joint.{ending}")
         (path / "config.json").write_text(json.dumps({}))
-        models.LanguageModel(vocabulary.size, RecurrentStack("rnn", 2)).save(path / "best.keras")
+        language_model(vocabulary.size).save(path / "best.keras")
         paths.append(path)
     with pytest.raises(ValueError, match=told):
         open_models(paths)

@@ -8,35 +8,9 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
-from keras_seq import data, export, models
+from tests.commands.conftest import QUANTILES, SCALER
 
-COLUMNS = ("load", "OT")
-QUANTILES = (0.1, 0.5, 0.9)
-SCALER = data.Scaler([100.0, 20.0], [50.0, 4.0], COLUMNS)
 VALUES = np.random.default_rng(4).normal(size=(40, 2)) * [50, 4] + [100, 20]
-
-
-def run_folder(folder, quantiles):
-    keras.utils.set_random_seed(2)
-    options = {"architecture": "gru", "units": 8, "patch_length": 4, "targets": [1]}
-    model = models.forecaster(2, 12, 3, quantiles=quantiles or None, **options)
-    (folder / "vocabulary").mkdir(parents=True)
-    model.save(folder / "best.keras")
-    (folder / "config.json").write_text("{}")
-    SCALER.save(folder / "vocabulary" / "scaler.json")
-    data.ForecastColumns(COLUMNS, ("OT",), 12, 3, quantiles).save(folder / "vocabulary" / "forecast.json")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Run folders "points" and "quantiles", and the SavedModel "served" of the latter."""
-    root = tmp_path_factory.mktemp("forecasters")
-    found = {"points": run_folder(root / "points", ()), "quantiles": run_folder(root / "quantiles", QUANTILES)}
-    model = keras.models.load_model(found["quantiles"] / "best.keras")
-    task = export.Forecasting(SCALER, SCALER.of(["OT"]), look_back=12, quantiles=QUANTILES)
-    found["served"] = export.saved_model(model, root / "served", task)
-    return found
 
 
 def write(path, values=VALUES, start="2024-02-28T12:00", hours=1, more=lambda lines: None):
@@ -53,61 +27,61 @@ def expected(folder, values=VALUES):
     return model(SCALER.scaled(values[None, -12:].astype("float32"))).numpy()[0, :, 0] * 4 + 20
 
 
-def test_the_rows_that_come_next(keras_seq, made, tmp_path):
+def test_the_rows_that_come_next(keras_seq, forecasters, tmp_path):
     file = write(tmp_path / "a.csv")
-    found = keras_seq("forecast", "--model", made["points"], file)
+    found = keras_seq("forecast", "--model", forecasters["points"], file)
     assert found.code == 0 and found.lines[0] == "date,OT" and not found.err
     cells = [line.split(",") for line in found.lines[1:]]
     assert [time for time, _ in cells] == ["2024-03-01 04:00:00", "2024-03-01 05:00:00", "2024-03-01 06:00:00"]
-    np.testing.assert_allclose([float(x) for _, x in cells], expected(made["points"]), rtol=1e-5)
+    np.testing.assert_allclose([float(x) for _, x in cells], expected(forecasters["points"]), rtol=1e-5)
     # From stdin and as JSON lines the same.
-    records = keras_seq("forecast", "--model", made["points"], "--json", stdin=file.read_text()).records
+    records = keras_seq("forecast", "--model", forecasters["points"], "--json", stdin=file.read_text()).records
     assert [[record["date"], f"{record['OT']}"] for record in records] == cells
     out = tmp_path / "out.csv"
-    assert keras_seq("forecast", "--model", made["points"], "--output", out, file).code == 0
+    assert keras_seq("forecast", "--model", forecasters["points"], "--output", out, file).code == 0
     assert out.read_text().splitlines() == found.lines
 
 
-def test_quantiles_are_columns_of_a_run_and_of_what_is_served(keras_seq, made, tmp_path):
+def test_quantiles_are_columns_of_a_run_and_of_what_is_served(keras_seq, forecasters, tmp_path):
     file = write(tmp_path / "a.csv", hours=24)
-    ours, theirs = (keras_seq("forecast", "--model", made[name], file) for name in ("quantiles", "served"))
+    ours, theirs = (keras_seq("forecast", "--model", forecasters[name], file) for name in ("quantiles", "served"))
     assert ours.lines[0] == theirs.lines[0] == "date,OT_0.1,OT_0.5,OT_0.9"
     numbers = [[[float(x) for x in line.split(",")[1:]] for line in found.lines[1:]] for found in (ours, theirs)]
-    np.testing.assert_allclose(numbers[0], expected(made["quantiles"]), rtol=1e-5)
+    np.testing.assert_allclose(numbers[0], expected(forecasters["quantiles"]), rtol=1e-5)
     np.testing.assert_allclose(numbers[0], numbers[1], rtol=1e-4)
     assert ours.lines[1].startswith("2024-04-08 12:00:00,")
 
 
-def test_a_series_that_is_of_no_use_stops_no_other(keras_seq, made, tmp_path):
+def test_a_series_that_is_of_no_use_stops_no_other(keras_seq, forecasters, tmp_path):
     good = write(tmp_path / "good.csv")
     short, bad = write(tmp_path / "short.csv", VALUES[:5]), tmp_path / "bad.csv"
     write(bad, more=lambda lines: lines.__setitem__(7, lines[7].replace(",", ",nan,", 1).rpartition(",")[0]))
-    found = keras_seq("forecast", "--model", made["points"], "--json", short, good, bad, good)
+    found = keras_seq("forecast", "--model", forecasters["points"], "--json", short, good, bad, good)
     assert found.code == 0 and "2 of 4 series have no result" in found.err
     records = found.records
     assert [record["file"] for record in records] == [str(short)] + [str(good)] * 3 + [str(bad)] + [str(good)] * 3
     assert "5 rows are too few: the model reads 12" in records[0]["error"]
     assert f"{bad}:8: column 'load': 'nan' is not a finite number" in records[4]["error"]
     assert "--repair" in records[4]["error"]
-    table = keras_seq("forecast", "--model", made["points"], short, good, bad, good)
+    table = keras_seq("forecast", "--model", forecasters["points"], short, good, bad, good)
     assert table.lines[0] == "file,date,OT" and len(table.lines) == 7
-    mended = keras_seq("forecast", "--model", made["points"], "--repair", bad)
+    mended = keras_seq("forecast", "--model", forecasters["points"], "--repair", bad)
     assert mended.code == 0 and len(mended.lines) == 4
 
 
-def test_several_series_in_a_file(keras_seq, made, tmp_path):
+def test_several_series_in_a_file(keras_seq, forecasters, tmp_path):
     lines = ["hour,station,load,OT"]
     lines += [f"{hour},{name},{load!r},{ot + shift!r}" for name, shift in (("a", 0), ("b", 9)) for hour, (load, ot) in
               enumerate(VALUES.tolist())]  # fmt: skip
     (tmp_path / "both.csv").write_text("\n".join([*lines, "0,c,1,1", "1,c,2,2"]) + "\n")
-    found = keras_seq("forecast", "--model", made["points"], "--id-column", "station", tmp_path / "both.csv")
+    found = keras_seq("forecast", "--model", forecasters["points"], "--id-column", "station", tmp_path / "both.csv")
     assert found.lines[0] == "station,hour,OT" and "series 'c': 2 rows are too few" in found.err
     assert [line.split(",")[:2] for line in found.lines[1:]] == [
         [name, f"{40.0 + k}"] for name in "ab" for k in range(3)
     ]
     shifted = VALUES + [0, 9]
     numbers = [float(line.split(",")[2]) for line in found.lines[1:]]
-    np.testing.assert_allclose(numbers[3:], expected(made["points"], shifted), rtol=1e-5)
+    np.testing.assert_allclose(numbers[3:], expected(forecasters["points"], shifted), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -122,17 +96,17 @@ def test_several_series_in_a_file(keras_seq, made, tmp_path):
         (["nowhere.csv"], "", ["nowhere.csv does not exist"]),
     ],
 )
-def test_what_is_wrong_is_one_line(keras_seq, made, argv, content, told):
-    found = keras_seq("forecast", "--model", made["points"], *argv, stdin=content)
+def test_what_is_wrong_is_one_line(keras_seq, forecasters, argv, content, told):
+    found = keras_seq("forecast", "--model", forecasters["points"], *argv, stdin=content)
     assert found.code == 2 and not found.out and found.err.count("\n") == 1, found.err
     assert all(part in found.err for part in told), found.err
 
 
-def test_without_a_time_index(keras_seq, made, tmp_path):
+def test_without_a_time_index(keras_seq, forecasters, tmp_path):
     (tmp_path / "a.csv").write_text("load,OT\n" + "".join(f"{load!r},{ot!r}\n" for load, ot in VALUES.tolist()))
-    found = keras_seq("forecast", "--model", made["points"], "--time-column", "none", tmp_path / "a.csv")
+    found = keras_seq("forecast", "--model", forecasters["points"], "--time-column", "none", tmp_path / "a.csv")
     assert found.lines[0] == "OT"
-    np.testing.assert_allclose([float(line) for line in found.lines[1:]], expected(made["points"]), rtol=1e-5)
+    np.testing.assert_allclose([float(line) for line in found.lines[1:]], expected(forecasters["points"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +119,8 @@ def test_without_a_time_index(keras_seq, made, tmp_path):
         ("another horizon", ["of another run"]),
     ],
 )
-def test_damaged_runs_of_forecasters(kind, told, keras_seq, made, tmp_path):
-    run = shutil.copytree(made["points"], tmp_path / "run")
+def test_damaged_runs_of_forecasters(kind, told, keras_seq, forecasters, tmp_path):
+    run = shutil.copytree(forecasters["points"], tmp_path / "run")
     file = run / "vocabulary" / ("scaler.json" if "scaler" in kind else "forecast.json")
     if kind.startswith("no"):
         file.unlink()
@@ -159,27 +133,27 @@ def test_damaged_runs_of_forecasters(kind, told, keras_seq, made, tmp_path):
     assert all(part in found.err for part in told), found.err
 
 
-def test_other_models_are_refused(keras_seq, made, folders):
+def test_other_models_are_refused(keras_seq, forecasters, folders):
     found = keras_seq("forecast", "--model", folders["lstm"], stdin="a")
     assert found.code == 2 and "forecast.json does not exist" in found.err
     found = keras_seq("forecast", "--model", folders["served"], stdin="a")
     assert found.code == 2 and "no signatures `forecast` and `describe`" in found.err
-    refused = keras_seq("translate", "--model", made["points"], stdin="a")
+    refused = keras_seq("translate", "--model", forecasters["points"], stdin="a")
     assert refused.code == 2 and "keras-seq forecast" in refused.err and refused.err.count("\n") == 1
 
 
-def test_a_forecaster_is_inspected_and_exported(keras_seq, made, tmp_path):
-    (found,) = keras_seq("inspect", made["quantiles"], "--json").records
+def test_a_forecaster_is_inspected_and_exported(keras_seq, forecasters, tmp_path):
+    (found,) = keras_seq("inspect", forecasters["quantiles"], "--json").records
     assert found["columns"]["targets"] == ["OT"] and found["columns"]["quantiles"] == list(QUANTILES)
-    page = keras_seq("inspect", made["quantiles"]).out
+    page = keras_seq("inspect", forecasters["quantiles"]).out
     assert "load, OT" in page and "0.1, 0.5, 0.9" in page
-    flags = ["export", "--model", made["quantiles"], "--output", tmp_path / "out", "--no-verify"]
+    flags = ["export", "--model", forecasters["quantiles"], "--output", tmp_path / "out", "--no-verify"]
     refused = keras_seq(*flags, "--num-beams", 3)
     assert refused.code == 2 and "is a forecaster" in refused.err
     assert keras_seq(*flags).code == 0
     file = write(tmp_path / "a.csv")
     ours, theirs = (
         [list(json.loads(line).values())[1:] for line in keras_seq("forecast", "--model", m, "--json", file).lines]
-        for m in (made["quantiles"], tmp_path / "out")
+        for m in (forecasters["quantiles"], tmp_path / "out")
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)

@@ -1,7 +1,6 @@
 """Hostile lines through every verb: a line out for each line in, in order, and records that are JSON; hostile flags."""
 
 import dataclasses
-import functools
 import gzip
 import json
 import os
@@ -20,13 +19,11 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import __main__ as command_line
-from keras_seq.commands import classifiers, forecasters, nbest, opened, recognizers, taggers
+from keras_seq.commands import nbest
 from keras_seq.commands.streams import Line
 from tests import hostile
-from tests.commands.test_forecast import run_folder as forecaster_run
 from tests.commands.test_forecast import write as write_series
-from tests.commands.test_tag import tagger_run
-from tests.commands.test_transcribe import recognizer_run, write_wav
+from tests.commands.test_transcribe import write_wav
 
 RUNS = [pytest.param(1, 60, id="60"), pytest.param(2, 5_000, id="5,000", marks=pytest.mark.long)]
 GREEDY = ["--search", "greedy", "--max-length", 5]
@@ -264,18 +261,13 @@ def of_verb(name):
 @pytest.mark.parametrize(
     "cases", [pytest.param(random.Random(1).sample(ALL, len(ALL) // 100), id="some"), *map(of_verb, MINIMAL)]
 )
-def test_flags(cases, keras_seq, folders, tmp_path, monkeypatch):
+def test_flags(cases, keras_seq, folders, taggers, forecasters, recognizers, tmp_path, monkeypatch):
     """Every flag of every verb with values that nobody means: it works, or one line says what is wrong."""
     monkeypatch.chdir(tmp_path)
-    load = functools.cache(opened.load_keras)
-    for family in (opened, classifiers, forecasters, recognizers, taggers):
-        monkeypatch.setattr(family, "load_keras", load)
-    for name in ("lstm", "rnn", "classifier"):
-        (tmp_path / name).symlink_to(folders[name])
-    tagger_run(tmp_path / "tagger")
-    forecaster_run(tmp_path / "forecaster", ())
+    others = {"tagger": taggers["words"], "forecaster": forecasters["points"], "recognizer": recognizers["ctc"]}
+    for name, folder in (folders | others).items():
+        (tmp_path / name).symlink_to(folder)
     write_series(tmp_path / "rows")
-    recognizer_run(tmp_path / "recognizer")
     write_wav(tmp_path / "sound.wav", np.sin(np.arange(2000) / 5))
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")

@@ -198,11 +198,10 @@ def test_evaluate(keras_seq, folders, tmp_path):
     (perfect,) = keras_seq("evaluate", tmp_path / "r", "--json", stdin="\n".join(TARGET)).records
     assert perfect["bleu"] == pytest.approx(100) and perfect["exact_match"] == 1 and perfect["lines"] == 5
     assert "BLEU" in keras_seq("evaluate", tmp_path / "r", tmp_path / "r").lines[0]
-    made = keras_seq("translate", "--model", folders["lstm"], tmp_path / "s").out
+    flags = ["--model", folders["lstm"], "--num-beams", 2, "--max-length", 9]
+    made = keras_seq("translate", *flags, tmp_path / "s").out
     (one,) = keras_seq("evaluate", tmp_path / "r", "--json", stdin=made).records
-    (other,) = keras_seq(
-        "evaluate", tmp_path / "r", "--model", folders["lstm"], "--source", tmp_path / "s", "--json"
-    ).records
+    (other,) = keras_seq("evaluate", tmp_path / "r", *flags, "--source", tmp_path / "s", "--json").records
     assert one == other and one["bleu"] < 50
     assert "5 lines, stdin 1" in keras_seq("evaluate", tmp_path / "r", stdin="a").err
 
@@ -322,7 +321,7 @@ def test_one_trace_for_all_shapes(folders, monkeypatch):
     monkeypatch.setattr(tf, "function", counted)
     from keras_seq.commands.translate import Translate
 
-    options = Translate(model=folders["lstm"], max_length=6)
+    options = Translate(model=folders["lstm"], num_beams=2, max_length=6)
     compute = searching.translation(opened.open_model(folders["lstm"]), options, searching.Limits(40, 1000))
     for count in (1, 2, 5):
         compute([line + " horse" * count for line in SOURCE[:count]])

@@ -13,21 +13,21 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import export, models, text, training
-from tests.commands.test_transcribe import FRONT_END, WORDS, recognizer_run
+from tests.commands.conftest import FRONT_END, WORDS
 
 FRAMES = (6, 6, 1)
 KINDS = ["ctc", "attention", "sounds", "clips", "pictures", "words"]
 
 
-def run_folder(folder, model):
-    """Weights that are drawn, two checkpoints of them, the second twice the first."""
+def run_folder(folder, model, checkpoints=2):
+    """Weights that are drawn, and checkpoints of them, the second twice the first."""
     (folder / "vocabulary").mkdir(parents=True)
     random = np.random.default_rng(1)
     for weight in model.weights:
         if "float" in weight.dtype:
             weight.assign(random.normal(size=weight.shape))
     model.save(folder / "best.keras")
-    for epoch in (1, 2):
+    for epoch in range(1, checkpoints + 1):
         training.Checkpoints(folder).save(model, epoch)
         model.set_weights([2 * weight if weight.dtype.kind == "f" else weight for weight in model.get_weights()])
     return folder
@@ -37,18 +37,24 @@ def front_end(**changes):
     return models.audio_front_end(8, **FRONT_END, **changes)
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+@pytest.fixture
+def runs(made_once):
     """Run folders by `KINDS`, as the recipes leave them."""
-    root, vocabulary = tmp_path_factory.mktemp("runs"), text.Words(WORDS)
-    size, small = vocabulary.size, {"architecture": "gru", "units": 8}
-    hears = models.Seq2Seq(None, size, source_front_end=front_end(sampling_rate=16000), units=8, num_layers=1)
+    root = made_once("runs", make_runs)
+    return {kind: root / kind for kind in KINDS}
+
+
+def make_runs(root):
+    vocabulary = text.Words(WORDS)
+    size, small = vocabulary.size, {"architecture": "gru", "units": 8, "bidirectional": False}
+    options = {"units": 8, "num_layers": 1, "cell": "gru", "attention": "dot", "bidirectional": False}
+    hears = models.Seq2Seq(None, size, source_front_end=front_end(sampling_rate=16000), **options)
     made = {
         "ctc": models.recognizer(size, front_end=front_end(), num_layers=1, **small),
         "attention": hears,
         "sounds": models.recognizer(3, head="classes", front_end=front_end(), num_layers=1, **small),
         "clips": models.video_classifier(FRAMES, 3, filters=(4,), **small),
-        "pictures": models.frame_predictor(FRAMES, filters=(4,), patch_size=2, **small),
+        "pictures": models.frame_predictor(FRAMES, filters=(4,), patch_size=2, architecture="gru", units=8),
         "words": models.tagger(size, 3, **small),
     }
     found = {name: run_folder(root / name, model) for name, model in made.items()}
@@ -57,7 +63,6 @@ def runs(tmp_path_factory):
     for name in ("sounds", "clips"):
         text.save_labels(found[name] / "vocabulary" / "labels.txt", WORDS)
     text.save_labels(found["words"] / "vocabulary" / "tags.txt", WORDS)
-    return found
 
 
 def load(run, name="best.keras"):
@@ -73,7 +78,8 @@ def refused(result, *told):
 def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     run = shutil.copytree(runs[kind], tmp_path / "run")
     (found,) = keras_seq("inspect", run, "--json").records
-    assert found["parameters"] == load(run).count_params() > 0 and len(found["checkpoints"]) == 2
+    best = load(run)
+    assert found["parameters"] == best.count_params() > 0 and len(found["checkpoints"]) == 2
     read = {"ctc": ["joint"], "attention": ["joint"], "words": ["words"]}.get(kind, [])
     assert list(found["vocabularies"]) == read  # those which the model uses
     assert found.get("labels") == (WORDS if kind in ("sounds", "clips") else None)
@@ -82,7 +88,7 @@ def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     page = keras_seq("inspect", run).out
     assert ("16,000 a second" in page) == (kind == "attention") and "checkpoints" in page
     assert keras_seq("average", "--model", run).code == 0
-    for mean, weight in zip(load(run, "averaged.keras").weights, load(run).weights, strict=True):
+    for mean, weight in zip(load(run, "averaged.keras").weights, best.weights, strict=True):
         if "float" in weight.dtype:
             np.testing.assert_allclose(mean, 1.5 * weight.numpy(), rtol=1e-5)
 
@@ -152,7 +158,7 @@ def test_flags_that_do_not_apply_are_refused(keras_seq, runs, tmp_path):
     hears = models.Transformer(
         None, 7, source_front_end=front_end(), units=8, num_heads=2, num_layers=1, intermediate_dim=8
     )
-    run = run_folder(tmp_path / "transformer", hears)
+    run = run_folder(tmp_path / "transformer", hears, checkpoints=0)
     text.Words(WORDS).save(run / "vocabulary" / "joint.words")
     for model in (run, runs["ctc"]):
         result = keras_seq("export", "--model", model, "--output", tmp_path / "out", "--format", "ctranslate2")
@@ -188,14 +194,14 @@ class Doubled(keras.Model):
 def test_a_model_that_knows_no_inputs(keras_seq, tmp_path):
     model = Doubled()
     model(np.ones((1, 3), "float32"))
-    run = run_folder(tmp_path / "run", model)
+    run = run_folder(tmp_path / "run", model, checkpoints=0)
     assert keras_seq("inspect", run, "--json").records[0]["parameters"] == 8
     result = keras_seq("export", "--model", run, "--output", tmp_path / "out")
     refused(result, run / "best.keras", "is a Doubled", "export.Tensors(example)")
 
 
-def test_a_folder_of_run_folders_names_them(keras_seq, tmp_path):
+def test_a_folder_of_run_folders_names_them(keras_seq, runs, tmp_path):
     (tmp_path / "copy-gru").mkdir()
-    recognizer_run(tmp_path / "copy-lstm")
+    shutil.copytree(runs["ctc"], tmp_path / "copy-lstm")
     (tmp_path / "config.json").write_text("{}")
     refused(keras_seq("inspect", tmp_path), "there are run folders", "copy-lstm")

@@ -177,9 +177,9 @@ def test_a_language_model_draws_and_keeps_to_what_is_allowed(keras_seq, folders,
 def test_groups_and_coverage(keras_seq, folders):
     model, vocabulary = parts(folders["lstm"])
     flags = ["--num-beams", 4, "--num-groups", 2, "--diversity", 2, "--num-return", 4, "--coverage-penalty", 0.3]
-    found = keras_seq("translate", "--model", folders["lstm"], "--max-length", 7, "--json", *flags, stdin=SOURCE[0])
+    found = keras_seq("translate", "--model", folders["lstm"], "--max-length", 5, "--json", *flags, stdin=SOURCE[0])
     options = {"num_beams": 4, "num_groups": 2, "diversity": 2.0, "num_return": 4, "coverage_penalty": 0.3}
-    assert [found.records[0]["texts"]] == decoding.generate(model, vocabulary, SOURCE[:1], max_length=7, **options)
+    assert [found.records[0]["texts"]] == decoding.generate(model, vocabulary, SOURCE[:1], max_length=5, **options)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -208,9 +208,9 @@ def test_contrastive_search(keras_seq, folders):
     """Of a language model and of a translator; what comes out is not what greedy search says."""
     for verb, name in (("generate", "transformer"), ("translate", "lstm")):
         model, vocabulary = parts(folders[name])
-        options = {"search": "contrastive", "top_k": 3, "alpha": 0.7, "max_length": 7}
+        options = {"search": "contrastive", "top_k": 3, "alpha": 0.7, "max_length": 4}
         expected = decoding.generate(model, vocabulary, SOURCE, **options)
-        assert expected != decoding.generate(model, vocabulary, SOURCE, search="greedy", max_length=7)
+        assert expected != decoding.generate(model, vocabulary, SOURCE, search="greedy", max_length=4)
         flags = [verb, "--model", folders[name], "--search", "contrastive", "--top-k", 3, "--alpha", 0.7]
-        flags += ["--max-length", 7, *(["--no-echo"] if verb == "generate" else [])]
+        flags += ["--max-length", 4, *(["--no-echo"] if verb == "generate" else [])]
         assert keras_seq(*flags, stdin="\n".join(SOURCE)).lines == expected

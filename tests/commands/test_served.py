@@ -8,18 +8,14 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
-from keras_seq import export, text
-from tests.commands.conftest import LABELS, SOURCE, TARGET
+from keras_seq import text
+from tests.commands.conftest import LABELS, SOURCE
 
 
-@pytest.fixture(scope="module")
-def prose(folders, tmp_path_factory):
+@pytest.fixture
+def prose(folders):
     """A SavedModel of the language model "rnn"."""
-    root = tmp_path_factory.mktemp("prose")
-    vocabulary = text.Words.train(SOURCE + TARGET)
-    language_model = keras.models.load_model(folders["rnn"] / "best.keras")
-    options = {"search": "sampling", "seed": 5, "max_length": 6}
-    return export.saved_model(language_model, root / "prose", vocabulary, verify=False, **options)
+    return folders["prose"]
 
 
 def test_classes_of_lines(keras_seq, folders):

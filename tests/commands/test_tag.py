@@ -1,6 +1,6 @@
 """`keras-seq tag`: its own model's tags, for lines and for CoNLL-U, from a run folder and from a SavedModel."""
 
-import json
+import functools
 import shutil
 
 import keras
@@ -11,9 +11,8 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import models, text
-from tests.commands.conftest import SOURCE
+from tests.commands.conftest import SOURCE, TAGS
 
-TAGS = ["ADJ", "NOUN", "VERB"]
 CONLLU = """\
 # sent_id = 1
 1\ttwo\t_\tNUM\t_\t_\t2\tnummod\t_\t_
@@ -28,38 +27,27 @@ CONLLU = """\
 """
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run folder of a tagger by spelling, with a CRF."""
-    return tagger_run(tmp_path_factory.mktemp("tagger") / "run", crf=True)
+@pytest.fixture
+def run(taggers):
+    """The run folder of a tagger by spelling, with a CRF."""
+    return taggers["spelled"]
 
 
-def tagger_run(folder, crf=False, spelled=True):
-    (folder / "vocabulary").mkdir(parents=True)
-    words, characters = text.Words.train(SOURCE, lowercase=True), text.Characters.train(SOURCE)
-    words.save(folder / "vocabulary" / "words.words")
-    if spelled:
-        characters.save(folder / "vocabulary" / "characters.characters")
-    text.save_labels(folder / "vocabulary" / "tags.txt", TAGS)
-    (folder / "config.json").write_text(json.dumps({"units": 8}))
-    model = models.tagger(
-        words.size, len(TAGS), units=8, crf=crf, character_vocabulary_size=characters.size if spelled else None
-    )
-    random = np.random.default_rng(3)
-    for weight in model.weights:
-        weight.assign(random.normal(size=weight.shape))
-    model.save(folder / "best.keras")
-    return folder
+@functools.cache
+def parts(run):
+    """The model and what it reads."""
+    model = models.best_tags(keras.models.load_model(run / "best.keras"))
+    files = sorted((run / "vocabulary").glob("*.*s"))
+    return model, {file.stem: text.load(file) for file in files}
 
 
 def tags_of(run, line):
     """What the model says of one line by itself, padded by nothing."""
-    model = models.best_tags(keras.models.load_model(run / "best.keras"))
-    words = text.load(run / "vocabulary" / "words.words").lookup(line.split())[None]
+    model, vocabularies = parts(run)
+    words = vocabularies["words"].lookup(line.split())[None]
     inputs = words
-    if (run / "vocabulary" / "characters.characters").exists():
-        spelled = text.load(run / "vocabulary" / "characters.characters").tokenize(line.split())
-        inputs = {"words": words, "characters": spelled.to_tensor()[None]}
+    if "characters" in vocabularies:
+        inputs = {"words": words, "characters": vocabularies["characters"].tokenize(line.split()).to_tensor()[None]}
     return [TAGS[tag] for tag in np.asarray(model(inputs))[0]]
 
 
@@ -117,8 +105,8 @@ def test_a_tagger_is_inspected_and_exported(keras_seq, run, tmp_path):
     assert refused.code == 2 and "no signature `classify`" in refused.err
 
 
-def test_a_tagger_of_words_alone(keras_seq, tmp_path):
-    run = tagger_run(tmp_path / "run", spelled=False)
+def test_a_tagger_of_words_alone(keras_seq, taggers):
+    run = taggers["words"]
     assert keras_seq("tag", "--model", run, "--json", stdin=SOURCE[0]).records[0]["tags"] == tags_of(run, SOURCE[0])
 
 

@@ -11,36 +11,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import data, decoding, export, models, text
-from tests.commands.conftest import run_folder
-
-WORDS = ["low", "middle", "high"]
-
-
-FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
-
-
-def recognizer_run(folder):
-    """A run folder of a recognizer with CTC."""
-    vocabulary = text.Words(WORDS)
-    front_end = models.audio_front_end(8, **FRONT_END)
-    model = models.recognizer(vocabulary.size, front_end=front_end, architecture="gru", units=8, num_layers=1)
-    return run_folder(folder, model, vocabulary)
-
-
-@pytest.fixture(scope="module")
-def recognizers(tmp_path_factory):
-    """Run folders "ctc" and "attention", whose weights are drawn, and the SavedModel "served" of the first."""
-    root = tmp_path_factory.mktemp("recognizers")
-    vocabulary = text.Words(WORDS)
-    keras.utils.set_random_seed(4)
-    found = {"ctc": recognizer_run(root / "ctc")}
-    front_end = models.audio_front_end(8, **FRONT_END)
-    attention = models.Seq2Seq(None, vocabulary.size, source_front_end=front_end, units=8, num_layers=1)
-    found["attention"] = run_folder(root / "attention", attention, vocabulary)
-    ctc = keras.models.load_model(found["ctc"] / "best.keras", compile=False)
-    task = export.Transcription(vocabulary, search="greedy")
-    found["served"] = export.saved_model(ctc, root / "served", task, verify=False)
-    return found
+from tests.commands.conftest import FRONT_END, WORDS, run_folder
 
 
 def write_wav(path, waveform, rate=8000, channels=1):
@@ -131,7 +102,8 @@ def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, f
 def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_path):
     """Of a model for 16,000 samples a second."""
     front_end = models.audio_front_end(8, sampling_rate=16000, **FRONT_END)
-    model = models.recognizer(7, front_end=front_end, architecture="gru", units=8, num_layers=1)
+    small = {"architecture": "gru", "units": 8, "num_layers": 1, "bidirectional": False}
+    model = models.recognizer(7, front_end=front_end, **small)
     run, out = run_folder(tmp_path / "run", model, text.Words(WORDS)), tmp_path / "out"
     assert keras_seq("export", "--model", run, "--output", out, "--no-verify").code == 0
     assert tf.saved_model.load(str(out)).signatures["describe"]()["sample_rate"].numpy() == 16000

@@ -50,6 +50,7 @@ def test_global_seed_has_no_say(global_seed):
 def test_later_steps_and_cardinality_survive():
     dataset = tf.data.Dataset.range(10).cache().apply(data.shuffled(1)).map(lambda i: 2 * i)
     assert dataset.cardinality() == 10
+    assert tf.data.Dataset.range(0).apply(data.shuffled(1)).cardinality() == 0
     first, second = epochs(dataset.batch(4).unbatch().prefetch(2), 2)
     assert sorted(first) == sorted(second) == list(range(0, 20, 2)) and first != second
 

@@ -41,6 +41,11 @@ def elements(dataset):
 # Reading.
 
 
+def test_the_largest_number_of_float32_is_one(write):
+    largest = float(np.finfo("float32").max)
+    assert read_series(write(f"t,a\n0,1\n1,{largest!r}\n")).values[1, 0] == largest
+
+
 def test_values_by_hand(write):
     series = read_series(write("date,a,b\n2020-01-01 00:00:00,1.5,-2\n2020-01-01 01:00:00,1e3, 4 \n"))
     assert series.values.tolist() == [[1.5, -2], [1000, 4]]

@@ -1,3 +1,4 @@
+import keras
 import pytest
 
 from keras_seq import distribution
@@ -11,3 +12,13 @@ def two_devices():
 @pytest.fixture(scope="session")
 def one_device():
     return distribution.scope("one_device")
+
+
+@pytest.fixture
+def double_precision():
+    """float64 for all that the test makes."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")

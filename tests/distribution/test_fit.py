@@ -9,17 +9,12 @@ import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
+from keras_seq import optimizers
 from keras_seq.distribution import fit
 from tests.distribution.bucketed import batches, compiled, small, weights
 
 
-@pytest.fixture(autouse=True)
-def double_precision():
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def trained(scope, build, dataset, epochs=2, **options):
@@ -50,9 +45,9 @@ def same(ones, others, tolerance=1e-9):
     "optimizer",
     [
         lambda: keras.optimizers.SGD(0.5),
-        lambda: keras.optimizers.Adam(1e-2, global_clipnorm=0.1),
+        lambda: optimizers.Adam(1e-2, global_clipnorm=0.1),
         pytest.param(
-            lambda: keras.optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.1, use_ema=True), marks=pytest.mark.long
+            lambda: optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.1, use_ema=True), marks=pytest.mark.long
         ),
     ],
     ids=["sgd", "clipped", "decay and average"],
@@ -73,7 +68,7 @@ def test_two_replicas_are_one_device(optimizer, one_device, two_devices):
 
 def test_one_device_is_plain_keras(one_device):
     def build():
-        return compiled(small(), keras.optimizers.Adam(1e-2, global_clipnorm=0.1))
+        return compiled(small(), optimizers.Adam(1e-2, global_clipnorm=0.1))
 
     dataset = batches()
     plain, plain_history = trained(contextlib.nullcontext(), build, dataset)
@@ -226,6 +221,12 @@ def test_an_optimizer_from_outside(two_devices):
 def test_float16_on_several_replicas(two_devices):
     with two_devices, pytest.raises(ValueError, match="bfloat16"):
         compiled(small(), keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
+
+
+def test_float16_on_one_device(one_device):
+    with one_device:
+        model = compiled(small(), keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
 # Plain Keras, unmended: when one of these fails, the override that it is named after can go.

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.distribution import worlds
 from tests.distribution.workers import LAUNCH, ROOT
 
 
@@ -35,8 +36,15 @@ def same(found, expected, tolerance):
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-def test_two_workers_are_one_device(tmp_path):
-    one = trained(tmp_path)
+def trained_here(out: pathlib.Path) -> dict[str, np.ndarray]:
+    """One device needs no process of its own."""
+    worlds.main(out)
+    with np.load(out) as found:
+        return dict(found)
+
+
+def test_two_workers_are_one_device(tmp_path, double_precision):
+    one = trained_here(tmp_path / "one.npz")
     two = trained(tmp_path, workers=2, strategy="multi_worker_mirrored")
     same(two, one, 1e-9)
     assert (int(one["workers"]), int(two["workers"])) == (1, 2)

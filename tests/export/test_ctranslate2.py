@@ -1,4 +1,5 @@
 import ast
+import functools
 import importlib
 import json
 import pathlib
@@ -44,18 +45,24 @@ MODELS = {
     "tanh": ({"activation": "tanh"}, False),
     "silu": ({"activation": "silu"}, False),
 }
+SIZES = {"units": 16, "num_heads": 4, "intermediate_dim": 24, "num_layers": 1, "dropout": 0.1}
 QUICK = ("post-norm, gelu, two vocabularies", "rms, rotary, swiglu, one head of keys")
 
 
 def transformer(target_size=None, **options):
     """A model of random weights, so large that sources matter; small biases, none of them zero, norms not one."""
-    options = {"units": 16, "num_heads": 4, "intermediate_dim": 24, "num_layers": 1, "dropout": 0.1, **options}
     keras.utils.set_random_seed(4)
-    model = models.Transformer(WORDS.size, target_size, **options)
+    model = models.Transformer(WORDS.size, target_size, **SIZES | options)
     random = np.random.default_rng(5)
     for w in model.weights:
         w.assign(w + random.normal(0, 0.5 if len(w.shape) > 1 else 0.1, w.shape))
     return model
+
+
+@functools.cache
+def plain():
+    """One for all tests that change nothing of it."""
+    return transformer()
 
 
 def greedy(model, sources, max_length=T):
@@ -192,7 +199,7 @@ def test_a_model_of_bfloat16_is_written_in_float32(tmp_path, sources):
 
 @pytest.mark.parametrize("what", ["_sinusoids", "EPSILON"])
 def test_what_translates_otherwise_is_found_out_and_leaves_the_old_one(what, tmp_path, monkeypatch):
-    model = transformer()
+    model = plain()
     folder = export.ctranslate2(model, tmp_path / "a", WORDS, verify=False)
     before = (folder / "model.bin").read_bytes()
     sines = module._sinusoids
@@ -219,19 +226,22 @@ class Twice(text.Words):
     ],
 )
 def test_what_ctranslate2_cannot_express_is_refused_by_name(options, vocabulary, message, tmp_path):
+    model = models.Transformer(WORDS.size, **SIZES | options) if options else plain()
     with pytest.raises(ValueError, match=message):
-        export.ctranslate2(transformer(**options), tmp_path / "a", vocabulary)
+        export.ctranslate2(model, tmp_path / "a", vocabulary)
     assert not list(tmp_path.iterdir())
 
 
 def test_other_models_and_options_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must be a `models.Transformer`.*`export.saved_model`. Received: a Seq2Seq"):
-        export.ctranslate2(models.Seq2Seq(9, units=4), tmp_path / "a", WORDS)
+        export.ctranslate2(
+            models.Seq2Seq(9, units=4, num_layers=1, cell="rnn", bidirectional=False), tmp_path / "a", WORDS
+        )
     with pytest.raises(ValueError, match="int3 is not a valid quantization type"):
-        export.ctranslate2(transformer(), tmp_path / "a", WORDS, quantization="int3")
+        export.ctranslate2(plain(), tmp_path / "a", WORDS, quantization="int3")
     with pytest.raises(ValueError, match="`max_positions` must be at least 2.*Received: 1"):
-        export.ctranslate2(transformer(), tmp_path / "a", WORDS, max_positions=1)
-    quantised = transformer()
+        export.ctranslate2(plain(), tmp_path / "a", WORDS, max_positions=1)
+    quantised = models.Transformer(WORDS.size, **SIZES)
     quantised.encoder_layers[0].hidden_dense.quantize("int8")
     with pytest.raises(ValueError, match="was quantised by Keras.*Export the model as it was before"):
         export.ctranslate2(quantised, tmp_path / "a", WORDS)
@@ -241,7 +251,7 @@ def test_other_models_and_options_are_refused(tmp_path):
 def test_what_is_not_such_a_model_is_left_alone(tmp_path):
     file, folder, mixed = tmp_path / "file", tmp_path / "folder", tmp_path / "mixed"
     folder.mkdir()
-    model = transformer(num_layers=1)
+    model = plain()
     export.ctranslate2(model, mixed, WORDS, verify=False)
     for path in (file, folder / "thesis.txt", mixed / "notes.txt"):
         path.write_text("mine")

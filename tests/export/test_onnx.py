@@ -11,7 +11,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 
 from keras_seq import export, models  # noqa: E402, tests without the packages end above
-from tests.export.test_litert import FORWARD, IDS, V, built, cases, changed  # noqa: E402
+from tests.export.test_litert import FORWARD, IDS, V, built, cases, changed, dense  # noqa: E402
 
 module = importlib.import_module("keras_seq.export.onnx")  # `export.onnx` is the function
 
@@ -56,19 +56,19 @@ def test_the_best_path_of_a_crf_is_beyond_tf2onnx(tmp_path):
 
 def test_a_file_that_does_not_run_is_found_out(tmp_path):
     """As those of Transformers with free length, where never trained: see docs/export.md."""
-    model, example = built("classifier, lstm")
+    model, example = dense()
     content = export.onnx(model, tmp_path / "a.onnx", example, free_length=False).read_bytes()
     with pytest.raises(RuntimeError, match="(?s)onnxruntime cannot run.*Expected: 6.*Try `free_length=False`"):
         module._verify(content, model, example, free_length=True)
 
 
 def test_what_computes_otherwise_is_found_out(tmp_path, monkeypatch):
-    model, _ = built("classifier, feedforward")
-    path = export.onnx(model, tmp_path / "a.onnx", IDS, free_length=False)
+    model, example = dense()
+    path = export.onnx(model, tmp_path / "a.onnx", example, free_length=False)
     content = path.read_bytes()
     model.weights[-1].assign(model.weights[-1] + 1e-3)
     with pytest.raises(RuntimeError, match=r"onnxruntime computes otherwise: its 'outputs' .* is up to 0.001"):
-        module._verify(content, model, IDS, False)
+        module._verify(content, model, example, False)
 
 
 def test_paths_and_missing_packages(tmp_path, monkeypatch):

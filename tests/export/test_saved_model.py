@@ -12,16 +12,14 @@ import tensorflow as tf
 from keras_seq import export, models, text
 from keras_seq.export import destination, verification
 from keras_seq.export.signatures import Signature, definitions
-from tests.export.conftest import BYTES, QUICK, TEXTS, cases, loud, vocabulary_of
+from keras_seq.export.verification import Call
+from tests.export.conftest import BYTES, TEXTS, cases, loud, vocabulary_of
 
 module = importlib.import_module("keras_seq.export.saved_model")  # `export.saved_model` is the function
 
 
-@pytest.fixture(scope="module")
-def words():
-    vocabulary = vocabulary_of(text.Words)
-    options = {"cell": "rnn", "attention": "none", "bidirectional": False}
-    return loud(models.Seq2Seq(vocabulary.size, units=16, num_layers=1, **options)), vocabulary
+FRESH = ("language model, lstm, words", "classifier, lstm, words", "forecaster, quantiles")
+SMALL = {"num_layers": 1, "cell": "rnn", "attention": "none", "bidirectional": False}
 
 
 def a_saved_model(folder):
@@ -31,30 +29,57 @@ def a_saved_model(folder):
     return folder
 
 
-def test_a_fresh_process_gives_the_same(words, tmp_path, monkeypatch):
-    target = a_saved_model(tmp_path / "a")
-    monkeypatch.chdir(tmp_path)
-    options = {"num_beams": 2, "num_return": 2, "max_length": 9}
-    path = export.saved_model(*words[:1], "a", words[1], samples=[*TEXTS[:3], *BYTES, "a " * 600], **options)
-    assert path.resolve() == target and [p.name for p in tmp_path.iterdir()] == ["a"]
-    found = tf.saved_model.load(str(path)).signatures["translate"](text=tf.constant(TEXTS))
-    assert found["score"].shape == (len(TEXTS), 2)
+class Counter(tf.Module):
+    """Its `down` is 3 here, and 2 where it was saved."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.down = tf.Variable(2)
+        tf.saved_model.save(self, str(folder), {"count": self.count})
+        self.down.assign(3)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "state"), tf.TensorSpec([], tf.bool, "up")])
+    def count(self, state, up):
+        return {"state": state + tf.where(up, 1, -self.down), "before": state}
 
 
-@pytest.mark.parametrize("names", [QUICK[1:3], pytest.param((), marks=pytest.mark.long)], ids=["quick", "all"])
-def test_one_fresh_process_gives_the_same_for_many(names, exports):
-    """What the other tests of this folder look at, too."""
+@pytest.mark.parametrize("names", [FRESH, pytest.param((), marks=pytest.mark.long)], ids=["quick", "all"])
+def test_one_fresh_process_gives_the_same_for_many_and_finds_what_is_otherwise(names, exports, tmp_path, monkeypatch):
+    """Of what is exported here; of what the other tests of this folder look at, too; and at last of a counter that goes
+    on with its own results."""
     work = []
     for case in map(exports, names or cases()):
         functions, samples = case.exported.functions, case.task.samples
         calls = case.task.calls(functions, samples if samples is None else samples[:5])
         work.append((case.folder, functions, calls))
-    verification.verify_all(work, timeout=600)
+    counter = Counter(tmp_path / "counter")
+    calls = [
+        Call("count", {"state": np.array([1, 5]), "up": np.array(True)}),
+        Call("count", {"up": np.array(False)}, goes_on=True),
+    ]
+    work.append((tmp_path / "counter", {"count": counter.count}, calls))
+
+    def verified(folder, functions, calls, timeout):
+        told = "Of state=2, up=0 `count` makes .*state=-1.* here, and .*state=0.* there"
+        with pytest.raises(RuntimeError, match=told):
+            verification.verify_all([(folder, functions, calls), *work], timeout)
+
+    monkeypatch.setattr(module, "verify_elsewhere", verified)
+    vocabulary = vocabulary_of(text.Words)
+    model = loud(models.Seq2Seq(vocabulary.size, units=16, **SMALL))
+    (tmp_path / "b").mkdir()
+    target = a_saved_model(tmp_path / "b" / "a")
+    monkeypatch.chdir(tmp_path / "b")
+    options = {"num_beams": 2, "num_return": 2, "max_length": 9}
+    path = export.saved_model(model, "a", vocabulary, samples=[*TEXTS[:3], *BYTES, "a " * 600], **options)
+    assert path.resolve() == target and [p.name for p in target.parent.iterdir()] == ["a"]
+    found = tf.saved_model.load(str(path)).signatures["translate"](text=tf.constant(TEXTS))
+    assert found["score"].shape == (len(TEXTS), 2)
 
 
 def test_only_the_weights_go_along(tmp_path):
     vocabulary = vocabulary_of(text.Words)
-    model = models.Seq2Seq(vocabulary.size, units=8, num_layers=1, attention="none", bidirectional=False, dropout=0.1)
+    model = models.Seq2Seq(vocabulary.size, units=8, dropout=0.1, **SMALL)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     ids = np.ones((2, 3), "int32")
     model.fit({"source": ids, "target": ids}, ids, verbose=0)
@@ -90,15 +115,16 @@ def test_no_trace_takes_kernels_that_only_a_gpu_has(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["save", "verify"])
-def test_what_fails_or_is_interrupted_leaves_the_old_one(where, words, tmp_path, monkeypatch):
-    old = a_saved_model(tmp_path / "a")
+def test_what_fails_or_is_interrupted_leaves_the_old_one(where, tmp_path, monkeypatch):
+    old, inputs = a_saved_model(tmp_path / "a"), keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(*{"save": (tf.saved_model, "save"), "verify": (module, "verify_elsewhere")}[where], interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export.saved_model(words[0], old, words[1], search="greedy")
+        export.saved_model(model, old, export.Tensors())
     assert tf.saved_model.load(str(old)).number.numpy() == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 

@@ -82,28 +82,6 @@ def test_a_fresh_process_that_goes_wrong(script, timeout, message, tmp_path, mon
         verify(tmp_path, {"measure": measure}, [TEXT], timeout)
 
 
-def test_a_fresh_process_goes_on_with_its_own_results_and_finds_what_is_otherwise(tmp_path):
-    class Counter(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.down = tf.Variable(2)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "state"), tf.TensorSpec([], tf.bool, "up")])
-        def count(self, state, up):
-            return {"state": state + tf.where(up, 1, -self.down), "before": state}
-
-    counter = Counter()
-    tf.saved_model.save(counter, str(tmp_path / "a"), {"count": counter.count})
-    counter.down.assign(3)
-    calls = [
-        Call("count", {"state": np.array([1, 5]), "up": np.array(True)}),
-        Call("count", {"up": np.array(False)}, goes_on=True),
-    ]
-    told = "Of state=2, up=0 `count` makes .*state=-1.* here, and .*state=0.* there"
-    with pytest.raises(RuntimeError, match=told):
-        verify(tmp_path / "a", {"count": counter.count}, calls, 300)
-
-
 def test_names_of_a_state():
     state = {"layers": [[1, 2], [3, None]], "memory": {"keys": 4, "mask": None}, "past": 5}
     names = StateNames(state)

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=180)
     parser.add_argument("--package-timeout", type=float, default=900)
     parser.add_argument("--share", default="0/1", help="I/N: every N-th mutant, from the I-th: for several processes")
+    parser.add_argument("--areas", nargs="+", choices=AREAS, default=list(AREAS), help="only mutants of these")
     parser.add_argument("--list", action="store_true", help="the mutants, nothing is run")
     parser.add_argument("--show", type=int, help="the number of a mutant to show as a difference")
     options = parser.parse_args()
@@ -164,7 +165,7 @@ def main() -> None:
         copy = shutil.copytree(ROOT, pathlib.Path(folder) / "checkout", ignore=IGNORED)
         for number, mutant in enumerate(found):
             key = (mutant.path, mutant.start, mutant.end, mutant.after)
-            if number % parts != part or key in done:
+            if number % parts != part or key in done or area_of(mutant) not in options.areas:
                 continue
             entry = {"number": number, **tried(mutant, copy, options)}
             with open(options.results, "a") as file:

@@ -160,9 +160,14 @@ def no_file_beyond(size):
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.fixture(scope="module")
+def large():
+    return trained(units=200, layers=3)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.98, 0.9999])
-def test_no_room_leaves_the_last_good_one(tmp_path, share):
-    checkpoints, model = Checkpoints(tmp_path), trained(units=200, layers=3)
+def test_no_room_leaves_the_last_good_one(tmp_path, share, large):
+    checkpoints, model = Checkpoints(tmp_path), large
     good = checkpoints.save(model, 1)
     content = good.read_bytes()
     with no_file_beyond(int(share * len(content))):
