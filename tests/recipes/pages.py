@@ -1,4 +1,4 @@
-"""The commands of a recipe's page in docs/, each of which a test runs."""
+"""The commands of a recipe's page in docs/, each of which a test runs: up to its fit, and long ones to the end."""
 
 import dataclasses
 import pathlib
@@ -7,9 +7,16 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from keras_seq import cli, data, export
+import pytest
+
+from keras_seq import cli, data, export, recipe
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
+FAR = pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.long)], ids=["begin", "end"])
+
+
+class Begun(Exception):
+    """What a command asks for is there: its data, and a compiled model."""
 
 
 def commands(page: str, program: str) -> list[list[str]]:
@@ -19,10 +26,24 @@ def commands(page: str, program: str) -> list[list[str]]:
     return [line[len(shlex.split(program)) :] for line in found]
 
 
+def end_at_the_fit(monkeypatch) -> None:
+    """A recipe then ends, by `Begun`, where it would train: its options are good, its data is read, and its model,
+    compiled, takes a batch of it."""
+
+    def begun(options, model, train, *rest, **fitting):
+        assert model.optimizer is not None and int(train.cardinality()) > 0
+        first, *_ = next(iter(train))
+        model(first)
+        raise Begun
+
+    monkeypatch.setattr(recipe, "fit", begun)
+
+
 def run_page(
-    recipe: ModuleType,
+    module: ModuleType,
     folder: pathlib.Path,
     monkeypatch,
+    to_the_end: bool,
     smaller: Callable[[Any], Mapping[str, Any]],
     places: Mapping[str, str] | None = None,
 ) -> list[pathlib.Path]:
@@ -30,17 +51,25 @@ def run_page(
 
     Args:
         folder: has the data: what the page calls DIR, and what a download finds.
+        to_the_end: otherwise each ends where it would train: see `end_at_the_fit`.
         smaller: the options that make a command quick, from those that it gave.
         places: what else the page names -> what it is here.
     Returns:
-        the run folder of each, which has its metrics.
+        the run folder of each, which has its metrics, if it came to the end.
     """
     monkeypatch.setattr(data, "fetch", lambda name: folder)  # as if it had been fetched before
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
-    places, runs, name = {"DIR": str(folder), **(places or {})}, [], recipe.__name__.rpartition(".")[2]
+    if not to_the_end:
+        end_at_the_fit(monkeypatch)
+    places, runs, name = {"DIR": str(folder), **(places or {})}, [], module.__name__.rpartition(".")[2]
     for number, argv in enumerate(commands(f"{name}.md", f"python -m recipes.{name}")):
-        options = cli.parse(recipe.Options, [places.get(word, word) for word in argv])
+        options = cli.parse(module.Options, [places.get(word, word) for word in argv])
         runs.append(folder / f"run-{number}")
-        recipe.main(dataclasses.replace(options, **smaller(options), epochs=1, average=1, run=runs[-1]))
-        assert list(runs[-1].rglob("metrics.json")), argv
+        options = dataclasses.replace(options, **smaller(options), epochs=1, average=1, run=runs[-1])
+        if to_the_end:
+            module.main(options)
+            assert list(runs[-1].rglob("metrics.json")), argv
+            continue
+        with pytest.raises(Begun):
+            module.main(options)
     return runs

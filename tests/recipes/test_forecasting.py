@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_seq import cli, data, export
 from recipes import forecasting, springs
-from tests.recipes.pages import run_page
+from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -85,10 +85,13 @@ def test_what_is_exported_is_in_the_units_of_the_series(learned):
     "changes",
     [
         {"architecture": "gru", "quantiles": (0.9, 0.1, 0.5)},
-        {"architecture": "lstm", "decoder": "autoregressive"},
+        pytest.param({"architecture": "lstm", "decoder": "autoregressive"}, marks=pytest.mark.long),
         {"architecture": "linear", "normalization": "last"},
         {"architecture": "feedforward", "mix_columns": True},
-        {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
+        pytest.param(
+            {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
+            marks=pytest.mark.long,
+        ),
         pytest.param({"architecture": "rnn", "decoder": "autoregressive", "quantiles": ()}, marks=pytest.mark.long),
         pytest.param({"architecture": "dlinear", "normalization": "none"}, marks=pytest.mark.long),
         pytest.param({"architecture": "cnn"}, marks=pytest.mark.long),
@@ -134,9 +137,10 @@ def test_several_horizons_are_several_models(tmp_path, capsys):
 
 def test_what_is_trained_is_not_trained_again(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
-    before = metrics_of(run_in(tmp_path))
+    options = {"architecture": "feedforward", "patch_length": 4}  # quick to trace
+    before = metrics_of(run_in(tmp_path, **options))
     capsys.readouterr()
-    assert metrics_of(run_in(tmp_path)) == pytest.approx(before)
+    assert metrics_of(run_in(tmp_path, **options)) == pytest.approx(before)
     assert "Epoch" not in capsys.readouterr().out
 
 
@@ -226,7 +230,8 @@ def test_a_bad_file_can_be_repaired(tmp_path, monkeypatch, capsys):
     assert all(part in told for part in ("2 rows put in order", "1 cells interpolated", "1 rows filled in")), told
 
 
-def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+@FAR
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
     write_csv(tmp_path / "ETTh1.csv")
 
     def smaller(options):
@@ -234,4 +239,4 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
         patches = {"patch_length": 4, "patch_stride": options.patch_stride and 2}
         return {"hours": 400, "units": 4, "num_heads": 2, "batch_size": 256, **windows, **patches}
 
-    assert len(run_page(forecasting, tmp_path, monkeypatch, smaller)) >= 6
+    assert len(run_page(forecasting, tmp_path, monkeypatch, to_the_end, smaller)) >= 6

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import __main__ as program
-from keras_seq import cli, recipe
+from keras_seq import cli, export, recipe
 from recipes import counting, language_model, running_text
-from tests.recipes.pages import run_page
+from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -39,7 +39,7 @@ def metrics_of(run):
 @pytest.fixture(scope="module")
 def learned(made_once):
     """A run on less than half of the demo's text, exported."""
-    make = functools.partial(run_in, options=language_model.Options(), lines=2_000, prompt="two hens")
+    make = functools.partial(run_in, options=language_model.Options(), lines=2_000, prompt="two hens", sample_length=30)
     return made_once("language_model", make)
 
 
@@ -93,7 +93,8 @@ def test_a_run_goes_on_with_the_state_that_it_carried(tmp_path, monkeypatch):
         rows = [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
         return [[float(row[name]) for name in ("loss", "val_loss")] for row in rows]
 
-    options = {"epochs": 2, "save_every": 3}
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
+    options = {"epochs": 2, "save_every": 3, "architecture": "gru"}
     whole, fit = losses_of(run_in(tmp_path / "whole", **options)), recipe.fit
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "fit", lambda *args, watching, **rest: fit(*args, watching=[Stop()], **rest))
@@ -110,8 +111,8 @@ def write_text(path, lines=60):
     "changes",
     [
         {"architecture": "transformer", "num_heads": 2, "batches": 6},
-        {"architecture": "gru", "vocabulary": "words", "top_k": 3},
-        pytest.param({"architecture": "rnn", "vocabulary": "bytes", "num_layers": 2}, marks=pytest.mark.long),
+        {"architecture": "rnn", "vocabulary": "words", "top_k": 3},
+        pytest.param({"architecture": "gru", "vocabulary": "bytes", "num_layers": 2}, marks=pytest.mark.long),
         pytest.param({"architecture": "lstm", "vocabulary": "bpe", "vocabulary_size": 60}, marks=pytest.mark.long),
         pytest.param({"architecture": "mingru", "documents": "line"}, marks=pytest.mark.long),
         pytest.param({"architecture": "minlstm", "top_p": 0.9}, marks=pytest.mark.long),
@@ -184,8 +185,9 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "valid" in error_of(capsys, *argv)
 
 
-def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+@FAR
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
     write_text(tmp_path / "train.txt")
     small = {"lines": 60, "units": 8, "num_heads": 2, "num_layers": 1, "vocabulary_size": 60, "ngram": 2}
     small |= {"block": 16, "batch_size": 4, "batches": None, "sample_length": 6}
-    assert len(run_page(language_model, tmp_path, monkeypatch, lambda options: small)) >= 5
+    assert len(run_page(language_model, tmp_path, monkeypatch, to_the_end, lambda options: small)) >= 5

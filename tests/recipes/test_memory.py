@@ -1,7 +1,9 @@
 """The recipe as its users run it: gated cells hold what a simple RNN forgets, and every architecture gets its row."""
 
 import dataclasses
+import functools
 import json
+import shutil
 
 import keras
 import pytest
@@ -10,7 +12,7 @@ from keras_seq import cli, export
 from keras_seq.commands.opened import open_run
 from keras_seq.layers import ARCHITECTURES
 from recipes import memory, recall
-from tests.recipes.pages import run_page
+from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -30,31 +32,43 @@ def shares_of(run):
     return {(entry["task"], entry["architecture"], entry["metric"]): entry["value"] for entry in entries}
 
 
-def test_the_gru_holds_what_the_rnn_forgets(tmp_path, capsys, monkeypatch):
-    options = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), lengths=(5, 40), epochs=5)
-    options = dataclasses.replace(options, examples=2_500, tokens_per_batch=1024)
-    run = run_in(tmp_path, options)
+LEARNED = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), lengths=(5, 24), num_layers=1, epochs=5)
+LEARNED = dataclasses.replace(LEARNED, examples=2_500, test_examples=200, tokens_per_batch=1024, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def learned(made_once):
+    """A simple RNN and a GRU that have learnt to add, the better one exported."""
+    return made_once("memory", functools.partial(run_in, options=LEARNED))
+
+
+def test_the_gru_holds_what_the_rnn_forgets(learned):
+    run = learned / "run"
     found = shares_of(run)
-    gru, rnn = ([found["addition", name, f"accuracy, length {n}"] for n in (5, 40, 80)] for name in ("gru", "rnn"))
-    assert min(gru[:2]) > 0.9 and gru[2] > 0.75, gru  # 80: twice the longest in training; guessing: 0.1
+    gru, rnn = ([found["addition", name, f"accuracy, length {n}"] for n in (5, 24, 48)] for name in ("gru", "rnn"))
+    assert min(gru[:2]) > 0.9 and gru[2] > 0.75, gru  # 48: twice the longest in training; guessing: 0.1
     assert rnn[1] < 0.75, rnn
-    told = capsys.readouterr().out
-    assert "addition, length" in told and "80 (not trained)" in told and "solved to" in told
     assert (run / "plots" / "addition.png").read_bytes().startswith(b"\x89PNG")
-    assert (run / "addition-rnn" / "history.csv").exists() and (tmp_path / "export" / "saved_model.pb").exists()
+    assert (run / "addition-rnn" / "history.csv").exists() and (learned / "export" / "saved_model.pb").exists()
+
+
+def test_what_is_trained_is_not_trained_again(learned, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # once is enough
-    run_in(tmp_path, options)
-    assert "Epoch" not in capsys.readouterr().out and shares_of(run) == found  # what is trained is not trained again
+    shutil.copytree(learned / "run", tmp_path / "run")
+    assert shares_of(run_in(tmp_path, LEARNED)) == shares_of(learned / "run")
+    told = capsys.readouterr().out
+    assert "Epoch" not in told
+    assert "addition, length" in told and "48 (not trained)" in told and "solved to" in told
 
 
 @pytest.mark.parametrize(
-    "names",
-    [("lstm", "mingru"), pytest.param(ARCHITECTURES, marks=pytest.mark.long)],
-    ids=["some", "all"],
+    ("names", "num_layers"),
+    [(("rnn",), 1), pytest.param(ARCHITECTURES, 2, marks=pytest.mark.long)],
+    ids=["one", "all"],
 )
-def test_every_architecture_gets_its_row(tmp_path, names, monkeypatch):
+def test_every_architecture_gets_its_row(tmp_path, names, num_layers, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process
-    run = run_in(tmp_path, architectures=names)
+    run = run_in(tmp_path, architectures=names, num_layers=num_layers)
     found = shares_of(run)
     for task in ("copy", "addition"):
         opened = open_run(run / f"{task}-{names[0]}", "export")
@@ -94,9 +108,10 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys, argv, told):
     assert ended.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+@FAR
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
     def smaller(options):
         first = {"tasks": options.tasks[:1], "architectures": options.architectures[:1]}
         return {"examples": 20, "test_examples": 10, "units": 8, "lengths": (2, 4), **first}
 
-    assert len(run_page(memory, tmp_path, monkeypatch, smaller)) >= 3
+    assert len(run_page(memory, tmp_path, monkeypatch, to_the_end, smaller)) >= 3

@@ -10,7 +10,7 @@ import pytest
 
 from keras_seq import cli, data, text
 from recipes import dial_tones, speech, spoken_digits
-from tests.recipes.pages import run_page
+from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -31,13 +31,13 @@ def metrics_of(run):
 @pytest.fixture(scope="module")
 def learned(made_once):
     """The demo's run, on shorter strings and for fewer epochs, exported."""
-    return made_once("speech", lambda folder: run_in(folder, speech.Options(), max_digits=4, epochs=7))
+    return made_once("speech", lambda folder: run_in(folder, speech.Options(), max_digits=3, strings=500, epochs=6))
 
 
 def test_it_hears_strings_and_those_twice_as_long(learned):
     found = metrics_of(learned / "run")
     assert found["word error rate", "test"]["value"] < 0.1  # who hears nothing: 1.0; who always says "one": 0.9 or more
-    assert found["word error rate", "test, 8 digits"]["value"] < 0.1
+    assert found["word error rate", "test, 6 digits"]["value"] < 0.1
     assert found["exact match", "test"]["recipe"] == "recipes.speech"
 
 
@@ -75,18 +75,19 @@ def test_it_hears_single_digits(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "gru", "method": "attention"},
+        {"architecture": "rnn", "attention": "additive", "method": "attention"},
         pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
         pytest.param({"architecture": "transformer", "method": "attention", "num_heads": 2}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rnn", "attention": "additive", "method": "attention"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "gru", "method": "attention"}, marks=pytest.mark.long),
         pytest.param({"architecture": "mingru", "task": "isolated"}, marks=pytest.mark.long),
         pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
         pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
     ],
     ids=lambda changes: f"{changes['architecture']}-{changes.get('method', 'ctc')}",
 )
-def test_every_architecture_runs_to_the_end(tmp_path, changes):
-    run = run_in(tmp_path, **changes)
+def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes):
+    write_takes(tmp_path)
+    run = run_in(tmp_path, data_dir=tmp_path, num_layers=1, **changes)
     assert all(entry["value"] >= 0 for entry in metrics_of(run).values())
     assert (tmp_path / "export" / "saved_model.pb").exists()
     assert changes.get("task") == "isolated" or (run / "plots" / "alignment.png").stat().st_size > 0
@@ -159,11 +160,12 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "3_anna_16.wav is not a wav file" in error_of(capsys, *argv)
 
 
-def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+@FAR
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
     write_takes(tmp_path)
     small = {"takes": 20, "strings": 6, "copies": 1, "units": 8, "num_layers": 1, "max_digits": 2}
 
     def smaller(options):
         return small | {"architecture": options.architecture or "rnn"}  # the others are slow to trace
 
-    assert len(run_page(speech, tmp_path, monkeypatch, smaller)) >= 4
+    assert len(run_page(speech, tmp_path, monkeypatch, to_the_end, smaller)) >= 4

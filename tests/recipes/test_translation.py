@@ -1,17 +1,18 @@
 """The recipe as its users run it: it learns, goes on, exports, and says what is wrong with its input."""
 
 import dataclasses
-import functools
 import json
 import os
+import random
 import re
 import signal
 
 import keras
 import pytest
 
-from keras_seq import cli
-from recipes import translation
+from keras_seq import cli, recipe
+from recipes import number_names, translation
+from tests.recipes.pages import FAR, Begun, end_at_the_fit
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -29,12 +30,27 @@ def metrics_of(run):
     return {entry["metric"]: entry for entry in json.loads((run / "metrics.json").read_text())}
 
 
+def write_names(folder, train=4_000, others=200):
+    """Files of the names of numbers of up to four digits, none of which is in two parts."""
+    numbers = random.Random(1).sample(range(10_000), train + 2 * others)
+    parts = {"val": numbers[:others], "test": numbers[others : 2 * others], "train": numbers[2 * others :]}
+    for part, some in parts.items():
+        for language in ("en", "fr"):
+            names = "".join(number_names.name(number, language) + "\n" for number in some)
+            (folder / f"{part}.{language}").write_text(names, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def learned(made_once):
-    """A run on a quarter of the demo's numbers, exported."""
-    make = functools.partial(
-        run_in, options=translation.Options(), numbers=6_000, epochs=7, num_beams=2, learning_rate=6e-3
+    """A run on files, of a model that is quick to trace, exported."""
+    options = translation.Options(
+        **{**translation.NUMBERS, "epochs": 7, "learning_rate": 6e-3, "tokens_per_batch": 512}
     )
+
+    def make(folder):
+        write_names(folder)
+        run_in(folder, options, data_dir=folder, architecture="gru", num_beams=2)
+
     return made_once("translation", make)
 
 
@@ -63,7 +79,7 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
             if (self.epoch, batch) == (1, 1):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    options = translation.Options(numbers=200, epochs=2, tokens_per_batch=128, num_beams=2, average=2)
+    options = translation.Options(numbers=200, epochs=2, tokens_per_batch=128, average=2, architecture="gru")
     options = dataclasses.replace(options, init_from=learned / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("keras_seq.callbacks.Evaluator", lambda function: Preempt())
@@ -74,36 +90,37 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
     assert re.search(r"From .*best.keras: .*target_embedding/0: \d+ tokens found, \d+ new", said.out)
     place = int(re.search(r"goes on after epoch 1 and (\d+) steps", said.err).group(1))
     assert place >= 1
-    run = run_in(tmp_path, options, save_every=1)
+    fit = recipe.fit
+    with pytest.MonkeyPatch.context() as patch:  # what follows the fit is seen elsewhere
+        patch.setattr(recipe, "fit", lambda *args, **rest: fit(*args, **rest) and False)
+        run = run_in(tmp_path, options, save_every=1)
     assert "tokens found" not in capsys.readouterr().out  # it is a run of its own by now
     epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
     assert epochs == ["epoch", "1", "2"]
 
 
+@FAR
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param(
-            {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
-            marks=pytest.mark.long,
-            id="rnn",
-        ),
-        pytest.param(
-            {
-                "architecture": "gru",
-                "attention": "additive",
-                "scheduled_sampling": 0.5,
-                "vocabulary": "unigram",
-                "vocabulary_size": 60,
-            },
-            marks=pytest.mark.long,
-            id="gru",
-        ),
+        {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
+        {
+            "architecture": "gru",
+            "attention": "additive",
+            "scheduled_sampling": 0.5,
+            "vocabulary": "unigram",
+            "vocabulary_size": 60,
+        },
         {"architecture": "transformer", "vocabulary": "bpe", "vocabulary_size": 60, "schedule": "inverse_square_root"},
     ],
     ids=lambda changes: changes["architecture"],
 )
-def test_every_architecture_and_vocabulary_runs_to_the_end(tmp_path, changes):
+def test_every_architecture_and_vocabulary_runs_to_the_end(tmp_path, changes, monkeypatch, to_the_end):
+    if not to_the_end:
+        end_at_the_fit(monkeypatch)
+        with pytest.raises(Begun):
+            run_in(tmp_path, **changes)
+        return
     run = run_in(tmp_path, **changes)
     assert metrics_of(run)["chrF"]["value"] >= 0
     assert (tmp_path / "export" / "saved_model.pb").exists()
@@ -160,6 +177,6 @@ def test_a_folder_that_holds_another_run_is_left_alone(corpus, capsys):
     folder = corpus / "run"
     folder.mkdir()
     (folder / "config.json").write_text('{"units": 3}')
-    message = error_of(capsys, "--run", str(folder))
+    message = error_of(capsys, "--run", str(folder), "--numbers", "40")
     assert str(folder) in message and "units" in message
     assert (folder / "config.json").read_text() == '{"units": 3}'

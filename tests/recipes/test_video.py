@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_seq import cli
 from keras_seq.commands.opened import open_run
 from recipes import moving_digits, video
-from tests.recipes.pages import run_page
+from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -94,7 +94,7 @@ def write_clips(folder, classes=("up", "down"), count=12, frames=5):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "mingru", "bidirectional": True, "pooling": "mean"},
+        {"architecture": "feedforward", "pooling": "max"},
         {"architecture": "convlstm", "task": "next_frame"},
         pytest.param({"architecture": "convlstm"}, marks=pytest.mark.long),
         pytest.param({"architecture": "rnn", "pooling": "max"}, marks=pytest.mark.long),
@@ -102,7 +102,7 @@ def write_clips(folder, classes=("up", "down"), count=12, frames=5):
         pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
         pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
         pytest.param({"architecture": "cnn", "pooling": "attention"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "feedforward", "pooling": "max"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "mingru", "bidirectional": True, "pooling": "mean"}, marks=pytest.mark.long),
         pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
         pytest.param({"architecture": "transformer", "num_heads": 2, "task": "next_frame"}, marks=pytest.mark.long),
         pytest.param({"architecture": "gru", "task": "next_frame"}, marks=pytest.mark.long),
@@ -146,8 +146,9 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "cnn classifies only" in error_of(capsys, "--task", "next_frame", "--architecture", "cnn")
 
 
-def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
+@FAR
+def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
     for part in ("train", "valid", "test"):
         write_clips(tmp_path / part, count=3)
     small = {"clips": 60, "units": 8, "filters": (4,), "frames": 4, "channels": 1}
-    assert len(run_page(video, tmp_path, monkeypatch, lambda options: small)) >= 6
+    assert len(run_page(video, tmp_path, monkeypatch, to_the_end, lambda options: small)) >= 6
