@@ -48,7 +48,7 @@ test-jax: $(STAMP)
 	    tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
 
 test-long: $(STAMP)
-	$(PYTEST) -m long $(if $(SHARD),--splits $(SHARDS) --group $(SHARD)) $(ARGS)
+	$(PYTEST) -m long $(if $(SHARD),--splits $(SHARDS) --group $(SHARD) --splitting-algorithm least_duration) $(ARGS)
 
 coverage: $(STAMP)
 	$(PYTEST) -m "not long" --cov --cov-context=test --cov-report= $(ARGS)

@@ -13,6 +13,11 @@ def tensorflow_only(reason):
     return pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=reason)
 
 
+def backend_cases(cases, on_jax):
+    """All of the cases; on JAX, which compiles every one of them, those that run code that the others do not."""
+    return list(cases) if keras.backend.backend() == "tensorflow" else on_jax
+
+
 def array(x):
     return ops.convert_to_numpy(x)
 
@@ -30,6 +35,11 @@ def fill(layer, scale=0.5):
     """Gives a built layer such weights, none of them zero or one, biases and norms included; returns the layer."""
     layer.set_weights([scale * spread(w.shape, start=7 * i) for i, w in enumerate(layer.get_weights())])
     return layer
+
+
+def like(x):
+    """What a layer is built by: the array, or on JAX, which would compile every operation by itself, its shape."""
+    return x if keras.backend.backend() == "tensorflow" else keras.KerasTensor(x.shape, str(x.dtype))
 
 
 def softmax(x):

@@ -57,10 +57,15 @@ def test_right_layers_pass(layer, inputs, weights):
     assert np.isfinite(check_layer(layer, inputs, weights=weights)).all()
 
 
+def test_a_right_layer_passes_in_a_graph():
+    assert np.isfinite(check_layer(keras.layers.Dense(3, "tanh"), X, graph=True)).all()
+
+
+@pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("make", [lambda: Forgetful(7), lambda: Stuck(3), lambda: Liar(3)])
-def test_wrong_layers_are_found(make):
+def test_wrong_layers_are_found(make, graph):
     with pytest.raises((AssertionError, ValueError), match="static|gradients|shape|no weight"):
-        check_layer(make, X)
+        check_layer(make, X, graph=graph)
 
 
 def test_weights_must_be_as_announced():

@@ -17,12 +17,20 @@ def next_log_probs(table, tokens):
     return table[next_context(context, last)]
 
 
+def log_probs(table, tokens):
+    """Of each token after those before it, which are gone through once."""
+    context, last = 0, START
+    for token in tokens:
+        context, last = next_context(context, last), token
+        yield table[context, token]
+
+
 def log_p(table, tokens):
-    return sum(next_log_probs(table, tokens[:i])[token] for i, token in enumerate(tokens))
+    return sum(log_probs(table, tokens))
 
 
 def score(table, rule, penalty, tokens):
-    gained = [rule(tokens[: i + 1], next_log_probs(table, tokens[:i])[token]) for i, token in enumerate(tokens)]
+    gained = [rule(tokens[: i + 1], p) for i, p in enumerate(log_probs(table, tokens))]
     return divide(sum(gained), len(tokens), penalty)
 
 

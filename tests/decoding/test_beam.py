@@ -22,6 +22,7 @@ from tests.decoding.models import (
     sentences,
     slow_on_jax,
 )
+from tests.reference import backend_cases
 
 PENALTIES = {"none": None, "power 1": power_penalty(1.0), "power 0.6": power_penalty(0.6), "gnmt": gnmt_penalty(0.8)}
 PENALTIES |= {"sockeye": sockeye_penalty(1.2, 2.0)}
@@ -76,9 +77,9 @@ def literal(table, num_beams, max_length, penalty, num_return, early_stop):
     return (finished + sorted(unfinished, key=lambda pair: -pair[1]))[:num_return]
 
 
-@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("penalty", backend_cases(PENALTIES, on_jax=["power 0.6"]))
 def test_a_beam_as_wide_as_the_space_finds_what_exhaustive_search_finds(penalty):
-    V, T, models = 4, 4, 500
+    V, T, models = 4, 4, 200
     tables = random_models(models, V, impossible=0.25, seed=1)
     K = V * (V - 1) ** (T - 1)  # as many as there are continuations, at most
     found = sentences(
@@ -98,7 +99,11 @@ def test_a_beam_as_wide_as_the_space_finds_what_exhaustive_search_finds(penalty)
 
 @pytest.mark.parametrize("early_stop", ["first", "safe"])
 @pytest.mark.parametrize(
-    ("K", "R", "penalty"), [(1, 1, "power 1"), (2, 1, "none"), (3, 3, "gnmt"), (5, 2, "power 0.6"), (5, 5, "power 1")]
+    ("K", "R", "penalty"),
+    backend_cases(
+        [(1, 1, "power 1"), (2, 1, "none"), (3, 3, "gnmt"), (5, 2, "power 0.6"), (5, 5, "power 1")],
+        on_jax=[(3, 3, "gnmt")],
+    ),
 )
 def test_narrow_beams_follow_the_rule_to_the_letter(K, R, penalty, early_stop):
     tables = random_models(100, 7, impossible=0.3, seed=2)
@@ -126,6 +131,7 @@ def test_safe_finds_what_a_search_that_never_stops_finds(penalty):
         np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
 
 
+@slow_on_jax
 def test_results_are_consistent_with_themselves_and_with_the_model():
     tables = random_models(100, 12, impossible=0.2, seed=3)
     result = beam_search(
@@ -156,7 +162,7 @@ def test_results_are_consistent_with_themselves_and_with_the_model():
     assert (np.diff(scores, axis=1)[both] <= 0).all()  # and best first within each
 
 
-@pytest.mark.parametrize("penalty", ["none", "gnmt"])
+@pytest.mark.parametrize("penalty", backend_cases(["none", "gnmt"], on_jax=["gnmt"]))
 def test_a_beam_of_one_is_greedy(penalty):
     tables = random_models(200, 6, impossible=0.3, seed=4)
     options = {"batch_size": 200, "max_length": 9, "length_penalty": PENALTIES[penalty], **IDS}
@@ -166,7 +172,7 @@ def test_a_beam_of_one_is_greedy(penalty):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("early_stop", ["first", "safe"])
+@pytest.mark.parametrize("early_stop", backend_cases(["first", "safe"], on_jax=["safe"]))
 def test_a_sentence_does_not_see_the_others_of_its_batch(early_stop):
     tables = random_models(12, 6, impossible=0.3, seed=5)
 
@@ -195,18 +201,21 @@ def check(found, expected):
     np.testing.assert_allclose([math.exp(h[1]) for h in found], [p for _, p in expected], atol=1e-5)
 
 
+@slow_on_jax
 def test_an_end_token_below_the_first_k_does_not_count():
     script = {(): {A: 0.5, B: 0.3, END: 0.2}, (A,): {END: 0.9, A: 0.1}, (B,): {END: 0.5, B: 0.5}}
     found = run_script(script, K=2, T=2, num_return=2, length_penalty=None)
     check(found, [([A, END], 0.45), ([B, END], 0.15)])  # and not [END], 0.2
 
 
+@slow_on_jax
 def test_a_finished_hypothesis_takes_no_live_beams_place():
     script = {(): {END: 0.5, A: 0.3, B: 0.2}, (A,): {END: 0.1, A: 0.9}, (B,): {END: 1.0}}
     found = run_script(script, K=2, T=3, num_return=2, length_penalty=None)
     check(found, [([END], 0.5), ([B, END], 0.2)])
 
 
+@slow_on_jax
 def test_first_stops_when_k_have_finished_and_safe_when_nothing_can_still_win():
     script = {(): {END: 0.51, A: 0.49}, (A,): {END: 1.0}}
     check(run_script(script, K=1, T=5, early_stop="first"), [([END], 0.51)])
@@ -214,6 +223,7 @@ def test_first_stops_when_k_have_finished_and_safe_when_nothing_can_still_win():
     check(run_script(script, K=1, T=5, early_stop="safe", length_penalty=None), [([END], 0.51)])
 
 
+@slow_on_jax
 def test_safe_knows_a_penalty_that_shrinks_with_length():
     # The best that is still to come is then reached at the very next length, not at the last.
     script = {(): {END: 0.51, A: 0.49}, (A,): {END: 1.0}}
@@ -224,6 +234,7 @@ def test_safe_knows_a_penalty_that_shrinks_with_length():
     check(run_script(script, K=1, T=5, early_stop="safe", length_penalty=penalty), [([A, END], 0.49)])
 
 
+@slow_on_jax
 def test_unfinished_hypotheses_come_after_the_finished_ones():
     script = {(): {A: 0.6, B: 0.3, END: 0.1}, (A,): {A: 0.7, B: 0.3}, (B,): {END: 0.9, B: 0.1}}
     found = run_script(script, K=3, T=2, num_return=3, length_penalty=power_penalty(1.0))
@@ -260,6 +271,7 @@ def test_a_row_without_any_possible_token_gives_an_empty_slot_and_no_nan(search)
     assert (tokens == PAD).all() and (lengths == 0).all() and (log_probs == -np.inf).all() and (scores == -np.inf).all()
 
 
+@slow_on_jax
 def test_a_vocabulary_smaller_than_two_beams_works():
     tables = random_models(20, 3, impossible=0.0, seed=6)
     found = sentences(

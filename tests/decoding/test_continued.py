@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_seq import layers, models
 from keras_seq.decoding import Continued, search
-from tests.reference import compiled
+from tests.reference import backend_cases, in_graph
 
 V, WIDTH = 12, 16
 IDS = {"start_id": 2, "end_id": 3, "pad_id": 0}
@@ -32,14 +32,14 @@ def continued_by_hand(model, prompt, max_length):
     return ids[len(prompt) :], total
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", backend_cases(BODIES, on_jax=["transformer"]))
 def test_prompts_of_all_lengths_go_on_as_each_alone(body):
     model = models.LanguageModel(V, BODIES[body]())
     random = np.random.default_rng(5)  # the same numbers on any backend
     for weight in model.weights:
         weight.assign(random.normal(size=weight.shape))
     model_of_prompts = Continued(model, IDS["pad_id"])
-    model = compiled(model)
+    model = in_graph(model)
     found = search(model_of_prompts, padded(PROMPTS, 8), max_length=6, num_beams=1, **IDS)
     said = set()
     for row, prompt in enumerate(PROMPTS):

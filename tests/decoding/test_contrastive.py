@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import keras
@@ -12,7 +13,7 @@ from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import arrays, slow_on_jax
 from tests.decoding.test_generate import Letters
 from tests.models.cases import END, IDS, PAD, SOURCE, START, TARGET, V
-from tests.reference import array, compiled, spread
+from tests.reference import array, backend_cases, compiled, in_graph, spread
 
 PROMPTS = np.array([[START, 4, 5, 6, 7], [START, PAD, PAD, PAD, PAD], [START, 8, 4, PAD, PAD]], "int32")
 T = 6
@@ -23,7 +24,7 @@ def varied(model, phase=0):
     return model
 
 
-MODELS = {
+MAKE = {
     "recurrent": lambda: varied(LanguageModel(V, RecurrentStack("gru", 6, num_layers=2))),
     "rotary": lambda: varied(LanguageModel(V, TransformerStack(8, num_heads=2, num_layers=1))),
     "lstm": lambda: varied(Seq2Seq(V, units=6, num_layers=2, cell="lstm", attention="additive", embedding_dim=5)),
@@ -33,9 +34,21 @@ MODELS = {
 LANGUAGE_MODELS = ("recurrent", "rotary")
 
 
+@functools.cache
+def model_of(name):
+    """Shared between tests, which only read it."""
+    return MAKE[name]()
+
+
+@functools.lru_cache(4)
+def decode_of(model):
+    """A search of one sentence calls it a hundred times: in a graph."""
+    return in_graph(lambda tokens, state: model.decode(tokens, state))
+
+
 def step(model, state, token):
     """log p `(V,)` of the next token, the hidden state `(D,)` after this one, and the model's state."""
-    logits, state = model.decode(ops.convert_to_tensor([[token]], "int32"), state)
+    logits, state = decode_of(model)(ops.convert_to_tensor([[token]], "int32"), state)
     logits = array(logits)[0, 0].astype("float64")
     return logits - np.log(np.exp(logits).sum()), array(state["hidden"])[0, 0].astype("float64"), state
 
@@ -49,7 +62,7 @@ def literal(model, source, begin, top_k, alpha, banned=()):
     if hasattr(model, "encode"):
         state = model.encode(source[None], max_length=T + 1, hidden_states=True)
     else:
-        state = model.initial_state(1, len(begin) + T, hidden_states=True)
+        state = model.initial_state(1, PROMPTS.shape[1] + T, hidden_states=True)
     before = []
     for token in begin:
         log_probs, hidden, state = step(model, state, token)
@@ -84,9 +97,9 @@ def said(tokens, lengths, row):
     return tokens[row, 0, : lengths[row, 0]].tolist()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", backend_cases(MAKE, on_jax=["rotary", "location"]))
 def test_it_is_the_papers_rule(name):
-    model, top_k, alpha = MODELS[name](), 4, 0.8
+    model, top_k, alpha = model_of(name), 4, 0.8
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
     tokens, lengths, log_probs, scores = found(model, source, search="contrastive", top_k=top_k, alpha=alpha)
     assert tokens.shape == (3, 1, T) and (scores == log_probs).all()
@@ -125,11 +138,11 @@ def test_a_model_that_repeats_itself_is_led_away():
     np.testing.assert_allclose(log_probs, np.log(0.3 * 0.2**3), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["recurrent", "transformer"])
+@pytest.mark.parametrize("name", backend_cases(["recurrent", "transformer"], on_jax=["recurrent"]))
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"top_k": 1}])
 def test_without_a_choice_or_a_penalty_it_is_greedy_search(name, options):
     """The search itself, too, and not only what `search` puts in its place."""
-    model = MODELS[name]()
+    model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
     assert Contrastive(**options).simplest() == decoding.Greedy()
     expected = found(model, source, search="greedy")
@@ -142,8 +155,9 @@ def test_without_a_choice_or_a_penalty_it_is_greedy_search(name, options):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@slow_on_jax
 def test_constraints_come_before_the_candidates():
-    model = MODELS["lstm"]()
+    model = model_of("lstm")
     tokens, lengths, log_probs, _ = found(
         model, SOURCE, search="contrastive", top_k=3, constraints=[decoding.Banned([[5], [6]])]
     )
@@ -158,7 +172,7 @@ def test_constraints_come_before_the_candidates():
 
 
 def test_nothing_possible_is_an_empty_slot():
-    model = MODELS["lstm"]()
+    model = model_of("lstm")
 
     def nothing(log_probs, progress):
         return ops.where(progress.length >= 2, -np.inf, log_probs)
@@ -169,9 +183,9 @@ def test_nothing_possible_is_an_empty_slot():
     assert np.isneginf(log_probs[~ended]).all() and (lengths[ended] > 0).all() and not ended.all()
 
 
-@pytest.mark.parametrize("name", ["recurrent", "location", "transformer"])
+@pytest.mark.parametrize("name", backend_cases(["recurrent", "location", "transformer"], on_jax=["recurrent"]))
 def test_neighbours_and_padding_do_not_matter(name):
-    model = MODELS[name]()
+    model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
     together = found(model, np.pad(source[::-1], ((0, 0), (0, 3))), search="contrastive", top_k=3)
     for row in range(3):
@@ -180,8 +194,9 @@ def test_neighbours_and_padding_do_not_matter(name):
             np.testing.assert_allclose(one[0], other[2 - row], atol=1e-4)
 
 
+@slow_on_jax
 def test_an_ensemble_takes_the_mean_of_the_cosines():
-    models, shares = [MODELS["lstm"](), varied(Transformer(V, units=8, num_heads=2, num_layers=1), 3)], [0.25, 0.75]
+    models, shares = [model_of("lstm"), varied(Transformer(V, units=8, num_heads=2, num_layers=1), 3)], [0.25, 0.75]
     ensemble = Ensemble(models, shares)
     tokens, lengths, *_ = found(ensemble, SOURCE, search="contrastive", top_k=3)
     for row in range(3):
@@ -201,9 +216,10 @@ def test_an_ensemble_takes_the_mean_of_the_cosines():
     assert said(tokens, lengths, 0) == literal(ensemble, None, begin, 3, 0.6)[0]
 
 
-@pytest.mark.parametrize("name", [pytest.param("rotary", marks=slow_on_jax), "lstm"])
+@slow_on_jax
+@pytest.mark.parametrize("name", ["rotary", "lstm"])
 def test_from_texts_to_texts(name):
-    model, texts = MODELS[name](), ["abc", "d", "ba"]
+    model, texts = model_of(name), ["abc", "d", "ba"]
     options = {"search": "contrastive", "top_k": 3, "max_length": 4}
     together = decoding.generate(model, Letters(), texts, **options)
     assert together == decoding.generate(model, Letters(), texts, batch_tokens=1, **options)
@@ -214,7 +230,7 @@ def test_from_texts_to_texts(name):
 def test_one_graph_for_all_shapes_and_lengths(name):
     import tensorflow as tf
 
-    model = decoder(MODELS[name]())
+    model = decoder(model_of(name))
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
 
     @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((), tf.int32)], autograph=False)
@@ -243,8 +259,8 @@ def test_an_exported_graph_takes_no_option_that_decides_its_shapes():
         (lambda: Contrastive(top_k=2.5), "Received: 2.5"),
         (lambda: Contrastive(alpha=1.2), "`alpha` must be from 0 to 1. Received: 1.2"),
         (lambda: Contrastive(alpha=float("nan")), "`alpha`"),
-        (lambda: search(MODELS["lstm"](), SOURCE, max_length=2, search="contrastive", top_k=V + 1, **IDS), "V=9"),
-        (lambda: search(MODELS["lstm"](), SOURCE, max_length=0, search="contrastive", **IDS), "at least 1"),
+        (lambda: search(model_of("lstm"), SOURCE, max_length=2, search="contrastive", top_k=V + 1, **IDS), "V=9"),
+        (lambda: search(model_of("lstm"), SOURCE, max_length=0, search="contrastive", **IDS), "at least 1"),
     ],
 )
 def test_what_is_out_of_range_is_refused(make, message):

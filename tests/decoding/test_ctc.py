@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_seq.decoding.ctc import ctc
 from tests.decoding.models import arrays
-from tests.reference import compiled
+from tests.reference import backend_cases, compiled
 
 T = 4
 LENGTHS = np.array([4, 3, 2, 1, 0, 4], "int32")
@@ -53,7 +53,7 @@ def results(hypotheses):
     ]
 
 
-@pytest.mark.parametrize(("V", "blank"), [(3, 0), (4, 3), (4, 1)])
+@pytest.mark.parametrize(("V", "blank"), backend_cases([(3, 0), (4, 3), (4, 1)], on_jax=[(4, 1)]))
 def test_a_beam_with_room_for_all_finds_the_likeliest_labellings(V, blank):
     for seed in range(4):
         logits = random_logits(V, seed)
@@ -65,7 +65,7 @@ def test_a_beam_with_room_for_all_finds_the_likeliest_labellings(V, blank):
             np.testing.assert_allclose([log_p for _, log_p in ours], np.log([p for _, p in expected]), atol=1e-4)
 
 
-@pytest.mark.parametrize("num_beams", [2, 3])
+@pytest.mark.parametrize("num_beams", backend_cases([2, 3], on_jax=[3]))
 def test_a_narrow_beam_gives_the_true_log_p_of_what_it_finds(num_beams):
     """A narrow beam's own numbers lack the alignments that it has pruned."""
     logits = random_logits(4, seed=9)
@@ -91,7 +91,7 @@ def test_greedy_is_the_likeliest_alignment_with_the_log_p_of_its_labelling():
             np.testing.assert_allclose(score, [np.log(best)], atol=1e-4)
 
 
-@pytest.mark.parametrize("search", ["greedy", "beam"])
+@pytest.mark.parametrize("search", backend_cases(["greedy", "beam"], on_jax=["beam"]))
 def test_padding_and_normalisation_change_nothing_and_the_loss_agrees(search):
     logits, lengths = random_logits(4, seed=5), np.array([4, 3, 2, 1, 2, 4], "int32")
     hypotheses = arrays(decode(logits, lengths, search=search))
@@ -115,7 +115,7 @@ def test_what_comes_after_the_labels_is_blank_and_slots_that_nothing_fills_are_e
     np.testing.assert_array_equal(scores, log_probs)
 
 
-@pytest.mark.parametrize("search", ["greedy", "beam"])
+@pytest.mark.parametrize("search", backend_cases(["greedy", "beam"], on_jax=["beam"]))
 def test_it_can_be_compiled(search):
     logits = random_logits(4, seed=7)
     options = {"search": search, "num_beams": 4}

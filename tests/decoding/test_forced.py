@@ -121,7 +121,7 @@ def drawn_phrases(rng, count, vocabulary_size, most):
      pytest.param(7, 7, power_penalty(0.5), "first", marks=slow_on_jax)],
 )  # fmt: skip
 def test_narrow_beams_are_allotted_by_the_rule(K, R, penalty, early_stop):
-    V, T, models = 9, 8, 40
+    V, T, models = 9, 8, 24
     tables = random_models(models, V, impossible=0.1, seed=32)
     phrases = drawn_phrases(np.random.default_rng(33), models, V, most=6)
     options = {"num_beams": K, "num_return": R, "early_stop": early_stop}
@@ -135,7 +135,7 @@ def test_narrow_beams_are_allotted_by_the_rule(K, R, penalty, early_stop):
 
 @pytest.mark.parametrize("K", [1, pytest.param(2, marks=slow_on_jax), pytest.param(5, marks=slow_on_jax)])
 def test_whatever_the_phrases_they_are_said_where_there_is_room(K):
-    V, T, models = 70, 7, 150  # most words are far from the 2K likeliest
+    V, T, models = 70, 7, 60  # most words are far from the 2K likeliest
     tables = random_models(models, V, impossible=0.0, seed=34)
     phrases = drawn_phrases(np.random.default_rng(35), models, V, most=T)
     forced = Forced(padded_phrases(phrases))
@@ -203,7 +203,7 @@ def test_generate_gives_each_text_its_own_phrases():
     assert found[2:5] == ["a", "barrels", "zebra"]
     assert all(word in text for text, own in zip(found, told, strict=True) for word in own)
     if TENSORFLOW:
-        assert found == generate(CopyModel(), Letters(), texts, batch_tokens=1, **options)
+        assert found == generate(CopyModel(), Letters(), texts, batch_tokens=16, **options)
 
 
 class Untouched:

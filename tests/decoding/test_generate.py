@@ -16,6 +16,7 @@ from tests.decoding.models import (
     history_step,
     random_models,
 )
+from tests.reference import backend_cases
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -84,7 +85,7 @@ class _Rows(list):
         return np.array(self, dtype=object)
 
 
-@pytest.mark.parametrize(("K", "R"), [(1, 1), (4, 1), (4, 3)])
+@pytest.mark.parametrize(("K", "R"), backend_cases([(1, 1), (4, 1), (4, 3)], on_jax=[(4, 3)]))
 def test_search_is_the_search_over_the_tiled_state(K, R):
     tables = random_models(30, 8, impossible=0.2, seed=11)
     source = np.arange(30, dtype="int32")[:, None]
@@ -160,7 +161,7 @@ def compiled():
     return jax.jit
 
 
-@pytest.mark.parametrize(("batch_tokens", "num_beams"), [(1, 1), (40, 3), (10_000, 1)])
+@pytest.mark.parametrize(("batch_tokens", "num_beams"), backend_cases([(1, 1), (40, 3), (10_000, 1)], on_jax=[(40, 3)]))
 def test_texts_come_back_in_their_order(batch_tokens, num_beams):
     texts = ["hello", "", "a", "what a long sentence this is", " ", "zebra", "b", "twelve letters"]
     expected = [text.replace(" ", "") for text in texts]

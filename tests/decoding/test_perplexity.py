@@ -8,9 +8,9 @@ from keras import ops
 from keras_seq.decoding.perplexity import perplexity
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
-from tests.decoding.models import PAD
+from tests.decoding.models import PAD, slow_on_jax
 from tests.decoding.test_generate import Letters
-from tests.reference import array, compiled, fill
+from tests.reference import array, backend_cases, compiled, fill
 
 TEXTS = ["zebra", "", "a long sentence", "hello"]
 SOURCES = ["", "a much longer source than all the others", "x", "source"]
@@ -50,7 +50,7 @@ def check(report, expected):
     assert f"{count} tokens" in str(report) and f"{report.perplexity:.4f}" in str(report)
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", backend_cases(BODIES, on_jax=["recurrent"]))
 def test_of_a_language_model_it_is_what_each_text_gives_alone(body):
     model = fill(LanguageModel(SIZE, BODIES[body]()), scale=1.0)
     expected = [by_hand(compiled(model), text) for text in TEXTS]
@@ -58,7 +58,7 @@ def test_of_a_language_model_it_is_what_each_text_gives_alone(body):
         check(perplexity(model, VOCABULARY, TEXTS, batch_tokens=batch_tokens, compiled=compiled), expected)
 
 
-@pytest.mark.parametrize("kind", TRANSLATORS)
+@pytest.mark.parametrize("kind", backend_cases(TRANSLATORS, on_jax=["Transformer"]))
 def test_of_translations_it_is_what_each_pair_gives_alone(kind):
     model = fill(TRANSLATORS[kind](), scale=1.0)
     call = compiled(lambda source, target: model({"source": source, "target": target}))
@@ -99,6 +99,7 @@ def test_what_is_impossible_has_no_finite_perplexity():
     assert report.perplexity == np.inf and report.log_probs[1] == -np.inf and np.isfinite(report.log_probs[0])
 
 
+@slow_on_jax
 def test_it_can_be_compiled_by_the_caller():
     model = fill(TRANSLATORS["Seq2Seq"](), scale=1.0)
     if keras.backend.backend() == "tensorflow":

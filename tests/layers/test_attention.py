@@ -15,7 +15,7 @@ from keras_seq.layers import (
 from keras_seq.layers.attention import LocationSensitiveAttention, ScaledDotAttention
 from keras_seq.layers.positions import distance_bias
 from tests.checks import check_layer
-from tests.reference import array, arrays, fill, softmax, spread
+from tests.reference import array, arrays, backend_cases, fill, softmax, spread
 
 QUERY = spread((2, 3, 4))
 VALUE = spread((2, 5, 4), start=20)
@@ -56,7 +56,10 @@ class AttendInHeads(keras.layers.Layer):
 INPUTS = {"query": QUERY, "value": VALUE, "value_mask": MASK}
 
 
-@pytest.mark.parametrize("layer", [*map(Attend, ATTENTIONS), AttendInHeads(), AttendInHeads(1, use_bias=False)])
+LAYERS = [*map(Attend, ATTENTIONS), AttendInHeads(), AttendInHeads(1, use_bias=False)]
+
+
+@pytest.mark.parametrize("layer", backend_cases(LAYERS, on_jax=[LAYERS[0], LAYERS[-2]]))
 def test_promises_of_a_layer(layer):
     check_layer(layer, INPUTS, weights=getattr(layer, "kind", "") not in ("dot", "scaled_dot"))
 
@@ -137,7 +140,7 @@ def test_one_query_at_a_time_is_all_at_once(kind):
     np.testing.assert_allclose(np.concatenate(steps, 1), whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_heads", [1, 2, 4])
+@pytest.mark.parametrize("num_heads", backend_cases([1, 2, 4], on_jax=[2]))
 def test_multi_head_attention_in_numpy(num_heads):
     layer = MultiHeadAttention(num_heads, 4)
     layer(QUERY, layer.remember(VALUE))
@@ -164,7 +167,7 @@ def test_multi_head_attention_in_numpy(num_heads):
     assert (shown[~attention_mask] == 0).all()
 
 
-@pytest.mark.parametrize("num_key_value_heads", [1, 2, 4])
+@pytest.mark.parametrize("num_key_value_heads", backend_cases([1, 2, 4], on_jax=[2]))
 def test_shared_heads_are_heads_repeated(num_key_value_heads):
     """Grouped heads equal as many heads as queries have, each group with copies of one head's weights."""
     grouped, whole = MultiHeadAttention(4, 8, num_key_value_heads=num_key_value_heads), MultiHeadAttention(4, 8)
@@ -221,7 +224,7 @@ class AttendByLocation(keras.layers.Layer):
 
 
 def test_promises_of_location_sensitive_attention():
-    check_layer(AttendByLocation(), INPUTS)
+    check_layer(AttendByLocation(), INPUTS, graph=True)
     layer = LocationSensitiveAttention(3, filters=2, kernel_size=5)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert copy.get_config() == layer.get_config()

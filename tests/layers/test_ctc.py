@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -5,7 +7,7 @@ from keras import ops
 from keras_seq import decoding
 from keras_seq.layers import BlankPadding
 from tests.checks import check_layer
-from tests.reference import array, arrays, spread
+from tests.reference import array, arrays, compiled, spread
 
 LOGITS = 3 * spread((2, 6, 4))
 MASK = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], "bool")
@@ -19,8 +21,8 @@ def test_frames_of_padding_change_no_probability_and_no_labelling():
         array(ops.ctc_loss(labels, padded, lengths, [6, 6], mask_index=0)), array(theirs), rtol=1e-5
     )
     for options in ({}, {"search": "beam", "num_beams": 8, "num_return": 2}):
-        with_lengths = decoding.ctc(LOGITS, MASK.sum(1), **options)
-        without = decoding.ctc(padded, np.array([6, 6]), **options)
+        find = compiled(functools.partial(decoding.ctc, **options))
+        with_lengths, without = find(LOGITS, MASK.sum(1)), find(padded, np.array([6, 6]))
         for ours, expected in zip(arrays(without), arrays(with_lengths), strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 

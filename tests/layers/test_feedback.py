@@ -4,13 +4,17 @@ import pytest
 
 from keras_seq.layers import FeedbackDecoder, RecurrentStack
 from tests.cells import LeakyCell
-from tests.reference import array, fill, spread
+from tests.reference import array, backend_cases, fill, spread
 
 FIRST, KNOWN = spread((2, 3)), spread((2, 4, 2), start=9)
 
 
-@pytest.mark.parametrize("known", [None, KNOWN], ids=["alone", "known"])
-@pytest.mark.parametrize(("cell", "num_layers"), [("lstm", 2), ("mingru", 1), (LeakyCell, 1)])
+@pytest.mark.parametrize(
+    "known", backend_cases([None, KNOWN], on_jax=[KNOWN]), ids=lambda x: "alone" if x is None else "known"
+)
+@pytest.mark.parametrize(
+    ("cell", "num_layers"), backend_cases([("lstm", 2), ("mingru", 1), (LeakyCell, 1)], on_jax=[("lstm", 2)])
+)
 def test_each_step_begins_with_what_the_last_one_said(cell, num_layers, known):
     _, begin = RecurrentStack(cell, 4, num_layers)(spread((2, 5, 3)))
     decoder = FeedbackDecoder(cell, 4, num_layers, steps=4)

@@ -9,7 +9,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, linear_scan, parallel_scan
 from keras_seq.layers.recurrent_stack import RecurrentStack
 from tests.checks import check_layer
-from tests.reference import array, arrays, compiled, fill, in_graph, program, spread
+from tests.reference import array, arrays, backend_cases, compiled, fill, in_graph, program, spread
 
 LAYERS = {"mingru": MinGRU, "minlstm": MinLSTM, "rglru": RGLRU}
 B, T, D, UNITS = 3, 7, 4, 5
@@ -24,6 +24,7 @@ PATHS = {"chosen": linear_scan}
 if keras.backend.backend() == "tensorflow":  # which on a CPU chooses a loop; elsewhere the two are one
     PATHS["parallel"] = parallel_scan
 by_name = pytest.mark.parametrize("name", LAYERS)
+by_name_or_one = pytest.mark.parametrize("name", backend_cases(LAYERS, on_jax=["minlstm"]))
 by_path = pytest.mark.parametrize("path", PATHS)
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 
@@ -91,8 +92,10 @@ def by_equations(name, weights, x, state=None, mask=None, go_backwards=False, ac
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["ahead", "backwards"])
-@pytest.mark.parametrize("state", [None, STATE], ids=["zeros", "state"])
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    "state", backend_cases([None, STATE], on_jax=[STATE]), ids=lambda x: "zeros" if x is None else "state"
+)
+@pytest.mark.parametrize("mask", backend_cases(MASKS, on_jax=["holes"]))
 @by_name
 def test_each_is_its_equations(name, mask, state, go_backwards):
     layer = filled(name, go_backwards=go_backwards)
@@ -109,7 +112,7 @@ def test_a_candidate_may_have_an_activation(name):
     np.testing.assert_allclose(run(layer)[0], expected, atol=1e-6)
 
 
-@by_name
+@by_name_or_one
 def test_what_is_returned(name):
     both = filled(name)
     weights = both.get_weights()
@@ -144,7 +147,7 @@ def test_all_at_once_is_step_by_step(name):
     np.testing.assert_allclose(final, state, atol=1e-4)
 
 
-@by_name
+@by_name_or_one
 def test_a_cell_is_one_step(name):
     layer = filled(name)
     y, states = layer.cell(X[:, 0], [STATE])
@@ -153,7 +156,7 @@ def test_a_cell_is_one_step(name):
     np.testing.assert_allclose(array(states[0]), final, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1e2, 1e4])
+@pytest.mark.parametrize("size", backend_cases([1e2, 1e4], on_jax=[1e4]))
 @by_name
 def test_large_inputs_give_numbers(name, size):
     layer = filled(name)
@@ -182,7 +185,7 @@ def test_gradients_are_finite_differences(name, mask):
     assert slope == pytest.approx(sum((g * d).sum() for g, d in zip(found, direction, strict=True)), rel=1e-7)
 
 
-@by_name
+@by_name_or_one
 def test_the_second_half_goes_on_where_the_first_ended(name):
     layer = filled(name)
     whole, final = run(layer, X, STATE, MASKS["holes"])
@@ -193,7 +196,7 @@ def test_the_second_half_goes_on_where_the_first_ended(name):
 
 
 @pytest.mark.parametrize("go_backwards", [False, True], ids=["ahead", "backwards"])
-@by_name
+@by_name_or_one
 def test_padding_changes_nothing(name, go_backwards):
     layer = filled(name, go_backwards=go_backwards)
     outputs, final = run(layer, X, STATE)
@@ -211,7 +214,7 @@ def test_promises_of_a_layer(name):
     check_layer(LAYERS[name](UNITS, **options), X)
 
 
-@by_name
+@by_name_or_one
 def test_the_mask_of_an_embedding_arrives_and_goes_on(name):
     tokens = np.array([[4, 5, 0, 0], [4, 5, 6, 7]], "int32")
     x = TokenEmbedding(8, D)(tokens)
@@ -221,7 +224,7 @@ def test_the_mask_of_an_embedding_arrives_and_goes_on(name):
     np.testing.assert_allclose(array(final)[0], run(layer, array(x)[:1, :2])[1][0], atol=1e-6)
 
 
-@by_name
+@by_name_or_one
 def test_both_ways_in_the_layer_of_keras(name):
     both = keras.layers.Bidirectional(LAYERS[name](UNITS, return_sequences=True))
     y = array(both(X))
@@ -230,7 +233,7 @@ def test_both_ways_in_the_layer_of_keras(name):
     np.testing.assert_allclose(y, np.concatenate([ahead, back[:, ::-1]], axis=-1), atol=1e-6)
 
 
-@by_name
+@by_name_or_one
 def test_a_stack_takes_them(name):
     """A single step goes through `cell`."""
     stack = RecurrentStack(LAYERS[name], UNITS, num_layers=2, initializer="glorot_normal")
@@ -281,7 +284,7 @@ def scan_by_loop(gates, values, h, reverse=False):
     return ops.stack([outputs[t] for t in sorted(outputs)], axis=1)
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 8])
+@pytest.mark.parametrize("length", backend_cases([1, 2, 7, 8], on_jax=[1, 7]))
 @pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
 @by_path
 def test_a_scan_and_its_gradient_are_those_of_a_loop(path, reverse, length):

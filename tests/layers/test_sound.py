@@ -5,8 +5,9 @@ from keras import ops
 
 from keras_seq.layers.pooling import MeanPooling
 from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
+from keras_seq.optimizers import Adam
 from tests.checks import check_layer
-from tests.reference import array, fill, spread, tensorflow_only
+from tests.reference import array, backend_cases, fill, spread, tensorflow_only
 
 RATE = 8000
 WAVEFORMS = 0.3 * spread((2, 1600))  # 0.2 seconds
@@ -55,7 +56,7 @@ def test_the_energies_by_hand():
     np.testing.assert_allclose(array(layer(WAVEFORMS))[0, 5], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("samples", [79, 80, 81, 159, 160, 400])
+@pytest.mark.parametrize("samples", backend_cases([79, 80, 81, 159, 160, 400], on_jax=[79, 160]))
 def test_frames_and_their_mask(samples):
     """Among the lengths, some where Keras's own static shape is one frame too long, and some shorter than a window."""
     features, mask = called(LogMel(RATE), WAVEFORMS[:, :samples], REAL[:, :samples])
@@ -111,7 +112,9 @@ def test_subsampling_by_hand():
     np.testing.assert_allclose(array(layer(FRAMES)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("num_layers", "kernel_size"), [(1, 5), (2, 3), (2, 5), (3, 3)])
+@pytest.mark.parametrize(
+    ("num_layers", "kernel_size"), backend_cases([(1, 5), (2, 3), (2, 5), (3, 3)], on_jax=[(2, 3)])
+)
 def test_subsampling_gives_the_same_steps_with_and_without_padding(num_layers, kernel_size):
     layer = ConvSubsampling(4, num_layers, filters=3, kernel_size=kernel_size)
     layer.build(FRAMES.shape)
@@ -209,15 +212,16 @@ def test_from_a_waveform_to_a_label(tmp_path):
     features = ConvSubsampling(8)(features)
     model = keras.Model([waveform, mask], keras.layers.Dense(2)(MeanPooling()(features)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
+    model.compile(Adam(0.01), loss)
+    model.optimizer.build(model.trainable_variables)
     model.fit([x, real], labels, batch_size=16, epochs=8, verbose=0)
-    assert model.evaluate([x, real], labels, verbose=0)[1] == 1.0
-    expected = model.predict([x[:2], real[:2]], verbose=0)
+    assert (array(model([x, real])).argmax(-1) == labels).all()
+    expected = array(model([x[:2], real[:2]]))
     longer = [np.pad(each, ((0, 0), (0, 100))) for each in (x[:2], real[:2])]
-    np.testing.assert_allclose(model.predict(longer, verbose=0), expected, atol=1e-4)
+    np.testing.assert_allclose(array(model(longer)), expected, atol=1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict([x[:2], real[:2]], verbose=0), expected, atol=1e-5)
+    np.testing.assert_allclose(array(loaded([x[:2], real[:2]])), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from keras_seq.layers import TransformerDecoderLayer, TransformerEncoderLayer, causal_mask, empty_cache
 from tests.checks import check_layer
-from tests.reference import array, arrays, fill, softmax, spread
+from tests.reference import array, arrays, backend_cases, fill, softmax, spread
 
 X = spread((2, 4, 4))
 SOURCE = spread((2, 3, 4), start=50)
@@ -56,17 +56,21 @@ def language_layer(**options):
     return fill(layer)
 
 
+SOME = backend_cases(SINCE, on_jax=SINCE[-2:])
 DECODED = {"x": X, "source": SOURCE, "source_mask": SOURCE_MASK}
+
+
+LAYERS = [
+    (TransformerEncoderLayer(4, 2, 6, activation="gelu"), X),
+    (Decode(options={"normalize_first": False}), DECODED),
+    (TransformerEncoderLayer(8, 4, 6, relative_positions="alibi", attention_window=1), WIDE),
+    (TransformerDecoderLayer(8, 4, 6, cross_attention=False, **MODERN), WIDE),
+]
 
 
 @pytest.mark.parametrize(
     ("layer", "inputs"),
-    [
-        (TransformerEncoderLayer(4, 2, 6, activation="gelu"), X),
-        (Decode(options={"normalize_first": False}), DECODED),
-        (TransformerEncoderLayer(8, 4, 6, relative_positions="alibi", attention_window=1), WIDE),
-        (TransformerDecoderLayer(8, 4, 6, cross_attention=False, **MODERN), WIDE),
-    ],
+    backend_cases(LAYERS, on_jax=LAYERS[1::2]),
 )
 def test_promises_of_a_layer(layer, inputs):
     check_layer(layer, inputs)
@@ -166,7 +170,7 @@ def test_the_decoder_layer_in_numpy(normalize_first):
     np.testing.assert_allclose(array(layer(X, SOURCE, SOURCE_MASK)), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", SINCE, ids=str)
+@pytest.mark.parametrize("options", SOME, ids=str)
 def test_what_has_come_since_in_numpy(options):
     mask = np.array([[True] * 4, [True, True, False, True]])  # padding may be anywhere
     layer = TransformerEncoderLayer(8, 4, 6, **options)
@@ -178,7 +182,7 @@ def test_what_has_come_since_in_numpy(options):
     np.testing.assert_allclose(array(layer(WIDE)[0]), Reference(layer).run(WIDE, causal), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", SINCE, ids=str)
+@pytest.mark.parametrize("options", SOME, ids=str)
 def test_a_language_layer_step_by_step(options):
     """With a cache that has fewer heads where keys are shared, and with rows that stand at different places."""
     layer = language_layer(**options)
@@ -272,8 +276,8 @@ def test_the_mask_of_the_input_arrives_and_goes_on():
     np.testing.assert_array_equal(array(y._keras_mask), tokens != 0)
 
 
-@pytest.mark.parametrize("pieces", [(1, 1, 1, 1), (3, 1), (4,)])
-@pytest.mark.parametrize("normalize_first", [True, False])
+@pytest.mark.parametrize("pieces", backend_cases([(1, 1, 1, 1), (3, 1), (4,)], on_jax=[(3, 1)]))
+@pytest.mark.parametrize("normalize_first", backend_cases([True, False], on_jax=[True]))
 def test_with_a_cache_as_without(normalize_first, pieces):
     """In any pieces, with room to spare, and with rows that stand at different places."""
     whole = decoder(normalize_first=normalize_first)

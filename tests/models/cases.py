@@ -3,12 +3,11 @@
 import functools
 import warnings
 
-import keras
 import numpy as np
 
 from keras_seq import models
 from tests.cells import LeakyCell
-from tests.reference import fill
+from tests.reference import backend_cases, fill
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
@@ -54,10 +53,17 @@ CASES = {**RECURRENT, **TRANSFORMERS}
 # For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.
 FEW = ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS]
 # Another backend compiles all that it runs: there, what has code of its own.
-ALL = (
-    list(CASES)
-    if keras.backend.backend() == "tensorflow"
-    else [*FEW, "gru-location-deep", "rglru-additive-deep", "own-general-deep"]
+ALL = backend_cases(
+    CASES,
+    on_jax=[
+        "lstm-none-reversed-deep",
+        "gru-location-deep",
+        "rglru-additive-deep",
+        "own-general-deep",
+        "transformer-modern",
+        "transformer-near",
+        "transformer-learned",
+    ],
 )
 # One of each kind, for what does not depend on the architecture.
 TWO = ["gru-additive-reversed-deep", "transformer-modern"]

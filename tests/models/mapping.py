@@ -43,6 +43,8 @@ def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, 
     loaded = keras.saving.load_model(folder / "model.keras")
     for ours, theirs in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(array(ours), array(theirs), err_msg=theirs.path)
+    if keras.backend.backend() != "tensorflow":
+        return expected  # JAX would compile the loaded model too, which no backend makes another
     for ours, theirs in zip(
         keras.tree.flatten(arrays(program(loaded)(inputs))), keras.tree.flatten(expected), strict=True
     ):

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from keras_seq import layers, models
+from keras_seq.optimizers import Adam
 from tests.cells import LeakyCell
 from tests.models.mapping import check_mapping
-from tests.reference import array, spread
+from tests.reference import array, backend_cases, spread
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, N = 9, 3
@@ -28,7 +29,7 @@ def small(**options):
     return models.classifier(V, N, **{**SMALL, **options})
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", backend_cases(CASES, on_jax=["lstm", "mingru", "transformer", "cnn", "feedforward"]))
 def test_promises(name, tmp_path):
     logits = check_mapping(small(**CASES[name]), TOKENS, tmp_path, pads=0)
     assert logits.shape == (3, N)
@@ -81,7 +82,8 @@ def test_given_vectors(trained, tmp_path):
     model = small(architecture="cnn", vectors=vectors, train_vectors=trained)
     embedding = model.get_layer("embedding")
     np.testing.assert_array_equal(array(embedding.embeddings), vectors)
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=keras.backend.backend() == "tensorflow")
     model.train_on_batch(TOKENS, np.array([0, 1, 2]))
     assert (array(embedding.embeddings) != vectors).any() == trained
     model.save(tmp_path / "model.keras")
@@ -104,13 +106,12 @@ def order_of_two_tokens(rows, length, seed):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
-@pytest.mark.parametrize("architecture", ["gru", "transformer"])
+@pytest.mark.parametrize("architecture", ["gru", pytest.param("transformer", marks=pytest.mark.long)])
 def test_learns_an_order_and_keeps_it_in_texts_twice_as_long(architecture):
     keras.utils.set_random_seed(1)
     model = models.classifier(V, 2, architecture=architecture, units=16, num_heads=2, pooling="max", dropout=0.0)
-    model.compile(
-        keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
-    )
+    model.compile(Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     model.fit(*order_of_two_tokens(512, 8, 1), batch_size=64, epochs=25, verbose=0)
     for length in (8, 16):
         x, labels = order_of_two_tokens(256, length, 2)

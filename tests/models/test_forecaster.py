@@ -4,8 +4,9 @@ import pytest
 
 from keras_seq import models
 from keras_seq.losses import QuantileLoss
+from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, fill, spread
+from tests.reference import array, backend_cases, fill, spread
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 L, H, C = 12, 4, 3
@@ -32,6 +33,7 @@ CASES = {
         "quantiles": (0.2, 0.8),
     },
 }
+LAST = "rnn-autoregressive-mixed-quantiles"
 
 
 def small(**options):
@@ -42,7 +44,9 @@ def call(model, inputs):
     return array(model(inputs))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", backend_cases(CASES, on_jax=["patchtst", "nlinear", "dlinear", "mingru-patches", LAST])
+)
 def test_promises(name, tmp_path):
     options = CASES[name]
     for more in ({}, {"targets": [2, 0], "num_known": 2, "num_static": 2}):
@@ -62,7 +66,9 @@ def test_promises(name, tmp_path):
         np.testing.assert_allclose(again[::-1], forecasts, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["nlinear", "patchtst", "gru-autoregressive", "rnn-autoregressive-mixed-quantiles"])
+@pytest.mark.parametrize(
+    "name", backend_cases(["nlinear", "patchtst", "gru-autoregressive", LAST], on_jax=["nlinear", LAST])
+)
 def test_another_level_of_the_past_is_another_level_of_the_forecast(name):
     """And, where it is normalised by its deviation too, another unit of it another unit of the forecast."""
     model = fill(small(**CASES[name]))
@@ -144,13 +150,20 @@ def waves(rows, seed):
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 @pytest.mark.parametrize(
     "options",
-    [{"num_layers": 1}, {"architecture": "gru", "decoder": "autoregressive", "decoder_stride": 2}],
-    ids=["patchtst", "autoregressive"],
+    [
+        pytest.param({"num_layers": 1}, id="patchtst"),
+        pytest.param(
+            {"architecture": "gru", "decoder": "autoregressive", "decoder_stride": 2},
+            id="autoregressive",
+            marks=pytest.mark.long,
+        ),
+    ],
 )
 def test_learns_to_go_on(options):
     keras.utils.set_random_seed(1)
     model = models.forecaster(1, L, H, **{**SMALL, "units": 16, **options})
-    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
+    model.compile(Adam(0.01), "mse", jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     model.fit(*waves(256, 1), batch_size=32, epochs=20, verbose=0)
     past, future = waves(128, 2)
     copy_last = np.mean((past[:, -1:] - future) ** 2)
@@ -164,7 +177,7 @@ def test_quantiles_hold_what_they_say():
     quantiles = (0.1, 0.5, 0.9)
     model = models.forecaster(1, L, H, architecture="linear", normalization=None, quantiles=quantiles)
     learning_rate = keras.optimizers.schedules.CosineDecay(0.02, 600)
-    model.compile(keras.optimizers.Adam(learning_rate), QuantileLoss(quantiles), jit_compile=False)
+    model.compile(Adam(learning_rate), QuantileLoss(quantiles), jit_compile=False)
     x = np.random.default_rng(1).exponential(size=(2048, L + H, 1)).astype("float32")
     model.fit(x[:, :L], x[:, L:], batch_size=64, epochs=20, verbose=0)
     low, median, high = np.moveaxis(model.predict(x[:, :L], verbose=0), -1, 0)

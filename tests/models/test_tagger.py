@@ -4,8 +4,9 @@ import pytest
 
 from keras_seq import layers, models
 from keras_seq.losses import TokenCrossentropy
+from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, fill
+from tests.reference import array, backend_cases, fill, program
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, C, N = 9, 7, 3
@@ -28,7 +29,7 @@ def small(**options):
     return models.tagger(V, N, **{**SMALL, **options})
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", backend_cases(CASES, on_jax=["gru", "lstm-characters-crf", "transformer-characters"]))
 def test_promises(name, tmp_path):
     model = small(**CASES[name])
     spelled = "character_vocabulary_size" in CASES[name]
@@ -37,9 +38,9 @@ def test_promises(name, tmp_path):
     assert scores.shape == (3, 4, N, N) if "crf" in name else (3, 4, N)
     if spelled:  # longer words in another sentence change nothing either
         longer = {"words": WORDS, "characters": np.pad(CHARACTERS, ((0, 0), (0, 0), (0, 2)))}
-        np.testing.assert_allclose(array(model(longer))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
+        np.testing.assert_allclose(array(program(model)(longer))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
         other = {"words": WORDS, "characters": CHARACTERS[::-1]}
-        assert np.abs(array(model(other))[0] - scores[0]).max() > 1e-4, "the spelling must matter"
+        assert np.abs(array(program(model)(other))[0] - scores[0]).max() > 1e-4, "the spelling must matter"
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -73,14 +74,15 @@ def letters(sentences, length, seed):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
-@pytest.mark.parametrize(("characters", "crf"), [("gru", False), ("cnn", True)])
+@pytest.mark.parametrize(("characters", "crf"), [pytest.param("gru", False, marks=pytest.mark.long), ("cnn", True)])
 def test_learns_from_spelling_and_context_for_sentences_twice_as_long(characters, crf):
     keras.utils.set_random_seed(1)
     model = models.tagger(
         4, 3, character_vocabulary_size=C, characters=characters, architecture="gru", units=16, crf=crf, dropout=0.0
     )
     loss = layers.CRFLoss() if crf else TokenCrossentropy()
-    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    model.compile(Adam(0.01), loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
     x, tags, weights = letters(256, 6, 1)
     model.fit(x, tags, sample_weight=weights, batch_size=32, epochs=12, verbose=0)
     tagged = models.best_tags(model)

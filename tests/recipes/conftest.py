@@ -1,30 +1,21 @@
-"""The recipes export again and again; what each leaves is tried here in the process that wrote it."""
+"""The recipes export again and again: what they write is tried in a fresh process by tests/export."""
 
 import contextlib
-import subprocess
-import types
+import functools
 
 import pytest
 
-from keras_seq.export import verification
+from keras_seq import export
 
-
-def _run_here(arguments, **_):
-    """Does in this process what a fresh one is told to do, without its last line: that this package is not needed."""
-    script, *files = arguments[2:]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["-c", *files])
-        exec(script.partition("assert ")[0], {})
-    return types.SimpleNamespace(returncode=0)
+VERIFIED = export.saved_model
 
 
 @pytest.fixture(scope="module", autouse=True)
-def tried_here(request):
-    """A fresh process takes seven seconds to start: tests/export has it, `learned` of test_tagging, and long tests."""
+def not_verified(request):
+    """A fresh process takes seven seconds to start: `learned` of test_tagging has one here, and the long tests."""
     with pytest.MonkeyPatch.context() as patch:
         if "long" not in request.config.option.markexpr.replace("not long", ""):
-            instead = types.SimpleNamespace(run=_run_here, TimeoutExpired=subprocess.TimeoutExpired)
-            patch.setattr(verification, "subprocess", instead)
+            patch.setattr(export, "saved_model", functools.partial(VERIFIED, verify=False))
         yield
 
 
@@ -35,7 +26,7 @@ def in_a_fresh_process():
     @contextlib.contextmanager
     def context():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(verification, "subprocess", subprocess)
+            patch.setattr(export, "saved_model", VERIFIED)
             yield
 
     return context

@@ -30,8 +30,8 @@ def metrics_of(run):
 
 @pytest.fixture(scope="module")
 def learned(made_once):
-    """The demo's run, on shorter strings and for fewer epochs, exported."""
-    return made_once("speech", lambda folder: run_in(folder, speech.Options(), max_digits=3, strings=500, epochs=6))
+    """The demo's run, on shorter strings and for fewer epochs, exported. Seeds 2 and 3 learn as well as 1."""
+    return made_once("speech", lambda folder: run_in(folder, speech.Options(), max_digits=3, strings=700, epochs=8))
 
 
 def test_it_hears_strings_and_those_twice_as_long(learned):

@@ -10,7 +10,9 @@ from keras_seq import text
 from tests import hostile
 
 BATCH = 500
-RUNS = [pytest.param(1, 1_000, id="1,000"), pytest.param(2, 100_000, id="100,000", marks=pytest.mark.long)]
+# 100,000 in ten parts: each shard of the long tests has one.
+MANY = [pytest.param(seed, 10_000, id=f"10,000, seed {seed}", marks=pytest.mark.long) for seed in range(2, 12)]
+RUNS = [pytest.param(1, 1_000, id="1,000"), *MANY]
 VOCABULARIES = {
     "bpe": lambda lines, size=120: text.Subwords.train(lines, size, hard_vocab_limit=False),
     "unigram": lambda lines, size=90: text.Subwords.train(lines, size, model_type="unigram", hard_vocab_limit=False),
