@@ -13,7 +13,6 @@ from keras_seq import optimizers
 from keras_seq.distribution import fit
 from tests.distribution.bucketed import batches, compiled, small, weights
 
-
 pytestmark = pytest.mark.usefixtures("double_precision")
 
 
