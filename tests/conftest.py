@@ -1,5 +1,7 @@
 """Set before TensorFlow or JAX is imported: quiet logs, and one thread for each of xdist's processes."""
 
+import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -71,6 +73,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         for name in [name for name in registry if name.startswith("CustomGradient-")]:
             del registry[name]
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # where there is no glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back to the system
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -81,13 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory) -> Callable[[str, Callable[[pathlib.Path], object]], pathlib.Path]:
+def made_once(request, tmp_path_factory) -> Callable[[str, Callable[[pathlib.Path], object]], pathlib.Path]:
     """`made_once("folders", make)` is a folder that `make(folder)` has filled, once for all of xdist's processes.
 
     What is in it is for reading: a test that changes something copies it first.
     """
     root = tmp_path_factory.getbasetemp()
-    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "made_once"
+    root = (root.parent if hasattr(request.config, "workerinput") else root) / "made_once"
     root.mkdir(exist_ok=True)
 
     def get(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:

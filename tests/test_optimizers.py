@@ -31,6 +31,10 @@ def stepped(optimizer, dtype="float32", steps=20):
     return [array(w) for w in weights], optimizer
 
 
+OURS = tensorflow_only("elsewhere the update is Keras's own")
+
+
+@OURS
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_numbers_are_keras_own(options, dtype):
@@ -49,7 +53,7 @@ def test_the_numbers_are_keras_own(options, dtype):
         np.testing.assert_allclose(array(ours), array(theirs), rtol=2e-5, atol=1e-6)
 
 
-@tensorflow_only("elsewhere the update is Keras's own")
+@OURS
 def test_the_numbers_are_the_papers():
     """Algorithm 1 of Kingma and Ba, with the epsilon of the formula before their section 2.1."""
     found, _ = stepped(optimizers.Adam(0.125, beta_1=0.8, beta_2=0.95, epsilon=1e-3), "float64")
@@ -61,6 +65,7 @@ def test_the_numbers_are_the_papers():
     np.testing.assert_allclose(found[0], w, rtol=1e-12)
 
 
+@OURS
 def test_weights_that_are_left_out_do_not_decay():
     optimizer = optimizers.AdamW(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
@@ -115,6 +120,7 @@ def test_a_model_is_saved_and_goes_on_with_what_the_optimizer_has(tmp_path):
     np.testing.assert_array_equal(array(loaded.layers[0].kernel), array(model.layers[0].kernel))
 
 
+@OURS
 def test_keras_own_weights_of_an_optimizer_fit(tmp_path):
     """A run that began with Keras's Adam goes on with this one."""
     _, theirs = stepped(keras.optimizers.Adam(0.1), steps=5)

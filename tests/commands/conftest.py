@@ -150,6 +150,7 @@ class Result:
 
 
 FACTS = ("ino", "size", "mtime_ns")
+MOST_KEPT = 24  # models and traced functions: a search of a tiny model takes 20 MB
 
 
 class Kept:
@@ -160,9 +161,13 @@ class Kept:
         self.made, self.keys = {}, {}  # key -> what was made; id of a model -> its key
 
     def get(self, key, make):
-        if key not in self.made:
-            self.made[key] = make()
-        return self.made[key]
+        made = self.made.pop(key) if key in self.made else make()
+        self.made[key] = made  # the last one that was wanted comes last
+        if len(self.made) > MOST_KEPT:
+            oldest = next(iter(self.made))
+            del self.made[oldest]
+            self.keys = {number: key for number, key in self.keys.items() if key != oldest}
+        return made
 
     @staticmethod
     def state(folder):
@@ -233,8 +238,9 @@ class Kept:
         of_model(forecast, "forecasting", lambda: ())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kept():
+    """For the calls of one file: those of all would be gigabytes."""
     return Kept()
 
 

@@ -75,6 +75,18 @@ def test_tuning_finds_a_mixture_that_beats_each_score_and_never_ends_below_any()
     assert quality[rows, chosen].mean() > 0.9 * quality[:, :-1].max(1).mean()
 
 
+def test_tuning_does_not_depend_on_the_unit_of_a_score():
+    features, quality = lists_of(seed=0)
+    features, rows = {name: np.nan_to_num(x) for name, x in features.items()}, np.arange(len(quality))
+
+    def tuned(unit):
+        scaled = {**features, "one": unit * features["one"]}
+        return tune_weights(scaled, lambda choices: float(quality[rows, choices].mean()))
+
+    (weights, value), (other, same) = tuned(1.0), tuned(1e6)
+    assert same == value and other["one"] * 1e6 == pytest.approx(weights["one"])
+
+
 def test_tuning_survives_scores_that_do_not_differ_and_lists_without_candidates():
     features = {"flat": np.zeros((2, 3)), "a": np.array([[1.0, 2.0, 3.0], [NAN, NAN, NAN]])}
     weights, value = tune_weights(features, lambda choices: float(choices[0]))

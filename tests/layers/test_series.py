@@ -67,7 +67,9 @@ def test_the_last_steps_of_each_row_and_never_another_rows():
         LastSteps(8)(PAST)
 
 
-@pytest.mark.parametrize(("length", "stride", "starts"), [(4, 2, [0, 2, 4]), (4, 3, [2, 5]), (2, None, [0, 2, 4])])
+@pytest.mark.parametrize(
+    ("length", "stride", "starts"), [(4, 2, [0, 2, 4]), (4, 3, [2, 5]), (2, None, [0, 2, 4]), (6, None, [0])]
+)
 def test_patches_end_with_the_newest_step(length, stride, starts):
     """An overlapping patch more begins with the newest steps: the last one is repeated."""
     layer = Patches(length, stride)
