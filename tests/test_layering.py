@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A part that is not named here imports no other part. The command line, and what recipes share, import what they like.
 MAY_IMPORT = {
-    "models": {"layers"},
+    "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "metrics": {"losses"},  # the metric of a loss is that loss's own number
     "export": {"decoding"},
     "inspection": {"layers", "models"},

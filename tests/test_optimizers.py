@@ -1,5 +1,9 @@
 """One kernel a weight: the numbers are Keras's, but for the rows of an embedding that a batch has twice."""
 
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -118,6 +122,18 @@ def test_a_model_is_saved_and_goes_on_with_what_the_optimizer_has(tmp_path):
     for each in (model, loaded):
         each.train_on_batch(x, y)
     np.testing.assert_array_equal(array(loaded.layers[0].kernel), array(model.layers[0].kernel))
+
+
+@OURS
+@pytest.mark.long
+def test_whoever_imports_models_can_load_what_was_compiled_with_it(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(optimizers.AdamW(0.1), "mse")
+    model.save(tmp_path / "model.keras")
+    program = "import sys, keras; from keras_seq import models; print(keras.models.load_model(sys.argv[1]).optimizer)"
+    command = [sys.executable, "-c", program, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, cwd=pathlib.Path(__file__).parents[1], capture_output=True, text=True)
+    assert "keras_seq.optimizers.AdamW" in done.stdout, done.stderr[-2000:]
 
 
 @OURS

@@ -1,5 +1,6 @@
 """Classes that decode, going on from a state token by token, and functions that build models which only map."""
 
+import keras_seq.optimizers  # noqa: F401  registers what a model may have been compiled with
 from keras_seq.models.calibration import calibrate
 from keras_seq.models.classifier import classifier
 from keras_seq.models.forecaster import forecaster

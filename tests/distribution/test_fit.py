@@ -45,11 +45,12 @@ def same(ones, others, tolerance=1e-9):
     [
         lambda: keras.optimizers.SGD(0.5),
         lambda: optimizers.Adam(1e-2, global_clipnorm=0.1),
+        lambda: optimizers.Adam(1e-2, gradient_accumulation_steps=2),
         pytest.param(
             lambda: optimizers.AdamW(1e-2, weight_decay=0.1, clipnorm=0.1, use_ema=True), marks=pytest.mark.long
         ),
     ],
-    ids=["sgd", "clipped", "decay and average"],
+    ids=["sgd", "clipped", "accumulated", "decay and average"],
 )
 def test_two_replicas_are_one_device(optimizer, one_device, two_devices):
     def build():
