@@ -13,6 +13,11 @@ def tensorflow_only(reason):
     return pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=reason)
 
 
+def quick(cases, few):
+    """All of the cases; those that are not among the few are for the long tests."""
+    return [case if case in few else pytest.param(case, marks=pytest.mark.long) for case in cases]
+
+
 def backend_cases(cases, on_jax):
     """All of the cases; on JAX, which compiles every one of them, those that run code that the others do not."""
     return list(cases) if keras.backend.backend() == "tensorflow" else on_jax

@@ -15,6 +15,7 @@ from keras_seq.decoding.step import (
     Progress,
     Search,
     StateNest,
+    along,
     check_length_penalty,
     check_max_length,
     constrained,
@@ -234,7 +235,7 @@ class _Run:
             best = self.best_of(gain - cost, gain, log_prob, *(x[:, g] for x in sums))
             found.append(best)
             kept, index = ops.top_k(ops.where(best.token == self.end_id, IMPOSSIBLE, best.order), K)
-            tokens = ops.take_along_axis(best.token, index, axis=1)
+            tokens = along(best.token, index)
             said = ops.where(ops.expand_dims(kept > IMPOSSIBLE, 2), ops.one_hot(tokens, V), 0.0)
             chosen = chosen + ops.sum(said, axis=1)
         C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
@@ -245,7 +246,7 @@ class _Run:
         order, token = largest(order, min(2 * self.K, order.shape[1]))  # (N, W)
         if standing is not None:
             order, token = standing.with_phrases(gains, order, token)
-        gain, log_prob = (ops.take_along_axis(x, token, axis=1) for x in (gains, log_probs))
+        gain, log_prob = (along(x, token) for x in (gains, log_probs))
         return self.best(order, gain, log_prob, token, points, sums, standing)
 
     def best(self, order, gain, log_prob, token, points, sums, standing=None) -> Candidates:
@@ -263,8 +264,8 @@ class _Run:
         beam = index // W
 
         gain, log_prob, token = (ops.reshape(x, (-1, K * W)) for x in (gain, log_prob, token))
-        gain, log_prob, token = (ops.take_along_axis(x, index, axis=1) for x in (gain, log_prob, token))
-        points, sums = (ops.take_along_axis(x, beam, axis=1) for x in (points, sums))
+        gain, log_prob, token = (along(x, index) for x in (gain, log_prob, token))
+        points, sums = (along(x, beam) for x in (points, sums))
         return Candidates(order, points + gain, sums + log_prob, beam, token)
 
     def finish(self, beams: Beams, t, found: Candidates, is_end, bonuses):
@@ -274,7 +275,7 @@ class _Run:
         ends = ops.logical_and(is_end, ops.logical_not(ops.expand_dims(beams.done, 1)))
         scores = found.points[:, :K] / ops.take(self.divisor, t)
         if bonuses is not None:
-            scores = scores + ops.take_along_axis(bonuses, beam, axis=1)
+            scores = scores + along(bonuses, beam)
         scores = ops.where(ops.logical_and(ends, found.order[:, :K] > IMPOSSIBLE), scores, IMPOSSIBLE)
         scores, index = ops.top_k(ops.concatenate([beams.pool_scores, scores], axis=1), K)  # of (S, 2K)
         prefix = self.pick(ops.concatenate([ops.zeros_like(beam) + ops.arange(K), beam + K], axis=1), index)  # of 2K
@@ -319,7 +320,7 @@ class _Run:
         slot = ops.expand_dims(ops.arange(R), 0)
         index = ops.where(slot < finished, slot, R + slot - finished)  # (B, R)
         both = [ops.concatenate(pair, axis=1) for pair in zip(pool, live, strict=True)]
-        tokens, lengths, log_probs, scores = (_along(x, index) for x in both)
+        tokens, lengths, log_probs, scores = (along(x, index) for x in both)
         empty = scores == IMPOSSIBLE
         return Hypotheses(
             tokens=ops.where(ops.expand_dims(empty, 2), self.pad_id, tokens),
@@ -340,9 +341,4 @@ class _Run:
             earlier = ops.logical_and(earlier, ops.arange(M)[:, None] > ops.arange(M)[None, :])
             scores = ops.where(ops.any(earlier, axis=2), IMPOSSIBLE, scores)
         scores, index = ops.top_k(scores, self.options.num_return)
-        return Hypotheses(*(_along(x, index) for x in (tokens, lengths, log_probs)), scores)
-
-
-def _along(x, index):
-    """x (B, M, ...), index (B, J) -> (B, J, ...)."""
-    return ops.take_along_axis(x, index if len(x.shape) == 2 else ops.expand_dims(index, 2), axis=1)
+        return Hypotheses(*(along(x, index) for x in (tokens, lengths, log_probs)), scores)

@@ -4,7 +4,7 @@ import numbers
 
 from keras import ops
 
-from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.step import Hypotheses, along
 
 IMPOSSIBLE = -float("inf")
 
@@ -87,11 +87,11 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
     empty = ops.where(nothing, ops.expand_dims(ops.arange(R), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE)
     totals = ops.where(empty, IMPOSSIBLE, ops.where(nothing, 0.0, totals))
     totals, order = ops.top_k(totals, R)
-    tokens = ops.take_along_axis(tokens, ops.expand_dims(order, 2), axis=1)
+    tokens = along(tokens, order)
     empty = totals == IMPOSSIBLE
     return Hypotheses(
         tokens=ops.where(ops.expand_dims(empty, 2), blank_id, tokens),
-        lengths=ops.where(empty, 0, ops.take_along_axis(label_lengths, order, axis=1)),
+        lengths=ops.where(empty, 0, along(label_lengths, order)),
         log_probs=totals,
         scores=totals,
     )

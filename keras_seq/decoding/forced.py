@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding.constraints import ANY, Constraint, check_ids, check_rows, counted, ends_with, id_lists
-from keras_seq.decoding.step import IMPOSSIBLE
+from keras_seq.decoding.step import IMPOSSIBLE, along
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ class Standing:
         there = ops.any(ops.expand_dims(following, 2) == ops.expand_dims(tokens, 1), axis=2)
         new = ops.logical_and(following < V, ops.logical_not(ops.logical_or(there, twice)))
         following = ops.minimum(following, V - 1)
-        added = ops.where(new, ops.take_along_axis(gains, following, axis=1), IMPOSSIBLE)
+        added = ops.where(new, along(gains, following), IMPOSSIBLE)
         return ops.concatenate([order, added], axis=1), ops.concatenate([tokens, following], axis=1)
 
     def banks(self, tokens):
@@ -170,10 +170,10 @@ class Standing:
         """
         bank = ops.reshape(self.banks(tokens), ops.shape(points))  # (S, M)
         falling = ops.argsort(-points, axis=1)
-        bank = ops.take_along_axis(bank, falling, axis=1)
+        bank = along(bank, falling)
         most = ops.shape(self.phrases)[1] * ops.shape(self.phrases)[2]
         of_bank = ops.cast(ops.expand_dims(bank, 2) == ops.arange(most + 1), "int32")  # (S, M, banks)
         rank = ops.sum(of_bank * ops.cumsum(of_bank, axis=1), axis=2) - 1  # inside its bank
         place = rank * (most + 1) + most - bank
-        place = ops.take_along_axis(place, ops.argsort(falling, axis=1), axis=1)  # in the order that was given
+        place = along(place, ops.argsort(falling, axis=1))  # in the order that was given
         return ops.where(points > IMPOSSIBLE, -ops.cast(place, "float32"), IMPOSSIBLE)

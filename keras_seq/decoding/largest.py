@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_seq.decoding.step import along
+
 BLOCK = 32
 
 
@@ -29,7 +31,7 @@ def largest(x, k):
     rows = ops.expand_dims(ops.arange(ops.shape(x)[0]), 1)
     inside = ops.take(ops.reshape(x, (-1, BLOCK)), rows * blocks + best, axis=0)  # (N, k, BLOCK)
     values, index = ops.top_k(ops.reshape(inside, (-1, k * BLOCK)), k)
-    block = ops.take_along_axis(best, index // BLOCK, axis=1)
+    block = along(best, index // BLOCK)
     # What fills the last block up is -inf, and chosen only where a row has nothing else; then any place will do.
     return values, ops.minimum(ops.cast(block * BLOCK + index % BLOCK, "int32"), V - 1)
 

@@ -150,9 +150,20 @@ def directions(hidden):
     return hidden / ops.maximum(ops.sqrt(ops.sum(ops.square(hidden), axis=-1, keepdims=True)), 1e-9)
 
 
+def along(x, index):
+    """x `(N, M, ...)`, index `(N, J)` -> what each row has at its own places, `(N, J, ...)`.
+
+    `keras.ops.take_along_axis` is for arrays of any shapes: on TensorFlow forty operations, of which a search then has
+    ten in each of its steps. These are a dozen. A place outside of 0..M-1 is another row's.
+    """
+    N, M, *rest = ops.shape(x)
+    rows = ops.expand_dims(ops.arange(N, dtype=index.dtype) * M, 1)
+    return ops.take(ops.reshape(x, (-1, *rest)), rows + index, axis=0)
+
+
 def taken(x, index):
     """x `(N, V)`, index `(N,)` -> the one value of each row, `(N,)`."""
-    return ops.squeeze(ops.take_along_axis(x, ops.expand_dims(index, 1), axis=1), 1)
+    return ops.squeeze(along(x, ops.expand_dims(index, 1)), 1)
 
 
 def divisors(length_penalty, max_length):

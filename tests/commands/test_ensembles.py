@@ -37,7 +37,8 @@ def second(folders, made_once):
     return {name: root / name for name in ("transformer", "other")}
 
 
-def test_translate_evaluate_and_score_with_two_models(keras_seq, folders, second, tmp_path):
+@pytest.mark.long
+def test_translate_and_evaluate_with_two_models(keras_seq, folders, second, tmp_path):
     both, vocabulary = opened(folders["lstm"], second["transformer"])
     ensemble = decoding.Ensemble(both, [1, 3])
     flags = ["--model", folders["lstm"], "--model", second["transformer"], "--model-weight", 1, "--model-weight", 3]
@@ -58,6 +59,13 @@ def test_translate_evaluate_and_score_with_two_models(keras_seq, folders, second
     evaluated = keras_seq("evaluate", tmp_path / "t", *flags, *search, "--source", tmp_path / "s", "--json").records
     assert evaluated == keras_seq("evaluate", tmp_path / "t", tmp_path / "h", "--json").records
 
+
+def test_score_with_two_models(keras_seq, folders, second, tmp_path):
+    both, vocabulary = opened(folders["lstm"], second["transformer"])
+    ensemble = decoding.Ensemble(both, [1, 3])
+    flags = ["--model", folders["lstm"], "--model", second["transformer"], "--model-weight", 1, "--model-weight", 3]
+    (tmp_path / "s").write_text("\n".join(SOURCE) + "\n")
+    (tmp_path / "t").write_text("\n".join(TARGET) + "\n")
     scored = keras_seq("score", *flags, tmp_path / "s", tmp_path / "t", "--json").records
     report = decoding.perplexity(ensemble, vocabulary, TARGET, sources=SOURCE)
     for record, log_probs in zip(scored, report.token_log_probs, strict=True):

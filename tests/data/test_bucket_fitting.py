@@ -89,6 +89,7 @@ def test_many_distinct_lengths_are_thinned_out():
     assert positions(data.fit_buckets(pairs, 5), pairs) < positions(data.fit_buckets(pairs, 1), pairs)
 
 
+@pytest.mark.long
 def test_multi30k(real_data):
     folder = real_data("multi30k")
     pairs = data.read_parallel_text(folder / "train.en", folder / "train.de")

@@ -262,6 +262,7 @@ def slow_writer(folder, pause):
     return process
 
 
+@pytest.mark.long
 def test_killed_in_the_middle(tmp_path):
     process = slow_writer(tmp_path, pause=0.1)
     process.kill()
@@ -275,6 +276,7 @@ def test_killed_in_the_middle(tmp_path):
     assert len(names) == 2 and not names & left
 
 
+@pytest.mark.long
 def test_a_second_process_waits_for_the_first(tmp_path):
     process = slow_writer(tmp_path, pause=0.1)
     assert not (tmp_path / "manifest.json").exists()

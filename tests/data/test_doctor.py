@@ -57,7 +57,7 @@ def check_against_batches(report, batches):
     assert (report.imbalance.mean, report.imbalance.worst) == pytest.approx((np.mean(excess), max(excess)))
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(
     lengths=ONE | TWO,
     tokens_per_batch=st.integers(5, 100),

@@ -51,7 +51,7 @@ of_noise = pytest.mark.parametrize("step", ["spans"], indirect=True)
 # -- what all of them keep
 
 
-ROWS = [list(range(10, 10 + n)) + [END] for n in range(12)] * 20 + [[10, END, 11, 12, END, 13], [], [END, END], [10]]
+ROWS = [list(range(10, 10 + n)) + [END] for n in range(12)] * 8 + [[10, END, 11, 12, END, 13], [], [END, END], [10]]
 
 
 def test_end_ids_stay_and_nothing_becomes_empty(step):
@@ -223,7 +223,7 @@ def test_each_id_may_have_a_chance_of_its_own():
 # -- local swap
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(
     st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=20),
     st.integers(0, 5),
@@ -323,9 +323,9 @@ def test_an_end_inside_a_span_stays():
         assert not {12, 13} & set(row[:first]) and not {10, 11} & set(row[first:])
 
 
-@pytest.mark.parametrize("mean", [3.0, 1.0])
+@pytest.mark.parametrize("mean", [3.0, pytest.param(1.0, marks=pytest.mark.long)])
 def test_spans_are_distributed_as_stated(mean):
-    tokens, share, count = list(range(10, 30)), 0.4, 3000
+    tokens, share, count = list(range(10, 30)), 0.4, 1500
     rows = draws(span_masking(share, mean, mask_id=MASK, **COMMON), tokens, count)
     random = np.random.default_rng(0)
     expected = [simulated(tokens, share, mean, random) for _ in range(4 * count)]

@@ -179,13 +179,13 @@ def test_a_sentence_does_not_see_the_others_of_its_batch(early_stop):
     def search(models):
         return arrays(
             beam_search(
-                history_step(tables), history_state(models, 3), batch_size=len(models), num_beams=3, max_length=12,
+                history_step(tables), history_state(models, 3), batch_size=len(models), num_beams=3, max_length=7,
                 num_return=3, early_stop=early_stop, **IDS,
             )
         )  # fmt: skip
 
     together = search(range(12))
-    for model in (0, 4, 11):
+    for model in (0, 11):
         for all_of_them, alone in zip(together, search([model]), strict=True):
             np.testing.assert_allclose(all_of_them[model], alone[0], rtol=1e-6)
 

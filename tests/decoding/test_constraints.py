@@ -137,9 +137,16 @@ RULES = {
 }
 
 
+# One of each kind: every rule has a narrow beam.
+FEW = ("min_length 3", "max_length 3", "banned runs", "allowed", "no_repeat 2", "penalty 1.8", "prefix")
+
+
 def by_rule(*on_jax):
-    """All rules; on JAX, which compiles each case anew, those that are named."""
-    cases = [pytest.param(rule, id=name, marks=[] if name in on_jax else [slow_on_jax]) for name, rule in RULES.items()]
+    """All rules, few of them in the quick tests; on JAX, which compiles each case anew, those that are named."""
+    cases = []
+    for name, rule in RULES.items():
+        marks = [slow_on_jax] * (name not in on_jax) + [pytest.mark.long] * (name not in FEW)
+        cases.append(pytest.param(rule, id=name, marks=marks))
     return pytest.mark.parametrize("rule", cases)
 
 
@@ -216,11 +223,13 @@ NARROW = [
 
 
 def rules_and_beams():
-    """Each rule with two of the beams, in turn; on JAX two of the rules with one of them."""
+    """Each rule with two of the beams, in turn, one of them long; on JAX two of the rules with one of them."""
     for i, (name, rule) in enumerate(RULES.items()):
         for beam in (NARROW[(i + 1) % 4], NARROW[(i + 2) % 4]):
             on_jax = name in ("banned runs", "prefix") and beam[0] == 2
-            yield pytest.param(rule, *beam, id=f"{name}-{beam[0]}", marks=[] if on_jax else [slow_on_jax])
+            first = beam == NARROW[(i + 1) % 4] or name in FEW[-2:]
+            marks = [slow_on_jax] * (not on_jax) + [pytest.mark.long] * (not (first or on_jax))
+            yield pytest.param(rule, *beam, id=f"{name}-{beam[0]}", marks=marks)
 
 
 @pytest.mark.parametrize(("rule", "K", "R", "length_penalty", "early_stop"), rules_and_beams())
@@ -280,7 +289,12 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize(
-    "name", ["beam", *(pytest.param(x, marks=slow_on_jax) for x in ("greedy", "groups", "sampling"))]
+    "name",
+    [
+        "beam",
+        pytest.param("sampling", marks=slow_on_jax),
+        *(pytest.param(x, marks=[slow_on_jax, pytest.mark.long]) for x in ("greedy", "groups")),
+    ],
 )
 def test_one_trace_serves_batches_prefixes_and_lengths_of_any_size(name):
     find = SEARCHES[name]
@@ -336,8 +350,8 @@ def test_generate_gives_each_text_its_own_prefix():
     texts = ["hello", "", "a", "barrels", "zebra"]
     said = [[19], [18], [], [20, 21], [4, 4]]  # p, o, nothing, qr, aa
     padded = np.array([row + [PAD] * (2 - len(row)) for row in said])
-    ways = [{"search": "greedy", "compiled": compiled(), "batch_tokens": 16}]
-    ways += [{"num_beams": 2, "batch_tokens": 1}, {"search": "greedy", "batch_tokens": 10_000}] if TENSORFLOW else []
+    ways = [{"search": "greedy", "compiled": compiled(), "batch_tokens": 10_000}]
+    ways += [{"num_beams": 2, "batch_tokens": 1}, {"search": "greedy", "batch_tokens": 16}] if TENSORFLOW else []
     for options in ways:
         found = generate(CopyModel(), Letters(), texts, constraints=[Prefix(padded)], max_length=9, **options)
         assert found == ["pello", "", "a", "qrrrels", "aabra"]

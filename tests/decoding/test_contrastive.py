@@ -13,10 +13,10 @@ from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import arrays, slow_on_jax
 from tests.decoding.test_generate import Letters
 from tests.models.cases import END, IDS, PAD, SOURCE, START, TARGET, V
-from tests.reference import array, backend_cases, compiled, in_graph, spread
+from tests.reference import array, backend_cases, compiled, in_graph, quick, spread
 
 PROMPTS = np.array([[START, 4, 5, 6, 7], [START, PAD, PAD, PAD, PAD], [START, 8, 4, PAD, PAD]], "int32")
-T = 6
+T = 5
 
 
 def varied(model, phase=0):
@@ -138,7 +138,9 @@ def test_a_model_that_repeats_itself_is_led_away():
     np.testing.assert_allclose(log_probs, np.log(0.3 * 0.2**3), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", backend_cases(["recurrent", "transformer"], on_jax=["recurrent"]))
+@pytest.mark.parametrize(
+    "name", backend_cases(quick(["recurrent", "transformer"], few=["recurrent"]), on_jax=["recurrent"])
+)
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"top_k": 1}])
 def test_without_a_choice_or_a_penalty_it_is_greedy_search(name, options):
     """The search itself, too, and not only what `search` puts in its place."""
@@ -183,7 +185,10 @@ def test_nothing_possible_is_an_empty_slot():
     assert np.isneginf(log_probs[~ended]).all() and (lengths[ended] > 0).all() and not ended.all()
 
 
-@pytest.mark.parametrize("name", backend_cases(["recurrent", "location", "transformer"], on_jax=["recurrent"]))
+@pytest.mark.parametrize(
+    "name",
+    backend_cases(quick(["recurrent", "location", "transformer"], few=["recurrent", "location"]), on_jax=["recurrent"]),
+)
 def test_neighbours_and_padding_do_not_matter(name):
     model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
@@ -217,7 +222,7 @@ def test_an_ensemble_takes_the_mean_of_the_cosines():
 
 
 @slow_on_jax
-@pytest.mark.parametrize("name", ["rotary", "lstm"])
+@pytest.mark.parametrize("name", quick(["rotary", "lstm"], few=["rotary"]))
 def test_from_texts_to_texts(name):
     model, texts = model_of(name), ["abc", "d", "ba"]
     options = {"search": "contrastive", "top_k": 3, "max_length": 4}
@@ -226,7 +231,7 @@ def test_from_texts_to_texts(name):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a graph with dynamic sizes")
-@pytest.mark.parametrize("name", ["rotary", "lstm"])
+@pytest.mark.parametrize("name", quick(["rotary", "lstm"], few=["rotary"]))
 def test_one_graph_for_all_shapes_and_lengths(name):
     import tensorflow as tf
 

@@ -165,13 +165,13 @@ def test_memory_is_shared_where_all_of_the_models_can():
 @pytest.mark.skipif(not TENSORFLOW, reason="JAX compiles an eager loop at every call")
 def test_it_passes_the_audit(members):
     sources = [[8], [5, 5, 4, 6, 4, 8, 8]]
-    report = decoding.audit(Ensemble(members, WEIGHTS), sources, max_length=3, num_beams=3, num_return=3, **IDS)
+    report = decoding.audit(Ensemble(members[:2], WEIGHTS[:2]), sources, max_length=3, num_beams=2, num_return=2, **IDS)
     assert report.ok, f"\n{report}"
 
 
 def test_a_compiled_search_returns_what_the_forced_pass_says(members):
     """In a graph whose sizes are not known, or jitted."""
-    ensemble = Ensemble(members, WEIGHTS)
+    ensemble = Ensemble(members[1:], WEIGHTS[1:])
 
     def search(source):
         return decoding.search(ensemble, source, max_length=4, num_beams=2, **IDS)
@@ -239,7 +239,7 @@ def test_forced_decoding_of_texts_is_the_mixture_too(members, language_models, k
 @slow_on_jax
 def test_texts(members):
     texts = ["abc", "", "dede", "e"]
-    options = {"max_length": 6, "num_beams": 2, "num_return": 2}
+    options = {"max_length": 4, "num_beams": 2, "num_return": 2}
     found = decoding.generate(Ensemble(members), Letters(), texts, **options)
     assert found[1] == ["", ""] and [len(each) for each in found] == [2] * 4
     assert found == decoding.generate(Ensemble(members), Letters(), texts, batch_tokens=1, **options)
@@ -260,7 +260,7 @@ def test_the_keras_file_holds_all(members, tmp_path):
 
 def test_keras_evaluates_it(members):
     ensemble = Ensemble(members)
-    ensemble.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ensemble.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=TENSORFLOW)
     labels = np.array([[4, 5, 6, 3], [6, 3, PAD, PAD], [5, 4, 3, PAD]])
     expected = -np.take_along_axis(log_probs(ensemble(INPUTS)), labels[..., None], axis=2).mean()
     np.testing.assert_allclose(ensemble.evaluate(INPUTS, labels, verbose=0), expected, rtol=1e-5)
@@ -273,8 +273,8 @@ def test_a_saved_model_of_an_ensemble(tmp_path):
     from keras_seq import export, text
 
     vocabulary = text.Words(["a", "b", "c", "d"])
-    options = {"units": 4, "num_layers": 1}
-    models = [varied(Seq2Seq(8, cell="gru", **options), 0), varied(Transformer(8, num_heads=2, **options), 1)]
+    options = {"units": 4, "num_layers": 1, "bidirectional": False}
+    models = [varied(Seq2Seq(8, cell=cell, attention="none", **options), i) for i, cell in enumerate(("gru", "rnn"))]
     ensemble, texts = Ensemble(models, [2, 1]), ["a b", "", "d c b a", "zz"]
     export.saved_model(ensemble, tmp_path / "served", vocabulary, num_beams=1, max_length=7, verify=False)
     loaded = tf.saved_model.load(str(tmp_path / "served"))

@@ -110,7 +110,7 @@ def test_it_can_be_compiled_by_the_caller():
         import jax
 
         wrap = jax.jit
-    options = {"sources": SOURCES, "batch_tokens": 100}
+    options = {"sources": SOURCES, "batch_tokens": 10_000}
     ours = perplexity(model, VOCABULARY, TEXTS, compiled=wrap, **options)
     np.testing.assert_allclose(ours.log_probs, perplexity(model, VOCABULARY, TEXTS, **options).log_probs, atol=1e-4)
 

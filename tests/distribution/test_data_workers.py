@@ -114,24 +114,26 @@ def fitted(scope, dataset, epochs=2, **options):
     return bucketed.weights(model), history
 
 
-def test_fit_does_the_same_with_the_service(service, two_devices):
+@pytest.mark.parametrize("devices", ["one_device", pytest.param("two_devices", marks=pytest.mark.long)])
+def test_fit_does_the_same_with_the_service(service, devices, request):
+    scope = request.getfixturevalue(devices)
     plain = bucketed.batches(order=5)
     steps = sum(1 for _ in bucketed.batches())
     plain = plain.apply(tf.data.experimental.assert_cardinality(steps))
     throughput = callbacks.Throughput()
     job = next(names)
-    step = data_service(service.address, two_devices, job, on_trainer=throughput.counted())
+    step = data_service(service.address, scope, job, on_trainer=throughput.counted())
     served = bucketed.batches(order=5).apply(tf.data.experimental.assert_cardinality(steps)).apply(step)
     assert len(served) == steps
-    expected, history = fitted(two_devices, plain)
-    found, served_history = fitted(two_devices, served, callbacks=[throughput])
+    expected, history = fitted(scope, plain)
+    found, served_history = fitted(scope, served, callbacks=[throughput])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(served_history["loss"], history["loss"], rtol=1e-5)
 
     with pytest.raises(TypeError, match="comes last"):
         served.prefetch(1)
     with pytest.raises(ValueError, match=f"reads a job '{job}'"):
-        data_service(service.address, two_devices, job)
+        data_service(service.address, scope, job)
 
 
 def test_what_cannot_be_sent(service, one_device):

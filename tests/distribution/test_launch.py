@@ -260,6 +260,7 @@ time.sleep(1000)
     assert done.returncode == 137 and "launch: dispatcher failed after" in done.stderr
 
 
+@pytest.mark.long
 def test_a_data_service_for_the_workers(tmp_path):
     program = """
 import os, socket, sys, pathlib, time

@@ -43,6 +43,7 @@ def trained_here(out: pathlib.Path) -> dict[str, np.ndarray]:
         return dict(found)
 
 
+@pytest.mark.long
 def test_two_workers_are_one_device(tmp_path, double_precision):
     one = trained_here(tmp_path / "one.npz")
     two = trained(tmp_path, workers=2, strategy="multi_worker_mirrored")

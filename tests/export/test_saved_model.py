@@ -18,7 +18,7 @@ from tests.export.conftest import BYTES, TEXTS, cases, loud, vocabulary_of
 module = importlib.import_module("keras_seq.export.saved_model")  # `export.saved_model` is the function
 
 
-FRESH = ("language model, lstm, words", "classifier, lstm, words", "forecaster, quantiles")
+FRESH = ("classifier, lstm, words",)
 SMALL = {"num_layers": 1, "cell": "rnn", "attention": "none", "bidirectional": False}
 
 

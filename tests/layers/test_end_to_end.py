@@ -34,7 +34,14 @@ def assert_exports(model, x, folder):
 
 # Each pooling with another cell. Where the last step is taken, it must remember the first.
 @pytest.mark.parametrize(
-    ("cell", "pooling"), [("mingru", "attention"), ("minlstm", "last"), ("rglru", "mean"), ("gru", "max")]
+    ("cell", "pooling"),
+    [
+        ("minlstm", "last"),
+        *(
+            pytest.param(cell, pooling, marks=pytest.mark.long)
+            for cell, pooling in [("mingru", "attention"), ("rglru", "mean"), ("gru", "max")]
+        ),
+    ],
 )
 def test_a_classifier(cell, pooling, tmp_path):
     """Which of two tokens stands at a place of the sentence that changes with its length: at its beginning."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_seq import models
 from tests.cells import LeakyCell
-from tests.reference import backend_cases, fill
+from tests.reference import backend_cases, fill, quick
 
 PAD, START, END = 0, 2, 3
 IDS = {"pad_id": PAD, "start_id": START, "end_id": END}
@@ -51,10 +51,35 @@ TRANSFORMERS = {
 }
 CASES = {**RECURRENT, **TRANSFORMERS}
 # For what costs a compilation each: the cells, the attentions, the bridges and both kinds of vocabulary, once.
-FEW = ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS]
+FEW = quick(
+    ["rnn-dot", "lstm-none-reversed-deep", "gru-additive-reversed-deep", "lstm-general-deep-untied", *TRANSFORMERS],
+    few=[
+        "lstm-none-reversed-deep",
+        "gru-additive-reversed-deep",
+        "lstm-general-deep-untied",
+        "transformer-untied",
+        "transformer-modern",
+        "transformer-learned",
+    ],
+)
 # Another backend compiles all that it runs: there, what has code of its own.
 ALL = backend_cases(
-    CASES,
+    quick(
+        CASES,
+        few=[
+            "rnn-dot",
+            "lstm-additive",
+            "gru-scaled-dot",
+            "gru-location-deep",
+            "lstm-none-reversed-deep",
+            "mingru-general-deep",
+            "rglru-additive-deep",
+            "transformer-untied",
+            "transformer-modern",
+            "transformer-near",
+            "transformer-learned",
+        ],
+    ),
     on_jax=[
         "lstm-none-reversed-deep",
         "gru-location-deep",

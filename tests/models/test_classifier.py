@@ -6,7 +6,7 @@ from keras_seq import layers, models
 from keras_seq.optimizers import Adam
 from tests.cells import LeakyCell
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, spread
+from tests.reference import array, backend_cases, quick, spread
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, N = 9, 3
@@ -24,12 +24,15 @@ CASES = {
     "transformer-narrow-mean": {"architecture": "transformer", "embedding_dim": 4, "pooling": "mean"},
 }
 
+FEW = ["mingru", "transformer", "cnn", "feedforward", "cnn-one-window", "own", "lstm-deep-last", "gru-causal-max"]
+FEW += ["transformer-causal-last"]
+
 
 def small(**options):
     return models.classifier(V, N, **{**SMALL, **options})
 
 
-@pytest.mark.parametrize("name", backend_cases(CASES, on_jax=["lstm", "mingru", "transformer", "cnn", "feedforward"]))
+@pytest.mark.parametrize("name", backend_cases(quick(CASES, FEW), on_jax=["lstm", *FEW[:4]]))
 def test_promises(name, tmp_path):
     logits = check_mapping(small(**CASES[name]), TOKENS, tmp_path, pads=0)
     assert logits.shape == (3, N)

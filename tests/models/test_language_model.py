@@ -12,7 +12,7 @@ from keras_seq.models import LanguageModel
 from keras_seq.optimizers import Adam
 from tests.cells import LeakyCell
 from tests.checks import check_layer
-from tests.reference import array, backend_cases, compiled, fill, in_graph, program, spread, tensorflow_only
+from tests.reference import array, backend_cases, compiled, fill, in_graph, program, quick, spread, tensorflow_only
 
 V, UNITS, ROOM = 11, 8, 12
 TOKENS = np.array([[2, 4, 5, 6, 7, 8], [2, 9, 4, 0, 0, 0], [2, 10, 4, 5, 0, 0]], "int32")
@@ -23,9 +23,9 @@ def recurrent(cell, **options):
     return lambda: RecurrentStack(cell, UNITS, num_layers=2, **options)
 
 
-def transformer(positions, **options):
+def transformer(positions, num_layers=1, **options):
     return lambda: TransformerStack(
-        UNITS, num_heads=4, num_layers=2, intermediate_dim=6, positions=positions, options=options
+        UNITS, num_heads=4, num_layers=num_layers, intermediate_dim=6, positions=positions, options=options
     )
 
 
@@ -35,12 +35,13 @@ BODIES = {
     "mingru": recurrent("mingru"),
     "rglru": recurrent("rglru"),
     "own": recurrent(LeakyCell),
-    "rotary": transformer("rotary", num_key_value_heads=2, normalization="rms", activation="swiglu"),
+    "rotary": transformer("rotary", 2, num_key_value_heads=2, normalization="rms", activation="swiglu"),
     "learned": transformer("learned", normalize_first=False),
     "alibi": transformer("alibi", attention_window=2),
     "sinusoidal": transformer("sinusoidal", num_key_value_heads=1),
 }
 SOME = ["lstm", "mingru", "own", "rotary", "alibi"]
+ALL = quick(BODIES, few=["lstm", "gru-residual", "mingru", "own", "rotary", "learned", "alibi"])
 
 
 @functools.cache
@@ -53,7 +54,7 @@ def call(model, tokens):
     return array(program(model)(tokens))
 
 
-@pytest.mark.parametrize("name", backend_cases(BODIES, on_jax=SOME))
+@pytest.mark.parametrize("name", backend_cases(ALL, on_jax=SOME))
 def test_in_pieces_as_at_once(name):
     lm = model(name)
     expected = call(lm, TOKENS)
@@ -68,7 +69,7 @@ def test_in_pieces_as_at_once(name):
         np.testing.assert_allclose(np.concatenate(logits, 1)[real], expected[real], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", backend_cases(BODIES, on_jax=SOME))
+@pytest.mark.parametrize("name", backend_cases(ALL, on_jax=SOME))
 def test_rows_of_any_length_go_on_where_they_end(name):
     """A padded batch of prompts, and a step after them, give what each prompt gives alone."""
     lm = model(name)
@@ -82,7 +83,7 @@ def test_rows_of_any_length_go_on_where_they_end(name):
 
 
 @tensorflow_only("in pieces as at once, there too, says that no step sees the future")
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", quick(BODIES, few=["lstm", "mingru", "rotary", "alibi"]))
 def test_the_past_matters_and_the_future_does_not(name):
     forward = in_graph(model(name))
     before = array(forward(TOKENS))
@@ -105,9 +106,7 @@ def test_the_keras_file_holds_all(name, tmp_path):
     np.testing.assert_allclose(call(loaded, TOKENS), call(lm, TOKENS), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", backend_cases(["lstm", pytest.param("mingru", marks=pytest.mark.long), "rotary"], on_jax=["rotary"])
-)
+@pytest.mark.parametrize("name", backend_cases(quick(["lstm", "mingru", "rotary"], few=["lstm"]), on_jax=["rotary"]))
 def test_it_learns_decodes_and_leaves(name, tmp_path):
     """The language 4 5 6 7 8 9 10 4 5 ..., begun anywhere: one start, and everything after it is known."""
     keras.utils.set_random_seed(1)
@@ -161,7 +160,7 @@ class Outputs(keras.layers.Layer):
         return {**super().get_config(), "positions": self.positions}
 
 
-@pytest.mark.parametrize("positions", backend_cases(["rotary", "learned"], on_jax=["learned"]))
+@pytest.mark.parametrize("positions", backend_cases(quick(["rotary", "learned"], few=["learned"]), on_jax=["learned"]))
 def test_promises_of_a_layer(positions):
     check_layer(Outputs(positions), spread((2, 5, UNITS)))
 

@@ -8,7 +8,7 @@ from keras import ops
 from keras_seq import decoding
 from keras_seq.losses import TokenCrossentropy
 from tests.models.cases import ALL, CASES, END, FEW, IDS, INPUTS, PAD, SOURCE, START, TARGET, TWO, fresh, model
-from tests.reference import array, arrays, backend_cases, compiled, in_graph, program, tensorflow_only
+from tests.reference import array, arrays, backend_cases, compiled, in_graph, program, quick, tensorflow_only
 
 # Of masks and unbuilt layers nothing is said when a model is called, and (`fresh`) when it is built.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -90,7 +90,8 @@ def test_the_keras_file_holds_all(name, tmp_path):
 @pytest.mark.parametrize("name", backend_cases(FEW, on_jax=TWO))
 def test_every_weight_learns(name):
     learner = fresh(name)
-    eagerly = keras.backend.backend() == "tensorflow" and name not in TWO  # which is much quicker than to trace a step
+    # Which is much quicker than to trace a step: one is traced, and of a recurrent model in test_scheduled_sampling.py.
+    eagerly = keras.backend.backend() == "tensorflow" and name != "transformer-modern"
     # A step small enough for any model to go down.
     learner.compile(keras.optimizers.SGD(1e-3), TokenCrossentropy(), run_eagerly=eagerly)
     learner.optimizer.build(learner.trainable_variables)  # TensorFlow traces twice what makes variables
@@ -104,7 +105,7 @@ def test_every_weight_learns(name):
             assert (array(v) != start).any(), f"{v.path} has not learned"
 
 
-@pytest.mark.parametrize("num_beams", backend_cases([1, 3], on_jax=[3]))
+@pytest.mark.parametrize("num_beams", backend_cases(quick([1, 3], few=[3]), on_jax=[3]))
 @pytest.mark.parametrize(
     "name", backend_cases(["lstm-none-reversed-deep", "gru-additive-reversed-deep", "transformer-pre"], on_jax=TWO)
 )
@@ -130,9 +131,17 @@ def test_what_a_search_returns_is_what_the_forced_pass_says(name, num_beams):
 
 
 @pytest.mark.parametrize(
-    "name", backend_cases(["lstm-general-deep-untied", "transformer-pre"], on_jax=["transformer-pre"])
+    ("policy", "name"),
+    backend_cases(
+        [
+            ("mixed_float16", "lstm-general-deep-untied"),
+            ("mixed_bfloat16", "transformer-pre"),
+            pytest.param("mixed_bfloat16", "lstm-general-deep-untied", marks=pytest.mark.long),
+            pytest.param("mixed_float16", "transformer-pre", marks=pytest.mark.long),
+        ],
+        on_jax=[("mixed_bfloat16", "transformer-pre")],
+    ),
 )
-@pytest.mark.parametrize("policy", backend_cases(["mixed_bfloat16", "mixed_float16"], on_jax=["mixed_bfloat16"]))
 def test_half_precision(name, policy):
     half = fresh(name, policy)
     assert {keras.backend.standardize_dtype(v.dtype) for v in half.weights} <= {"float32", "uint32"}
@@ -144,7 +153,13 @@ def test_half_precision(name, policy):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="shapes are static elsewhere")
-@pytest.mark.parametrize("name", ["lstm-none-reversed-deep", "gru-additive-reversed-deep", "transformer-pre"])
+@pytest.mark.parametrize(
+    "name",
+    quick(
+        ["lstm-none-reversed-deep", "gru-additive-reversed-deep", "transformer-pre", "transformer-untied"],
+        few=["gru-additive-reversed-deep", "transformer-untied"],
+    ),
+)
 def test_one_graph_for_all_shapes(name):
     import tensorflow as tf
 

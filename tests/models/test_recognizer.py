@@ -6,7 +6,7 @@ from keras_seq import decoding, models
 from keras_seq.losses import CTCLoss
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, arrays, backend_cases, fill, program, spread, tensorflow_only
+from tests.reference import array, arrays, backend_cases, fill, program, quick, spread, tensorflow_only
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 learning = tensorflow_only("what a model learns is no backend's, and elsewhere a step takes minutes to compile")
@@ -24,7 +24,12 @@ def small(normalization="recording", **options):
     return models.recognizer(4, front_end=small_front_end(normalization=normalization), **options)
 
 
-@pytest.mark.parametrize("architecture", backend_cases(["lstm", "mingru", "transformer", "cnn"], on_jax=["mingru"]))
+@pytest.mark.parametrize(
+    "architecture",
+    backend_cases(
+        quick(["lstm", "mingru", "transformer", "cnn"], few=["mingru", "transformer", "cnn"]), on_jax=["mingru"]
+    ),
+)
 def test_promises_of_ctc(architecture, tmp_path):
     model = small(architecture=architecture)
     logits = check_mapping(model, WAVES, tmp_path, pads=0, real=REAL, more=700, tolerance=1e-4)
@@ -37,7 +42,11 @@ def test_promises_of_ctc(architecture, tmp_path):
 @pytest.mark.parametrize(
     "options",
     backend_cases(
-        [{}, {"architecture": "gru", "pooling": "last"}, {"architecture": "feedforward", "pooling": "max"}],
+        [
+            {},
+            pytest.param({"architecture": "gru", "pooling": "last"}, marks=pytest.mark.long),
+            {"architecture": "feedforward", "pooling": "max"},
+        ],
         on_jax=[{"architecture": "feedforward", "pooling": "max"}],
     ),
     ids=lambda options: options.get("architecture", "lstm"),
@@ -47,10 +56,11 @@ def test_promises_of_classes(options, tmp_path):
     assert logits.shape == (3, 4)
 
 
+SMALL = {"units": 8, "num_layers": 1}
 ATTENTIVE = {
-    "recurrent": lambda: models.Seq2Seq(None, 9, source_front_end=small_front_end(6), units=8, num_layers=1),
+    "recurrent": lambda: models.Seq2Seq(None, 9, source_front_end=small_front_end(6), cell="gru", **SMALL),
     "reversed": lambda: models.Seq2Seq(
-        None, 9, source_front_end=small_front_end(6), units=8, num_layers=1, attention="none", reverse_source=True
+        None, 9, source_front_end=small_front_end(6), attention="none", reverse_source=True, **SMALL
     ),
     "transformer": lambda: models.Transformer(
         None, 9, source_front_end=small_front_end(8), units=8, num_heads=2, num_layers=1, dropout=0.0
@@ -128,6 +138,7 @@ def test_learns_by_ctc_what_is_said_and_reads_twice_as_much():
         assert (found == labels).all(1).mean() > 0.9
 
 
+@pytest.mark.long
 @learning
 def test_learns_a_class():
     keras.utils.set_random_seed(1)

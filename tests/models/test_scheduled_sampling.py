@@ -11,7 +11,7 @@ from keras_seq.losses import TokenCrossentropy
 from keras_seq.models import Seq2Seq
 from keras_seq.optimizers import Adam
 from tests.models.cases import END, INPUTS, PAD, START, TARGET, V
-from tests.reference import array, backend_cases, spread
+from tests.reference import array, backend_cases, quick, spread
 
 LABELS = np.array([[4, 5, 6, END], [6, END, PAD, PAD], [5, 4, END, PAD]], "int32")
 REAL = TARGET != PAD
@@ -124,7 +124,7 @@ def test_a_schedule_counts_the_batches_it_has_trained_on():
     assert shares[0] == 0 and int(array(layer.batches.value)) == 6
 
 
-@pytest.mark.parametrize("rate", backend_cases(RATES, on_jax=RATES[-1:]))
+@pytest.mark.parametrize("rate", backend_cases(quick(RATES, few=RATES[-1:]), on_jax=RATES[-1:]))
 def test_it_trains_and_its_file_holds_all(rate, tmp_path):
     model = translator(rate, dropout=0.1)
     model.compile(Adam(0.02), TokenCrossentropy())
@@ -160,7 +160,7 @@ def test_under_a_distribution_scope():
     trained = []
     for strategy, rate in (("one_device", 1.0), ("mirrored", 1.0), ("mirrored", rises())):
         with distribution.scope(strategy) if strategy == "mirrored" else contextlib.nullcontext():
-            model = translator(rate)
+            model = translator(rate, cell="rnn", attention="dot")
             options = {"run_eagerly": strategy != "mirrored", "jit_compile": False}
             model.compile(keras.optimizers.SGD(0.1), TokenCrossentropy(), **options)
         model.fit(dataset, verbose=0, shuffle=False)

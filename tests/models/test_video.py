@@ -5,7 +5,7 @@ import pytest
 from keras_seq import models
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, fill, program, spread, tensorflow_only
+from tests.reference import array, backend_cases, fill, program, quick, spread, tensorflow_only
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 LENGTHS = np.array([4, 3, 1])
@@ -22,7 +22,7 @@ CASES = {
 
 
 # Keras's ConvLSTM2D takes no mask on JAX, whose loop broadcasts it, (B, 1), against (B, height, width, D).
-@pytest.mark.parametrize("name", backend_cases(CASES, on_jax=["gru", "cnn"]))
+@pytest.mark.parametrize("name", backend_cases(quick(CASES, few=["gru", "convlstm", "cnn"]), on_jax=["gru", "cnn"]))
 def test_promises(name, tmp_path):
     questions = {"direction": 4, "digit": 3} if name in ("gru", "convlstm") else 4
     model = models.video_classifier((6, 8, 2), questions, **{**SMALL, **CASES[name]})
@@ -32,7 +32,10 @@ def test_promises(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "architecture", backend_cases(["convlstm", "gru", "transformer"], on_jax=["convlstm", "transformer"])
+    "architecture",
+    backend_cases(
+        quick(["convlstm", "gru", "transformer"], few=["convlstm", "gru"]), on_jax=["convlstm", "transformer"]
+    ),
 )
 def test_promises_of_the_predictor(architecture, tmp_path):
     model = models.frame_predictor((6, 8, 2), architecture=architecture, **SMALL)

@@ -86,8 +86,8 @@ def test_what_is_exported_is_in_the_units_of_the_series(learned):
     [
         {"architecture": "gru", "quantiles": (0.9, 0.1, 0.5)},
         pytest.param({"architecture": "lstm", "decoder": "autoregressive"}, marks=pytest.mark.long),
-        {"architecture": "linear", "normalization": "last"},
-        {"architecture": "feedforward", "mix_columns": True},
+        pytest.param({"architecture": "linear", "normalization": "last"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "feedforward", "mix_columns": True}, marks=pytest.mark.long),
         pytest.param(
             {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
             marks=pytest.mark.long,
@@ -117,6 +117,7 @@ def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes, monkeypa
         assert (np.diff(model(PAST[..., :2]), axis=-1) >= 0).all()
 
 
+@pytest.mark.long
 def test_bands_hold_what_they_say(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     run = run_in(tmp_path, forecasting.Options(), hours=2_000, epochs=4, quantiles=(), architecture="feedforward")
@@ -135,6 +136,7 @@ def test_several_horizons_are_several_models(tmp_path, capsys):
         assert served["forecast"](past=tf.constant(PAST))["forecast"].shape == (3, horizon, 3)
 
 
+@pytest.mark.long
 def test_what_is_trained_is_not_trained_again(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     options = {"architecture": "feedforward", "patch_length": 4}  # quick to trace

@@ -37,12 +37,19 @@ def metrics_of(run):
 
 
 @pytest.fixture(scope="module")
+def begun(made_once):
+    """A run of an epoch, exported."""
+    return made_once("language_model-begun", functools.partial(run_in, architecture="rnn"))
+
+
+@pytest.fixture(scope="module")
 def learned(made_once):
     """A run on less than half of the demo's text, exported."""
     make = functools.partial(run_in, options=language_model.Options(), lines=2_000, prompt="two hens", sample_length=30)
     return made_once("language_model", make)
 
 
+@pytest.mark.long
 def test_it_learns_what_counts_cannot_tell(learned):
     found = metrics_of(learned / "run")
     nats = {task: value for (task, metric), value in found.items() if metric == "nats per token"}
@@ -54,14 +61,15 @@ def test_it_learns_what_counts_cannot_tell(learned):
     assert found["state carried", "bits per character"] == pytest.approx(bits)
 
 
-def test_it_leaves_what_it_promises(learned):
-    run = learned / "run"
+def test_it_leaves_what_it_promises(begun):
+    run = begun / "run"
     for name in ("config.json", "history.csv", "parameters.txt", "best.keras", "vocabulary/joint.characters"):
         assert (run / name).stat().st_size > 0, name
     for name in ("learning_curve.png", "loss_by_position.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
 
 
+@pytest.mark.long
 def test_what_it_says_counts_on(learned):
     signatures = tf.saved_model.load(str(learned / "export")).signatures
     said = signatures["generate"](
@@ -71,17 +79,18 @@ def test_what_it_says_counts_on(learned):
     assert {"generate", "generate_with_options", "score", "step"} <= set(signatures)
 
 
-def test_the_commands_of_the_package_take_its_run_folder(learned, monkeypatch, capsys):
+def test_the_commands_of_the_package_take_its_run_folder(begun, monkeypatch, capsys):
     lines = ["two hens,", "three pigs, four pigs."]
     for verb, argv in (("generate", ["--search", "sampling", "--max-length", "5"]), ("score", ["--json"])):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("".join(f"{x}\n" for x in lines).encode())))
-        program.main([verb, "--model", str(learned / "run"), *argv])
+        program.main([verb, "--model", str(begun / "run"), *argv])
         printed = capsys.readouterr().out
         assert printed.strip(), verb
     scores = [json.loads(line) for line in printed.splitlines()]
     assert len(scores) == 2
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_the_state_that_it_carried(tmp_path, monkeypatch):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -110,8 +119,8 @@ def write_text(path, lines=60):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "transformer", "num_heads": 2, "batches": 6},
         {"architecture": "rnn", "vocabulary": "words", "top_k": 3},
+        pytest.param({"architecture": "transformer", "num_heads": 2, "batches": 6}, marks=pytest.mark.long),
         pytest.param({"architecture": "gru", "vocabulary": "bytes", "num_layers": 2}, marks=pytest.mark.long),
         pytest.param({"architecture": "lstm", "vocabulary": "bpe", "vocabulary_size": 60}, marks=pytest.mark.long),
         pytest.param({"architecture": "mingru", "documents": "line"}, marks=pytest.mark.long),

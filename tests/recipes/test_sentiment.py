@@ -59,6 +59,7 @@ def test_the_run_folder_classifies(learned, capsys, tmp_path):
     assert label in ("negative", "positive") and 0.5 <= float(share) <= 1
 
 
+@pytest.mark.long
 def test_words_without_their_order_are_not_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     run = run_in(tmp_path, sentiment.Options(), sentences=2_000, epochs=4, architecture="feedforward")

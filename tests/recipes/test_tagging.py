@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_seq import cli, data, export
 from recipes import jabberwocky, tagging
-from tests.recipes.pages import FAR, run_page
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -32,14 +32,9 @@ LEARNED = tagging.Options(sentences=1_000, epochs=6, architecture="rnn", charact
 
 
 @pytest.fixture(scope="module")
-def learned(made_once, in_a_fresh_process):
+def learned(made_once):
     """A run on half of the demo's sentences, with layers that are quick to trace, exported."""
-
-    def make(folder):
-        with in_a_fresh_process():
-            run_in(folder, LEARNED)
-
-    return made_once("tagging", make)
+    return made_once("tagging", lambda folder: run_in(folder, LEARNED))
 
 
 def test_it_learns_from_spelling_and_neighbours(learned):
@@ -78,13 +73,19 @@ def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(l
     assert [name.decode() for name in row[: end - 1]] == found.tags[0][:-1] and len(row) == len(two[0])
 
 
-def test_it_begins_with_what_another_run_has_learnt(learned, tmp_path, capsys):
+@FAR
+def test_it_begins_with_what_another_run_has_learnt(learned, tmp_path, monkeypatch, capsys, to_the_end):
     few = {"sentences": 100, "epochs": 1, "learning_rate": 1e-5, "init_from": learned / "run"}
-    run = run_in(tmp_path, LEARNED, **few)
-    assert metrics_of(run)["rnn", "accuracy"]["value"] > 0.95
+    if to_the_end:
+        assert metrics_of(run_in(tmp_path, LEARNED, **few))["rnn", "accuracy"]["value"] > 0.95
+    else:
+        end_at_the_fit(monkeypatch)
+        with pytest.raises(Begun):
+            run_in(tmp_path, LEARNED, **few)
     assert "tokens found, 0 new" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_each_word_by_itself_is_not_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     found = metrics_of(run_in(tmp_path, LEARNED, epochs=4, architecture="feedforward"))

@@ -44,7 +44,7 @@ def write_names(folder, train=4_000, others=200):
 def learned(made_once):
     """A run on files, of a model that is quick to trace, exported."""
     options = translation.Options(
-        **{**translation.NUMBERS, "epochs": 7, "learning_rate": 6e-3, "tokens_per_batch": 512}
+        **{**translation.NUMBERS, "epochs": 4, "learning_rate": 6e-3, "tokens_per_batch": 512}
     )
 
     def make(folder):
@@ -70,6 +70,7 @@ def test_it_leaves_what_it_promises(learned):
     assert (learned / "export" / "saved_model.pb").exists()
 
 
+@pytest.mark.long
 def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_signal_ended_it(learned, tmp_path, capsys):
     class Preempt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -94,8 +94,8 @@ def write_clips(folder, classes=("up", "down"), count=12, frames=5):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "feedforward", "pooling": "max"},
         {"architecture": "convlstm", "task": "next_frame"},
+        pytest.param({"architecture": "feedforward", "pooling": "max"}, marks=pytest.mark.long),
         pytest.param({"architecture": "convlstm"}, marks=pytest.mark.long),
         pytest.param({"architecture": "rnn", "pooling": "max"}, marks=pytest.mark.long),
         pytest.param({"architecture": "lstm", "num_layers": 2}, marks=pytest.mark.long),
