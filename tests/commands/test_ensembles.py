@@ -37,18 +37,23 @@ def second(folders, made_once):
     return {name: root / name for name in ("transformer", "other")}
 
 
+def weighted(folders, second):
+    """Two translators as an ensemble, their vocabulary, and the flags that name them."""
+    both, vocabulary = opened(folders["lstm"], second["transformer"])
+    flags = ["--model", folders["lstm"], "--model", second["transformer"], "--model-weight", 1, "--model-weight", 3]
+    return decoding.Ensemble(both, [1, 3]), vocabulary, flags
+
+
 @pytest.mark.long
 def test_translate_and_evaluate_with_two_models(keras_seq, folders, second, tmp_path):
-    both, vocabulary = opened(folders["lstm"], second["transformer"])
-    ensemble = decoding.Ensemble(both, [1, 3])
-    flags = ["--model", folders["lstm"], "--model", second["transformer"], "--model-weight", 1, "--model-weight", 3]
+    ensemble, vocabulary, flags = weighted(folders, second)
     (tmp_path / "s").write_text("\n".join(SOURCE) + "\n")
     (tmp_path / "t").write_text("\n".join(TARGET) + "\n")
 
     search, options = ["--num-beams", 2, "--max-length", 4], {"num_beams": 2, "max_length": 4}
     expected = decoding.generate(ensemble, vocabulary, SOURCE, **options)
     assert keras_seq("translate", *flags, *search, tmp_path / "s").lines == expected
-    alone = [decoding.generate(model, vocabulary, SOURCE, **options) for model in both]
+    alone = [decoding.generate(model, vocabulary, SOURCE, **options) for model in ensemble.models]
     assert expected not in alone
 
     run = shutil.copytree(folders["lstm"], tmp_path / "run")
@@ -61,9 +66,7 @@ def test_translate_and_evaluate_with_two_models(keras_seq, folders, second, tmp_
 
 
 def test_score_with_two_models(keras_seq, folders, second, tmp_path):
-    both, vocabulary = opened(folders["lstm"], second["transformer"])
-    ensemble = decoding.Ensemble(both, [1, 3])
-    flags = ["--model", folders["lstm"], "--model", second["transformer"], "--model-weight", 1, "--model-weight", 3]
+    ensemble, vocabulary, flags = weighted(folders, second)
     (tmp_path / "s").write_text("\n".join(SOURCE) + "\n")
     (tmp_path / "t").write_text("\n".join(TARGET) + "\n")
     scored = keras_seq("score", *flags, tmp_path / "s", tmp_path / "t", "--json").records
