@@ -215,7 +215,13 @@ def scheduled_sampling(options: Options, updates: int) -> float | keras.optimize
 
 
 def translator(options: Options, model, source_vocabulary, target_vocabulary, num_beams: int):
-    """A function from texts to their translations."""
+    """A function from texts to their translations, whose search is traced once, however often it is called."""
+    traced = []
+
+    def compiled(search):
+        if not traced:
+            traced.append(tf.function(search, input_signature=[tf.TensorSpec((None, None), tf.int32)]))
+        return traced[0]
 
     def translate(texts):
         return decoding.generate(
@@ -225,7 +231,7 @@ def translator(options: Options, model, source_vocabulary, target_vocabulary, nu
             source_vocabulary=source_vocabulary,
             num_beams=num_beams,
             length_penalty=decoding.power_penalty(options.length_penalty),
-            compiled=tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)]),
+            compiled=compiled,
         )
 
     return translate

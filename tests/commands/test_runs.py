@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_seq import export, models, text, training
 from tests.commands.conftest import FRONT_END, WORDS
+from tests.reference import quick
 
 FRAMES = (6, 6, 1)
 KINDS = ["ctc", "attention", "sounds", "clips", "pictures", "words"]
@@ -74,7 +75,7 @@ def refused(result, *told):
     assert all(str(part) in result.err for part in told), result.err
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", quick(KINDS, few=["ctc", "words"]))
 def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     run = shutil.copytree(runs[kind], tmp_path / "run")
     (found,) = keras_seq("inspect", run, "--json").records

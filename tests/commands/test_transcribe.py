@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_seq import data, decoding, export, models, text
 from tests.commands.conftest import FRONT_END, WORDS, run_folder
+from tests.reference import quick
 
 
 def write_wav(path, waveform, rate=8000, channels=1):
@@ -46,7 +47,7 @@ def test_each_file_is_heard_by_itself(keras_seq, recognizers, files):
     assert keras_seq(*flags, *files).lines == [record["text"] for record in records]
 
 
-@pytest.mark.parametrize("kind", ["ctc", "attention", "served"])
+@pytest.mark.parametrize("kind", quick(["ctc", "attention", "served"], few=["ctc"]))
 def test_names_may_come_from_stdin(kind, keras_seq, recognizers, files):
     flags = ["transcribe", "--model", recognizers[kind], "--json"]
     named = keras_seq(*flags, *files).records
@@ -99,6 +100,7 @@ def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, f
     assert refused.code == 2 and "cut short" in refused.err and str(run) in refused.err
 
 
+@pytest.mark.long
 def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_path):
     """Of a model for 16,000 samples a second."""
     front_end = models.audio_front_end(8, sampling_rate=16000, **FRONT_END)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keras_seq import data
 from keras_seq.data.bucketing import plan_batches
 from keras_seq.data.lengths import longer_than
+from tests.reference import quick
 
 
 def pairs_of_lengths(lengths):
@@ -153,7 +154,7 @@ def bucketings(draw, num_lengths):
     return {"width": draw(st.integers(1, 5))} if how else {}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, few=["source, target", "three", "one that does not count"]))
 @settings(max_examples=7)
 @given(drawn=st.data())
 def test_every_example_once_and_no_batch_over_its_budget(name, drawn):

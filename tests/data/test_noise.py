@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq.data.noise import Noise, local_swap, masking, span_masking, word_dropout
+from tests.reference import quick
 
 END, MASK, UNKNOWN = 3, 9000, 1
 COMMON = {"end_id": END, "seed": 5}
@@ -44,8 +45,8 @@ def step(request):
     return STEPS[request.param]
 
 
-# What no step does by itself, but `Noise` for all: with the one that draws most.
-of_noise = pytest.mark.parametrize("step", ["spans"], indirect=True)
+# What no step does by itself, but `Noise` for all: with the one that is quick to trace, and the one that draws most.
+of_noise = pytest.mark.parametrize("step", quick(["drop", "spans"], few=["drop"]), indirect=True)
 
 
 # -- what all of them keep
@@ -63,6 +64,7 @@ def test_end_ids_stay_and_nothing_becomes_empty(step):
         assert bool(tokens) == bool(kept)
 
 
+@of_noise
 def test_it_draws_nothing_but_what_it_is_given(step):
     dataset = sentences(*ROWS).apply(step())
     first, second = plain(dataset), plain(dataset)
@@ -117,6 +119,7 @@ def test_the_source_only_by_default(step):
     assert [row["source"].tolist() for row in noisy] == clean
 
 
+@of_noise
 def test_int64_and_no_end_id(step):
     rows = [[10, 11, 12, END, 13, 14, 15, 16]] * 40
     noisy = sentences(*rows, dtype=tf.int64).apply(step(end_id=None))

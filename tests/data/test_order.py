@@ -179,6 +179,7 @@ def as_bytes(iterator):
     return [[part.tobytes() for part in tf.nest.flatten(batch)] for batch in iterator]
 
 
+@pytest.mark.long
 @settings(max_examples=3)
 @given(
     seed=st.integers(-5, 2**40),

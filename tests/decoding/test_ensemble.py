@@ -266,6 +266,7 @@ def test_keras_evaluates_it(members):
     np.testing.assert_allclose(ensemble.evaluate(INPUTS, labels, verbose=0), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not TENSORFLOW, reason="a SavedModel needs TensorFlow")
 def test_a_saved_model_of_an_ensemble(tmp_path):
     import tensorflow as tf

@@ -157,7 +157,11 @@ def test_a_users_own_model_and_keras_losses(one_device, two_devices):
     np.testing.assert_allclose(one_history["loss"], two_history["loss"], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("how", [{"steps_per_execution": 2}, {"run_eagerly": True}], ids=["two steps", "eager"])
+@pytest.mark.parametrize(
+    "how",
+    [{"steps_per_execution": 2}, pytest.param({"run_eagerly": True}, marks=pytest.mark.long)],
+    ids=["two steps", "eager"],
+)
 def test_other_ways_to_run(how, one_device, two_devices):
     dataset = batches(21).take(2 if "run_eagerly" in how else 4)
     same(*(trained(s, lambda: compiled(small(), **how), dataset, 1) for s in (one_device, two_devices)))

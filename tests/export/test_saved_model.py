@@ -78,12 +78,11 @@ def test_one_fresh_process_gives_the_same_for_many_and_finds_what_is_otherwise(n
 
 
 def test_only_the_weights_go_along(tmp_path):
-    vocabulary = vocabulary_of(text.Words)
-    model = models.Seq2Seq(vocabulary.size, units=8, dropout=0.1, **SMALL)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    ids = np.ones((2, 3), "int32")
-    model.fit({"source": ids, "target": ids}, ids, verbose=0)
-    path = export.saved_model(model, tmp_path / "a", vocabulary, verify=False, search="greedy")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dropout(0.1)(keras.layers.Dense(2)(inputs)))
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
+    path = export.saved_model(model, tmp_path / "a", export.Tensors(), verify=False)
     saved = [shape for name, shape in tf.train.list_variables(str(path / "variables" / "variables")) if shape]
     assert sum(np.prod(shape) for shape in saved) == model.count_params()
 

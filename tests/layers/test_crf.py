@@ -226,6 +226,7 @@ def test_an_exported_tagger_gives_the_same_tags(tmp_path):
         np.testing.assert_array_equal(array(loaded.serve(tf.constant(some))), array(served(some)))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX compiles with XLA anyway")
 def test_under_xla_too():
     import tensorflow as tf

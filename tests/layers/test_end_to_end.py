@@ -83,6 +83,7 @@ def test_a_tagger(tmp_path):
     assert_exports(tagger, x, tmp_path)
 
 
+@pytest.mark.long
 def test_a_recognizer(tmp_path):
     """Two of three tones one after the other, by CTC."""
     keras.utils.set_random_seed(1)
@@ -111,6 +112,7 @@ def test_a_recognizer(tmp_path):
     assert_exports(model, x, tmp_path)
 
 
+@pytest.mark.long
 def test_a_watcher(tmp_path):
     """Where a dot goes: left, right, up or down."""
     keras.utils.set_random_seed(1)

@@ -108,6 +108,7 @@ def order_of_two_tokens(rows, length, seed):
     return x, labels
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 @pytest.mark.parametrize("architecture", ["gru", pytest.param("transformer", marks=pytest.mark.long)])
 def test_learns_an_order_and_keeps_it_in_texts_twice_as_long(architecture):

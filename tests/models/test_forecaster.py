@@ -151,6 +151,7 @@ def waves(rows, seed):
     return x[:, :L].astype("float32"), x[:, L:].astype("float32")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 @pytest.mark.parametrize(
     "options",

@@ -74,7 +74,7 @@ decoding_of_sound = tensorflow_only("on JAX no such model is built while the num
 
 
 @decoding_of_sound
-@pytest.mark.parametrize("name", ATTENTIVE)
+@pytest.mark.parametrize("name", quick(ATTENTIVE, few=["transformer"]))
 def test_a_model_that_decodes_reads_sound_through_a_front_end(name, tmp_path):
     model = fill(ATTENTIVE[name](), 1.0)
     expected = array(model({"source": WAVES, "target": TARGET}))

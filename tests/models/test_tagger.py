@@ -75,6 +75,7 @@ def letters(sentences, length, seed):
     return {"words": words, "characters": characters}, tags.astype("int32"), words.astype("float32")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 @pytest.mark.parametrize(("characters", "crf"), [pytest.param("gru", False, marks=pytest.mark.long), ("cnn", True)])
 def test_learns_from_spelling_and_context_for_sentences_twice_as_long(characters, crf):

@@ -60,6 +60,7 @@ def dots(rows, steps, seed):
     return clips, labels
 
 
+@pytest.mark.long
 @learning
 @pytest.mark.parametrize("architecture", ["gru", pytest.param("convlstm", marks=pytest.mark.long)])
 def test_answers_two_questions_of_clips_twice_as_long(architecture):

@@ -36,10 +36,13 @@ LEARNED = memory.Options(tasks=("addition",), architectures=("rnn", "gru"), leng
 LEARNED = dataclasses.replace(LEARNED, examples=2_500, test_examples=200, tokens_per_batch=1024, learning_rate=1e-2)
 
 
+ONE = {"tasks": ("copy",), "architectures": ("rnn",), "num_layers": 1}
+
+
 @pytest.fixture(scope="module")
 def begun(made_once):
-    """An epoch of a simple RNN for each task, the better one exported."""
-    return made_once("memory-begun", functools.partial(run_in, architectures=("rnn",), num_layers=1))
+    """An epoch of a simple RNN that copies, exported."""
+    return made_once("memory-begun", functools.partial(run_in, **ONE))
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +65,21 @@ def test_the_gru_holds_what_the_rnn_forgets(learned):
 def test_what_is_trained_is_not_trained_again(begun, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # once is enough
     shutil.copytree(begun / "run", tmp_path / "run")
-    assert shares_of(run_in(tmp_path, architectures=("rnn",), num_layers=1)) == shares_of(begun / "run")
+    assert shares_of(run_in(tmp_path, **ONE)) == shares_of(begun / "run")
     told = capsys.readouterr().out
     assert "Epoch" not in told
-    assert "addition, length" in told and "8 (not trained)" in told and "solved to" in told
+    assert "copy, length" in told and "8 (not trained)" in told and "solved to" in told
 
 
 @FAR
 def test_every_architecture_gets_its_row(begun, tmp_path, monkeypatch, to_the_end):
-    names, run = ARCHITECTURES if to_the_end else ("rnn",), begun / "run"
+    names, tasks, run = ("rnn",), ("copy",), begun / "run"
     if to_the_end:
         monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # takes a fresh process
+        names, tasks = ARCHITECTURES, ("copy", "addition")
         run = run_in(tmp_path, architectures=names, num_layers=2)
     found = shares_of(run)
-    for task in ("copy", "addition"):
+    for task in tasks:
         opened = open_run(run / f"{task}-{names[0]}", "export")
         assert opened.tags == list(recall.ANSWERS[task])
         ids = range(recall.vocabulary(task).size)

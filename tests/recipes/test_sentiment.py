@@ -76,7 +76,8 @@ def write_rows(path, count, sorted_by_label=False):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "cnn", "windows": (2, 3), "class_weights": True},
+        pytest.param({"architecture": "feedforward", "class_weights": True}),
+        pytest.param({"architecture": "cnn", "windows": (2, 3), "class_weights": True}, marks=pytest.mark.long),
         pytest.param(
             {"architecture": "lstm", "pooling": "last", "vocabulary": "bpe", "vocabulary_size": 60},
             marks=pytest.mark.long,
@@ -97,6 +98,7 @@ def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes):
     assert (tmp_path / "export" / "saved_model.pb").exists()
 
 
+@pytest.mark.long
 def test_folds_leave_the_mean_and_its_spread_and_no_model_to_serve(tmp_path, capsys):
     write_rows(tmp_path / "train.tsv", 30)
     options = dataclasses.replace(TINY, data_dir=tmp_path, folds=2, architecture="feedforward", epochs=2, average=2)
@@ -113,6 +115,7 @@ def test_folds_leave_the_mean_and_its_spread_and_no_model_to_serve(tmp_path, cap
     assert "Epoch" not in again
 
 
+@pytest.mark.long
 def test_vectors_of_others_are_taken(tmp_path, capsys):
     write_rows(tmp_path / "train.tsv", 30)
     (tmp_path / "vectors.txt").write_text("fine 1 1 1 1\npoor -1 -1 -1 -1\nother 0 0 0 0\n")

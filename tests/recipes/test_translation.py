@@ -30,7 +30,7 @@ def metrics_of(run):
     return {entry["metric"]: entry for entry in json.loads((run / "metrics.json").read_text())}
 
 
-def write_names(folder, train=4_000, others=200):
+def write_names(folder, train=4_000, others=50):
     """Files of the names of numbers of up to four digits, none of which is in two parts."""
     numbers = random.Random(1).sample(range(10_000), train + 2 * others)
     parts = {"val": numbers[:others], "test": numbers[others : 2 * others], "train": numbers[2 * others :]}
@@ -104,7 +104,9 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False},
+        pytest.param(
+            {"architecture": "rnn", "attention": "none", "reverse_source": True, "joint": False}, marks=pytest.mark.long
+        ),
         {
             "architecture": "gru",
             "attention": "additive",
@@ -112,7 +114,15 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
             "vocabulary": "unigram",
             "vocabulary_size": 60,
         },
-        {"architecture": "transformer", "vocabulary": "bpe", "vocabulary_size": 60, "schedule": "inverse_square_root"},
+        pytest.param(
+            {
+                "architecture": "transformer",
+                "vocabulary": "bpe",
+                "vocabulary_size": 60,
+                "schedule": "inverse_square_root",
+            },
+            marks=pytest.mark.long,
+        ),
     ],
     ids=lambda changes: changes["architecture"],
 )

@@ -7,6 +7,7 @@ from keras_seq.text.characters import Characters
 from keras_seq.text.subwords import Subwords
 from keras_seq.text.vocabulary import END_ID, Sampling
 from keras_seq.text.words import Words
+from tests.reference import quick
 
 LINES = ["A man rides a horse.", "Two dogs run through the snow.", "A woman walks her dog through the snow."]
 WORDS = Words.train(LINES)
@@ -22,7 +23,7 @@ def at_once(dataset):
     return next(iter(dataset.ragged_batch(10_000)))
 
 
-@pytest.fixture(scope="module", params=["bpe", "unigram"])
+@pytest.fixture(scope="module", params=quick(["bpe", "unigram"], few=["bpe"]))
 def subwords(request):
     return Subwords.train(LINES * 5, 60, model_type=request.param, hard_vocab_limit=False)
 
@@ -150,8 +151,8 @@ def test_a_smaller_alpha_leaves_bpe_more_whole_and_unigram_less():
 
 
 def test_a_seed_and_an_epoch_give_the_same_cuts(subwords):
-    def epochs(sampling, number):
-        pairs = tf.data.Dataset.from_tensors((LINES[1], LINES[1])).repeat(1100)  # two calls, which run at once
+    def epochs(sampling, number, rows=1100):  # two calls, which run at once
+        pairs = tf.data.Dataset.from_tensors((LINES[1], LINES[1])).repeat(rows)
         dataset = pairs.apply(subwords.encoded(sampling=sampling))
         return [list(zip(*(side.to_list() for side in at_once(dataset)), strict=True)) for _ in range(number)]
 
@@ -162,9 +163,9 @@ def test_a_seed_and_an_epoch_give_the_same_cuts(subwords):
     assert first[:76] != first[1024:]  # and so do the calls
     sampling.start_epoch(0)
     assert epochs(sampling, 1) == [first]
-    assert epochs(Sampling(0.2, seed=3, first_epoch=1), 1) == [second]
+    assert epochs(Sampling(0.2, seed=3, first_epoch=1), 1, rows=50) == [second[:50]]
     for other in (4, -3):
-        assert epochs(Sampling(0.2, seed=other), 1) != [first]
+        assert epochs(Sampling(0.2, seed=other), 1, rows=50) != [first[:50]]
 
 
 def test_sampling_of_single_lines_and_beside_other_kinds(subwords):
