@@ -204,6 +204,7 @@ def test_files_are_looked_at_first(keras_seq, folders, tmp_path):
     assert result.code == 2 and "unrecognized arguments: --force" in result.err
 
 
+@pytest.mark.long
 def test_contrastive_search(keras_seq, folders):
     """Of a language model and of a translator; what comes out is not what greedy search says."""
     for verb, name in (("generate", "transformer"), ("translate", "lstm")):

@@ -134,6 +134,7 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, pros
     )
 
 
+@pytest.mark.long
 def test_a_language_model_is_exported_with_its_flags(keras_seq, folders, tmp_path):
     out = tmp_path / "prose"
     flags = ["export", "--model", folders["rnn"], "--output", out, "--no-verify", "--max-length", 4, "--first", "end"]

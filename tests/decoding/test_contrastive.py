@@ -199,6 +199,7 @@ def test_neighbours_and_padding_do_not_matter(name):
             np.testing.assert_allclose(one[0], other[2 - row], atol=1e-4)
 
 
+@pytest.mark.long
 @slow_on_jax
 def test_an_ensemble_takes_the_mean_of_the_cosines():
     models, shares = [model_of("lstm"), varied(Transformer(V, units=8, num_heads=2, num_layers=1), 3)], [0.25, 0.75]

@@ -196,6 +196,7 @@ def test_one_trace_serves_phrases_of_any_size():
         assert traced.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.long
 def test_generate_gives_each_text_its_own_phrases():
     texts = ["hello", "", "a", "barrels", "zebra", "bee"]
     words = [[[19, 20]], [[5]], [], [[21], [22]], [[29]], [[4, 5]]]  # pq; b, of a text that says nothing; r, s; z; ab

@@ -114,7 +114,8 @@ def fitted(scope, dataset, epochs=2, **options):
     return bucketed.weights(model), history
 
 
-@pytest.mark.parametrize("devices", ["one_device", pytest.param("two_devices", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("devices", ["one_device", "two_devices"])
 def test_fit_does_the_same_with_the_service(service, devices, request):
     scope = request.getfixturevalue(devices)
     plain = bucketed.batches(order=5)

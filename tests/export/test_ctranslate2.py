@@ -17,6 +17,7 @@ import sentencepiece  # noqa: E402, tests without the package end above
 
 from keras_seq import decoding, export, models, text  # noqa: E402
 from keras_seq.layers import sinusoidal_positions  # noqa: E402
+from tests.reference import quick  # noqa: E402
 
 module = importlib.import_module("keras_seq.export.ctranslate2")  # `export.ctranslate2` is the function
 
@@ -89,9 +90,7 @@ def sources():
     return [random.integers(4, WORDS.size, random.integers(1, T)).tolist() for _ in range(64)]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
-)
+@pytest.mark.parametrize("name", quick(MODELS, few=QUICK))
 def test_greedy_search_and_scores_are_ours(name, sources, tmp_path):
     options, two = MODELS[name]
     vocabulary = OTHERS if two else WORDS
@@ -138,7 +137,7 @@ def test_beyond_the_learned_positions_the_last_counts(sources, tmp_path):
     np.testing.assert_allclose(scores, log_probs, atol=1e-4)
 
 
-@pytest.mark.parametrize("quantization", ["int8", "float16"])
+@pytest.mark.parametrize("quantization", quick(["int8", "float16"], few=["int8"]))
 def test_quantised_models_are_smaller_and_much_the_same(quantization, sources, tmp_path):
     model = transformer(units=64, intermediate_dim=128)
     small = export.ctranslate2(model, tmp_path / "small", WORDS, quantization=quantization, max_positions=32)
@@ -197,7 +196,7 @@ def test_a_model_of_bfloat16_is_written_in_float32(tmp_path, sources):
     assert found == [WORDS.pieces(row) for row in greedy(full, sources)[0]]
 
 
-@pytest.mark.parametrize("what", ["_sinusoids", "EPSILON"])
+@pytest.mark.parametrize("what", quick(["_sinusoids", "EPSILON"], few=["EPSILON"]))
 def test_what_translates_otherwise_is_found_out_and_leaves_the_old_one(what, tmp_path, monkeypatch):
     model = plain()
     folder = export.ctranslate2(model, tmp_path / "a", WORDS, verify=False)

@@ -5,7 +5,7 @@ import pytest
 from keras_seq import layers
 from tests.cells import LeakyCell
 from tests.checks import check_layer
-from tests.reference import array, arrays, backend_cases, like, program, spread, tensorflow_only
+from tests.reference import array, arrays, backend_cases, like, program, quick, spread, tensorflow_only
 
 X = spread((2, 5, 8))
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], "bool")
@@ -45,7 +45,8 @@ def test_the_options_arrive():
 
 
 @pytest.mark.parametrize(
-    "positions", backend_cases(["sinusoidal", "learned", "rotary", "alibi"], on_jax=["learned", "alibi"])
+    "positions",
+    quick(["sinusoidal", "learned", "rotary", "alibi"], few=backend_cases(["learned", "rotary"], ["learned"])),
 )
 def test_a_bidirectional_transformer_keeps_what_keras_promises(positions):
     check_layer(

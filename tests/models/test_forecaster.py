@@ -175,6 +175,7 @@ def test_learns_to_go_on(options):
     assert np.mean((model.predict(past, verbose=0) - future) ** 2) < 0.05 * copy_last
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="a step of training takes minutes to compile there")
 def test_quantiles_hold_what_they_say():
     """Of numbers that nothing tells, eight in ten lie between the first and the ninth tenth of all."""

@@ -82,7 +82,8 @@ def test_answers_two_questions_of_clips_twice_as_long(architecture):
 
 
 @learning
-@pytest.mark.parametrize("architecture", ["convlstm", pytest.param("gru", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("architecture", ["convlstm", "gru"])
 def test_draws_what_comes_next(architecture):
     keras.utils.set_random_seed(1)
     model = models.frame_predictor((8, 8, 1), architecture=architecture, units=64, filters=(16,), patch_size=2)

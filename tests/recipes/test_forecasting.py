@@ -44,11 +44,19 @@ def write_csv(path, rows=400, columns=("HUFL", "OT"), change=None):
 
 
 @pytest.fixture(scope="module")
+def begun(made_once):
+    """A run of an epoch, exported."""
+    options = {"architecture": "feedforward", "look_back": 96, "horizon": (24,)}
+    return made_once("forecasting-begun", lambda folder: run_in(folder, **options))
+
+
+@pytest.fixture(scope="module")
 def learned(made_once):
     """A run on a part of the demo's hours, exported."""
     return made_once("forecasting", lambda folder: run_in(folder, forecasting.Options(), hours=2_500, epochs=8))
 
 
+@pytest.mark.long
 def test_it_learns_what_no_linear_map_says(learned):
     found = metrics_of(learned / "run")
     error = found["transformer", "MSE"]
@@ -59,8 +67,8 @@ def test_it_learns_what_no_linear_map_says(learned):
     assert entry == "test"
 
 
-def test_it_leaves_what_it_promises(learned):
-    run = learned / "run"
+def test_it_leaves_what_it_promises(begun):
+    run = begun / "run"
     for name in ("config.json", "history.csv", "parameters.txt", "best.keras", "vocabulary/scaler.json"):
         assert (run / name).stat().st_size > 0, name
     for name in ("learning_curve.png", "forecasts.png", "errors_by_step.png"):
@@ -69,10 +77,10 @@ def test_it_leaves_what_it_promises(learned):
     assert columns == data.ForecastColumns(springs.NAMES, springs.NAMES, 96, 24)
 
 
-def test_what_is_exported_is_in_the_units_of_the_series(learned):
-    served = tf.saved_model.load(str(learned / "export")).signatures["forecast"]
-    model = keras.models.load_model(learned / "run" / "best.keras")
-    scaler = data.Scaler.load(learned / "run" / "vocabulary" / "scaler.json")
+def test_what_is_exported_is_in_the_units_of_the_series(begun):
+    served = tf.saved_model.load(str(begun / "export")).signatures["forecast"]
+    model = keras.models.load_model(begun / "run" / "best.keras")
+    scaler = data.Scaler.load(begun / "run" / "vocabulary" / "scaler.json")
     past = springs.levels(300, seed=9).values.astype("float32")[None, :200]  # twice as long as what is read, and more
     found = served(past=tf.constant(past))["forecast"].numpy()
     np.testing.assert_allclose(found, scaler.inverse(model(scaler.scaled(past)).numpy()), rtol=1e-3)

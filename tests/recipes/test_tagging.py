@@ -32,11 +32,18 @@ LEARNED = tagging.Options(sentences=1_000, epochs=6, architecture="rnn", charact
 
 
 @pytest.fixture(scope="module")
+def begun(made_once):
+    """A run of an epoch, exported."""
+    return made_once("tagging-begun", lambda folder: run_in(folder, LEARNED, sentences=100, epochs=1))
+
+
+@pytest.fixture(scope="module")
 def learned(made_once):
     """A run on half of the demo's sentences, with layers that are quick to trace, exported."""
     return made_once("tagging", lambda folder: run_in(folder, LEARNED))
 
 
+@pytest.mark.long
 def test_it_learns_from_spelling_and_neighbours(learned):
     found = metrics_of(learned / "run")
     assert found["rnn", "accuracy"]["value"] > 0.98  # the tag that each word has most often: 0.6
@@ -45,26 +52,26 @@ def test_it_learns_from_spelling_and_neighbours(learned):
     assert (found["rnn", "accuracy"]["recipe"], found["rnn", "accuracy"]["split"]) == ("recipes.tagging", "test")
 
 
-def test_it_leaves_what_it_promises(learned):
-    run = learned / "run"
+def test_it_leaves_what_it_promises(begun):
+    run = begun / "run"
     names = ("words.words", "characters.characters", "tags.txt")
     for name in (*(f"vocabulary/{name}" for name in names), "history.csv", "parameters.txt", "best.keras", "test.txt"):
         assert (run / name).stat().st_size > 0, name
     for name in ("learning_curve.png", "confusion.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     first = data.read_tags(run / "test.txt", format="columns")  # word, tag, and the tag that was found
-    assert first.words == jabberwocky.tagged_text(1_000, 300, 1)["test"].words
+    assert first.words == jabberwocky.tagged_text(100, 100, 1)["test"].words
     header, *rows = (line.split("\t") for line in (run / "by_tag.tsv").read_text().splitlines())
     assert header == ["tag", "true", "found", "precision", "recall", "F1"] and len(rows) == 11
 
 
-def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(learned):
-    tag = tf.saved_model.load(str(learned / "export")).signatures["tag"]
-    found = data.read_tags(learned / "run" / "test.txt", format="columns")
+def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(begun):
+    tag = tf.saved_model.load(str(begun / "export")).signatures["tag"]
+    found = data.read_tags(begun / "run" / "test.txt", format="columns")
     served = tag(text=tf.constant([" ".join(words) for words in found.words]))
     for words, expected, got in zip(found.words, found.tags, served["tags"].numpy(), strict=True):
         assert [name.decode() for name in got[: len(words)]] == expected
-    longest = max(map(len, jabberwocky.tagged_text(1_000, 300, 1)["train"].words))
+    longest = max(map(len, jabberwocky.tagged_text(100, 100, 1)["train"].words))
     two = [found.words[0], found.words[1]]
     while len(two[0]) < 2 * longest:
         two[0] = two[0] + two[1]
@@ -74,15 +81,16 @@ def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(l
 
 
 @FAR
-def test_it_begins_with_what_another_run_has_learnt(learned, tmp_path, monkeypatch, capsys, to_the_end):
-    few = {"sentences": 100, "epochs": 1, "learning_rate": 1e-5, "init_from": learned / "run"}
+def test_it_begins_with_what_another_run_has_learnt(request, tmp_path, monkeypatch, capsys, to_the_end):
+    other = request.getfixturevalue("learned" if to_the_end else "begun")
+    few = {"sentences": 100, "epochs": 1, "learning_rate": 1e-5, "init_from": other / "run"}
     if to_the_end:
         assert metrics_of(run_in(tmp_path, LEARNED, **few))["rnn", "accuracy"]["value"] > 0.95
     else:
         end_at_the_fit(monkeypatch)
         with pytest.raises(Begun):
             run_in(tmp_path, LEARNED, **few)
-    assert "tokens found, 0 new" in capsys.readouterr().out
+    assert ("tokens found, 0 new" if to_the_end else "weights taken; 0 left as they were") in capsys.readouterr().out
 
 
 @pytest.mark.long

@@ -186,6 +186,7 @@ def test_after_a_crash_inside_an_epoch_the_run_is_the_uninterrupted_one(tmp_path
     check_crash(tmp_path, whole, (0, 3), eager=True)
 
 
+@pytest.mark.long
 def test_so_it_is_where_steps_are_traced(tmp_path):
     """There the metrics are made while the first step is traced."""
     expected = shuffled_fit(tmp_path / "whole", eager=False), without_seconds(tmp_path / "whole")
