@@ -8,8 +8,10 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 # `make test-long SHARD=3` runs the third tenth of the long tests.
 SHARDS := 10
+PART = $(if $(SHARD),--splits $(SHARDS) --group $(SHARD) --splitting-algorithm least_duration)
+ON_JAX := tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
 
-.PHONY: help venv demo test test-data test-jax test-long coverage mutants bench-layers lint format clean
+.PHONY: help venv demo test test-data test-jax test-jax-long test-long coverage mutants bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +19,7 @@ help:
 	@echo "make test       the tests, ten minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
+	@echo "make test-jax-long  what is long on JAX alone; SHARD=3 runs the third tenth of it"
 	@echo "make test-long  the long tests, an hour or more; SHARD=3 runs the third tenth of them"
 	@echo "make coverage   line and branch coverage by package, processes that tests start included"
 	@echo "make mutants    how many of 120 small changes to the code the tests find"
@@ -44,11 +47,13 @@ test-data: $(STAMP)
 	$(PYTEST) -m "real_data and not long" $(ARGS)
 
 test-jax: $(STAMP)
-	KERAS_BACKEND=jax $(PYTEST) -m "not long" $(ARGS) \
-	    tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
+	KERAS_BACKEND=jax $(PYTEST) -m "not long" $(ARGS) $(ON_JAX)
 
 test-long: $(STAMP)
-	$(PYTEST) -m long $(if $(SHARD),--splits $(SHARDS) --group $(SHARD) --splitting-algorithm least_duration) $(ARGS)
+	$(PYTEST) -m long $(PART) $(ARGS)
+
+test-jax-long: $(STAMP)
+	KERAS_BACKEND=jax $(PYTEST) -m long_on_jax $(PART) $(ARGS) $(ON_JAX)
 
 coverage: $(STAMP)
 	$(PYTEST) -m "not long" --cov --cov-context=test --cov-report= $(ARGS)

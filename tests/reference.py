@@ -18,6 +18,11 @@ def quick(cases, few):
     return [case if case in few else pytest.param(case, marks=pytest.mark.long) for case in cases]
 
 
+def long_on_jax(test):
+    """A test that is quick on TensorFlow; JAX compiles each operation of each shape, and there it is a long one."""
+    return pytest.mark.long_on_jax(pytest.mark.long(test)) if keras.backend.backend() == "jax" else test
+
+
 def backend_cases(cases, on_jax):
     """All of the cases; on JAX, which compiles every one of them, those that run code that the others do not."""
     return list(cases) if keras.backend.backend() == "tensorflow" else on_jax

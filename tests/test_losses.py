@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_seq.losses import CTCLoss, QuantileLoss, TokenCrossentropy, pinball, token_crossentropy
-from tests.reference import array, softmax, spread
+from tests.reference import array, long_on_jax, softmax, spread
 
 # OpenNMT-tf, opennmt/tests/losses_test.py; its losses are sums over tokens, ours means.
 LOGITS = np.array(
@@ -197,6 +197,7 @@ def test_ctc_loss_has_an_own_blank():
     assert float(CTCLoss(blank_id=2)(labels, moved)) == pytest.approx(float(CTCLoss()(SAID, FRAMES)), rel=1e-5)
 
 
+@long_on_jax
 def test_padding_costs_nothing_in_ctc_loss():
     """Frames that say the blank for certain, and blanks after the labels."""
     padding = np.zeros((2, 3, 3), "float32")
@@ -206,6 +207,7 @@ def test_padding_costs_nothing_in_ctc_loss():
     assert float(CTCLoss()(labels, padded)) == pytest.approx(float(CTCLoss()(SAID, FRAMES)), rel=1e-5)
 
 
+@long_on_jax
 def test_a_row_with_more_labels_than_frames_costs_nothing():
     """Three labels need four frames where two of them are alike; its padding does not count as frames."""
     short = FRAMES.copy()

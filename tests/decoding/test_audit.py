@@ -11,7 +11,7 @@ from keras_seq.decoding.audit import audit
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import next_context, random_models, slow_on_jax
-from tests.reference import array, backend_cases, fill, quick
+from tests.reference import array, backend_cases, fill, long_on_jax, quick
 
 IDS = {"pad_id": 0, "start_id": 2, "end_id": 3}
 V, MAX_LENGTH = 7, 4
@@ -130,6 +130,7 @@ def test_a_sound_model_of_tables_passes_and_so_does_what_draws():
         on_jax=[(LeaksPadding, {"forced score", "alone", "wider", "texts"})],
     ),
 )
+@long_on_jax
 def test_a_faulty_model_is_found_out(model, expected):
     report = run_audit(model())
     assert set(failed(report)) == expected, f"\n{report}"

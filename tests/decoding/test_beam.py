@@ -22,7 +22,7 @@ from tests.decoding.models import (
     sentences,
     slow_on_jax,
 )
-from tests.reference import backend_cases
+from tests.reference import backend_cases, long_on_jax
 
 PENALTIES = {"none": None, "power 1": power_penalty(1.0), "power 0.6": power_penalty(0.6), "gnmt": gnmt_penalty(0.8)}
 PENALTIES |= {"sockeye": sockeye_penalty(1.2, 2.0)}
@@ -173,6 +173,7 @@ def test_a_beam_of_one_is_greedy(penalty):
 
 
 @pytest.mark.parametrize("early_stop", backend_cases(["first", "safe"], on_jax=["safe"]))
+@long_on_jax
 def test_a_sentence_does_not_see_the_others_of_its_batch(early_stop):
     tables = random_models(12, 6, impossible=0.3, seed=5)
 
@@ -260,6 +261,7 @@ def test_slots_that_nothing_fills_are_empty():
 
 
 @pytest.mark.parametrize("search", ["beam", "greedy"])
+@long_on_jax
 def test_a_row_without_any_possible_token_gives_an_empty_slot_and_no_nan(search):
     def step(tokens, state):
         return keras.ops.full((*tokens.shape, 5), -np.inf), state
@@ -284,6 +286,7 @@ def test_a_vocabulary_smaller_than_two_beams_works():
         np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
 
 
+@long_on_jax
 def test_half_precision_logits_are_summed_in_single():
     tables = random_models(10, 6, impossible=0.2, seed=7)
     step = history_step(tables)

@@ -24,6 +24,7 @@ from tests.decoding.models import (
     sentences,
     slow_on_jax,
 )
+from tests.reference import long_on_jax
 
 
 def in_groups(table, num_beams, num_groups, diversity, max_length, penalty, num_return):
@@ -129,6 +130,7 @@ class Looking:
 
 
 @pytest.mark.parametrize("early_stop", ["first", pytest.param("safe", marks=slow_on_jax)])
+@long_on_jax
 def test_coverage_makes_the_score_and_finds_what_exhaustive_search_finds(early_stop):
     V, T, S, weight = 4, 4, 5, 0.3
     tables = random_models(50, V, impossible=0.25, seed=24)

@@ -38,6 +38,7 @@ from tests.decoding.models import (
     slow_on_jax,
 )
 from tests.decoding.test_generate import TENSORFLOW, CopyModel, HistoryModel, Letters, compiled
+from tests.reference import long_on_jax
 
 A, B = 3, 4
 V, T, MODELS = 5, 4, 16
@@ -296,6 +297,7 @@ SEARCHES = {
         *(pytest.param(x, marks=[slow_on_jax, pytest.mark.long]) for x in ("greedy", "groups")),
     ],
 )
+@long_on_jax
 def test_one_trace_serves_batches_prefixes_and_lengths_of_any_size(name):
     find = SEARCHES[name]
     model = HistoryModel(random_models(20, 8, impossible=0.1, seed=22))

@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_seq import layers, models
 from keras_seq.decoding import Continued, search
-from tests.reference import backend_cases, in_graph
+from tests.reference import backend_cases, in_graph, long_on_jax
 
 V, WIDTH = 12, 16
 IDS = {"start_id": 2, "end_id": 3, "pad_id": 0}
@@ -33,6 +33,7 @@ def continued_by_hand(model, prompt, max_length):
 
 
 @pytest.mark.parametrize("body", backend_cases(BODIES, on_jax=["transformer"]))
+@long_on_jax
 def test_prompts_of_all_lengths_go_on_as_each_alone(body):
     model = models.LanguageModel(V, BODIES[body]())
     random = np.random.default_rng(5)  # the same numbers on any backend

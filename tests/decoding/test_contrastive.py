@@ -13,7 +13,7 @@ from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import arrays, slow_on_jax
 from tests.decoding.test_generate import Letters
 from tests.models.cases import END, IDS, PAD, SOURCE, START, TARGET, V
-from tests.reference import array, backend_cases, compiled, in_graph, quick, spread
+from tests.reference import array, backend_cases, compiled, in_graph, long_on_jax, quick, spread
 
 PROMPTS = np.array([[START, 4, 5, 6, 7], [START, PAD, PAD, PAD, PAD], [START, 8, 4, PAD, PAD]], "int32")
 T = 5
@@ -142,6 +142,7 @@ def test_a_model_that_repeats_itself_is_led_away():
     "name", backend_cases(quick(["recurrent", "transformer"], few=["recurrent"]), on_jax=["recurrent"])
 )
 @pytest.mark.parametrize("options", [{"alpha": 0.0}, {"top_k": 1}])
+@long_on_jax
 def test_without_a_choice_or_a_penalty_it_is_greedy_search(name, options):
     """The search itself, too, and not only what `search` puts in its place."""
     model = model_of(name)
@@ -173,6 +174,7 @@ def test_constraints_come_before_the_candidates():
         assert len(set(itertools.pairwise(words))) == len(words) - 1
 
 
+@long_on_jax
 def test_nothing_possible_is_an_empty_slot():
     model = model_of("lstm")
 
@@ -189,6 +191,7 @@ def test_nothing_possible_is_an_empty_slot():
     "name",
     backend_cases(quick(["recurrent", "location", "transformer"], few=["recurrent", "location"]), on_jax=["recurrent"]),
 )
+@long_on_jax
 def test_neighbours_and_padding_do_not_matter(name):
     model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
@@ -269,6 +272,7 @@ def test_an_exported_graph_takes_no_option_that_decides_its_shapes():
         (lambda: search(model_of("lstm"), SOURCE, max_length=0, search="contrastive", **IDS), "at least 1"),
     ],
 )
+@long_on_jax
 def test_what_is_out_of_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_seq.decoding.ctc import ctc
 from tests.decoding.models import arrays
-from tests.reference import backend_cases, compiled
+from tests.reference import backend_cases, compiled, long_on_jax
 
 T = 4
 LENGTHS = np.array([4, 3, 2, 1, 0, 4], "int32")
@@ -116,6 +116,7 @@ def test_what_comes_after_the_labels_is_blank_and_slots_that_nothing_fills_are_e
 
 
 @pytest.mark.parametrize("search", backend_cases(["greedy", "beam"], on_jax=["beam"]))
+@long_on_jax
 def test_it_can_be_compiled(search):
     logits = random_logits(4, seed=7)
     options = {"search": search, "num_beams": 4}

@@ -12,7 +12,7 @@ from tests.decoding.models import random_models, sentences, slow_on_jax
 from tests.decoding.test_beam import exhaustive
 from tests.decoding.test_generate import HistoryModel, Letters
 from tests.models.cases import IDS, INPUTS, PAD, SOURCE, START, TARGET, V
-from tests.reference import array, arrays, backend_cases, compiled, softmax, spread, tensorflow_only
+from tests.reference import array, arrays, backend_cases, compiled, long_on_jax, softmax, spread, tensorflow_only
 
 WEIGHTS = [1, 2, 5]
 TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -79,6 +79,7 @@ def test_it_is_the_mean_of_its_models(members, average, weights):
 
 
 @pytest.mark.parametrize("average", ["probability", "log_probability"])
+@long_on_jax
 def test_language_models_too(language_models, average):
     expected = mixture([softmax(array(model(TARGET))) for model in language_models], [3, 1], average)
     ensemble = Ensemble(language_models, [3, 1], average)
@@ -89,6 +90,7 @@ def test_language_models_too(language_models, average):
 
 
 @pytest.mark.parametrize("average", ["probability", "log_probability"])
+@long_on_jax
 def test_one_model_or_twice_the_same_is_that_model(members, average):
     for model in members:
         expected = log_probs(model(INPUTS))
@@ -192,6 +194,7 @@ def test_a_compiled_search_returns_what_the_forced_pass_says(members):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@long_on_jax
 def test_attention_is_the_mean_of_those_who_have_it(members):
     ensemble, T = Ensemble(members, WEIGHTS), TARGET.shape[1]
     state = ensemble.encode(SOURCE, max_length=T, attention_weights=True)
@@ -208,6 +211,7 @@ def test_attention_is_the_mean_of_those_who_have_it(members):
         without.encode(SOURCE, attention_weights=True)
 
 
+@long_on_jax
 def test_a_coverage_penalty_takes_it(members):
     """By the models' own `pad_id`, and the mean of their attention."""
     ensemble, T = Ensemble(members), 4
@@ -224,6 +228,7 @@ def test_a_coverage_penalty_takes_it(members):
 
 
 @pytest.mark.parametrize("kind", backend_cases(["translators", "language models"], on_jax=["language models"]))
+@long_on_jax
 def test_forced_decoding_of_texts_is_the_mixture_too(members, language_models, kind):
     vocabulary, texts = Letters(), ["abc", "", "eddeb"]
     models, given = (members, {"sources": ["ab", "c", "bcd"]}) if kind == "translators" else (language_models, {})
@@ -258,6 +263,7 @@ def test_the_keras_file_holds_all(members, tmp_path):
     np.testing.assert_allclose(array(loaded(INPUTS)), array(ensemble(INPUTS)), atol=1e-6)
 
 
+@long_on_jax
 def test_keras_evaluates_it(members):
     ensemble = Ensemble(members)
     ensemble.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=TENSORFLOW)

@@ -22,6 +22,7 @@ from tests.decoding import literal
 from tests.decoding.models import END, IDS, PAD, START, arrays, random_models, slow_on_jax
 from tests.decoding.test_constraints import checked, compare, has, run
 from tests.decoding.test_generate import TENSORFLOW, CopyModel, HistoryModel, Letters, compiled
+from tests.reference import long_on_jax
 
 A, B, C, D = 3, 4, 5, 6
 
@@ -91,6 +92,7 @@ ON_JAX = ("none", "one inside the other", "longer than all")
 @pytest.mark.parametrize(
     "phrases", [pytest.param(x, id=n, marks=[] if n in ON_JAX else [slow_on_jax]) for n, x in CASES.items()]
 )
+@long_on_jax
 def test_a_beam_as_wide_as_the_space_finds_the_best_with_all_phrases(phrases, small):
     V, T = 5, 4
     K, penalty = V * (V - 1) ** (T - 1), power_penalty(0.7)
@@ -136,6 +138,7 @@ def test_narrow_beams_are_allotted_by_the_rule(K, R, penalty, early_stop):
 @pytest.mark.parametrize(
     "K", [1, pytest.param(2, marks=[slow_on_jax, pytest.mark.long]), pytest.param(5, marks=slow_on_jax)]
 )
+@long_on_jax
 def test_whatever_the_phrases_they_are_said_where_there_is_room(K):
     V, T, models = 70, 7, 60  # most words are far from the 2K likeliest
     tables = random_models(models, V, impossible=0.0, seed=34)
@@ -170,6 +173,7 @@ def test_beside_other_constraints(small):
             assert tokens[0] == prefix[b, 0] and has(tokens, [A, B]) and len(set(pairs)) == len(pairs)
 
 
+@long_on_jax
 def test_one_trace_serves_phrases_of_any_size():
     model = HistoryModel(random_models(20, 9, impossible=0.1, seed=36))
     find = Beam(num_beams=3, num_return=2)
@@ -227,6 +231,7 @@ def test_other_searches_refuse_before_any_work(find):
         find(Untouched(), {}, batch_size=1, max_length=3, constraints=[forced], **IDS)
 
 
+@long_on_jax
 def test_a_beam_of_one_stays_a_beam():
     tables = random_models(8, 9, impossible=0.0, seed=38)
     source, forced = np.arange(8, dtype="int32")[:, None], Forced([[A, B], [D]])

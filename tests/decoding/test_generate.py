@@ -16,7 +16,7 @@ from tests.decoding.models import (
     history_step,
     random_models,
 )
-from tests.reference import backend_cases
+from tests.reference import backend_cases, long_on_jax
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -86,6 +86,7 @@ class _Rows(list):
 
 
 @pytest.mark.parametrize(("K", "R"), backend_cases([(1, 1), (4, 1), (4, 3)], on_jax=[(4, 3)]))
+@long_on_jax
 def test_search_is_the_search_over_the_tiled_state(K, R):
     tables = random_models(30, 8, impossible=0.2, seed=11)
     source = np.arange(30, dtype="int32")[:, None]
@@ -162,6 +163,7 @@ def compiled():
 
 
 @pytest.mark.parametrize(("batch_tokens", "num_beams"), backend_cases([(1, 1), (40, 3), (10_000, 1)], on_jax=[(40, 3)]))
+@long_on_jax
 def test_texts_come_back_in_their_order(batch_tokens, num_beams):
     texts = ["hello", "", "a", "so long a sentence", " ", "zebra", "b", "ten letters"]
     expected = [text.replace(" ", "") for text in texts]
@@ -184,6 +186,7 @@ class Alphabet:
         return logits, {"steps": state["steps"] + tokens.shape[1]}
 
 
+@long_on_jax
 def test_a_language_model_says_what_follows_each_text():
     texts = ["a", "", "abcabcabcab", "bcd", "e"]
     expected = ["bcde", "abcde", "cde", "e", ""]

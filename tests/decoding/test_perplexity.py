@@ -10,7 +10,7 @@ from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import PAD, slow_on_jax
 from tests.decoding.test_generate import Letters
-from tests.reference import array, backend_cases, compiled, fill
+from tests.reference import array, backend_cases, compiled, fill, long_on_jax
 
 TEXTS = ["zebra", "", "a long sentence", "hello"]
 SOURCES = ["", "a much longer source than all the others", "x", "source"]
@@ -59,6 +59,7 @@ def test_of_a_language_model_it_is_what_each_text_gives_alone(body):
 
 
 @pytest.mark.parametrize("kind", backend_cases(TRANSLATORS, on_jax=["Transformer"]))
+@long_on_jax
 def test_of_translations_it_is_what_each_pair_gives_alone(kind):
     model = fill(TRANSLATORS[kind](), scale=1.0)
     call = compiled(lambda source, target: model({"source": source, "target": target}))

@@ -8,7 +8,7 @@ from keras_seq.decoding.perplexity import perplexity
 from keras_seq.decoding.reranking import minimum_bayes_risk, rerank, score_candidates, tune_weights
 from keras_seq.models import Seq2Seq, Transformer
 from tests.decoding.test_generate import Letters
-from tests.reference import backend_cases, compiled, fill
+from tests.reference import backend_cases, compiled, fill, long_on_jax
 
 NAN, INF = np.nan, np.inf
 
@@ -105,6 +105,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("kind", backend_cases(MODELS, on_jax=["Transformer"]))
+@long_on_jax
 def test_candidates_are_scored_as_each_pair_would_be_alone(kind, monkeypatch):
     model = fill(MODELS[kind](), scale=1.0)
     pairs = [(source, text) for source, texts in zip(SOURCES, CANDIDATES, strict=True) for text in texts]
@@ -122,6 +123,7 @@ def test_candidates_are_scored_as_each_pair_would_be_alone(kind, monkeypatch):
     np.testing.assert_allclose(log_probs[3, 0], log_probs[3, 1], rtol=1e-6)  # the same text twice
 
 
+@long_on_jax
 def test_a_source_is_encoded_once_for_its_candidates_of_a_batch():
     model, encoded = fill(MODELS["Seq2Seq"](), scale=1.0), []
 

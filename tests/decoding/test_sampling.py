@@ -21,6 +21,7 @@ from tests.decoding.models import (
     random_models,
     slow_on_jax,
 )
+from tests.reference import long_on_jax
 
 NONE = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
 
@@ -128,6 +129,7 @@ def test_frequencies_are_the_models_probabilities():
 @pytest.mark.parametrize(
     "options", [pytest.param({}, marks=slow_on_jax), {"temperature": 0.7, "top_k": 4, "top_p": 0.9}]
 )
+@long_on_jax
 def test_log_probs_are_the_models_own_and_ends_are_ends(options):
     tables = random_models(30, 9, impossible=0.3, seed=4)
     tokens, lengths, log_probs, scores = sample(tables, num_return=3, seed=1, **options)
@@ -203,6 +205,7 @@ def test_a_seed_and_a_temperature_for_each_sentence():
     assert (tokens[0] != tokens[1]).any() and (tokens[0] != tokens[3]).any()
 
 
+@long_on_jax
 def test_constraints_come_before_the_draw():
     tables = random_models(40, 9, impossible=0.0, seed=9)
     prefixes = np.array([[3 + i % 5, PAD if i % 2 else 4] for i in range(40)], "int32")

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_seq.decoding import gnmt_penalty, power_penalty, score, sockeye_penalty
 from tests.decoding.models import IDS, PAD, START, arrays, beam_search, history_state, history_step, random_models
+from tests.reference import long_on_jax
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def test_score_is_by_hand():
     np.testing.assert_allclose(ops.convert_to_numpy(total), np.sum(expected, axis=1), atol=1e-3)
 
 
+@long_on_jax
 def test_the_score_of_a_search_is_the_forced_score():
     tables = random_models(50, 9, impossible=0.0, seed=8)
     tables[:, :, PAD] = -np.inf  # a model never says padding

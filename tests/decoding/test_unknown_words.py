@@ -8,7 +8,7 @@ from keras_seq.decoding import Ensemble, looked_at, replace_unknown
 from keras_seq.layers import RecurrentStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import slow_on_jax
-from tests.reference import array, backend_cases, compiled, in_graph, quick, spread
+from tests.reference import array, backend_cases, compiled, in_graph, long_on_jax, quick, spread
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
@@ -148,6 +148,7 @@ CASES = quick(
 
 
 @pytest.mark.parametrize("kind", backend_cases(CASES, on_jax=["ensemble"]))
+@long_on_jax
 def test_the_forced_pass_is_what_the_steps_look_at(kind):
     """One step after the other, and one hypothesis after the other; and the words around do not matter."""
     models = ["additive", "none"] if kind == "ensemble" else [kind]

@@ -11,7 +11,7 @@ from keras_seq.layers import TokenEmbedding
 from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, log_likelihood, log_partition, viterbi
 from keras_seq.optimizers import Adam
 from tests.checks import check_layer
-from tests.reference import array, arrays, backend_cases, compiled, fill, spread
+from tests.reference import array, arrays, backend_cases, compiled, fill, long_on_jax, spread
 
 B, T, N = 5, 5, 3
 EMISSIONS = 2 * spread((B, T, N))
@@ -196,6 +196,7 @@ def tagger(num_tags=3):
     return model, keras.Model(tokens, ViterbiDecoder()(potentials))
 
 
+@long_on_jax
 def test_transitions_settle_what_emissions_cannot_say(tmp_path):
     """A softmax over each step alone is a coin toss wherever the token tells nothing."""
     tokens, tags, _ = alternating()

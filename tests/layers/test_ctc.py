@@ -7,12 +7,13 @@ from keras import ops
 from keras_seq import decoding
 from keras_seq.layers import BlankPadding
 from tests.checks import check_layer
-from tests.reference import array, arrays, compiled, spread
+from tests.reference import array, arrays, compiled, long_on_jax, spread
 
 LOGITS = 3 * spread((2, 6, 4))
 MASK = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], "bool")
 
 
+@long_on_jax
 def test_frames_of_padding_change_no_probability_and_no_labelling():
     padded = BlankPadding()(LOGITS, mask=MASK)
     labels, lengths = np.array([[1, 2, 2], [3, 1, 0]]), np.array([3, 2])

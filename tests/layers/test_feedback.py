@@ -4,7 +4,7 @@ import pytest
 
 from keras_seq.layers import FeedbackDecoder, RecurrentStack
 from tests.cells import LeakyCell
-from tests.reference import array, backend_cases, fill, spread
+from tests.reference import array, backend_cases, fill, long_on_jax, spread
 
 FIRST, KNOWN = spread((2, 3)), spread((2, 4, 2), start=9)
 
@@ -15,6 +15,7 @@ FIRST, KNOWN = spread((2, 3)), spread((2, 4, 2), start=9)
 @pytest.mark.parametrize(
     ("cell", "num_layers"), backend_cases([("lstm", 2), ("mingru", 1), (LeakyCell, 1)], on_jax=[("lstm", 2)])
 )
+@long_on_jax
 def test_each_step_begins_with_what_the_last_one_said(cell, num_layers, known):
     _, begin = RecurrentStack(cell, 4, num_layers)(spread((2, 5, 3)))
     decoder = FeedbackDecoder(cell, 4, num_layers, steps=4)
@@ -31,6 +32,7 @@ def test_each_step_begins_with_what_the_last_one_said(cell, num_layers, known):
         np.testing.assert_allclose(outputs, np.stack(expected, axis=1), atol=1e-6)
 
 
+@long_on_jax
 def test_every_weight_learns_and_comes_back_from_a_file(tmp_path):
     first, x = keras.Input((3,)), keras.Input((None, 3))
     _, states = RecurrentStack("gru", 4, 2)(x)

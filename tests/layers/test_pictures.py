@@ -4,7 +4,7 @@ import pytest
 
 from keras_seq.layers import FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
 from tests.checks import check_layer
-from tests.reference import array, fill, spread
+from tests.reference import array, fill, long_on_jax, spread
 
 CLIP = spread((2, 3, 4, 6, 2))
 
@@ -24,6 +24,7 @@ def test_pairs_have_the_picture_before_beside_each():
 
 
 @pytest.mark.parametrize("pooling", FrameCNN.POOLINGS)
+@long_on_jax
 def test_a_network_sees_each_picture_by_itself(pooling):
     video = spread((2, 3, 8, 6, 2))
     layer = FrameCNN((3, 4), units=5, pooling=pooling)

@@ -6,7 +6,7 @@ from keras_seq.layers import TokenEmbedding
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling
 from keras_seq.optimizers import Adam
 from tests.checks import check_layer
-from tests.reference import array, backend_cases, fill, program, softmax, spread
+from tests.reference import array, backend_cases, fill, long_on_jax, program, softmax, spread
 
 B, T, D = 4, 5, 3
 X = spread((B, T, D))
@@ -80,6 +80,7 @@ def test_the_mask_of_an_embedding_arrives_and_ends_here(kind, tmp_path):
 
 @kinds
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@long_on_jax
 def test_long_rows_of_large_numbers_in_half_precision(kind, dtype):
     """4000 times 64 is more than float16 holds."""
     layer = POOLINGS[kind](dtype=dtype)

@@ -7,7 +7,7 @@ from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
 from keras_seq.layers.initializers import copies
 from tests.cells import LeakyCell
 from tests.checks import check_layer
-from tests.reference import array, arrays, backend_cases, compiled, fill, like, program, spread
+from tests.reference import array, arrays, backend_cases, compiled, fill, like, long_on_jax, program, spread
 
 X = spread((3, 6, 4))
 LENGTHS = np.array([6, 1, 4])
@@ -208,6 +208,7 @@ def test_recurrent_dropout_is_for_training_only_and_the_same_at_all_steps():
 
 
 @pytest.mark.parametrize("cell", [LeakyCell, "tests>LeakyCell"], ids=["class", "name"])
+@long_on_jax
 def test_a_cell_of_ones_own(cell):
     stack = filled(cell, 4, num_layers=2, options={"leak": 0.5})
     x, states = run(stack, X, mask=MASK)

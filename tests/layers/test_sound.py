@@ -7,7 +7,7 @@ from keras_seq.layers.pooling import MeanPooling
 from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
 from keras_seq.optimizers import Adam
 from tests.checks import check_layer
-from tests.reference import array, backend_cases, fill, spread, tensorflow_only
+from tests.reference import array, backend_cases, fill, long_on_jax, spread, tensorflow_only
 
 RATE = 8000
 WAVEFORMS = 0.3 * spread((2, 1600))  # 0.2 seconds
@@ -40,6 +40,7 @@ def test_a_tone_lights_its_band(frequency):
     assert (np.abs(features[0, 2:-2].argmax(-1) - nearest) <= 1).all()
 
 
+@long_on_jax
 def test_the_energies_by_hand():
     """A frame in the middle: the Hann window, the Fourier transform and triangles on the mel scale."""
     layer = LogMel(RATE, num_mel_bins=20)
@@ -67,6 +68,7 @@ def test_frames_and_their_mask(samples):
     assert symbolic.shape == (None, *features.shape[1:])
 
 
+@long_on_jax
 def test_neither_padding_nor_its_noise_nor_the_rest_of_the_batch_changes_a_frame():
     layer = LogMel(RATE)
     features, mask = called(layer, WAVEFORMS, REAL)
@@ -81,6 +83,7 @@ def test_neither_padding_nor_its_noise_nor_the_rest_of_the_batch_changes_a_frame
     np.testing.assert_allclose(loud[1], array(layer(WAVEFORMS))[1], atol=1e-4)
 
 
+@long_on_jax
 def test_silence_has_a_logarithm():
     layer = LogMel(RATE, floor=1e-5)
     np.testing.assert_allclose(array(layer(np.zeros((1, 800), "float32"))), np.log(1e-5), rtol=1e-5)
@@ -115,6 +118,7 @@ def test_subsampling_by_hand():
 @pytest.mark.parametrize(
     ("num_layers", "kernel_size"), backend_cases([(1, 5), (2, 3), (2, 5), (3, 3)], on_jax=[(2, 3)])
 )
+@long_on_jax
 def test_subsampling_gives_the_same_steps_with_and_without_padding(num_layers, kernel_size):
     layer = ConvSubsampling(4, num_layers, filters=3, kernel_size=kernel_size)
     layer.build(FRAMES.shape)
@@ -133,6 +137,7 @@ def test_subsampling_gives_the_same_steps_with_and_without_padding(num_layers, k
 AUGMENT = {"num_time_masks": 2, "time_mask": 7, "num_frequency_masks": 1, "frequency_mask": 4, "max_share": 0.25}
 
 
+@long_on_jax
 def test_spec_augment_hides_no_more_than_it_may():
     x = 10 + spread((64, 50, 20))
     lengths = np.arange(64) % 51
@@ -158,6 +163,7 @@ def test_spec_augment_hides_no_more_than_it_may():
     assert seen_bands == {0, 1, 2, 3, 4}
 
 
+@long_on_jax
 def test_spec_augment_reaches_all_frames_and_bands():
     x = spread((500, 12, 5))
     options = {**AUGMENT, "max_share": 1.0, "time_mask": 3, "frequency_mask": 2}
@@ -169,6 +175,7 @@ def test_spec_augment_reaches_all_frames_and_bands():
     assert bands.mean() == pytest.approx(0.2, abs=0.04)
 
 
+@long_on_jax
 def test_spec_augment_is_for_training_and_seeded():
     x = spread((4, 40, 10))
     layer, twin = (SpecAugment(**AUGMENT, seed=5) for _ in range(2))

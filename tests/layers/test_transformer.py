@@ -4,7 +4,7 @@ import pytest
 
 from keras_seq.layers import TransformerDecoderLayer, TransformerEncoderLayer, causal_mask, empty_cache
 from tests.checks import check_layer
-from tests.reference import array, arrays, backend_cases, fill, softmax, spread
+from tests.reference import array, arrays, backend_cases, fill, long_on_jax, softmax, spread
 
 X = spread((2, 4, 4))
 SOURCE = spread((2, 3, 4), start=50)
@@ -183,6 +183,7 @@ def test_what_has_come_since_in_numpy(options):
 
 
 @pytest.mark.parametrize("options", SOME, ids=str)
+@long_on_jax
 def test_a_language_layer_step_by_step(options):
     """With a cache that has fewer heads where keys are shared, and with rows that stand at different places."""
     layer = language_layer(**options)
@@ -278,6 +279,7 @@ def test_the_mask_of_the_input_arrives_and_goes_on():
 
 @pytest.mark.parametrize("pieces", backend_cases([(1, 1, 1, 1), (3, 1), (4,)], on_jax=[(3, 1)]))
 @pytest.mark.parametrize("normalize_first", backend_cases([True, False], on_jax=[True]))
+@long_on_jax
 def test_with_a_cache_as_without(normalize_first, pieces):
     """In any pieces, with room to spare, and with rows that stand at different places."""
     whole = decoder(normalize_first=normalize_first)

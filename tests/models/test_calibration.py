@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq import models
-from tests.reference import array, fill
+from tests.reference import array, fill, long_on_jax
 
 L, H, C = 12, 4, 3
 QUANTILES = (0.1, 0.5, 0.9)
@@ -54,6 +54,7 @@ def test_bands_hold_what_they_say(name):
     assert (np.diff(model.predict_on_batch(test[0][0]), axis=-1) >= 0).all()
 
 
+@long_on_jax
 def test_a_second_call_begins_anew_and_a_saved_model_has_it(tmp_path):
     model, valid = small(), windows(200, 1)
     models.calibrate(model, valid, QUANTILES)
@@ -65,6 +66,7 @@ def test_a_second_call_begins_anew_and_a_saved_model_has_it(tmp_path):
     np.testing.assert_allclose(array(model(valid[0][0])), before, rtol=1e-4, atol=1e-4)
 
 
+@long_on_jax
 def test_training_leaves_it_alone():
     model, valid = small(architecture="linear"), windows(200, 1)
     models.calibrate(model, valid, QUANTILES)

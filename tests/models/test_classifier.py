@@ -6,7 +6,7 @@ from keras_seq import layers, models
 from keras_seq.optimizers import Adam
 from tests.cells import LeakyCell
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, quick, spread
+from tests.reference import array, backend_cases, long_on_jax, quick, spread
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, N = 9, 3
@@ -39,6 +39,7 @@ def test_promises(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer", "cnn", "feedforward"])
+@long_on_jax
 def test_a_text_without_tokens_has_finite_logits(name):
     logits = array(small(**CASES[name])(np.array([[0, 0], [4, 5]], "int32")))
     assert np.isfinite(logits).all()
@@ -52,6 +53,7 @@ def test_last_has_read_the_text_both_ways():
     assert (np.abs(before - after)[0, 4:] > 1e-6).all()
 
 
+@long_on_jax
 def test_a_causal_model_does_not_know_what_comes():
     model = small(architecture="transformer", bidirectional=False)
     features = keras.Model(model.input, keras.tree.flatten(model.get_layer("encoder").output)[0])
@@ -80,6 +82,7 @@ def test_the_text_cnn_is_kims():
 
 
 @pytest.mark.parametrize("trained", [True, False])
+@long_on_jax
 def test_given_vectors(trained, tmp_path):
     vectors = spread((V, 5))
     model = small(architecture="cnn", vectors=vectors, train_vectors=trained)

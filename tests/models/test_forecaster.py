@@ -6,7 +6,7 @@ from keras_seq import models
 from keras_seq.losses import QuantileLoss
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, fill, quick, spread
+from tests.reference import array, backend_cases, fill, long_on_jax, quick, spread
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 L, H, C = 12, 4, 3
@@ -100,6 +100,7 @@ def test_columns_that_are_no_targets_are_read():
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+@long_on_jax
 def test_what_is_known_of_a_step_matters_from_that_step_on(decoder):
     model = fill(small(architecture="gru", decoder=decoder, num_known=2, num_static=2))
     other = {**MORE, "known_future": KNOWN.copy()}
@@ -124,6 +125,7 @@ def test_the_defaults_cut_336_steps_into_42_patches():
 
 
 @pytest.mark.parametrize("options", [{}, {"quantiles": (0.1, 0.9)}, {"channel_independent": False, "targets": [2, 0]}])
+@long_on_jax
 def test_a_residual_begins_as_the_linear_map(options):
     model = small(architecture="gru", residual=True, **options)
     kernel, bias = spread((L, H)), spread((H,), start=5)

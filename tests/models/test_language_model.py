@@ -12,7 +12,18 @@ from keras_seq.models import LanguageModel
 from keras_seq.optimizers import Adam
 from tests.cells import LeakyCell
 from tests.checks import check_layer
-from tests.reference import array, backend_cases, compiled, fill, in_graph, program, quick, spread, tensorflow_only
+from tests.reference import (
+    array,
+    backend_cases,
+    compiled,
+    fill,
+    in_graph,
+    long_on_jax,
+    program,
+    quick,
+    spread,
+    tensorflow_only,
+)
 
 V, UNITS, ROOM = 11, 8, 12
 TOKENS = np.array([[2, 4, 5, 6, 7, 8], [2, 9, 4, 0, 0, 0], [2, 10, 4, 5, 0, 0]], "int32")
@@ -70,6 +81,7 @@ def test_in_pieces_as_at_once(name):
 
 
 @pytest.mark.parametrize("name", backend_cases(ALL, on_jax=SOME))
+@long_on_jax
 def test_rows_of_any_length_go_on_where_they_end(name):
     """A padded batch of prompts, and a step after them, give what each prompt gives alone."""
     lm = model(name)
@@ -107,6 +119,7 @@ def test_the_keras_file_holds_all(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", backend_cases(quick(["lstm", "mingru", "rotary"], few=["lstm"]), on_jax=["rotary"]))
+@long_on_jax
 def test_it_learns_decodes_and_leaves(name, tmp_path):
     """The language 4 5 6 7 8 9 10 4 5 ..., begun anywhere: one start, and everything after it is known."""
     keras.utils.set_random_seed(1)

@@ -8,7 +8,17 @@ from keras import ops
 from keras_seq import decoding
 from keras_seq.losses import TokenCrossentropy
 from tests.models.cases import ALL, CASES, END, FEW, IDS, INPUTS, PAD, SOURCE, START, TARGET, TWO, fresh, model
-from tests.reference import array, arrays, backend_cases, compiled, in_graph, program, quick, tensorflow_only
+from tests.reference import (
+    array,
+    arrays,
+    backend_cases,
+    compiled,
+    in_graph,
+    long_on_jax,
+    program,
+    quick,
+    tensorflow_only,
+)
 
 # Of masks and unbuilt layers nothing is said when a model is called, and (`fresh`) when it is built.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -109,6 +119,7 @@ def test_every_weight_learns(name):
 @pytest.mark.parametrize(
     "name", backend_cases(["lstm-none-reversed-deep", "gru-additive-reversed-deep", "transformer-pre"], on_jax=TWO)
 )
+@long_on_jax
 def test_what_a_search_returns_is_what_the_forced_pass_says(name, num_beams):
     translator = model(name)  # made here: under JAX nothing that is made while tracing may outlive the trace
 

@@ -6,7 +6,7 @@ from keras_seq import decoding, models
 from keras_seq.losses import CTCLoss
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, arrays, backend_cases, fill, program, quick, spread, tensorflow_only
+from tests.reference import array, arrays, backend_cases, fill, long_on_jax, program, quick, spread, tensorflow_only
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 learning = tensorflow_only("what a model learns is no backend's, and elsewhere a step takes minutes to compile")
@@ -161,6 +161,7 @@ def test_learns_a_class():
     assert (model.predict(waves, verbose=0).argmax(-1) == labels[:, 0] - 1).mean() > 0.95
 
 
+@long_on_jax
 def test_augmentation_is_for_training_alone():
     front_end = small_front_end()
     once, again = (array(front_end(WAVES, training=training)) for training in (False, True))

@@ -11,7 +11,7 @@ from keras_seq.losses import TokenCrossentropy
 from keras_seq.models import Seq2Seq
 from keras_seq.optimizers import Adam
 from tests.models.cases import END, INPUTS, PAD, START, TARGET, V
-from tests.reference import array, backend_cases, quick, spread
+from tests.reference import array, backend_cases, long_on_jax, quick, spread
 
 LABELS = np.array([[4, 5, 6, END], [6, END, PAD, PAD], [5, 4, END, PAD]], "int32")
 REAL = TARGET != PAD
@@ -54,6 +54,7 @@ def test_without_it_nothing_is_there():
 
 
 @pytest.mark.parametrize("options", backend_cases(MODELS, on_jax=MODELS[-1:]))
+@long_on_jax
 def test_rate_one_goes_on_from_the_models_own_tokens_and_no_others(options):
     model = translator(1.0, **options)
     own = said(model)
@@ -63,6 +64,7 @@ def test_rate_one_goes_on_from_the_models_own_tokens_and_no_others(options):
     assert np.abs(expected - array(model(INPUTS)))[REAL].max() > 1e-2
 
 
+@long_on_jax
 def test_evaluating_and_decoding_stay_as_they_are():
     plain, model = translator(0.0), translator(1.0)
     np.testing.assert_array_equal(array(model(INPUTS)), array(plain(INPUTS)))
@@ -73,6 +75,7 @@ def test_evaluating_and_decoding_stay_as_they_are():
     assert losses[0] == losses[1]
 
 
+@long_on_jax
 def test_no_gradient_flows_through_the_first_pass():
     """The gradient is that of the second pass alone, whose inputs are given numbers."""
     model, given = translator(1.0), translator(0.0)

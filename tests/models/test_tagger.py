@@ -6,7 +6,7 @@ from keras_seq import layers, models
 from keras_seq.losses import TokenCrossentropy
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, fill, program, quick
+from tests.reference import array, backend_cases, fill, long_on_jax, program, quick
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 V, C, N = 9, 7, 3
@@ -46,6 +46,7 @@ def test_promises(name, tmp_path):
 
 
 @pytest.mark.parametrize("crf", [False, True])
+@long_on_jax
 def test_best_tags_are_the_best(crf, tmp_path):
     model = fill(small(architecture="feedforward", crf=crf), 4.0)
     tagged = models.best_tags(model)

@@ -4,7 +4,7 @@ import pytest
 from keras_seq.layers import sinusoidal_positions
 from keras_seq.models import Transformer
 from tests.models.cases import SOURCE, TARGET, model
-from tests.reference import array, backend_cases, compiled, program
+from tests.reference import array, backend_cases, compiled, long_on_jax, program
 
 
 def test_parameters():
@@ -29,6 +29,7 @@ def test_parameters():
     assert separate.count_params() == V * D + 2 * 13 * D + layers + 2 * norm
 
 
+@long_on_jax
 def test_parameters_of_what_came_since():
     """K of H heads leave K / H of the decoder's keys and values, a gate is a hidden layer more, RMS has one vector."""
     D, F, V = 8, 6, 11
@@ -58,6 +59,7 @@ def test_the_cache_takes_pieces_of_any_length(pieces):
         assert array(state["position"]).tolist() == [done] * 3
 
 
+@long_on_jax
 def test_rows_may_stand_at_different_places():
     """As beams do that a search has re-ordered: a state is put together from rows of two others."""
     transformer = model("transformer-post")

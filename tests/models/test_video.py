@@ -5,7 +5,7 @@ import pytest
 from keras_seq import models
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
-from tests.reference import array, backend_cases, fill, program, quick, spread, tensorflow_only
+from tests.reference import array, backend_cases, fill, long_on_jax, program, quick, spread, tensorflow_only
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 LENGTHS = np.array([4, 3, 1])
@@ -37,6 +37,7 @@ def test_promises(name, tmp_path):
         quick(["convlstm", "gru", "transformer"], few=["convlstm", "gru"]), on_jax=["convlstm", "transformer"]
     ),
 )
+@long_on_jax
 def test_promises_of_the_predictor(architecture, tmp_path):
     model = models.frame_predictor((6, 8, 2), architecture=architecture, **SMALL)
     real = np.arange(4) < LENGTHS[:, None]
@@ -97,6 +98,7 @@ def test_draws_what_comes_next(architecture):
     assert np.mean((drawn - next_ones) ** 2) < np.mean((clips[:, 1:-1] - next_ones) ** 2) / 3
 
 
+@long_on_jax
 def test_a_clip_is_gone_on_with_from_what_was_drawn():
     model = fill(models.frame_predictor((6, 8, 2), **SMALL))
     clips = CLIPS[:, :2]
