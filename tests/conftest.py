@@ -29,7 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+if TENSORFLOW:
     # Two devices for tests/distribution, before any module of tests computes something and so fixes their number.
     from keras_seq import distribution
 
@@ -43,18 +44,22 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     _apply = dataset_ops.DatasetV2._apply_debug_options
     dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.untuned(dataset))
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
-    and without TensorFlow's rewriting of graphs. The long tests have both, as users do."""
-    long = "long" in config.option.markexpr.replace("not long", "")
-    if long or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return
-    import tensorflow as tf
     from keras.src.trainers import trainer
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    trainer.model_supports_jit = lambda model: False  # what `jit_compile="auto"`, the default, asks
+    SUPPORTS_JIT = trainer.model_supports_jit
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
+    and without TensorFlow's rewriting of graphs. The long tests of recipes have both, as users do."""
+    if not TENSORFLOW:
+        return
+    import tensorflow as tf
+
+    as_users = item.path.parent.name == "recipes" and item.get_closest_marker("long") is not None
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
+    trainer.model_supports_jit = SUPPORTS_JIT if as_users else lambda model: False  # what `jit_compile="auto"` asks
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

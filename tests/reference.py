@@ -14,8 +14,12 @@ def tensorflow_only(reason):
 
 
 def quick(cases, few):
-    """All of the cases; those that are not among the few are for the long tests."""
-    return [case if case in few else pytest.param(case, marks=pytest.mark.long) for case in cases]
+    """All of the cases, a tuple for several arguments; those that are not among the few are for the long tests."""
+
+    def param(case):
+        return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.long)
+
+    return [case if case in few else param(case) for case in cases]
 
 
 def long_on_jax(test):

@@ -120,6 +120,7 @@ def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_
         assert refused.code == 2 and "--sample-rate 8000" in refused.err and "trained at 16000" in refused.err
 
 
+@pytest.mark.long
 def test_a_saved_model_that_does_not_tell_is_taken_for_8000(keras_seq, recognizers, files, tmp_path, monkeypatch):
     model = keras.models.load_model(recognizers["ctc"] / "best.keras", compile=False)
     task = export.Transcription(text.Words(WORDS), search="greedy")

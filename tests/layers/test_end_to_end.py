@@ -63,6 +63,7 @@ def test_a_classifier(cell, pooling, tmp_path):
     assert_exports(model, x, tmp_path)
 
 
+@pytest.mark.long
 def test_a_tagger(tmp_path):
     """Tags that the tokens tell only half of: tag 1 is followed by 2 and 2 by 1, whatever is read."""
     keras.utils.set_random_seed(1)

@@ -123,6 +123,7 @@ def tones(rows, most, seed):
     return waves, labels
 
 
+@pytest.mark.long
 @learning
 def test_learns_by_ctc_what_is_said_and_reads_twice_as_much():
     keras.utils.set_random_seed(1)

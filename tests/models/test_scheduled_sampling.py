@@ -150,6 +150,7 @@ def test_a_file_from_before_there_was_such_an_option():
     assert Seq2Seq.from_config(config).sampling is None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.distribute")
 def test_under_a_distribution_scope():
     """Of rate 1 there is nothing to draw: two replicas make the updates of one device. A schedule counts batches, not

@@ -154,6 +154,7 @@ def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):
     assert [row["val_x"] for row in rows] == [3.0, 2.0] and rows[0]["seen"] == 1.0
 
 
+@pytest.mark.long
 def test_fit_without_validation_trains_all_epochs_and_takes_the_mean(tmp_path):
     options = options_in(tmp_path, average=2)
     run, model, goes_on = trained(options, recipe.begin(options), monitor=None)
