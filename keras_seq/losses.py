@@ -1,8 +1,12 @@
 """Losses over padded sequences, normalised by the real tokens."""
 
+import functools
+
 import keras
 from keras import ops
+from keras.src.backend.common.masking import get_keras_mask
 from keras.src.losses import loss as keras_loss
+from keras.src.trainers.data_adapters import data_adapter_utils
 
 _EXCLUDED = -1e8  # logits so much lower than another one exclude a label
 
@@ -17,10 +21,11 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
         labels: int `(B, T)`.   logits: float `(B, T, V)`.
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
     Returns:
-        float32 `(B, T)`, or float64 for float64 logits.
+        float32 `(B, T)`, or float64 for float64 logits. A label that is no class counts as the nearest one: see
+        `checked_labels`.
     """
-    labels = ops.cast(labels, "int32")
     size = logits.shape[-1]
+    labels = ops.clip(ops.cast(labels, "int32"), 0, size - 1)
 
     @ops.custom_gradient
     def crossentropy(logits):
@@ -39,64 +44,153 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
             slopes = probabilities - wanted
             if label_smoothing:
                 slopes = slopes - label_smoothing / size
-            return slopes * upstream[..., None]
+            return _product(slopes, upstream[..., None])
 
         return values, gradient
 
     return crossentropy(ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")))
 
 
+def _product(x, weights):
+    """x times weights, and 0 where the weight is 0, even of a NaN."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.math.multiply_no_nan(
+            x, tf.broadcast_to(weights, tf.shape(x)) if weights.shape != x.shape else weights
+        )
+    return ops.where(weights != 0, x * weights, ops.zeros_like(x))
+
+
+def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
+    """Labels of which those that count are classes, from 0 to `size` - 1, and the others may be anything.
+
+    Args:
+        labels: int, of any shape.   counted: bool, as large; which of them count.
+        size: how many classes there are.
+        whose, remedy: of the error, the name of the loss or metric, and what to do.
+    Returns:
+        int32, 0 where nothing counts.
+    Raises:
+        ValueError or, in TensorFlow's graphs, InvalidArgumentError: for a label that counts and is no class. Where XLA
+            compiles, and so always on JAX, nothing can be raised, and the loss is NaN: see `_or_nan`.
+    """
+    labels = ops.where(counted, ops.cast(labels, "int32"), 0)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        least, largest = ops.min(labels, initial=0), ops.max(labels, initial=0)
+        told = (
+            f"`{whose}`: a label that counts must be a class of the model, 0 to {size - 1}. {remedy} Received labels "
+        )
+        told += "between:"
+        if not tf.executing_eagerly():
+            tf.debugging.Assert((least >= 0) & (largest < size), [told, least, largest])
+        elif int(least) < 0 or int(largest) >= size:
+            raise ValueError(f"{told} {int(least)} to {int(largest)}")
+    return labels
+
+
+def _or_nan(values, labels, size):
+    """The values, NaN where a label is no class: seen at once, where nothing can be raised."""
+    return ops.where(ops.logical_and(labels >= 0, labels < size), values, ops.cast(float("nan"), values.dtype))
+
+
+class WeightedLoss(keras.losses.Loss):
+    """What the losses here share: the sum of weighted values over all that counts, divided by the sum of the weights.
+
+    What weighs nothing costs nothing, even where it is NaN. A loss of one's own defines `values_and_weights`.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
+        # Keras's own reduction, so that what `distribution` mends there holds here too.
+        return keras_loss.reduce_weighted_values(
+            ops.where(weights != 0, values, ops.zeros_like(values)),
+            weights,
+            reduction="mean_with_sample_weight",
+            dtype=values.dtype,
+        )
+
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        """Two tensors of one shape."""
+        raise TypeError(f"{type(self).__name__} must define `values_and_weights(y_true, y_pred, sample_weight)`")
+
+
 @keras.saving.register_keras_serializable("keras_seq")
-class TokenCrossentropy(keras.losses.Loss):
+class TokenCrossentropy(WeightedLoss):
     """Cross-entropy per real token: the weighted sum over all tokens divided by the sum of the weights.
 
     Keras's own losses divide by the number of positions, padding included.
 
     Args:
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
+        ignore_class: what marks a position without a label, -100 or -1 say; None: nothing does.
     Call arguments:
-        y_true: int `(B, T)`.   y_pred: logits, float `(B, T, V)`.
-        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences; without it the Keras mask
-            of the logits counts, and without that every position.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`.
+        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences; multiplied with the Keras
+            mask of the logits, if they carry one.
     Returns:
         scalar, in nats; 0 where the weights sum to 0.
     Raises:
-        ValueError: if `label_smoothing` is not in [0, 1).
+        ValueError: if `label_smoothing` is not in [0, 1), and for a label that counts and is no class: see
+            `checked_labels`.
     """
 
-    def __init__(self, label_smoothing=0.0, name="token_crossentropy", **kwargs):
+    def __init__(self, label_smoothing=0.0, ignore_class=None, name="token_crossentropy", **kwargs):
         super().__init__(name=name, **kwargs)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing}")
         self.label_smoothing = label_smoothing
+        self.ignore_class = ignore_class
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        values = self.call(y_true, y_pred)
-        weights = token_weights(y_true, y_pred, sample_weight)
-        # Keras's own reduction, so that what `distribution` mends there holds here too.
-        return keras_loss.reduce_weighted_values(
-            values, weights, reduction="mean_with_sample_weight", dtype=values.dtype
-        )
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        labels, weights = labels_and_weights(y_true, y_pred, sample_weight, self.ignore_class, self.name)
+        values = token_crossentropy(labels, y_pred, self.label_smoothing)
+        return _or_nan(values, labels, y_pred.shape[-1]), weights
 
     def call(self, y_true, y_pred):
         return token_crossentropy(y_true, y_pred, self.label_smoothing)
 
     def get_config(self):
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), "label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
+
+
+def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss"):
+    """What losses and metrics of tokens look at.
+
+    Args:
+        y_true: int `(B, T)` or `(B, T, 1)`.   y_pred: float `(B, T, V)`.
+        sample_weight, ignore_class: see `TokenCrossentropy`.
+        whose: see `checked_labels`.
+    Returns:
+        `(labels, weights)`: int32 and float32 `(B, T)`.
+    """
+    labels = ops.cast(y_true, "int32")
+    if len(labels.shape) == len(y_pred.shape) and labels.shape[-1] == 1:
+        labels = ops.squeeze(labels, axis=-1)
+    weights = token_weights(labels, y_pred, sample_weight)
+    if ignore_class is not None:
+        weights = ops.where(labels == ignore_class, ops.zeros_like(weights), weights)
+    remedy = "Give a step without a label the weight 0, or name what marks it as `ignore_class`."
+    return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
 
 
 def token_weights(y_true, y_pred, sample_weight=None):
-    """The weight of each position, float32 and as large as `y_true`: the weights given, or the Keras mask of the
-    predictions, or ones. Those of whole rows or steps hold for all that is in them."""
-    if sample_weight is None:
-        sample_weight = getattr(y_pred, "_keras_mask", None)
+    """The weight of each position, float32 and as large as `y_true`: the weights given, those of rows or steps for all
+    that is in them, times the Keras mask of the predictions."""
     shape = ops.shape(y_true)
-    if sample_weight is None:
-        return ops.ones(shape, "float32")
-    weights = ops.cast(sample_weight, "float32")
-    while len(weights.shape) < len(shape):
-        weights = weights[..., None]
-    return ops.broadcast_to(weights, shape)
+
+    def spread(weights):
+        weights = ops.cast(weights, "float32")
+        if len(weights.shape) > len(shape):  # (B, T, 1)
+            weights = ops.squeeze(weights, axis=-1)
+        while len(weights.shape) < len(shape):
+            weights = weights[..., None]
+        return ops.broadcast_to(weights, shape)
+
+    parts = [spread(each) for each in (sample_weight, get_keras_mask(y_pred)) if each is not None]
+    return functools.reduce(ops.multiply, parts) if parts else ops.ones(shape, "float32")
 
 
 def pinball(y_true, y_pred, quantiles):
@@ -119,7 +213,7 @@ def pinball(y_true, y_pred, quantiles):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class QuantileLoss(keras.losses.Loss):
+class QuantileLoss(WeightedLoss):
     """The pinball loss of forecasts of quantiles: the weighted mean over all that is forecast.
 
     Args:
@@ -141,12 +235,12 @@ class QuantileLoss(keras.losses.Loss):
         if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
             raise ValueError(f"`quantiles` must be numbers between 0 and 1. Received: {quantiles}")
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        values = self.call(y_true, y_pred)
-        weights = token_weights(values, y_pred, sample_weight)
-        return keras_loss.reduce_weighted_values(
-            values, weights, reduction="mean_with_sample_weight", dtype=values.dtype
-        )
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        weights = token_weights(y_true, y_pred, sample_weight)
+        # A NaN of weight 0, a gap in a series, reaches no slope either.
+        y_true = ops.where(weights != 0, ops.cast(y_true, y_pred.dtype), ops.zeros_like(y_pred[..., 0]))
+        y_pred = ops.where(weights[..., None] != 0, y_pred, ops.zeros_like(y_pred))
+        return self.call(y_true, y_pred), weights
 
     def call(self, y_true, y_pred):
         if y_pred.shape[-1] != len(self.quantiles):
@@ -161,7 +255,7 @@ class QuantileLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class CTCLoss(keras.losses.Loss):
+class CTCLoss(WeightedLoss):
     """Negative log-probability of the labels, summed over all alignments with the frames, per label.
 
     `keras.losses.CTC` counts by rows, and a row that has more labels than its frames can say makes it infinite or
@@ -182,17 +276,20 @@ class CTCLoss(keras.losses.Loss):
         super().__init__(name=name, **kwargs)
         self.blank_id = blank_id
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        y_true = ops.cast(y_true, "int32")
-        values = self.call(y_true, y_pred)
-        labels = ops.cast(ops.maximum(ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1), 1), values.dtype)
-        possible = ops.cast(self._possible(y_true, y_pred), values.dtype)
-        weights = possible * labels
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        y_true, V = ops.cast(y_true, "int32"), y_pred.shape[-1]
+        rows = ops.ones_like(y_true[:, 0], dtype=y_pred.dtype)
         if sample_weight is not None:
-            weights = weights * ops.reshape(ops.cast(sample_weight, values.dtype), (-1,))
-        return keras_loss.reduce_weighted_values(
-            values / labels, weights, reduction="mean_with_sample_weight", dtype=values.dtype
-        )
+            rows = ops.reshape(ops.cast(sample_weight, y_pred.dtype), (-1,))
+        remedy = f"Pad labels with the blank, {self.blank_id}."
+        counted = ops.broadcast_to(rows[:, None] != 0, ops.shape(y_true))
+        labels = checked_labels(y_true, counted, V, self.name, remedy)
+        fits = ops.all(ops.logical_and(labels >= 0, labels < V), axis=1)
+        labels = ops.where(ops.logical_and(rows != 0, fits)[:, None], labels, self.blank_id)
+        count = ops.cast(ops.maximum(ops.sum(ops.cast(labels != self.blank_id, "int32"), axis=1), 1), y_pred.dtype)
+        possible = ops.cast(self._possible(labels, y_pred), y_pred.dtype)
+        values = ops.where(fits, self.call(labels, y_pred), ops.cast(float("nan"), y_pred.dtype))
+        return values / count, possible * count * rows
 
     def call(self, y_true, y_pred):
         """Nats of each row, `(B,)`; those of the empty labelling where there is no alignment."""
@@ -208,9 +305,56 @@ class CTCLoss(keras.losses.Loss):
         twice = ops.logical_and(real[:, 1:], y_true[:, 1:] == y_true[:, :-1])
         needed = ops.sum(ops.cast(real, "int32"), axis=1) + ops.sum(ops.cast(twice, "int32"), axis=1)
         blank = y_pred[..., self.blank_id]
-        others = ops.where(ops.arange(y_pred.shape[-1]) == self.blank_id, ops.cast(_EXCLUDED, y_pred.dtype), y_pred)
+        others = ops.where(
+            ops.arange(y_pred.shape[-1], dtype="int32") == self.blank_id, ops.cast(_EXCLUDED, y_pred.dtype), y_pred
+        )
         frames = ops.sum(ops.cast(ops.max(others, axis=-1) - blank > _EXCLUDED / 2, "int32"), axis=1)
         return frames >= needed
 
     def get_config(self):
         return {**super().get_config(), "blank_id": self.blank_id}
+
+
+def _refuse_class_weight_of_steps() -> None:
+    """Keras (3.15) takes the labels of steps, `(B, T)`, for one-hot rows: the weight of a row is then that of the class
+    whose number is the place of the row's largest label. Whole numbers that are not one-hot are refused here."""
+    told = (
+        "`class_weight` is for one label or one one-hot row for each example. The labels of steps, (B, T), Keras would "
+        "take for one-hot rows. Give each step its weight: sample_weight=np.vectorize(class_weight.get)(labels)."
+    )
+    of_arrays = data_adapter_utils.class_weight_to_sample_weights
+
+    def class_weight_to_sample_weights(y, class_weight):
+        labels = ops.convert_to_numpy(y)
+        whole = labels.ndim > 1 and labels.shape[-1] != 1 and (labels == labels.astype("int64")).all()
+        if whole and not (labels.sum(-1) == 1).all():
+            raise ValueError(told)
+        return of_arrays(y, class_weight)
+
+    data_adapter_utils.class_weight_to_sample_weights = class_weight_to_sample_weights
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+    from keras.src.trainers.data_adapters import tf_dataset_adapter
+
+    of_datasets = tf_dataset_adapter.make_class_weight_map_fn
+
+    def make_class_weight_map_fn(class_weight):
+        weighted = of_datasets(class_weight)
+
+        def map_fn(*data):
+            _, y, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+            checks = []
+            if not keras.tree.is_nested(y) and y.shape.rank and y.shape.rank > 1 and y.shape[-1] != 1:
+                one_hot = tf.reduce_all(tf.reduce_sum(y, axis=-1) == tf.cast(1, y.dtype))
+                parts = tf.reduce_any(tf.cast(tf.cast(y, tf.int64), y.dtype) != y)  # labels that are shared out
+                checks = [tf.debugging.Assert(one_hot | parts, [told])]
+            with tf.control_dependencies(checks):
+                return tf.nest.map_structure(tf.identity, weighted(*data))
+
+        return map_fn
+
+    tf_dataset_adapter.make_class_weight_map_fn = make_class_weight_map_fn
+
+
+_refuse_class_weight_of_steps()

@@ -3,14 +3,20 @@
 import keras
 from keras import ops
 
-from keras_seq.losses import token_crossentropy, token_weights
+from keras_seq.losses import labels_and_weights, token_crossentropy
 
 
 class TokenMean(keras.metrics.Metric):
-    """The mean over all real tokens seen of a value that each has."""
+    """The mean over all real tokens seen of a value that each has.
 
-    def __init__(self, name, **kwargs):
+    Args:
+        ignore_class: what marks a position without a label, -100 or -1 say; None: nothing does.
+    Call arguments: as for `losses.TokenCrossentropy`.
+    """
+
+    def __init__(self, name, ignore_class=None, **kwargs):
         super().__init__(name=name, **kwargs)
+        self.ignore_class = ignore_class
         self.total = self.add_weight(name="total", initializer="zeros")
         self.count = self.add_weight(name="count", initializer="zeros")
 
@@ -19,9 +25,10 @@ class TokenMean(keras.metrics.Metric):
         raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        values = self.values(y_true, y_pred)
-        weights = ops.cast(token_weights(y_true, y_pred, sample_weight), values.dtype)
-        self.total.assign_add(ops.sum(values * weights))
+        labels, weights = labels_and_weights(y_true, y_pred, sample_weight, self.ignore_class, self.name)
+        values = self.values(labels, y_pred)
+        weights = ops.cast(weights, values.dtype)
+        self.total.assign_add(ops.sum(ops.where(weights != 0, values * weights, ops.zeros_like(values))))
         self.count.assign_add(ops.sum(weights))
 
     def mean(self):
@@ -29,6 +36,9 @@ class TokenMean(keras.metrics.Metric):
 
     def result(self):
         return self.mean()
+
+    def get_config(self):
+        return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
 @keras.saving.register_keras_serializable("keras_seq")

@@ -48,11 +48,21 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
         tokenize: sacreBLEU's tokeniser: "13a", "none", "intl", "char", "zh", ...
         lowercase: compare without case.
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or not of the same length, and if what the tokeniser needs is not installed.
         ImportError: if sacreBLEU is not installed.
     Source: Post 2018, arXiv:1804.08771.
     """
-    metric = _sacrebleu().BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    sacrebleu = _sacrebleu()
+    try:
+        metric = sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    except (ImportError, RuntimeError, OSError) as error:  # a package or a file that is not here
+        packages = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
+        remedy = (
+            f'pip install "{packages[tokenize]}"' if tokenize in packages else "it is a download: is there internet?"
+        )
+        raise ValueError(
+            f"sacreBLEU's tokenizer {tokenize!r} cannot be had ({error}). To install it: {remedy}"
+        ) from error
     return _score(metric, hypotheses, references)
 
 

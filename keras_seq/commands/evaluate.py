@@ -61,6 +61,9 @@ def _check_tokenizer(name: str) -> None:
         raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
     if name not in BLEU.TOKENIZERS:
         raise ValueError(f"--tokenize must be one of {', '.join(map(str, BLEU.TOKENIZERS))}. Received: {name}")
+    from keras_seq import scores
+
+    scores.bleu(["a"], ["a"], name)  # now, and not after hours of translating
 
 
 def _read(path: pathlib.Path, chunk: int) -> list[str]:

@@ -42,6 +42,7 @@ def _check_files(folder: pathlib.Path) -> None:
     """Compares with what TensorFlow has noted of the graph and of the index of the weights, which have their own
     checksums. It does not look itself, and loads whatever graph can be parsed."""
     from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
     from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
     for path in sorted(folder.rglob("*")):
@@ -49,6 +50,8 @@ def _check_files(folder: pathlib.Path) -> None:
             raise ValueError(f"{path.relative_to(folder)} is no file")
     if not (folder / "fingerprint.pb").is_file():  # none was written before TensorFlow 2.11
         return
+    if not SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs:
+        raise ValueError("saved_model.pb holds no graph")  # of which a fingerprint would end the process (TF 2.21)
     noted = FingerprintDef.FromString((folder / "fingerprint.pb").read_bytes())
     found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
     for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):

@@ -13,7 +13,9 @@ import tensorflow as tf
 from keras_seq.data.accounts import with_counts
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_TO_THE_END = (0xFFFFFFFF, 0x7FFFFFFF)  # what programs that write to a pipe give as the size
+_TO_THE_END = (
+    0x7FFF0000  # a size from here on, or 0, is what programs give that write to a pipe: SoX, espeak, libsndfile
+)
 _FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
 
@@ -58,6 +60,15 @@ class BadWav(ValueError):
         self.reason = reason
 
 
+def _is_chunk(file, there: int) -> bool:
+    """Whether the rest of the file, `there` bytes, is another chunk, or nothing."""
+    head = file.read(8)
+    if len(head) < 8:
+        return True
+    name, length = struct.unpack("<4sI", head)
+    return name.isalnum() and 8 + length <= there
+
+
 @dataclass(frozen=True)
 class Wav:
     """What the header of a wav file says: `frames` samples for each channel, from byte `offset` of the file on."""
@@ -89,7 +100,10 @@ class Wav:
                 name, length = struct.unpack("<4sI", head)
                 place = file.tell()
                 if name == b"data" and form is not None:
-                    return cls._checked(path, form, place, length, size - place)
+                    there = size - place
+                    if (length >= _TO_THE_END and length > there) or (length == 0 and not _is_chunk(file, there)):
+                        length = None
+                    return cls._checked(path, form, place, length, there)
                 if name == b"fmt ":
                     form = file.read(min(length, 40))
                 file.seek(place + length + length % 2)  # chunks begin at even places
@@ -97,7 +111,7 @@ class Wav:
         raise BadWav("damaged", f"{path} is damaged: its {size:,} bytes end before {missing}. Make it again.")
 
     @classmethod
-    def _checked(cls, path: Path, form: bytes, offset: int, length: int, there: int) -> "Wav":
+    def _checked(cls, path: Path, form: bytes, offset: int, length: int | None, there: int) -> "Wav":
         if len(form) < 16:
             raise BadWav("damaged", f"{path} is damaged: {len(form)} bytes describe its format. Make it again.")
         code, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", form[:16])
@@ -115,7 +129,7 @@ class Wav:
                 f"{path} is damaged: {channels} channels of {bits} bits at {rate} Hz in frames of {frame_bytes} bytes. "
                 "Make it again.",
             )
-        if length in _TO_THE_END:
+        if length is None:  # all there is
             length = there - there % frame_bytes
         if length > there or length % frame_bytes:
             raise BadWav(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,13 @@ from keras_seq.data.lines import Paths, as_paths, raw_lines, read_lines
 
 _FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _LONGEST_FIELD = 2**31 - 1  # bytes; what the csv module allows by itself, 131,072, is less than some documents
+_USUAL = {  # what columns are called
+    "text": {"text", "sentence", "sentence1", "review", "content", "comment", "body", "message", "tweet", "document"}
+    | {"phrase", "description", "title", "utterance", "question", "query", "input", "source"},
+    "label": {"label", "labels", "class", "category", "sentiment", "polarity", "target", "intent", "tag", "rating"}
+    | {"stars", "score", "y", "area", "topic", "emotion", "output"},
+}
+_log = logging.getLogger(__name__)
 _REASONS = {
     "blank": "blank",
     "empty": "without text",
@@ -119,7 +127,8 @@ def read_labelled_text(
         paths: a file or a list of files, plain or `.gz`.
         text, label: the columns: names in the header (or keys), or numbers from 0.
         format: "tsv", "csv" or "jsonl"; by the end of the name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`) if None.
-        header: whether the first row of each file names the columns; if None, it does where a column is given by name.
+        header: whether the first row of each file names the columns; if None, it does where a column is given by name,
+            and where it has usual names, "text" and "label" say, and a label that no other row has (a warning tells).
         labels: the names of the labels, in the order of their numbers: the `label_names` of the training part, for the
             others. If None, the labels found, in alphabetical order, or in order of size if all are integers.
         on_bad_line: "error", or "skip" to drop rows that cannot be used and count them.
@@ -225,8 +234,8 @@ def _pairs(path: Path, format: str, text, label, header: bool | None, on_bad_lin
 
 def _table_rows(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
     rows = (_tsv_rows if format == "tsv" else _csv_rows)(path, on_bad_line)
-    if header is None:
-        header = isinstance(text, str) or isinstance(label, str)
+    if header is None and (isinstance(text, str) or isinstance(label, str)):
+        header = True
     if header:
         line, names = next(rows, (1, []))
         if isinstance(names, _Problem):
@@ -234,6 +243,11 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
         width, what = len(names), f"the header has {len(names)}"
     else:
         rows, names = list(rows), []
+        if header is None and _is_header(rows, text, label):
+            line, found = rows.pop(0)
+            _log.warning(
+                "%s:%s names the columns (%s) and is no example; header=False takes it for one.", path, line, found
+            )
         widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, _Problem))
         width = widths.most_common(1)[0][0] if widths else 0
         line, what = 1, f"most rows have {width}"
@@ -245,6 +259,17 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
             yield line, _Problem("malformed", f"{len(fields)} fields where {what}: {_start(fields)}.")
         else:
             yield line, (fields[places[0]], fields[places[1]])
+
+
+def _is_header(rows, text: int, label: int) -> bool:
+    """Whether the first row has the usual names where text and label stand, and its label is nobody else's."""
+    read = [fields for _, fields in rows if not isinstance(fields, _Problem) and len(fields) > max(text, label)]
+    if len(read) < 2 or isinstance(rows[0][1], _Problem):
+        return False
+    first, *others = read
+    cells = [first[place].strip().lower() for place in (text, label)]
+    usual = cells[0] in _USUAL["text"] and cells[1] in _USUAL["label"]
+    return usual and all(fields[label].strip().lower() != cells[1] for fields in others)
 
 
 def _place(path: Path, line: int, column: str | int, names: list[str], width: int) -> int:

@@ -1,5 +1,6 @@
 """Sentences with a tag for each word: CoNLL-U, or files with a word and its tag in columns."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,10 @@ from keras_seq.data.lines import Paths, as_paths, read_lines
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
+_IDS = re.compile(r"[0-9]+([-.][0-9]+)?")
+_ABOUT = re.compile(r"# *[^ \t]+ *=( |$)")  # "# sent_id = 1"
+_log = logging.getLogger(__name__)
+
 _DOCUMENT_MARK = "-DOCSTART-"  # stands before each document of CoNLL-2003
 
 _Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; None for what is no text
@@ -20,7 +25,7 @@ _Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; No
 
 @dataclass(frozen=True)
 class TagReport:
-    """An account of every sentence: `read` = `kept` + `malformed` + `bad`. The other counts are of the kept sentences.
+    """Counts. Of all sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. The others are of those kept.
 
     Args:
         read, kept: sentences.
@@ -30,6 +35,7 @@ class TagReport:
         multiword: lines `1-2` that were passed over (the words themselves follow them).
         empty_nodes: lines `1.1` that were passed over (words that are not in the text).
         comments: comment lines and document marks.
+        untagged: sentences with a word that has no tag: "_" in CoNLL-U.
     """
 
     read: int
@@ -40,11 +46,13 @@ class TagReport:
     multiword: int = 0
     empty_nodes: int = 0
     comments: int = 0
+    untagged: int = 0
 
     def __str__(self) -> str:
         text = f"{self.read:,} sentences read, {self.kept:,} kept ({self.words:,} words)"
         passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
         dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
+        dropped.append((self.untagged, "with a word without a tag"))
         return with_counts(with_counts(text, passed, "passed over: "), dropped, "dropped: ")
 
 
@@ -83,11 +91,12 @@ class TaggedText:
 
 
 class _MalformedError(Exception):
-    """A line (its number) of a sentence that cannot be understood, and why."""
+    """A line (its number) of a sentence that cannot be understood, why, and the count of the report that it is in."""
 
-    def __init__(self, line: int, problem: str):
+    def __init__(self, line: int, problem: str, count: str = "malformed"):
         super().__init__(problem)
         self.line = line
+        self.count = count
 
 
 def read_tags(
@@ -100,13 +109,15 @@ def read_tags(
 ) -> TaggedText:
     """Reads sentences with tagged words. A blank line ends a sentence; at the end of a file it may be missing.
 
-    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are passed over and counted. Columns: a line is
-    a word and its tag, or more columns, apart by tabs or, in lines without a tab, by spaces; there are no comments, for
-    "#" is a word like any other, but the document marks of CoNLL-2003 (`-DOCSTART-`) are passed over.
+    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are passed over and counted; "_" is no tag.
+    Columns: a line is a word and its tag, or more columns, apart by tabs or, in lines without a tab, by spaces. "#" is
+    a word like any other. Passed over and counted are the document marks of CoNLL-2003 (`-DOCSTART-`) and, before the
+    first word of a sentence, lines that begin with "#" and have another number of columns, or are "# name = value".
 
     Args:
         paths: a file or a list of files, plain or `.gz`.
-        format: "conllu" or "columns"; if None, "conllu" where the name ends so.
+        format: "conllu" or "columns"; if None, "conllu" where the name ends so, and where all lines have its ten
+            columns, numbered from 1 (the log says so), unless `words` or `tags` is a number.
         words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (0 if None).
         tags: that of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
         on_bad_line: "error", or "skip" to drop a sentence with a line that cannot be used, and count it.
@@ -114,8 +125,9 @@ def read_tags(
     Raises:
         FileNotFoundError: for a file that is not there.
         ValueError: if a line cannot be used and `on_bad_line="error"`: it has another number of columns than 10 (or
-            than most lines), an empty word or tag, a word number out of order, a sentence without words, invalid
-            UTF-8 or a NUL; if there is no such column, if a `.gz` file is damaged, or if no sentence is left.
+            than most lines), an empty word or tag, "_" for a tag in CoNLL-U, a word number out of order, a sentence
+            without words, invalid UTF-8 or a NUL; if there is no such column, if a `.gz` file is damaged, or if no
+            sentence is left.
 
     Source: https://universaldependencies.org/format.html
     """
@@ -125,7 +137,7 @@ def read_tags(
     all_words, all_tags = [], []
     for path in as_paths(paths):
         sentences = list(_sentences(path, on_bad_line))
-        if _is_conllu(path, format):
+        if _is_conllu(path, format, sentences, words, tags):
             parse = _conllu_parser(words, tags)
         else:
             parse = _column_parser(path, sentences, words, tags)
@@ -143,7 +155,7 @@ def read_tags(
                         f'{path}:{error.line}: {error} Mend the line, or drop such sentences with on_bad_line="skip".'
                     ) from None
                 counts["read"] += 1
-                counts["malformed"] += 1
+                counts[error.count] += 1
                 continue
             counts += passed
             if pairs:  # none where the lines are a document mark alone
@@ -156,10 +168,20 @@ def read_tags(
     return TaggedText(all_words, all_tags, report)
 
 
-def _is_conllu(path: Path, format: str | None) -> bool:
+def _is_conllu(path: Path, format: str | None, sentences: list[_Lines], words, tags) -> bool:
     if format not in (None, "conllu", "columns"):
         raise ValueError(f'`format` must be "conllu", "columns" or None. Received: {format!r}')
-    return path.name.removesuffix(".gz").endswith(".conllu") if format is None else format == "conllu"
+    if format is not None:
+        return format == "conllu"
+    if path.name.removesuffix(".gz").endswith(".conllu"):
+        return True
+    if isinstance(words, int) or isinstance(tags, int):
+        return False
+    rows = [text.split("\t") for lines in sentences for _, text in lines if text and not text.startswith("#")]
+    found = bool(rows) and all(len(row) == len(CONLLU_COLUMNS) and _IDS.fullmatch(row[0]) for row in rows)
+    if found:
+        _log.info('%s has the ten columns of CoNLL-U and is read so; format="columns" takes them as they stand.', path)
+    return found
 
 
 def _sentences(path: Path, on_bad_line: str) -> Iterator[_Lines]:
@@ -214,6 +236,12 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
                     f"the word has the ID {fields[0]!r} where {len(pairs) + 1} comes next; a blank line may be missing "
                     "between two sentences.",
                 )
+            elif fields[places[1]] == "_" and names[1] not in ("FORM", "LEMMA"):
+                raise _MalformedError(
+                    number,
+                    f"the word {fields[places[0]]!r} has no tag: its {names[1]} is '_'. Another column may have one.",
+                    "untagged",
+                )
             else:
                 pairs.append(_pair(fields, places, number))
         if not pairs:
@@ -242,10 +270,11 @@ def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None,
     def parse(lines: _Lines, passed: Counter) -> list[tuple[str, str]]:
         pairs = []
         for number, text in lines:
-            if _is_mark(text):
+            fields = _columns(text)
+            about = not pairs and text.startswith("#") and (len(fields) != width or _ABOUT.match(text))
+            if about or _is_mark(text):
                 passed["comments"] += 1
                 continue
-            fields = _columns(text)
             if len(fields) != width:
                 raise _MalformedError(number, f"{len(fields)} columns where most lines have {width}: {text!r}.")
             pairs.append(_pair(fields, places, number))

@@ -148,9 +148,9 @@ class _Run:
         self.B, self.G, self.T = batch_size, options.num_groups, max_length
         self.S, self.K = batch_size * options.num_groups, options.num_beams // options.num_groups
         self.divisor = divisors(options.length_penalty, max_length)  # (T,)
-        self.positions = ops.arange(max_length)
-        self.group = ops.expand_dims(ops.arange(self.S), 1)  # (S, 1)
-        self.sentence = ops.arange(self.S * self.K) // options.num_beams  # (N,)
+        self.positions = ops.arange(max_length, dtype="int32")
+        self.group = ops.expand_dims(ops.arange(self.S, dtype="int32"), 1)  # (S, 1)
+        self.sentence = ops.arange(self.S * self.K, dtype="int32") // options.num_beams  # (N,)
 
     def pick(self, x, index):
         """x (S, M, ...), index (S, J) -> (S, J, ...): one gather over flat rows."""
@@ -167,7 +167,7 @@ class _Run:
             tokens=nothing,
             log_probs=ops.zeros((S, K), "float32"),
             # One beam to begin with: K equal ones would stay equal.
-            points=ops.where(ops.arange(K) == 0, 0.0, nobody),
+            points=ops.where(ops.arange(K, dtype="int32") == 0, 0.0, nobody),
             pool_tokens=nothing,
             pool_lengths=ops.zeros((S, K), "int32"),
             pool_log_probs=nobody,
@@ -278,7 +278,9 @@ class _Run:
             scores = scores + along(bonuses, beam)
         scores = ops.where(ops.logical_and(ends, found.order[:, :K] > IMPOSSIBLE), scores, IMPOSSIBLE)
         scores, index = ops.top_k(ops.concatenate([beams.pool_scores, scores], axis=1), K)  # of (S, 2K)
-        prefix = self.pick(ops.concatenate([ops.zeros_like(beam) + ops.arange(K), beam + K], axis=1), index)  # of 2K
+        prefix = self.pick(
+            ops.concatenate([ops.zeros_like(beam) + ops.arange(K, dtype="int32"), beam + K], axis=1), index
+        )  # of 2K
         tokens = self.pick(ops.concatenate([beams.pool_tokens, beams.tokens], axis=1), prefix)  # (S, K, T)
         here = ops.logical_and(ops.expand_dims(index >= K, 2), self.positions == t)
         lengths = ops.concatenate([beams.pool_lengths, ops.zeros_like(beam) + t + 1], axis=1)
@@ -317,7 +319,7 @@ class _Run:
 
         R = self.options.num_return
         finished = ops.sum(ops.cast(pool.scores > IMPOSSIBLE, "int32"), axis=1, keepdims=True)  # (B, 1)
-        slot = ops.expand_dims(ops.arange(R), 0)
+        slot = ops.expand_dims(ops.arange(R, dtype="int32"), 0)
         index = ops.where(slot < finished, slot, R + slot - finished)  # (B, R)
         both = [ops.concatenate(pair, axis=1) for pair in zip(pool, live, strict=True)]
         tokens, lengths, log_probs, scores = (along(x, index) for x in both)
@@ -338,7 +340,9 @@ class _Run:
         if self.G > 1:
             same = ops.all(ops.expand_dims(tokens, 2) == ops.expand_dims(tokens, 1), axis=3)  # (B, M, M)
             earlier = ops.logical_and(same, ops.expand_dims(scores > IMPOSSIBLE, 1))
-            earlier = ops.logical_and(earlier, ops.arange(M)[:, None] > ops.arange(M)[None, :])
+            earlier = ops.logical_and(
+                earlier, ops.arange(M, dtype="int32")[:, None] > ops.arange(M, dtype="int32")[None, :]
+            )
             scores = ops.where(ops.any(earlier, axis=2), IMPOSSIBLE, scores)
         scores, index = ops.top_k(scores, self.options.num_return)
         return Hypotheses(*(along(x, index) for x in (tokens, lengths, log_probs)), scores)

@@ -152,7 +152,7 @@ class NoRepeat(Constraint):
     def __call__(self, log_probs, progress):
         tokens, t, before = progress.tokens, progress.length, self.size - 1
         T = ops.shape(tokens)[1]
-        place = ops.arange(T)
+        place = ops.arange(T, dtype="int32")
         said = ops.expand_dims(place < t, 0)  # (1, T): whether token i, the last of an n-gram, has been said
         for step in range(before):
             # Token i - before + step of the n-gram that ends at i, and its counterpart at the end of the prefix.
@@ -182,7 +182,7 @@ class RepetitionPenalty(Constraint):
             raise ValueError(f"`penalty` must be a number above 0. Received: {self.penalty}")
 
     def __call__(self, log_probs, progress):
-        said = ops.expand_dims(ops.arange(ops.shape(progress.tokens)[1]) < progress.length, 0)  # (1, T)
+        said = ops.expand_dims(ops.arange(ops.shape(progress.tokens)[1], dtype="int32") < progress.length, 0)  # (1, T)
         again = counted(log_probs, progress.tokens, said) > 0
         return ops.where(again, self.penalty * log_probs, log_probs)
 
@@ -220,7 +220,7 @@ class Prefix(Constraint):
         tokens = ops.pad(self.tokens, [[0, 0], [0, 1]], constant_values=self.pad_id)  # whatever P is, 0 too
         wanted = ops.take(tokens, ops.minimum(progress.length, ops.shape(tokens)[1] - 1), axis=1)  # (B,)
         wanted = ops.expand_dims(ops.take(wanted, progress.sentence, axis=0), 1)  # (N, 1)
-        asked_for = ops.expand_dims(ops.arange(log_probs.shape[1]), 0) == wanted
+        asked_for = ops.expand_dims(ops.arange(log_probs.shape[1], dtype="int32"), 0) == wanted
         return ops.where(ops.logical_or(asked_for, wanted == self.pad_id), log_probs, IMPOSSIBLE)
 
 
@@ -261,7 +261,7 @@ def ends_with(progress, patterns):
         patterns: int `(N or 1, ..., W)`, on the right; `ANY` stands for any token, or none.
     """
     W, tokens = ops.shape(patterns)[-1], progress.tokens
-    place = progress.length - W + ops.arange(W)
+    place = progress.length - W + ops.arange(W, dtype="int32")
     last = ops.where(place >= 0, ops.take(tokens, ops.maximum(place, 0), axis=1), ANY)  # (N, W)
     last = ops.reshape(last, (ops.shape(tokens)[0], *[1] * (len(patterns.shape) - 2), W))
     fits = ops.logical_or(patterns == ANY, ops.logical_and(patterns == last, place >= 0))
@@ -272,14 +272,14 @@ def counted(log_probs, tokens, where):
     """float `(N, V)`: how often each token of the vocabulary is among tokens `(N or 1, J)` where `where` is True."""
     (N, V), J = ops.shape(log_probs), ops.shape(tokens)[1]
     where = ops.broadcast_to(where, (N, J))
-    rows = ops.broadcast_to(ops.expand_dims(ops.arange(N), 1), (N, J))
+    rows = ops.broadcast_to(ops.expand_dims(ops.arange(N, dtype="int32"), 1), (N, J))
     index = ops.stack([rows, ops.where(where, tokens, 0)], axis=2)  # what fills a row up may be no token at all
     return ops.scatter(ops.reshape(index, (-1, 2)), ops.reshape(ops.cast(where, "float32"), (-1,)), (N, V))
 
 
 def _is_end(log_probs, progress):
     """bool `(1, V)`, True at the end token."""
-    return ops.expand_dims(ops.arange(log_probs.shape[1]) == progress.end_id, 0)
+    return ops.expand_dims(ops.arange(log_probs.shape[1], dtype="int32") == progress.end_id, 0)
 
 
 def _is_one_of(log_probs, tokens: Sequence[int]):

@@ -34,12 +34,12 @@ class Continued:
         source = ops.pad(source, [[0, 0], [0, 1]], constant_values=self.pad_id)
         B, P = ops.shape(source)
         last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
-        before = ops.where(ops.arange(P)[None, :] == last, self.pad_id, source)
+        before = ops.where(ops.arange(P, dtype="int32")[None, :] == last, self.pad_id, source)
         asked = {"hidden_states": True} if hidden_states else {}
         _, inner = self.model.decode(before, self.model.initial_state(B, P + max_length, **asked))
         state = {"model": inner, "last": ops.take_along_axis(source, last, axis=1), "steps": ops.zeros_like(last)}
         if hidden_states:
-            state["context"] = {"hidden": inner["hidden"], "mask": ops.arange(P)[None, :] < last}
+            state["context"] = {"hidden": inner["hidden"], "mask": ops.arange(P, dtype="int32")[None, :] < last}
             state["hidden"] = ops.zeros_like(inner["hidden"][:, :1])
             state["model"] = {**inner, "hidden": state["hidden"]}
         return state

@@ -88,10 +88,10 @@ class Contrastive(Search):
         logits, state = next_logits(step, ops.full((B * K,), start_id, "int32"), state, end_id)
         if logits.shape[1] < K:
             raise ValueError(f"`top_k`={K} must be at most the number of tokens, V. Received: V={logits.shape[1]}")
-        first = ops.arange(B) * K  # of each sentence the first row
-        nest, positions, sentence = StateNest(state), ops.arange(T), ops.arange(B)
+        first = ops.arange(B, dtype="int32") * K  # of each sentence the first row
+        nest, positions, sentence = StateNest(state), ops.arange(T, dtype="int32"), ops.arange(B, dtype="int32")
         seen, visible = _seen(ops.take(state["hidden"], first, axis=0), context, T)
-        places, shape = ops.arange(ops.shape(seen)[1]), ops.shape(seen)
+        places, shape = ops.arange(ops.shape(seen)[1], dtype="int32"), ops.shape(seen)
         begin = shape[1] - T  # where the start token's is; that of token t follows t + 1 places later
 
         def unfinished(t, logits, log_probs, points, lengths, done, tokens, seen, tensors):

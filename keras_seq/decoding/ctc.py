@@ -79,12 +79,14 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
     )
     totals = ops.reshape(totals, (B, R))
     if search == "greedy":
-        real = ops.expand_dims(ops.arange(T), 0) < ops.expand_dims(frames, 1)  # (B, T)
+        real = ops.expand_dims(ops.arange(T, dtype="int32"), 0) < ops.expand_dims(frames, 1)  # (B, T)
         best = ops.sum(ops.where(real, ops.max(log_probs, axis=-1), 0.0), axis=1, keepdims=True)
         return Hypotheses(tokens, label_lengths, ops.where(nothing, 0.0, totals), best)
 
     # Where there are fewer labellings than slots, JAX fills these with anything, at -inf.
-    empty = ops.where(nothing, ops.expand_dims(ops.arange(R), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE)
+    empty = ops.where(
+        nothing, ops.expand_dims(ops.arange(R, dtype="int32"), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE
+    )
     totals = ops.where(empty, IMPOSSIBLE, ops.where(nothing, 0.0, totals))
     totals, order = ops.top_k(totals, R)
     tokens = along(tokens, order)

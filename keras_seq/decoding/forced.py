@@ -57,7 +57,8 @@ class Forced(Constraint):
         if isinstance(self.phrases, np.ndarray):
             check_ids("phrases", self.phrases[self.phrases != self.pad_id].tolist(), log_probs)
         may_go_on = ops.logical_and(
-            ops.arange(log_probs.shape[1]) != progress.end_id, progress.length + 1 < ops.shape(progress.tokens)[1]
+            ops.arange(log_probs.shape[1], dtype="int32") != progress.end_id,
+            progress.length + 1 < ops.shape(progress.tokens)[1],
         )
         return ops.where(ops.logical_or(self.standing(progress).completed(log_probs), may_go_on), log_probs, IMPOSSIBLE)
 
@@ -102,7 +103,7 @@ class Standing:
     def __init__(self, phrases, lengths, progress):
         self.phrases, self.lengths = phrases, lengths
         L = ops.shape(phrases)[2]
-        self.place = ops.arange(L)
+        self.place = ops.arange(L, dtype="int32")
         self.own = self.place < ops.expand_dims(lengths, 2)  # (N or 1, C, L): no padding
         # Whether a row ends with the first j tokens of a phrase, so that token j would go on: (N, C, L).
         first = self.place[:, None] - L + self.place  # (j, i): in a pattern of L places the first j stand on the right
@@ -112,7 +113,7 @@ class Standing:
 
     def _are_said(self, progress):
         T = ops.shape(progress.tokens)[1]
-        index = ops.expand_dims(ops.arange(T), 1) + self.place  # (T, L)
+        index = ops.expand_dims(ops.arange(T, dtype="int32"), 1) + self.place  # (T, L)
         windows = ops.take(progress.tokens, ops.minimum(index, T - 1), axis=1)  # (N, T, L)
         same = ops.expand_dims(windows, 1) == ops.expand_dims(self.phrases, 2)  # (N, C, T, L)
         same = ops.logical_and(same, index < progress.length)
@@ -139,7 +140,7 @@ class Standing:
         """
         furthest = ops.max(ops.where(self.begun, self.place, 0), axis=2, keepdims=True)  # (N, C, 1)
         following = ops.sum(ops.where(self.place == furthest, self.phrases, 0), axis=2)  # (N, C)
-        V, place = gains.shape[1], ops.arange(ops.shape(following)[1])
+        V, place = gains.shape[1], ops.arange(ops.shape(following)[1], dtype="int32")
         following = ops.where(self.said, V, following)
         twice = ops.expand_dims(following, 2) == ops.expand_dims(following, 1)  # (N, C, C)
         twice = ops.any(ops.logical_and(twice, place[:, None] > place), axis=2)
@@ -172,7 +173,7 @@ class Standing:
         falling = ops.argsort(-points, axis=1)
         bank = along(bank, falling)
         most = ops.shape(self.phrases)[1] * ops.shape(self.phrases)[2]
-        of_bank = ops.cast(ops.expand_dims(bank, 2) == ops.arange(most + 1), "int32")  # (S, M, banks)
+        of_bank = ops.cast(ops.expand_dims(bank, 2) == ops.arange(most + 1, dtype="int32"), "int32")  # (S, M, banks)
         rank = ops.sum(of_bank * ops.cumsum(of_bank, axis=1), axis=2) - 1  # inside its bank
         place = rank * (most + 1) + most - bank
         place = along(place, ops.argsort(falling, axis=1))  # in the order that was given

@@ -28,7 +28,7 @@ def largest(x, k):
         x = ops.pad(x, [[0, 0], [0, blocks * BLOCK - V]], constant_values=-float("inf"))
     x = ops.reshape(x, (-1, blocks, BLOCK))
     best = ops.sort(ops.top_k(ops.max(x, axis=2), k)[1], axis=1)  # (N, k)
-    rows = ops.expand_dims(ops.arange(ops.shape(x)[0]), 1)
+    rows = ops.expand_dims(ops.arange(ops.shape(x)[0], dtype="int32"), 1)
     inside = ops.take(ops.reshape(x, (-1, BLOCK)), rows * blocks + best, axis=0)  # (N, k, BLOCK)
     values, index = ops.top_k(ops.reshape(inside, (-1, k * BLOCK)), k)
     block = along(best, index // BLOCK)

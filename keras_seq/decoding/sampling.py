@@ -83,9 +83,9 @@ class Sampling(Search):
     def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses:
         """See `decoding.step`; the rows of the state are the samples of a sentence, side by side."""
         self.check(constraints, batch_size)
-        search = self if _shape(self.seed) else self.for_sentences(ops.arange(batch_size))
+        search = self if _shape(self.seed) else self.for_sentences(ops.arange(batch_size, dtype="int32"))
         R = self.num_return
-        key = mixed(_bits(ops.repeat(search.seed, R)), ops.arange(batch_size * R) % R)  # (N,)
+        key = mixed(_bits(ops.repeat(search.seed, R)), ops.arange(batch_size * R, dtype="int32") % R)  # (N,)
 
         def of_rows(option):
             """An option as something that broadcasts over (N, V)."""
@@ -126,7 +126,7 @@ def left(points, temperature, top_k, top_p, min_p):
         points = ops.where(points >= largest(points, min(top_k, points.shape[1]))[0][:, -1:], points, IMPOSSIBLE)
     elif top_k is not None or top_p is not None:
         falling = -ops.sort(-points, axis=1)
-        rank = ops.expand_dims(ops.arange(points.shape[1]), 0)
+        rank = ops.expand_dims(ops.arange(points.shape[1], dtype="int32"), 0)
         kept = ops.ones_like(falling, "bool")
         if top_k is not None:
             kept = rank < ops.cast(top_k, "int32")

@@ -168,7 +168,7 @@ def taken(x, index):
 
 def divisors(length_penalty, max_length):
     """The penalty of every length 1..max_length, float32 `(T,)`; called once for a search."""
-    lengths = ops.cast(ops.arange(max_length) + 1, "float32")
+    lengths = ops.cast(ops.arange(max_length, dtype="int32") + 1, "float32")
     if length_penalty is None:
         return ops.ones_like(lengths)
     return ops.cast(length_penalty(lengths), "float32") * ops.ones_like(lengths)

@@ -39,8 +39,8 @@ def decode_stepwise(
     check_max_length(max_length)
     rows, T = size(batch_size) * width, size(max_length)
     nest = StateNest(state)
-    positions = ops.arange(T)
-    sentence = ops.arange(rows) // width
+    positions = ops.arange(T, dtype="int32")
+    sentence = ops.arange(rows, dtype="int32") // width
 
     def unfinished(t, last, log_probs, points, lengths, done, tokens, tensors):
         return ops.logical_and(t < T, ops.logical_not(ops.all(done)))

@@ -44,8 +44,11 @@ def stream(
     """
     if context is not None and context < 2:
         raise ValueError(f"`context` must be at least 2, or None. Received: {context}")
-    search = Sampling(**options).for_sentences(ops.arange(1))
-    key, left_of = mixed(search.seed, ops.arange(1)), (search.temperature, search.top_k, search.top_p, search.min_p)
+    search = Sampling(**options).for_sentences(ops.arange(1, dtype="int32"))
+    key, left_of = (
+        mixed(search.seed, ops.arange(1, dtype="int32")),
+        (search.temperature, search.top_k, search.top_p, search.min_p),
+    )
     model = Continued(model, vocabulary.pad_id)
 
     def draw(token, state, number):

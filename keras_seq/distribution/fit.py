@@ -189,10 +189,23 @@ def _compile(original: Callable) -> Callable:
             )
         if strategy.num_replicas_in_sync > 1 and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError(NO_FLOAT16)
+        if strategy.num_replicas_in_sync > 1:
+            _refuse_carried_states(self)
         with strategy.scope():
             self._loss_tracker = _LossPerToken(name="loss")
 
     return compile
+
+
+def _refuse_carried_states(model: keras.Model) -> None:
+    """The rows of a batch go on in the next one, and each replica has other rows in each."""
+    for layer in model._flatten_layers():
+        carried = "stateful" if getattr(layer, "stateful", False) else "streams"
+        if getattr(layer, carried, None):
+            raise ValueError(
+                f"{layer.name!r} carries the state of each row to the next batch (`{carried}`); on several replicas "
+                "the rows there are others. Train it on one device: scope('one_device')."
+            )
 
 
 # The gradients

@@ -24,9 +24,10 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     Args:
         model: a built Keras model.
         path: the file to write; its name ends in `.onnx`.
-        example: what the model is called with, an array or a dict of arrays.
-        free_length: whether any length (axis 1) goes, or that of `example` alone. tf2onnx 1.17's
-            files of untrained Transformers with free length do not run in onnxruntime; `verify` finds out.
+        example: what the model is called with: an array, a list of arrays or a dict of them.
+        free_length: whether any length (axis 1) goes, where the inputs of the model leave it open, or that of `example`
+            alone. tf2onnx 1.17's files of untrained Transformers with free length do not run in onnxruntime; `verify`
+            finds out.
         opset: number of ONNX's set of operations; None for tf2onnx's default.
         verify: whether onnxruntime must give what the model gives for `example`, and for its first row, a step shorter
             if the length is free; but for 1e-4.
@@ -47,22 +48,33 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
             raise ImportError(f'`export.onnx` needs the package {package}: pip install "keras-seq[onnx]"')
     example = keras.tree.map_structure(np.asarray, example)
 
-    def spec(x):
-        shape = (None, None if free_length else x.shape[1], *x.shape[2:])
-        return tf.TensorSpec(shape[: x.ndim], x.dtype)
+    free = _free(model, example) if free_length else keras.tree.map_structure(lambda x: False, example)
 
-    signature = [keras.tree.map_structure(spec, example)]
+    def spec(x, free):
+        shape = (None, None if free else x.shape[1], *x.shape[2:]) if x.ndim > 1 else (None,)
+        return tf.TensorSpec(shape, x.dtype)
+
+    signature = [keras.tree.map_structure(spec, example, free)]
     with tempfile.TemporaryDirectory() as folder, without_cudnn(model):
         file = Path(folder, "model.onnx")
         model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
         content = file.read_bytes()
     if verify:
-        _verify(content, model, example, free_length)
+        _verify(content, model, example, free)
     write_file(path, content)
     return path
 
 
-def _verify(content, model, example, free_length):
+def _free(model, example):
+    """Which of the inputs have a length that is free: all, but for those whose shape a functional model tells."""
+    shapes = [x.shape for x in model.inputs] if isinstance(model, keras.src.models.functional.Functional) else None
+    flat = keras.tree.flatten(example)
+    if shapes is None or len(shapes) != len(flat):
+        return keras.tree.map_structure(lambda x: x.ndim > 1, example)
+    return keras.tree.pack_sequence_as(example, [len(shape) > 1 and shape[1] is None for shape in shapes])
+
+
+def _verify(content, model, example, free):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -71,9 +83,13 @@ def _verify(content, model, example, free_length):
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of classes that onnxruntime keeps to itself
         raise RuntimeError(f"onnxruntime cannot load the file: {error}") from error
-    inputs = sorted(x.name for x in session.get_inputs())
-    for batch in (example, keras.tree.map_structure(lambda x: x[:1, : -1 if free_length else None], example)):
-        arrays = [batch[name] for name in sorted(batch)] if isinstance(batch, dict) else [batch]
+    # Keras numbers what stands in a list: args_0, args_0_1, ..., args_0_10.
+    inputs = sorted((x.name for x in session.get_inputs()), key=lambda name: (len(name), name))
+    inputs = sorted(inputs) if isinstance(example, dict) else inputs
+    free_length = any(keras.tree.flatten(free))
+    shorter = keras.tree.map_structure(lambda x, free: x[:1, :-1] if free else x[:1], example, free)
+    for batch in (example, shorter):
+        arrays = [batch[name] for name in sorted(batch)] if isinstance(batch, dict) else keras.tree.flatten(batch)
         try:
             found = session.run(None, dict(zip(inputs, arrays, strict=True)))
         except Exception as error:

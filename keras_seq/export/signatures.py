@@ -56,13 +56,17 @@ class Exported(tf.Module):
 
 
 def kept(model):
-    """The `tf.Variable`s that functions of a model take: its weights and, of a ConvLSTM, the state of random numbers.
+    """The `tf.Variable`s that functions of a model take: its weights, the states with which stateful layers go on from
+    call to call, and of a ConvLSTM the state of random numbers.
 
     It draws its masks of dropout, which it does not use then, also where it does not train.
     """
+    layers = model._flatten_layers()
     kinds = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
-    seeds = [layer.cell.seed_generator.state for layer in model._flatten_layers() if isinstance(layer, kinds)]
-    return [variable.value for variable in [*model.weights, *seeds]]
+    seeds = [layer.cell.seed_generator.state for layer in layers if isinstance(layer, kinds)]
+    states = [keras.tree.flatten(layer.states) for layer in layers if getattr(layer, "stateful", False)]
+    found = {id(variable): variable for variable in [*model.weights, *seeds, *sum(states, [])] if variable is not None}
+    return [variable.value for variable in found.values()]
 
 
 def inputs_of(function):

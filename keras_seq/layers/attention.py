@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.layers.masks import masked_softmax
+from keras_seq.layers.masks import carried_mask, masked_softmax, without_padding
 
 
 class MemoryAttention(CompositeLayer):
@@ -41,8 +41,11 @@ class MemoryAttention(CompositeLayer):
         raise TypeError(f"{type(self).__name__} must define `score(query, keys)`")
 
     def remember(self, value, mask=None):
+        """What `call` attends to: `value`, float `(B, S, Dv)`; `mask`, bool `(B, S)`, by default the one it carries."""
+        mask = carried_mask(value, mask)
         if mask is None:
-            mask = ops.ones(ops.shape(value)[:2], "bool")
+            mask = ops.ones_like(value[..., 0], dtype="bool")
+        value = without_padding(value, mask)
         return {"keys": self.keys(value), "values": value, "mask": mask}
 
     def call(self, query, memory, past=None):
@@ -198,7 +201,7 @@ class LocationSensitiveAttention(AdditiveAttention):
     def call(self, query, memory, past=None):
         query = self.query_dense(query)  # (B, T, units)
         # In float32 throughout, since the sum of many steps' weights outgrows the precision of one.
-        past = ops.zeros(ops.shape(memory["mask"])) if past is None else ops.cast(past, "float32")
+        past = ops.zeros(ops.shape(memory["mask"]), "float32") if past is None else ops.cast(past, "float32")
 
         def step(past, query):
             location = self.location_dense(self.location_filters(past[:, :, None]))  # (B, S, units)

@@ -67,7 +67,7 @@ class CharacterEncoder(CompositeLayer):
         real = ops.not_equal(tokens, self.pad_id)
         some = ops.any(real, axis=1, keepdims=True)  # (B * T, 1)
         # cuDNN takes no row without a real step, and every padded batch has words without a character.
-        mask = ops.logical_or(real, ops.logical_and(ops.logical_not(some), ops.arange(C) == 0))
+        mask = ops.logical_or(real, ops.logical_and(ops.logical_not(some), ops.arange(C, dtype="int32") == 0))
         x = self.dropout_layer(self.embedding(tokens), training=training)
         if self.architecture == "cnn":
             words = self.pooling(self.body(x, mask=mask), mask=mask)

@@ -20,6 +20,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_seq.losses import WeightedLoss, checked_labels, token_weights
+
 # Excludes a path as minus infinity does, without a NaN where everything is excluded. The scores of a sentence must stay
 # well below.
 LOW = -1e9
@@ -165,7 +167,7 @@ def log_likelihood(potentials, tags, labelled):
     Source: for partial labels Tsuboi et al. 2008, aclanthology.org/C08-1113.
     """
     labelled = ops.logical_and(labelled, real_steps(potentials))
-    given = ops.cast(tags, "int32")[:, :, None] == ops.arange(potentials.shape[-1])  # (B, T, N)
+    given = ops.cast(tags, "int32")[:, :, None] == ops.arange(potentials.shape[-1], dtype="int32")  # (B, T, N)
     allowed = ops.logical_or(given, ops.logical_not(labelled)[:, :, None])
     constrained = ops.where(allowed[:, :, None, :], potentials, ops.cast(LOW, potentials.dtype))
     # One scan of 2 B rows costs little more than one of B: what is slow is the number of steps.
@@ -215,14 +217,11 @@ class ViterbiDecoder(keras.layers.Layer):
 def _weights(potentials, sample_weight):
     """The weight of each step, `(B, T)`, 0 for padding."""
     real = ops.cast(real_steps(potentials), potentials.dtype)
-    if sample_weight is None:
-        return real
-    weights = ops.cast(sample_weight, potentials.dtype)
-    return real * (weights[:, None] if len(weights.shape) == 1 else weights)
+    return real if sample_weight is None else real * ops.cast(token_weights(real, None, sample_weight), real.dtype)
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class CRFLoss(keras.losses.Loss):
+class CRFLoss(WeightedLoss):
     """Negative log-likelihood of the tags per real step: the sum over all rows divided by the number of real steps.
 
     Which steps are real, the potentials say. A real step of weight 0 is one without a label: its tag is summed over. A
@@ -233,15 +232,19 @@ class CRFLoss(keras.losses.Loss):
         sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole rows, or None.
     Returns:
         scalar, in nats; 0 where no step is real.
+    Raises:
+        ValueError: for a tag of a step that counts and that the model has not: see `losses.checked_labels`.
     """
 
     def __init__(self, name="crf_loss", **kwargs):
         super().__init__(name=name, **kwargs)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        weights = _weights(y_pred, sample_weight)
-        values = -log_likelihood(y_pred, y_true, weights > 0)
-        return ops.divide_no_nan(ops.sum(values * ops.max(weights, axis=1)), ops.sum(weights))
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        weights = _weights(y_pred, sample_weight)  # (B, T)
+        tags = checked_labels(y_true, weights > 0, y_pred.shape[-1], self.name)
+        of_rows = ops.sum(weights, axis=1)
+        values = -log_likelihood(y_pred, tags, weights > 0) * ops.max(weights, axis=1)
+        return ops.divide_no_nan(values, of_rows), of_rows
 
     def call(self, y_true, y_pred):
         return -log_likelihood(y_pred, y_true, real_steps(y_pred))
@@ -260,5 +263,7 @@ class ViterbiAccuracy(keras.metrics.Mean):
         super().__init__(name=name, **kwargs)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        right = ops.cast(viterbi(y_pred)[0], "int32") == ops.cast(y_true, "int32")
-        super().update_state(ops.cast(right, self.dtype), _weights(y_pred, sample_weight))
+        weights = _weights(y_pred, sample_weight)
+        tags = checked_labels(y_true, weights > 0, y_pred.shape[-1], self.name)
+        right = ops.cast(viterbi(y_pred)[0], "int32") == tags
+        super().update_state(ops.cast(right, self.dtype), weights)

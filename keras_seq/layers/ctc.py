@@ -33,7 +33,7 @@ class BlankPadding(keras.layers.Layer):
         logits = ops.cast(logits, self.variable_dtype)  # the sums over many frames need its digits
         if mask is None:
             return logits
-        blank = ops.where(ops.arange(logits.shape[-1]) == self.blank_id, 0.0, LOW)
+        blank = ops.where(ops.arange(logits.shape[-1], dtype="int32") == self.blank_id, 0.0, LOW)
         return ops.where(mask[:, :, None], logits, ops.cast(blank, logits.dtype))
 
     def compute_mask(self, logits, mask=None):

@@ -2,12 +2,34 @@
 
 import keras
 from keras import ops
-from keras.src.backend.common.masking import get_keras_mask
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 
 def padding_mask(tokens, pad_id=0):
     """Marks the real tokens: `(B, T)` ids to `(B, T)` bool."""
     return ops.not_equal(tokens, pad_id)
+
+
+def carried_mask(x, mask=None):
+    """The mask that was given, else the one that x carries, bool `(B, T)`, else None.
+
+    For layers that take other tensors beside x: Keras (3.15) hands a layer the mask of x only where x stands alone.
+    """
+    return get_keras_mask(x) if mask is None else mask
+
+
+def with_mask(x, mask):
+    """x, which from now on carries this mask; with None, all of it is real."""
+    set_keras_mask(x, mask)
+    return x
+
+
+def without_padding(x, mask):
+    """x `(B, T, ...)` with zeros where the mask `(B, T)` excludes it: a NaN there reaches no sum and no gradient."""
+    if mask is None:
+        return x
+    mask = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(x.shape) - 2)))
+    return ops.where(mask, x, ops.zeros_like(x))
 
 
 def mask_of(x):
@@ -55,8 +77,9 @@ def masked_softmax(scores, mask):
         mask: bool, broadcastable to `scores`, or None. A row without a single real position gives even weights.
     """
     if mask is not None:
-        # Finite, so that a row that is all padding gives numbers, and small enough for float16.
-        scores = ops.where(mask, scores, ops.cast(-3e4, scores.dtype))
+        # Below any score, and finite, so that a row that is all padding gives numbers.
+        least = -65504.0 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -3e38
+        scores = ops.where(mask, scores, ops.cast(least, scores.dtype))
     return ops.softmax(scores, axis=-1)
 
 
@@ -71,7 +94,7 @@ def reverse_tokens(tokens, mask, keep_last=True):
         keep_last: whether the last real token, the end of the sentence, stays last.
     Source: Sutskever et al. 2014, section 3.3, arXiv:1409.3215.
     """
-    steps = ops.arange(ops.shape(mask)[1])[None, :]  # (1, T)
+    steps = ops.arange(ops.shape(mask)[1], dtype="int32")[None, :]  # (1, T)
     lengths = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)  # (B, 1)
     count = lengths - 1 if keep_last else lengths  # how many turn round
     indices = ops.where(steps < count, count - 1 - steps, steps)  # (B, T)

@@ -113,6 +113,15 @@ def empty_cache(batch_size, max_length, num_heads, head_dim, dtype):
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
 
 
+def within_room(x, positions, cache):
+    """x `(B, T, D)`, NaN at positions `(B, T)` that a cache has no room for.
+
+    TensorFlow raises there; XLA, on JAX or where it compiles, would leave such a step out, and nobody would know.
+    """
+    fits = positions < ops.shape(cache["keys"])[2]
+    return ops.where(fits[:, :, None], x, ops.cast(float("nan"), x.dtype))
+
+
 def extend_cache(cache, new, positions):
     """Writes new keys and values at each row's own positions.
 
@@ -121,7 +130,7 @@ def extend_cache(cache, new, positions):
         positions: int `(B, T)`.
     """
     B, H, T, D = ops.shape(new["keys"])
-    rows, heads = ops.arange(B)[:, None, None], ops.arange(H)[:, None]
+    rows, heads = ops.arange(B, dtype="int32")[:, None, None], ops.arange(H, dtype="int32")[:, None]
     where = [ops.broadcast_to(x, (B, H, T)) for x in (rows, heads, positions[:, None, :])]
     indices = ops.reshape(ops.stack(where, axis=-1), (-1, 3))  # (B * H * T, 3)
     return {

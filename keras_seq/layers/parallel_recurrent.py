@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.masks import carried_mask, without_padding
+
 if keras.backend.backend() == "tensorflow":
     from keras_seq.layers import recurrent_tensorflow
 
@@ -73,7 +75,7 @@ def _prefixes(gates, values, initial_state, reverse):
 
     # Keras has no `associative_scan` where T is not known. After n rounds here each step stands for 2^n.
     T = ops.shape(values)[1]
-    steps = ops.arange(T)[::-1] if reverse else ops.arange(T)
+    steps = ops.arange(T, dtype="int32")[::-1] if reverse else ops.arange(T, dtype="int32")
 
     def double(distance, gates, values):
         there = (steps >= distance)[None, :, None]
@@ -118,7 +120,7 @@ class ParallelRecurrent(keras.layers.Layer):
     """
 
     parts = 2
-    stateful = False  # `keras.layers.Bidirectional` asks
+    stateful, states = False, None  # `keras.layers.Bidirectional` asks
 
     def __init__(
         self,
@@ -161,6 +163,8 @@ class ParallelRecurrent(keras.layers.Layer):
         return h, [h]
 
     def call(self, x, initial_state=None, mask=None, training=False):
+        mask = carried_mask(x, mask)
+        x = without_padding(x, mask)
         if self.go_backwards:
             x, mask = (None if each is None else ops.flip(each, axis=1) for each in (x, mask))
         gates, values = self._projected(x)
@@ -178,6 +182,11 @@ class ParallelRecurrent(keras.layers.Layer):
         x = ops.matmul(ops.cast(x, self.compute_dtype), self.kernel) + self.bias
         x = ops.cast(x, at_least_float32(self.compute_dtype))
         return self.gates_and_values(*ops.split(x, self.parts, axis=-1))
+
+    def compute_output_shape(self, x_shape, initial_state_shape=None):
+        final = (x_shape[0], self.units)
+        outputs = (*x_shape[:2], self.units) if self.return_sequences else final
+        return (outputs, final) if self.return_state else outputs
 
     def compute_mask(self, _, mask):
         (mask, *_) = keras.tree.flatten(mask) or [None]

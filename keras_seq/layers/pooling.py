@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers.attention import masked_softmax
+from keras_seq.layers.masks import masked_softmax, without_padding
 
 
 class Pooling(keras.layers.Layer):
@@ -42,7 +42,7 @@ class LastPooling(Pooling):
     __doc__ = "Takes the last real step of each row." + Pooling.__doc__.partition(".")[2]
 
     def pool(self, inputs, mask):
-        steps = ops.arange(ops.shape(inputs)[1])[None, :]  # (1, T)
+        steps = ops.arange(ops.shape(inputs)[1], dtype="int32")[None, :]  # (1, T)
         last = ops.max(ops.where(mask, steps, 0), axis=1)  # (B,)
         vectors = ops.take_along_axis(inputs, last[:, None, None], axis=1)[:, 0]  # (B, D)
         return ops.where(ops.any(mask, axis=1)[:, None], vectors, ops.zeros_like(vectors))
@@ -112,6 +112,7 @@ class AttentionPooling(Pooling):
         return ops.cast(ops.where(mask, weights, ops.zeros_like(weights)), inputs.dtype)
 
     def pool(self, inputs, mask):
+        inputs = without_padding(inputs, mask)
         return ops.squeeze(ops.matmul(self.weights_for(inputs, mask)[:, None, :], inputs), axis=1)
 
     def get_config(self):

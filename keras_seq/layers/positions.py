@@ -10,7 +10,7 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")  # what a model may be 
 
 def positions_from(start, length):
     """`length` positions for each row, counted from `start`: int `(B,)` to int `(B, length)`."""
-    return start[:, None] + ops.arange(length)[None, :]
+    return start[:, None] + ops.arange(length, dtype="int32")[None, :]
 
 
 def _angles(positions, units, max_wavelength):

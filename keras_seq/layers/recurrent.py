@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.masks import carried_mask, without_padding
+
 if keras.backend.backend() == "tensorflow":
     from keras_seq.layers import recurrent_tensorflow
 
@@ -13,7 +15,14 @@ class _FastLoop:
     Keras's own runs on another backend than TensorFlow, on a GPU (there it is cuDNN's), and for options that the fast
     one does not have: `unroll`, `recurrent_dropout`, `zero_output_for_mask`, `implementation=1`, `use_cudnn=True`,
     another activation, and for a GRU `reset_after=False`.
+
+    And what padding is: Keras's own lose the mask that the sequences carry where an `initial_state` comes with them.
     """
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        mask = carried_mask(sequences, mask)
+        sequences = without_padding(sequences, _flat_mask(mask))
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         step = self._fast_step()
@@ -131,6 +140,8 @@ def accelerated(model):
             config |= {"module": ours[name].__module__, "registered_name": f"keras_seq>{name}"}
         return config
 
-    copy = keras.saving.deserialize_keras_object(replaced(keras.saving.serialize_keras_object(model)))
+    # Nothing comes from elsewhere: whatever code a `Lambda` holds is this process's own.
+    config = replaced(keras.saving.serialize_keras_object(model))
+    copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
     copy.set_weights(model.get_weights())
     return copy

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.initializers import copies
+from keras_seq.layers.masks import carried_mask, without_padding
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
 
@@ -33,8 +34,8 @@ class RecurrentStack(CompositeLayer):
     Call arguments:
         x: float `(B, T, Dx)`.
         initial_state: per layer a list of `(B, D)`, as returned; None means zeros.
-        mask: bool `(B, T)`, padding on the right; steps of padding leave the state alone. It has to be given where
-            `initial_state` is, since Keras then takes no mask from x.
+        mask: bool `(B, T)`, padding on the right; steps of padding leave the state alone. Comes by itself with an x
+            that carries a Keras mask.
     Returns:
         `(x, states)`: float `(B, T, D)`, and per layer its final states, `[h]` or for an LSTM `[h, c]`, `(B, D)` each;
         those of the two directions joined on the last axis.
@@ -120,7 +121,8 @@ class RecurrentStack(CompositeLayer):
         return [self.forward_layers, self.backward_layers] if self.bidirectional else [self.forward_layers]
 
     def call(self, x, initial_state=None, mask=None, training=False):
-        states = []
+        mask, states = carried_mask(x, mask), []
+        x = without_padding(x, mask) if self.layer_norm else x  # the layers do so themselves
         for i in range(self.num_layers):
             below = x
             if i:

@@ -278,7 +278,9 @@ class SpecAugment(keras.layers.Layer):
         if self.num_frequency_masks:
             every = ops.full_like(lengths, bands)
             widest = ops.full_like(lengths, self.frequency_mask)
-            hidden_bands = self._stretches(ops.arange(bands)[None, :], every, self.num_frequency_masks, widest)
+            hidden_bands = self._stretches(
+                ops.arange(bands, dtype="int32")[None, :], every, self.num_frequency_masks, widest
+            )
             hidden = ops.logical_or(hidden, hidden_bands[:, None, :])
         hidden = ops.logical_and(hidden, mask[:, :, None])
         # In float32, because float16 does not hold the sum of all features.

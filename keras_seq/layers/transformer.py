@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.layers.masks import causal_mask, sliding_window_mask
+from keras_seq.layers.masks import causal_mask, sliding_window_mask, without_padding
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, extend_cache
 from keras_seq.layers.positions import distance_bias
 
@@ -113,7 +113,7 @@ class TransformerLayer(CompositeLayer):
         key_positions = positions
         if cache is not None:
             memory = extend_cache(cache, memory, positions)
-            key_positions = ops.arange(ops.shape(memory["keys"])[2])[None, :]
+            key_positions = ops.arange(ops.shape(memory["keys"])[2], dtype="int32")[None, :]
         if self.attention_window is not None:
             window = sliding_window_mask(positions, key_positions, self.attention_window)
             mask = window if mask is None else ops.logical_and(mask, window)
@@ -176,10 +176,14 @@ class TransformerEncoderLayer(TransformerLayer):
         self._add_parts("self", "feed_forward")
 
     def call(self, x, mask=None, training=False):
+        x = without_padding(x, mask)
         mask = None if mask is None else mask[:, None, :]  # every query sees the same keys
-        positions = ops.arange(ops.shape(x)[1])[None, :]
+        positions = ops.arange(ops.shape(x)[1], dtype="int32")[None, :]
         x = self._around("self", lambda x: self._attend_self(x, positions, mask)[0], x, training)
         return self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -223,9 +227,9 @@ class TransformerDecoderLayer(TransformerLayer):
         if positions is None:
             if cache is not None:
                 raise ValueError("A `cache` needs the `positions` of x in it. Received: positions=None")
-            positions = ops.arange(ops.shape(x)[1])[None, :]
+            positions = ops.arange(ops.shape(x)[1], dtype="int32")[None, :]
         if self_mask is None:
-            steps = positions if cache is None else ops.arange(ops.shape(cache["keys"])[2])[None, :]
+            steps = positions if cache is None else ops.arange(ops.shape(cache["keys"])[2], dtype="int32")[None, :]
             self_mask = causal_mask(positions, steps)
         seen = dict(cache or {})
 

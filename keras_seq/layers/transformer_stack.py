@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.layers.multi_head_attention import empty_cache
+from keras_seq.layers.masks import carried_mask, without_padding
+from keras_seq.layers.multi_head_attention import empty_cache, within_room
 from keras_seq.layers.positions import POSITIONS, LearnedPositions, positions_from, sinusoidal_positions
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer, normalization_layer
 
@@ -103,12 +104,14 @@ class TransformerStack(CompositeLayer):
     def call(self, x, initial_state=None, mask=None, training=False):
         if x.shape[-1] != self.units:
             raise ValueError(f"x must be as wide as `units`={self.units}. Received: shape {tuple(x.shape)}")
-        T = ops.shape(x)[1]
-        caches, positions = [None] * self.num_layers, ops.arange(T)[None, :]  # (1, T)
+        T, mask = ops.shape(x)[1], carried_mask(x, mask)
+        x = without_padding(x, mask)
+        caches, positions = [None] * self.num_layers, ops.arange(T, dtype="int32")[None, :]  # (1, T)
         if initial_state is not None:
             if self.bidirectional:
                 raise ValueError("With `bidirectional=True` there is nothing to go on from. Received: an initial_state")
             caches, positions = initial_state["caches"], positions_from(initial_state["position"], T)  # (B, T)
+            x = within_room(x, positions, caches[0])
         if self.table is not None:
             x = x + self.table(positions)
         elif self.positions == "sinusoidal":

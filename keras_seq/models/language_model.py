@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import TokenEmbedding, padding_mask
+from keras_seq.layers.masks import with_mask
 from keras_seq.models.sources import build_by_call
 
 
@@ -116,8 +117,10 @@ class LanguageModel(keras.Model):
             `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
         """
         x = self.dropout_layer(self.embedding(tokens), training=training)
-        # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
-        mask = None if state is None or tokens.shape[1] == 1 else padding_mask(tokens, self.pad_id)
+        mask = None if state is None else padding_mask(tokens, self.pad_id)
+        if state is not None and tokens.shape[1] == 1:
+            # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
+            x, mask = with_mask(x, None), None
         before = None if state is None else state["body"]
         x, after = self.body(x, initial_state=before, mask=mask, training=training)
         x = self.dropout_layer(x, training=training)

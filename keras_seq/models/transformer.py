@@ -12,6 +12,7 @@ from keras_seq.layers import (
     positions_from,
     sinusoidal_positions,
 )
+from keras_seq.layers.multi_head_attention import within_room
 from keras_seq.layers.positions import POSITIONS, LearnedPositions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
 from keras_seq.models.sources import (
@@ -188,7 +189,7 @@ class Transformer(keras.Model):
         """
         x, mask = source_vectors(self, source, training)
         B, S = ops.shape(mask)
-        x = self._placed(x, self.source_positions, ops.arange(S)[None, :], training)
+        x = self._placed(x, self.source_positions, ops.arange(S, dtype="int32")[None, :], training)
         for layer in self.encoder_layers:
             x = layer(x, mask=mask, training=training)
         if self.encoder_norm is not None:
@@ -218,15 +219,16 @@ class Transformer(keras.Model):
         caches = state.get("caches")
         if caches is None:
             caches = [None] * len(self.decoder_layers)
-            positions = ops.arange(T)[None, :]  # (1, T)
+            positions = ops.arange(T, dtype="int32")[None, :]  # (1, T)
             self_mask = causal_mask(positions, positions)
         else:
             positions = positions_from(state["position"], T)  # (B, T)
-            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[2])[None, :])
+            self_mask = causal_mask(positions, ops.arange(ops.shape(caches[0]["keys"])[2], dtype="int32")[None, :])
             if "attention" in state:
                 caches = [*caches[:-1], {**caches[-1], "attention": state["attention"]}]
 
         x = self._placed(self.target_embedding(tokens), self.target_positions, positions, training)
+        x = x if caches[0] is None else within_room(x, positions, caches[0])
         memory = state["memory"]
         filled = []
         for layer, source, cache in zip(self.decoder_layers, memory["layers"], caches, strict=True):

@@ -14,6 +14,7 @@ import tensorflow_text
 from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary, texts
 
 _SEEDING = threading.Lock()  # SentencePiece's seed is one for the process
+_LONGEST_LINE = 2**30  # bytes; by default SentencePiece leaves out lines over 4,192, and their characters, silently
 _CHANCE = 2**32 - 1  # the seed that SentencePiece takes for "by chance"
 
 
@@ -76,8 +77,7 @@ class Subwords(Vocabulary):
             seed: of that draw.
 
         Raises:
-            ValueError: if the text is empty or has no line that SentencePiece learns from (of at most 4,192 bytes),
-                too small for `vocabulary_size`, or has more characters than that.
+            ValueError: if the text is empty, too small for `vocabulary_size`, or has more characters than that.
         """
         if model_type not in ("bpe", "unigram"):
             raise ValueError(f'`model_type` must be "bpe" or "unigram". Received: {model_type!r}')
@@ -105,6 +105,7 @@ class Subwords(Vocabulary):
                 unk_id=UNKNOWN_ID,
                 bos_id=START_ID,
                 eos_id=END_ID,
+                max_sentence_length=_LONGEST_LINE,
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
@@ -173,8 +174,8 @@ def _training_problem(message: str, line_count: int, vocabulary_size: int) -> st
         return "`lines` holds no text to learn a vocabulary from."
     if "sentences_.empty" in message:
         return (
-            f"None of the {line_count} lines of text can be learned from: SentencePiece leaves out lines of more than "
-            "4,192 bytes, and lines with NUL or U+2585. Cut them into sentences."
+            f"None of the {line_count} lines of text can be learned from: SentencePiece leaves out lines with NUL "
+            "or U+2585. Take these characters out."
         )
     most, least = re.search(r"value <= (\d+)", message), re.search(r"required_chars\. \d+ vs (\d+)", message)
     if most:

@@ -168,8 +168,8 @@ def load(model, path: str | os.PathLike) -> None:
     """Puts one checkpoint into a built model, its optimizer (if it is compiled) and its seed generators.
 
     Raises:
-        ValueError: if the model is not built, or the checkpoint does not fit it: names the first weight that
-            differs, with both shapes.
+        ValueError: if the model is not built, the checkpoint is damaged, or it does not fit the model: names the first
+            weight that differs, with both shapes.
     """
     path = pathlib.Path(path)
     if not model.built:
@@ -182,7 +182,11 @@ def load(model, path: str | os.PathLike) -> None:
             with model.distribute_strategy.scope():
                 optimizer.build(model.trainable_variables)
         _check(path, "optimizer variable", manifest["optimizer"], _listed(optimizer.variables))
-    model.load_weights(path)
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, RuntimeError) as error:  # of HDF5, where its manifest is whole and the rest is not
+        message = f"The checkpoint {path} is damaged; delete it, and an older one is taken. {error}"
+        raise ValueError(message) from error
     seeds = _seed_states(model)
     if len(seeds) != len(arrays["random"]):
         warnings.warn(

@@ -301,3 +301,11 @@ def test_any_file_of_a_saved_model(way, file, keras_seq, folders, tmp_path, noth
     else:
         same = keras_seq("translate", "--model", folders["served"], stdin="two men ride\na horse\n")
         assert found.lines == same.lines
+
+
+def test_a_saved_model_without_a_graph_ends_no_process(keras_seq, folders, tmp_path):
+    served = shutil.copytree(folders["served"], tmp_path / "served")
+    (served / "saved_model.pb").write_bytes(b"")
+    result = keras_seq("translate", "--model", served, stdin="two men ride\n")
+    refused(result, served)
+    assert "saved_model.pb holds no graph" in result.err

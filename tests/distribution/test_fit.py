@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from keras_seq import optimizers
+from keras_seq import layers, models, optimizers
 from keras_seq.distribution import fit
 from tests.distribution.bucketed import batches, compiled, small, weights
 
@@ -327,3 +327,18 @@ def test_a_saved_model_is_loaded_compiled(one_device, tmp_path):
         model = compiled(small(), "adam", fit_loss())
     model.save(tmp_path / "model.keras")
     assert keras.models.load_model(tmp_path / "model.keras").compiled
+
+
+@pytest.mark.parametrize("carried", ["streams", "stateful"])
+def test_a_state_that_is_carried_is_for_one_device(carried, one_device, two_devices):
+    def build():
+        if carried == "streams":
+            model = models.LanguageModel(9, layers.RecurrentStack("rnn", 4), streams=4)
+        else:
+            model = keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), layers.LSTM(2, stateful=True)])
+        model.compile("sgd", "mse")
+
+    with one_device:
+        build()
+    with two_devices, pytest.raises(ValueError, match=f"`{carried}`.*one_device"):
+        build()

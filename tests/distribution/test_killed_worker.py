@@ -21,7 +21,7 @@ if keras.backend.backend() != "tensorflow":
 
 from tests.training import killed  # noqa: E402 - needs TensorFlow
 
-KILLS = 20
+KILLS = 8
 TRAINING = 2.0  # seconds from the first step to the end, about
 
 

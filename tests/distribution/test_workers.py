@@ -53,13 +53,19 @@ def test_two_workers_are_one_device(tmp_path, double_precision):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision, tolerance", [("float64", 1e-9), ("float32", 1e-5)])
-@pytest.mark.parametrize("accumulation", [None, 3])
-@pytest.mark.parametrize("architecture", ["lstm", "transformer"])
+@pytest.mark.parametrize(
+    "architecture, accumulation, precision, tolerance",
+    [
+        ("lstm", 3, "float64", 1e-9),
+        ("lstm", None, "float32", 1e-5),
+        ("transformer", None, "float64", 1e-9),
+        ("transformer", 3, "float32", 1e-5),
+    ],
+)
 def test_real_text(architecture, accumulation, precision, tolerance, real_data, tmp_path):
     options = {"architecture": architecture, "accumulation": accumulation, "precision": precision}
     # At a rate of 0.5 the Transformer's loss swings, and rounding in float32 grows a thousandfold in 50 steps.
-    options |= {"corpus": str(real_data("multi30k")), "steps": 50, "rate": 0.1}
+    options |= {"corpus": str(real_data("multi30k")), "steps": 30, "rate": 0.1}
     one = trained(tmp_path, **options)
     same(trained(tmp_path, strategy="mirrored", replicas=2, **options), one, tolerance)
     same(trained(tmp_path, workers=2, strategy="multi_worker_mirrored", **options), one, tolerance)
@@ -75,7 +81,7 @@ def test_four_workers(architecture, real_data, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("way", [{}, {"replicas": 2, "strategy": "mirrored"}, {"workers": 2, "strategy": "auto"}])
 def test_bfloat16_learns_as_float32_does(way, real_data, tmp_path):
-    options = {"architecture": "transformer", "corpus": str(real_data("multi30k")), "steps": 50}
+    options = {"architecture": "transformer", "corpus": str(real_data("multi30k")), "steps": 30}
     full = trained(tmp_path, **options, precision="float32")
     half = trained(tmp_path, **options, **way, precision="bfloat16")
     assert abs(half["loss"] - full["loss"]) < 0.02 * full["loss"]

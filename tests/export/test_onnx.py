@@ -10,7 +10,7 @@ if keras.backend.backend() != "tensorflow":
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 
-from keras_seq import export, models  # noqa: E402, tests without the packages end above
+from keras_seq import export, layers, models  # noqa: E402, tests without the packages end above
 from tests.export.test_litert import FORWARD, IDS, V, built, cases, changed, dense  # noqa: E402
 
 module = importlib.import_module("keras_seq.export.onnx")  # `export.onnx` is the function
@@ -77,3 +77,18 @@ def test_paths_and_missing_packages(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'needs the package tf2onnx: pip install "keras-seq\[onnx\]"'):
         export.onnx(None, tmp_path / "a.onnx", IDS)
+
+
+@pytest.mark.parametrize("free_length", [True, False])
+def test_inputs_in_a_list(free_length, tmp_path):
+    """A series of any length, and a vector beside it whose width is none."""
+    series, beside = keras.Input((None, 3), name="series"), keras.Input((2,), name="beside")
+    model = keras.Model([series, beside], keras.layers.Concatenate()([layers.SimpleRNN(4)(series), beside]))
+    random = np.random.default_rng(0)
+    example = [random.normal(size=(2, 5, 3)).astype("float32"), random.normal(size=(2, 2)).astype("float32")]
+    path = export.onnx(model, tmp_path / "a.onnx", example, free_length=free_length)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    longer = [np.concatenate([example[0]] * 2, axis=1), example[1]] if free_length else example
+    names = sorted((x.name for x in session.get_inputs()), key=lambda name: (len(name), name))
+    (found,) = session.run(None, dict(zip(names, longer, strict=True)))
+    np.testing.assert_allclose(found, model(longer), atol=1e-5)

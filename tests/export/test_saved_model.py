@@ -9,7 +9,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import export, models, text
+from keras_seq import export, layers, models, text
 from keras_seq.export import destination, verification
 from keras_seq.export.signatures import Signature, definitions
 from keras_seq.export.verification import Call
@@ -146,3 +146,16 @@ def test_what_is_not_a_saved_model_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="overwrite=True"):
         export.saved_model(None, a_saved_model(tmp_path / "b"), None, overwrite=False)
     assert (folder / "thesis.txt").read_text() == (mixed / "notes.txt").read_text() == file.read_text() == "mine"
+
+
+def test_a_stateful_layer_goes_on_from_call_to_call(tmp_path):
+    inputs = keras.Input(batch_shape=(2, 5, 3))
+    model = keras.Model(inputs, layers.LSTM(4, stateful=True)(inputs))
+    chunks = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype("float32")
+    path = export.saved_model(model, tmp_path / "a", export.Tensors(), verify=False)
+    serve = tf.saved_model.load(str(path)).signatures["serve"]
+    _, found = [serve(inputs=tf.constant(chunk))["outputs"].numpy() for chunk in chunks]
+    whole = layers.LSTM(4)
+    whole.build((2, 10, 3))
+    whole.set_weights(model.layers[-1].get_weights()[:3])
+    np.testing.assert_allclose(found, whole(np.concatenate(list(chunks), axis=1)), atol=1e-6)

@@ -372,3 +372,13 @@ def test_a_second_derivative_is_refused(path):
 
     with pytest.raises(NotImplementedError, match="no second derivative"):
         gradients(lambda *inputs: ops.sum(ops.square(first(*inputs))), *inputs)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("return_state", [False, True])
+def test_in_the_wrappers_of_keras_in_a_functional_model(name, return_state):
+    layer = LAYERS[name](UNITS, return_sequences=True, return_state=return_state)
+    both = keras.layers.Bidirectional(layer)(keras.Input((None, 3)))
+    shapes = [x.shape for x in keras.tree.flatten(both)]
+    assert shapes == [(None, None, 2 * UNITS), *[(None, UNITS)] * (2 * return_state)]
+    assert keras.layers.TimeDistributed(LAYERS[name](UNITS))(keras.Input((None, 5, 3))).shape == (None, None, UNITS)

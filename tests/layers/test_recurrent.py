@@ -257,6 +257,12 @@ def test_a_model_of_keras_becomes_ours(tmp_path):
     copy.fit(X, spread((B, UNITS)), verbose=0)
 
 
+def test_a_lambda_of_this_process_comes_along():
+    inputs = keras.Input((T, D))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda y: 2 * y)(keras.layers.LSTM(UNITS)(inputs)))
+    np.testing.assert_allclose(array(accelerated(model)(X)), array(model(X)), atol=1e-6)
+
+
 def test_whole_numbers_are_taken():
     ours, theirs = pair("rnn")
     whole = np.arange(B * T * D).reshape(B, T, D) % 3

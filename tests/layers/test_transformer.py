@@ -2,9 +2,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_seq import layers, models
 from keras_seq.layers import TransformerDecoderLayer, TransformerEncoderLayer, causal_mask, empty_cache
 from tests.checks import check_layer
-from tests.reference import array, arrays, backend_cases, fill, long_on_jax, quick, softmax, spread
+from tests.reference import array, arrays, backend_cases, fill, long_on_jax, quick, softmax, spread, tensorflow_only
 
 X = spread((2, 4, 4))
 SOURCE = spread((2, 3, 4), start=50)
@@ -159,7 +160,7 @@ def test_the_encoder_layer_in_numpy(normalize_first):
     layer = encoder(1, normalize_first=normalize_first)
     mask = np.array([[True] * 4, [True, True, False, False]])
     expected = Reference(layer).run(X, mask[:, None, :])
-    np.testing.assert_allclose(array(layer(X, mask=mask)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(layer(X, mask=mask))[mask], expected[mask], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("normalize_first", [True, False])
@@ -176,7 +177,7 @@ def test_what_has_come_since_in_numpy(options):
     layer = TransformerEncoderLayer(8, 4, 6, **options)
     layer(WIDE)
     expected = Reference(fill(layer)).run(WIDE, mask[:, None, :])
-    np.testing.assert_allclose(array(layer(WIDE, mask=mask)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(layer(WIDE, mask=mask))[mask], expected[mask], rtol=1e-4, atol=1e-5)
     layer = language_layer(**options)
     causal = np.tril(np.ones((4, 4), "bool"))[None]
     np.testing.assert_allclose(array(layer(WIDE)[0]), Reference(layer).run(WIDE, causal), rtol=1e-4, atol=1e-5)
@@ -318,3 +319,21 @@ def test_dropout_is_for_training_only():
     layer = encoder(dropout=0.5)
     np.testing.assert_array_equal(array(layer(X)), array(encoder()(X)))
     assert np.abs(array(layer(X, training=True)) - array(layer(X))).max() > 1e-3
+
+
+@tensorflow_only("XLA compiles here what TensorFlow runs otherwise")
+@pytest.mark.parametrize("kind", ["stack", "translator"])
+def test_steps_beyond_the_room_of_a_cache_are_seen(kind):
+    import tensorflow as tf
+
+    if kind == "stack":
+        model = models.LanguageModel(9, layers.TransformerStack(4, 2, 1))
+        state = model.initial_state(1, max_length=2)
+    else:
+        model = models.Transformer(9, units=4, num_heads=2, num_layers=1)
+        state = model.encode(np.array([[4, 3]]), max_length=2)
+    tokens = np.array([[4, 5, 6]])
+    found = tf.function(lambda: model.decode(tokens, state)[0], jit_compile=True)()
+    assert np.isfinite(found[:, :2]).all() and np.isnan(found[:, 2]).all()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        model.decode(tokens, state)

@@ -196,8 +196,14 @@ def test_subwords_bad_arguments():
         text.Subwords.train(LINES, 5)
     with pytest.raises(ValueError, match="`vocabulary_size`=20 .* 5 lines of text need [0-9]+ pieces at least"):
         text.Subwords.train(LINES, 20)
-    with pytest.raises(ValueError, match="None of the 1 lines .* more than 4,192 bytes"):
-        text.Subwords.train(["a " * 3000], 20)
+    with pytest.raises(ValueError, match="None of the 1 lines .* NUL or U.2585"):
+        text.Subwords.train(["a \u2585 b"], 20)
+
+
+def test_characters_of_a_long_line_are_learned():
+    lines = ["the cat sat on the mat"] * 50 + ["жизнь прожить не поле перейти " * 120]  # 6,720 bytes
+    subwords = text.Subwords.train(lines, 60, hard_vocab_limit=False)
+    assert strings(subwords.detokenize(subwords.tokenize(["жизнь the cat"]))) == ["жизнь the cat"]
 
 
 def test_subwords_size_and_seed(bpe):
