@@ -236,7 +236,7 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
                     f"the word has the ID {fields[0]!r} where {len(pairs) + 1} comes next; a blank line may be missing "
                     "between two sentences.",
                 )
-            elif fields[places[1]] == "_" and names[1] not in ("FORM", "LEMMA"):
+            elif fields[places[1]] == "_" and names[1] in ("UPOS", "XPOS", "DEPREL"):
                 raise _MalformedError(
                     number,
                     f"the word {fields[places[0]]!r} has no tag: its {names[1]} is '_'. Another column may have one.",

@@ -126,6 +126,8 @@ def accelerated(model):
         model: a model that can be made from its configuration. What it was compiled with comes along.
     Returns:
         a new model with the same weights.
+    Raises:
+        ValueError: for a model with a `Lambda` of Python code, which Keras makes from no configuration.
     """
     ours = {layer.__name__: layer for layer in (SimpleRNN, GRU, LSTM)}
 
@@ -140,8 +142,14 @@ def accelerated(model):
             config |= {"module": ours[name].__module__, "registered_name": f"keras_seq>{name}"}
         return config
 
-    # Nothing comes from elsewhere: whatever code a `Lambda` holds is this process's own.
-    config = replaced(keras.saving.serialize_keras_object(model))
-    copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
+    try:
+        copy = keras.saving.deserialize_keras_object(replaced(keras.saving.serialize_keras_object(model)))
+    except ValueError as error:
+        if "Lambda" not in str(error):
+            raise
+        raise ValueError(
+            "`accelerated` copies the model by its configuration, from which Keras makes no `Lambda` of Python code. "
+            "Write a layer in its place, or give it a function under @keras.saving.register_keras_serializable()."
+        ) from error
     copy.set_weights(model.get_weights())
     return copy

@@ -182,9 +182,6 @@ class TransformerEncoderLayer(TransformerLayer):
         x = self._around("self", lambda x: self._attend_self(x, positions, mask)[0], x, training)
         return self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
 
-    def compute_output_shape(self, x_shape):
-        return x_shape
-
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TransformerDecoderLayer(TransformerLayer):

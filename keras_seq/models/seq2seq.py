@@ -196,8 +196,8 @@ class Seq2Seq(keras.Model):
     def call(self, inputs, training=False):
         state, target = self.encode(inputs["source"], training=training), inputs["target"]
         if training and self.sampling is not None:
-            target = self.sampling(target, self._decode(target, state, goes_on=False)[0], training=True)
-        logits, _ = self._decode(target, state, training=training, goes_on=False)
+            target = self.sampling(target, self.decode(target, state)[0], training=True)
+        logits, _ = self.decode(target, state, training=training)
         return logits
 
     @property
@@ -239,19 +239,15 @@ class Seq2Seq(keras.Model):
         """Goes on from `state` by the given target tokens, one or many.
 
         Args:
-            tokens: int `(B, T)`.
+            tokens: int `(B, T)`. Padding after them changes none of their logits; the state is that after the padding.
         Returns:
-            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens; padding leaves it alone.
+            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
         """
-        return self._decode(tokens, state, training=training)
-
-    def _decode(self, tokens, state, training=False, goes_on=True):
-        x = self.dropout_layer(self.target_embedding(tokens), training=training)
+        x = self.target_embedding(tokens)
         mask = carried_mask(x)
-        if not goes_on or tokens.shape[1] == 1:
-            # Nobody asks for the state that padding leaves: after a whole sentence, and of a row that a search has
-            # finished. Loops without a mask are a tenth faster.
-            x = with_mask(x, None)
+        # The loops run without it, a tenth faster: nobody asks for the state after a whole sentence, nor for that of a
+        # row that a search has finished. And a sentence may begin with the padding id.
+        x = self.dropout_layer(with_mask(x, None), training=training)
         below, above = state["layers"][:1], state["layers"][1:]
         x, below = self.decoder_bottom(x, initial_state=below, training=training)
         state = dict(state)

@@ -43,7 +43,7 @@ def test_names_numbers_and_headers(write):
     path = write("a.txt", "sentence\tclass\nx\ty\n")
     assert read_labelled_text(path, format="tsv", text="sentence", label=1).texts == ["x"]
     assert read_labelled_text(path, format="tsv", text=0, label=1, header=True).texts == ["x"]
-    assert read_labelled_text(path, format="tsv", text=0, label=1).label_names == ("class", "y")
+    assert read_labelled_text(path, format="tsv", text=0, label=1, header=False).label_names == ("class", "y")
     with pytest.raises(ValueError, match=r"a\.txt: the name must end in one of .*\.csv"):
         read_labelled_text(path)
     with pytest.raises(ValueError, match=r"a\.txt:1: 0 columns have the name 'text'; .*'sentence', 'class'"):
@@ -262,3 +262,22 @@ def test_rt_polarity(real_data):
     assert sum('"' in text for text in train.texts) == 224  # as it stands in the file, where a quote is a character
     of_folds = Counter(zip(folds(train.labels, 10, seed=0).tolist(), train.labels, strict=True))
     assert set(of_folds.values()) == {425, 428}
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "kept"),
+    [
+        ("label\ttext\n1\tgood\n0\tbad\n", {"text": 1, "label": 0}, 2),
+        ("Text\tTarget\nfine\tpos\npoor\tneg\n", {"text": 0, "label": 1}, 2),
+        ("text\tlabel\n", {"text": 0, "label": 1}, 1),  # of one row nobody can tell
+        ("title\tarea\nnovel\tarea\nsea\tplace\n", {"text": 0, "label": 1}, 3),  # another row has that label
+        ("the text\tlabel\nfine\tpos\n", {"text": 0, "label": 1}, 2),  # no usual name of a column
+    ],
+)
+def test_a_header_where_columns_are_numbers_is_no_example(write, caplog, content, columns, kept):
+    path = write("train.tsv", content)
+    assert len(read_labelled_text(path, **columns)) == kept
+    dropped = content.count("\n") - kept
+    assert len(caplog.records) == dropped
+    assert not dropped or f"{path}:1 names the columns" in caplog.text and "header=False" in caplog.text
+    assert len(read_labelled_text(path, **columns, header=False)) == kept + dropped

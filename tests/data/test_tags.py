@@ -242,3 +242,37 @@ def test_ud_lines(real_data):
     assert valid.tags[0][:4] == ["SCONJ", "DET", "NOUN", "VERB"]
     rows = list(valid.dataset().as_numpy_iterator())
     assert len(rows) == 1118 and all(len(words) == len(row_tags) for words, row_tags in rows)
+
+
+TEN = "1\tThey\tthey\tPRON\tPRP\t_\t2\tnsubj\t_\t_\n2\twalk\twalk\tVERB\t{}\t_\t0\troot\t_\t_\n\n"
+
+
+@pytest.mark.parametrize("name", ["a.conll", "a.txt", "a.tsv"])
+def test_ten_columns_are_conllu_whatever_the_file_is_called(write, name):
+    path = write(name, TEN.format("VBP"))
+    assert tags.read_tags(path).words == [["They", "walk"]] and tags.read_tags(path).tags == [["PRON", "VERB"]]
+    assert tags.read_tags(path, format="columns").words == [["1", "2"]]
+    assert tags.read_tags(path, words=2, tags=4).tags == [["PRP", "VBP"]]
+
+
+def test_a_word_without_a_tag_is_refused_or_its_sentence_counted(write):
+    path = write("a.conllu", TEN.format("_") + TEN.format("VBP"))
+    with pytest.raises(ValueError, match=r"a.conllu:2: the word 'walk' has no tag: its XPOS is '_'.*on_bad_line"):
+        tags.read_tags(path, tags="XPOS")
+    found = tags.read_tags(path, tags="XPOS", on_bad_line="skip")
+    assert found.tags == [["PRP", "VBP"]] and found.report.untagged == 1 and found.report.read == 2
+    assert "1 with a word without a tag" in str(found.report)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "comments"),
+    [
+        ("# sent_id = 1\nBonn NNP B-LOC\nlies VBZ O\n\n# text =\nIt PRP O\n", [["Bonn", "lies"], ["It"]], 2),
+        ("# id 5239\tdomain=en\nbonn _ _ B-LOC\nlies _ _ O\n", [["bonn", "lies"]], 1),
+        ("call O\n# O\n7 B-NUM\n", [["call", "#", "7"]], 0),
+        ("# O\n7 B-NUM\n", [["#", "7"]], 0),
+    ],
+)
+def test_comments_in_columns(write, content, words, comments):
+    found = tags.read_tags(write("a.tsv", content))
+    assert found.words == words and found.report.comments == comments

@@ -257,10 +257,18 @@ def test_a_model_of_keras_becomes_ours(tmp_path):
     copy.fit(X, spread((B, UNITS)), verbose=0)
 
 
-def test_a_lambda_of_this_process_comes_along():
+@keras.saving.register_keras_serializable("tests")
+def twice(x):
+    return 2 * x
+
+
+def test_a_lambda_comes_along_if_its_function_is_registered():
     inputs = keras.Input((T, D))
-    model = keras.Model(inputs, keras.layers.Lambda(lambda y: 2 * y)(keras.layers.LSTM(UNITS)(inputs)))
+    x = keras.layers.LSTM(UNITS)(inputs)
+    model = keras.Model(inputs, keras.layers.Lambda(twice)(x))
     np.testing.assert_allclose(array(accelerated(model)(X)), array(model(X)), atol=1e-6)
+    with pytest.raises(ValueError, match="`accelerated` copies.*register_keras_serializable"):
+        accelerated(keras.Model(inputs, keras.layers.Lambda(lambda y: 2 * y)(x)))
 
 
 def test_whole_numbers_are_taken():
