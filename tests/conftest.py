@@ -52,12 +52,12 @@ if TENSORFLOW:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
-    and without TensorFlow's rewriting of graphs. The long tests of recipes have both, as users do."""
+    and without TensorFlow's rewriting of graphs. The long tests of recipes and exports have both, as users do."""
     if not TENSORFLOW:
         return
     import tensorflow as tf
 
-    as_users = item.path.parent.name == "recipes" and item.get_closest_marker("long") is not None
+    as_users = item.path.parent.name in ("recipes", "export") and item.get_closest_marker("long") is not None
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
     trainer.model_supports_jit = SUPPORTS_JIT if as_users else lambda model: False  # what `jit_compile="auto"` asks
 
