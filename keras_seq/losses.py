@@ -56,9 +56,7 @@ def _product(x, weights):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.math.multiply_no_nan(
-            x, tf.broadcast_to(weights, tf.shape(x)) if weights.shape != x.shape else weights
-        )
+        return tf.math.multiply_no_nan(x, weights)
     return ops.where(weights != 0, x * weights, ops.zeros_like(x))
 
 
@@ -80,10 +78,7 @@ def checked_labels(labels, counted, size, whose, remedy="Give a step without a l
         import tensorflow as tf
 
         least, largest = ops.min(labels, initial=0), ops.max(labels, initial=0)
-        told = (
-            f"`{whose}`: a label that counts must be a class of the model, 0 to {size - 1}. {remedy} Received labels "
-        )
-        told += "between:"
+        told = f"`{whose}`: labels that count must be classes of the model, 0 to {size - 1}. {remedy} Received:"
         if not tf.executing_eagerly():
             tf.debugging.Assert((least >= 0) & (largest < size), [told, least, largest])
         elif int(least) < 0 or int(largest) >= size:
