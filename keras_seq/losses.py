@@ -171,13 +171,13 @@ def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, wh
     return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
 
 
-def token_weights(y_true, y_pred, sample_weight=None):
-    """The weight of each position, float32 and as large as `y_true`: the weights given, those of rows or steps for all
+def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
+    """The weight of each position, as large as `y_true`: the weights given, those of rows or steps for all
     that is in them, times the Keras mask of the predictions."""
     shape = ops.shape(y_true)
 
     def spread(weights):
-        weights = ops.cast(weights, "float32")
+        weights = ops.cast(weights, dtype)
         if len(weights.shape) > len(shape):  # (B, T, 1)
             weights = ops.squeeze(weights, axis=-1)
         while len(weights.shape) < len(shape):
@@ -185,7 +185,7 @@ def token_weights(y_true, y_pred, sample_weight=None):
         return ops.broadcast_to(weights, shape)
 
     parts = [spread(each) for each in (sample_weight, get_keras_mask(y_pred)) if each is not None]
-    return functools.reduce(ops.multiply, parts) if parts else ops.ones(shape, "float32")
+    return functools.reduce(ops.multiply, parts) if parts else ops.ones(shape, dtype)
 
 
 def pinball(y_true, y_pred, quantiles):

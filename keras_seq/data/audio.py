@@ -13,9 +13,8 @@ import tensorflow as tf
 from keras_seq.data.accounts import with_counts
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_TO_THE_END = (
-    0x7FFF0000  # a size from here on, or 0, is what programs give that write to a pipe: SoX, espeak, libsndfile
-)
+# A size from here on, or 0, is what programs give that write to a pipe: SoX, espeak, libsndfile.
+_TO_THE_END = 0x7FFF0000
 _FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
 

@@ -180,7 +180,9 @@ def _is_conllu(path: Path, format: str | None, sentences: list[_Lines], words, t
     rows = [text.split("\t") for lines in sentences for _, text in lines if text and not text.startswith("#")]
     found = bool(rows) and all(len(row) == len(CONLLU_COLUMNS) and _IDS.fullmatch(row[0]) for row in rows)
     if found:
-        _log.info('%s has the ten columns of CoNLL-U and is read so; format="columns" takes them as they stand.', path)
+        _log.warning(
+            '%s has the ten columns of CoNLL-U and is read so; format="columns" takes them as they stand.', path
+        )
     return found
 
 

@@ -217,7 +217,7 @@ class ViterbiDecoder(keras.layers.Layer):
 def _weights(potentials, sample_weight):
     """The weight of each step, `(B, T)`, 0 for padding."""
     real = ops.cast(real_steps(potentials), potentials.dtype)
-    return real if sample_weight is None else real * ops.cast(token_weights(real, None, sample_weight), real.dtype)
+    return real if sample_weight is None else real * token_weights(real, None, sample_weight, real.dtype)
 
 
 @keras.saving.register_keras_serializable("keras_seq")

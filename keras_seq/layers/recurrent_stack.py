@@ -122,7 +122,8 @@ class RecurrentStack(CompositeLayer):
 
     def call(self, x, initial_state=None, mask=None, training=False):
         mask, states = carried_mask(x, mask), []
-        x = without_padding(x, mask) if self.layer_norm else x  # the layers do so themselves
+        if self.layer_norm or self.cell not in CELLS:  # our own layers do so themselves
+            x = without_padding(x, mask)
         for i in range(self.num_layers):
             below = x
             if i:

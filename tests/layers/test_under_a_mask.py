@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq import layers, losses, metrics
+from tests.cells import LeakyCell
 from tests.reference import array
 
 if keras.backend.backend() != "tensorflow":
@@ -45,6 +46,7 @@ STEPS = {
     "MinLSTM": lambda: masked(layers.MinLSTM(D, return_sequences=True)),
     "RGLRU": lambda: masked(layers.RGLRU(D, return_sequences=True)),
     "RecurrentStack": lambda: masked(layers.RecurrentStack("gru", D, 2, bidirectional=True, layer_norm=True), True),
+    "RecurrentStack, own cell": lambda: masked(layers.RecurrentStack(LeakyCell, D), True),
     "TransformerStack": lambda: masked(layers.TransformerStack(D, 2, 1, bidirectional=True), True),
     "TransformerStack, causal": lambda: masked(layers.TransformerStack(D, 2, 1), True),
     "TransformerEncoderLayer": lambda: masked(layers.TransformerEncoderLayer(D, 2, 6)),
