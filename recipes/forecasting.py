@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_seq import cli, data, export, layers, losses, models, optimizers, recipe, training
 from keras_seq.cli import option
-from keras_seq.commands.forecast import read_rows
+from keras_seq.commands.series_flags import SeriesFlags
 from keras_seq.commands.tables import table
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -40,23 +40,21 @@ DRAWN = 4  # windows of the test part that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(SeriesFlags, recipe.Options):
     """Trains, scores and exports a forecaster of time series, for each horizon its own."""
 
     data_dir: pathlib.Path | None = option(None, "folder with a CSV file, a row for each time; by default generated")
     download: bool = option(False, "fetch the hours of an electricity transformer, ETTh1, once")
     file: str | None = option(None, "which file of the folder (default: the only CSV file there)")
-    time_column: str = option("0", "time index: its name, or its number from 0; none: rows are equally far apart")
     columns: tuple[str, ...] = option((), "to read and to forecast (default: all others)")
     split: tuple[float, ...] | None = option(
         None, "training, validation, test: rows or shares (default: 0.7 0.1 0.2; of ETT the published months)"
     )
-    repair: bool = option(False, "sort rows, drop bad ones, fill in bad cells and gaps; else they are errors")
     hours: int = option(4_000, "hours of springs, where they are generated")
 
     look_back: int | None = option(None, "rows that are read (default: 96; 336 for files)")
     horizon: tuple[int, ...] | None = option(None, "rows that are forecast (default: 24; 96 for files)")
-    season: int = option(24, "rows that the seasonal baseline repeats")
+    season: int | None = option(None, "rows that the seasonal baseline repeats (default: a day, week or year of them)")
     quantiles: tuple[float, ...] | None = option(None, "to forecast instead of the mean; without a number 0.1 0.5 0.9")
 
     architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward", "linear", "dlinear"] | None = option(
@@ -88,6 +86,7 @@ def main(options: Options) -> None:
     if options.quantiles is not None:
         options = dataclasses.replace(options, quantiles=tuple(sorted(options.quantiles)) or BAND)
     path, series = read(options)
+    options, cycle = with_season(options, series)
     parts = {horizon: windows(options, path, series, horizon) for horizon in options.horizon}  # errors before training
     errors = {}
     for horizon, splits in parts.items():
@@ -96,7 +95,7 @@ def main(options: Options) -> None:
             folders = {name: getattr(options, name) / f"horizon-{horizon:03}" for name in ("run", "export")}
             own = dataclasses.replace(own, **folders)
             keras.utils.set_random_seed(options.seed)  # whichever horizons came before
-        errors[horizon] = forecast(own, path, series, splits, scope)
+        errors[horizon] = forecast(own, path, series, splits, scope, cycle)
     if len(parts) > 1 and scope.chief:
         rows = [("MSE", *next(iter(errors.values())))]
         rows += [(f"horizon {horizon}", *(f"{e:.4f}" for e in own.values())) for horizon, own in errors.items()]
@@ -112,24 +111,35 @@ def read(options: Options) -> tuple[pathlib.Path, data.Series]:
         names = ", ".join(path.name for path in found[:5]) or "none"
         raise ValueError(f"{options.data_dir} must hold one CSV file, or --file name the one to read. It has: {names}.")
     path = found[0] if options.file is None else options.data_dir / options.file
-    series = read_rows(path, options.time_column, options.columns or None, options.repair)
+    series = options.read(path, options.columns or None)
     print(f"{path}: {series.report}; {', '.join(series.columns)}.")
     return path, series
+
+
+def with_season(options: Options, series: data.Series) -> tuple[Options, str]:
+    """The options with the rows that the seasonal baseline repeats, and what it is called."""
+    rows, cycle = data.season(series.times) or (1, "")
+    if options.season is None and rows > options.look_back:
+        rows, cycle = options.look_back, ""
+    season = rows if options.season is None else options.season
+    if not 1 <= season <= options.look_back:
+        raise ValueError(f"--season must be from 1 to --look-back {options.look_back}. Received: {season}")
+    return dataclasses.replace(
+        options, season=season
+    ), f"last {cycle if season == rows and cycle else f'{season} rows'}"
 
 
 def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: int) -> data.WindowSplits:
     """All windows of the three parts, scaled by the rows of the first."""
     split = options.split or PUBLISHED.get(path.name, SPLIT)
     split = tuple(map(int, split)) if max(split) > 1 else split
-    if not 1 <= options.season <= options.look_back:
-        raise ValueError(f"--season must be from 1 to --look-back {options.look_back}. Received: {options.season}")
     try:
         return data.windows(series, options.look_back, horizon, split=split)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def forecast(options: Options, path, series: data.Series, splits: data.WindowSplits, scope) -> dict[str, float]:
+def forecast(options: Options, path, series: data.Series, splits: data.WindowSplits, scope, cycle) -> dict[str, float]:
     """Trains, scores and exports a model for one horizon: the test error of each forecaster."""
     # Data
     (horizon,), places = options.horizon, range(len(series.columns))
@@ -165,7 +175,7 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     data.ForecastColumns(columns, columns, options.look_back, horizon, quantiles).save(run.vocabulary / "forecast.json")
 
     # Evaluate
-    found = report(options, run, path, series, splits, model, linear)
+    found = report(options, run, path, series, splits, model, linear, cycle)
 
     # Export
     task = export.Forecasting(splits.scaler, look_back=options.look_back, quantiles=quantiles)
@@ -219,7 +229,7 @@ def settle(options: Options, model, linear: baselines.Linear, valid: data.Window
         print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
 
 
-def report(options: Options, run, path, series, splits: data.WindowSplits, model, linear) -> dict[str, float]:
+def report(options: Options, run, path, series, splits: data.WindowSplits, model, linear, cycle) -> dict[str, float]:
     """Prints errors and samples, draws them, and writes them down in the run folder: the test error of each."""
     (horizon,), test = options.horizon, splits.test
     outputs = np.concatenate(recipe.outputs(model, test.dataset(batch_size=baselines.ROWS)))  # (N, H, C[, Q])
@@ -229,7 +239,7 @@ def report(options: Options, run, path, series, splits: data.WindowSplits, model
     forecasts = {
         options.architecture: likely,
         "least squares": linear(past),
-        "last day": baselines.seasonal(past, horizon, options.season),
+        cycle: baselines.seasonal(past, horizon, options.season),
         "last value": baselines.repeat_last(past, horizon),
     }
     off = {name: found - future for name, found in forecasts.items()}
@@ -267,8 +277,7 @@ def draw(options: Options, run, series: data.Series, splits: data.WindowSplits, 
     if band is not None:
         band = band[picked, :, columns] * std[..., None] + mean[..., None]
     label = f"{options.quantiles[-1] - options.quantiles[0]:.0%} band" if options.quantiles else ""
-    times = begins if series.times is None else series.times[begins]
-    times = times.astype("M8[m]") if times.dtype.kind == "M" else times
+    times = begins if series.times is None else series.written(series.times[begins])
     names = [series.columns[column] for column in columns]
     titles = [f"{name} from {time}" for name, time in zip(names, times, strict=True)]
     past, future = values[:, :shown], values[:, shown:]

@@ -237,7 +237,7 @@ def report_classes(options: Options, run, test: data.Audio, predicted: np.ndarra
     result = Result("accuracy", accuracy, note=f"{int((predicted != np.array(test.labels)).sum())} wrong")
     recipe.report(options, run, [result], title=f"Test, {len(test):,} recordings", **common(options))
     recipe.confusions(run, test.labels, predicted, dial_tones.NAMES)
-    names = [wav.path.name for wav in test.files] or [f"take {number}" for number in range(len(test))]
+    names = [sound.path.name for sound in test.files] or [f"take {number}" for number in range(len(test))]
     rows = zip(names, test.labels, predicted, strict=True)
     said = [f"{name}\t{dial_tones.NAMES[label]}\t{dial_tones.NAMES[found]}\n" for name, label, found in rows]
     run.write("test.txt", "".join(said))

@@ -7,17 +7,18 @@ import io
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from keras_seq.cli import option
 from keras_seq.commands.forecasters import Forecaster, open_forecaster
 from keras_seq.commands.model_files import HELP, Served
+from keras_seq.commands.series_flags import SeriesFlags
 from keras_seq.commands.streams import STDIN, BadLines, Writer, check_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Forecast:
+class Forecast(SeriesFlags):
     """Forecasts the rows that come after those of CSV files: a row for each time, with a column for each target, or for
     each quantile of it (OT_0.1, OT_0.5, ...). The model reads the last rows of a file, the columns that it was trained
     on."""
@@ -26,9 +27,7 @@ class Forecast:
     files: tuple[pathlib.Path, ...] = option(
         (), "CSV, plain or .gz, each with a header; none or -: stdin", positional=True
     )
-    time_column: str = option("0", "time index: its name, or its number from 0; none: rows are equally far apart")
     id_column: str | None = option(None, "tells the series of a file apart, where there are several")
-    repair: bool = option(False, "sort rows, drop bad ones, fill in bad cells and gaps; else they are errors")
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "write a JSON object for each row")
 
@@ -102,14 +101,15 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
     """The ends of the series in a file; in the place of one that is of no use, what is wrong with it."""
     from keras_seq import data
 
+    shown = "stdin" if path == STDIN else str(path)
     try:
         with _as_file(path) as file:
-            told = {"shown": "stdin" if path == STDIN else str(path), "id_column": options.id_column}
-            series = read_rows(file, options.time_column, columns.columns, options.repair, **told)
+            series = options.read(file, columns.columns, id_column=options.id_column, shown=shown)
     except ValueError as error:
         yield error
         return
-    shown = "stdin" if path == STDIN else str(path)
+    if told := options.told(shown, series.report):
+        print(told, file=sys.stderr)
     for name, (start, end) in zip(series.names, series.spans(), strict=True):
         names = {"file": shown} if several else {}
         names |= {options.id_column: name} if options.id_column is not None else {}
@@ -123,50 +123,15 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
         times = {}
         if series.times is not None:
             coming = data.following_times(series.times[start:end], columns.horizon)
-            times = {series.time_column: _told(coming, series.times[start:end])}
+            times = {series.time_column: series.written(coming)}
         yield Rows(place, names, series.values[end - columns.look_back : end], times)
-
-
-def read_rows(
-    file: pathlib.Path,
-    time_column: str,
-    columns: Sequence[str] | None,
-    repair: bool,
-    *,
-    id_column: str | None = None,
-    shown: str | None = None,
-) -> Any:
-    """The `data.Series` in a file, as the flags of a command line tell how to read it.
-
-    Args:
-        time_column: the name of the time index, or its number, or "none".
-        columns: to read; None: all.
-        repair: whether what is wrong is mended, as far as it can be.
-        id_column: tells several series apart.
-        shown: what the file is called in errors.
-    Raises:
-        ValueError: for what is wrong in it; names the line, the value and the flag that helps.
-    """
-    from keras_seq import data
-
-    time = None if time_column == "none" else int(time_column) if time_column.isdigit() else time_column
-    mending = {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"} if repair else {}
-    try:
-        return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **mending)
-    except ValueError as error:
-        told = str(error).replace(str(file), shown or str(file))
-        for_python = any(f"{argument}=" in told for argument in ("on_bad_row", "on_bad_value", "on_gap"))
-        raise ValueError(told + " Here --repair does that." * for_python) from error
 
 
 def _told(times: Any, before: Any) -> list[Any]:
     """Times as they are usually written: days where all are days, else days and seconds; numbers as they are."""
-    if times.dtype.kind != "M":
-        return [float(f"{time:.12g}") for time in times]
-    whole = (before == before.astype("M8[D]")).all()
-    seconds = (before == before.astype("M8[s]")).all()
-    unit = "D" if whole else "s" if seconds else "us"
-    return [text.replace("T", " ") for text in times.astype(f"M8[{unit}]").astype(str).tolist()]
+    from keras_seq.data.series_times import written
+
+    return written(times, like=before)
 
 
 def _csv(cells: list[Any]) -> str:

@@ -1,12 +1,12 @@
 """From files to padded batches, in steps that compose: `dataset.apply(shorter_than(100)).apply(bucketed(4096))`."""
 
-from keras_seq.data.audio import Audio, AudioReport, BadWav, Wav, read_audio, resampled
+from keras_seq.data.audio import Audio, AudioReport, BadSound, Sound, read_audio, resampled
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
 from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
 from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.download import digest_of, download, unpack
-from keras_seq.data.forecast_columns import ForecastColumns, following_times
+from keras_seq.data.forecast_columns import ForecastColumns
 from keras_seq.data.joining import Variation, joined
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
 from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
@@ -23,6 +23,7 @@ from keras_seq.data.parallel_text import (
 )
 from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
+from keras_seq.data.series_grid import following_times, season
 from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags, spans
 from keras_seq.data.teacher_forcing import teacher_forcing
@@ -36,7 +37,7 @@ __all__ = [
     "Archive",
     "Audio",
     "AudioReport",
-    "BadWav",
+    "BadSound",
     "BatchPlan",
     "Bucket",
     "Buckets",
@@ -64,7 +65,7 @@ __all__ = [
     "Vectors",
     "Video",
     "VideoReport",
-    "Wav",
+    "Sound",
     "WindowReport",
     "WindowSplits",
     "Windows",
@@ -108,6 +109,7 @@ __all__ = [
     "read_video",
     "resampled",
     "shorter_than",
+    "season",
     "shuffled",
     "span_masking",
     "spans",

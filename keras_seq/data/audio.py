@@ -1,19 +1,21 @@
-"""Audio: wav files, checked, as waveforms. The log-mel is a layer, `LogMel`, so that exported models contain it."""
+"""Audio: sound files, checked, as waveforms. The log-mel is a layer, `LogMel`, so that exported models contain it."""
 
+import io
 import math
-import struct
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-# A size from here on, or 0, is what programs give that write to a pipe: SoX, espeak, libsndfile.
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+# A size from here on is what programs give that write to a pipe: SoX, espeak; others give 0.
 _TO_THE_END = 0x7FFF0000
 _FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
@@ -51,123 +53,95 @@ class AudioReport:
         return with_counts(text, counts)
 
 
-class BadWav(ValueError):
-    """A wav file that is not as it should be; `reason` is a field of `AudioReport`."""
+class BadSound(ValueError):
+    """A sound file that is not as it should be; `reason` is a field of `AudioReport`."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
 
 
-def _is_chunk(file, there: int) -> bool:
-    """Whether the rest of the file, `there` bytes, is another chunk, or nothing."""
-    head = file.read(8)
-    if len(head) < 8:
-        return True
-    name, length = struct.unpack("<4sI", head)
-    return name.isalnum() and 8 + length <= there
-
-
 @dataclass(frozen=True)
-class Wav:
-    """What the header of a wav file says: `frames` samples for each channel, from byte `offset` of the file on."""
+class Sound:
+    """What the header of a sound file says: `frames` samples for each channel, of a `subtype` of libsndfile."""
 
     path: Path
     sample_rate: int
     channels: int
     frames: int
-    offset: int
-    is_float: bool
-    sample_bytes: int
+    subtype: str
 
     @classmethod
-    def of(cls, path: str | PathLike) -> "Wav":
-        """Reads and checks the header. Linear PCM of 8, 16, 24 or 32 bits and floats of 32 or 64 bits are known.
+    def of(cls, path: str | PathLike) -> "Sound":
+        """Reads and checks the header: WAV of every kind, FLAC, Ogg, MP3, AIFF and what else libsndfile knows.
 
         Raises:
-            BadWav: if the file is no such wav, is damaged or has no samples.
+            BadSound: if the file is none of them, is damaged or has no samples.
+            ImportError: if the package soundfile is not installed.
         """
         path = Path(path)
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            start = file.read(12)
-            if len(start) < 12 or start[:4] != b"RIFF" or start[8:] != b"WAVE":
-                raise BadWav("damaged", f"{path} is not a wav file: it begins with {start!r}. Convert it to wav.")
-            form = None
-            while len(head := file.read(8)) == 8:
-                name, length = struct.unpack("<4sI", head)
-                place = file.tell()
-                if name == b"data" and form is not None:
-                    there = size - place
-                    if (length >= _TO_THE_END and length > there) or (length == 0 and not _is_chunk(file, there)):
-                        length = None
-                    return cls._checked(path, form, place, length, there)
-                if name == b"fmt ":
-                    form = file.read(min(length, 40))
-                file.seek(place + length + length % 2)  # chunks begin at even places
-        missing = "samples" if form else "a description of its format"
-        raise BadWav("damaged", f"{path} is damaged: its {size:,} bytes end before {missing}. Make it again.")
+        with _opened(path) as file:
+            promised = re.search(r"data *: (\d+) \(should be (\d+)\)", file.extra_info)
+            if promised and int(promised[1]) < _TO_THE_END and int(promised[1]) > int(promised[2]):
+                raise BadSound(
+                    "damaged",
+                    f"{path} is truncated: its header promises {int(promised[1]):,} bytes of samples, and there are "
+                    f"{int(promised[2]):,}. Make it again.",
+                )
+            if not file.frames:
+                raise BadSound("empty", f"{path} has no samples. Leave it out.")
+            return cls(path, file.samplerate, file.channels, file.frames, file.subtype)
 
-    @classmethod
-    def _checked(cls, path: Path, form: bytes, offset: int, length: int | None, there: int) -> "Wav":
-        if len(form) < 16:
-            raise BadWav("damaged", f"{path} is damaged: {len(form)} bytes describe its format. Make it again.")
-        code, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", form[:16])
-        if code == _EXTENSIBLE and len(form) >= 26:  # the code proper begins the GUID of the format
-            code = struct.unpack("<H", form[24:26])[0]
-        if (code, bits) not in {(_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64)}:
-            raise BadWav(
-                "damaged",
-                f"{path} has samples of format {code}, {bits} bits. Linear PCM of 8, 16, 24 or 32 bits and floats are "
-                "read: convert it, with `sox IN.wav -b 16 -e signed-integer OUT.wav` say.",
-            )
-        if not rate or not channels or frame_bytes != channels * bits // 8:
-            raise BadWav(
-                "damaged",
-                f"{path} is damaged: {channels} channels of {bits} bits at {rate} Hz in frames of {frame_bytes} bytes. "
-                "Make it again.",
-            )
-        if length is None:  # all there is
-            length = there - there % frame_bytes
-        if length > there or length % frame_bytes:
-            raise BadWav(
-                "damaged",
-                f"{path} is truncated: its header promises {length:,} bytes of samples, {frame_bytes} a frame, and "
-                f"there are {there:,}. Make it again.",
-            )
-        if not length:
-            raise BadWav("empty", f"{path} has no samples. Leave it out.")
-        return cls(path, rate, channels, length // frame_bytes, offset, code == _FLOAT, bits // 8)
+    @property
+    def is_float(self) -> bool:
+        """Whether samples are floats, which may be anything."""
+        return self.subtype in ("FLOAT", "DOUBLE")
 
     def samples(self) -> np.ndarray:
-        """The samples, float32 `(frames, channels)` in [-1, 1]: those of a PCM file divided by 2^(bits - 1).
+        """The samples, float32 `(frames, channels)` in [-1, 1]: whole numbers divided by 2^(bits - 1).
 
         Raises:
-            BadWav: if floats are not finite or lie beyond [-1, 1].
+            BadSound: if floats are not finite or lie beyond [-1, 1], or the file ends too early.
         """
-        count, width = self.frames * self.channels, self.sample_bytes
-        raw = np.fromfile(self.path, np.uint8, count * width, offset=self.offset)
-        if len(raw) < count * width:
-            raise BadWav("damaged", f"{self.path} has become shorter since it was checked.")
-        if self.is_float:
-            samples = raw.view(f"<f{width}")
-            fine = np.abs(samples) <= 1
-            if not fine.all():
-                place = int(fine.argmin())
-                raise BadWav(
-                    "out_of_range",
-                    f"{self.path}: sample {place // self.channels:,} is {samples[place]}, not in [-1, 1]. Mend it, or "
-                    "scale the file.",
-                )
-            samples = samples.astype(np.float32)
-        elif width == 1:  # alone without a sign
-            samples = (raw.astype(np.float32) - 128) / 128
-        else:
-            whole = np.zeros((count, 4), np.uint8)  # little-endian: the highest byte comes last
-            whole[:, 4 - width :] = raw.reshape(count, width)
-            samples = whole.view("<i4").astype(np.float32) / np.float32(2**31)
-        return samples.reshape(self.frames, self.channels)
+        with _opened(self.path) as file:
+            samples = file.read(dtype="float64" if self.subtype == "DOUBLE" else "float32", always_2d=True)
+        if len(samples) < self.frames:
+            raise BadSound(
+                "damaged", f"{self.path} ends after {len(samples):,} of {self.frames:,} samples. Make it again."
+            )
+        beyond = np.argwhere(~(np.abs(samples) <= 1)) if self.is_float else ()
+        if len(beyond):
+            place, channel = beyond[0]
+            raise BadSound(
+                "out_of_range",
+                f"{self.path}: sample {place:,} is {samples[place, channel]}, not in [-1, 1]. Mend it, or scale the "
+                "file.",
+            )
+        return np.clip(samples, -1, 1).astype(np.float32)  # what a lossy code decodes to may be a little beyond
+
+
+def _opened(path: Path) -> Any:
+    """A `soundfile.SoundFile`. Where the header of a wav file gives no size, what follows is taken to the end."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ImportError("Sound files are read by soundfile: pip install 'keras-seq[audio]'") from error
+    try:
+        file = soundfile.SoundFile(str(path))
+        if file.frames or file.format not in ("WAV", "WAVEX"):
+            return file
+        head, mark, rest = path.read_bytes().partition(b"data\0\0\0\0")
+        if mark and rest and not rest[:4].isalnum():  # not another chunk
+            return soundfile.SoundFile(io.BytesIO(head + b"data\xff\xff\xff\xff" + rest))
+        return file
+    except soundfile.LibsndfileError as error:
+        with path.open("rb") as raw:
+            start = raw.read(12)
+        told = str(error).partition(": ")[2]
+        raise BadSound(
+            "damaged",
+            f"{path} is no sound file, or damaged: {told} It begins with {start!r}. Make it again, or convert it.",
+        ) from error
 
 
 def resampled(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
@@ -212,7 +186,7 @@ class Audio:
     sample_rate: int
     waveforms: Sequence[np.ndarray] | None = field(repr=False)
     labels: Sequence[Label] | None = field(default=None, repr=False)
-    files: Sequence[Wav] = field(default=(), repr=False)
+    files: Sequence[Sound] = field(default=(), repr=False)
     report: AudioReport = AudioReport(0, 0)
 
     def __post_init__(self):
@@ -226,8 +200,8 @@ class Audio:
         """A recording, float32 `(T,)`."""
         if self.waveforms is not None:
             return self.waveforms[number]
-        wav = self.files[number]
-        return resampled(wav.samples().mean(axis=1), wav.sample_rate, self.sample_rate)
+        sound = self.files[number]
+        return resampled(sound.samples().mean(axis=1), sound.sample_rate, self.sample_rate)
 
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
         """A dataset of `(waveform, label)`, or of waveforms where there are no labels.
@@ -265,14 +239,14 @@ def read_audio(
     on_bad_file: str = "error",
     in_memory: bool = True,
 ) -> Audio:
-    """Reads and checks wav files. A split is a choice of files, by their names say:
+    """Reads and checks sound files. A split is a choice of files, by their names say:
 
         files = sorted(Path("fsdd").glob("*.wav"))                       # DIGIT_SPEAKER_TAKE.wav
         train = [file for file in files if int(file.stem.split("_")[2]) >= 15]
         digits = read_audio(train, 8000, label=lambda file: int(file.name[0]))
 
     Args:
-        files: a folder, whose wav files are taken in the order of their paths, those in its folders too; or files.
+        files: a folder, whose sound files are taken in the order of their paths, those in its folders too; or files.
         sample_rate: samples a second, that all files are to have.
         label: gives a file's label by its path: a whole number, a string or a list of whole numbers.
         resample: convert files with another rate, up to 100 times as high or low, rather than take them as bad.
@@ -288,64 +262,64 @@ def read_audio(
         raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
     if sample_rate < 1:
         raise ValueError(f"`sample_rate` must be positive. Received: {sample_rate}")
-    paths = _wav_files(files)
+    paths = _sound_files(files)
     kept, waveforms, reasons, skipped, seconds = [], [], [], [], []
     for path in paths:
         try:
-            wav = Wav.of(path)
-            if wav.channels > 1 and not mix_down:
-                raise BadWav("stereo", f"{path} has {wav.channels} channels. Take their mean with mix_down=True.")
-            if wav.sample_rate != sample_rate and not resample:
-                raise BadWav(
+            sound = Sound.of(path)
+            if sound.channels > 1 and not mix_down:
+                raise BadSound("stereo", f"{path} has {sound.channels} channels. Take their mean with mix_down=True.")
+            if sound.sample_rate != sample_rate and not resample:
+                raise BadSound(
                     "other_rate",
-                    f"{path} has {wav.sample_rate:,} samples a second, not {sample_rate:,}. Convert it, with "
+                    f"{path} has {sound.sample_rate:,} samples a second, not {sample_rate:,}. Convert it, with "
                     "resample=True say.",
                 )
-            if not 1 / _FARTHEST <= wav.sample_rate / sample_rate <= _FARTHEST:
-                raise BadWav(
+            if not 1 / _FARTHEST <= sound.sample_rate / sample_rate <= _FARTHEST:
+                raise BadSound(
                     "other_rate",
-                    f"{path} has {wav.sample_rate:,} samples a second, too far from {sample_rate:,} to be resampled. "
+                    f"{path} has {sound.sample_rate:,} samples a second, too far from {sample_rate:,} to be resampled. "
                     "Is its header damaged? Make it again.",
                 )
             if in_memory:
-                waveform = resampled(wav.samples().mean(axis=1), wav.sample_rate, sample_rate)
+                waveform = resampled(sound.samples().mean(axis=1), sound.sample_rate, sample_rate)
                 waveforms.append(waveform)
-            elif wav.is_float:
-                wav.samples()
-        except BadWav as error:
+            elif sound.is_float:
+                sound.samples()
+        except BadSound as error:
             if on_bad_file == "error":
                 raise
             reasons.append(error.reason)
             skipped.append(str(error))
             continue
-        kept.append(wav)
-        seconds.append(wav.frames / wav.sample_rate)
+        kept.append(sound)
+        seconds.append(sound.frames / sound.sample_rate)
     if not kept:
         raise ValueError(f"{files}: no file is left of {len(paths):,}. The first: {skipped[0]}")
     report = AudioReport(
         read=len(paths),
         kept=len(kept),
         **{reason: reasons.count(reason) for reason in set(reasons)},
-        resampled=sum(wav.sample_rate != sample_rate for wav in kept),
-        mixed_down=sum(wav.channels > 1 for wav in kept),
+        resampled=sum(sound.sample_rate != sample_rate for sound in kept),
+        mixed_down=sum(sound.channels > 1 for sound in kept),
         seconds=sum(seconds),
         shortest=min(seconds),
         longest=max(seconds),
         skipped=tuple(skipped),
     )
-    labels = None if label is None else [_label_of(wav.path, label) for wav in kept]
+    labels = None if label is None else [_label_of(sound.path, label) for sound in kept]
     return Audio(sample_rate, waveforms if in_memory else None, labels, kept, report)
 
 
-def _wav_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
+def _sound_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
     if not isinstance(files, (str, PathLike)):
         paths = [Path(file) for file in files]
     elif Path(files).is_dir():
-        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() == ".wav")
+        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SUFFIXES)
     else:
         paths = [Path(files)]
     if not paths:
-        raise ValueError(f"There is no wav file in {files}.")
+        raise ValueError(f"There is no sound file in {files}.")
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path} {'is not a file' if path.exists() else 'does not exist'}.")

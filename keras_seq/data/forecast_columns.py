@@ -1,11 +1,9 @@
-"""What a forecaster reads and what it says, by name; and the times that come after those of a series."""
+"""What a forecaster reads and what it says, by name."""
 
 import json
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -56,27 +54,3 @@ class ForecastColumns:
             return cls(**{**content, **lists})
         except (TypeError, KeyError) as error:
             raise ValueError(f"it does not hold columns, targets, look_back, horizon and quantiles: {error}") from error
-
-
-def following_times(times: np.ndarray, count: int) -> np.ndarray:
-    """The times that come next, at the distance that those before have.
-
-    Args:
-        times: datetime64 or float `(N,)`, two at least, at equal distances: so many hours, or so many months, of the
-            same day or the last one.
-        count: how many.
-    Raises:
-        ValueError: if there are fewer than two.
-    """
-    if len(times) < 2:
-        raise ValueError(f"What time comes next, two rows at least must tell. Received: {len(times)}")
-    steps = np.arange(1, count + 1)
-    if times.dtype.kind == "M" and times[-1] - times[-2] >= np.timedelta64(28, "D"):
-        months = times.astype("M8[M]")
-        coming = months[-1] + steps * (months[-1] - months[-2])
-        until_next, since_first = np.unique(times - (months + 1)), np.unique(times - months)
-        if len(until_next) == 1 and until_next[0] >= -np.timedelta64(1, "D"):  # the last day of each month
-            return (coming + 1).astype(times.dtype) + until_next[0]
-        if len(since_first) == 1:
-            return coming.astype(times.dtype) + since_first[0]
-    return times[-1] + steps * (times[-1] - times[-2])

@@ -1,31 +1,37 @@
-"""A CSV file of time series as a table: its header, and each cell a number or an error that names it."""
+"""Rows of time series as a table: each cell a number or a time, or an error that names it."""
 
-import csv
-from array import array
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
+import re
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_seq.data.lines import read_lines
+from keras_seq.data.series_rows import CsvFormat, Rows
+from keras_seq.data.series_times import NUMBER, Times, parse_times
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LARGEST = float(np.finfo(np.float32).max)
+# Decimal mark and mark between thousands, the commonest first. Python and pandas read the first.
+_MARKS = [(".", None)] + [(".", mark) for mark in " '’\u00a0\u202f"] + [(",", None), (",", "."), (".", ",")]
+_MARKS += [(",", mark) for mark in " '’\u00a0\u202f"]
+_DIGITS = r"[+-]?\d[\d.,' ’\u00a0\u202f]*(?:[eE][+-]?\d+)?|[+-]?[.,]\d+"
 
 
 class Fields(NamedTuple):
-    """The header of a file, and the names of the fields to read; in `values`, static columns come last."""
+    """Where cells are from, and the names of those to read; in `values`, static columns come last."""
 
-    path: Path
-    header: list[str]
+    source: str
     time: str | None
     series: str | None
     values: tuple[str, ...]
 
 
 class Table(NamedTuple):
-    """Rows of a file: `lines`, `series`, `times` `(N,)`, `values` float64 `(N, columns)`, NaN where one is missing."""
+    """Rows: `lines`, `series`, `times` `(N,)`, `values` float64 `(N, columns)`, NaN where one is missing. `zone` and
+    `form` are those of `Times`."""
 
     fields: Fields
     names: tuple[str, ...]
@@ -33,6 +39,8 @@ class Table(NamedTuple):
     series: np.ndarray
     times: np.ndarray
     values: np.ndarray
+    zone: tzinfo | None = None
+    form: str | None = None
 
     def taken(self, rows: np.ndarray) -> "Table":
         return self._replace(**{name: getattr(self, name)[rows] for name in ("lines", "series", "times", "values")})
@@ -41,97 +49,158 @@ class Table(NamedTuple):
         return np.flatnonzero(np.diff(self.series, prepend=-1))
 
     def place(self, row: int, column: str | None) -> str:
-        return f"{self.fields.path}:{self.lines[row]}: column {column!r}"
+        return f"{self.fields.source}:{self.lines[row]}: column {column!r}"
 
 
-def csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
-    """The number and the fields of each line that is not blank; None for a line that cannot be read."""
-    for number, line in read_lines(path, on_bad_line="skip"):
-        if line is None or line.strip():
-            try:  # each line by itself: a stray quotation mark swallows no more than its own
-                yield number, None if line is None else next(csv.reader((line,), delimiter=delimiter))
-            except csv.Error:
-                yield number, None
+def fields_of(rows: Rows, headless: bool, time, time_format, id_column, columns, static_columns) -> Fields:
+    """Which columns have which role.
 
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if abs(number) <= _LARGEST and "_" not in text else None  # Python reads 1_000 as a number
-
-
-def _time(text: str, time_format: str | None) -> datetime | float | None:
-    number = None if time_format else _number(text)
-    if number is not None:
-        return number
-    try:
-        time = datetime.strptime(text, time_format) if time_format else datetime.fromisoformat(text.strip())
-        return time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):  # the latter where UTC has no such year any more, or not yet
-        return None
-
-
-def read_fields(path, header, time_column, time_format, id_column, columns, static_columns) -> Fields:
-    header = [name.strip() for name in header]
-    by_place = isinstance(time_column, int) and time_column < len(header)
+    Raises:
+        ValueError: if the first line is no header, or a column is not there.
+    """
+    header, where = rows.header, rows.source if rows.delimiter is None else f"{rows.source}:1"
+    by_place = isinstance(time, int) and time < len(header)
     # A file without a header must not lose its first row to it.
-    has_times = _time(header[time_column], time_format) is not None if by_place else False
-    if has_times or all(_number(name) is not None for name in header) or len(set(header)) < len(header):
+    data = not headless and header and (_all_numbers(header) or (by_place and _is_time(header[time], time_format)))
+    if data or not header or len(set(header)) < len(header):
         raise ValueError(
-            f"{path}:1: the first line must name the columns, no two of them alike. Received: "
-            f"{', '.join(header) or 'nothing'}. Put a header there."
+            f"{where}: the first line must name the columns, no two of them alike. Received: "
+            f"{', '.join(header) or 'nothing'}. Put a header there, or give names by `column_names`."
         )
-    time_column = header[time_column] if by_place else time_column
-    others = {time_column, id_column, *static_columns} - {None}
+    time = header[time] if by_place else time
+    others = {time, id_column, *static_columns} - {None}
     columns = [name for name in header if name not in others] if columns is None else list(columns)
+    told = f"among {', '.join(header)}. Is `delimiter` right?"
     for name in (*columns, *others):
         if name not in header:
-            raise ValueError(f"{path}:1: no column {name!r} among {', '.join(header)}. Is `delimiter` right?")
+            raise ValueError(f"{where}: no column {name!r} {told}")
     if not columns:
-        raise ValueError(f"{path}:1: no column of values among {', '.join(header)}. Is `delimiter` right?")
-    return Fields(path, header, time_column, id_column, (*columns, *static_columns))
+        raise ValueError(f"{where}: no column of values {told}")
+    return Fields(rows.source, time, id_column, (*columns, *static_columns))
 
 
-def read_table(rows, fields: Fields, time_format, on_bad_row: str, on_bad_value: str) -> tuple[Table, int]:
-    """The table in the order of the file, and how many rows could not be read."""
-    path, header = fields.path, fields.header
-    places = [header.index(name) for name in fields.values]
-    time_place, series_place = (None if name is None else header.index(name) for name in (fields.time, fields.series))
-    lines, times, series, values, names, unreadable = array("q"), [], array("q"), array("d"), {}, 0
-    for line, cells in rows:
-        time, problem = float(len(lines)), None
-        if cells is None:
-            problem = "the line is not CSV in UTF-8, or holds a NUL"
-        elif len(cells) != len(header):
-            problem = f"the line has {len(cells)} fields, the header {len(header)}: {str(cells)[:100]}"
-        elif time_place is not None:
-            time = _time(cells[time_place], time_format)
-            if time is None or (times and type(time) is not type(times[0])):
-                like = f" like {str(times[0])!r}" if times else ""
-                problem = f"column {fields.time!r}: {cells[time_place]!r} is not a time{like} (is `time_format` right?)"
-        if problem:
-            if on_bad_row == "error":
-                raise ValueError(f'{path}:{line}: {problem}. Mend it, or drop such rows with on_bad_row="repair".')
-            unreadable += 1
-            continue
-        numbers = [_number(cells[place]) for place in places]
-        if None in numbers:
-            if on_bad_value == "error":
-                column = numbers.index(None)
-                raise ValueError(
-                    f"{path}:{line}: column {fields.values[column]!r}: {cells[places[column]]!r} is not a finite "
-                    "number (of 32 bits). Mend it, leave the column out by `columns`, or have such cells filled in by "
-                    'on_bad_value="interpolate".'
-                )
-            numbers = [np.nan if number is None else number for number in numbers]
-        lines.append(line)
-        times.append(time)
-        series.append(names.setdefault("" if series_place is None else cells[series_place], len(names)))
-        values.extend(numbers)
-    if not lines:
-        raise ValueError(f"{path} has no row to use ({unreadable:,} could not be read).")
-    index = np.array(times, float if isinstance(times[0], float) else "M8[us]")
-    table = np.array(values).reshape(len(lines), len(places))
-    return Table(fields, tuple(names), np.array(lines), np.array(series), index, table), unreadable
+def _all_numbers(cells: Sequence[str]) -> bool:
+    return all(re.fullmatch(NUMBER, cell) for cell in cells)
+
+
+def _is_time(cell: str, time_format: str | None) -> bool:
+    import pandas as pd
+
+    try:
+        return bool(parse_times(pd.Series([cell], dtype=str), time_format).good.all())
+    except ValueError:  # in two ways
+        return True
+
+
+def table_of(
+    rows: Rows, fields: Fields, form: CsvFormat, times: tuple, on_bad_row: str, on_bad_value: str
+) -> tuple[Table, int, tuple[str, ...]]:
+    """The table in the order of the source, how many rows could not be read, and how it was read.
+
+    Raises:
+        ValueError: names the line and the cell.
+    """
+    frame, bad = rows.frame([name for name in (fields.time, fields.series) if name is not None]), dict(rows.bad)
+    found = Times(np.arange(len(frame), dtype=float), np.ones(len(frame), bool))
+    if fields.time is not None and len(frame):
+        found = _times(rows, frame[fields.time], *times)
+        like = f" like {str(frame[fields.time][found.good.argmax()])!r}" if found.good.any() else ""
+        for row in np.flatnonzero(~found.good):
+            cell = str(frame[fields.time][row])
+            bad[rows.lines[row]] = f"column {fields.time!r}: {cell!r} is not a time{like} (is `time_format` right?)"
+    if bad and on_bad_row == "error":
+        line = min(bad)
+        raise ValueError(f'{rows.source}:{line}: {bad[line]}. Mend it, or drop such rows with on_bad_row="repair".')
+    good = found.good
+    if not good.any():
+        raise ValueError(f"{rows.source} has no row to use ({len(bad):,} could not be read).")
+    frame, lines = frame[good], rows.lines[good]
+    values, note = _values(rows, fields, frame, lines, form, on_bad_value)
+    names, series = ("",), np.zeros(len(lines), int)
+    if fields.series is not None:
+        series, unique = frame[fields.series].factorize()
+        names = tuple(str(name) for name in unique)
+    table = Table(fields, names, lines, series, found.values[good], values, found.zone, found.form)
+    return table, len(bad), tuple(filter(None, (*rows.notes, note, found.note)))
+
+
+def _times(rows: Rows, cells: "pd.Series", *options: Any) -> Times:
+    try:
+        return parse_times(cells, *options)
+    except ValueError as error:  # of all its cells
+        raise ValueError(f"{rows.source}:{rows.lines[0]}: {error}") from error
+
+
+def _values(rows: Rows, fields, frame, lines, form: CsvFormat, on_bad_value: str) -> tuple[np.ndarray, str]:
+    """The columns of values, NaN where a cell is no finite number of 32 bits; and how they were read."""
+    texts = {
+        name: frame[name].astype(str).str.strip() for name in fields.values if frame[name].dtype.kind not in "iufb"
+    }
+    decimal, thousands = _marks(rows, texts, lines, form)
+    values = np.empty((len(frame), len(fields.values)))
+    for place, name in enumerate(fields.values):
+        values[:, place] = _floats(texts[name], decimal, thousands) if name in texts else frame[name]
+        if form.missing_values:
+            missing = {*form.missing_values, *_numbers_of(form.missing_values)}
+            values[frame[name].isin(missing), place] = np.nan
+    values[~(np.abs(values) <= _LARGEST)] = np.nan
+    if on_bad_value == "error" and np.isnan(values).any():
+        row, place = np.argwhere(np.isnan(values))[0]
+        name = fields.values[place]
+        raise ValueError(
+            f"{fields.source}:{lines[row]}: column {name!r}: {str(frame[name].iloc[row])!r} is not a finite number (of "
+            "32 bits). Mend it, leave the column out by `columns`, or have such cells filled in by "
+            'on_bad_value="interpolate".'
+        )
+    told = [f"decimal {decimal!r}"] if decimal != (form.decimal or ".") else []
+    told += [f"thousands {thousands!r}"] if thousands != form.thousands else []
+    return values, ", ".join(told)
+
+
+def _numbers_of(cells: Sequence[str]) -> list[float]:
+    return [float(cell) for cell in cells if re.fullmatch(NUMBER, cell)]
+
+
+def _floats(text: "pd.Series", decimal: str = ".", thousands: str | None = None) -> np.ndarray:
+    import pandas as pd
+
+    if thousands:
+        text = text.str.replace(thousands, "")
+    text = text.str.replace("\u2212", "-")  # the minus sign of typesetters
+    if decimal != ".":
+        text = text.str.replace(decimal, ".")
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(float, copy=True)
+    numbers[text.str.lower().isin(["true", "false"])] = np.nan  # which pandas counts
+    return numbers
+
+
+def _marks(rows: Rows, texts: dict[str, "pd.Series"], lines, form: CsvFormat) -> tuple[str, str | None]:
+    """The decimal mark and the mark between thousands by which all cells that look like numbers are numbers.
+
+    Raises:
+        ValueError: if 1,020 may be both.
+    """
+    if form.decimal is not None or form.thousands is not None:
+        return form.decimal or ("," if form.thousands == "." else "."), form.thousands
+    digits = {name: text[text.str.fullmatch(_DIGITS)] for name, text in texts.items() if np.isnan(_floats(text)).any()}
+    odd = [(name, text[np.isnan(_floats(text))]) for name, text in digits.items()]
+    odd = [(name, text) for name, text in odd if len(text)]
+    if not odd:
+        return ".", None
+    unique = {cell for text in digits.values() for cell in text.unique()}
+    fitting = [marks for marks in _MARKS if all(re.fullmatch(_pattern(*marks), cell) for cell in unique)]
+    if {(",", None), (".", ",")} <= set(fitting):
+        if rows.delimiter == ",":
+            return ".", ","
+        (name, text), *_ = odd
+        line = lines[texts[name].index.get_loc(text.index[0])]
+        raise ValueError(
+            f"{rows.source}:{line}: column {name!r}: {text.iloc[0]!r} may be a decimal comma or a thousand. "
+            "Say which by `decimal` or `thousands`: no repair can."
+        )
+    return (*fitting, (".", None))[0]
+
+
+def _pattern(decimal: str, thousands: str | None) -> str:
+    whole = rf"\d{{1,3}}(?:{re.escape(thousands)}\d{{3}})+|\d+" if thousands else r"\d+"
+    return rf"[+-]?(?:(?:{whole})?{re.escape(decimal)}\d+|(?:{whole}){re.escape(decimal)}?)(?:[eE][+-]?\d+)?"

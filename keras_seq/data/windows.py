@@ -3,16 +3,21 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.series import Series
+from keras_seq.data.series import Series, as_series
+from keras_seq.data.series_times import as_utc, wall_clock
 from keras_seq.data.untuned import untuned
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that took it from there.
 _CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
@@ -162,7 +167,7 @@ class WindowSplits:
 
 
 def windows(
-    series: Series,
+    series: "Series | pd.DataFrame | np.ndarray",
     look_back: int,
     horizon: int,
     *,
@@ -181,7 +186,7 @@ def windows(
     `(F,)`, those that there are. The past has every column of the file, and after them the features of the calendar.
 
     Args:
-        series: from `read_series`.
+        series: from `read_series`; or a DataFrame or an array, which is read by it.
         look_back, horizon: steps of the past and of the future.
         split: fractions that sum to 1; or numbers of rows; or the times at which the second and the third part begin,
             and a third one where the last part ends before its series. Each series is split by itself.
@@ -196,6 +201,7 @@ def windows(
     """
     if look_back < 1 or horizon < 1:
         raise ValueError(f"`look_back` and `horizon` must be positive. Received: {look_back=}, {horizon=}")
+    series = as_series(series)
     calendar = tuple(name for name in known_future if name not in series.columns)
     past_columns = (*series.columns, *calendar)
     if targets is None:
@@ -242,6 +248,7 @@ def calendar_features(times: np.ndarray | None, names: Sequence[str]) -> np.ndar
         raise ValueError(f"No column and no feature of the calendar ({', '.join(_CALENDAR)}): {', '.join(unknown)}")
     if times is None or times.dtype.kind != "M":
         raise ValueError(f"{', '.join(names)}: such features need a time index of dates, and there is none.")
+    times = wall_clock(times)
     features = [place(times) / last - 0.5 for place, last in (_CALENDAR[name] for name in names)]
     return np.stack(features, axis=1).astype(np.float32)
 
@@ -267,8 +274,9 @@ def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -
         train, test = (int(share * rows + 1e-6) for share in (split[0], split[2]))
         inner = np.array([train if split[1] else rows - test, rows - test, rows])
     elif len(split) in (2, 3) and series.times is not None and series.times.dtype.kind == "M":
-        times = np.array([datetime.fromisoformat(str(time)) for time in split], "M8[us]")
-        inner = np.array([*np.searchsorted(series.times[start:end], times), rows][:3])
+        found, zone = as_utc(series.times[start:end])
+        times = _moments(split, zone)
+        inner = np.array([*np.searchsorted(found, times), rows][:3])
         if (np.diff(times) < np.timedelta64(0)).any():
             raise ValueError(f"The times of `split` must rise. Received: {tuple(split)}")
     else:
@@ -277,6 +285,15 @@ def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -
             f"times. Received: {tuple(split)}"
         )
     return start, *(int(start + row) for row in inner)
+
+
+def _moments(times: Sequence, zone) -> np.ndarray:
+    """Times as datetime64[us]; in UTC where there is a zone, whose clock those without an offset are told by."""
+    moments = [datetime.fromisoformat(str(time)) for time in times]
+    if zone is not None:
+        moments = [m if m.tzinfo else m.replace(tzinfo=zone) for m in moments]
+        moments = [m.astimezone(UTC).replace(tzinfo=None) for m in moments]
+    return np.array(moments, "M8[us]")
 
 
 def _starts(

@@ -69,6 +69,41 @@ def test_a_series_that_is_of_no_use_stops_no_other(keras_seq, forecasters, tmp_p
     assert mended.code == 0 and len(mended.lines) == 4
 
 
+def test_a_repair_is_told(keras_seq, forecasters, tmp_path):
+    def damage(lines):
+        lines[5] = lines[5].rpartition(",")[0] + ",?"
+        lines[9] = "later" + lines[9][19:]
+
+    file = write(tmp_path / "a.csv", more=damage)
+    flags = ["forecast", "--model", forecasters["points"], "--repair"]
+    told = keras_seq(*flags, file).err
+    assert told.startswith(
+        f"{file}: 40 rows read, 39 kept; 1 rows dropped that could not be read, 1 cells interpolated, 1 "
+    )
+    assert "1 rows filled in" in told and told.count("\n") == 1
+    assert "nothing to repair" in keras_seq(*flags, write(tmp_path / "b.csv")).err
+
+
+def test_a_file_of_another_country(keras_seq, forecasters, tmp_path):
+    """Semicolons, decimal commas, days first, a zone: the same numbers, and times in the file's own form."""
+    times = [f"{day:02}.03.2024 {hour:02}:00" for day in (1, 2) for hour in range(24)][:40]
+    rows = [f"{time};{load!r};{ot!r}" for time, (load, ot) in zip(times, VALUES.tolist(), strict=True)]
+    text = "\n".join(["Zeit;load;OT", *rows]).replace(".", ",").replace(",03,2024", ".03.2024")
+    (tmp_path / "a.csv").write_text(text + "\n", encoding="utf-16")
+    flags = ["forecast", "--model", forecasters["points"]]
+    found = keras_seq(*flags, tmp_path / "a.csv")
+    assert [line.split(",")[0] for line in found.lines[1:]] == [f"02.03.2024 {hour}:00" for hour in (16, 17, 18)]
+    np.testing.assert_allclose(
+        [float(line.split(",")[1]) for line in found.lines[1:]], expected(forecasters["points"]), rtol=1e-5
+    )
+    assert "decimal ','" in found.err and "utf-16" in found.err and "%d.%m.%Y %H:%M" in found.err
+    given = ["--delimiter", ";", "--decimal", ",", "--encoding", "utf-16", "--time-format", "%d.%m.%Y %H:%M"]
+    again = keras_seq(*flags, *given, "--time-zone", "Europe/Berlin", "--frequency", "h", tmp_path / "a.csv")
+    assert again.lines[1].startswith("02.03.2024 16:00+01:00,") and not again.err
+    wrong = keras_seq(*flags, "--decimal", ".", tmp_path / "a.csv")
+    assert wrong.code == 2 and "is not a finite number" in wrong.err and "--repair" in wrong.err
+
+
 def test_several_series_in_a_file(keras_seq, forecasters, tmp_path):
     lines = ["hour,station,load,OT"]
     lines += [f"{hour},{name},{load!r},{ot + shift!r}" for name, shift in (("a", 0), ("b", 9)) for hour, (load, ot) in
@@ -76,9 +111,7 @@ def test_several_series_in_a_file(keras_seq, forecasters, tmp_path):
     (tmp_path / "both.csv").write_text("\n".join([*lines, "0,c,1,1", "1,c,2,2"]) + "\n")
     found = keras_seq("forecast", "--model", forecasters["points"], "--id-column", "station", tmp_path / "both.csv")
     assert found.lines[0] == "station,hour,OT" and "series 'c': 2 rows are too few" in found.err
-    assert [line.split(",")[:2] for line in found.lines[1:]] == [
-        [name, f"{40.0 + k}"] for name in "ab" for k in range(3)
-    ]
+    assert [line.split(",")[:2] for line in found.lines[1:]] == [[name, f"{40 + k}"] for name in "ab" for k in range(3)]
     shifted = VALUES + [0, 9]
     numbers = [float(line.split(",")[2]) for line in found.lines[1:]]
     np.testing.assert_allclose(numbers[3:], expected(forecasters["points"], shifted), rtol=1e-5)

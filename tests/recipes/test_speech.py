@@ -124,10 +124,10 @@ def write_takes(folder, takes=range(5, 17)):
 def test_parts_of_files_share_no_take(tmp_path):
     write_takes(tmp_path, range(50))
     parts = spoken_digits.takes(tmp_path)
-    names = {part: {wav.path.name for wav in audio.files} for part, audio in parts.items()}
+    names = {part: {sound.path.name for sound in audio.files} for part, audio in parts.items()}
     assert {part: len(found) for part, found in names.items()} == {"train": 70, "valid": 10, "test": 10}
     assert len(set.union(*names.values())) == 90 and "3_anna_7.wav" in names["test"]
-    assert all(audio.labels == [int(wav.path.name[0]) for wav in audio.files] for audio in parts.values())
+    assert all(audio.labels == [int(sound.path.name[0]) for sound in audio.files] for audio in parts.values())
 
 
 def test_the_published_split(real_data):

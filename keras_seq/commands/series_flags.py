@@ -1,0 +1,78 @@
+"""The flags that tell how a CSV file of series is written; of `keras-seq forecast` and of the recipe."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from keras_seq.cli import option
+
+_NAMED = {"tab": "\t", "\\t": "\t", "space": " "}
+_NOT_READ = ("time_column", "repair")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeriesFlags:
+    """How a CSV file is written"""
+
+    time_column: str = option("0", "time index: its name, or its number from 0; none: rows are equally far apart")
+    time_format: str | None = option(None, "of times, as %d.%m.%Y; number (default: ISO 8601, or what alone fits)")
+    time_zone: str | None = option(None, "where the clock stands, as Europe/Berlin (default: as the times say)")
+    frequency: str | None = option(
+        None, "distance of two rows: a number, or as 15min, D, B, MS (default: the commonest)"
+    )
+    delimiter: str | None = option(None, "between fields; tab, space (default: the one that cuts all lines alike)")
+    decimal: str | None = option(None, "decimal mark (default: the point, or a comma where that alone fits)")
+    thousands: str | None = option(None, "mark between thousands; space (default: the one that fits, if any)")
+    encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 where its first bytes say so)")
+    comment: str | None = option(None, "beginning of lines that are no rows")
+    column_names: tuple[str, ...] = option((), "names of all columns, for a file without a header")
+    missing_values: tuple[str, ...] = option((), "cells that stand for no value, as -999")
+    repair: bool = option(False, "sort rows, drop bad ones, fill in bad cells and gaps; else they are errors")
+
+    def read(
+        self,
+        file: pathlib.Path,
+        columns: Sequence[str] | None = None,
+        *,
+        id_column: str | None = None,
+        shown: str | None = None,
+    ) -> Any:
+        """The `data.Series` in a file.
+
+        Args:
+            columns: to read; None: all.
+            id_column: tells several series apart.
+            shown: what the file is called in errors.
+        Raises:
+            ValueError: for what is wrong in it; names the line, the value and the flag that helps.
+        """
+        from keras_seq import data
+
+        names = [field.name for field in dataclasses.fields(SeriesFlags) if field.name not in _NOT_READ]
+        given = {name: _NAMED.get(value, value) for name in names if (value := getattr(self, name))}
+        if "frequency" in given and re.fullmatch(r"[\d.]+", given["frequency"]):
+            given["frequency"] = float(given["frequency"])
+        time = self.time_column
+        time = None if time == "none" else int(time) if time.isdigit() else time
+        if self.repair:
+            given |= {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"}
+        try:
+            return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **given)
+        except ValueError as error:
+            raise ValueError(_as_flags(str(error).replace(str(file), shown or str(file)), names)) from error
+
+    def told(self, shown: str, report: Any) -> str:
+        """What is to be told of how a file was read, if anything: what was found by its content, what was repaired."""
+        if self.repair and not report.repaired:
+            return f"{shown}: {report}; nothing to repair"
+        return f"{shown}: {report}" if report.read_as or self.repair else ""
+
+
+def _as_flags(told: str, names: Sequence[str]) -> str:
+    """An error of the library, its arguments as flags."""
+    for_python = any(f"{argument}=" in told for argument in ("on_bad_row", "on_bad_value", "on_gap"))
+    for name in (*names, "time_column", "id_column", "columns"):
+        told = told.replace(f"`{name}`", f"--{name.replace('_', '-')}")
+    return told + " Here --repair does that." * for_python

@@ -1,0 +1,247 @@
+"""The times of a series: read from text, and written again as they were."""
+
+import re
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_WHOLE = r"[+-]?\d{1,18}"
+_OFFSET = r"\d[T ]\d.*?(Z|[+-]\d\d(?::?\d\d)?)$"
+_END_OF_DAY = (
+    r"(?P<before>[T ])24:00(?P<after>(?::00(?:\.0+)?)?(?:Z|[+-][\d:]+)?)$"  # ISO 8601: the midnight that ends it
+)
+# Digits alone that are dates, by their number: where nearly all of them are dates, they are no count.
+_COMPACT = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
+_DATES += ("%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%y", "%m/%Y")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M", "T%H:%M:%S")
+_SAMPLE = 200
+_SPAN = (np.datetime64("0001-01-01"), np.datetime64("9999-12-31"))
+
+
+class Times(NamedTuple):
+    """What a column of times holds.
+
+    Attributes:
+        values: datetime64[us] `(N,)`, of UTC where there is a `zone`; or int64 or float64.
+        good: bools `(N,)`, those that are times.
+        zone: where the clock stands; None where the column does not tell.
+        form: as for `strftime`, how they are written; None for numbers, and where no such form writes them.
+        note: what was told by the content alone, for the report.
+    """
+
+    values: np.ndarray
+    good: np.ndarray
+    zone: tzinfo | None = None
+    form: str | None = None
+    note: str = ""
+
+
+def parse_times(cells: "pd.Series", time_format: str | None = None, time_zone: str | None = None) -> Times:
+    """Reads a column: text, numbers, or times of pandas.
+
+    Raises:
+        ValueError: if its dates can be read in two ways, or the time zone is unknown or does not fit.
+    """
+    import pandas as pd
+
+    if isinstance(cells.dtype, pd.PeriodDtype):
+        cells = cells.dt.to_timestamp()
+    if cells.dtype.kind in "iufb":
+        values = cells.to_numpy()
+        values = values.astype(np.int64 if values.dtype.kind in "iub" else float)
+        return Times(values, np.isfinite(values.astype(float)))
+    if cells.dtype.kind == "M":
+        return _in_zone(cells, cells.notna().to_numpy(), getattr(cells.dt, "tz", None), None, "", time_zone)
+    text = cells.astype(str).str.strip()
+    numeric = text.str.fullmatch(NUMBER).to_numpy(bool)
+    note = ""
+    if time_format is None and numeric.mean() > 0.5:
+        time_format = _compact(text[numeric])
+        note = f"times as {time_format}" if time_format else ""
+        if time_format is None:
+            return _numbers(text, numeric)
+    elif time_format == "number":
+        return _numbers(text, numeric)
+    if time_format is None:
+        return _iso(text, numeric, time_zone)
+    return _formatted(text, time_format, note, time_zone)
+
+
+def _numbers(text: "pd.Series", numeric: np.ndarray) -> Times:
+    whole = text[numeric].str.fullmatch(_WHOLE).all()
+    values = np.zeros(len(text), np.int64 if whole else float)
+    values[numeric] = text[numeric].to_numpy(object).astype(values.dtype)
+    return Times(values, numeric & np.isfinite(values.astype(float)))
+
+
+def _compact(digits: "pd.Series") -> str | None:
+    """The format of dates that are digits alone, or None where they count something."""
+    form = _COMPACT.get(len(digits.iloc[0]))
+    if form is None or not digits.str.fullmatch(r"(?:1[6-9]|20|21)\d+").all():
+        return None
+    return form if _parsed(digits, form).notna().mean() > 0.9 else None
+
+
+def _parsed(text: "pd.Series", form: str, utc: bool = False) -> "pd.Series":
+    import pandas as pd
+
+    return pd.to_datetime(text, format=form, errors="coerce", utc=utc)
+
+
+def _iso(text: "pd.Series", numeric: np.ndarray, time_zone: str | None) -> Times:
+    import pandas as pd
+
+    tidy = text.str.replace(_END_OF_DAY, r"\g<1>00:00\2", regex=True)
+    ended = (tidy != text).to_numpy(bool)
+    times = _parsed(tidy, "ISO8601", utc=True) + pd.to_timedelta(ended.astype(int), unit="D")
+    good = times.notna().to_numpy() & ~numeric
+    if good.mean() <= 0.5 and (found := _other_format(text)):
+        return _formatted(text, found, f"times as {found}", time_zone)
+    offsets = text.str.extract(_OFFSET)[0]
+    if not good.any():
+        return _in_zone(times, good, None, None, "", time_zone)
+    first = int(good.argmax())
+    aware = offsets.notna().to_numpy()
+    good &= aware == aware[first]
+    return _aware(times, good, offsets, text.iloc[first], "", time_zone)
+
+
+def _formatted(text: "pd.Series", time_format: str, note: str, time_zone: str | None) -> Times:
+    aware = "%z" in time_format
+    times = _parsed(text, time_format, utc=aware)
+    good = times.notna().to_numpy()
+    if not aware or not good.any():
+        return _in_zone(times, good, None, time_format, note, time_zone)
+    return _aware(times, good, text.str.extract(_OFFSET)[0], text[good].iloc[0], note, time_zone)
+
+
+def _aware(times, good, offsets, example: str, note: str, time_zone: str | None) -> Times:
+    """Times with offsets stay in theirs if it is one for all; else they are told in UTC."""
+    import pandas as pd
+
+    form = _form_of(example)
+    found = offsets[good].unique()
+    if pd.isna(found[0]):
+        return _in_zone(times.dt.tz_localize(None), good, None, form, note, time_zone)
+    zone = pd.Timestamp(example).tz if len(found) == 1 else UTC
+    if len(found) > 1 and time_zone is None:
+        note = "times with several offsets, told in UTC; `time_zone` names where the clock stands"
+    return _in_zone(times, good, zone, form, note, time_zone)
+
+
+def _in_zone(times: "pd.Series", good, zone, form: str | None, note: str, time_zone: str | None) -> Times:
+    import pandas as pd
+
+    index = pd.DatetimeIndex(times)
+    if time_zone is not None:
+        try:
+            if index.tz is None:
+                index = index.tz_localize(time_zone, ambiguous="infer", nonexistent="NaT")
+            index = index.tz_convert(time_zone)
+        except Exception as error:  # of pandas, of zoneinfo, of a clock that shows an hour twice
+            raise ValueError(
+                f"`time_zone` {time_zone!r} does not fit the times: {error}. Name a zone such as Europe/Berlin."
+            ) from error
+        zone, good = index.tz, good & index.notna()
+    if index.tz is not None:
+        index = index.tz_convert("UTC").tz_localize(None)
+    values = index.to_numpy().astype("M8[us]")
+    good = good & (values >= _SPAN[0]) & (values <= _SPAN[1])
+    if form is not None and zone is not None and time_zone is not None:
+        form = re.sub(r"Z$|%:?z$", "", form) + "%:z"
+    return Times(np.where(good, values, np.datetime64(0, "us")), good, zone, form, note)
+
+
+def _other_format(text: "pd.Series") -> str | None:
+    """The one format besides ISO 8601 that nearly all of the text is written in.
+
+    Raises:
+        ValueError: if there are two, as of 01/02/2020.
+    """
+    sample, found = text.iloc[:: max(1, len(text) // _SAMPLE)], []
+    for form in (date + clock for date in _DATES for clock in _CLOCKS):
+        if _parsed(sample, form).notna().mean() > 0.5:
+            share = _parsed(text, form).notna().mean()
+            found += [(share, form)] if share > 0.5 else []
+    best = max(found, default=(0.0, None))
+    rivals = [form for share, form in found if share == best[0]]
+    if len(rivals) > 1 and len({tuple(_parsed(text, form)) for form in rivals}) > 1:
+        ways = " and as ".join(rivals)
+        raise ValueError(
+            f"column {text.name!r}: {text.iloc[0]!r} and all others can be read as {ways}. Say which by `time_format`."
+        )
+    return best[1]
+
+
+def _form_of(example: str) -> str | None:
+    """How a time as in ISO 8601 is written, for `written`."""
+    import pandas as pd
+
+    form = pd.tseries.api.guess_datetime_format(re.sub(_END_OF_DAY, r"\g<1>00:00\2", example))
+    if form is None:
+        return None
+    offset = re.search(_OFFSET, example)
+    return form.replace("%z", "Z" if offset[1] == "Z" else "%:z" if ":" in offset[1] else "%z") if offset else form
+
+
+def in_file(values: np.ndarray, zone: tzinfo | None) -> "np.ndarray | pd.DatetimeIndex":
+    """The times of `Times.values` for people: as they are, or where there is a zone a pandas.DatetimeIndex in it."""
+    if zone is None:
+        return values
+    import pandas as pd
+
+    return pd.DatetimeIndex(values, tz="UTC").tz_convert(zone)
+
+
+def as_utc(times: "np.ndarray | pd.DatetimeIndex") -> tuple[np.ndarray, tzinfo | None]:
+    """The way back from `in_file`: numbers, or datetime64[us], and their zone."""
+    zone = getattr(times, "tz", None)
+    values = np.asarray(times if zone is None else times.tz_convert("UTC").tz_localize(None))
+    return (values.astype("M8[us]") if values.dtype.kind == "M" else values), zone
+
+
+def wall_clock(times: "np.ndarray | pd.DatetimeIndex") -> np.ndarray:
+    """What the clock shows there, datetime64[us] `(N,)`: the hour of a day is that of its place, not that of UTC."""
+    values, zone = as_utc(times)
+    if zone is None:
+        return values
+    return times.tz_localize(None).to_numpy().astype("M8[us]")
+
+
+def written(times: "np.ndarray | pd.DatetimeIndex", form: str | None = None, like: Any = None) -> list:
+    """Times as their file has them: text, or whole and other numbers.
+
+    Args:
+        times: as in `Series.times`.
+        form: `Series.time_form`; None: as in ISO 8601, as short as those of `like` (by default, of `times`) can be.
+        like: other times of the same series.
+    """
+    values, zone = as_utc(times)
+    if values.dtype.kind != "M":
+        return [time if isinstance(time, int) else float(f"{time:.12g}") for time in values.tolist()]
+    if form is not None:
+        return _by_form(in_file(values, zone), form)
+    before = wall_clock(times if like is None else like)
+    whole, seconds = ((before == before.astype(f"M8[{unit}]")).all() for unit in "Ds")
+    unit = "us" if not seconds else "s" if zone is not None or not whole else "D"
+    shown = wall_clock(times).astype(f"M8[{unit}]").astype(str)
+    return [text.replace("T", " ") + end for text, end in zip(shown.tolist(), _offsets(times), strict=True)]
+
+
+def _by_form(times: "np.ndarray | pd.DatetimeIndex", form: str) -> list[str]:
+    import pandas as pd
+
+    text = pd.DatetimeIndex(times).strftime(form.removesuffix("%:z")).tolist()
+    return [a + b for a, b in zip(text, _offsets(times), strict=True)] if form.endswith("%:z") else text
+
+
+def _offsets(times: "np.ndarray | pd.DatetimeIndex") -> list[str]:
+    if getattr(times, "tz", None) is None:
+        return [""] * len(times)
+    return [time.isoformat()[-6:] for time in times]
