@@ -144,7 +144,7 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Data
     (horizon,), places = options.horizon, range(len(series.columns))
     print(f"\nHorizon {horizon}: {splits.report}.")
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, {"train": series})
     order = data.shuffled(options.seed, buffer_size=len(splits.train))
     train = splits.train.dataset(order, options.batch_size)
     valid = splits.valid.dataset(batch_size=baselines.ROWS)

@@ -80,7 +80,7 @@ def main(options: Options) -> None:
     options = recipe.filled(options, GENERATED if folder is None else FILES)
     check(options, scope)
     parts = read(options)
-    run = recipe.run_folder(options, scope, leave_out=("ngram", "prompt", "sample_length"))
+    run = recipe.run_folder(options, scope, parts, leave_out=("ngram", "prompt", "sample_length"))
 
     # Data
     # Lines, since subwords are learned from these; each with its line feed, which characters have to know.

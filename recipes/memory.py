@@ -49,7 +49,7 @@ class Options(recipe.Options):
 def main(options: Options) -> None:
     scope = recipe.begin(options)
     check(options)
-    run = recipe.run_folder(options, scope, leave_out=WHICH)
+    run = recipe.run_folder(options, scope, {}, leave_out=WHICH)
     found, best = {}, (-1.0, None)
     for task in options.tasks:
         for architecture in options.architectures:
@@ -122,7 +122,7 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
-    run = recipe.run_folder(options, scope, leave_out=WHICH)
+    run = recipe.run_folder(options, scope, {}, leave_out=WHICH)
     if scope.chief:
         recall.vocabulary(task).save(run.vocabulary / "words.words")
         text.save_labels(run.vocabulary / "tags.txt", recall.ANSWERS[task])

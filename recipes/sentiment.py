@@ -68,7 +68,7 @@ def main(options: Options) -> None:
     folder = recipe.data_folder(options.data_dir, options.download, "rt_polarity")
     options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
     parts = read(options)
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, parts)
     if options.folds:
         cross_validate(options, parts["train"], run, scope)
         return
@@ -224,7 +224,7 @@ def cross_validate(options: Options, whole: data.LabelledText, run, scope) -> No
         own = dataclasses.replace(options, run=options.run / f"fold-{fold + 1:02}", seed=options.seed + fold)
         keras.utils.set_random_seed(own.seed)  # whichever folds an interrupted run has behind it
         train, test = (whole.select(np.flatnonzero(where)) for where in (fold_of != fold, fold_of == fold))
-        vocabulary, model = fitted(own, train, None, recipe.run_folder(own, scope), scope)
+        vocabulary, model = fitted(own, train, None, recipe.run_folder(own, scope, {"train": whole}), scope)
         if scope.chief:
             scores.append(scored(test, classified(model, vocabulary, test.texts)))
             print(f"Fold {fold + 1}: " + ", ".join(f"{name} {value:.2%}" for name, value in scores[-1].items()))

@@ -80,7 +80,7 @@ def main(options: Options) -> None:
     folder = recipe.data_folder(options.data_dir, options.download, "fsdd")
     options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
     takes = read(options)
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, takes)
 
     # Data
     connected = options.task == "connected"

@@ -66,7 +66,7 @@ def main(options: Options) -> None:
     options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
     train, valid, test, split = divided(read(options))
     tags = sorted({*train.tag_names, *valid.tag_names})
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, {"train": train, "valid": valid})
 
     # Data
     words = recipe.vocabulary(run, scope, train.words, "words", name="words", lowercase=True)

@@ -88,7 +88,7 @@ def main(options: Options) -> None:
     scope = recipe.begin(options)
     options = with_defaults(options)
     parts = read(options)
-    run = recipe.run_folder(options, scope, leave_out=OF_THE_TEST)
+    run = recipe.run_folder(options, scope, parts, leave_out=OF_THE_TEST)
 
     # Data
     source_vocabulary, target_vocabulary = both = vocabularies(options, parts["train"], run, scope)

@@ -81,7 +81,7 @@ def main(options: Options) -> None:
     scope = recipe.begin(options)
     options = checked(options)
     parts = read(options)
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, parts)
 
     # Data
     order = data.shuffled(options.seed, buffer_size=len(parts["train"]))

@@ -6,6 +6,7 @@ from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_bat
 from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.download import digest_of, download, unpack
+from keras_seq.data.fingerprint import fingerprint
 from keras_seq.data.forecast_columns import ForecastColumns
 from keras_seq.data.joining import Variation, joined
 from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
@@ -85,6 +86,7 @@ __all__ = [
     "find_parts",
     "find_splits",
     "fit_boundaries",
+    "fingerprint",
     "fit_buckets",
     "folds",
     "following_times",

@@ -4,6 +4,7 @@ import os
 import pathlib
 import types
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -28,17 +29,23 @@ def begin(options: Options) -> distribution.scope:
     return scope
 
 
-def run_folder(options: Options, scope: distribution.scope, leave_out: tuple[str, ...] = ()) -> training.Run:
+def run_folder(
+    options: Options, scope: distribution.scope, parts: Mapping[str, Any], leave_out: tuple[str, ...] = ()
+) -> training.Run:
     """Opens the run folder `options.run`, a new one or that of the same run; read the data first, which may be wrong.
 
     Args:
         options: what makes the run what it is.
         scope: of `begin`; only the chief writes, and the others wait until what is overwritten is gone.
+        parts: what was read, "train", "valid", ...: a run goes on with the same data alone. What it is tested on may
+            change.
         leave_out: options that may differ when the run goes on: how the test is done, say.
     Raises:
-        ValueError: if the folder holds another run.
+        ValueError: if the folder holds another run, or one of other data. Nothing is written then.
     """
-    run = training.Run(options.run, options.of_the_run(leave_out), overwrite=options.overwrite, chief=scope.chief)
+    digests = {name: data.fingerprint(part) for name, part in parts.items() if name not in ("test", "long")}
+    config = options.of_the_run(leave_out)
+    run = training.Run(options.run, config, overwrite=options.overwrite, data=digests, chief=scope.chief)
     scope.agreed(False)
     return run
 

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-PARTS = ("config.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
+PARTS = ("config.json", "data.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
 METRIC_FIELDS = ("recipe", "task", "data", "architecture", "split", "metric", "value", "seed", "command")
 METRIC_FIELDS += ("seconds", "hardware", "versions")
 _PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepiece", "numpy")
 
 
 _UNFINISHED = ".writing-"
+_ANOTHER_FOLDER = "Name another folder (--run of a recipe), or begin anew there (--overwrite, `overwrite=True`)."
 
 
 @contextlib.contextmanager
@@ -147,11 +148,13 @@ class Run:
             without comparing.
         overwrite: start anew: the parts of the run that the folder holds are removed; other files stay.
         may_change: names in `config` that may differ when a run is continued, `epochs` say.
+        data: a digest of each part of what the run is trained on, as `data.fingerprint` gives, by its name. They are
+            written into `data.json`, and a run of other data is not continued.
         chief: whether this process is the one that writes. Of several workers that share the folder one is; for the
             others nothing is written or removed, here or by what is given this run.
     Raises:
-        ValueError: if the folder holds a run of another configuration (names the differing keys and values), or
-            files which are no run.
+        ValueError: if the folder holds a run of another configuration (names the differing keys and values) or of
+            other data, or files which are no run. Nothing is written then.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Run:
         *,
         overwrite: bool = False,
         may_change: Iterable[str] = (),
+        data: Mapping[str, str] | None = None,
         chief: bool = True,
     ):
         self.path = pathlib.Path(path)
@@ -179,11 +183,14 @@ class Run:
             self._remove_parts()
         if not overwrite or chief:  # the old configuration may still be there for the others
             self._check_config(config, set(may_change))
+            self._check_data(data)
         if chief:
             for folder in (self.checkpoints, self.vocabulary, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
         if config is not None and chief:
             _write_json(self.path / "config.json", _as_json(config))
+        if data is not None and chief:
+            _write_json(self.path / "data.json", dict(data))
         rows = read_history(self.history)
         self.earlier_seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
 
@@ -278,9 +285,15 @@ class Run:
                 f"is now {json.dumps(new[name]) if name in new else 'absent'}"
                 for name in different
             )
+            raise ValueError(f"The folder {self.path} holds another run: {values}. " + _ANOTHER_FOLDER)
+
+    def _check_data(self, data: Mapping[str, str] | None) -> None:
+        old = read_config(self.path / "data.json")
+        different = [name for name in data or {} if old and old.get(name) != data[name]]
+        if different:
             raise ValueError(
-                f"The folder {self.path} holds another run: {values}. "
-                "Name another folder, or ask for the old run to be overwritten."
+                f"The folder {self.path} holds a run of other data: {', '.join(different)} changed since it began, and "
+                f"its labels, words and scales fit the old data alone. Put that back. {_ANOTHER_FOLDER}"
             )
 
 

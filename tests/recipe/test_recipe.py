@@ -60,7 +60,7 @@ def model_of(rate):
 
 def trained(options, scope, **fitting):
     """The run, the model, and what `fit` returned."""
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, {})
     parts = examples(64, seed=1), examples(32, seed=2)
     train, valid, starts = recipe.batches(*parts, tokens_per_batch=32, max_length=7, seed=1)
     with scope:
@@ -169,7 +169,7 @@ def test_fit_without_validation_trains_all_epochs_and_takes_the_mean(tmp_path):
 def test_another_worker_waits_and_leaves(tmp_path):
     options = options_in(tmp_path, epochs=1)
     chief = recipe.begin(options)
-    recipe.run_folder(options, chief)
+    recipe.run_folder(options, chief, {})
     worker = Worker("one_device")
     run, _, goes_on = trained(options, worker)
     assert not goes_on and worker.asked >= 2
@@ -180,7 +180,7 @@ def test_another_worker_waits_and_leaves(tmp_path):
 def test_a_vocabulary_is_learned_once(tmp_path, kind):
     options = options_in(tmp_path)
     scope = recipe.begin(options)
-    run = recipe.run_folder(options, scope)
+    run = recipe.run_folder(options, scope, {})
     lines = ["one two three", "two three four"] * 5
     first = recipe.vocabulary(run, scope, lines, kind, 300, name="source")
     ids = first.tokenize(["two four"]).numpy().tolist()

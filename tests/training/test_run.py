@@ -116,3 +116,16 @@ def test_metrics_are_filled_in_and_replaced(tmp_path):
     assert found[0]["seconds"] >= 0 and found[0]["command"].startswith("python")
     with pytest.raises(ValueError, match="colour"):
         run.add_metrics([{**score, "colour": "red"}])
+
+
+def test_a_run_knows_its_data_again(tmp_path):
+    data = {"train": "a", "valid": "b"}
+    Run(tmp_path / "run", {"units": 4}, data=data)
+    Run(tmp_path / "run", {"units": 4}, data=data)
+    Run(tmp_path / "run", {"units": 4})  # to be looked at
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match="a run of other data: valid changed since it began.*`overwrite=True`"):
+        Run(tmp_path / "run", {"units": 4}, data={**data, "valid": "c"})
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    Run(tmp_path / "run", {"units": 8}, data={"train": "c"}, overwrite=True)
+    assert json.loads((tmp_path / "run" / "data.json").read_text()) == {"train": "c"}
