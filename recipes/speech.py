@@ -47,6 +47,7 @@ class Options(recipe.Options):
     download: bool = option(False, "fetch the Free Spoken Digit Dataset, once")
     task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
     method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
+    sampling_rate: int = option(spoken_digits.RATE, "samples a second, which files are converted to")
     takes: int = option(400, "training takes, where they are generated")
     strings: int | None = option(None, "training strings that are made of the takes (default: 600; 6000 for files)")
     copies: int = option(4, "of each training take for --task isolated, each of another speed, loudness and noise")
@@ -90,8 +91,8 @@ def main(options: Options) -> None:
     parts = recordings(options, takes)
     train, valid, starts = recipe.batches(
         *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
-        tokens_per_batch=int(options.seconds_per_batch * dial_tones.RATE),
-        max_length=int(options.max_seconds * dial_tones.RATE),
+        tokens_per_batch=int(options.seconds_per_batch * options.sampling_rate),
+        max_length=int(options.max_seconds * options.sampling_rate),
         seed=options.seed,
         replicas=scope.replicas,
         axes=("S", None),  # what a batch costs is its sound
@@ -138,9 +139,11 @@ def main(options: Options) -> None:
 
 def read(options: Options) -> dict[str, data.Audio]:
     """The takes of "train", "valid" and "test"."""
-    if options.data_dir is None:
-        return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
-    return spoken_digits.takes(options.data_dir)
+    if options.data_dir is not None:
+        return spoken_digits.takes(options.data_dir, options.sampling_rate)
+    if options.sampling_rate != dial_tones.RATE:
+        raise ValueError(f"--sampling-rate is for files: digits are dialled at {dial_tones.RATE:,} samples a second.")
+    return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
 
 
 def attends(options: Options) -> bool:
@@ -186,7 +189,7 @@ def build(options: Options, vocabulary) -> keras.Model:
     shape = {"units": options.units, "num_layers": options.num_layers, "dropout": options.dropout}
     front_end = models.audio_front_end(
         options.units,
-        sampling_rate=dial_tones.RATE,
+        sampling_rate=options.sampling_rate,
         num_mel_bins=options.num_mel_bins,
         normalization=None if options.normalization == "none" else options.normalization,
         hidden_stretches=options.hidden_stretches,
@@ -268,7 +271,7 @@ def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None
     (heard,) = transcribe([waveform])
     features, weights, names, blank = hearing(model, waveform, vocabulary, heard)
     path = run.plots / "alignment.png"
-    plots.speech_alignment(waveform, dial_tones.RATE, features, weights, names, path, blank=blank)
+    plots.speech_alignment(waveform, test.sample_rate, features, weights, names, path, blank=blank)
 
 
 if __name__ == "__main__":

@@ -14,22 +14,23 @@ TAKES = {"train": range(15, 50), "valid": range(10, 15), "test": range(5, 10)}
 _NAME = re.compile(r"([0-9])_([^_]+)_([0-9]+)")
 
 
-def takes(folder: pathlib.Path) -> dict[str, data.Audio]:
-    """The recordings of "train", "valid" and "test", their digits as labels.
+def takes(folder: pathlib.Path, sampling_rate: int = RATE) -> dict[str, data.Audio]:
+    """The recordings of "train", "valid" and "test", converted to that rate and to one channel; digits as labels.
 
     Raises:
         ValueError: for a file that has another name or is no such recording, or a part without files.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in data.SOUND_SUFFIXES)
     numbers, parts = [_of(path)[1] for path in files], {}
     for part, chosen in TAKES.items():
         own = [path for path, number in zip(files, numbers, strict=True) if number in chosen]
         if not own:
             raise ValueError(
                 f"{folder}: there is no recording for {part!r}, DIGIT_SPEAKER_TAKE.wav with a TAKE from {chosen[0]} to "
-                f"{chosen[-1]}, among {len(files):,} wav files. Is it another folder?"
+                f"{chosen[-1]}, among {len(files):,} sound files. Is it another folder?"
             )
-        parts[part] = data.read_audio(own, RATE, label=lambda path: _of(path)[0])
+        wanted = {"resample": True, "mix_down": True, "label": lambda path: _of(path)[0]}
+        parts[part] = data.read_audio(own, sampling_rate, **wanted)
         print(f"{part}: {parts[part].report}.")
     return parts
 

@@ -1,6 +1,6 @@
 """From files to padded batches, in steps that compose: `dataset.apply(shorter_than(100)).apply(bucketed(4096))`."""
 
-from keras_seq.data.audio import Audio, AudioReport, BadSound, Sound, read_audio, resampled
+from keras_seq.data.audio import SOUND_SUFFIXES, Audio, AudioReport, BadSound, Sound, read_audio, resampled
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
 from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
 from keras_seq.data.buckets import Buckets
@@ -54,6 +54,7 @@ __all__ = [
     "ParallelReport",
     "ParallelText",
     "PlainText",
+    "SOUND_SUFFIXES",
     "Scaler",
     "Sequences",
     "Series",

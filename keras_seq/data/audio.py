@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
 # A size from here on is what programs give that write to a pipe: SoX, espeak; others give 0.
 _TO_THE_END = 0x7FFF0000
 _FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
@@ -315,7 +315,7 @@ def _sound_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]
     if not isinstance(files, (str, PathLike)):
         paths = [Path(file) for file in files]
     elif Path(files).is_dir():
-        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SUFFIXES)
+        paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
     else:
         paths = [Path(files)]
     if not paths:

@@ -7,6 +7,7 @@ import wave
 import keras
 import numpy as np
 import pytest
+import soundfile
 
 from keras_seq import cli, data, text
 from recipes import dial_tones, speech, spoken_digits
@@ -128,6 +129,21 @@ def test_parts_of_files_share_no_take(tmp_path):
     assert {part: len(found) for part, found in names.items()} == {"train": 70, "valid": 10, "test": 10}
     assert len(set.union(*names.values())) == 90 and "3_anna_7.wav" in names["test"]
     assert all(audio.labels == [int(sound.path.name[0]) for sound in audio.files] for audio in parts.values())
+
+
+def test_takes_at_another_rate(tmp_path):
+    """What soundfile writes at 16 kHz in two channels is heard at 8 kHz in one; other formats are files too."""
+    write_takes(tmp_path, [5, 11])
+    take = data.read_audio(tmp_path / "3_anna_5.wav", dial_tones.RATE).waveform(0)
+    twice = data.resampled(take, dial_tones.RATE, 2 * dial_tones.RATE)
+    soundfile.write(tmp_path / "3_anna_15.flac", np.stack([twice, twice], axis=1), 2 * dial_tones.RATE)
+    (tmp_path / "3_anna_11.wav").rename(tmp_path / "3_anna_11.WAV")
+    (train,) = [audio for part, audio in spoken_digits.takes(tmp_path).items() if part == "train"]
+    middle = slice(100, len(take) - 100)
+    assert train.waveform(0)[middle] == pytest.approx(take[middle], abs=0.01) and train.report.resampled == 1
+    assert spoken_digits.takes(tmp_path, 16_000)["train"].waveform(0).shape == twice.shape
+    with pytest.raises(ValueError, match="--sampling-rate is for files"):
+        speech.read(dataclasses.replace(TINY, sampling_rate=16_000))
 
 
 def test_the_published_split(real_data):
