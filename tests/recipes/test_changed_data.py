@@ -6,7 +6,8 @@ import importlib
 import keras
 import pytest
 
-from tests.recipes.pages import Begun, end_at_the_fit
+from keras_seq import recipe
+from tests.recipes.pages import Begun
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -32,6 +33,16 @@ CASES = {
 }
 
 
+def end_at_the_run_folder(monkeypatch):
+    opens = recipe.run_folder
+
+    def opened(*arguments, **options):
+        opens(*arguments, **options)
+        raise Begun
+
+    monkeypatch.setattr(recipe, "run_folder", opened)
+
+
 def everything_in(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -43,7 +54,7 @@ def test_a_run_of_other_data_is_not_continued(name, tmp_path, monkeypatch):
     folder.mkdir()
     for file, content in files.items():
         (folder / file).write_text(content)
-    end_at_the_fit(monkeypatch)
+    end_at_the_run_folder(monkeypatch)
     options = dataclasses.replace(
         module.Options(), data_dir=folder, run=run, export=tmp_path / "saved", epochs=1, **changes
     )
