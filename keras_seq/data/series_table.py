@@ -147,8 +147,9 @@ def _values(rows: Rows, fields, frame, lines, form: CsvFormat, on_bad_value: str
     if on_bad_value == "error" and np.isnan(values).any():
         row, place = np.argwhere(np.isnan(values))[0]
         name = fields.values[place]
+        cell = rows.frame([name])[name][frame.index[row]]  # as it is written
         raise ValueError(
-            f"{fields.source}:{lines[row]}: column {name!r}: {str(frame[name].iloc[row])!r} is not a finite number (of "
+            f"{fields.source}:{lines[row]}: column {name!r}: {str(cell)!r} is not a finite number (of "
             "32 bits). Mend it, leave the column out by `columns`, or have such cells filled in by "
             'on_bad_value="interpolate".'
         )

@@ -20,6 +20,8 @@ _COMPACT = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%
 _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
 _DATES += ("%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%y", "%m/%Y")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M", "T%H:%M:%S")
+# Quarters and weeks: how they are written, and for pandas the day that they begin on.
+_QUARTER, _WEEK = r"(\d{4})([- ]?)Q([1-4])", r"(\d{4})-W(\d\d)"
 _SAMPLE = 200
 _SPAN = (np.datetime64("0001-01-01"), np.datetime64("9999-12-31"))
 
@@ -68,6 +70,11 @@ def parse_times(cells: "pd.Series", time_format: str | None = None, time_zone: s
             return _numbers(text, numeric)
     elif time_format == "number":
         return _numbers(text, numeric)
+    if time_format is None and (example := re.fullmatch(_QUARTER, text.iloc[0])):
+        days = text.str.replace(rf"^{_QUARTER}$", lambda found: f"{found[1]}-{3 * int(found[3]) - 2:02}", regex=True)
+        return _formatted(days, "%Y-%m", "", time_zone)._replace(form=f"%Y{example[2]}Q%q")
+    if time_format is None and re.fullmatch(_WEEK, text.iloc[0]):
+        return _formatted(text + "-1", "%G-W%V-%u", "", time_zone)._replace(form="%G-W%V")
     if time_format is None:
         return _iso(text, numeric, time_zone)
     return _formatted(text, time_format, note, time_zone)
@@ -237,7 +244,9 @@ def written(times: "np.ndarray | pd.DatetimeIndex", form: str | None = None, lik
 def _by_form(times: "np.ndarray | pd.DatetimeIndex", form: str) -> list[str]:
     import pandas as pd
 
-    text = pd.DatetimeIndex(times).strftime(form.removesuffix("%:z")).tolist()
+    index = pd.DatetimeIndex(times)
+    text = index.strftime(form.removesuffix("%:z").replace("%q", "\0")).tolist()
+    text = [a.replace("\0", str(quarter)) for a, quarter in zip(text, index.quarter, strict=True)]
     return [a + b for a, b in zip(text, _offsets(times), strict=True)] if form.endswith("%:z") else text
 
 
