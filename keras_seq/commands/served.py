@@ -37,8 +37,8 @@ def texts_to_texts(
     return by_length(limits, compute)
 
 
-def signature(opened: Served, verb: str, outputs: set[str]) -> Callable:
-    """The signature from `text` that bears the name of the verb.
+def signature(opened: Served, verb: str, outputs: set[str], takes: str = "text") -> Callable:
+    """The signature from strings, `takes`, that bears the name of the verb.
 
     Raises:
         ValueError: if there is none with these outputs.
@@ -48,9 +48,9 @@ def signature(opened: Served, verb: str, outputs: set[str]) -> Callable:
     function = opened.signatures.get(verb)
     inputs = function.structured_input_signature[1] if function is not None else {}
     found = function.structured_outputs if function is not None else {}
-    if set(inputs) != {"text"} or inputs["text"].dtype != tf.string or not outputs <= set(found):
+    if set(inputs) != {takes} or inputs[takes].dtype != tf.string or not outputs <= set(found):
         raise ValueError(
-            f"{opened.folder} has no signature `{verb}` from `text` to {_listed(sorted(outputs))}, as "
+            f"{opened.folder} has no signature `{verb}` from `{takes}` to {_listed(sorted(outputs))}, as "
             f"export.saved_model writes it. It has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq "
             "inspect tells more."
         )

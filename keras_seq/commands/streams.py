@@ -21,10 +21,11 @@ STDIN = pathlib.Path("-")
 
 
 class Line(NamedTuple):
-    """A line of the input: where it stands, `file:3`, and its text or, where that is None, what is wrong with it."""
+    """A line of the input: where it stands, `file:3`, and its text or, where that is None, what is wrong with it. The
+    text may be split into words."""
 
     place: str
-    text: str | None
+    text: str | list[str] | None
     why: str = ""
 
 
