@@ -23,7 +23,7 @@ def texts_to_texts(
     Raises:
         ValueError: if there is no such signature, or for a flag that is no input of it.
     """
-    signature(opened, verb, {output, "score", "log_prob"})
+    signature(opened, verb, {output, "score", "log_prob", "finished"})
     inputs = _options(opened, verb, options)
 
     def compute(texts):
@@ -31,8 +31,13 @@ def texts_to_texts(
             results = getattr(opened.module, f"{verb}_with_options")(texts, **inputs)
         else:
             results = opened.signatures[verb](text=texts)
-        columns = [results[name].numpy().reshape(len(texts), -1) for name in (output, "score", "log_prob")]
-        return [found(*row) for row in zip(*columns, strict=True)]
+        names = (output, "score", "log_prob", "finished")
+        columns = [results[name].numpy().reshape(len(texts), -1) for name in names]
+        if output == "text":
+            return [found(*row) for row in zip(*columns, strict=True)]
+        owns, wholes = texts.numpy().tolist(), columns[0]
+        columns[0] = [[whole[len(own) :] for whole in row] for own, row in zip(owns, wholes.tolist(), strict=True)]
+        return [found(*row, own.decode()) for *row, own in zip(*columns, owns, strict=True)]
 
     return by_length(limits, compute)
 

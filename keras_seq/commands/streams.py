@@ -160,9 +160,9 @@ class Writer:
             self._file = getattr(sys.stdout, "buffer", None)  # a notebook's has none
         self._closes = path is not None
 
-    def __call__(self, line: str) -> None:
-        """One line; line ends inside it become spaces."""
-        self._lines.append(line.replace("\r\n", " ").replace("\n", " ").replace("\r", " "))
+    def __call__(self, line: str, as_is: bool = False) -> None:
+        """One line; line ends inside it become spaces, unless it is written as it is: it then holds no line feed."""
+        self._lines.append(line if as_is else in_one_line(line))
 
     def record(self, **fields: Any) -> None:
         """One JSON object; numbers that are not finite become null."""
@@ -201,6 +201,11 @@ class Writer:
             if self._name == "stdout":
                 abandon_stdout()
             raise not_written(self._name, error) from error
+
+
+def in_one_line(text: str) -> str:
+    """The text with a space for each line end."""
+    return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
 
 
 def not_written(name: str, error: OSError) -> OSError:
