@@ -32,7 +32,7 @@ GREEDY = ["--search", "greedy", "--max-length", 5]
 def content_of(seed, count):
     """Hostile strings as lines, and the text of each line; None for one that is not UTF-8 or holds a NUL."""
     content = b"\n".join(hostile.strings(count, seed)) + b"\n"
-    lines = [line.rstrip(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]]
+    lines = [line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r") for line in content.split(b"\n")[:-1]]
     texts = []
     for line in lines:
         try:

@@ -34,7 +34,11 @@ def continued(case, texts, search, max_length):
         for x in (found.tokens.numpy(), whole, source[:, None, 1:])
     )
     rows = [text.encode() if isinstance(text, str) else text for text in texts]
-    return found, said, [[behind(*row, said) for said in others] for *row, others in zip(rows, before[:, 0], whole, strict=True)]
+    return (
+        found,
+        said,
+        [[behind(*row, said) for said in others] for *row, others in zip(rows, before[:, 0], whole, strict=True)],
+    )
 
 
 def behind(text, before, whole):
