@@ -41,8 +41,10 @@ class Classification:
         outputs = model.output if isinstance(model.output, dict) else {"": model.output}
         shapes = {name: tuple(x.shape[1:]) for name, x in outputs.items()}
         if shapes != {name: (len(names),) for name, names in self.labels.items()}:
-            told = {name: tuple(names) for name, names in self.labels.items()}
-            raise ValueError(f"`labels` must name the classes of the model's outputs, {shapes}. Received: {told}")
+            raise ValueError(
+                f"`labels` must name the classes of the model's outputs, {_counted(shapes)}. Received: "
+                + "; ".join(f"{name + ': ' if name else ''}{tuple(names)}" for name, names in self.labels.items())
+            )
 
         def classify(**given):
             (x,) = given.values()
@@ -64,6 +66,11 @@ class Classification:
         if self.vocabulary is not None:
             return [Call("classify", {"text": batch}) for batch in text_batches(samples)]
         return [Call("classify", batch) for batch in array_batches(samples, inputs_of(functions["classify"]))]
+
+
+def _counted(shapes):
+    """How many classes the outputs have: "6", or "digit: 6; speaker: 4"."""
+    return "; ".join(f"{name + ': ' if name else ''}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
 
 
 def _classes(logits, names, prefix):
