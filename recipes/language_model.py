@@ -11,6 +11,7 @@ docs/language_model.md tells what to look at. The same command again goes on whe
 import dataclasses
 import math
 import pathlib
+import re
 import sys
 from typing import Literal
 
@@ -84,7 +85,7 @@ def main(options: Options) -> None:
 
     # Data
     # Lines, since subwords are learned from these; each with its line feed, which characters have to know.
-    lines = [line for document in parts["train"] for line in document.splitlines(keepends=True)]
+    lines = [line for document in parts["train"] for line in re.findall(".*\n|.+", document)]
     vocabulary = recipe.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
     ids = {
         part: data.token_ids(texts, vocabulary, end_last=options.documents == "line") for part, texts in parts.items()
@@ -188,10 +189,15 @@ def read(options: Options) -> dict[str, list[str]]:
         parts = running_text.parts(options.data_dir)
     for part, texts in parts.items():
         if options.documents == "line":
-            parts[part] = texts = [line for text in texts for line in text.splitlines() if line.strip()]
+            parts[part] = texts = [line for text in texts for line in lines_of(text) if line.strip()]
         if sum(map(len, texts)) < 2:
             raise ValueError(f"There is no text to {'train on' if part == 'train' else 'measure'} ({part}): give more.")
     return parts
+
+
+def lines_of(text: str) -> list[str]:
+    """Only a line feed ends a line: a form feed and other characters at which `splitlines` splits stand in one."""
+    return [line.rstrip("\r") for line in text.split("\n")]
 
 
 def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:

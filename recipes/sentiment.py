@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_seq import cli, data, export, layers, models, optimizers, recipe, text
 from keras_seq.cli import option
+from keras_seq.commands.streams import in_one_line
 from keras_seq.recipe import Result
 from recipes import moods, polarity
 
@@ -24,6 +25,7 @@ from recipes import moods, polarity
 GENERATED = {"units": 32, "dropout": 0.1, "word_dropout": 0.0, "epochs": 12, "learning_rate": 1e-2}
 FILES = {"units": 128, "dropout": 0.5, "word_dropout": 0.3, "epochs": 15, "learning_rate": 2e-3}
 
+FEWEST = 10  # texts to train on
 HELD_OUT = 10  # where nothing else is there to validate on, the last tenth of the training text is
 
 
@@ -37,6 +39,8 @@ class Options(recipe.Options):
     download: bool = option(False, "fetch the sentence polarity data of Pang and Lee, once")
     text_column: str = option("1", "of the files: its name, or its number from 0")
     label_column: str = option("0", "of the files: its name, or its number from 0")
+    header: Literal["auto", "yes", "no"] = option("auto", "whether the first row of the files names the columns")
+    label_names: tuple[str, ...] = option((), "names for labels that are numbers, in the order of these")
     sentences: int = option(4_000, "training sentences, where they are generated")
     folds: int = option(0, "only cross-validate, on so many folds of the training text")
     class_weights: bool = option(False, "weight each class by its inverse frequency")
@@ -96,12 +100,37 @@ def read(options: Options) -> dict[str, data.LabelledText]:
         return polarity.labelled_text(options.data_dir, options.seed)
     columns = {"text": options.text_column, "label": options.label_column}
     columns = {part: int(name) if name.isdigit() else name for part, name in columns.items()}
+    columns["header"] = {"auto": None, "yes": True, "no": False}[options.header]
     parts, names = {}, None
     for part, path in data.find_parts(options.data_dir, ("tsv", "csv", "jsonl"), needed=["train"]).items():
         parts[part] = data.read_labelled_text(path, labels=names, **columns)
         names = parts[part].label_names
+        parts[part] = parts[part].named(options.label_names) if options.label_names else parts[part]
         print(f"{path}: {parts[part].report}; {parts[part].class_counts()}.")
+    check(parts)
     return parts
+
+
+def check(parts: dict[str, data.LabelledText]) -> None:
+    """Refuses training text that teaches nothing, and tells of other parts that prove nothing."""
+    train = parts["train"]
+    if len(train.label_names) < 2:
+        raise ValueError(
+            f"All {len(train):,} training texts have the label {train.label_names[0]!r}: there is nothing to learn. "
+            "Does --label-column name the column of the labels?"
+        )
+    if len(train) < FEWEST:
+        raise ValueError(f"{len(train)} training texts are too few to learn from: give {FEWEST} at least.")
+    if all(name.lstrip("+-").isdigit() for name in train.label_names):
+        print(f"The labels are numbers, {', '.join(train.label_names)}; --label-names gives them names.")
+    known = set(train.texts)
+    for part, other in parts.items():
+        if part == "train":
+            continue
+        if len(set(other.labels)) < 2:
+            print(f"All texts of the part {part} have one label: its accuracy says little.")
+        if same := sum(text in known for text in other.texts):
+            print(f"{same:,} of the {len(other):,} texts of the part {part} are training texts too.")
 
 
 def held_out(train: data.LabelledText) -> tuple[data.LabelledText, data.LabelledText]:
@@ -213,7 +242,8 @@ def report(options: Options, run, part: data.LabelledText, predicted: np.ndarray
     sure = [f"{share:.1%}" for share in predicted.max(axis=1)]
     labels = [part.label_names[label] for label in part.labels]
     recipe.samples({"text": part.texts, "label": labels, "predicted": found, "probability": sure})
-    lines = zip(found, sure, part.texts, strict=True)
+    texts = (in_one_line(text).replace("\t", " ") for text in part.texts)  # a text of a CSV file may have several
+    lines = zip(found, sure, texts, strict=True)
     run.write(f"{split}.txt", "".join("\t".join(line) + "\n" for line in lines))
 
 

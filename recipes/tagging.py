@@ -25,6 +25,7 @@ from recipes import jabberwocky
 GENERATED = {"units": 32, "num_layers": 1, "character_units": 32, "dropout": 0.1, "epochs": 8, "learning_rate": 1e-2}
 FILES = {"units": 256, "num_layers": 1, "character_units": 128, "dropout": 0.5, "epochs": 20, "learning_rate": 2e-3}
 
+FEWEST = 10  # sentences to train on
 HELD_OUT = 10  # where there is nothing else to validate on, every tenth sentence of the training text is
 ENDINGS = ("conllu", "tsv", "txt", "conll", "bio")
 
@@ -39,6 +40,7 @@ class Options(recipe.Options):
     download: bool = option(False, "fetch English LinES, a treebank of Universal Dependencies, once")
     word_column: str | None = option(None, "of the files: its name in CoNLL-U, else its number (default: FORM; 0)")
     tag_column: str | None = option(None, "the same of the tags (default: UPOS; -1, the last one)")
+    spans: Literal["auto", "yes", "no"] = option("auto", "whether the tags mark spans: names, chunks")
     sentences: int = option(2_000, "training sentences, where they are generated")
     max_length: int = option(120, "of a training sentence, in words; longer ones are dropped and counted")
 
@@ -66,6 +68,8 @@ def main(options: Options) -> None:
     options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
     train, valid, test, split = divided(read(options))
     tags = sorted({*train.tag_names, *valid.tag_names})
+    check(options, train)
+    marks = mark_spans(options, sorted({*tags, *test.tag_names}))
     run = recipe.run_folder(options, scope, {"train": train, "valid": valid})
 
     # Data
@@ -112,13 +116,13 @@ def main(options: Options) -> None:
         return {"val_span_f1": span_score(found, valid.tags).f1}
 
     fitting = {"monitor": "val_accuracy", "mode": "max", "starts": starts}
-    if mark_spans(tags):
+    if marks:
         fitting |= {"monitor": "val_span_f1", "validate": validate}
     if not recipe.fit(options, model, batches, valid_batches, run, scope, **fitting):
         return
 
     # Evaluate
-    report(options, run, train, test, tagged(model, words, characters, tags, test.words), split)
+    report(options, run, train, test, tagged(model, words, characters, tags, test.words), split, marks)
 
     # Export
     task = export.Tagging(words, tags, characters=characters)
@@ -220,25 +224,43 @@ def tagged(model: keras.Model, words, characters, tags: list[str], sentences: li
     return [[tags[tag] for tag in row[: len(sentence)]] for row, sentence in zip(rows, sentences, strict=True)]
 
 
-def mark_spans(tags: list[str]) -> bool:
-    """Whether the tags are those of spans: O, and B- or I- with a type."""
-    try:
-        return bool(data.spans(sorted(tags)))
-    except ValueError:
-        return False
+def check(options: Options, train: data.TaggedText) -> None:
+    """Refuses training text that teaches nothing."""
+    counts = collections.Counter(tag for sentence in train.tags for tag in sentence)
+    column = "the last column" if options.tag_column is None else f"column {options.tag_column}"
+    if len(counts) < 2:
+        raise ValueError(
+            f"All training words have the tag {next(iter(counts))!r}: is {column} the tags (--tag-column)?"
+        )
+    if counts.total() >= 2 * FEWEST and len(counts) > counts.total() / 2:
+        raise ValueError(
+            f"{len(counts):,} different tags of {counts.total():,} training words: is {column} the tags (--tag-column)?"
+        )
+    if len(train) < FEWEST:
+        raise ValueError(f"{len(train)} training sentences are too few to learn from: give {FEWEST} at least.")
+
+
+def mark_spans(options: Options, tags: list[str]) -> bool:
+    """Whether the tags are those of spans, which is told."""
+    marks = data.mark_spans(tags) if options.spans == "auto" else options.spans == "yes"
+    if marks:
+        data.spans(tags)  # those that it cannot read are an error now, and not after the training
+        letters = "".join(sorted({tag[0] for tag in tags}, key="BIMELSUWO".index))
+        print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
+    return marks
 
 
 def span_score(found: list[list[str]], true: list[list[str]], kind: str | None = None) -> scores.SpanScore:
     return scores.span_f1([data.spans(row) for row in found], [data.spans(row) for row in true], kind)
 
 
-def report(options: Options, run, train: data.TaggedText, test: data.TaggedText, found, split: str) -> None:
+def report(options: Options, run, train: data.TaggedText, test: data.TaggedText, found, split, spans: bool) -> None:
     """Prints scores, confusions, a table of the tags and samples, and writes them down in the run folder."""
     most, usual = usual_tags(train)
     baseline = [[usual.get(word, most) for word in sentence] for sentence in test.words]
     new = np.array([word not in usual for sentence in test.words for word in sentence])
     true, ours, theirs = (np.concatenate(side) for side in (test.tags, found, baseline))
-    spans, plainly = mark_spans([*true, *ours]), {"architecture": "most frequent tag", "split": split}
+    plainly = {"architecture": "most frequent tag", "split": split}
 
     results = [Result("accuracy", np.mean(true == ours), note=f"{len(true):,} words", split=split)]
     if new.any():

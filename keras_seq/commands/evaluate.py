@@ -11,6 +11,7 @@ from keras_seq.commands.model_files import HELP, SEVERAL, SHARES
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
 from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
 from keras_seq.commands.tables import table
+from keras_seq.commands.translate import CutOff
 from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
@@ -76,12 +77,15 @@ def _translated(options: Evaluate) -> list[str]:
 
     limits = Limits(options.batch_tokens, options.max_source_length)
     unknown = replacement(options)
-    compute = translation(open_models(options.model, options.model_weight), options, limits, unknown)
+    told = CutOff()
+    compute = told.counting(translation(open_models(options.model, options.model_weight), options, limits, unknown))
 
     def best(texts):
         return [found if isinstance(found, Failed) else found.texts[0] for found in compute(texts)]
 
-    return _gathered(with_beside(lines([options.source]), options), options.chunk, best)
+    hypotheses = _gathered(with_beside(lines([options.source]), options), options.chunk, best)
+    told.tell()
+    return hypotheses
 
 
 def _gathered(items, chunk: int, compute) -> list[str]:

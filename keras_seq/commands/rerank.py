@@ -13,7 +13,8 @@ from keras_seq.commands.streams import BadLines, Writer, check_files, lines
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rerank:
     """Writes the best candidate of each sentence, by a weighted sum of the scores in an n-best list as Moses writes it:
-    number ||| text ||| name= value ... ||| score. The last field has the name score."""
+    number ||| text ||| name= value ... ||| score. The last field has the name score. What was cut off (finished= 0)
+    comes after what was not, whatever its score."""
 
     files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz; none or -: stdin", positional=True)
     weights: tuple[str, ...] = option((), "name=number for each score that counts (default: score=1)")
@@ -30,14 +31,11 @@ def rerank(options: Rerank) -> None:
     bad = BadLines()
     with Writer(options.output) as writer:
         expected = 0
-        for number, entries in itertools.groupby(_complete(options, weights, bad), key=lambda entry: entry.number):
+        for number, entries in itertools.groupby(_checked(options, weights, bad), key=lambda entry: entry.number):
             for missing in range(expected, number):  # a line for each sentence, so that it stays with its source
-                if options.json:
-                    writer.record(line=missing + 1, error="there is no candidate")
-                elif options.num_return == 1:
-                    writer("")
+                _write(writer, options, missing, [])
             expected = number + 1
-            _write(writer, options, number, _ordered(list(entries), weights))
+            _write(writer, options, number, _ordered([entry for entry in entries if entry.scores], weights))
             writer.flush()
     bad.tell()
 
@@ -55,11 +53,15 @@ def parsed_weights(words: tuple[str, ...]) -> dict[str, float]:
     return weights
 
 
-def _complete(options: Rerank, weights: dict[str, float], bad: BadLines) -> Iterator[nbest.Entry]:
-    """Entries that have all scores that count. The first one must: where it has not, a name is wrong."""
+def _checked(options: Rerank, weights: dict[str, float], bad: BadLines) -> Iterator[nbest.Entry]:
+    """All entries; those that lack a score that counts are left without any. The first one must have all: where it has
+    not, a name is wrong."""
     found = 0
     for entry in nbest.entries(lines(options.files), bad):
         missing = [name for name in weights if name not in entry.scores]
+        if entry.is_placeholder:
+            yield entry
+            continue
         if missing and not found:
             raise ValueError(
                 f"{entry.place} has no score named {missing[0]!r}. It has: {', '.join(entry.scores) or 'none'}. Name "
@@ -67,23 +69,33 @@ def _complete(options: Rerank, weights: dict[str, float], bad: BadLines) -> Iter
             )
         if missing:
             bad.add(entry.place, f"there is no score named {missing[0]!r}")
+            yield entry._replace(scores={})
             continue
         found += 1
         yield entry
 
 
 def _ordered(entries: list[nbest.Entry], weights: dict[str, float]) -> list[tuple[nbest.Entry, float]]:
-    """Best first, with the mixed scores."""
+    """Best first, those that were cut off behind the others; with the mixed scores."""
     import numpy as np
 
     from keras_seq.decoding import reranking
 
+    if not entries:
+        return []
     features = {name: np.array([[entry.scores[name] for entry in entries]]) for name in weights}
     order, scores = reranking.rerank(features, weights)
-    return [(entries[place], float(scores[0, place])) for place in order[0]]
+    best = [(entries[place], float(scores[0, place])) for place in order[0]]
+    return sorted(best, key=lambda pair: pair[0].scores.get(nbest.FINISHED) == 0)
 
 
 def _write(writer: Writer, options: Rerank, number: int, ordered: list[tuple[nbest.Entry, float]]) -> None:
+    if not ordered:
+        if options.json:
+            writer.record(line=number + 1, error="there is no candidate")
+        else:
+            writer(nbest.without_candidates(number) if options.num_return > 1 else "")
+        return
     ordered = ordered[: options.num_return]
     texts, scores = [entry.text for entry, _ in ordered], [score for _, score in ordered]
     if options.json and options.num_return > 1:
@@ -91,8 +103,8 @@ def _write(writer: Writer, options: Rerank, number: int, ordered: list[tuple[nbe
     elif options.json:
         writer.record(line=number + 1, text=texts[0], score=scores[0])
     elif options.num_return == 1:
-        writer(texts[0])
+        writer(texts[0], as_is=True)
     else:
         for entry, score in ordered:
             features = {name: value for name, value in entry.scores.items() if name != "score"}
-            writer(nbest.written(number, entry.text, features, score))
+            writer(nbest.written(number, entry.text, features, score), as_is=True)

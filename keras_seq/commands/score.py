@@ -177,7 +177,7 @@ def _tell(options: Score, writer: Writer, bad: BadLines, total: float, count: in
 
 
 def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callable[[list], list]) -> None:
-    """Adds a feature to the lines of an n-best list; those that cannot be scored are left out."""
+    """Adds a feature to the lines of an n-best list; those that cannot be scored stay without it."""
     sources = None
     if len(files) == 2:
         sources = [line for line in lines(files[:1]) if line is not None]
@@ -188,7 +188,9 @@ def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callab
         for entry in nbest.entries(lines(files[-1:]), broken):
             entries.append(entry)
             text = Line(entry.place, entry.text)
-            if sources is None:
+            if entry.is_placeholder:
+                yield Line(entry.place, None, "there is no candidate")
+            elif sources is None:
                 yield text
             elif entry.number < len(sources):
                 yield sources[entry.number], text
@@ -199,16 +201,15 @@ def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callab
 
         def write(number, result):
             entry = entries.popleft()
-            if isinstance(result, Failed):
-                return
-            features = {name: value for name, value in entry.scores.items() if name != "score"}
-            features[options.name] = result.total
+            failed = isinstance(result, Failed)
+            scores = entry.scores | ({} if failed else {options.name: result.total})
             if options.json:
-                writer.record(
-                    line=entry.number + 1, text=entry.text, scores=entry.scores | {options.name: result.total}
-                )
+                writer.record(line=entry.number + 1, text=entry.text, scores=scores)
+            elif entry.is_placeholder:
+                writer(nbest.without_candidates(entry.number))
             else:
-                writer(nbest.written(entry.number, entry.text, features, entry.scores.get("score")))
+                features = {name: value for name, value in scores.items() if name != "score"}
+                writer(nbest.written(entry.number, entry.text, features, entry.scores.get("score")), as_is=True)
 
         each_line(candidates(), options.chunk, compute, write, writer.flush, "candidates")
     broken.tell()

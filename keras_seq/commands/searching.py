@@ -15,11 +15,18 @@ NEW_TOKENS = 100  # that a language model says, unless told otherwise
 
 
 class Found(NamedTuple):
-    """The results for one line, best first."""
+    """The results for one line, best first.
+
+    Attributes:
+        finished: whether each came to its end, and was not cut off at --max-length.
+        own: the line itself, where it is to be written before each of the texts.
+    """
 
     texts: list[str]
     scores: list[float]
     log_probs: list[float]
+    finished: list[bool]
+    own: str = ""
 
 
 def translation(
@@ -60,7 +67,7 @@ def translation(
         texts, told = beside.read(items)
         ids = [row.tolist() for row in tokenize(texts)]
         sources = [[*row, source_vocabulary.end_id] if row else [] for row in ids]
-        nothing = Found([""], [0.0], [0.0])  # what has no token has one translation
+        nothing = Found([""], [0.0], [0.0], [True])  # what has no token has one translation
         return _by_length(sources, told, limits, search, source_vocabulary.pad_id, nothing)
 
     return compute
@@ -123,6 +130,7 @@ def _compiled(
 
     from keras_seq.decoding import unknown_words
     from keras_seq.decoding.searching import search_with_vocabulary
+    from keras_seq.export.texts import following, written
 
     vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
     if replace_unknown is not False:
@@ -134,21 +142,20 @@ def _compiled(
     def tokenized(strings):
         return source_vocabulary.tokenize(strings)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32), beside.signature()], autograph=False)
-    def searched(source, told):
+    strings, ids = tf.TensorSpec([None], tf.string), tf.TensorSpec((None, None), tf.int32)
+
+    @tf.function(input_signature=[strings, ids, beside.signature()], autograph=False)
+    def searched(lines, source, told):
         find, constraints = beside.applied(arguments["search"], told)
         own = {"search": find, "constraints": [*constraints, *arguments["constraints"]]}
         found = search_with_vocabulary(model, vocabulary, source, max_length=max_length, **own)
         tokens = tf.convert_to_tensor(found.tokens)  # (B, R, T)
-        count, width = tf.shape(tokens)[1], tf.shape(tokens)[2]
-        tokens = tf.reshape(tokens, (-1, width))
-        if echo:
-            tokens = tf.concat([tf.repeat(source[:, 1:], count, axis=0), tokens], axis=1)
-        texts = tf.reshape(vocabulary.detokenize(tokens), (-1, count))
+        texts = following(vocabulary, lines, source[:, 1:], tokens) if echo else written(vocabulary, tokens)
+        finished = tf.reduce_any(tokens == vocabulary.end_id, axis=2)
         if replace_unknown is False:
-            return texts, found.scores, found.log_probs
+            return texts, found.scores, found.log_probs, finished
         places = unknown_words.looked_at(model, source, found.tokens, vocabulary, source_vocabulary)
-        return texts, found.scores, found.log_probs, found.tokens, places
+        return texts, found.scores, found.log_probs, finished, found.tokens, places
 
     searched.get_concrete_function()  # what is wrong with an option is told before a line is read
 
@@ -156,25 +163,27 @@ def _compiled(
         return tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy() if texts else []
 
     def search(batch, told):
-        parts = searched(tf.constant(batch), beside.tensors(told))
-        texts, scores, log_probs, *looked = (part.numpy() for part in parts)
+        lines = [own["text"] for own in told]
+        parts = searched(tf.constant([line.encode() for line in lines]), tf.constant(batch), beside.tensors(told))
+        texts, scores, log_probs, finished, *looked = (part.numpy() for part in parts)
         if looked:
             given = {"source_vocabulary": source_vocabulary}
             given["dictionary"] = None if replace_unknown is True else replace_unknown
             texts = [[text.decode("utf-8", "replace") for text in row] for row in texts.tolist()]
-            texts = unknown_words.replace_unknown([own["text"] for own in told], *looked, vocabulary, **given)
-        return [found(*row) for row in zip(texts, scores, log_probs, strict=True)]
+            texts = unknown_words.replace_unknown(lines, *looked, vocabulary, **given)
+        owns = lines if echo else [""] * len(lines)
+        return [found(*row) for row in zip(texts, scores, log_probs, finished, owns, strict=True)]
 
     return tokenize, search
 
 
-def found(texts, scores, log_probs) -> Found | Failed:
+def found(texts, scores, log_probs, finished, own: str = "") -> Found | Failed:
     """Leaves out empty slots."""
     count = int(np.sum(scores > -np.inf))
     if not count:
         return Failed("no output was found that is as the flags ask")
     told = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts[:count]]
-    return Found(told, scores[:count].tolist(), log_probs[:count].tolist())
+    return Found(told, scores[:count].tolist(), log_probs[:count].tolist(), finished[:count].tolist(), own)
 
 
 def _by_length(

@@ -23,7 +23,7 @@ def texts_to_texts(
     Raises:
         ValueError: if there is no such signature, or for a flag that is no input of it.
     """
-    signature(opened, verb, {output, "score", "log_prob"})
+    signature(opened, verb, {output, "score", "log_prob", "finished"})
     inputs = _options(opened, verb, options)
 
     def compute(texts):
@@ -31,14 +31,19 @@ def texts_to_texts(
             results = getattr(opened.module, f"{verb}_with_options")(texts, **inputs)
         else:
             results = opened.signatures[verb](text=texts)
-        columns = [results[name].numpy().reshape(len(texts), -1) for name in (output, "score", "log_prob")]
-        return [found(*row) for row in zip(*columns, strict=True)]
+        names = (output, "score", "log_prob", "finished")
+        columns = [results[name].numpy().reshape(len(texts), -1) for name in names]
+        if output == "text":
+            return [found(*row) for row in zip(*columns, strict=True)]
+        owns, wholes = texts.numpy().tolist(), columns[0]
+        columns[0] = [[whole[len(own) :] for whole in row] for own, row in zip(owns, wholes.tolist(), strict=True)]
+        return [found(*row, own.decode()) for *row, own in zip(*columns, owns, strict=True)]
 
     return by_length(limits, compute)
 
 
-def signature(opened: Served, verb: str, outputs: set[str]) -> Callable:
-    """The signature from `text` that bears the name of the verb.
+def signature(opened: Served, verb: str, outputs: set[str], takes: str = "text") -> Callable:
+    """The signature from strings, `takes`, that bears the name of the verb.
 
     Raises:
         ValueError: if there is none with these outputs.
@@ -48,9 +53,9 @@ def signature(opened: Served, verb: str, outputs: set[str]) -> Callable:
     function = opened.signatures.get(verb)
     inputs = function.structured_input_signature[1] if function is not None else {}
     found = function.structured_outputs if function is not None else {}
-    if set(inputs) != {"text"} or inputs["text"].dtype != tf.string or not outputs <= set(found):
+    if set(inputs) != {takes} or inputs[takes].dtype != tf.string or not outputs <= set(found):
         raise ValueError(
-            f"{opened.folder} has no signature `{verb}` from `text` to {_listed(sorted(outputs))}, as "
+            f"{opened.folder} has no signature `{verb}` from `{takes}` to {_listed(sorted(outputs))}, as "
             f"export.saved_model writes it. It has: {', '.join(sorted(opened.signatures)) or 'none'}. keras-seq "
             "inspect tells more."
         )

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 PAUSE_SECONDS = 0.2  # when stdin says nothing for so long, what has come is worked on
 FIRST_ONES = 5  # bad lines that are named at the end
 _BLOCK_BYTES = 1 << 18
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 STDIN = pathlib.Path("-")
 
 
 class Line(NamedTuple):
-    """A line of the input: where it stands, `file:3`, and its text or, where that is None, what is wrong with it."""
+    """A line of the input: where it stands, `file:3`, and its text or, where that is None, what is wrong with it. The
+    text may be split into words."""
 
     place: str
-    text: str | None
+    text: str | list[str] | None
     why: str = ""
 
 
@@ -58,7 +58,8 @@ def check_files(files: Iterable[pathlib.Path], output: pathlib.Path | None = Non
 def lines(files: Sequence[pathlib.Path]) -> Iterator[Line | None]:
     """The lines of files one after the other, of stdin where there are none; None where stdin pauses.
 
-    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off.
+    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off. See
+    `data.lines.mended` for a text without a line feed, and marks inside a text.
     """
     for path in files or [STDIN]:
         name, number = "stdin" if path == STDIN else str(path), 0
@@ -102,6 +103,8 @@ def _file_blocks(path: pathlib.Path) -> Iterator[bytes]:
 
 def _stdin_blocks() -> Iterator[bytes | None]:
     """Whole lines as they come; None when nothing has come for a while."""
+    from keras_seq.data.lines import mended
+
     if sys.stdin is None:
         raise ValueError("stdin is closed, and no file is named. Name a file.")
     stream = getattr(sys.stdin, "buffer", None)
@@ -109,9 +112,9 @@ def _stdin_blocks() -> Iterator[bytes | None]:
         descriptor = stream.fileno()
     except (OSError, AttributeError, io.UnsupportedOperation):  # no real file, as in a notebook
         content = stream.read() if stream is not None else sys.stdin.read().encode()
-        yield from [content.removeprefix(_BYTE_ORDER_MARK)] if content else []
+        yield from [mended(content, "stdin", 0)] if content else []
         return
-    parts, first, told = [], True, True
+    parts, before, told = [], 0, True
     while True:
         if not told and not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
             told = True
@@ -124,10 +127,10 @@ def _stdin_blocks() -> Iterator[bytes | None]:
             parts.append(block)
             continue
         block, parts = b"".join([*parts, head, feed]), [rest] if rest else []
-        yield block.removeprefix(_BYTE_ORDER_MARK) if first else block
-        first = told = False
+        yield mended(block, "stdin", before)
+        before, told = before + block.count(b"\n"), False
     if parts:
-        yield b"".join(parts).removeprefix(_BYTE_ORDER_MARK) if first else b"".join(parts)
+        yield mended(b"".join(parts), "stdin", before)
 
 
 def _checked(raw: bytes, place: str) -> Line:
@@ -159,9 +162,9 @@ class Writer:
             self._file = getattr(sys.stdout, "buffer", None)  # a notebook's has none
         self._closes = path is not None
 
-    def __call__(self, line: str) -> None:
-        """One line; line ends inside it become spaces."""
-        self._lines.append(line.replace("\r\n", " ").replace("\n", " ").replace("\r", " "))
+    def __call__(self, line: str, as_is: bool = False) -> None:
+        """One line; line ends inside it become spaces, unless it is written as it is: it then holds no line feed."""
+        self._lines.append(line if as_is else in_one_line(line))
 
     def record(self, **fields: Any) -> None:
         """One JSON object; numbers that are not finite become null."""
@@ -200,6 +203,11 @@ class Writer:
             if self._name == "stdout":
                 abandon_stdout()
             raise not_written(self._name, error) from error
+
+
+def in_one_line(text: str) -> str:
+    """The text with a space for each line end."""
+    return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
 
 
 def not_written(name: str, error: OSError) -> OSError:

@@ -10,8 +10,6 @@ from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
 
-NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tag(LineOptions):
@@ -50,10 +48,17 @@ def tag(options: Tag) -> None:
 
 
 def sentences(files: tuple[pathlib.Path, ...], conllu: bool) -> Iterator[Line | None]:
-    """Lines of words, and each sentence of CoNLL-U as such a line; None where stdin pauses."""
+    """Lines whose text is a list of words: those of a line, or of a sentence of CoNLL-U; None where stdin pauses."""
     for path in files or [STDIN]:
         marked = conllu or path.name.removesuffix(".gz").endswith(".conllu")
-        yield from _conllu(lines([path])) if marked else lines([path])
+        yield from _conllu(lines([path])) if marked else map(_split, lines([path]))
+
+
+def _split(line: Line | None) -> Line | None:
+    # As bytes: white space is ASCII's, as for `text.Words`, and a no-break space is part of a word.
+    if line is None or line.text is None:
+        return line
+    return line._replace(text=[word.decode() for word in line.text.encode().split()])
 
 
 def _conllu(items: Iterable[Line | None]) -> Iterator[Line | None]:
@@ -82,31 +87,39 @@ def _joined(gathered: list[Line]) -> Line:
         words = conllu_words([(int(line.place.rpartition(":")[2]), line.text) for line in gathered])
     except ValueError as error:
         return Line(gathered[0].place, None, str(error))
-    # Some treebanks have numbers like "10 000" as one word.
-    return Line(gathered[0].place, " ".join(word.replace(" ", NO_BREAK_SPACE) for word in words))
+    return Line(gathered[0].place, words)
 
 
 def tagging(opened, limits) -> Callable[[list], list]:
-    """The function from a list of texts to as many `Tagged` or `Failed`.
+    """The function from lists of words to as many `Tagged` or `Failed`.
 
     Args:
         opened: of `open_tagger`.
         limits: of a batch and a line.
     """
-    from keras_seq.commands.served import by_length, signature, strings
+    import tensorflow as tf
+
+    from keras_seq.commands.searching import in_batches
+    from keras_seq.commands.served import signature, strings
 
     if isinstance(opened, Served):
-        function = signature(opened, "tag", {"words", "tags"})
+        function = signature(opened, "tag_words", {"tags"}, takes="words")
     else:
         from keras_seq.export.signatures import Exported
         from keras_seq.models import best_tags
 
         task, model = opened.task(), best_tags(opened.model)
-        function = Exported(model, task.signatures(model), task.resources).tag
+        function = Exported(model, task.signatures(model), task.resources).tag_words
+
+    def tagged(some):
+        width = max(map(len, some))
+        padded = [[word.encode() for word in words] + [b""] * (width - len(words)) for words in some]
+        tags = function(words=tf.constant(padded, tf.string, (len(some), width)))["tags"].numpy()
+        return [Tagged(words, strings(row[: len(words)])) for words, row in zip(some, tags, strict=True)]
 
     def compute(texts):
-        found = function(text=texts)
-        rows = zip(found["words"].numpy(), found["tags"].numpy(), strict=True)
-        return [Tagged(strings(words[words != b""]), strings(tags[words != b""])) for words, tags in rows]
+        return in_batches(
+            [max(1, len(words)) for words in texts], limits, lambda rows: tagged([texts[i] for i in rows])
+        )
 
-    return by_length(limits, compute, lambda texts: [max(1, len(text.split())) for text in texts])
+    return compute

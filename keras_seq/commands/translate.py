@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,14 +11,14 @@ from keras_seq.commands import nbest
 from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
 from keras_seq.commands.search_options import LineSearchOptions, files_beside
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, in_one_line, lines
 from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
-    are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... ||| score."""
+    are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... finished= 1 ||| score."""
 
     files: tuple[pathlib.Path, ...] = option(
         (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
@@ -46,7 +47,9 @@ def translate(options: Translate) -> None:
     limits = Limits(options.batch_tokens, options.max_source_length)
     unknown = replacement(options)
     model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
-    _run(options, lambda: translation(model(), options, limits, unknown))
+    told = CutOff()
+    _run(options, lambda: told.counting(translation(model(), options, limits, unknown)))
+    told.tell()
 
 
 def generate(options: Generate) -> None:
@@ -72,11 +75,11 @@ def _json(writer: Writer) -> Callable[[int, Any], None]:
         if isinstance(result, Failed):
             writer.record(line=number, error=result.why)
             return
-        texts, scores, log_probs = result
+        texts, (scores, log_probs, finished) = [result.own + text for text in result.texts], result[1:4]
         if len(texts) > 1:
-            writer.record(line=number, texts=texts, scores=scores, log_probs=log_probs)
+            writer.record(line=number, texts=texts, scores=scores, log_probs=log_probs, finished=finished)
         else:
-            writer.record(line=number, text=texts[0], score=scores[0], log_prob=log_probs[0])
+            writer.record(line=number, text=texts[0], score=scores[0], log_prob=log_probs[0], finished=finished[0])
 
     return write
 
@@ -84,11 +87,37 @@ def _json(writer: Writer) -> Callable[[int, Any], None]:
 def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
     def write(number, result):
         if isinstance(result, Failed):
-            several or writer("")  # an n-best list leaves the number out
+            writer(nbest.without_candidates(number - 1) if several else "")
         elif not several and len(result.texts) == 1:
-            writer(result.texts[0])
+            writer(result.own + in_one_line(result.texts[0]), as_is=True)
         else:
-            for text, score, log_prob in zip(*result, strict=True):
-                writer(nbest.written(number - 1, text, {"log_prob": log_prob}, score))
+            for text, score, log_prob, finished in zip(*result[:4], strict=True):
+                features = {"log_prob": log_prob, nbest.FINISHED: finished}
+                text = result.own + in_one_line(text)
+                writer(nbest.written(number - 1, text, features, score), as_is=True)
 
     return write
+
+
+class CutOff:
+    """Counts results that have not come to their end, and tells of them on stderr."""
+
+    def __init__(self):
+        self.count = self.total = 0
+
+    def counting(self, compute: Callable[[list], list]) -> Callable[[list], list]:
+        def counted(items):
+            results = compute(items)
+            best = [result.finished[0] for result in results if not isinstance(result, Failed)]
+            self.count, self.total = self.count + best.count(False), self.total + len(best)
+            return results
+
+        return counted
+
+    def tell(self) -> None:
+        if self.count:
+            print(
+                f"{self.count:,} of {self.total:,} results have not come to their end: they are cut off at "
+                "--max-length.",
+                file=sys.stderr,
+            )

@@ -26,7 +26,8 @@ from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
 from keras_seq.data.series_grid import following_times, season
 from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
-from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags, spans
+from keras_seq.data.span_tags import mark_spans, spans
+from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
 from keras_seq.data.untuned import untuned
@@ -94,6 +95,7 @@ __all__ = [
     "from_step",
     "joined",
     "lengths",
+    "mark_spans",
     "local_swap",
     "longer_than",
     "masking",

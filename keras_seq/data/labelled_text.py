@@ -1,29 +1,22 @@
 """Texts with a label each, from TSV, CSV or JSON lines; and folds for cross-validation."""
 
-import csv
 import json
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.accounts import with_counts
-from keras_seq.data.lines import Paths, as_paths, raw_lines, read_lines
+from keras_seq.data.label_columns import check_labels, header_of
+from keras_seq.data.lines import Paths, as_paths, read_lines
+from keras_seq.data.table_rows import Problem, csv_rows, format_of, start, tsv_rows
 
-_FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_LONGEST_FIELD = 2**31 - 1  # bytes; what the csv module allows by itself, 131,072, is less than some documents
-_USUAL = {  # what columns are called
-    "text": {"text", "sentence", "sentence1", "review", "content", "comment", "body", "message", "tweet", "document"}
-    | {"phrase", "description", "title", "utterance", "question", "query", "input", "source"},
-    "label": {"label", "labels", "class", "category", "sentiment", "polarity", "target", "intent", "tag", "rating"}
-    | {"stars", "score", "y", "area", "topic", "emotion", "output"},
-}
 _log = logging.getLogger(__name__)
 _REASONS = {
     "blank": "blank",
@@ -93,19 +86,20 @@ class LabelledText:
         occurring = sum(count > 0 for count in counts)
         return {i: len(self) / (occurring * count) if count else 0.0 for i, count in enumerate(counts)}
 
+    def named(self, names: Sequence[str]) -> "LabelledText":
+        """The same texts, their labels under other names: those of numbered labels, in the order of the numbers."""
+        if len(_names(names)) != len(self.label_names):
+            told = f"{len(self.label_names)} labels, {_shortened(self.label_names)}"
+            raise ValueError(f"`names` must name each of the {told}. Received: {names!r}")
+        return replace(self, label_names=_names(names))
+
     def select(self, indices: Sequence[int]) -> "LabelledText":
         """The texts at these places, in this order; a fold, say."""
         texts, labels = [self.texts[i] for i in indices], [self.labels[i] for i in indices]
         return LabelledText(texts, labels, self.label_names, LabelledReport(read=len(texts), kept=len(texts)))
 
 
-class _Problem(NamedTuple):
-    kind: str  # the name of its count in the report
-    message: str = ""
-
-
-_Pairs = Iterator[tuple[int, tuple[str, str] | _Problem]]  # the number of a row's first line; (text, label)
-_Rows = Iterator[tuple[int, list[str] | _Problem]]  # the same; all fields
+_Pairs = Iterator[tuple[int, tuple[str, str] | Problem]]  # the number of a row's first line; (text, label)
 
 
 def read_labelled_text(
@@ -128,7 +122,7 @@ def read_labelled_text(
         text, label: the columns: names in the header (or keys), or numbers from 0.
         format: "tsv", "csv" or "jsonl"; by the end of the name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`) if None.
         header: whether the first row of each file names the columns; if None, it does where a column is given by name,
-            and where it has usual names, "text" and "label" say, and a label that no other row has (a warning tells).
+            and where it tells by itself (see `label_columns.header_of`; a warning says so).
         labels: the names of the labels, in the order of their numbers: the `label_names` of the training part, for the
             others. If None, the labels found, in alphabetical order, or in order of size if all are integers.
         on_bad_line: "error", or "skip" to drop rows that cannot be used and count them.
@@ -136,7 +130,8 @@ def read_labelled_text(
     Raises:
         FileNotFoundError: for a file that is not there.
         ValueError: if a row cannot be used and `on_bad_line="error"` (see `LabelledReport`), if there is no such
-            column, if a quote is never closed, if a `.gz` file is damaged, or if no row is left.
+            column, if a quote is never closed, if a `.gz` file is damaged, if no row is left, if the first row may or
+            may not be a header, or if nearly every one of 10 rows and more has a label of its own.
     """
     if on_bad_line not in ("error", "skip"):
         raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
@@ -146,11 +141,11 @@ def read_labelled_text(
     counts = Counter()
     texts, found = [], []
     for path in as_paths(paths):
-        for line, row in _pairs(path, _format(path, format), text, label, header, on_bad_line):
+        for line, row in _pairs(path, format_of(path, format), text, label, header, on_bad_line):
             counts["read"] += 1
-            if not isinstance(row, _Problem) and names is not None and row[1] not in names:
-                row = _Problem("unknown", f"the label {row[1]!r} is not one of `labels`: {_shortened(names)}.")
-            if not isinstance(row, _Problem):
+            if not isinstance(row, Problem) and names is not None and row[1] not in names:
+                row = Problem("unknown", f"the label {row[1]!r} is not one of `labels`: {_shortened(names)}.")
+            if not isinstance(row, Problem):
                 texts.append(row[0])
                 found.append(row[1])
                 continue
@@ -161,9 +156,19 @@ def read_labelled_text(
     report = LabelledReport(kept=len(texts), **{"read": 0, **counts})
     if not texts:
         raise ValueError(f"{paths}: no row is left to use ({report}).")
-    names = _in_order(set(found)) if names is None else names
+    if names is None:
+        check_labels(path, label, found, lambda: _first_rows(path, format))
+        names = _in_order(set(found))
     numbers = {name: number for number, name in enumerate(names)}
     return LabelledText(texts, [numbers[name] for name in found], names, report)
+
+
+def _first_rows(path: Path, format: str | None) -> list[list[str]]:
+    """Those that an error tells of."""
+    if format_of(path, format) == "jsonl":
+        return []
+    rows = (tsv_rows if format_of(path, format) == "tsv" else csv_rows)(path, "skip")
+    return [fields for _, fields in islice(rows, 1000) if not isinstance(fields, Problem)]
 
 
 def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
@@ -187,15 +192,6 @@ def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
     found = np.empty(len(labels), np.int32)
     found[dealt] = np.arange(len(labels)) % k
     return found
-
-
-def _format(path: Path, format: str | None) -> str:
-    format = format or _FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
-    if format is None:
-        raise ValueError(f"{path}: the name must end in one of {tuple(_FORMATS)}, or give `format`.")
-    if format not in _FORMATS.values():
-        raise ValueError(f'`format` must be "tsv", "csv" or "jsonl". Received: {format!r}')
-    return format
 
 
 def _names(labels: Sequence[str | int]) -> tuple[str, ...]:
@@ -223,53 +219,48 @@ def _pairs(path: Path, format: str, text, label, header: bool | None, on_bad_lin
     else:
         rows = _table_rows(path, format, text, label, header, on_bad_line)
     for line, row in rows:
-        if not isinstance(row, _Problem):
+        if not isinstance(row, Problem):
             row = (row[0], row[1].strip())
             if not row[0].strip():
-                row = _Problem("empty", f"the text is empty: {row[0]!r}.")
+                row = Problem("empty", f"the text is empty: {row[0]!r}.")
             elif not row[1]:
-                row = _Problem("malformed", "the label is empty.")
+                row = Problem("malformed", "the label is empty.")
         yield line, row
 
 
 def _table_rows(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
-    rows = (_tsv_rows if format == "tsv" else _csv_rows)(path, on_bad_line)
+    rows = (tsv_rows if format == "tsv" else csv_rows)(path, on_bad_line)
     if header is None and (isinstance(text, str) or isinstance(label, str)):
         header = True
     if header:
         line, names = next(rows, (1, []))
-        if isinstance(names, _Problem):
+        if isinstance(names, Problem):
             raise ValueError(f"{path}:{line}: the header cannot be read ({_REASONS[names.kind]}). {names.message}")
         width, what = len(names), f"the header has {len(names)}"
     else:
         rows, names = list(rows), []
-        if header is None and _is_header(rows, text, label):
+        is_header = header_of(rows, text, label) if header is None else False
+        if is_header is None:
+            raise ValueError(
+                f"{path}:{rows[0][0]}: {start(rows[0][1])} may be a header or an example: no other row has its label. "
+                "Say which by header=True or header=False (--header yes or no)."
+            )
+        if is_header:
             line, found = rows.pop(0)
             _log.warning(
                 "%s:%s names the columns (%s) and is no example; header=False takes it for one.", path, line, found
             )
-        widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, _Problem))
+        widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, Problem))
         width = widths.most_common(1)[0][0] if widths else 0
         line, what = 1, f"most rows have {width}"
     places = [_place(path, line, column, names, width) for column in (text, label)] if width else []
     for line, fields in rows:
-        if isinstance(fields, _Problem):
+        if isinstance(fields, Problem):
             yield line, fields
         elif len(fields) != width:
-            yield line, _Problem("malformed", f"{len(fields)} fields where {what}: {_start(fields)}.")
+            yield line, Problem("malformed", f"{len(fields)} fields where {what}: {start(fields)}.")
         else:
             yield line, (fields[places[0]], fields[places[1]])
-
-
-def _is_header(rows, text: int, label: int) -> bool:
-    """Whether the first row has the usual names where text and label stand, and its label is nobody else's."""
-    read = [fields for _, fields in rows if not isinstance(fields, _Problem) and len(fields) > max(text, label)]
-    if len(read) < 2 or isinstance(rows[0][1], _Problem):
-        return False
-    first, *others = read
-    cells = [first[place].strip().lower() for place in (text, label)]
-    usual = cells[0] in _USUAL["text"] and cells[1] in _USUAL["label"]
-    return usual and all(fields[label].strip().lower() != cells[1] for fields in others)
 
 
 def _place(path: Path, line: int, column: str | int, names: list[str], width: int) -> int:
@@ -288,83 +279,35 @@ def _place(path: Path, line: int, column: str | int, names: list[str], width: in
     return names.index(column)
 
 
-def _start(value) -> str:
-    return repr(value) if len(repr(value)) <= 100 else repr(value)[:100] + "..."
-
-
-def _tsv_rows(path: Path, on_bad_line: str) -> _Rows:
-    for line, text in read_lines(path, on_bad_line):
-        if text is None:
-            yield line, _Problem("bad")
-        else:
-            yield line, text.split("\t") if text.strip(" ") else _Problem("blank")
-
-
-def _csv_rows(path: Path, on_bad_line: str) -> _Rows:
-    last_bad, ended = 0, False
-
-    def lines():
-        nonlocal last_bad, ended
-        for (number, text), raw in zip(read_lines(path, on_bad_line), raw_lines(path), strict=True):
-            if text is None:
-                last_bad = number
-                text = raw.decode(errors="replace").replace("\0", "")  # its quotes belong to the row, dropped or not
-            yield text + "\n"
-        ended = True
-
-    reader = csv.reader(lines(), strict=True)
-    while True:
-        first = reader.line_num + 1
-        before = csv.field_size_limit(_LONGEST_FIELD)
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if ended:  # how many rows it has swallowed, nobody can say
-                raise ValueError(
-                    f"{path}:{first}: a quote that opens in the row that begins here is never closed. Close it, "
-                    'double quotes that are part of a text, or read a file without quoting as format="tsv".'
-                ) from error
-            fields = _Problem("malformed", f"not CSV: {error}.")
-        finally:
-            csv.field_size_limit(before)  # it belongs to the whole program
-        if last_bad >= first:
-            fields = _Problem("bad")
-        elif len(fields) < 2 and not "".join(fields).strip(" "):
-            fields = _Problem("blank")
-        yield first, fields
-
-
 def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:
     if not isinstance(text, str) or not isinstance(label, str):
         raise ValueError(f"JSON lines have columns by name, not by number. Received: {text=}, {label=}")
     for line, content in read_lines(path, on_bad_line):
         if content is None:
-            yield line, _Problem("bad")
+            yield line, Problem("bad")
         else:
-            yield line, _json_row(content, text, label) if content.strip() else _Problem("blank")
+            yield line, _json_row(content, text, label) if content.strip() else Problem("blank")
 
 
-def _json_row(content: str, text: str, label: str) -> tuple[str, str] | _Problem:
+def _json_row(content: str, text: str, label: str) -> tuple[str, str] | Problem:
     try:
         row = json.loads(content)
     except (ValueError, RecursionError) as error:
-        return _Problem("malformed", f"not JSON ({error}): {_start(content)}.")
+        return Problem("malformed", f"not JSON ({error}): {start(content)}.")
     if not isinstance(row, dict):
-        return _Problem("malformed", f"not a JSON object: {_start(content)}.")
+        return Problem("malformed", f"not a JSON object: {start(content)}.")
     missing = [key for key in (text, label) if key not in row]
     if missing:
-        return _Problem("malformed", f"the key {missing[0]!r} is missing; there are {_shortened(list(row))}.")
+        return Problem("malformed", f"the key {missing[0]!r} is missing; there are {_shortened(list(row))}.")
     string, name = row[text], row[label]
     if not isinstance(string, str):
-        return _Problem("malformed", f"{text!r} must be a string. Received: {_start(string)}.")
+        return Problem("malformed", f"{text!r} must be a string. Received: {start(string)}.")
     if isinstance(name, (bool, int)):
         name = json.dumps(name)  # true, not True
     if not isinstance(name, str):
-        return _Problem("malformed", f"{label!r} must be a string or an integer. Received: {_start(name)}.")
+        return Problem("malformed", f"{label!r} must be a string or an integer. Received: {start(name)}.")
     try:
         joined = (string + name).encode()
     except UnicodeEncodeError as error:  # half of a pair \ud83d\ude00
-        return _Problem("bad", f"a character that is none: {error}.")
-    return _Problem("bad", "a NUL (\\u0000) in the text or the label.") if b"\0" in joined else (string, name)
+        return Problem("bad", f"a character that is none: {error}.")
+    return Problem("bad", "a NUL (\\u0000) in the text or the label.") if b"\0" in joined else (string, name)

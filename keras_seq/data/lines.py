@@ -1,6 +1,7 @@
 """Lines of text files, plain or `.gz`: streamed, and checked to be text."""
 
 import gzip
+import logging
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -10,6 +11,7 @@ from pathlib import Path
 Paths = str | PathLike | Sequence[str | PathLike]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 18  # some thousands of lines: what a block costs by itself is then spread over many
 
 
@@ -33,7 +35,8 @@ def as_paths(paths: Paths) -> list[Path]:
 def raw_lines(path: str | PathLike) -> Iterator[bytes]:
     """The lines of a file, in constant memory.
 
-    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off.
+    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off. See
+    `mended` for files without a line feed, and marks inside a file.
 
     Raises:
         ValueError: if a `.gz` file is damaged.
@@ -90,8 +93,8 @@ def check_lines(path: str | PathLike) -> int:
 
 
 def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
-    """The bytes of a file, whole lines, many at a time; a byte order mark is taken off, nothing else. Where the last
-    line has no line feed, the last block ends without one.
+    """The bytes of a file, whole lines, many at a time, as `mended` gives them. Where the last line has no line feed,
+    the last block ends without one.
 
     Raises:
         ValueError: if a `.gz` file is damaged.
@@ -99,15 +102,38 @@ def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
     path, lines = Path(path), 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            block = (file.read(_BLOCK_BYTES) + file.readline()).removeprefix(_BYTE_ORDER_MARK)
+            block = file.read(_BLOCK_BYTES) + file.readline()
             while block:
-                yield block
+                block = mended(block, str(path), lines)
+                if block:  # and not a byte order mark alone
+                    yield block
                 lines += block.count(b"\n")
                 block = file.read(_BLOCK_BYTES) + file.readline()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged somewhere after line {lines:,}: {error}. Make it again, or give the plain file."
         ) from error
+
+
+def mended(block: bytes, name: str, before: int) -> bytes:
+    """Lines of a text without the byte order marks that begin it, or those in it where files have been joined. A text
+    without any line feed has its lines end with carriage returns, as on a Macintosh of old. The log tells of both.
+
+    Args:
+        block: whole lines; all of the text, where they are the first and there is no line feed in them.
+        name: of the text.
+        before: so many lines precede.
+    """
+    if not before and b"\n" not in block and b"\r" in block.strip(b"\r"):
+        _log.warning("%s has no line feed: its carriage returns are taken for the ends of its lines.", name)
+        block = block.replace(b"\r", b"\n")
+    if _BYTE_ORDER_MARK not in block:
+        return block
+    block = block.removeprefix(_BYTE_ORDER_MARK)
+    inside = block.count(b"\n" + _BYTE_ORDER_MARK)
+    if inside:
+        _log.warning("%s has a byte order mark at the beginning of %d of its lines; it is taken off.", name, inside)
+    return block.replace(b"\n" + _BYTE_ORDER_MARK, b"\n")
 
 
 def lines_in(content: bytes) -> int:

@@ -4,7 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,6 +18,8 @@ _IDS = re.compile(r"[0-9]+([-.][0-9]+)?")
 _ABOUT = re.compile(r"# *[^ \t]+ *=( |$)")  # "# sent_id = 1"
 _log = logging.getLogger(__name__)
 
+_WORD_NAMES = {"word", "words", "token", "tokens", "form", "text"}  # what columns are called
+_TAG_NAMES = re.compile("(ner|pos|upos|xpos|bio|iob|chunk|span)?[ _-]?(tags?|labels?)?(?<=.)")
 _DOCUMENT_MARK = "-DOCSTART-"  # stands before each document of CoNLL-2003
 
 _Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; None for what is no text
@@ -25,7 +27,8 @@ _Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; No
 
 @dataclass(frozen=True)
 class TagReport:
-    """Counts. Of all sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. The others are of those kept.
+    """Counts. Of all sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. Of all lines: `lines` = `words` +
+    `multiword` + `empty_nodes` + `comments` + `blank` + `dropped`.
 
     Args:
         read, kept: sentences.
@@ -34,8 +37,10 @@ class TagReport:
         bad: sentences with a line that is not UTF-8 or holds a NUL.
         multiword: lines `1-2` that were passed over (the words themselves follow them).
         empty_nodes: lines `1.1` that were passed over (words that are not in the text).
-        comments: comment lines and document marks.
+        comments: comment lines, document marks and headers.
         untagged: sentences with a word that has no tag: "_" in CoNLL-U.
+        lines, blank, dropped: all lines, those that are blank, and those of sentences that were not kept. Reports that
+            differ in nothing else are equal.
     """
 
     read: int
@@ -47,6 +52,9 @@ class TagReport:
     empty_nodes: int = 0
     comments: int = 0
     untagged: int = 0
+    lines: int = field(default=0, compare=False)
+    blank: int = field(default=0, compare=False)
+    dropped: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.read:,} sentences read, {self.kept:,} kept ({self.words:,} words)"
@@ -112,7 +120,8 @@ def read_tags(
     CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are passed over and counted; "_" is no tag.
     Columns: a line is a word and its tag, or more columns, apart by tabs or, in lines without a tab, by spaces. "#" is
     a word like any other. Passed over and counted are the document marks of CoNLL-2003 (`-DOCSTART-`) and, before the
-    first word of a sentence, lines that begin with "#" and have another number of columns, or are "# name = value".
+    first word of a sentence, lines that begin with "#" and have another number of columns, or are "# name = value"; and
+    a first line that names the columns, "word" and "tag" say (the log tells).
 
     Args:
         paths: a file or a list of files, plain or `.gz`.
@@ -136,15 +145,14 @@ def read_tags(
     counts = Counter()
     all_words, all_tags = [], []
     for path in as_paths(paths):
-        sentences = list(_sentences(path, on_bad_line))
+        sentences = list(_sentences(path, on_bad_line, counts))
         if _is_conllu(path, format, sentences, words, tags):
             parse = _conllu_parser(words, tags)
         else:
             parse = _column_parser(path, sentences, words, tags)
         for lines in sentences:
             if any(text is None for _, text in lines):
-                counts["read"] += 1
-                counts["bad"] += 1
+                counts += Counter(read=1, bad=1, dropped=len(lines))
                 continue
             passed = Counter()
             try:
@@ -154,8 +162,7 @@ def read_tags(
                     raise ValueError(
                         f'{path}:{error.line}: {error} Mend the line, or drop such sentences with on_bad_line="skip".'
                     ) from None
-                counts["read"] += 1
-                counts[error.count] += 1
+                counts += Counter({"read": 1, error.count: 1, "dropped": len(lines)})
                 continue
             counts += passed
             if pairs:  # none where the lines are a document mark alone
@@ -186,9 +193,12 @@ def _is_conllu(path: Path, format: str | None, sentences: list[_Lines], words, t
     return found
 
 
-def _sentences(path: Path, on_bad_line: str) -> Iterator[_Lines]:
+def _sentences(path: Path, on_bad_line: str, counts: Counter) -> Iterator[_Lines]:
+    """Lines between blank ones; `counts` has how many there are."""
     lines = []
     for number, text in read_lines(path, on_bad_line):
+        counts["lines"] += 1
+        counts["blank"] += text is not None and not text.strip()
         if text is None or text.strip():
             lines.append((number, text))
         elif lines:
@@ -225,7 +235,7 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
             if text.startswith("#"):
                 passed["comments"] += 1
                 continue
-            fields = text.split("\t")
+            fields = [field.strip(" ") for field in text.split("\t")]
             if len(fields) != len(CONLLU_COLUMNS):
                 raise _MalformedError(number, f"{len(fields)} columns, apart by tabs, where CoNLL-U has 10: {text!r}.")
             if re.fullmatch(r"[0-9]+-[0-9]+", fields[0]):
@@ -269,12 +279,14 @@ def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None,
                 f"{-width}. Received: {place!r}"
             )
 
+    header = _header(path, sentences, width, places)
+
     def parse(lines: _Lines, passed: Counter) -> list[tuple[str, str]]:
         pairs = []
         for number, text in lines:
             fields = _columns(text)
             about = not pairs and text.startswith("#") and (len(fields) != width or _ABOUT.match(text))
-            if about or _is_mark(text):
+            if about or number == header or _is_mark(text):
                 passed["comments"] += 1
                 continue
             if len(fields) != width:
@@ -283,6 +295,20 @@ def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None,
         return pairs
 
     return parse
+
+
+def _header(path: Path, sentences: list[_Lines], width: int, places: list[int]) -> int | None:
+    """The number of the line that names the columns, if the first one does: its tag is then nobody else's."""
+    rows = [(number, _columns(text)) for lines in sentences for number, text in lines if text]
+    rows = [(number, fields) for number, fields in rows if len(fields) == width]
+    (number, first), *others = rows or [(None, [])]
+    word, tag = (first[place].lower() for place in places) if first else ("", "")
+    if word not in _WORD_NAMES or not _TAG_NAMES.fullmatch(tag) or not others:
+        return None
+    if any(fields[places[1]].lower() == tag for _, fields in others):
+        return None
+    _log.warning("%s:%s names the columns (%s) and is no word.", path, number, first)
+    return number
 
 
 def _is_mark(text: str) -> bool:
@@ -300,37 +326,4 @@ def _pair(fields: list[str], places: list[int], number: int) -> tuple[str, str]:
     for name, place in zip(("word", "tag"), places, strict=True):
         if not fields[place].strip():
             raise _MalformedError(number, f"the {name} is empty: {fields!r}.")
-    return fields[places[0]], fields[places[1]]
-
-
-def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """The spans that a sentence's tags mark, as (start, end, type); `end` is the place after the last word.
-
-    Tags are "O", or a letter and a type: `B-PER`, `I-PER`. The rules are those of conlleval, by which the CoNLL tasks
-    are scored: a span begins at B, and at an I that follows O or another type (so IOB1, IOB2 and what a tagger makes up
-    all have a reading); it ends before O, B or another type. E or L also ends a span, S or U is one by itself (BIOES,
-    BILOU).
-
-    Raises:
-        ValueError: for a tag of another form.
-
-    Source: conlleval.pl of CoNLL-2000, https://www.clips.uantwerpen.be/conll2000/chunking/conlleval.txt
-    """
-    found = []
-    start, open_type = 0, None  # `open_type` is None outside spans
-    for place, tag in enumerate([*tags, "O"]):
-        letter, _, kind = tag.partition("-")
-        if letter not in ("B", "I", "E", "L", "S", "U") and tag != "O":
-            raise ValueError(
-                'A tag that marks spans is "O", or one of B-, I-, E-, L-, S-, U- and a type. '
-                f"Received: {tag!r} at {place}"
-            )
-        if open_type is not None and (letter in "OBSU" or kind != open_type):
-            found.append((start, place, open_type))
-            open_type = None
-        if letter != "O" and open_type is None:
-            start, open_type = place, kind
-        if letter in ("E", "L", "S", "U"):
-            found.append((start, place + 1, open_type))
-            open_type = None
-    return found
+    return fields[places[0]], fields[places[1]].strip()

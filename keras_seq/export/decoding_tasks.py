@@ -9,7 +9,7 @@ from keras_seq.export.samples import SAMPLES, short, strings, text_batches
 from keras_seq.export.search_inputs import INPUTS, adjustable, adjusted, checked
 from keras_seq.export.signatures import STRINGS, Signature
 from keras_seq.export.stepping import step_calls, stepping
-from keras_seq.export.texts import forced_scores, in_place, one_or_many, padded, searched, with_end, written
+from keras_seq.export.texts import following, forced_scores, in_place, one_or_many, padded, searched, with_end
 from keras_seq.export.verification import Call
 
 
@@ -74,9 +74,10 @@ class _Decoding:
 class Translation(_Decoding):
     """Texts into texts, by a model with `encode` and `decode`.
 
-    `translate(text (B,)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search returns
-    several: as `decoding.generate` decodes one batch. A text without any token gives "" with score 0. `score` is what
-    the search ranks by; where it found fewer than R, the slots left are "" with score -inf.
+    `translate(text (B,)) -> text, score, log_prob, finished`, each `(B,)`, or `(B, R)`, best first, where the search
+    returns several: as `decoding.generate` decodes one batch. A text without any token gives "" with score 0. `score`
+    is what the search ranks by; where it found fewer than R, the slots left are "" with score -inf. `finished` is False
+    for what `max_length` has cut off; such results come last.
 
     `translate_with_options` also takes `max_length ()` and those options of the search that a graph can take (`alpha`
     of the length penalty; `temperature`, `seed` and others of sampling). They are what they were at export unless
@@ -113,7 +114,8 @@ class Translation(_Decoding):
         source = self._source(tf.ragged.boolean_mask(ids, some))
         search = search.for_sentences(tf.cast(tf.where(some)[:, 0], tf.int32))
         found = self._searched(model, source, max_length, search)
-        return one_or_many({name: in_place(found[name], some) for name in ("text", "score", "log_prob")})
+        results = {name: in_place(found[name], some) for name in ("text", "score", "log_prob", "finished")}
+        return one_or_many({**results, "finished": results["finished"] | ~some[:, None]})
 
     def _source(self, ids):
         return padded(with_end(ids, self.source_vocabulary), self.source_vocabulary.pad_id)
@@ -141,8 +143,9 @@ class Translation(_Decoding):
 class Generation(_Decoding):
     """Texts that go on, by a language model.
 
-    `generate(text (B,)) -> text, whole, score, log_prob`, each `(B,)`, or `(B, R)` where the search returns several:
-    what follows each text, and the text with it. `score` is what the search ranks by, `log_prob` the model's own.
+    `generate(text (B,)) -> text, whole, score, log_prob, finished`, each `(B,)`, or `(B, R)` where the search returns
+    several: what follows each text, and the text as it was given with it. `score` is what the search ranks by,
+    `log_prob` the model's own, `finished` whether it came to its end within `max_length`.
 
     `generate_with_options` also takes `max_length ()` and those options of the search that a graph can take
     (`temperature`, `seed` and others of sampling; `alpha` of a length penalty). They are what they were at export
@@ -177,8 +180,8 @@ class Generation(_Decoding):
         prompts = self._prompts(text)
         search = search.for_sentences(tf.range(tf.shape(prompts)[0]))
         found = self._searched(Continued(model, self.vocabulary.pad_id), prompts, max_length, search)
-        before = tf.repeat(prompts[:, None, 1:], found["tokens"].shape[1], axis=1)  # (B, R, P - 1)
-        found["whole"] = written(self.vocabulary, tf.concat([before, found.pop("tokens")], axis=2))
+        rest = following(self.vocabulary, text, prompts[:, 1:], found.pop("tokens"))
+        found["whole"] = tf.strings.join([tf.repeat(text[:, None], rest.shape[1], axis=1), rest])
         return one_or_many(found)
 
     def _prompts(self, text):

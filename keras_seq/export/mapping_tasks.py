@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.export.samples import SAMPLES, array_batches, text_batches
+from keras_seq.export.samples import SAMPLES, array_batches, short, strings, text_batches
 from keras_seq.export.signatures import STRINGS, Signature, inputs_of
 from keras_seq.export.tensors import NamedNest, input_specs, tables
 from keras_seq.export.texts import padded, with_end
@@ -41,8 +41,10 @@ class Classification:
         outputs = model.output if isinstance(model.output, dict) else {"": model.output}
         shapes = {name: tuple(x.shape[1:]) for name, x in outputs.items()}
         if shapes != {name: (len(names),) for name, names in self.labels.items()}:
-            told = {name: tuple(names) for name, names in self.labels.items()}
-            raise ValueError(f"`labels` must name the classes of the model's outputs, {shapes}. Received: {told}")
+            raise ValueError(
+                f"`labels` must name the classes of the model's outputs, {_counted(shapes)}. Received: "
+                + "; ".join(f"{name + ': ' if name else ''}{tuple(names)}" for name, names in self.labels.items())
+            )
 
         def classify(**given):
             (x,) = given.values()
@@ -66,6 +68,11 @@ class Classification:
         return [Call("classify", batch) for batch in array_batches(samples, inputs_of(functions["classify"]))]
 
 
+def _counted(shapes):
+    """How many classes the outputs have: "6", or "digit: 6; speaker: 4"."""
+    return "; ".join(f"{name + ': ' if name else ''}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
+
+
 def _classes(logits, names, prefix):
     labels, probabilities = tf.constant(list(names)), tf.nn.softmax(tf.cast(logits, tf.float32))
     return {
@@ -86,6 +93,9 @@ class Tagging:
 
     `tag(text (B,)) -> words (B, T), tags (B, T)`, strings, "" where a text has no more words. Words are what white
     space separates.
+
+    `tag_words(words (B, T)) -> tags (B, T)`, of texts that are split into words already, "" behind the last one: a
+    word may have spaces in it, such as "10 000".
 
     Args:
         vocabulary: `text.Words`, one id a word.
@@ -111,8 +121,8 @@ class Tagging:
                 f"tags, as `models.best_tags(model)` does. It gives: {model.output.dtype} {tuple(shape)}"
             )
 
-        def tag(text):
-            words = tf.strings.split(text)  # (B, None)
+        def tags_of(words):
+            """Of ragged words `(B, None)`, as wide as the longest row."""
             ids = padded(words.with_values(self.vocabulary.lookup(words.values)), self.vocabulary.pad_id)
             inputs = ids
             if self.characters is not None:
@@ -122,13 +132,26 @@ class Tagging:
             found = found if whole else tf.argmax(found, axis=2)
             words = words.to_tensor("")  # (B, T)
             tags = tf.gather(tf.constant(self.tags), found[:, : tf.shape(words)[1]])
-            return {"words": words, "tags": tf.where(words == "", "", tags)}
+            return tf.where(words == "", "", tags)
 
-        return {"tag": Signature(tag, {"text": STRINGS})}
+        def tag(text):
+            words = tf.strings.split(text)  # (B, None)
+            return {"words": words.to_tensor(""), "tags": tags_of(words)}
+
+        def tag_words(words):
+            tags = tags_of(tf.RaggedTensor.from_tensor(words, padding=""))
+            rest = tf.fill([tf.shape(words)[0], tf.shape(words)[1] - tf.shape(tags)[1]], "")
+            return {"tags": tf.concat([tags, rest], axis=1)}
+
+        words = tf.TensorSpec([None, None], tf.string)
+        return {"tag": Signature(tag, {"text": STRINGS}), "tag_words": Signature(tag_words, {"words": words})}
 
     def calls(self, functions, samples):
         """What is tried to compare two processes."""
-        return [Call("tag", {"text": batch}) for batch in text_batches(samples)]
+        words = strings(" ".join(short(samples)).split()[:20])
+        halves = np.stack([words, np.roll(words, 1) + b" " + words]) if len(words) else np.empty((2, 0), object)
+        texts = [Call("tag", {"text": batch}) for batch in text_batches(samples)]
+        return [*texts, Call("tag_words", {"words": halves})]
 
 
 def _padded_words(ids, width, pad_id):

@@ -19,19 +19,41 @@ def padded(ids, pad_id):
 
 
 def searched(model, vocabulary, source, search, *, max_length, constraints=()):
-    """The R results for each row of ids: `tokens (B, R, T)`, and `text`, `score`, `log_prob`, `(B, R)`."""
+    """The R results for each row of ids: `tokens (B, R, T)`, and `text`, `score`, `log_prob`, `finished`, `(B, R)`."""
     found = search_with_vocabulary(
         model, vocabulary, source, max_length=max_length, search=search, constraints=constraints
     )
     tokens = tf.convert_to_tensor(found.tokens)
-    texts = written(vocabulary, tokens)
-    return {"tokens": tokens, "text": texts, "score": found.scores, "log_prob": found.log_probs}
+    finished = tf.reduce_any(tokens == vocabulary.end_id, axis=2)
+    results = {"text": written(vocabulary, tokens), "score": found.scores, "log_prob": found.log_probs}
+    return {"tokens": tokens, **results, "finished": finished}
 
 
 def written(vocabulary, tokens):
     """Ids `(B, R, T)` -> texts `(B, R)`."""
     R, T = tokens.shape[1], tf.shape(tokens)[2]
     return tf.reshape(vocabulary.detokenize(tf.reshape(tokens, (-1, T))), (-1, R))
+
+
+def following(vocabulary, texts, prompts, tokens):
+    """What follows texts `(B,)`, to be written behind them as they are: `(B, R)`.
+
+    The texts themselves are not written anew, since a vocabulary changes them: unknown characters, case, white space.
+    What follows is what the whole has more than its beginning; so a space between two words is part of it, unless the
+    text ends in white space that the vocabulary left out.
+
+    Args:
+        prompts: ids of the texts `(B, P)`.
+        tokens: ids of what follows `(B, R, T)`.
+    """
+    R = tokens.shape[1]
+    before = tf.repeat(written(vocabulary, prompts[:, None]), R, axis=1)  # (B, R)
+    whole = written(vocabulary, tf.concat([tf.repeat(prompts[:, None], R, axis=1), tokens], axis=2))
+    place = tf.minimum(tf.strings.length(before), tf.strings.length(whole))
+    rest = tf.strings.substr(whole, place, tf.fill(tf.shape(place), tf.int32.max))
+    rest = tf.where(tf.strings.substr(whole, tf.zeros_like(place), place) == before, rest, written(vocabulary, tokens))
+    spaced = tf.strings.regex_full_match(texts, r"(?s).*[\t-\r ]")[:, None] & (before != texts[:, None])
+    return tf.where(spaced, tf.strings.regex_replace(rest, "^ ", ""), rest)
 
 
 def one_or_many(results):

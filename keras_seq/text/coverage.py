@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
+import tensorflow as tf
 
 from keras_seq.text.vocabulary import SPECIAL_TOKENS, Vocabulary, texts
 
@@ -76,7 +77,8 @@ def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> 
 
     Args:
         vocabulary: of any kind.
-        lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings, all counted together.
+        lines: iterable, or `tf.data.Dataset`, of texts or of tuples of texts, all counted together. A text is a
+            string, or a list of words, which `Words` look up whole.
         most_common: how many unknown words and characters are listed; equally frequent ones in alphabetical order.
 
     Raises:
@@ -85,8 +87,8 @@ def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> 
     line_count = tokens = unknown = lines_with_unknown = 0
     used = np.zeros(vocabulary.size, bool)
     words: Counter[str] = Counter()
-    for batch in _batches(texts(lines)):
-        ids = vocabulary.tokenize(batch)
+    for batch in _batches(texts(lines, split=vocabulary.keeps_words)):
+        ids = _ids(vocabulary, batch)
         values = ids.values.numpy()
         are_unknown = values == vocabulary.unknown_id
         line_count += len(batch)
@@ -95,7 +97,7 @@ def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> 
         lines_with_unknown += len(np.unique(ids.value_rowids().numpy()[are_unknown]))
         used[values] = True
         for line in batch:
-            words.update(line.encode("utf-8", "replace").split())  # bytes: white space is ASCII's, as for `Words`
+            words.update(_words(line))
     unknown_words = Counter()
     if unknown:
         for batch in _batches(words):
@@ -131,9 +133,23 @@ def _unknown_characters(vocabulary: Vocabulary, unknown_words: Counter) -> Count
     return counts
 
 
+def _words(text: str | list[str]) -> list[bytes]:
+    if isinstance(text, str):
+        return text.encode("utf-8", "replace").split()  # bytes: white space is ASCII's, as for `Words`
+    return [word.encode("utf-8", "replace") if isinstance(word, str) else word for word in text]
+
+
+def _ids(vocabulary: Vocabulary, batch: list[str | list[str]]) -> tf.RaggedTensor:
+    if not vocabulary.keeps_words:
+        return vocabulary.tokenize(batch)
+    rows = [_words(text) for text in batch]
+    words = tf.constant([word for row in rows for word in row], tf.string)
+    return tf.RaggedTensor.from_row_lengths(vocabulary.lookup(words), [len(row) for row in rows])
+
+
 def _with_unknown(vocabulary: Vocabulary, strings: list) -> np.ndarray:
-    """Which of the strings have the unknown id in them, bool `(B,)`."""
-    ids = vocabulary.tokenize(strings)
+    """Which of the strings, words or characters, have the unknown id in them, bool `(B,)`."""
+    ids = _ids(vocabulary, [[string] for string in strings] if vocabulary.keeps_words else strings)
     there = np.zeros(len(strings), bool)
     there[ids.value_rowids().numpy()[ids.values.numpy() == vocabulary.unknown_id]] = True
     return there

@@ -9,7 +9,8 @@ def save_labels(path: str | PathLike, labels: Sequence[str]) -> None:
     """Writes the names; in a run folder they are `vocabulary/labels.txt`.
 
     Raises:
-        ValueError: if there is none, one is empty or repeated, or has a line end in it.
+        ValueError: if there is none, one is empty, repeated or has a line end in it, or two differ in nothing but white
+            space at their ends.
     """
     _check(labels, "`labels`")
     Path(path).write_text("\n".join(labels) + "\n", "utf-8", newline="\n")
@@ -22,7 +23,7 @@ def load_labels(path: str | PathLike) -> list[str]:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no such names.
     """
-    labels = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+    labels = Path(path).read_text("utf-8-sig").removesuffix("\n").split("\n")
     _check(labels, str(path))
     return labels
 
@@ -30,6 +31,8 @@ def load_labels(path: str | PathLike) -> list[str]:
 def _check(labels: Sequence[str], what: str) -> None:
     if isinstance(labels, str) or not len(labels) or len(set(labels)) < len(labels):
         raise ValueError(f"{what} must hold one name or more, each once. Received: {labels!r}")
+    if len({label.strip() for label in labels}) < len(labels):
+        raise ValueError(f"{what} must hold names that differ in more than white space at their ends: {labels!r}")
     for label in labels:
         if not label or label.splitlines() != [label]:
             raise ValueError(f"{what} must hold names without line ends, none empty. Received: {label!r}")

@@ -78,6 +78,7 @@ class Vocabulary(tf.Module):
     unknown_id = UNKNOWN_ID
     start_id = START_ID
     end_id = END_ID
+    keeps_words = False  # whether it takes texts that are split into words, and gives each word one id
     separator: str | None = None  # what a text has between its pieces, where each stands for a part of the text
 
     @property
@@ -228,10 +229,24 @@ def _encoders(spec, vocabularies, add_end: bool, sampling: Sampling | None) -> l
     return encoders
 
 
-def texts(lines) -> Iterator[str]:
-    """All strings of an iterable, or a `tf.data.Dataset`, of strings or of tuples of strings."""
+def texts(lines, split: bool = False) -> Iterator[str | list[str]]:
+    """All texts of an iterable, or a `tf.data.Dataset`, of texts or of tuples of texts.
+
+    Args:
+        lines: a text is a string, or a list or array of the words that it is split into.
+        split: give such a list as it is, and not its words as so many texts.
+    """
     if isinstance(lines, (str, bytes)):
         raise ValueError(f"`lines` must be an iterable of lines, not one string. Received: {lines[:80]!r}")
     for line in lines.as_numpy_iterator() if isinstance(lines, tf.data.Dataset) else lines:
-        for string in line if isinstance(line, (tuple, list)) else (line,):
-            yield string.decode("utf-8", "replace") if isinstance(string, bytes) else str(string)
+        for text in line if isinstance(line, tuple) else (line,):
+            if not isinstance(text, (list, np.ndarray)):
+                yield _decoded(text)
+            elif split:
+                yield [_decoded(word) for word in text]
+            else:
+                yield from map(_decoded, text)
+
+
+def _decoded(string) -> str:
+    return string.decode("utf-8", "replace") if isinstance(string, bytes) else str(string)

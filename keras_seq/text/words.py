@@ -1,6 +1,7 @@
 """A vocabulary of whole words, split on white space."""
 
 from collections import Counter
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -9,22 +10,24 @@ import tensorflow as tf
 from keras_seq.text.normalize import lowercase as lower
 from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts
 
-_LOWERCASE_HEADER = "# lowercase"  # holds a space, so it cannot be a word
+_LOWERCASE_HEADER = "# lowercase"  # in the place of the first special token
 
 
 class Words(Vocabulary):
     """A word vocabulary: ids by white space. Words that it does not know become the unknown id, written `<unk>`.
 
-    White space is ASCII's, in the graph (`tf.strings.split`) and in training alike.
+    White space is ASCII's, in the graph (`tf.strings.split`) and in training alike. Text that is split into words
+    already may have words with spaces inside, such as "10 000": `train` keeps them whole, and `lookup` finds them.
 
     Args:
         words: the known words, without the special tokens; the first one gets id 4.
         lowercase: lowers text before it is split.
 
     Raises:
-        ValueError: if there is none, or one is empty, repeated, a special token, or holds white space.
+        ValueError: if there is none, or one is repeated, a special token, white space only, or holds a line feed.
     """
 
+    keeps_words = True
     separator = " "
 
     def __init__(self, words: list[str], lowercase: bool = False):
@@ -33,10 +36,10 @@ class Words(Vocabulary):
         if not words:
             raise ValueError("`words` must hold one word or more. Received: none")
         for word, count in Counter(words).items():
-            if count > 1 or word in SPECIAL_TOKENS or word.encode().split() != [word.encode()]:
+            if count > 1 or word in SPECIAL_TOKENS or not word.encode().strip() or "\n" in word:
                 raise ValueError(
-                    "`words` must hold each word once, without white space and without the special tokens "
-                    f"{SPECIAL_TOKENS}. Received: {word!r} ({count} times)"
+                    "`words` must hold each word once, none of them empty, without line feeds and without the special "
+                    f"tokens {SPECIAL_TOKENS}. Received: {word!r} ({count} times)"
                 )
         self.lowercase = lowercase
         self._tokens = (*SPECIAL_TOKENS, *words)
@@ -53,18 +56,18 @@ class Words(Vocabulary):
         """Counts words and keeps the most frequent ones; equally frequent ones in alphabetical order.
 
         Args:
-            lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings.
+            lines: iterable, or `tf.data.Dataset`, of texts or of tuples of texts. A text is a string, or a list or
+                array of words, which are kept whole.
             vocabulary_size: largest number of ids, the four special ones counted; None keeps all words.
             minimum_count: rarer words are left out.
             lowercase: lowers text, here and whenever the vocabulary is used.
 
         Raises:
-            ValueError: if no word is left.
+            ValueError: if no word is left, or a word holds a line feed.
         """
         counts = Counter()
-        for line in texts(lines):
-            line = lower(line).numpy() if lowercase else line.encode()
-            counts.update(line.split())
+        for words in _texts_of_words(lines):
+            counts.update(lower(words).numpy().tolist() if lowercase and words else words)
         words = [(-count, word.decode()) for word, count in counts.items() if count >= minimum_count]
         words = [word for _, word in sorted(words) if word not in SPECIAL_TOKENS]
         if vocabulary_size is not None:
@@ -85,7 +88,7 @@ class Words(Vocabulary):
             ValueError: if it is not a word list of ours.
         """
         try:
-            lines = Path(path).read_text("utf-8").removesuffix("\n").split("\n")
+            lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")  # a word may hold a "\r"
             lowercase = lines[0] == _LOWERCASE_HEADER
             special, words = lines[lowercase:][: len(SPECIAL_TOKENS)], lines[lowercase:][len(SPECIAL_TOKENS) :]
             if tuple(special) != SPECIAL_TOKENS:
@@ -124,3 +127,12 @@ class Words(Vocabulary):
 
     def pieces(self, ids):
         return [self._tokens[int(i)] for i in ids]
+
+
+def _texts_of_words(lines) -> Iterator[list[bytes]]:
+    """The words of each text: those of a string by white space, those of a list as they stand."""
+    for text in texts(lines, split=True):
+        if isinstance(text, str):
+            yield text.encode().split()
+        else:
+            yield [word.encode() for word in text if word.strip()]

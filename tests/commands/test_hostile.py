@@ -32,7 +32,7 @@ GREEDY = ["--search", "greedy", "--max-length", 5]
 def content_of(seed, count):
     """Hostile strings as lines, and the text of each line; None for one that is not UTF-8 or holds a NUL."""
     content = b"\n".join(hostile.strings(count, seed)) + b"\n"
-    lines = [line.rstrip(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")[:-1]]
+    lines = [line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r") for line in content.split(b"\n")[:-1]]
     texts = []
     for line in lines:
         try:
@@ -58,7 +58,7 @@ def checked(result, texts, *fields):
 def test_translate(model, seed, count, keras_seq, folders, tmp_path):
     content, texts = content_of(seed, count)
     flags = ["translate", "--model", folders[model], *(GREEDY if model == "lstm" else [])]
-    fields = ["text", "score", "log_prob"]
+    fields = ["text", "score", "log_prob", "finished"]
     records = checked(keras_seq(*flags, "--json", stdin=content), texts, *fields)
     (tmp_path / "a.gz").write_bytes(gzip.compress(content))
     chunk = ["--chunk", 17] if model == "lstm" else []  # a SavedModel looks at its batch for how long a line may be
@@ -73,7 +73,9 @@ def test_translate(model, seed, count, keras_seq, folders, tmp_path):
 def test_generate(model, seed, count, keras_seq, folders):
     content, texts = content_of(seed, count)
     flags = ["generate", "--model", folders[model], *GREEDY, "--max-source-length", 100]
-    records = checked(keras_seq(*flags, "--json", stdin=content), texts, "text", "score", "log_prob")
+    records = checked(keras_seq(*flags, "--json", stdin=content), texts, "text", "score", "log_prob", "finished")
+    for text, record in zip(texts, records, strict=True):
+        assert "error" in record or record["text"].startswith(text)
     assert keras_seq(*flags, "--chunk", 17, stdin=content).lines == [record.get("text", "") for record in records]
 
 
@@ -123,7 +125,36 @@ def test_a_list_comes_back_as_it_was_written():
         line = nbest.written(number, text, {"lm": -1.5, "b": 1e-9}, -2.0)
         place, again, found, scores = nbest.parsed(Line("a:1", line))
         assert (again, scores) == (number, {"lm": -1.5, "b": 1e-9, "score": -2.0})
-        assert found == text.replace("|||", "|").strip()
+        assert found == text.strip(" ")  # as Moses writes lists, with a space behind the last word
+        ours = nbest.written(number, text, {"lm": -1.5, "finished": True}, -2.0)
+        assert nbest.parsed(Line("a:1", ours)).text == text
+
+
+BARS = [
+    "|||||",
+    "a ||| b",
+    "|||",
+    "a ||| f= 1 ||| -2 ||| g= 3",
+    "a|| |",
+    " two  spaces ",
+    "x ||| 5 ||| 6",
+    "||| ||| |||",
+]
+
+
+@pytest.mark.parametrize("text", BARS)
+@pytest.mark.parametrize("score", [-0.25, None])
+def test_bars_in_a_candidate_come_back(text, score):
+    entry = nbest.parsed(Line("a:1", nbest.written(7, text, {"finished": 0.0}, score)))
+    assert (entry.number, entry.text, entry.scores.get("score")) == (7, text, score)
+
+
+def test_lists_of_other_programs_are_read():
+    moses = "3 ||| das haus  ||| LM0= -3 D0= 0 -1 ||| -7.5 ||| 0-0 1-1"
+    entry = nbest.parsed(Line("a:1", moses))
+    assert entry == ("a:1", 3, "das haus", {"LM0": -3.0, "D0.1": 0.0, "D0.2": -1.0, "score": -7.5})
+    assert nbest.parsed(Line("a:1", "0 ||| a ||| ||| 5")).scores == {"score": 5.0}
+    assert nbest.parsed(Line("a:1", nbest.without_candidates(4))).is_placeholder
 
 
 @pytest.mark.parametrize(("seed", "count"), RUNS)

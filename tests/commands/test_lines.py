@@ -177,6 +177,57 @@ def test_a_number_far_ahead_costs_no_list_but_its_own_line(keras_seq):
     assert "Received: 90 between 0 and 0" in found.err and "Received: 3 after 5" in found.err
 
 
+def test_the_first_of_a_list_is_the_translation_and_what_rerank_chooses(keras_seq, folders, tmp_path):
+    flags = ["translate", "--model", folders["lstm"], "--num-beams", 6, "--alpha", 0.3]
+    stdin = "\n".join([*SOURCE, "", *TARGET]).encode() + b"\n\xff\n"
+    for length in (3, 4, 6):
+        alone = keras_seq(*flags, "--max-length", length, "--json", stdin=stdin)
+        several = keras_seq(*flags, "--num-return", 6, "--max-length", length, stdin=stdin).out
+        chosen = keras_seq("rerank", stdin=several)
+        assert chosen.lines == [record.get("text", "") for record in alone.records] and chosen.lines[-1] == ""
+        told = sum(not record.get("finished", True) for record in alone.records)
+        assert f"{told} of 11 results have not come to their end" in alone.err or not told
+        (tmp_path / "list").write_text(several)
+        (tmp_path / "source").write_bytes(stdin)
+        rescored = keras_seq("score", "--model", folders["lstm"], "--n-best", tmp_path / "source", tmp_path / "list")
+        assert keras_seq("rerank", stdin=rescored.out).lines == chosen.lines
+        again = keras_seq("rerank", "--num-return", 6, stdin=several).out
+        assert keras_seq("rerank", stdin=again).lines == chosen.lines
+
+
+def test_what_was_cut_off_comes_behind_what_was_not(keras_seq):
+    rows = [("a", -3, 1), ("b", -1, 0), ("c", -2, 1), ("d", -0.5, 0)]
+    stdin = "".join(f"0 ||| {text} ||| finished= {end} ||| {score}\n" for text, score, end in rows)
+    stdin += "1 ||| e ||| finished= 0 ||| -2\n1 ||| f ||| finished= 0 ||| -1\n"
+    assert keras_seq("rerank", stdin=stdin).lines == ["c", "f"]
+    ordered = keras_seq("rerank", "--num-return", 9, stdin=stdin).lines
+    assert [line.split(" ||| ")[1] for line in ordered] == list("cadbfe")
+
+
+def test_the_last_sentences_are_not_lost(keras_seq):
+    stdin = "0 ||| a ||| lm= -1 ||| -1\n1 ||| |||\n2 ||| b ||| ||| -3\n3 |||  ||| \n"
+    assert keras_seq("rerank", stdin=stdin).lines == ["a", "", "b", ""]
+    found = keras_seq("rerank", "--weights", "lm=1", "--json", stdin=stdin)
+    assert ["error" in record for record in found.records] == [False, True, True, True]
+    assert "1 of 4 lines has no result" in found.err and "no score named 'lm'" in found.err
+    lists = keras_seq("rerank", "--num-return", 2, stdin=stdin).lines
+    assert lists[1:] == ["1 |||  |||", "2 ||| b |||  ||| -3", "3 |||  |||"]
+
+
+def test_generate_writes_the_line_as_it_was_typed(keras_seq, folders):
+    lines = ["a horse", "A  Horse", "zwölf\tcafé ", "  two\rmen", "10\u00a0000\u3000men", "\u200c\U0001f40e", "", " "]
+    stdin = "\n".join(lines) + "\n"
+    for flags in (["--model", folders["rnn"], "--search", "greedy", "--max-length", 4], ["--model", folders["prose"]]):
+        echoed = keras_seq("generate", *flags, stdin=stdin).lines
+        said = keras_seq("generate", *flags, "--no-echo", stdin=stdin).lines
+        for line, whole, rest in zip(lines, echoed, said, strict=True):
+            space = " " if line.strip() and line[-1] != " " and rest else ""
+            assert whole == line + space + rest
+    several = ["--search", "sampling", "--num-return", 2, "--max-length", 3]
+    found = keras_seq("generate", "--model", folders["rnn"], *several, stdin="a ||| b\rc\n").lines
+    assert len(found) == 2 and all(line.startswith("0 ||| a ||| b\rc ") for line in found)
+
+
 def test_rerank_by_hand(keras_seq):
     stdin = (
         b"0 ||| a ||| d: -1 -2 lm= -3 ||| -9\n0 ||| b ||| d: -2 -2 lm= -1 ||| -8\nno list\n\xff\n"

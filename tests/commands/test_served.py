@@ -130,7 +130,7 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, pros
     refused = keras_seq("generate", "--model", folders["served"], stdin=stdin)
     assert (
         refused.code == 2
-        and "has no signature `generate` from `text` to `log_prob`, `score` and `whole`" in refused.err
+        and "has no signature `generate` from `text` to `finished`, `log_prob`, `score` and `whole`" in refused.err
     )
 
 

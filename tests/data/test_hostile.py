@@ -52,7 +52,8 @@ def by_hand(content):
         except UnicodeDecodeError:
             return None
 
-    lines = re.findall(rb"[^\n]*\n|[^\n]+\Z", content[3:] if content[:3] == b"\xef\xbb\xbf" else content)
+    content = re.sub(rb"(\A|(?<=\n))\xef\xbb\xbf", b"", content)  # byte order marks where lines begin
+    lines = re.findall(rb"[^\n]*\n|[^\n]+\Z", content)
     return [text(line.removesuffix(b"\n").rstrip(b"\r")) for line in lines]
 
 

@@ -281,3 +281,46 @@ def test_a_header_where_columns_are_numbers_is_no_example(write, caplog, content
     assert len(caplog.records) == dropped
     assert not dropped or f"{path}:1 names the columns" in caplog.text and "header=False" in caplog.text
     assert len(read_labelled_text(path, **columns, header=False)) == kept + dropped
+
+
+IDS = [[f"r{number}", f"the film {number} was fine", "good" if number % 3 else "bad"] for number in range(60)]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.tsv"])
+def test_identifiers_in_the_place_of_labels_are_refused(write, name, caplog):
+    rows = [["review_id", "review", "mood"], *IDS]
+    path = write(name, "".join(("," if name.endswith("csv") else "\t").join(row) + "\n" for row in rows))
+    with pytest.raises(
+        ValueError, match=r"one class per row: 60 labels in 60 rows. Is column 0 the label.*2 \('mood', 3"
+    ):
+        read_labelled_text(path, text=1, label=0)
+    assert read_labelled_text(path, text="review", label="mood").class_counts() == {"bad": 20, "good": 40}
+    caplog.clear()
+    assert len(read_labelled_text(path, text=1, label=2)) == 60 and "names the columns" in caplog.text
+    ids = [row[0] for row in IDS]
+    assert len(read_labelled_text(path, text=1, label=0, header=True, labels=ids)) == 60  # asked for
+
+
+SENTENCES = [["a fine film", "good"], ["a poor film", "bad"]] * 4
+HEADERS = [
+    (["review", "mood"], SENTENCES, True),  # a usual name for one of the two
+    (["what was said", "label"], SENTENCES, True),
+    (["utterance_1", "klass"], [[text, str(len(text) % 2)] for text, _ in SENTENCES], True),  # labels are numbers
+    (["utterance_1", "klass"], SENTENCES, None),  # a name above sentences, and a label that comes once: who knows
+    (["a word of praise", "great"], SENTENCES, False),
+    (["Adam", "Scottish"], [["Olga", "Russian"], ["Igor", "Russian"]] * 4, False),  # words, not sentences
+]
+
+
+@pytest.mark.parametrize(("first", "others", "expected"), HEADERS)
+def test_whether_the_first_row_is_a_header(write, first, others, expected):
+    path = write("train.tsv", "".join("\t".join(row) + "\n" for row in [first, *others]))
+    if expected is None:
+        with pytest.raises(
+            ValueError, match=r"train\.tsv:1: .*'klass'.* may be a header.*header=True or header=False.*--header"
+        ):
+            read_labelled_text(path, text=0, label=1)
+        for header in (True, False):
+            assert len(read_labelled_text(path, text=0, label=1, header=header)) == len(others) + (not header)
+    else:
+        assert len(read_labelled_text(path, text=0, label=1)) == len(others) + (not expected)

@@ -9,14 +9,17 @@ from keras_seq.data import lines
 
 
 def reference(content: bytes) -> list[bytes]:
-    """By hand: character after character."""
+    """By hand: character after character; where no line feed ends a line, carriage returns do."""
     found, line = [], b""
-    for byte in content[3:] if content[:3] == b"\xef\xbb\xbf" else content:
+    if 10 not in content and 13 in content.strip(b"\r"):
+        content = bytes(10 if byte == 13 else byte for byte in content)
+    for byte in content:
         line += bytes([byte])
         if byte == 10:
             found.append(line)
             line = b""
-    return [line.removesuffix(b"\n").rstrip(b"\r") for line in [*found, line] if line]
+    unmarked = [line[3:] if line[:3] == b"\xef\xbb\xbf" else line for line in [*found, line]]
+    return [line.removesuffix(b"\n").rstrip(b"\r") for line in unmarked if line]
 
 
 PARTS = st.sampled_from(
@@ -110,3 +113,17 @@ def test_paths(write, tmp_path):
         lines.as_paths(tmp_path)
     with pytest.raises(ValueError, match="at least one"):
         lines.as_paths([])
+
+
+def test_what_is_mended_is_told(tmp_path, caplog):
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbfone\ntwo\n\xef\xbb\xbfthree\n")  # two files, joined
+    assert list(lines.raw_lines(tmp_path / "a")) == [b"one", b"two", b"three"]
+    assert f"{tmp_path / 'a'} has a byte order mark at the beginning of 1 of its lines" in caplog.text
+    caplog.clear()
+    (tmp_path / "b").write_bytes(b"one\rtwo\r\rfour")
+    assert list(lines.raw_lines(tmp_path / "b")) == [b"one", b"two", b"", b"four"]
+    assert f"{tmp_path / 'b'} has no line feed" in caplog.text
+    caplog.clear()
+    for content in (b"a\rb\n", b"ab\r", b"\xef\xbb\xbfab\n", "a\ufeffb\n".encode()):
+        (tmp_path / "c").write_bytes(content)
+        assert lines.count_lines(tmp_path / "c") == 1 and not caplog.text

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_seq.data import tags
+from keras_seq.data import span_tags, tags
 
 CONLLU = """\
 # sent_id = 1
@@ -180,10 +180,13 @@ def test_dataset_of_string_vectors(write):
         ("B-PER I-PER E-PER S-PER I-PER", [(0, 3, "PER"), (3, 4, "PER"), (4, 5, "PER")]),
         ("B-PER L-PER U-LOC E-LOC", [(0, 2, "PER"), (2, 3, "LOC"), (3, 4, "LOC")]),
         ("B I O B", [(0, 2, ""), (3, 4, "")]),
+        ("B-PER M-PER E-PER W-LOC O W-LOC", [(0, 3, "PER"), (3, 4, "LOC"), (5, 6, "LOC")]),  # BMEWO
+        ("B M M E S S B E", [(0, 4, ""), (4, 5, ""), (5, 6, ""), (6, 8, "")]),  # BMES, of words in Chinese text
+        ("B_PER I_PER O S_A-B", [(0, 2, "PER"), (3, 4, "A-B")]),
     ],
 )
 def test_spans(line, expected):
-    assert tags.spans(line.split()) == expected
+    assert span_tags.spans(line.split()) == expected
 
 
 def conlleval_spans(sequence):
@@ -208,7 +211,7 @@ def conlleval_spans(sequence):
 
 @given(st.lists(st.sampled_from(["O", *(f"{letter}-{kind}" for letter in "BIES" for kind in "XY")]), max_size=12))
 def test_spans_are_those_of_conlleval(sequence):
-    assert tags.spans(sequence) == conlleval_spans(sequence)
+    assert span_tags.spans(sequence) == conlleval_spans(sequence)
 
 
 @given(st.integers(0, 10**6))
@@ -222,13 +225,13 @@ def test_spans_give_back_what_was_marked(seed):
             size, kind = draw.randint(1, 4), draw.choice("XYZ")
             expected.append((len(sequence), len(sequence) + size, kind))
             sequence += [f"B-{kind}"] + [f"I-{kind}"] * (size - 1)
-    assert tags.spans(sequence) == expected
+    assert span_tags.spans(sequence) == expected
 
 
 @pytest.mark.parametrize("wrong", ["NOUN", "", "o", "O-PER", "b-PER", "-PER"])
 def test_a_tag_that_marks_no_span(wrong):
     with pytest.raises(ValueError, match=rf"Received: {re.escape(repr(wrong))} at 1"):
-        tags.spans(["O", wrong])
+        span_tags.spans(["O", wrong])
 
 
 def test_ud_lines(real_data):
@@ -276,3 +279,77 @@ def test_a_word_without_a_tag_is_refused_or_its_sentence_counted(write):
 def test_comments_in_columns(write, content, words, comments):
     found = tags.read_tags(write("a.tsv", content))
     assert found.words == words and found.report.comments == comments
+
+
+SCHEMES = {
+    "IOB1": ["I-PER", "I-PER", "B-PER", "O", "I-LOC"],
+    "IOB2": ["B-PER", "I-PER", "B-PER", "O", "B-LOC"],
+    "BIOES": ["B-PER", "E-PER", "S-PER", "O", "S-LOC"],
+    "BILOU": ["B-PER", "L-PER", "U-PER", "O", "U-LOC"],
+    "BMEWO": ["B-PER", "E-PER", "W-PER", "O", "W-LOC"],
+    "underscores": ["B_PER", "I_PER", "B_PER", "O", "B_LOC"],
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_all_schemes_mark_the_same_spans(scheme):
+    assert span_tags.mark_spans(SCHEMES[scheme])
+    assert span_tags.spans(SCHEMES[scheme]) == [(0, 2, "PER"), (2, 3, "PER"), (4, 5, "LOC")]
+
+
+def test_tags_that_nearly_mark_spans_are_refused():
+    for tag_names in (["NOUN", "VERB"], ["O"], [], ["S---3", "I----", "N--S"], ["BE-HL", "O", "NN-TL"]):
+        assert not span_tags.mark_spans(tag_names)
+    for others, odd in ((["-X-"], "-X-"), (["b-PER"], "b-PER"), (["PER-B"], "PER-B"), (["<unk>"], "<unk>")):
+        with pytest.raises(ValueError, match=rf"mark spans, and '{odd}' cannot be read.*--spans no"):
+            span_tags.mark_spans(["O", "B-LOC", "I-LOC", *others])
+    with pytest.raises(ValueError, match="'LOC-B'.*--spans no"):
+        span_tags.mark_spans(["O", "LOC-B", "LOC-I"])
+
+
+def test_a_line_that_names_the_columns_is_no_word(write, caplog):
+    found = tags.read_tags(write("a.tsv", "Token\tNER_Tag\nBonn\tB-LOC\n\nword\tO\n"))
+    assert found.words == [["Bonn"], ["word"]] and found.report.comments == 1
+    assert "a.tsv:1 names the columns" in caplog.text
+    assert tags.read_tags(write("a.tsv", "word\tlabel\n\nBonn\tB-LOC\n")).words == [["Bonn"]]
+    for content in ("word TAG\na TAG\n", "text NOUN\na VERB\n", "word tag\n"):
+        assert tags.read_tags(write("b.txt", content)).words[0][0] == content.split()[0]
+
+
+def test_white_space_around_a_tag_is_none_of_it(write):
+    assert tags.read_tags(write("a.tsv", "a\tX\u00a0\nb\tX \n")).tag_names == ("X",)
+    content = "\n".join([token(1, upos="X "), token("2 ", upos="X"), token(3, upos="X\u00a0")])
+    assert tags.read_tags(write("a.conllu", content)).tag_names == ("X",)
+
+
+PIECES = [
+    "a X",
+    "b\tY",
+    "1\tw\tX",
+    "# n = v",
+    "#",
+    "",
+    " \t",
+    "-DOCSTART- O",
+    "c",
+    "d Y Z",
+    "e\0 X",
+    "\xff",
+    "\x0c",
+    "\u2028 X",
+]
+PIECES += [token(1), token(2), token("1-2"), token("1.1"), token(1, upos="_"), "word tag"]
+
+
+@given(st.lists(st.sampled_from(PIECES)), st.sampled_from(["a.conllu", "a.tsv"]))
+def test_every_line_is_accounted_for(tmp_path_factory, pieces, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes("".join(f"{piece}\n" for piece in pieces).encode("latin-1", "replace"))
+    try:
+        report = tags.read_tags(path, on_bad_line="skip").report
+    except ValueError as error:
+        assert re.search("no sentence is left|most lines have one column", str(error))
+        return
+    passed = report.words + report.multiword + report.empty_nodes + report.comments
+    assert report.lines == len(pieces) == passed + report.blank + report.dropped
+    assert report.read == report.kept + report.malformed + report.bad + report.untagged

@@ -29,11 +29,23 @@ def continued(case, texts, search, max_length):
     found = decoding.search(model, source, search=search, max_length=max_length, **ids)
     R = found.tokens.shape[1]
     whole = np.concatenate([np.repeat(source[:, None, 1:], R, axis=1), found.tokens], axis=2)
-    told = [
-        case.vocabulary.detokenize(x.reshape(-1, x.shape[2])).numpy().reshape(-1, R)
-        for x in (found.tokens.numpy(), whole)
-    ]
-    return found, *told
+    said, whole, before = (
+        case.vocabulary.detokenize(x.reshape(-1, x.shape[2])).numpy().reshape(len(x), -1)
+        for x in (found.tokens.numpy(), whole, source[:, None, 1:])
+    )
+    rows = [text.encode() if isinstance(text, str) else text for text in texts]
+    return (
+        found,
+        said,
+        [[behind(*row, said) for said in others] for *row, others in zip(rows, before[:, 0], whole, strict=True)],
+    )
+
+
+def behind(text, before, whole):
+    """A text as it is, and what the whole has more than what the vocabulary makes of the text."""
+    assert whole.startswith(before)
+    rest = whole[len(before) :]
+    return text + (rest.removeprefix(b" ") if text[-1:].isspace() and text != before else rest)
 
 
 @pytest.mark.parametrize("name", marked(NAMES))
@@ -46,12 +58,14 @@ def test_generate_goes_on_as_decoding_does(name, exports):
         expected, said, whole = continued(case, texts, search, max_length)
         shape = (len(texts),) if search.num_return == 1 else (len(texts), search.num_return)
         for key, theirs in (("text", said), ("whole", whole)):
-            assert found[key].numpy().tolist() == theirs.reshape(shape).tolist()
+            assert found[key].numpy().tolist() == np.array(theirs, object).reshape(shape).tolist()
+        ends = (expected.tokens == case.vocabulary.end_id).numpy().any(axis=2)
+        assert found["finished"].numpy().tolist() == ends.reshape(shape).tolist()
         np.testing.assert_allclose(found["score"], expected.scores.numpy().reshape(shape), atol=1e-4)
         np.testing.assert_allclose(found["log_prob"], expected.log_probs.numpy().reshape(shape), atol=1e-4)
     assert len(set(found["text"].numpy().ravel().tolist())) > 2
     none = case.loaded.signatures["serving_default"](text=batch([]))
-    assert set(none) == {"text", "whole", "score", "log_prob"} and none["text"].shape[0] == 0
+    assert set(none) == {"text", "whole", "score", "log_prob", "finished"} and none["text"].shape[0] == 0
 
 
 def test_options_of_sampling_are_inputs(exports):

@@ -48,15 +48,19 @@ def tagged_alone(case, line):
     """The tags of one text, words and letters without padding, and the words."""
     words = line.split() if isinstance(line, str) else line.split()
     words = [word.encode() if isinstance(word, str) else word for word in words]
+    return tags_alone(case, words), words
+
+
+def tags_alone(case, words):
     if not words:
-        return [], []
+        return []
     ids = case.vocabulary.lookup(words).numpy()[None]
     inputs = ids
     if case.task.characters is not None:
         inputs = {"words": ids, "characters": case.task.characters.tokenize(words).to_tensor().numpy()[None]}
     found = case.model(inputs).numpy()
     numbers = found[0] if found.ndim == 2 else found[0].argmax(axis=1)
-    return [TAGS[number] for number in numbers], words
+    return [TAGS[number] for number in numbers]
 
 
 @pytest.mark.parametrize("name", marked(["tagger, words", "tagger, crf over words and characters"]))
@@ -72,6 +76,11 @@ def test_tags_of_words(name, exports, rewriting):
         assert found["words"][row].numpy().tolist()[: len(words)] == words
         seen |= set(tags)
     assert len(seen) > 1
+    split = tf.constant([["two", "lazy dog", ""], ["", "", ""], ["über die", "runs", "dog"]])
+    tags = strings(case.loaded.signatures["tag_words"](words=tf.pad(split, [[0, 0], [0, 2]]))["tags"])
+    for row, words in zip(tags, split.numpy().tolist(), strict=True):
+        alone = tags_alone(case, [word for word in words if word])
+        assert row == alone + [""] * (5 - len(alone))
     assert case.loaded.signatures["tag"](text=batch(["", " "]))["tags"].shape == (2, 0)
     assert case.loaded.signatures["tag"](text=batch([]))["words"].shape == (0, 0)
 
@@ -221,7 +230,11 @@ def test_what_does_not_belong_together_is_refused(exports, tmp_path):
     classifier = exports("classifier, lstm, words")
     tagger = models.tagger(classifier.vocabulary.size, 4, architecture="feedforward", units=8)
     for model, task, message in (
-        (classifier.model, lambda v: export.Classification(v, ["a", "b"]), r"the model's outputs, \{'': \(3,\)\}"),
+        (
+            classifier.model,
+            lambda v: export.Classification(v, ["a", "b"]),
+            r"the model's outputs, 3. Received: \('a', 'b'\)",
+        ),
         (
             classifier.model,
             lambda v: export.Classification(v, "abc"),

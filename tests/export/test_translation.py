@@ -43,6 +43,7 @@ def test_translate_is_generate(name, exports):
             "text": tf.string,
             "score": tf.float32,
             "log_prob": tf.float32,
+            "finished": tf.bool,
         }
         assert strings(found["text"]) == decoding.generate(model, vocabulary, texts, **options)
         assert {x.shape[1:] for x in found.values()} == {() if R == 1 else (R,)}
@@ -51,6 +52,7 @@ def test_translate_is_generate(name, exports):
             empty, some = [1, 3], [0, 2, 4, 5, 6]
             assert not found["score"].numpy()[empty].any() and not found["log_prob"].numpy()[empty].any()
             assert (found["score"].numpy()[some] < 0).all() and (found["log_prob"].numpy()[some] < 0).all()
+            assert found["finished"].numpy()[empty].all()
             assert len({str(row) for row in strings(found["text"])}) > 2
 
 

@@ -192,3 +192,34 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch, to_the_end):
 
     places = {"glove.txt": str(tmp_path / "glove.txt")}
     assert len(run_page(sentiment, tmp_path, monkeypatch, to_the_end, smaller, places)) >= 6
+
+
+def test_data_that_teach_nothing_are_refused_before_training(tmp_path, capsys):
+    argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
+    train = tmp_path / "train.tsv"
+    train.write_text("".join(f"good\ta film {number}\n" for number in range(30)))
+    assert "All 30 training texts have the label 'good'" in error_of(capsys, *argv)
+    train.write_text("good\ta film\nbad\ta play\n")
+    assert "2 training texts are too few" in error_of(capsys, *argv)
+    rows = [f"r{number},the film {number} was fine,{'good' if number % 3 else 'bad'}" for number in range(60)]
+    train.unlink()
+    (tmp_path / "train.csv").write_text("\n".join(["review_id,review,mood", *rows]) + "\n")
+    told = error_of(capsys, *argv)
+    assert "one class per row: 60 labels in 60 rows. Is column 0 the label?" in told and "--label-column" in told
+    assert "0 ('review_id', 61 different), 1 ('review', 61 different), 2 ('mood', 3 different)" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_numbered_labels_get_names(tmp_path, capsys):
+    write_rows(tmp_path / "train.tsv", 30)
+    text = (tmp_path / "train.tsv").read_text().replace("good\t", "1\t").replace("bad\t", "0\t")
+    for part in ("train", "valid"):
+        (tmp_path / f"{part}.tsv").write_text(text)
+    options = dataclasses.replace(sentiment.Options(), data_dir=tmp_path)
+    assert sentiment.read(options)["valid"].label_names == ("0", "1")
+    told = capsys.readouterr().out
+    assert "--label-names" in told and "60 of the 60 texts of the part valid are training texts too" in told
+    named = sentiment.read(dataclasses.replace(options, label_names=("poor", "fine")))["valid"]
+    assert named.label_names == ("poor", "fine") and named.class_counts() == {"poor": 30, "fine": 30}
+    with pytest.raises(ValueError, match="each of the 2 labels, '0', '1'. Received: .*'c'"):
+        sentiment.read(dataclasses.replace(options, label_names=("a", "b", "c")))

@@ -17,6 +17,7 @@ def test_names_come_back_in_their_order(tmp_path):
         (["a", "b", "a"], "each once"),
         ("ab", "one name or more"),
         (["a", ""], "none empty. Received: ''"),
+        (["pos", "neg", "pos "], "differ in more than white space"),
         (["a\nb"], "without line ends"),
         (["a\u2028b"], "without line ends"),
     ],
@@ -25,6 +26,11 @@ def test_what_no_file_can_hold_is_refused(names, told, tmp_path):
     with pytest.raises(ValueError, match=f"`labels` must hold .*{told}"):
         save_labels(tmp_path / "labels.txt", names)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_an_editor_has_marked(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("\ufeffneg\r\npos\r\n".encode())
+    assert load_labels(tmp_path / "labels.txt") == ["neg", "pos"]
 
 
 def test_a_damaged_file_is_named(tmp_path):

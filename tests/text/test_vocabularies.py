@@ -224,10 +224,35 @@ def test_words_by_frequency():
         text.Words.train(lines, minimum_count=9)
     with pytest.raises(ValueError, match="'a'"):
         text.Words(["a", "a"])
-    with pytest.raises(ValueError, match="'a b'"):
-        text.Words(["a b"])
+    for word in ("a\nb", "", " \t"):
+        with pytest.raises(ValueError, match="none of them empty"):
+            text.Words([word])
     with pytest.raises(ValueError, match="one word or more"):
         text.Words([])
+
+
+SPLIT = [["Chúng tôi", "có", "10 000", "công nhân"], ["a\rb", "10\u00a0000", " "], ["Chúng tôi", "10 000", "</s>"]]
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("kind", ["lists", "dataset"])
+def test_words_with_spaces_are_kept_whole(kind, lowercase, tmp_path):
+    lines = SPLIT
+    if kind == "dataset":
+        lines = tf.data.Dataset.from_tensor_slices(tf.ragged.constant(SPLIT)).map(lambda words: words)
+    text.Words.train(lines, lowercase=lowercase).save(tmp_path / "a.words")
+    words = text.load(tmp_path / "a.words")
+    known = [word.lower() if lowercase else word for word in dict.fromkeys(sum(SPLIT, [])) if word not in (" ", "</s>")]
+    assert sorted(words.pieces(range(4, words.size))) == sorted(known)
+    ids = words.lookup(sum(SPLIT, [])).numpy().tolist()
+    assert [word for word, i in zip(sum(SPLIT, []), ids, strict=True) if i == words.unknown_id] == [" ", "</s>"]
+    found = text.coverage(words, SPLIT)
+    assert (found.lines, found.words, found.tokens, found.unknown_tokens, found.used) == (3, 10, 10, 2, 6)
+    assert dict(found.unknown_words) == {" ": 1, "</s>": 1}
+
+
+def test_pairs_are_tuples_whose_sides_are_texts():
+    assert text.Words.train([("a b", ["c d", "e"])]).size == 4 + 4
 
 
 def test_lowercase_words_are_not_cut_at_a_nul():

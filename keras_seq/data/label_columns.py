@@ -1,0 +1,70 @@
+"""What the rows of labelled text tell of its columns: whether the first one is a header, whether labels are labels."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from keras_seq.data.table_rows import Problem
+
+_USUAL = {  # what columns are called
+    "text": {"text", "sentence", "sentence1", "review", "content", "comment", "body", "message", "tweet", "document"}
+    | {"phrase", "description", "title", "utterance", "question", "query", "input", "source"},
+    "label": {"label", "labels", "class", "category", "sentiment", "polarity", "target", "intent", "tag", "rating"}
+    | {"stars", "score", "y", "area", "topic", "emotion", "output"},
+}
+_NAME = re.compile(r"[^\W\d][\w .-]{0,30}")  # what the name of a column looks like
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+_FEW = 5  # rows of which nobody can tell
+_MOST_LABELS = 0.9  # labels a row; beyond, each row has a class of its own
+
+
+def header_of(rows: Sequence, text: int, label: int) -> bool | None:
+    """Whether the first row names the columns; None: it may.
+
+    It must have a label that no other row has. It then does where both columns have usual names, "text" and "label"
+    say; and, of some rows and more, where all its fields could be names and one of the two is usual, or all other
+    labels are numbers. It may where it is a name above sentences, and every other label comes twice or more.
+
+    Args:
+        rows: (line, fields or `Problem`).
+        text, label: the numbers of the columns.
+    """
+    read = [fields for _, fields in rows if not isinstance(fields, Problem) and len(fields) > max(text, label)]
+    if len(read) < 2 or isinstance(rows[0][1], Problem):
+        return False
+    first, *others = read
+    cells = [first[place].strip().lower() for place in (text, label)]
+    labels = Counter(fields[label].strip().lower() for fields in others)
+    usual = [cells[0] in _USUAL["text"], cells[1] in _USUAL["label"]]
+    if cells[1] in labels or (len(others) < _FEW and not all(usual)):
+        return False
+    if all(usual):
+        return True
+    if not all(_NAME.fullmatch(field.strip()) for field in first):
+        return False
+    if any(usual) or all(map(_NUMBER.fullmatch, labels)):
+        return True
+    sentences = sum(" " in fields[text].strip() for fields in others) > len(others) / 2
+    return None if sentences and " " not in cells[0] and min(labels.values()) > 1 else False
+
+
+def check_labels(path: Path, label: str | int, labels: Sequence[str], rows: Callable[[], Sequence[list[str]]]) -> None:
+    """Raises a `ValueError` where nearly every row has a label of its own, as identifiers are and classes are not.
+
+    Args:
+        path, label: the file and its column of labels, as the error names them.
+        labels: of all rows.
+        rows: reads the first rows of the table, a header too; they tell of its columns.
+    """
+    found = len(set(labels))
+    if len(labels) < 2 * _FEW or found < _MOST_LABELS * len(labels):
+        return
+    some = rows()
+    columns = zip(*(row for row in some if len(row) == len(some[0])), strict=True) if some else ()
+    told = [f"{place} ({cells[0][:40]!r}, {len(set(cells)):,} different)" for place, cells in enumerate(columns)]
+    told = f" The columns are {', '.join(told)}." if told else ""
+    raise ValueError(
+        f"{path}: one class per row: {found:,} labels in {len(labels):,} rows. Is column {label!r} the label?{told} "
+        "Name the right one by `label` (--label-column), or give the labels by `labels`."
+    )

@@ -1,0 +1,61 @@
+"""Spans that tags mark: names and chunks, in any of the usual schemes."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+_TAG = re.compile(r"([BIMELSUW])(?:[-_](.*))?")
+_PLAIN = {"M": "I", "L": "E", "U": "S", "W": "S"}  # the letters of BILOU, BMES and BMEWO
+_ALMOST = re.compile(r"[BIbi][-_].+|.+[-_][BIbi]")
+
+
+def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """The spans that a sentence's tags mark, as (start, end, type); `end` is the place after the last word.
+
+    Tags are "O", or a letter and a type: `B-PER`, `I-PER`, or `B_PER`. The rules are those of conlleval, by which the
+    CoNLL tasks are scored: a span begins at B, and at an I that follows O or another type (so IOB1, IOB2 and what a
+    tagger makes up all have a reading); it ends before O, B or another type. E or L also ends a span, S, U or W is one
+    by itself, and M is an I (BIOES, BILOU, BMES, BMEWO).
+
+    Raises:
+        ValueError: for a tag of another form.
+
+    Source: conlleval.pl of CoNLL-2000, https://www.clips.uantwerpen.be/conll2000/chunking/conlleval.txt
+    """
+    found = []
+    start, open_type = 0, None  # `open_type` is None outside spans
+    for place, tag in enumerate([*tags, "O"]):
+        match = _TAG.fullmatch(tag)
+        if match is None and tag != "O":
+            raise ValueError(
+                'A tag that marks spans is "O", or one of B-, I-, M-, E-, L-, S-, U-, W- and a type. '
+                f"Received: {tag!r} at {place}"
+            )
+        letter, kind = (_PLAIN.get(match[1], match[1]), match[2] or "") if match else ("O", "")
+        if open_type is not None and (letter in "OBS" or kind != open_type):
+            found.append((start, place, open_type))
+            open_type = None
+        if letter != "O" and open_type is None:
+            start, open_type = place, kind
+        if letter in "ES":
+            found.append((start, place + 1, open_type))
+            open_type = None
+    return found
+
+
+def mark_spans(tags: Iterable[str]) -> bool:
+    """Whether these are tags of spans: "O", and others that `spans` can read.
+
+    Raises:
+        ValueError: if there are tags of spans among them, and one that is none.
+    """
+    tags = sorted(set(tags))
+    others = [tag for tag in tags if tag != "O" and not _TAG.fullmatch(tag)]
+    if not others:
+        return tags != ["O"] and bool(tags)
+    almost = [tag for tag in tags if _ALMOST.fullmatch(tag)]
+    if {"O", "o"}.isdisjoint(tags) or not almost:
+        return False
+    raise ValueError(
+        f"Tags such as {almost[0]!r} mark spans, and {', '.join(map(repr, others[:5]))} cannot be read as one of them. "
+        'Write all as "O", or B-, I-, ... and a type; or take each tag for its word alone (--spans no).'
+    )
