@@ -19,6 +19,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.feedback import FeedbackDecoder
 from keras_seq.layers.masks import (
     EndMasking,
+    JoinFeatures,
     causal_mask,
     mask_of,
     masked_softmax,
@@ -61,6 +62,7 @@ __all__ = [
     "FramePairs",
     "GRU",
     "GeneralAttention",
+    "JoinFeatures",
     "LSTM",
     "LastPooling",
     "LastSteps",
