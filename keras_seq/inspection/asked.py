@@ -1,6 +1,6 @@
 """Keras models as `certify` asks them: which inputs they have, and what of their answers is a sequence's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -58,7 +58,8 @@ def mapping(
         return named(model(given, training=False))
 
     run = compiled(call, inputs)
-    return Asked(inputs, lambda batch: arrays(run(batch)), _Own(inputs, model))
+    open_ended = {name for name, x in named(model.output).items() if len(x.shape) > 1 and x.shape[1] is None}
+    return Asked(inputs, lambda batch: arrays(run(batch)), Own(inputs, open_ended))
 
 
 def named(outputs: Any) -> dict[str, Any]:
@@ -79,14 +80,17 @@ def arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-class _Own:
-    """What of the answers of a mapping is a sequence's own."""
+class Own:
+    """What of the answers of a mapping is a sequence's own.
 
-    def __init__(self, inputs: Mapping[str, Input], model: keras.Model):
+    Args:
+        sequences: names of the answers whose length is that of the sequence.
+    """
+
+    def __init__(self, inputs: Mapping[str, Input], sequences: Collection[str]):
         first = next((name for name, each in inputs.items() if each.lengths), None)
         self.first = None if first is None or inputs[first].front else first
-        shapes = {name: tuple(x.shape) for name, x in named(model.output).items()}
-        self.sequences = {name for name, shape in shapes.items() if len(shape) > 1 and shape[1] is None}
+        self.sequences = sequences
 
     def __call__(self, answers, row, sequence):
         return {name: self._own(name, x[row], sequence) for name, x in answers.items()}

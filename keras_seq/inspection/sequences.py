@@ -97,11 +97,17 @@ def _batch(each: Input, rows: Sequence[np.ndarray], size: tuple, under: np.rando
     if under is not None and each.hides:
         x[...] = each.values(under, shape)
     for number, row in enumerate(rows):
-        steps = slice(size[0] - len(row), None) if each.front else slice(*row.shape[:1])
-        place = (number, steps) if size else (number,)
+        place = (number, *_steps(each, size, row))
         x[place] = each.pad  # a word that is one has no characters behind its own
         x[(*place, *map(slice, row.shape[1 : len(size)]))] = row
     return x
+
+
+def _steps(each: Input, size: tuple, row: np.ndarray) -> tuple[slice, ...]:
+    """Where a row stands along the first axis that has a length, if there is one."""
+    if not size:
+        return ()
+    return (slice(size[0] - len(row), None) if each.front else slice(len(row)),)
 
 
 def ids(size: int, first: int = 1) -> Callable:
