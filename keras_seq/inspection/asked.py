@@ -187,8 +187,8 @@ def decoding(
         return {"logits": model(shown, training=False), **found}
 
     def own(answers, row, sequence):
-        found = {name: x[row] for name, x in answers.items()}
-        return {**found, "logits": found["logits"][: len(sequence["target"])]}
+        steps = {"logits": len(sequence["target"]), "token_log_probs": len(sequence["target"]) - 1}
+        return {name: x[row][: steps[name]] if name in steps else x[row] for name, x in answers.items()}
 
     run = compiled(call, inputs)
     return Asked(inputs, lambda batch: arrays(run(batch)), own)

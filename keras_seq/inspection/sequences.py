@@ -99,7 +99,7 @@ def _batch(each: Input, rows: Sequence[np.ndarray], size: tuple, under: np.rando
     for number, row in enumerate(rows):
         place = (number, *_steps(each, size, row))
         x[place] = each.pad  # a word that is one has no characters behind its own
-        x[(*place, *map(slice, row.shape[1 : len(size)]))] = row
+        x[(*place, *map(slice, row.shape[1 : len(size)]))] = row[()]  # a lone string as it is
     return x
 
 
