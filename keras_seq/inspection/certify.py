@@ -65,8 +65,9 @@ class Case:
         sequence: an array for each input.
         shapes: of both batches, by the name of the input.
         one, other: the answers, by name.
+        error: of the model, where it failed to answer.
         difference: the largest between two numbers, over the largest of the numbers where that is beyond 1; infinite
-            between other strings, whole numbers or shapes, and where there is a NaN.
+            between other strings, whole numbers or shapes, where there is a NaN, and for an error.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Case:
     one: dict[str, np.ndarray]
     other: dict[str, np.ndarray]
     difference: float
+    error: str = ""
 
     @property
     def size(self) -> int:
@@ -156,8 +158,8 @@ def certify(
     first, varied, smallest = None, False, None
     for number in range(cases):
         case = tried(asked, seed, number)
-        first = first or case
-        varied = varied or difference(case.one, first.one) > tolerance
+        first = case if first is None or first.error else first
+        varied = varied or (case.error + first.error == "" and difference(case.one, first.one) > tolerance)
         found[case.kind].append(case.difference)
         if not case.difference <= tolerance and (smallest is None or case.size < smallest.size):
             smallest = case
@@ -176,10 +178,14 @@ def tried(asked: Asked, seed: int, number: int) -> Case:
     one, (other, there) = _batch(asked, rows, sizes(asked.inputs, rows)), (None, place)
     if kind in KINDS:
         one, other, there = _SURROUNDINGS[kind](asked, random, rows, place)
-    answers = asked.of(asked.answers(one), place, sequence)
-    others = asked.of(asked.answers(other) if kind in KINDS else asked.others[kind](one), there, sequence)
     shapes = tuple({name: x.shape for name, x in each.items()} for each in (one, one if other is None else other))
-    return Case(number, kind, sequence, shapes, answers, others, difference(answers, others))
+    drawn = (number, kind, sequence, shapes)
+    try:
+        found = asked.answers(one), asked.answers(other) if kind in KINDS else asked.others[kind](one)
+    except Exception as error:  # whatever a model raises, it gives no answer
+        return Case(*drawn, {}, {}, np.inf, f"{type(error).__name__}: {error}")
+    answers, others = (asked.of(x, row, sequence) for x, row in zip(found, (place, there), strict=True))
+    return Case(*drawn, answers, others, difference(answers, others))
 
 
 def _batch(asked, rows, size, under=None):
@@ -254,6 +260,8 @@ def shown(case: Case, seed: int, most: int = 12) -> Sequence[str]:
     told = [f"case {case.number}, seed {seed}: {case.kind}, difference {case.difference:.1e}"]
     for name, x in case.sequence.items():
         told.append(f"  {name}: {_short(x, most)}, in batches of {case.shapes[0][name]} and {case.shapes[1][name]}")
+    if case.error:
+        told.append("  " + " ".join(case.error.split())[:600])
     for name in case.one:
         if name in case.other:
             gap = _difference(np.asarray(case.one[name]), np.asarray(case.other[name]))
