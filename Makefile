@@ -2,7 +2,9 @@
 PYTHON ?= python3
 EXTRAS ?= test,recipes,ctranslate2,onnx
 BIN := .venv/bin
+NIGHTLY := .venv-nightly/bin
 STAMP := .venv/.installed-from-setup-cfg
+NIGHTLY_STAMP := .venv-nightly/.installed-from-setup-cfg
 # Processes of the tests; each takes one thread, and up to 4 GB.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
@@ -12,8 +14,9 @@ SHARDS := 20
 SPLIT := --splits $(SHARDS) --splitting-algorithm least_duration --durations-path tests/long_durations.json
 PART = $(if $(SHARD),$(SPLIT) --group $(SHARD))
 ON_JAX := tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
+ON_NIGHTLY := tests/layers tests/models tests/distribution
 
-.PHONY: help venv demo test test-data test-jax test-jax-long test-long coverage mutants bench-layers lint format clean
+.PHONY: help venv demo test test-data test-jax test-jax-long test-nightly test-long coverage mutants bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +25,7 @@ help:
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
 	@echo "make test-jax-long  what is long on JAX alone; SHARD=3 runs the third of its 20 parts"
+	@echo "make test-nightly  layers, models and distribution on the newest keras-nightly, in .venv-nightly"
 	@echo "make test-long  the long tests, over an hour; SHARD=3 runs the third of their 20 parts"
 	@echo "make coverage   line and branch coverage by package, processes that tests start included"
 	@echo "make mutants    how many of 120 small changes to the code the tests find"
@@ -51,6 +55,18 @@ test-data: $(STAMP)
 test-jax: $(STAMP)
 	KERAS_BACKEND=jax $(PYTEST) -m "not long" $(ARGS) $(ON_JAX)
 
+# Keras goes and keras-nightly comes: both are the package `keras`, and setup.cfg asks for a release.
+$(NIGHTLY_STAMP): setup.cfg pyproject.toml constraints.txt
+	test -x $(NIGHTLY)/python || $(PYTHON) -m venv .venv-nightly
+	$(NIGHTLY)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(NIGHTLY)/python -m pip uninstall --quiet --disable-pip-version-check --yes keras keras-nightly
+	touch $@
+
+test-nightly: $(NIGHTLY_STAMP)
+	$(NIGHTLY)/python -m pip install --quiet --disable-pip-version-check --pre --upgrade --no-deps keras-nightly
+	$(NIGHTLY)/python -c 'import keras; print("Keras", keras.version())'
+	$(NIGHTLY)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not long" $(ARGS) $(ON_NIGHTLY)
+
 test-long: $(STAMP)
 	$(PYTEST) -m long $(PART) $(ARGS)
 
@@ -76,5 +92,5 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-nightly .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

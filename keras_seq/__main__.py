@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
 from keras_seq.commands import (
+    certify,
     classify,
     doctor,
     evaluate,
@@ -46,6 +47,11 @@ VERBS = {
     "rerank": Verb("n-best lists in a better order, by a mixture of scores", rerank.Rerank, rerank.rerank),
     "evaluate": Verb("BLEU, chrF and exact match against references", evaluate.Evaluate, evaluate.evaluate),
     "inspect": Verb("what is in a run folder or a SavedModel", inspect.Inspect, inspect.inspect),
+    "certify": Verb(
+        "whether an answer depends on anything but its sequence: padding, batch, replicas, export",
+        certify.Certify,
+        certify.certify,
+    ),
     "average": Verb("the mean of a run's last checkpoints, as a model", weights.Average, weights.average),
     "export": Verb("a run folder's model in a form that is served", weights.Export, weights.export),
     "doctor": Verb(

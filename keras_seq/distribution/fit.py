@@ -20,7 +20,6 @@ from keras.src.backend.tensorflow import optimizer as keras_optimizer
 from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.losses import loss as keras_loss
 from keras.src.trainers import compile_utils
-from keras.src.trainers import trainer as base_trainer
 from keras.src.utils.tracking import no_automatic_dependency_tracking
 
 from keras_seq.distribution.split import distributed
@@ -45,10 +44,11 @@ def ours(strategy: tf.distribute.Strategy | None = None) -> bool:
 
 @functools.cache
 def _override() -> None:
-    trainer = keras_trainer.TensorFlowTrainer
+    trainer = _owner(keras.Model, "_maybe_symbolic_build")
+    base = _owner(keras.Model, "compile")
     optimizer = keras_optimizer.TFOptimizer
     trainer._maybe_symbolic_build = _build_from_spec(trainer._maybe_symbolic_build)
-    base_trainer.Trainer.compile = _compile(base_trainer.Trainer.compile)  # a saved model is compiled by this one alone
+    base.compile = _compile(base.compile)  # a saved model is compiled by this one alone
     keras_trainer.TFEpochIterator.__init__ = _split_batches(keras_trainer.TFEpochIterator.__init__)
     keras_trainer.reduce_per_replica = _reduce_scalars(keras_trainer.reduce_per_replica)
     keras_loss.reduce_weighted_values = _divide_by_all_tokens(keras_loss.reduce_weighted_values)
@@ -56,6 +56,11 @@ def _override() -> None:
     optimizer.build = _with_token_count(optimizer.build)
     optimizer._backend_apply_gradients = _apply_reduced(optimizer._backend_apply_gradients)
     optimizer._all_reduce_sum_gradients = _unless_reduced(optimizer._all_reduce_sum_gradients)
+
+
+def _owner(kind: type, method: str) -> type:
+    """The class that a method is from: Keras 3.16 gives its trainers other names."""
+    return next(base for base in kind.__mro__ if method in vars(base))
 
 
 # The batches
@@ -152,7 +157,8 @@ def _divide_by_all_tokens(original: Callable) -> Callable:
             return original(values, sample_weight, mask, reduction, dtype)
         total = original(values, sample_weight, mask, "sum", dtype)
         counted = sample_weight if reduction == "mean_with_sample_weight" else None
-        tokens = original(keras.ops.ones_like(values), counted, mask, "sum", dtype)
+        # Without a gradient: a replica that knows its shapes would have none, and the others would wait for its part.
+        tokens = original(keras.ops.ones_like(tf.stop_gradient(values)), counted, mask, "sum", dtype)
         if context.num_replicas_in_sync > 1:
             tokens = context.all_reduce(tf.distribute.ReduceOp.SUM, tokens)
         if _step.divisors is not None:

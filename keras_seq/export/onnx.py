@@ -48,13 +48,11 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
             raise ImportError(f'`export.onnx` needs the package {package}: pip install "keras-seq[onnx]"')
     example = keras.tree.map_structure(np.asarray, example)
 
-    free = _free(model, example) if free_length else keras.tree.map_structure(lambda x: False, example)
-
-    def spec(x, free):
-        shape = (None, None if free else x.shape[1], *x.shape[2:]) if x.ndim > 1 else (None,)
-        return tf.TensorSpec(shape, x.dtype)
-
-    signature = [keras.tree.map_structure(spec, example, free)]
+    shapes = _shapes(model, example, free_length)
+    flat = keras.tree.flatten(example)
+    specs = [tf.TensorSpec(shape, x.dtype) for shape, x in zip(shapes, flat, strict=True)]
+    free = keras.tree.pack_sequence_as(example, [shape[1:2] == (None,) for shape in shapes])
+    signature = [keras.tree.pack_sequence_as(example, specs)]
     with tempfile.TemporaryDirectory() as folder, without_cudnn(model):
         file = Path(folder, "model.onnx")
         model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
@@ -65,13 +63,19 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     return path
 
 
-def _free(model, example):
-    """Which of the inputs have a length that is free: all, but for those whose shape a functional model tells."""
-    shapes = [x.shape for x in model.inputs] if isinstance(model, keras.src.models.functional.Functional) else None
+def _shapes(model, example, free_length):
+    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a functional model leaves open,
+    such as words and their characters, or of another model axis 1."""
     flat = keras.tree.flatten(example)
-    if shapes is None or len(shapes) != len(flat):
-        return keras.tree.map_structure(lambda x: x.ndim > 1, example)
-    return keras.tree.pack_sequence_as(example, [len(shape) > 1 and shape[1] is None for shape in shapes])
+    if not free_length:
+        return [(None, *x.shape[1:]) for x in flat]
+    shapes = [x.shape for x in model.inputs] if isinstance(model, keras.src.models.functional.Functional) else []
+    if len(shapes) != len(flat):
+        shapes = [(None, None, *x.shape[2:])[: x.ndim] for x in flat]
+    return [
+        (None, *(None if size is None else own for size, own in zip(shape[1:], x.shape[1:], strict=True)))
+        for shape, x in zip(shapes, flat, strict=True)
+    ]
 
 
 def _verify(content, model, example, free):

@@ -19,6 +19,7 @@ from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.feedback import FeedbackDecoder
 from keras_seq.layers.masks import (
     EndMasking,
+    JoinFeatures,
     causal_mask,
     mask_of,
     masked_softmax,
@@ -28,7 +29,7 @@ from keras_seq.layers.masks import (
 )
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
-from keras_seq.layers.pictures import FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
+from keras_seq.layers.pictures import ConvLSTM2D, FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
@@ -50,6 +51,7 @@ __all__ = [
     "CRF",
     "CRFLoss",
     "CharacterEncoder",
+    "ConvLSTM2D",
     "CompositeLayer",
     "ConvSubsampling",
     "DotAttention",
@@ -61,6 +63,7 @@ __all__ = [
     "FramePairs",
     "GRU",
     "GeneralAttention",
+    "JoinFeatures",
     "LSTM",
     "LastPooling",
     "LastSteps",

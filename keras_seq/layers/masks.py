@@ -137,3 +137,27 @@ class EndMasking(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "mask_value": self.mask_value}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class JoinFeatures(keras.layers.Layer):
+    """Puts more features beside those of each step. The first input alone tells which steps are padding.
+
+    `keras.layers.Concatenate` (3.15) takes a step for real as soon as one of its inputs does, so that whatever stands
+    under the padding of the others changes the answer for the real steps.
+
+    Call arguments:
+        inputs: `[x, more]`, float `(B, T, D)` and `(B, T, E)`.
+    Returns:
+        float `(B, T, D + E)`, with the mask of x.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        return ops.concatenate(inputs, axis=-1)
+
+    def compute_mask(self, inputs, mask=None):
+        return None if mask is None else mask[0]

@@ -316,3 +316,12 @@ def _mean_places(x):
         steps = ops.cast(steps / ops.cast(ops.maximum(size - 1, 1), "float32"), x.dtype)
         places.append(ops.sum(ops.sum(weights, axis=3 - axis) * steps[None, :, None], axis=1))
     return places
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class ConvLSTM2D(keras.layers.ConvLSTM2D):
+    """`keras.layers.ConvLSTM2D`, whose outputs have the mask of its inputs; those of Keras 3.16 have none."""
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape)
+        self.supports_masking = True

@@ -16,8 +16,13 @@ class _FastLoop:
     one does not have: `unroll`, `recurrent_dropout`, `zero_output_for_mask`, `implementation=1`, `use_cudnn=True`,
     another activation, and for a GRU `reset_after=False`.
 
-    And what padding is: Keras's own lose the mask that the sequences carry where an `initial_state` comes with them.
+    And what padding is: Keras's own lose the mask that the sequences carry where an `initial_state` comes with them,
+    and those of Keras 3.16 give none to the layers behind them.
     """
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        super().build(sequences_shape)
+        self.supports_masking = True
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         mask = carried_mask(sequences, mask)

@@ -107,7 +107,9 @@ class RecurrentStack(CompositeLayer):
         loop = {"return_sequences": True, "return_state": True, "go_backwards": go_backwards, "name": name}
         if "return_sequences" in takes:
             return make(units, **options, **loop)
-        return keras.layers.RNN(make(units, **options), dtype=self.dtype_policy, **loop)
+        loop = keras.layers.RNN(make(units, **options), dtype=self.dtype_policy, **loop)
+        loop.supports_masking = True  # it does; Keras 3.16 warns all the same
+        return loop
 
     def zero_state(self, batch_size, max_length=None):
         """The state before the first step, in the nest that `call` takes and returns; as large for any length."""

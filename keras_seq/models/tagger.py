@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import CRF, CharacterEncoder, ViterbiDecoder
+from keras_seq.layers import CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
 from keras_seq.models.encoding import embedded, encoded
 
 
@@ -82,7 +82,7 @@ def tagger(
             character_vocabulary_size, character_units, characters, dropout=dropout, pad_id=pad_id, name="spelling"
         )
         spelled = keras.layers.Dropout(dropout, name="character_dropout")(encoder(spelling))
-        x = keras.layers.Concatenate(name="words_and_characters")([x, spelled])
+        x = JoinFeatures(name="words_and_characters")([x, spelled])
     steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
     x, _ = encoded(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)

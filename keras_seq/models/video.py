@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_seq.layers import (
+    ConvLSTM2D,
     EndMasking,
     FrameCNN,
     FrameConvolution,
@@ -162,7 +163,7 @@ def next_frames(model, frames, steps, *, batch_size=64):
 def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True, recurrent_dropout=0.0):
     """Layers of recurrence over pictures, each `strides` times smaller than the one before."""
     for i, channels in enumerate(filters):
-        x = keras.layers.ConvLSTM2D(
+        x = ConvLSTM2D(
             channels,
             3,
             strides=strides,

@@ -132,12 +132,13 @@ def fit_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
 
-def test_a_users_own_model_and_keras_losses(one_device, two_devices):
-    """A functional model with a mask, two outputs, a regulariser, L2; no weights given."""
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_users_own_model_and_keras_losses(masked, one_device, two_devices):
+    """A functional model with a mask or none, two outputs, a regulariser, L2; no weights given."""
 
     def build():
         tokens = keras.Input((None,), dtype="int32")
-        x = keras.layers.Embedding(30, 8, mask_zero=True, embeddings_regularizer="l2")(tokens)
+        x = keras.layers.Embedding(30, 8, mask_zero=masked, embeddings_regularizer="l2")(tokens)
         x = keras.layers.SimpleRNN(8, return_sequences=True)(x)
         tags, pooled = keras.layers.Dense(30, name="tags")(x), keras.layers.GlobalAveragePooling1D()(x)
         model = keras.Model(tokens, {"tags": tags, "length": keras.layers.Dense(1, name="length")(pooled)})

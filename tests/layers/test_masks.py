@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_seq.layers import EndMasking, MeanPooling, causal_mask, mask_of, padding_mask, reverse_tokens
+from keras_seq.layers import EndMasking, JoinFeatures, MeanPooling, causal_mask, mask_of, padding_mask, reverse_tokens
 from keras_seq.layers.masks import sliding_window_mask
 from tests.checks import check_layer
 from tests.reference import array, spread
@@ -69,6 +69,14 @@ def test_end_masking_masks_the_end_alone(shape):
 
 def test_end_masking_keeps_what_keras_promises():
     check_layer(lambda: EndMasking(mask_value=1.0), (spread((2, 4)),), weights=False, half_tolerance=None)
+
+
+def test_joined_features_have_the_mask_of_the_first():
+    x, more = spread((2, 3, 2)), spread((2, 3, 1), start=5.0)
+    joined = JoinFeatures()([EndMasking()(x * np.array([[[1], [1], [0]], [[1], [0], [0]]])), EndMasking()(more)])
+    np.testing.assert_array_equal(array(joined)[..., 2:], more)
+    np.testing.assert_array_equal(array(mask_of(joined)), [[True, True, False], [True, False, False]])
+    check_layer(JoinFeatures, ([x, more],), weights=False)
 
 
 def test_a_tensor_without_a_mask_is_real_all_over():

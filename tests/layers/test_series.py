@@ -42,6 +42,17 @@ def test_the_reverse_takes_forecasts_to_where_the_past_is(center):
     np.testing.assert_allclose(masked[MASK], PAST[MASK], rtol=1e-5)
 
 
+def test_a_high_level_costs_no_digits_and_padding_none_either():
+    past = (1e3 + np.random.default_rng(0).normal(size=(50, 300, 1))).astype("float32")
+    wide, mask = np.pad(past, ((0, 0), (0, 101), (0, 0))), np.arange(401) < np.full((50, 1), 300)
+    exact = past.astype("float64")
+    exact = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + 1e-5)
+    layer = ReversibleNormalization(affine=False)
+    normalized, padded = array(layer(past)), array(layer(wide, mask=mask))[:, :300]
+    np.testing.assert_allclose(normalized, exact, atol=6e-5)  # floats near 1,000 are 6e-5 apart
+    np.testing.assert_allclose(padded, normalized, atol=2e-6)
+
+
 def test_no_gradient_goes_through_the_statistics():
     """Without one, the sum of (x - mean) / deviation goes up by 1 / deviation as any x does; with it, it stays 0."""
     inputs = keras.Input((6, 2))

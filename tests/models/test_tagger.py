@@ -41,6 +41,8 @@ def test_promises(name, tmp_path):
     if spelled:  # longer words in another sentence change nothing either
         longer = {"words": WORDS, "characters": np.pad(CHARACTERS, ((0, 0), (0, 0), (0, 2)))}
         np.testing.assert_allclose(array(program(model)(longer))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
+        under = {"words": WORDS, "characters": np.where(WORDS[..., None] > 0, CHARACTERS, 5)}
+        np.testing.assert_allclose(array(program(model)(under))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
         other = {"words": WORDS, "characters": CHARACTERS[::-1]}
         assert np.abs(array(program(model)(other))[0] - scores[0]).max() > 1e-4, "the spelling must matter"
 

@@ -1,0 +1,94 @@
+"""The models of run folders as `keras-seq certify` asks them."""
+
+import contextlib
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_seq.commands.certified_decoders import asked_of_decoder, asked_of_listener, traced
+from keras_seq.commands.certified_exports import EXPORTED, called_with
+from keras_seq.commands.model_files import load_keras
+from keras_seq.commands.opened import Trained
+from keras_seq.commands.recognizers import Recognizer
+from keras_seq.commands.taggers import Tagger
+
+
+@contextlib.contextmanager
+def asked_of_run(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    """What is asked of a run folder's model, and the reasons why some kinds of case are left out."""
+    asked, task = _asked(opened, options)
+    others: dict[str, Callable] = {}
+    left_out: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="certify-") as folder:
+        place = pathlib.Path(folder)
+        if options.replicas > 1:
+            others[f"{options.replicas} replicas"] = _replicated(opened.file, asked.inputs, options.replicas)
+        for name in options.formats:
+            if name == "ctranslate2" and not hasattr(opened.model, "encoder_layers"):
+                continue  # it runs Transformers alone
+            try:
+                others[name] = EXPORTED[name](opened.model, asked, place / name, task)
+            except (ImportError, ValueError, RuntimeError) as error:
+                left_out[name] = str(error).strip().splitlines()[0][:300]
+        yield dataclasses.replace(asked, others=others), left_out
+
+
+def _asked(opened: Any, options: Any) -> tuple[Any, Any]:
+    """What is asked, and the task that it is exported for, where that takes texts or sounds and searches."""
+    from keras_seq.inspection.asked import mapping
+
+    if isinstance(opened, Trained):
+        return asked_of_decoder(opened, options)
+    if isinstance(opened, Recognizer) and opened.attends:
+        return asked_of_listener(opened, options)
+    sizes = {}
+    model = opened.model
+    if isinstance(opened, Tagger):
+        sizes = {name: v.size for name, v in opened.vocabularies.items()}
+        model = with_tags(model)
+    found = mapping(model, vocabulary_sizes=sizes, longest=options.longest, compiled=traced)
+    if isinstance(opened, Recognizer):
+        found = dataclasses.replace(found, answers=_with_text(found.answers, opened.vocabulary))
+    return found, None
+
+
+def with_tags(model: Any) -> Any:
+    """A tagger that gives its scores as `outputs` and its best tags as `tags`."""
+    import keras
+
+    from keras_seq.models import best_tags
+
+    return keras.Model(model.input, {"outputs": model.output, "tags": best_tags(model).output})
+
+
+def _with_text(answers: Callable, vocabulary: Any) -> Callable:
+    """The answers of a recognizer with CTC, and its texts."""
+    from keras_seq.decoding import ctc
+
+    def call(batch):
+        found = answers(batch)
+        (logits,) = found.values()
+        best = ctc(logits, np.repeat(logits.shape[1], len(logits)))
+        return {**found, "text": vocabulary.detokenize(best.tokens[:, 0]).numpy()}
+
+    return call
+
+
+def _replicated(file: pathlib.Path, inputs: Mapping[str, Any], replicas: int) -> Callable:
+    """The answers of `predict` where each batch is split over several devices."""
+    from keras_seq import distribution
+    from keras_seq.inspection.asked import named
+
+    with distribution.scope("mirrored", replicas=replicas):
+        model = load_keras(file, decodes=False)
+        model.jit_compile = False  # XLA compiles each shape anew
+
+    def answers(batch):
+        found = model.predict(called_with(model, batch), verbose=0)
+        return {"logits": found} if "target" in inputs else {k: np.asarray(x) for k, x in named(found).items()}
+
+    return answers

@@ -1,0 +1,113 @@
+"""What `keras-seq certify` exports to compare: each function gives the answers of what it has written."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def called_with(model: Any, batch: dict) -> Any:
+    """A batch as the model is called with it."""
+    if "target" in batch:
+        return {n: batch[n] for n in ("source", "target")} if hasattr(model, "encode") else batch["target"]
+    return batch if isinstance(model.input, dict) else next(iter(batch.values()))
+
+
+def saved_model(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+    """A SavedModel: of a task its first signature, from texts or waveforms; else from tensors to tensors."""
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401, its operations may be in the graph
+
+    from keras_seq.export import Tensors
+    from keras_seq.export.saved_model import write
+    from keras_seq.export.signatures import Exported
+
+    task = task or Tensors()
+    name, signature = next(iter(task.signatures(model).items()))
+    write(model, Exported(model, {name: signature}, task.resources), place)
+    loaded = tf.saved_model.load(str(place))
+    takes = loaded.signatures[name].structured_input_signature[1]
+    return lambda batch: _numpy(loaded.signatures[name](**_named(batch, takes)))
+
+
+def _named(batch: dict, takes: dict) -> dict[str, Any]:
+    """The inputs of a signature; a lone one may have another name there: that of a waveform is `source` here."""
+    import tensorflow as tf
+
+    if set(takes) <= set(batch):
+        return {name: tf.constant(batch[name], spec.dtype) for name, spec in takes.items()}
+    ((name, spec),) = takes.items()
+    return {name: tf.constant(next(iter(batch.values())), spec.dtype)}
+
+
+def _numpy(tensors: dict) -> dict[str, np.ndarray]:
+    return {name: x.numpy() for name, x in tensors.items()}
+
+
+def onnx(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+    """An ONNX file of what the model computes when it is called."""
+    from keras_seq.export import onnx as write
+    from keras_seq.inspection.asked import named
+
+    example = called_with(model, _example(asked))
+    file = write(model, place.with_suffix(".onnx"), example, verify=False)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    outputs = sorted(named(model(example, training=False)))
+    outputs = ["logits"] if "target" in asked.inputs else outputs
+
+    def answers(batch):
+        given = called_with(model, batch)
+        arrays = [given[name] for name in sorted(given)] if isinstance(given, dict) else [given]
+        names = sorted(x.name for x in session.get_inputs())
+        return dict(zip(outputs, session.run(None, dict(zip(names, arrays, strict=True))), strict=True))
+
+    try:
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+        answers(_example(asked))
+    except Exception as error:  # of classes that onnxruntime keeps to itself
+        raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {error}") from error
+    return answers
+
+
+def _example(asked: Any) -> dict[str, np.ndarray]:
+    from keras_seq.inspection.sequences import batch, sizes
+
+    random = np.random.default_rng(0)
+    rows = [asked.drawn(random) for _ in range(2)]
+    return batch(asked.inputs, rows, sizes(asked.inputs, rows))
+
+
+def ctranslate2(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+    """A CTranslate2 model folder, and what it makes of each target that it is shown."""
+    from keras_seq.export import ctranslate2 as write
+
+    sides = [getattr(task, name, None) for name in ("vocabulary", "source_vocabulary")]
+    write(model, place, sides[0], source_vocabulary=sides[1], verify=False)
+    import ctranslate2 as library
+
+    translator = library.Translator(str(place), device="cpu", compute_type="float32")
+    (target_pieces, source_pieces), (target, source) = ([side.pieces(range(side.size)) for side in sides], sides)
+
+    def answers(batch):
+        # The start token and the end token of a source are CTranslate2's own.
+        sources = [[source_pieces[i] for i in row[row != source.pad_id][:-1]] for row in batch["source"]]
+        targets = [[target_pieces[i] for i in row[1:]] for row in _rows(batch["target"], target.pad_id)]
+        found = translator.score_batch(sources, targets, max_input_length=0)
+        told = np.zeros((len(found), batch["target"].shape[1]))
+        for row, result in zip(told, found, strict=True):  # the end token's is the last
+            row[: len(result.log_probs)] = result.log_probs
+        return {"token_log_probs": told}
+
+    return answers
+
+
+def _rows(tokens: np.ndarray, pad_id: int) -> list[np.ndarray]:
+    """Without the padding behind them."""
+    return [row[: len(row) - int(np.argmax(row[::-1] != pad_id))] for row in tokens]
+
+
+EXPORTED = {"saved_model": saved_model, "onnx": onnx, "ctranslate2": ctranslate2}

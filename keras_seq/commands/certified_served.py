@@ -1,0 +1,120 @@
+"""SavedModels as `keras-seq certify` asks them."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_seq.commands.model_files import Served
+
+VERBS = ("translate", "generate", "classify", "tag", "transcribe", "forecast", "serve")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@contextlib.contextmanager
+def asked_of_served(opened: Served, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+    """What is asked of a SavedModel's main signature, and the reasons why some kinds of case are left out.
+
+    Raises:
+        ValueError: if it has no signature that is known, or one that draws at random.
+    """
+    from keras_seq.inspection.asked import Own
+    from keras_seq.inspection.certify import Asked
+
+    verb = next((verb for verb in VERBS if verb in opened.signatures), None)
+    if verb is None:
+        raise ValueError(
+            f"{opened.folder} has none of the signatures {', '.join(VERBS)}, as export.saved_model writes them. It "
+            f"has: {', '.join(sorted(opened.signatures)) or 'none'}. Give the run folder."
+        )
+    function = opened.signatures[verb]
+    words = None if options.text is None else _words(options.text)
+    look_back = _look_back(opened)
+    specs = function.structured_input_signature[1]
+    inputs = {name: _input(name, spec, words, look_back, options) for name, spec in specs.items()}
+    call = _with_length(opened, verb, options.max_length) or (lambda **given: function(**given))
+
+    def answers(batch):
+        import tensorflow as tf
+
+        found = call(**{name: tf.constant(batch[name], spec.dtype) for name, spec in specs.items()})
+        return {name: x.numpy() for name, x in found.items()}
+
+    shapes = {name: spec.shape for name, spec in function.structured_outputs.items()}
+    lengths = {name for name, shape in shapes.items() if shape.rank and shape.rank > 1 and shape[1] is None}
+    own = _of_words if verb == "tag" else Own(inputs, lengths) if verb == "serve" else None
+    text = any(not each.lengths for each in inputs.values())
+    left_out = {"padding": "A SavedModel that takes text pads it itself: see `neighbours` and `batch shape`."}
+    yield Asked(inputs, answers, own), left_out if text and not _grow(inputs) else {}
+
+
+def _grow(inputs: Mapping[str, Any]) -> bool:
+    return any(each.lengths for each in inputs.values())
+
+
+def _of_words(answers: Mapping[str, np.ndarray], row: int, sequence: Mapping) -> dict[str, np.ndarray]:
+    """The tags of a text's own words."""
+    count = len(sequence["text"].item().split())
+    return {name: x[row][:count] for name, x in answers.items()}
+
+
+def _words(file: pathlib.Path) -> list[bytes]:
+    """The words of a file.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    words = sorted(set(file.read_bytes().split()))
+    if not words:
+        raise ValueError(f"--text {file} has no words. Give a file of text that the model knows.")
+    return words
+
+
+def _made_up() -> list[bytes]:
+    random = np.random.default_rng(0)
+    return ["".join(random.choice(list(LETTERS), random.integers(1, 8))).encode() for _ in range(200)]
+
+
+def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | None, options: Any) -> Any:
+    from keras_seq.inspection import asked
+    from keras_seq.inspection.sequences import LONGEST, Input, ids, numbers, texts
+
+    shape = tuple(spec.shape[1:])
+    if spec.dtype.name == "string":
+        return Input(texts(words or _made_up()), shape)
+    if not spec.dtype.is_floating:
+        return Input(ids(options.ids), shape, longest=options.longest or LONGEST)
+    if name == "past":
+        first = look_back or options.longest or LONGEST
+        return Input(numbers, shape, shortest=first, longest=first + LONGEST, front=True, hides=look_back is not None)
+    if shape == (None,):
+        longest = options.longest or asked.SAMPLES
+        return Input(numbers, shape, shortest=min(2 * asked.FRAME, longest), longest=longest, unit=asked.FRAME)
+    return Input(numbers, shape, longest=options.longest or (asked.FRAMES if len(shape) == 4 else LONGEST))
+
+
+def _look_back(opened: Served) -> int | None:
+    """Steps of the past that a forecaster reads, as it tells itself."""
+    if "describe" not in opened.signatures or "look_back" not in opened.signatures["describe"].structured_outputs:
+        return None
+    return int(opened.signatures["describe"]()["look_back"])
+
+
+def _with_length(opened: Served, verb: str, max_length: int) -> Callable | None:
+    """The function with a fixed length of the output: that of the main signature may depend on the batch."""
+    import tensorflow as tf
+
+    name = f"{verb}_with_options"
+    if name not in opened.signatures or not hasattr(opened.module, name):
+        return None
+    takes = opened.signatures[name].structured_input_signature[1]
+    drawn = sorted({"seed", "temperature"} & set(takes))
+    if drawn:
+        raise ValueError(
+            f"{opened.folder} draws its output at random, by the place of a text in the batch (it takes "
+            f"{', '.join(drawn)}): no two batches need give the same. Give the run folder, which is searched by beams."
+        )
+    length = tf.constant(max_length, takes["max_length"].dtype)
+    return lambda text: getattr(opened.module, name)(text, max_length=length)

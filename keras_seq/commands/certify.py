@@ -1,0 +1,119 @@
+"""`keras-seq certify`: whether a model's answer for a sequence depends on anything but the sequence."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+from keras_seq.cli import option
+from keras_seq.commands.model_files import HELP, Served, is_saved_model
+from keras_seq.commands.progress import Progress
+from keras_seq.commands.tables import table
+
+FORMATS = ("saved_model", "onnx", "ctranslate2")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Certify:
+    """Draws sequences at random and compares a model's answers for each in two surroundings: other neighbours, another
+    order, more padding, another batch, alone; and of a run folder on several replicas and as exported."""
+
+    model: pathlib.Path = option(help=HELP, positional=True)
+    cases: int = option(200, "number of cases, the kinds in turn")
+    seed: int = option(0, "of the draws")
+    tolerance: float = option(1e-5, "largest difference of two numbers, relative to the largest answer beyond 1")
+    case: int | None = option(None, "number of the one case to replay and show")
+    longest: int | None = option(None, "steps of a sequence (default: 16; of a waveform 4,000 samples, of a clip 6)")
+    max_length: int = option(12, "tokens of the output of a search, the end token counted")
+    replicas: int = option(2, "run folder: devices that a batch is split over; 1 for no such cases")
+    formats: tuple[str, ...] = option(FORMATS, "run folder: exports that are compared", choices=FORMATS)
+    text: pathlib.Path | None = option(None, "SavedModel that takes text: file of words to draw from")
+    ids: int = option(10, "SavedModel that takes ids: how many ids there are")
+    json: pathlib.Path | None = option(None, "file to write the table to, as one JSON object")
+
+
+def certify(options: Certify) -> None:
+    from keras_seq.inspection import certify as inspection
+
+    _check(options)
+    with _asked(options) as (asked, left_out):
+        if options.case is not None:
+            case = inspection.tried(asked, options.seed, options.case)
+            print("\n".join(inspection.shown(case, options.seed, most=60)))
+            sys.exit(int(not case.difference <= options.tolerance))
+        progress = Progress("cases") if sys.stderr is not None and sys.stderr.isatty() else None
+        given = {"cases": options.cases, "seed": options.seed, "tolerance": options.tolerance}
+        found = inspection.certify(asked, **given, **({"progress": progress} if progress else {}))
+        if progress:
+            progress.close()
+    _tell(options, found, left_out)
+    if options.json is not None:
+        options.json.write_text(json.dumps(_record(options, found, left_out), indent=1) + "\n", encoding="utf-8")
+    sys.exit(int(not found.ok))
+
+
+def _check(options: Certify) -> None:
+    for flag, value, least in (
+        ("--cases", options.cases, 1),
+        ("--seed", options.seed, 0),
+        ("--case", options.case, 0),
+        ("--longest", options.longest, 1),
+        ("--max-length", options.max_length, 1),
+        ("--replicas", options.replicas, 1),
+        ("--ids", options.ids, 2),
+        ("--tolerance", options.tolerance, 0),
+    ):
+        if value is not None and not value >= least:
+            raise ValueError(f"{flag} must be at least {least}. Received: {value}")
+    if options.json is not None and not options.json.parent.is_dir():
+        raise FileNotFoundError(f"{options.json.parent}, the folder of --json, does not exist. Make it first.")
+
+
+def _asked(options: Certify) -> Any:
+    """A context manager: what is asked, and the reasons why some kinds of case are left out."""
+    if is_saved_model(options.model):
+        from keras_seq.commands.certified_served import asked_of_served
+
+        return asked_of_served(Served(options.model), options)
+    from keras_seq import distribution
+    from keras_seq.commands.certified import asked_of_run
+
+    if options.replicas > 1:
+        distribution.divide_cpu(options.replicas)  # before anything else computes
+    from keras_seq.commands.opened import open_run
+
+    return asked_of_run(open_run(options.model, "certify"), options)
+
+
+def _tell(options: Certify, found: Any, left_out: dict[str, str]) -> None:
+    from keras_seq.inspection import certify as inspection
+
+    print("\n".join(table(found.cells())))
+    for kind, reason in left_out.items():
+        print(f"Left out: {kind}. {reason}")
+    if not found.varied:
+        print("The answers are the same for all sequences, so nothing was tried. Give another model.")
+    if found.smallest is not None:
+        print("\nThe smallest case that failed:", *inspection.shown(found.smallest, options.seed), sep="\n")
+        print(f"See all of it: keras-seq certify {options.model} --seed {options.seed} --case {found.smallest.number}")
+
+
+def _record(options: Certify, found: Any, left_out: dict[str, str]) -> dict[str, Any]:
+    def number(x: float) -> float | None:
+        return x if math.isfinite(x) else None  # what is not finite is null
+
+    rows = [{**dataclasses.asdict(row), "largest": number(row.largest)} for row in found.rows]
+    return {
+        "model": str(options.model),
+        "seed": options.seed,
+        "tolerance": options.tolerance,
+        "ok": found.ok,
+        "varied": found.varied,
+        "cases": found.cases,
+        "failures": found.failures,
+        "kinds": rows,
+        "left_out": left_out,
+        "smallest": None if found.smallest is None else found.smallest.number,
+    }
