@@ -1,5 +1,6 @@
 """One check for every layer: what Keras promises of a layer, ours keep too."""
 
+import inspect
 import pathlib
 import tempfile
 
@@ -15,7 +16,7 @@ ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, save=True, graph=False):
     """Asserts: config round trip, `.keras` round trip, static = dynamic shape, one training step, both halves of
-    mixed precision. On JAX, where each call is compiled, the config alone, no file, and one half.
+    mixed precision; and `check_protocol`. On JAX, where each call is compiled, the config alone, no file, and one half.
 
     Args:
         layer_or_factory: a layer, or a function without arguments that makes one.
@@ -42,6 +43,7 @@ def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, 
     expected = keras.tree.map_structure(_numpy, outputs)
 
     _check_config(layer, inputs, expected)
+    check_protocol(layer, make, inputs, expected)
     if half_tolerance is not None:
         _check_half("float16", layer, make, inputs, expected, half_tolerance)
         if ON_TENSORFLOW:
@@ -54,6 +56,57 @@ def check_layer(layer_or_factory, inputs, *, weights=True, half_tolerance=3e-2, 
         _check_file(unknown, inputs)
     _check_training(known, inputs, weights, graph)
     return expected
+
+
+def check_protocol(layer, make, inputs, expected):
+    """Asserts of a layer that was called: `compute_output_shape` is the real shape, as is the new one's output spec.
+    A layer of the tests' own around ours need not know it. Of a layer that is called with x alone: `build(shape)` makes
+    the weights that a call makes; `keras.layers.TimeDistributed` makes them too, and gives each slice what the layer
+    gives it."""
+    of_tests = type(layer).__module__.startswith("tests")
+    if of_tests and type(layer).compute_output_shape is keras.layers.Layer.compute_output_shape:
+        return
+    shapes = {f"{name}_shape": _shapes(x) for name, x in _arguments(layer, inputs).items() if name != "mask"}
+    names = [name for name in inspect.signature(layer.compute_output_shape).parameters if name.endswith("_shape")]
+    shapes = dict(zip(names, list(shapes.values())[:1], strict=False)) if len(names) == 1 else shapes
+    assert _flat(layer.compute_output_shape(**shapes)) == _flat(_shapes(expected))
+    x = next(iter(_arguments(layer, inputs).values()))
+    if len(_arguments(layer, inputs)) > 1 or keras.tree.is_nested(x):
+        return
+    _check_shapes(make().compute_output_spec(_symbolic(x, False)), expected)
+    by_hand = make()
+    by_hand.build(x.shape)
+    assert by_hand.built and by_hand.count_params() == layer.count_params()
+    by_hand.set_weights(layer.get_weights())
+    if ON_TENSORFLOW:
+        _assert_close(_called(by_hand, inputs), expected, 1e-6)
+        if not keras.tree.is_nested(expected):
+            _check_slices(layer, make, x, expected)
+
+
+def _check_slices(layer, make, x, expected):
+    wrapper = keras.layers.TimeDistributed(make())
+    slices = np.stack([x, x], axis=1)
+    wrapper.build(slices.shape)
+    wrapper.set_weights(layer.get_weights())
+    assert tuple(wrapper.compute_output_shape(slices.shape)) == (len(x), 2, *expected.shape[1:])
+    _assert_close(wrapper(slices)[:, 1], expected, 1e-6)
+
+
+def _arguments(layer, inputs):
+    """What the layer is called with, by name, masks of its own included."""
+    if isinstance(inputs, dict):
+        return inputs
+    names = inspect.signature(layer.call).parameters
+    return dict(zip(names, inputs if isinstance(inputs, tuple) else (inputs,), strict=False))
+
+
+def _shapes(nest):
+    return keras.tree.map_structure(lambda x: tuple(x.shape), nest)
+
+
+def _flat(shapes):
+    return keras.tree.flatten(keras.tree.map_shape_structure(tuple, shapes))
 
 
 def _check_config(layer, inputs, expected):

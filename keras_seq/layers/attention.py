@@ -57,6 +57,15 @@ class MemoryAttention(CompositeLayer):
         context = ops.matmul(weights, memory["values"])
         return ops.reshape(context, (N, T, V)), ops.reshape(weights, (N, T, S))
 
+    def compute_output_shape(self, query_shape, memory_shape=None, past_shape=None):
+        _, S, V = memory_shape["values"]
+        return (*query_shape[:2], V), (*query_shape[:2], S)
+
+    def build_parts(self, input_shape):
+        """What the query goes through; what the memory goes through is built by `remember`."""
+        if hasattr(self, "key_dense") and not self.key_dense.built:
+            self.refuse_to_build(input_shape)
+
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
@@ -86,6 +95,12 @@ class AdditiveAttention(MemoryAttention):
 
     def keys(self, value):
         return self.key_dense(value)
+
+    def build_parts(self, input_shape):
+        super().build_parts(input_shape)
+        self.query_dense.build(input_shape)
+        if not self.score_dense.built:
+            self.score_dense.build((None, None, self.units))
 
     def score(self, query, keys):
         hidden = ops.tanh(self.query_dense(query)[:, :, None, :] + keys[:, None, :, :])  # (B, T, S, units)

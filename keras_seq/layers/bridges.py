@@ -46,5 +46,8 @@ class Bridge(keras.layers.Layer):
             for row, layer in zip(self.denses, states, strict=True)
         ]
 
+    def compute_output_shape(self, states_shape):
+        return states_shape
+
     def get_config(self):
         return {**super().get_config(), "kind": self.kind}

@@ -32,6 +32,8 @@ class CharacterEncoder(CompositeLayer):
     Source: Lample et al. 2016, section 4.1, arXiv:1603.01360; "cnn": Ma and Hovy 2016, section 2.1, arXiv:1603.01354.
     """
 
+    input_kind = "int32"
+
     def __init__(
         self,
         vocabulary_size,
@@ -75,6 +77,9 @@ class CharacterEncoder(CompositeLayer):
             words = self.body(x, mask=mask, training=training)[1][-1][0]
         words = ops.where(some, words, ops.zeros_like(words))
         return ops.reshape(words, (B, T, self.units))  # (B * T, D) -> (B, T, D)
+
+    def compute_output_shape(self, characters_shape):
+        return (*characters_shape[:2], self.units)
 
     def compute_mask(self, characters, mask=None):
         return ops.any(ops.not_equal(characters, self.pad_id), axis=-1)

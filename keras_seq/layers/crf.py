@@ -80,6 +80,12 @@ class CRF(keras.layers.Layer):
         keep = ops.where(ops.eye(self.num_tags, dtype="bool"), 0.0, LOW)
         return ops.where(mask[:, :, None, None], before + emissions[:, :, None, :], ops.cast(keep, emissions.dtype))
 
+    def compute_output_shape(self, emissions_shape):
+        return (*emissions_shape[:2], self.num_tags, self.num_tags)
+
+    def compute_output_spec(self, emissions, mask=None):
+        return keras.KerasTensor(self.compute_output_shape(emissions.shape), self.variable_dtype)
+
     def log_partition(self, emissions, mask=None):
         """Log of the sum of exp(score) over all rows of tags: `(B,)`."""
         return log_partition(self(emissions, mask=mask))
@@ -212,6 +218,12 @@ class ViterbiDecoder(keras.layers.Layer):
 
     def call(self, potentials):
         return viterbi(potentials)[0]
+
+    def compute_output_shape(self, potentials_shape):
+        return tuple(potentials_shape[:2])
+
+    def compute_output_spec(self, potentials):
+        return keras.KerasTensor(potentials.shape[:2], "int32")
 
 
 def _weights(potentials, sample_weight):

@@ -36,6 +36,12 @@ class BlankPadding(keras.layers.Layer):
         blank = ops.where(ops.arange(logits.shape[-1], dtype="int32") == self.blank_id, 0.0, LOW)
         return ops.where(mask[:, :, None], logits, ops.cast(blank, logits.dtype))
 
+    def compute_output_shape(self, logits_shape):
+        return logits_shape
+
+    def compute_output_spec(self, logits, mask=None):
+        return keras.KerasTensor(logits.shape, self.variable_dtype)
+
     def compute_mask(self, logits, mask=None):
         return None
 

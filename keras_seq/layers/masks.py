@@ -127,6 +127,12 @@ class EndMasking(keras.layers.Layer):
     def call(self, inputs):
         return inputs
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
     def compute_mask(self, inputs, mask=None):
         real = ops.not_equal(inputs, self.mask_value)
         if len(inputs.shape) > 2:

@@ -91,6 +91,17 @@ class MultiHeadAttention(CompositeLayer):
         N, T = ops.shape(query)[:2]
         return self.output_dense(ops.reshape(context, (N, T, self.units)))
 
+    def compute_output_shape(
+        self, query_shape, memory_shape=None, attention_mask_shape=None, positions_shape=None, bias_shape=None
+    ):
+        return (*query_shape[:2], self.units)
+
+    def build_parts(self, input_shape):
+        if not self.key_dense.built:
+            self.refuse_to_build(input_shape)
+        self.query_dense.build(input_shape)
+        self.output_dense.build((None, None, self.units))
+
     def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None):
         """The weights that `call` uses, averaged over the heads: `(N, T, S)`. For plots and penalties."""
         weights = ops.mean(self._weights(query, memory, attention_mask, positions, bias), axis=1)  # (B, Q, S)

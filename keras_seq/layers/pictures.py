@@ -294,6 +294,9 @@ class FrameCNN(keras.layers.Layer):
             x = ops.concatenate([largest, *_mean_places(x)], axis=-1) if self.pooling == "where" else largest
         return ops.reshape(self.dense(x), (B, T, self.units))  # (B * T, units) -> (B, T, units)
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:2], self.units)
+
     def get_config(self):
         return {
             **super().get_config(),

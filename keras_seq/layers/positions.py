@@ -70,11 +70,15 @@ class LearnedPositions(keras.layers.Layer):
         )
 
     def call(self, positions):
-        steps = positions.shape[1]
-        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not known yet
-            raise ValueError(f"There are positions for {self.max_length} steps. Received: {steps} steps")
+        self.compute_output_shape(positions.shape)
         rows = ops.clip(positions, 0, self.max_length - 1)
         return ops.take(ops.cast(self.table, self.compute_dtype), rows, axis=0)
+
+    def compute_output_shape(self, positions_shape):
+        steps = positions_shape[1]
+        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not known yet
+            raise ValueError(f"There are positions for {self.max_length} steps. Received: {steps} steps")
+        return (*positions_shape, self.units)
 
     def get_config(self):
         return {

@@ -31,6 +31,8 @@ class RecurrentStack(CompositeLayer):
         initializer: of all kernels and biases, each with random numbers of its own; None leaves the defaults (and the
             LSTM's forget bias of one).
         options: more arguments of the cell, as a dict: `{"reset_after": False}`.
+        return_state: whether to return the final states too. `keras.Sequential` and `keras.layers.TimeDistributed` need
+            False: they take layers of one output.
     Call arguments:
         x: float `(B, T, Dx)`.
         initial_state: per layer a list of `(B, D)`, as returned; None means zeros.
@@ -38,10 +40,11 @@ class RecurrentStack(CompositeLayer):
             that carries a Keras mask.
     Returns:
         `(x, states)`: float `(B, T, D)`, and per layer its final states, `[h]` or for an LSTM `[h, c]`, `(B, D)` each;
-        those of the two directions joined on the last axis.
+        those of the two directions joined on the last axis. With `return_state=False` x alone.
     Raises:
         ValueError: for a cell that is not known or not registered, `num_layers` below 1, odd `units` where the stack is
-            bidirectional, `recurrent_dropout` for a cell without it, and a residual around a layer that changes width.
+            bidirectional, `options` that are not the cell's, `recurrent_dropout` for a cell without it, and a residual
+            around a layer that changes width.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class RecurrentStack(CompositeLayer):
         layer_norm=False,
         initializer=None,
         options=None,
+        return_state=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -74,6 +78,8 @@ class RecurrentStack(CompositeLayer):
         self.layer_norm = layer_norm
         self.initializer = initializer
         self.options = dict(options or {})
+        self.return_state = return_state
+        _check_options(self.options)
         initializers = copies(initializer)
         self.forward_layers = [self._layer(f"forward_{i}", initializers) for i in range(num_layers)]
         self.backward_layers = [
@@ -141,7 +147,15 @@ class RecurrentStack(CompositeLayer):
                     )
                 x = x + below
             states.append(state)
-        return x, states
+        return (x, states) if self.return_state else x
+
+    def compute_output_shape(self, x_shape, initial_state_shape=None):
+        states = []
+        for layer in self.forward_layers:
+            x_shape, *state = layer.compute_output_shape(x_shape)
+            joined = [(*s[:-1], s[-1] * len(self._directions())) for s in (x_shape, *state)]
+            x_shape, states = joined[0], [*states, joined[1:]]
+        return (x_shape, states) if self.return_state else x_shape
 
     def _run_layer(self, i, x, state, mask, training):
         if not self.bidirectional:
@@ -168,7 +182,18 @@ class RecurrentStack(CompositeLayer):
             "layer_norm": self.layer_norm,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
             "options": self.options,
+            "return_state": self.return_state,
         }
+
+
+def _check_options(options):
+    """Raises a `ValueError` for what is not the cell's, but the stack's own."""
+    own = {"return_sequences", "return_state", "go_backwards", "stateful", "name"} & set(options)
+    if own:
+        raise ValueError(
+            "`options` are of the cell. A stack returns all steps and all states, and takes states as `initial_state`: "
+            f"it takes no {sorted(own)} there. Received: {options}"
+        )
 
 
 def cell_name(cell):

@@ -65,6 +65,12 @@ class ScheduledSampling(keras.layers.Layer):
         draws = keras.random.uniform(ops.shape(target), seed=self.seed_generator)
         return ops.where(ops.logical_and(draws < rate, target != self.pad_id), said, target)
 
+    def compute_output_shape(self, target_shape, logits_shape=None):
+        return target_shape
+
+    def compute_output_spec(self, target, logits=None, training=False):
+        return keras.KerasTensor(target.shape, target.dtype)
+
     def get_config(self):
         rate = keras.saving.serialize_keras_object(self.rate)
         return {**super().get_config(), "rate": rate, "pad_id": self.pad_id, "seed": self.seed}

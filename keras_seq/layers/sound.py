@@ -289,6 +289,9 @@ class SpecAugment(keras.layers.Layer):
         mean = ops.sum(x, axis=(1, 2))[:, None] / real  # (B, 1)
         return ops.where(hidden, ops.cast(mean[:, :, None], inputs.dtype), inputs)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {
             **super().get_config(),

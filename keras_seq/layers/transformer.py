@@ -182,6 +182,9 @@ class TransformerEncoderLayer(TransformerLayer):
         x = self._around("self", lambda x: self._attend_self(x, positions, mask)[0], x, training)
         return self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
 
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TransformerDecoderLayer(TransformerLayer):
@@ -246,6 +249,29 @@ class TransformerDecoderLayer(TransformerLayer):
             x = self._around("cross", attend_source, x, training)
         x = self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
         return x, seen
+
+    def compute_output_shape(
+        self,
+        x_shape,
+        memory_shape=None,
+        memory_mask_shape=None,
+        cache_shape=None,
+        positions_shape=None,
+        self_mask_shape=None,
+    ):
+        if cache_shape is None:
+            B, T, _ = x_shape
+            heads = (B, self.self_attention.num_key_value_heads, T, self.self_attention.head_dim)
+            return x_shape, {"keys": heads, "values": heads}
+        seen = dict(cache_shape)
+        if "attention" in seen:
+            seen["attention"] = (*x_shape[:2], seen["attention"][-1])
+        return x_shape, seen
+
+    def build_parts(self, input_shape):
+        if self.cross_attention is not None:
+            self.refuse_to_build(input_shape)
+        super().build_parts(input_shape)
 
     def get_config(self):
         return {**super().get_config(), "cross_attention": self.cross_attention is not None}

@@ -25,12 +25,15 @@ class TransformerStack(CompositeLayer):
         max_positions: length of the table of "learned" positions.
         bidirectional: whether each step sees all real ones, or none that comes after it.
         options: more arguments of the layers, as a dict: `{"activation": "swiglu"}`.
+        return_state: whether to return the state too. `keras.Sequential` and `keras.layers.TimeDistributed` need False:
+            they take layers of one output.
     Call arguments:
         x: float `(B, T, D)`, padding on the right, which no real step sees.
         initial_state: as returned, or of `zero_state`, to go on from; None: x begins the sequence, and holds all of it.
         mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
     Returns:
         `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, or `{}` without an `initial_state`.
+        With `return_state=False` x alone.
     Raises:
         ValueError: for `num_layers` below 1, unknown `positions`, x of another width, an `initial_state` where the
             stack is bidirectional, and as the layers'.
@@ -48,6 +51,7 @@ class TransformerStack(CompositeLayer):
         max_positions=512,
         bidirectional=False,
         options=None,
+        return_state=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +69,7 @@ class TransformerStack(CompositeLayer):
         self.max_positions = max_positions
         self.bidirectional = bidirectional
         self.options = dict(options or {})
+        self.return_state = return_state
         policy = self.dtype_policy
         make, kind = TransformerDecoderLayer, {"cross_attention": False}
         if bidirectional:
@@ -131,7 +136,10 @@ class TransformerStack(CompositeLayer):
             # What padding has written into a cache is out of sight, and the next real steps write over it.
             steps = T if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
             state = {"position": initial_state["position"] + steps, "caches": filled}
-        return x, state
+        return (x, state) if self.return_state else x
+
+    def compute_output_shape(self, x_shape, initial_state_shape=None):
+        return (x_shape, dict(initial_state_shape or {})) if self.return_state else x_shape
 
     def get_config(self):
         return {
@@ -145,4 +153,5 @@ class TransformerStack(CompositeLayer):
             "max_positions": self.max_positions,
             "bidirectional": self.bidirectional,
             "options": self.options,
+            "return_state": self.return_state,
         }

@@ -54,6 +54,8 @@ def encoded(x, architecture, units, num_layers, *, bidirectional, dropout, num_h
         and not keras.saving.get_registered_object(architecture)
     ):
         raise ValueError(f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}")
+    if not (options or {}).get("return_state", True):
+        raise ValueError("`options` must leave the stack its state, which is pooled. Received: return_state=False")
     if architecture in BASELINES:
         size, padding = (kernel_size if architecture == "cnn" else 1), ("same" if bidirectional else "causal")
         for i in range(num_layers):

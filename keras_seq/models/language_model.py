@@ -32,8 +32,8 @@ class LanguageModel(keras.Model):
     Returns:
         logits, float `(B, T, V)`, of the token after each.
     Raises:
-        ValueError: for a bidirectional body, which sees what it has to say; for `streams` with a body whose state
-            grows; for a batch of streams in another number than `streams`.
+        ValueError: for a bidirectional body, which sees what it has to say, and one with `return_state=False`; for
+            `streams` with a body whose state grows; for a batch of streams in another number than `streams`.
     Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix; Mikolov et al. 2010 for the carried state.
     """
 
@@ -41,6 +41,8 @@ class LanguageModel(keras.Model):
         super().__init__(**kwargs)
         if getattr(body, "bidirectional", False):
             raise ValueError("`body` must read from left to right. Received: a layer with bidirectional=True")
+        if not getattr(body, "return_state", True):
+            raise ValueError("`body` must return the state to go on from. Received: a layer with return_state=False")
         self.vocabulary_size = vocabulary_size
         self.body = body
         self.dropout = dropout
