@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import programs, timing
-from keras_seq import cli, decoding, export, text
+from keras_seq import cli, decoding, export, tasks, text
 from keras_seq.cli import option
 
 PARTS = ("throughput", "export", "length", "retraces")
@@ -135,9 +135,8 @@ def exported(options: Options, subwords: text.Subwords, lines: list[str], folder
     for name in options.models:
         model = timing.never_ending(timing.MODELS[name](subwords.size), subwords.end_id)
         for beams, search in SEARCHES.items():
-            path = export.saved_model(
-                model, folder / "saved", subwords, num_beams=beams, max_length=options.length, verify=False
-            )
+            task = tasks.Translation(model, subwords, num_beams=beams, max_length=options.length)
+            path = export.saved_model(task, folder / "saved", verify=False)
             signature = tf.saved_model.load(path).signatures["translate"]
             compiled = cached(tf.function(reduce_retracing=True, autograph=False))
 

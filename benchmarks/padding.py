@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_seq import cli
-from keras_seq.commands.tables import table
+from keras_seq.cli import table
 from keras_seq.inspection.certify import KINDS, Certificate, Row, certify
 
 V, D, HEADS, LONGEST = 20, 8, 2, 16

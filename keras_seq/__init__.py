@@ -24,16 +24,21 @@ _PARTS = (  # loaded on first use
     "recipe",
     "schedules",
     "scores",
+    "tasks",
     "text",
     "training",
 )
 
 
 def __getattr__(name: str):
+    if name == "load":
+        from keras_seq.tasks import load
+
+        return load
     if name in _PARTS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PARTS])
+    return sorted([*globals(), *_PARTS, "load"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
+from keras_seq.cli import table
 from keras_seq.commands import (
     certify,
     classify,
@@ -25,7 +26,6 @@ from keras_seq.commands import (
     weights,
 )
 from keras_seq.commands.streams import guarded
-from keras_seq.commands.tables import table
 
 
 class Verb(NamedTuple):

@@ -16,6 +16,7 @@ import dataclasses
 import inspect
 import os
 import pathlib
+import re
 import sys
 import types
 import typing
@@ -75,8 +76,34 @@ def run(
         told = str(error)
         if isinstance(error, OverflowError | MemoryError):  # neither says what to do, and one often nothing at all
             told = f"a number, or what it asks for, is too large: {told or 'no memory is left'}. Give smaller numbers."
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {as_flags(told, options)}", file=sys.stderr)
         sys.exit(2)
+
+
+def as_flags(message: str, options: type) -> str:
+    """A message of the library with the names of arguments, `num_beams`, as the flags that they have: --num-beams."""
+    names = {field.name for field in dataclasses.fields(options)}
+    return re.sub(r"`(\w+)`", lambda found: flag(found[1]) if found[1] in names else found[0], message)
+
+
+def table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
+    """The first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        aligned = [f"{cell:>{width}}" if numbers else cell for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
+    return lines
+
+
+def in_one_line(text: str) -> str:
+    """The text with a space for each line end."""
+    return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
+
+
+def flag(name: str) -> str:
+    """The flag of a field: `num_beams` is --num-beams."""
+    return f"--{name.replace('_', '-')}"
 
 
 def flags(options: type, description: str | None = None, prog: str | None = None) -> argparse.ArgumentParser:
@@ -115,7 +142,7 @@ def flags(options: type, description: str | None = None, prog: str | None = None
 def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, annotation: Any) -> None:
     help_text = field.metadata.get("help", "").replace("%", "%%")
     positional = field.metadata.get("positional", False)
-    flag = field.name if positional else "--" + field.name.replace("_", "-")
+    name = field.name if positional else flag(field.name)
     arguments: dict[str, Any] = {"metavar": field.name.upper()} if positional else {"dest": field.name}
     if field.default is not dataclasses.MISSING:
         arguments["default"] = field.default
@@ -132,7 +159,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
 
     annotation, optional = _without_none(annotation)
     if annotation is bool and not optional and not positional:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **arguments)
+        parser.add_argument(name, action=argparse.BooleanOptionalAction, **arguments)
         return
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if field.metadata.get("repeated", False):
@@ -152,7 +179,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
         arguments["metavar"] = "{" + ",".join(map(str, choices)) + "}"
         if optional:
             arguments["choices"].append(None)
-    parser.add_argument(flag, **arguments)
+    parser.add_argument(name, **arguments)
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -16,12 +16,11 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_seq import cli, data, export, layers, losses, models, optimizers, recipe, training
-from keras_seq.cli import option
-from keras_seq.commands.series_flags import SeriesFlags
-from keras_seq.commands.tables import table
+from keras_seq import cli, data, export, layers, losses, models, optimizers, recipe, tasks
+from keras_seq.cli import option, table
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
+from keras_seq.series_options import SeriesFlags
 from recipes import baselines, springs
 
 # What a flag that is not given means, for the generated springs and for files.
@@ -168,19 +167,16 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
         return {}
     if options.quantiles or has_residual(options):
         settle(options, model, linear, splits.valid)
-        with training.replacing(run.best) as temporary:
-            model.save(temporary)
-    splits.scaler.save(run.vocabulary / "scaler.json")
-    columns, quantiles = series.columns, options.quantiles or ()
-    data.ForecastColumns(columns, columns, options.look_back, horizon, quantiles).save(run.vocabulary / "forecast.json")
+    quantiles = options.quantiles or ()
+    task = tasks.Forecasting(model, splits.scaler, look_back=options.look_back, quantiles=quantiles)
+    task.save(run)
 
     # Evaluate
     found = report(options, run, path, series, splits, model, linear, cycle)
 
     # Export
-    task = export.Forecasting(splits.scaler, look_back=options.look_back, quantiles=quantiles)
     some = [series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
-    export.saved_model(model, options.export, task, samples=some)
+    export.saved_model(task, options.export, samples=some)
     recipe.end(options, run, scope)
     return found
 

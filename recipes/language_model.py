@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, models, optimizers, recipe
+from keras_seq import cli, data, decoding, export, layers, losses, models, optimizers, recipe, tasks
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -158,8 +158,10 @@ def main(options: Options) -> None:
     say(options.sample_length)
 
     # Export
-    task = export.Generation(vocabulary, search="sampling", temperature=options.temperature, top_p=options.top_p)
-    export.saved_model(model, options.export, task, samples=[text[:80] for text in parts[split][:8]])
+    sampling = {"search": "sampling", "temperature": options.temperature, "top_p": options.top_p}
+    task = tasks.Generation(model, vocabulary, **sampling)
+    task.save(run)
+    export.saved_model(task, options.export, samples=[text[:80] for text in parts[split][:8]])
     recipe.end(options, run, scope)
 
 

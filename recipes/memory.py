@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, export, losses, metrics, models, optimizers, recipe, text
-from keras_seq.cli import option
-from keras_seq.commands.tables import table
+from keras_seq import cli, export, losses, metrics, models, optimizers, recipe, tasks, text
+from keras_seq.cli import option, table
 from keras_seq.inspection import plots
 from keras_seq.layers import ARCHITECTURES
 from keras_seq.recipe import Result
@@ -74,9 +73,7 @@ def main(options: Options) -> None:
     # Export
     samples = [recall.written(task, row) for row in drawn(task, options.lengths[-1], 20, options.seed, "test").tokens]
     words = recall.vocabulary(task)
-    export.saved_model(
-        models.best_tags(model), options.export, export.Tagging(words, recall.ANSWERS[task]), samples=samples
-    )
+    export.saved_model(tasks.Tagging(model, words, recall.ANSWERS[task]), options.export, samples=samples)
     recipe.end(options, run, scope)
 
 

@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, optimizers, recipe, text
-from keras_seq.cli import option
-from keras_seq.commands.streams import in_one_line
+from keras_seq import cli, data, export, layers, models, optimizers, recipe, tasks, text
+from keras_seq.cli import in_one_line, option
 from keras_seq.recipe import Result
 from recipes import moods, polarity
 
@@ -87,8 +86,9 @@ def main(options: Options) -> None:
     report(options, run, test, predicted, "test" if "test" in parts else "valid")
 
     # Export
-    task = export.Classification(vocabulary, train.label_names)
-    export.saved_model(model, options.export, task, samples=test.texts[:20])
+    task = tasks.Classification(model, vocabulary, train.label_names)
+    task.save(run)
+    export.saved_model(task, options.export, samples=test.texts[:20])
     recipe.end(options, run, scope)
 
 

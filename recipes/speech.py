@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, text
+from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks, text
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.inspection.hearing import hearing
@@ -113,8 +113,8 @@ def main(options: Options) -> None:
     # Fit
     fitting = {"monitor": "val_accuracy", "mode": "max"}
     if connected:
-        task = transcription(options, vocabulary)
-        transcribe = task.transcriber(model)
+        task = transcription(options, model, vocabulary)
+        transcribe = task
 
         def validate():
             found = transcribe(parts["valid"].waveforms)
@@ -130,10 +130,11 @@ def main(options: Options) -> None:
         draw_alignment(model, vocabulary, parts["test"], transcribe, run)
     else:
         report_classes(options, run, parts["test"], classified(model, parts["test"]))
-        task = export.Classification(None, list(dial_tones.NAMES))
+        task = tasks.Classification(model, None, list(dial_tones.NAMES))
 
     # Export
-    export.saved_model(model, options.export, task, samples=parts["test"].waveforms[:5])
+    task.save(run)
+    export.saved_model(task, options.export, samples=parts["test"].waveforms[:5])
     recipe.end(options, run, scope)
 
 
@@ -217,9 +218,9 @@ def goal(options: Options) -> dict:
     return {"loss": loss, "weighted_metrics": [metrics.TokenAccuracy()]}
 
 
-def transcription(options: Options, vocabulary) -> export.Transcription:
+def transcription(options: Options, model, vocabulary) -> tasks.Transcription:
     # Whatever it hears, a decoder comes to an end.
-    return export.Transcription(vocabulary, max_length=4 * options.max_digits, search="greedy")
+    return tasks.Transcription(model, vocabulary, max_length=4 * options.max_digits, search="greedy")
 
 
 def classified(model: keras.Model, audio: data.Audio) -> np.ndarray:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, text
+from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
 from recipes import jabberwocky
@@ -125,9 +125,10 @@ def main(options: Options) -> None:
     report(options, run, train, test, tagged(model, words, characters, tags, test.words), split, marks)
 
     # Export
-    task = export.Tagging(words, tags, characters=characters)
-    samples = [*export.SAMPLES, *(" ".join(sentence) for sentence in test.words[:20])]
-    export.saved_model(models.best_tags(model), options.export, task, samples=samples)
+    task = tasks.Tagging(model, words, tags, characters=characters)
+    task.save(run)
+    samples = [*tasks.SAMPLES, *(" ".join(sentence) for sentence in test.words[:20])]
+    export.saved_model(task, options.export, samples=samples)
     recipe.end(options, run, scope)
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, optimizers, recipe, scores
+from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
@@ -132,16 +132,16 @@ def main(options: Options) -> None:
     draw_attention(options, model, *both, parts["test"].sources[0], beam, run)
 
     # Export
-    export.saved_model(
+    task = tasks.Translation(
         model,
-        options.export,
         target_vocabulary,
-        source_vocabulary=source_vocabulary,
+        source_vocabulary,
         num_beams=options.num_beams,
         length_penalty=decoding.power_penalty(options.length_penalty),
         max_length=2 * options.max_length,  # a served model must come to an end with any text
-        samples=[*export.SAMPLES, *parts["test"].sources[:20]],
     )
+    task.save(run)
+    export.saved_model(task, options.export, samples=[*tasks.SAMPLES, *parts["test"].sources[:20]])
     recipe.end(options, run, scope)
 
 

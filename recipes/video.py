@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, optimizers, recipe, text
+from keras_seq import cli, data, export, layers, models, optimizers, recipe, tasks, text
 from keras_seq.cli import option
 from keras_seq.inspection import clips
 from keras_seq.recipe import Result
@@ -113,14 +113,15 @@ def main(options: Options) -> None:
     split = "test" if "test" in parts else "valid"
     if options.task == "next_frame":
         report_pictures(options, run, model, parts, split)
-        task = export.Tensors()
+        task = tasks.Tensors(model)
     else:
         report_classes(options, run, model, parts, split)
-        task = export.Classification(None, parts["train"].class_names)
+        task = tasks.Classification(model, None, parts["train"].class_names)
 
     # Export
     some = parts[split].select(range(min(3, len(parts[split]))))
-    export.saved_model(model, options.export, task, samples=list(frames_of(some)))
+    task.save(run)
+    export.saved_model(task, options.export, samples=list(frames_of(some)))
     recipe.end(options, run, scope)
 
 

@@ -12,15 +12,14 @@ MAY_IMPORT = {
     "layers": {"losses"},  # a CRF's loss is a loss like the others
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "metrics": {"losses"},  # the metric of a loss is that loss's own number
-    "export": {"decoding"},
+    "tasks": {"data", "decoding", "models", "text", "training"},
+    "export": {"tasks", "decoding"},
     "inspection": {"layers", "models"},
-    "comparison": {"models", "data"},
-    "tuning": {"models", "data"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
 }
-TENSORFLOW = ("text", "data", "training", "distribution", "export", "tuning", "commands", "recipe", "optimizers")
-TENSORFLOW += ("inspection.gradients", "inspection.cost", "layers.recurrent_tensorflow")
+TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "recipe", "optimizers")
+TENSORFLOW += ("layers.recurrent_tensorflow",)
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

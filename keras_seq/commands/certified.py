@@ -11,48 +11,45 @@ import numpy as np
 
 from keras_seq.commands.certified_decoders import asked_of_decoder, asked_of_listener, traced
 from keras_seq.commands.certified_exports import EXPORTED, called_with
-from keras_seq.commands.model_files import load_keras
-from keras_seq.commands.opened import Trained
-from keras_seq.commands.recognizers import Recognizer
-from keras_seq.commands.taggers import Tagger
 
 
 @contextlib.contextmanager
-def asked_of_run(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+def asked_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     """What is asked of a run folder's model, and the reasons why some kinds of case are left out."""
-    asked, task = _asked(opened, options)
+    asked, exported = _asked(task, options)
     others: dict[str, Callable] = {}
     left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="certify-") as folder:
         place = pathlib.Path(folder)
         if options.replicas > 1:
-            others[f"{options.replicas} replicas"] = _replicated(opened.file, asked.inputs, options.replicas)
+            others[f"{options.replicas} replicas"] = _replicated(task.file, asked.inputs, options.replicas)
         for name in options.formats:
-            if name == "ctranslate2" and not hasattr(opened.model, "encoder_layers"):
+            if name == "ctranslate2" and not hasattr(task.model, "encoder_layers"):
                 continue  # it runs Transformers alone
             try:
-                others[name] = EXPORTED[name](opened.model, asked, place / name, task)
+                others[name] = EXPORTED[name](task.model, asked, place / name, exported)
             except (ImportError, ValueError, RuntimeError) as error:
                 left_out[name] = str(error).strip().splitlines()[0][:300]
         yield dataclasses.replace(asked, others=others), left_out
 
 
-def _asked(opened: Any, options: Any) -> tuple[Any, Any]:
+def _asked(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked, and the task that it is exported for, where that takes texts or sounds and searches."""
     from keras_seq.inspection.asked import mapping
 
-    if isinstance(opened, Trained):
-        return asked_of_decoder(opened, options)
-    if isinstance(opened, Recognizer) and opened.attends:
-        return asked_of_listener(opened, options)
+    if task.name in ("translation", "generation"):
+        return asked_of_decoder(task, options)
+    if task.name == "transcription" and hasattr(task.model, "encode"):
+        return asked_of_listener(task, options)
     sizes = {}
-    model = opened.model
-    if isinstance(opened, Tagger):
-        sizes = {name: v.size for name, v in opened.vocabularies.items()}
+    model = task.model
+    if task.name == "tagging":
+        sides = {"words": task.vocabulary, "characters": task.characters}
+        sizes = {name: side.size for name, side in sides.items() if side is not None}
         model = with_tags(model)
     found = mapping(model, vocabulary_sizes=sizes, longest=options.longest, compiled=traced)
-    if isinstance(opened, Recognizer):
-        found = dataclasses.replace(found, answers=_with_text(found.answers, opened.vocabulary))
+    if task.name == "transcription":
+        found = dataclasses.replace(found, answers=_with_text(found.answers, task.vocabulary))
     return found, None
 
 
@@ -82,9 +79,10 @@ def _replicated(file: pathlib.Path, inputs: Mapping[str, Any], replicas: int) ->
     """The answers of `predict` where each batch is split over several devices."""
     from keras_seq import distribution
     from keras_seq.inspection.asked import named
+    from keras_seq.tasks.run_folder import load_keras
 
     with distribution.scope("mirrored", replicas=replicas):
-        model = load_keras(file, decodes=False)
+        model = load_keras(file)
         model.jit_compile = False  # XLA compiles each shape anew
 
     def answers(batch):

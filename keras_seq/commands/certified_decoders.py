@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.commands.opened import Trained
-from keras_seq.commands.recognizers import Recognizer
-
 
 def traced(function: Callable, inputs: Mapping[str, Any]) -> Callable:
     """The function of a batch as a graph, traced once for all shapes."""
@@ -37,19 +34,18 @@ def _search(model: Any, vocabulary: Any, max_length: int, read: Callable = lambd
     return find
 
 
-def asked_of_decoder(opened: Trained, options: Any) -> tuple[Any, Any]:
+def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked of a translator or a language model, and the task that it is exported for."""
-    from keras_seq import decoding, export
+    from keras_seq import decoding
     from keras_seq.inspection.asked import decoding as decoder
     from keras_seq.inspection.sequences import Input, drawn, texts
 
-    vocabulary, source_vocabulary, length = opened.vocabulary, opened.source_vocabulary, options.max_length
-    continues = opened.is_language_model
-    model = decoding.Continued(opened.model, vocabulary.pad_id) if continues else opened.model
-    task = export.Generation if continues else export.Translation
+    vocabulary, source_vocabulary, length = task.vocabulary, task.source_vocabulary, options.max_length
+    continues = task.name == "generation"
+    model = decoding.Continued(task.model, vocabulary.pad_id) if continues else task.model
     sides = [vocabulary] if continues else [vocabulary, source_vocabulary]
     asked = decoder(
-        opened.model,
+        task.model,
         start_id=vocabulary.start_id,
         vocabulary_size=vocabulary.size,
         search=_search(model, vocabulary, length),
@@ -74,15 +70,15 @@ def asked_of_decoder(opened: Trained, options: Any) -> tuple[Any, Any]:
 
     answers = _with_log_probs(_with_texts(asked.answers, vocabulary))
     asked = dataclasses.replace(asked, inputs=inputs, answers=answers, draw=draw)
-    return asked, task(*sides, max_length=length, search="beam")
+    return asked, type(task)(task.model, *sides, max_length=length, search="beam")
 
 
-def asked_of_listener(opened: Recognizer, options: Any) -> tuple[Any, Any]:
+def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked of a recognizer that attends, and the task that it is exported for."""
     from keras_seq.inspection.asked import decoding as decoder
     from keras_seq.inspection.asked import floats
 
-    model, vocabulary = opened.model, opened.vocabulary
+    model, vocabulary = task.model, task.vocabulary
     asked = decoder(
         model,
         start_id=vocabulary.start_id,
@@ -92,7 +88,7 @@ def asked_of_listener(opened: Recognizer, options: Any) -> tuple[Any, Any]:
         compiled=traced,
     )
     asked = dataclasses.replace(asked, answers=_with_texts(asked.answers, vocabulary))
-    return asked, opened.task(max_length=options.max_length, search="beam")
+    return asked, type(task)(model, vocabulary, max_length=options.max_length, search="beam")
 
 
 def _with_texts(answers: Callable, vocabulary: Any) -> Callable:

@@ -19,12 +19,12 @@ def saved_model(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Calla
     import tensorflow as tf
     import tensorflow_text  # noqa: F401, its operations may be in the graph
 
-    from keras_seq.export import Tensors
     from keras_seq.export.saved_model import write
-    from keras_seq.export.signatures import Exported
+    from keras_seq.tasks import Tensors
+    from keras_seq.tasks.signatures import Exported
 
-    task = task or Tensors()
-    name, signature = next(iter(task.signatures(model).items()))
+    task = task or Tensors(model)
+    name, signature = next(iter(task.signatures().items()))
     write(model, Exported(model, {name: signature}, task.resources), place)
     loaded = tf.saved_model.load(str(place))
     takes = loaded.signatures[name].structured_input_signature[1]

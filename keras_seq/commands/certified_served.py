@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.commands.model_files import Served
-
 VERBS = ("translate", "generate", "classify", "tag", "transcribe", "forecast", "serve")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @contextlib.contextmanager
-def asked_of_served(opened: Served, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     """What is asked of a SavedModel's main signature, and the reasons why some kinds of case are left out.
 
     Raises:
@@ -23,13 +21,13 @@ def asked_of_served(opened: Served, options: Any) -> Iterator[tuple[Any, dict[st
     from keras_seq.inspection.asked import Own
     from keras_seq.inspection.certify import Asked
 
-    verb = next((verb for verb in VERBS if verb in opened.signatures), None)
+    verb = next((verb for verb in VERBS if verb in opened.signatures_by_name), None)
     if verb is None:
         raise ValueError(
             f"{opened.folder} has none of the signatures {', '.join(VERBS)}, as export.saved_model writes them. It "
-            f"has: {', '.join(sorted(opened.signatures)) or 'none'}. Give the run folder."
+            f"has: {', '.join(sorted(opened.signatures_by_name)) or 'none'}. Give the run folder."
         )
-    function = opened.signatures[verb]
+    function = opened.signatures_by_name[verb]
     words = None if options.text is None else _words(options.text)
     look_back = _look_back(opened)
     specs = function.structured_input_signature[1]
@@ -95,21 +93,24 @@ def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | Non
     return Input(numbers, shape, longest=options.longest or (asked.FRAMES if len(shape) == 4 else LONGEST))
 
 
-def _look_back(opened: Served) -> int | None:
+def _look_back(opened: Any) -> int | None:
     """Steps of the past that a forecaster reads, as it tells itself."""
-    if "describe" not in opened.signatures or "look_back" not in opened.signatures["describe"].structured_outputs:
+    if (
+        "describe" not in opened.signatures_by_name
+        or "look_back" not in opened.signatures_by_name["describe"].structured_outputs
+    ):
         return None
-    return int(opened.signatures["describe"]()["look_back"])
+    return int(opened.signatures_by_name["describe"]()["look_back"])
 
 
-def _with_length(opened: Served, verb: str, max_length: int) -> Callable | None:
+def _with_length(opened: Any, verb: str, max_length: int) -> Callable | None:
     """The function with a fixed length of the output: that of the main signature may depend on the batch."""
     import tensorflow as tf
 
     name = f"{verb}_with_options"
-    if name not in opened.signatures or not hasattr(opened.module, name):
+    if name not in opened.signatures_by_name or not hasattr(opened.module, name):
         return None
-    takes = opened.signatures[name].structured_input_signature[1]
+    takes = opened.signatures_by_name[name].structured_input_signature[1]
     drawn = sorted({"seed", "temperature"} & set(takes))
     if drawn:
         raise ValueError(

@@ -7,10 +7,9 @@ import pathlib
 import sys
 from typing import Any
 
-from keras_seq.cli import option
-from keras_seq.commands.model_files import HELP, Served, is_saved_model
+from keras_seq.cli import option, table
+from keras_seq.commands.options import HELP
 from keras_seq.commands.progress import Progress
-from keras_seq.commands.tables import table
 
 FORMATS = ("saved_model", "onnx", "ctranslate2")
 
@@ -73,18 +72,21 @@ def _check(options: Certify) -> None:
 
 def _asked(options: Certify) -> Any:
     """A context manager: what is asked, and the reasons why some kinds of case are left out."""
+    from keras_seq.tasks.run_folder import is_saved_model
+
     if is_saved_model(options.model):
         from keras_seq.commands.certified_served import asked_of_served
+        from keras_seq.tasks.saved_model import SavedModelTask
 
-        return asked_of_served(Served(options.model), options)
+        return asked_of_served(SavedModelTask(options.model), options)
     from keras_seq import distribution
     from keras_seq.commands.certified import asked_of_run
 
     if options.replicas > 1:
         distribution.divide_cpu(options.replicas)  # before anything else computes
-    from keras_seq.commands.opened import open_run
+    from keras_seq.tasks.loading import load_run
 
-    return asked_of_run(open_run(options.model, "certify"), options)
+    return asked_of_run(load_run(options.model, "keras-seq certify"), options)
 
 
 def _tell(options: Certify, found: Any, left_out: dict[str, str]) -> None:

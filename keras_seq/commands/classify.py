@@ -2,14 +2,11 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
-from typing import NamedTuple
 
 from keras_seq.cli import option
-from keras_seq.commands.classifiers import Classifier, open_classifier
-from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.model_files import HELP, Served
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.options import HELP, LineOptions
+from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,53 +20,24 @@ class Classify(LineOptions):
     )
 
 
-class Classified(NamedTuple):
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-
-
 def classify(options: Classify) -> None:
-    from keras_seq.commands.searching import Limits
+    from keras_seq.tasks.loading import expect, load
 
     options.check()
     check_files(options.files or [STDIN], options.output)
-    limits = Limits(options.batch_tokens, options.max_source_length)
-    compute = classification(open_classifier(options.model), limits)
+    task = expect(load(options.model), "classification")
+    if task.rank is not None:
+        raise ValueError(
+            f"{task.where} classifies arrays, and keras-seq classify takes lines of text. Use keras_seq.load in Python."
+        )
+    compute = task.predictor(**options.limits)
     with Writer(options.output) as writer:
 
         def write(number, result):
-            failed = isinstance(result, Failed)
+            failed = isinstance(result, Failure)
             if options.json:
-                writer.record(line=number, **({"error": result.why} if failed else result._asdict()))
+                writer.record(line=number, **({"error": result.reason} if failed else result._asdict()))
             else:
                 writer("" if failed else f"{result.label}\t{result.probability:.4f}")
 
         each_line(lines(options.files), options.chunk, compute, write, writer.flush)
-
-
-def classification(opened: Classifier | Served, limits) -> Callable[[list], list]:
-    """The function from a list of texts to as many `Classified` or `Failed`."""
-    from keras_seq.commands.served import by_length, signature, strings
-
-    lengths = None
-    if isinstance(opened, Served):
-        function = signature(opened, "classify", {"label", "probability", "labels", "probabilities"})
-    else:
-        from keras_seq.export.signatures import Exported
-
-        task = opened.task()
-        function = Exported(opened.model, task.signatures(opened.model), task.resources).classify
-
-        def lengths(texts):
-            return (opened.vocabulary.tokenize(texts).row_lengths().numpy() + 1).tolist() if texts else []
-
-    def compute(texts):
-        found = {name: x.numpy() for name, x in function(text=texts).items()}
-        rows = zip(found["label"], found["probability"], found["labels"], found["probabilities"], strict=True)
-        return [
-            Classified(label.decode(), float(best), dict(zip(strings(labels), probabilities.tolist(), strict=True)))
-            for label, best, labels, probabilities in rows
-        ]
-
-    return by_length(limits, compute, lengths)

@@ -10,9 +10,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
-from keras_seq.cli import option
+from keras_seq.cli import option, table
 from keras_seq.commands.progress import Progress
-from keras_seq.commands.tables import table
 
 _TIMED_VOCABULARY_LINES = 20_000  # from which words get ids, where only the time is asked for
 

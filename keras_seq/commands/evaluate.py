@@ -4,15 +4,13 @@ import dataclasses
 import pathlib
 import sys
 
-from keras_seq.cli import option
-from keras_seq.commands.beside import with_beside
-from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.model_files import HELP, SEVERAL, SHARES
+from keras_seq.cli import option, table
+from keras_seq.commands.line_inputs import with_side_inputs
+from keras_seq.commands.options import HELP, SEVERAL, SHARES, LineOptions, UnknownOptions, replacement
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
-from keras_seq.commands.tables import table
-from keras_seq.commands.translate import CutOff
-from keras_seq.commands.unknown_words import UnknownOptions, replacement
+from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.commands.translate import CutOff, translator
+from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,18 +70,13 @@ def _read(path: pathlib.Path, chunk: int) -> list[str]:
 
 
 def _translated(options: Evaluate) -> list[str]:
-    from keras_seq.commands.opened import open_models
-    from keras_seq.commands.searching import Limits, translation
-
-    limits = Limits(options.batch_tokens, options.max_source_length)
-    unknown = replacement(options)
     told = CutOff()
-    compute = told.counting(translation(open_models(options.model, options.model_weight), options, limits, unknown))
+    compute = told.counting(translator(options, options.model, replace_unknown=replacement(options)))
 
     def best(texts):
-        return [found if isinstance(found, Failed) else found.texts[0] for found in compute(texts)]
+        return [found if isinstance(found, Failure) else found.texts[0] for found in compute(texts)]
 
-    hypotheses = _gathered(with_beside(lines([options.source]), options), options.chunk, best)
+    hypotheses = _gathered(with_side_inputs(lines([options.source]), options), options.chunk, best)
     told.tell()
     return hypotheses
 
@@ -91,8 +84,8 @@ def _translated(options: Evaluate) -> list[str]:
 def _gathered(items, chunk: int, compute) -> list[str]:
     hypotheses: list[str] = []
 
-    def write(number: int, result: str | Failed) -> None:
-        hypotheses.append("" if isinstance(result, Failed) else result)
+    def write(number: int, result: str | Failure) -> None:
+        hypotheses.append("" if isinstance(result, Failure) else result)
 
     each_line((item for item in items if item is not None), chunk, compute, write, lambda: None)
     return hypotheses

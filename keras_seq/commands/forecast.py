@@ -7,14 +7,13 @@ import io
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from keras_seq.cli import option
-from keras_seq.commands.forecasters import Forecaster, open_forecaster
-from keras_seq.commands.model_files import HELP, Served
-from keras_seq.commands.series_flags import SeriesFlags
+from keras_seq.commands.options import HELP
 from keras_seq.commands.streams import STDIN, BadLines, Writer, check_files
+from keras_seq.series_options import SeriesFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,10 @@ class Rows(NamedTuple):
 def forecast(options: Forecast) -> None:
     files = options.files or (STDIN,)
     check_files(files, options.output)
-    columns, compute = forecasting(open_forecaster(options.model))
+    from keras_seq.tasks.loading import expect, load
+
+    task = expect(load(options.model), "forecasting")
+    columns, compute = task.columns, task.predictor()
     bad, done, first = BadLines("series"), 0, None
     with Writer(options.output) as writer:
         for path in files:
@@ -56,7 +58,8 @@ def forecast(options: Forecast) -> None:
                     if options.json and len(files) > 1:
                         writer.record(file=str(path), error=str(rows))
                     continue
-                found = compute(rows.past[None])[0].reshape(columns.horizon, -1)
+                (result,) = compute([rows.past])
+                found = result.values.reshape(columns.horizon, -1)
                 header = [*rows.names, *rows.times, *columns.names]
                 if not options.json and done == 0:
                     writer(_csv(header))
@@ -71,35 +74,9 @@ def forecast(options: Forecast) -> None:
     bad.tell()
 
 
-def forecasting(opened: Forecaster | Served) -> tuple[Any, Callable[[Any], Any]]:
-    """What the model reads and says, and the function from pasts `(B, L, C)` to forecasts, in the series' own units."""
-    import tensorflow as tf
-
-    from keras_seq import data
-
-    if isinstance(opened, Served):
-        signatures = opened.signatures
-        if not {"forecast", "describe"} <= set(signatures):
-            raise ValueError(
-                f"{opened.folder} has no signatures `forecast` and `describe`, as export.Forecasting with a look-back "
-                f"writes them. It has: {', '.join(sorted(signatures)) or 'none'}. keras-seq inspect tells more."
-            )
-        told = {name: x.numpy().tolist() for name, x in signatures["describe"]().items()}
-        names = {name: tuple(text.decode() for text in told[name]) for name in ("columns", "targets")}
-        quantiles = tuple(float(f"{quantile:.6g}") for quantile in told["quantiles"])
-        columns = data.ForecastColumns(**names, **{n: told[n] for n in ("look_back", "horizon")}, quantiles=quantiles)
-        function = signatures["forecast"]
-    else:
-        from keras_seq.export.signatures import Exported
-
-        columns, task = opened.columns, opened.task()
-        function = Exported(opened.model, task.signatures(opened.model), task.resources).forecast
-    return columns, lambda past: function(past=tf.constant(past, tf.float32))["forecast"].numpy()
-
-
 def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Iterator[Rows | ValueError]:
     """The ends of the series in a file; in the place of one that is of no use, what is wrong with it."""
-    from keras_seq import data
+    from keras_seq.tasks.forecasting import last_rows
 
     shown = "stdin" if path == STDIN else str(path)
     try:
@@ -114,17 +91,12 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
         names = {"file": shown} if several else {}
         names |= {options.id_column: name} if options.id_column is not None else {}
         place = f"{shown}, series {name!r}" if options.id_column is not None else shown
-        rows = end - start
-        if rows < max(columns.look_back, 2):
-            yield ValueError(
-                f"{place}: {rows:,} rows are too few: the model reads {columns.look_back:,}. Give it more of the past."
-            )
+        try:
+            past, coming = last_rows(series, columns, (start, end))
+        except ValueError as error:
+            yield ValueError(f"{place}: {error}")
             continue
-        times = {}
-        if series.times is not None:
-            coming = data.following_times(series.times[start:end], columns.horizon)
-            times = {series.time_column: series.written(coming)}
-        yield Rows(place, names, series.values[end - columns.look_back : end], times)
+        yield Rows(place, names, past, {} if coming is None else {series.time_column: coming})
 
 
 def _told(times: Any, before: Any) -> list[Any]:

@@ -6,12 +6,9 @@ import math
 import pathlib
 from typing import Any
 
-from keras_seq.cli import option
-from keras_seq.commands.model_files import HELP, Served, is_saved_model, vocabulary_files
-from keras_seq.commands.opened import open_run
+from keras_seq.cli import option, table
+from keras_seq.commands.options import HELP
 from keras_seq.commands.streams import Writer
-from keras_seq.commands.tables import table
-from keras_seq.commands.taggers import Tagger
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,15 +21,19 @@ class Inspect:
 
 
 def inspect(options: Inspect) -> None:
+    from keras_seq.tasks.loading import load_run
+    from keras_seq.tasks.run_folder import is_saved_model
+    from keras_seq.tasks.saved_model import load_module
+
     if is_saved_model(options.model):
-        found = _saved_model(Served(options.model))
+        found = _saved_model(options.model, dict(load_module(options.model).signatures))
         page = _saved_model_page(found)
     else:
         from keras_seq.inspection import parameters
 
-        opened = open_run(options.model, "inspect")
-        rows = parameters.table(opened.model)
-        found = _run(opened, rows)
+        task = load_run(options.model, "keras-seq inspect")
+        rows = parameters.table(task.model)
+        found = _run(task, rows)
         page = _run_page(found, parameters.shown(rows))
     with Writer() as writer:
         if options.json:
@@ -41,19 +42,27 @@ def inspect(options: Inspect) -> None:
             writer(line)
 
 
-def _run(opened: Any, rows: list) -> dict[str, Any]:
+def _run(task: Any, rows: list) -> dict[str, Any]:
     from keras_seq.training import read_config, read_metrics
 
-    folder, sides = opened.folder, _vocabularies(opened)
+    folder, sides = task.folder, _vocabularies(task)
+    labels = getattr(task, "labels", None)
+    columns = dataclasses.asdict(task.columns) if task.name == "forecasting" else None
+    own = {
+        "labels": labels[""] if isinstance(labels, dict) else None,
+        "tags": getattr(task, "tags", None),
+        "sample_rate": getattr(task, "sampling_rate", None),
+        "columns": columns,
+    }
     return {
         "kind": "run",
-        "path": str(opened.file),
-        "model": type(opened.model).__name__,
+        "task": task.name,
+        "path": str(task.file),
+        "model": type(task.model).__name__,
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
-        **{name: getattr(opened, name) for name in ("labels", "tags", "sample_rate") if hasattr(opened, name)},
-        **({"columns": dataclasses.asdict(opened.columns)} if hasattr(opened, "columns") else {}),
+        **{name: value for name, value in own.items() if value is not None},
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
@@ -61,18 +70,12 @@ def _run(opened: Any, rows: list) -> dict[str, Any]:
     }
 
 
-def _vocabularies(opened: Any) -> dict[str, Any]:
+def _vocabularies(task: Any) -> dict[str, Any]:
     """By the names that they have in the run folder."""
-    if isinstance(opened, Tagger):
-        return opened.vocabularies
-    vocabulary = getattr(opened, "vocabulary", None)
-    if vocabulary is None:  # no text is read or said
-        return {}
-    source = getattr(opened, "source_vocabulary", vocabulary)
-    if source is not vocabulary:
-        return {"source": source, "target": vocabulary}
-    files = vocabulary_files(opened.folder)
-    return {"joint" if "joint" in files else next(iter(files)): vocabulary}
+    from keras_seq.tasks.run_folder import load_vocabulary, vocabulary_files
+
+    reads = getattr(task, "vocabulary", None) is not None  # text is read or written
+    return {name: load_vocabulary(file) for name, file in vocabulary_files(task.folder).items()} if reads else {}
 
 
 def _history(file: pathlib.Path) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
 
 
 def _run_page(found: dict[str, Any], layers: str) -> list[str]:
-    rows = [("model", f"{found['model']}, {found['parameters']:,} parameters")]
+    rows = [("task", found["task"]), ("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
     rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
     rows += [("sample rate", f"{found['sample_rate']:,} a second")] if "sample_rate" in found else []
@@ -112,28 +115,28 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     return lines
 
 
-def _saved_model(served: Served) -> dict[str, Any]:
+def _saved_model(folder: pathlib.Path, signatures: dict[str, Any]) -> dict[str, Any]:
     import tensorflow as tf
 
-    from keras_seq.export.signatures import definitions
+    from keras_seq.tasks.signatures import definitions
 
     def told(specs):
         return {name: f"{spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items()}
 
-    signatures = {
+    found = {
         name: {"inputs": told(f.structured_input_signature[1]), "outputs": told(f.structured_outputs)}
-        for name, f in sorted(served.signatures.items())
+        for name, f in sorted(signatures.items())
     }
-    for name, definition in definitions(served.folder).items():
+    for name, definition in definitions(folder).items():
         for key, value in definition.defaults.items():
-            signatures[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
-    variables = tf.train.list_variables(str(served.folder / "variables" / "variables"))
+            found[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
+    variables = tf.train.list_variables(str(folder / "variables" / "variables"))
     sizes = [tf.TensorShape(shape).num_elements() for name, shape in variables if ".ATTRIBUTES" in name and shape]
-    size = sum(path.stat().st_size for path in served.folder.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
         "kind": "saved_model",
-        "path": str(served.folder),
-        "signatures": signatures,
+        "path": str(folder),
+        "signatures": found,
         "parameters": sum(sizes),
         "bytes": size,
     }

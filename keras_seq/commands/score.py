@@ -6,15 +6,13 @@ import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
-from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.model_files import SEVERAL, SHARES, WEIGHTS
-from keras_seq.commands.opened import Trained
-from keras_seq.commands.streams import STDIN, BadLines, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.options import SEVERAL, SHARES, WEIGHTS, LineOptions
+from keras_seq.commands.streams import STDIN, BadLines, Line, Writer, check_files, each_line, lines
+from keras_seq.tasks.results import Failure, Scored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,29 +30,22 @@ class Score(LineOptions):
     first: Literal["start", "end"] = option("start", "of a language model: the token before each line")
 
 
-class Scored(NamedTuple):
-    tokens: list[str]
-    log_probs: list[float]
-
-    @property
-    def total(self) -> float:
-        return math.fsum(self.log_probs)
-
-
 def score(options: Score) -> None:
-    from keras_seq.commands.opened import open_models
+    from keras_seq.tasks.loading import expect, load, refuse_saved_models
+    from keras_seq.tasks.scoring import scoring
 
     options.check()
     files = [options.file] if options.target is None else [options.file, options.target]
     check_files(files, options.output)
     if not options.name or set(options.name) & set("=:| \t"):
         raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
-    opened = open_models(options.model, options.model_weight, "score")
-    if not opened.is_language_model and len(files) == 1:
-        raise ValueError(f"{opened.file} translates: name the source and the target file.")
-    if opened.is_language_model and len(files) == 2:
-        raise ValueError(f"{opened.file} is a language model: name one file, the text.")
-    compute = forced(opened, options)
+    refuse_saved_models(options.model, "keras-seq score")
+    task = expect(load(options.model, options.model_weight), "translation", "generation")
+    if task.name == "translation" and len(files) == 1:
+        raise ValueError(f"{task.where} translates: name the source and the target file.")
+    if task.name == "generation" and len(files) == 2:
+        raise ValueError(f"{task.where} is a language model: name one file, the text.")
+    compute = scoring(task, first=options.first, **options.limits)
     if options.n_best:
         _score_candidates(options, files, compute)
         return
@@ -64,13 +55,13 @@ def score(options: Score) -> None:
 
         def write(number, result):
             nonlocal total, count
-            failed = isinstance(result, Failed)
+            failed = isinstance(result, Failure)
             if not failed:
                 total, count = total + result.total, count + len(result.tokens)
             if options.summary:
                 return
             if options.json:
-                writer.record(line=number, **({"error": result.why} if failed else _fields(result)))
+                writer.record(line=number, **({"error": result.reason} if failed else _fields(result)))
             elif failed:
                 writer("")
             else:
@@ -79,59 +70,6 @@ def score(options: Score) -> None:
         items = _pairs(files) if len(files) == 2 else lines(files)
         bad = each_line(items, options.chunk, compute, write, writer.flush)
         _tell(options, writer, bad, total, count)
-
-
-def forced(opened: Trained, options: Score) -> Callable[[list], list]:
-    """The function from texts, or pairs of source and target, to `Scored` or `Failed`, in one compiled pass."""
-    import tensorflow as tf
-
-    from keras_seq.decoding.perplexity import forced_log_probs, forced_pass, with_end
-
-    vocabulary, source_vocabulary = opened.vocabulary, opened.source_vocabulary
-    begin = vocabulary.end_id if options.first == "end" and opened.is_language_model else vocabulary.start_id
-    ids = SimpleNamespace(pad_id=vocabulary.pad_id, start_id=begin)
-    matrix, vector = tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32)
-    if opened.is_language_model:
-        one_pass = forced_pass(opened.model, ids)
-        of_target = tf.function(lambda target: one_pass(target, None, None), input_signature=[matrix], autograph=False)
-
-        def run(target, source, index):
-            return of_target(target)
-    else:
-        compiled = tf.function(input_signature=[matrix, matrix, vector], autograph=False)
-        run = forced_pass(opened.model, ids, compiled)
-
-    def compute(items):
-        pairs = [item if isinstance(item, tuple) else (None, item) for item in items]
-        texts = list(dict.fromkeys(source for source, _ in pairs if source is not None))
-        place = {text: row for row, text in enumerate(texts)}
-        sources = with_end(source_vocabulary, texts)
-        targets = with_end(vocabulary, [target for _, target in pairs])
-        results, rows = [], []
-        for row, (source, _) in enumerate(pairs):
-            longest = max(len(targets[row]), len(sources[place[source]]) if source is not None else 0)
-            fits = longest <= options.max_source_length
-            told = f"{longest:,} tokens are more than --max-source-length {options.max_source_length:,}"
-            results.append(None if fits else Failed(told))
-            if fits:
-                rows.append(row)
-        batches = forced_log_probs(
-            run,
-            [targets[row] for row in rows],
-            sources if texts else None,
-            [place[pairs[row][0]] if texts else 0 for row in rows],
-            pad_id=vocabulary.pad_id,
-            source_pad_id=source_vocabulary.pad_id,
-            batch_tokens=options.batch_tokens,
-        )
-        for batch, values in batches:
-            for index, log_probs in zip(batch, values, strict=True):
-                row = rows[index]
-                log_probs = log_probs[: len(targets[row])].astype("float64").tolist()
-                results[row] = Scored(vocabulary.pieces(targets[row]), log_probs)
-        return results
-
-    return compute
 
 
 def _pairs(files: list[pathlib.Path]) -> Iterator[tuple[Line, Line]]:
@@ -201,7 +139,7 @@ def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callab
 
         def write(number, result):
             entry = entries.popleft()
-            failed = isinstance(result, Failed)
+            failed = isinstance(result, Failure)
             scores = entry.scores | ({} if failed else {options.name: result.total})
             if options.json:
                 writer.record(line=entry.number + 1, text=entry.text, scores=scores)

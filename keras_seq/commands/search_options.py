@@ -1,25 +1,11 @@
 """The flags of a search and of what it may say, and the search and the constraints that they describe."""
 
 import dataclasses
-import itertools
 import pathlib
-import sys
 from typing import Any, Literal
 
-from keras_seq.cli import option
+from keras_seq.cli import flag, option
 from keras_seq.commands.streams import lines
-
-# Which search has which flags; those that are not named here are of all of them.
-SEARCHES = {
-    "greedy": (),
-    "beam": (
-        *("num_beams", "num_return", "length_penalty", "alpha", "early_stop"),
-        *("num_groups", "diversity", "coverage_penalty", "force"),
-    ),
-    "sampling": ("temperature", "top_k", "top_p", "min_p", "seed", "num_return"),
-    "contrastive": ("top_k", "alpha"),
-}
-CTC_SEARCHES = {"greedy": (), "beam": ("num_beams", "num_return")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +68,7 @@ class LineSearchOptions(SearchOptions):
 
 def given(options: SearchOptions) -> list[str]:
     """The flags of the search that were given, as typed."""
-    return [_flag(name) for name in _given(options)]
+    return [flag(name) for name in _given(options)]
 
 
 def _given(options: SearchOptions) -> list[str]:
@@ -91,115 +77,32 @@ def _given(options: SearchOptions) -> list[str]:
 
 
 def files_beside(options: LineSearchOptions) -> list[pathlib.Path]:
-    """What is read beside the input."""
+    """The files that are read beside the input."""
     paths = (options.ban, options.only, options.prefix, options.force)
     return [path for path in paths if path is not None]
 
 
-def search_arguments(options: SearchOptions, vocabulary: Any) -> dict[str, Any]:
-    """The arguments `search` and `constraints` of `decoding.search` and `decoding.generate` that the flags stand for;
-    what is given for each line is not among them.
+def search_options(options: SearchOptions) -> dict[str, Any]:
+    """The options of the search that were given, by name, for a task's `predictor`; phrases are read from their files.
 
-    Args:
-        vocabulary: of the output; phrases are cut into its tokens.
     Raises:
-        ValueError: for a flag that the search has not, or out of its range.
-        OSError: for a file that cannot be read.
+        ValueError: for a line that cannot be read.
+        OSError: for a file that cannot.
     """
-    return {"search": _search(options), "constraints": _constraints(options, vocabulary)}
+    found = {name: getattr(options, name) for name in _given(options) if name not in ("prefix", "force")}
+    return found | {name: _phrases(found[name]) for name in ("ban", "only") if name in found}
 
 
-def ctc_arguments(options: SearchOptions, file: pathlib.Path) -> dict[str, Any]:
-    """The arguments of `decoding.ctc` that the flags stand for.
-
-    Args:
-        file: that has the model.
-    Raises:
-        ValueError: for a flag that this search has not.
-    """
-    name, asked_for = options.search or "greedy", _given(options)
-    known = CTC_SEARCHES.get(name, ())
-    wrong = [flag for flag in asked_for if flag not in ("search", *known)] or ["search"] * (name not in CTC_SEARCHES)
-    if wrong:
-        raise ValueError(
-            f"{_flags(wrong)}: {file} says labels of frames (CTC), for which there are --search greedy, the default, "
-            "without more flags, and --search beam with --num-beams and --num-return. Leave others out."
-        )
-    return {"search": name} | {flag: getattr(options, flag) for flag in known if flag in asked_for}
+def side_inputs(options: LineSearchOptions) -> tuple[str, ...]:
+    """The names of the files with a line for each line of the input."""
+    return tuple(name for name in ("prefix", "force") if getattr(options, name) is not None)
 
 
-def _search(options: SearchOptions) -> Any:
-    from keras_seq import decoding
-
-    name = options.search or "beam"
-    special = {flag for flags in SEARCHES.values() for flag in flags}
-    asked_for = _given(options)
-    wrong = [flag for flag in asked_for if flag in special - set(SEARCHES[name])]
-    if wrong:
-        others = [other for other, flags in SEARCHES.items() if set(wrong) <= set(flags)]
-        take = f", or take {others[0]}" if others else ""
-        raise ValueError(f"{_flags(wrong)}: --search {name} has no such flag. Leave it out{take}.")
-    grouped = (options.num_groups or 1) > 1
-    if options.diversity is not None and not grouped:
-        raise ValueError("--diversity: there is but one group. Leave it out, or add --num-groups.")
-    if "force" in asked_for and grouped:
-        raise ValueError("--force: beams in groups are not allotted to words. Leave --num-groups out.")
-    fields = {flag: getattr(options, flag) for flag in SEARCHES[name] if flag in asked_for}
-    fields.pop("force", None)
-    if name in ("greedy", "beam"):  # a greedy score is that of a beam of one
-        for flag in ("length_penalty", "alpha"):
-            fields.pop(flag, None)
-        alpha = 1.0 if options.alpha is None else options.alpha
-        fields["length_penalty"] = decoding.PENALTIES[options.length_penalty or "power"](alpha)
-    return decoding.find_search(name, **fields)
-
-
-def _constraints(options: SearchOptions, vocabulary: Any) -> list:
-    from keras_seq import decoding
-
-    lengths = [(name, getattr(options, name)) for name in ("min_length", "end_within", "max_length")]
-    lengths = [(name, length) for name, length in lengths if length is not None]
-    for (less, length), (more, longer) in itertools.pairwise(lengths):
-        if length > longer:
-            raise ValueError(f"{_flag(less)} {length} is more than {_flag(more)} {longer}.")
-    found = []
-    if options.min_length is not None:
-        found.append(decoding.MinLength(options.min_length))
-    if options.end_within is not None:
-        found.append(decoding.MaxLength(options.end_within))
-    if options.no_repeat is not None:
-        found.append(decoding.NoRepeat(options.no_repeat))
-    if options.repetition_penalty is not None:
-        found.append(decoding.RepetitionPenalty(options.repetition_penalty))
-    if options.ban is not None:
-        found.append(decoding.Banned(_phrases(options.ban, vocabulary)))
-    if options.only is not None:
-        phrases = _phrases(options.only, vocabulary)
-        found.append(decoding.Allowed(sorted({token for phrase in phrases for token in phrase})))
-    return found
-
-
-def _phrases(file: pathlib.Path, vocabulary: Any) -> list[list[int]]:
-    """The phrases of a file as ids. Those with words that the vocabulary does not know are left out, and counted on
-    stderr: the model cannot say them."""
+def _phrases(file: pathlib.Path) -> list[str]:
     texts = []
     for line in lines([file]):
         if line is not None and line.text is None:
             raise ValueError(f"{line.place}: {line.why}")
         if line is not None and line.text.strip():
             texts.append(line.text)
-    phrases = [phrase for phrase in (vocabulary.tokenize(texts).to_list() if texts else []) if phrase]
-    known = [phrase for phrase in phrases if vocabulary.unknown_id not in phrase]
-    if not known:
-        raise ValueError(f"{file} has no phrase that the vocabulary knows.")
-    if len(known) < len(phrases):
-        print(f"{file}: the vocabulary does not know {len(phrases) - len(known):,} of them.", file=sys.stderr)
-    return known
-
-
-def _flags(names: list[str]) -> str:
-    return ", ".join(map(_flag, names))
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return texts

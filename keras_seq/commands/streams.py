@@ -8,10 +8,14 @@ import json
 import math
 import os
 import pathlib
+import re
 import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from keras_seq.cli import flag, in_one_line
+from keras_seq.tasks.results import Failure, one_line
 
 PAUSE_SECONDS = 0.2  # when stdin says nothing for so long, what has come is worked on
 FIRST_ONES = 5  # bad lines that are named at the end
@@ -26,12 +30,6 @@ class Line(NamedTuple):
     place: str
     text: str | list[str] | None
     why: str = ""
-
-
-class Failed(NamedTuple):
-    """In the place of a result: why there is none."""
-
-    why: str
 
 
 def check_files(files: Iterable[pathlib.Path], output: pathlib.Path | None = None) -> None:
@@ -205,11 +203,6 @@ class Writer:
             raise not_written(self._name, error) from error
 
 
-def in_one_line(text: str) -> str:
-    """The text with a space for each line end."""
-    return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
-
-
 def not_written(name: str, error: OSError) -> OSError:
     remedy = "Name another file with --output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -248,12 +241,6 @@ def guarded(function: Callable[[Any], None]) -> Callable[[Any], None]:
             sys.exit(1)
 
     return run
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line of bearable length."""
-    told = " ".join(str(error).split()) or type(error).__name__
-    return told if len(told) <= 300 else f"{told[:300]}..."
 
 
 def _is_tensorflow_error(error: Exception) -> bool:
@@ -305,8 +292,8 @@ def each_line(
     Args:
         items: `Line`s, or tuples of them that belong together; None is a pause.
         chunk: so many at most are computed together.
-        compute: takes the texts (or tuples of texts) of good items and gives as many results, some may be `Failed`.
-        write: takes the number of the item, from 1, and its result, or `Failed`.
+        compute: takes the texts (or tuples of texts) of good items and gives as many results, some may be `Failure`.
+        write: takes the number of the item, from 1, and its result, or `Failure`.
         flush: is called after each chunk.
     Returns:
         the account of what failed, told already.
@@ -322,9 +309,9 @@ def each_line(
             results = iter(compute([tuple(p.text for p in g) if len(g) > 1 else g[0].text for g in good]))
             for group, part in zip(groups, wrong, strict=True):
                 bad.total += 1
-                result = Failed(part.why) if part is not None else next(results)
-                if isinstance(result, Failed):
-                    bad.add((part or group[0]).place, result.why)
+                result = Failure(part.why) if part is not None else _as_flags(next(results))
+                if isinstance(result, Failure):
+                    bad.add((part or group[0]).place, result.reason)
                 write(bad.total, result)
             flush()
             progress(bad.total)
@@ -332,6 +319,13 @@ def each_line(
         progress.close()
     bad.tell()
     return bad
+
+
+def _as_flags(result: Any) -> Any:
+    """A `Failure` with the names of options as flags."""
+    if not isinstance(result, Failure):
+        return result
+    return Failure(re.sub(r"`([a-z_]+)`", lambda found: flag(found[1]), result.reason))
 
 
 def _finite(value: Any) -> Any:

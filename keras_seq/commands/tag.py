@@ -2,13 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from keras_seq.cli import option
-from keras_seq.commands.line_options import LineOptions
-from keras_seq.commands.model_files import HELP, Served
-from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.options import HELP, LineOptions
+from keras_seq.commands.streams import STDIN, Line, Writer, check_files, each_line, lines
+from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,24 +22,18 @@ class Tag(LineOptions):
     conllu: bool = option(False, "all input is CoNLL-U, whatever its name")
 
 
-class Tagged(NamedTuple):
-    words: list[str]
-    tags: list[str]
-
-
 def tag(options: Tag) -> None:
-    from keras_seq.commands.searching import Limits
-    from keras_seq.commands.taggers import open_tagger
+    from keras_seq.tasks.loading import expect, load
 
     options.check()
     check_files(options.files or [STDIN], options.output)
-    compute = tagging(open_tagger(options.model), Limits(options.batch_tokens, options.max_source_length))
+    compute = expect(load(options.model), "tagging").predictor(**options.limits)
     with Writer(options.output) as writer:
 
         def write(number, result):
-            failed = isinstance(result, Failed)
+            failed = isinstance(result, Failure)
             if options.json:
-                writer.record(line=number, **({"error": result.why} if failed else result._asdict()))
+                writer.record(line=number, **({"error": result.reason} if failed else result._asdict()))
             else:
                 writer("" if failed else " ".join(f"{word}/{tag}" for word, tag in zip(*result, strict=True)))
 
@@ -88,38 +81,3 @@ def _joined(gathered: list[Line]) -> Line:
     except ValueError as error:
         return Line(gathered[0].place, None, str(error))
     return Line(gathered[0].place, words)
-
-
-def tagging(opened, limits) -> Callable[[list], list]:
-    """The function from lists of words to as many `Tagged` or `Failed`.
-
-    Args:
-        opened: of `open_tagger`.
-        limits: of a batch and a line.
-    """
-    import tensorflow as tf
-
-    from keras_seq.commands.searching import in_batches
-    from keras_seq.commands.served import signature, strings
-
-    if isinstance(opened, Served):
-        function = signature(opened, "tag_words", {"tags"}, takes="words")
-    else:
-        from keras_seq.export.signatures import Exported
-        from keras_seq.models import best_tags
-
-        task, model = opened.task(), best_tags(opened.model)
-        function = Exported(model, task.signatures(model), task.resources).tag_words
-
-    def tagged(some):
-        width = max(map(len, some))
-        padded = [[word.encode() for word in words] + [b""] * (width - len(words)) for words in some]
-        tags = function(words=tf.constant(padded, tf.string, (len(some), width)))["tags"].numpy()
-        return [Tagged(words, strings(row[: len(words)])) for words, row in zip(some, tags, strict=True)]
-
-    def compute(texts):
-        return in_batches(
-            [max(1, len(words)) for words in texts], limits, lambda rows: tagged([texts[i] for i in rows])
-        )
-
-    return compute

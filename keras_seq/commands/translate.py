@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
-from keras_seq.cli import option
+from keras_seq.cli import in_one_line, option
 from keras_seq.commands import nbest
-from keras_seq.commands.beside import with_beside
-from keras_seq.commands.line_options import LineOptions, ModelOptions
-from keras_seq.commands.search_options import LineSearchOptions, files_beside
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, in_one_line, lines
-from keras_seq.commands.unknown_words import UnknownOptions, replacement
+from keras_seq.commands.line_inputs import with_side_inputs
+from keras_seq.commands.options import LineOptions, ModelOptions, UnknownOptions, replacement
+from keras_seq.commands.search_options import LineSearchOptions, files_beside, search_options, side_inputs
+from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,24 +41,29 @@ class Generate(LineSearchOptions, LineOptions, ModelOptions):
 
 
 def translate(options: Translate) -> None:
-    from keras_seq.commands.opened import open_models
-    from keras_seq.commands.searching import Limits, translation
-
-    limits = Limits(options.batch_tokens, options.max_source_length)
     unknown = replacement(options)
-    model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
     told = CutOff()
-    _run(options, lambda: told.counting(translation(model(), options, limits, unknown)))
+    _run(options, lambda: told.counting(translator(options, options.model, replace_unknown=unknown)))
     told.tell()
 
 
 def generate(options: Generate) -> None:
-    from keras_seq.commands.opened import open_models
-    from keras_seq.commands.searching import Limits, continuation
+    own = {"first": options.first} if options.first else {}
+    _run(options, lambda: searching(options, options.model, "generation", echo=options.echo, **own))
 
-    limits = Limits(options.batch_tokens, options.max_source_length)
-    model = lambda: open_models(options.model, options.model_weight)  # noqa: E731
-    _run(options, lambda: continuation(model(), options, limits, options.first, options.echo))
+
+def translator(options: Any, paths: tuple[pathlib.Path, ...], **own: Any) -> Callable[[list], list]:
+    """The function from lines, or tuples of lines, to results that the flags ask for."""
+    return searching(options, paths, "translation", **own)
+
+
+def searching(options: Any, paths: tuple[pathlib.Path, ...], kind: str, **own: Any) -> Callable[[list], list]:
+    """As `translator`, for a kind of task and its own options."""
+    from keras_seq.tasks.loading import expect, load
+
+    task = expect(load(paths, options.model_weight), kind)
+    beside = {"side_inputs": names} if (names := side_inputs(options)) else {}
+    return task.predictor(**options.limits, **beside, **search_options(options), **own)
 
 
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
@@ -67,15 +72,15 @@ def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
     compute = make()
     with Writer(options.output) as writer:
         write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
-        each_line(with_beside(lines(options.files), options), options.chunk, compute, write, writer.flush)
+        each_line(with_side_inputs(lines(options.files), options), options.chunk, compute, write, writer.flush)
 
 
 def _json(writer: Writer) -> Callable[[int, Any], None]:
     def write(number, result):
-        if isinstance(result, Failed):
-            writer.record(line=number, error=result.why)
+        if isinstance(result, Failure):
+            writer.record(line=number, error=result.reason)
             return
-        texts, (scores, log_probs, finished) = [result.own + text for text in result.texts], result[1:4]
+        texts, (scores, log_probs, finished) = [result.prompt + text for text in result.texts], result[1:4]
         if len(texts) > 1:
             writer.record(line=number, texts=texts, scores=scores, log_probs=log_probs, finished=finished)
         else:
@@ -86,14 +91,14 @@ def _json(writer: Writer) -> Callable[[int, Any], None]:
 
 def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
     def write(number, result):
-        if isinstance(result, Failed):
+        if isinstance(result, Failure):
             writer(nbest.without_candidates(number - 1) if several else "")
         elif not several and len(result.texts) == 1:
-            writer(result.own + in_one_line(result.texts[0]), as_is=True)
+            writer(result.prompt + in_one_line(result.texts[0]), as_is=True)
         else:
             for text, score, log_prob, finished in zip(*result[:4], strict=True):
                 features = {"log_prob": log_prob, nbest.FINISHED: finished}
-                text = result.own + in_one_line(text)
+                text = result.prompt + in_one_line(text)
                 writer(nbest.written(number - 1, text, features, score), as_is=True)
 
     return write
@@ -108,7 +113,7 @@ class CutOff:
     def counting(self, compute: Callable[[list], list]) -> Callable[[list], list]:
         def counted(items):
             results = compute(items)
-            best = [result.finished[0] for result in results if not isinstance(result, Failed)]
+            best = [result.finished[0] for result in results if not isinstance(result, Failure)]
             self.count, self.total = self.count + best.count(False), self.total + len(best)
             return results
 

@@ -6,14 +6,8 @@ import sys
 from typing import Any, Literal
 
 from keras_seq.cli import option
-from keras_seq.commands.classifiers import Classifier
-from keras_seq.commands.forecasters import Forecaster
-from keras_seq.commands.mappers import Mapper
-from keras_seq.commands.model_files import WEIGHTS
-from keras_seq.commands.opened import Trained
-from keras_seq.commands.recognizers import Recognizer
-from keras_seq.commands.search_options import SearchOptions, ctc_arguments, given, search_arguments
-from keras_seq.commands.taggers import Tagger
+from keras_seq.commands.options import WEIGHTS
+from keras_seq.commands.search_options import SearchOptions, given, search_options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,51 +39,47 @@ class Export(SearchOptions):
 
 def average(options: Average) -> None:
     from keras_seq import training
-    from keras_seq.commands.opened import open_run
+    from keras_seq.tasks.loading import load_run
 
     if options.last < 1:
         raise ValueError(f"--last must be at least 1. Received: {options.last}")
-    opened = open_run(options.model, "average")
-    output = options.output or opened.folder / "averaged.keras"
+    task = load_run(options.model, "keras-seq average")
+    output = options.output or task.folder / "averaged.keras"
     if output.suffix != ".keras":
         raise ValueError(f"--output must end in .keras. Received: {output}")
     if output.exists() and not options.overwrite:
         raise ValueError(f"{output} exists already. Name another --output, or add --overwrite.")
-    paths = training.Checkpoints(opened.folder).paths()[-options.last :]
+    paths = training.Checkpoints(task.folder).paths()[-options.last :]
     if not paths:
-        raise ValueError(
-            f"{opened.folder / 'checkpoints'} has no checkpoint that is whole. Train on, or copy them anew."
-        )
-    training.average_checkpoints(opened.model, paths)
+        raise ValueError(f"{task.folder / 'checkpoints'} has no checkpoint that is whole. Train on, or copy them anew.")
+    training.average_checkpoints(task.model, paths)
     with training.replacing(output) as temporary:
-        opened.model.save(temporary)
+        task.model.save(temporary)
     names = ", ".join(path.name for path in paths)
     print(f"{output}: the mean of {names}.", file=sys.stderr)
 
 
 def export(options: Export) -> None:
     from keras_seq import export as exports
-    from keras_seq.commands.opened import open_run
-    from keras_seq.models import best_tags
+    from keras_seq.tasks.loading import load_run
 
     if options.format == "ctranslate2" and given(options):
         raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
     if options.format == "saved_model" and options.quantization is not None:
         raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
-    opened = open_run(options.model, "export")
+    task = load_run(options.model, "keras-seq export")
     shared = {"verify": options.verify, "overwrite": options.overwrite}
     try:
         if options.format == "ctranslate2":
-            sides = {"source_vocabulary": getattr(opened, "source_vocabulary", None)}
+            sides = {"source_vocabulary": getattr(task, "source_vocabulary", None)}
             shared |= {"quantization": options.quantization}
-            vocabulary = getattr(opened, "vocabulary", None)  # a forecaster has none
-            exports.ctranslate2(opened.model, options.output, vocabulary, **sides, **shared)
+            vocabulary = getattr(task, "vocabulary", None)  # a forecaster has none
+            exports.ctranslate2(task.model, options.output, vocabulary, **sides, **shared)
         else:
-            model = best_tags(opened.model) if isinstance(opened, Tagger) else opened.model
-            exports.saved_model(model, options.output, _task(opened, options), **shared)
-            if isinstance(opened, Mapper):
+            exports.saved_model(_with_search(task, options), options.output, **shared)
+            if task.name == "tensors":
                 print(
-                    f"{opened.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns "
+                    f"{task.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns "
                     "(forecast.json): the model is exported as it is, from tensors to tensors, as `serve`.",
                     file=sys.stderr,
                 )
@@ -98,39 +88,18 @@ def export(options: Export) -> None:
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
 
 
-def _task(opened: Classifier | Forecaster | Mapper | Recognizer | Tagger | Trained, options: Export) -> Any:
-    """What the model of a run is exported for, by what it is."""
-    if isinstance(opened, Classifier | Forecaster | Mapper | Tagger):
-        flags = given(options) + ["--first"] * (options.first is not None)
-        if flags:
-            kind = type(opened.model).__name__ if isinstance(opened, Mapper) else type(opened).__name__.lower()
-            raise ValueError(f"{', '.join(flags)}: {opened.file} is a {kind}, and searches for nothing. Leave it out.")
-        return opened.task()
-    hears = isinstance(opened, Recognizer)
-    if options.first is not None and (hears or not opened.is_language_model):
-        does = "writes down sound" if hears else "translates"
-        raise ValueError(f"--first: {opened.file} {does}, and has no text before its own. Leave it out.")
-    return opened.task(**_recognition_options(opened, options)) if hears else _text(opened, options)
-
-
-def _recognition_options(opened: Recognizer, options: Export) -> dict[str, Any]:
-    """The arguments of its `task`."""
-    if not opened.attends:
-        return ctc_arguments(options, opened.file)
-    # Greedy unless told otherwise, as keras-seq transcribe is.
-    search = search_arguments(dataclasses.replace(options, search=options.search or "greedy"), opened.vocabulary)
-    if options.search in (None, "greedy"):
-        search["search"] = "greedy"  # whose score is log p
-    return search if options.longest is None else {**search, "max_length": options.longest}
-
-
-def _text(opened: Trained, options: Export) -> Any:
-    """The task of a model that translates, or goes on with a text."""
-    from keras_seq import export as exports
-
-    search = search_arguments(options, opened.vocabulary)
-    if not opened.is_language_model:
-        return exports.Translation(opened.vocabulary, opened.source_vocabulary, max_length=options.longest, **search)
-    if options.longest is not None:
-        search["max_length"] = options.longest
-    return exports.Generation(opened.vocabulary, first=options.first or "start", **search)
+def _with_search(task: Any, options: Export) -> Any:
+    """The task with the search that the flags ask for."""
+    asked = search_options(options)
+    if options.first is not None:
+        if task.name != "generation":
+            raise ValueError(
+                f"--first: {task.where} is a task of {task.name}, with no text before its own. Leave it out."
+            )
+        asked["first"] = options.first
+    if not asked:
+        return task
+    if not hasattr(task, "with_search"):
+        flags = given(options)
+        raise ValueError(f"{', '.join(flags)}: {task.where} is a task of {task.name}, without a search. Leave it out.")
+    return task.with_search(asked)

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_seq.decoding import score, search
 from keras_seq.export.destination import check_folder, swap
-from keras_seq.export.samples import SAMPLES
+from keras_seq.tasks.samples import SAMPLES
 
 # keras_seq.text's endings, by which `text.load` opens a vocabulary again.
 ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "Bytes": ".bytes"}

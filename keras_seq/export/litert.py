@@ -10,9 +10,9 @@ import tensorflow as tf
 from keras import ops
 
 from keras_seq.export.destination import check_file, write_file
-from keras_seq.export.signatures import kept, without_cudnn
-from keras_seq.export.state_names import StateNames
-from keras_seq.export.tensors import NamedNest
+from keras_seq.tasks.signatures import kept, without_cudnn
+from keras_seq.tasks.state_names import StateNames
+from keras_seq.tasks.tensors import NamedNest
 
 TOLERANCE = 1e-4
 

@@ -11,8 +11,8 @@ from keras import ops
 
 from keras_seq.export.destination import check_file, write_file
 from keras_seq.export.litert import check_same
-from keras_seq.export.signatures import without_cudnn
-from keras_seq.export.tensors import NamedNest
+from keras_seq.tasks.signatures import without_cudnn
+from keras_seq.tasks.tensors import NamedNest
 
 
 def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:

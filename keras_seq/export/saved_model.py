@@ -6,22 +6,20 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_seq.export.decoding_tasks import Generation, Translation
 from keras_seq.export.destination import check_folder, swap
-from keras_seq.export.signatures import Exported, without_cudnn
-from keras_seq.export.transcription import Transcription
 from keras_seq.export.verification import verify as verify_elsewhere
+from keras_seq.tasks.signatures import Exported, without_cudnn
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
 KIND = ("SavedModel", "saved_model.pb", SAVED_MODEL_FILES)
 
 
-def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, overwrite=True, **options) -> Path:
+def saved_model(task, path, *, verify=True, samples=None, timeout=900, overwrite=True) -> Path:
     """Writes a SavedModel for processes that import only tensorflow and tensorflow_text.
 
-        export.saved_model(translator, "saved_models/en-de", subwords, num_beams=5)
-        export.saved_model(language_model, "saved_models/prose", subwords, search="sampling", top_p=0.9)
-        export.saved_model(classifier, "saved_models/mood", export.Classification(subwords, ["bad", "good"]))
+        export.saved_model(tasks.Translation(translator, subwords, num_beams=5), "saved_models/en-de")
+        export.saved_model(tasks.Generation(prose, subwords, search="sampling", top_p=0.9), "saved_models/prose")
+        export.saved_model(tasks.Classification(classifier, subwords, ["bad", "good"]), "saved_models/mood")
 
     What it can do are its signatures, functions of tensors by name, strings where the task is strings; the task's first
     one is also `serving_default`. Each is traced once, for batches of any size and texts of any length.
@@ -30,16 +28,13 @@ def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, ov
     interrupted leaves what was there.
 
     Args:
-        model: a built Keras model.
+        task: one of `keras_seq.tasks`.
         path: the folder to write.
-        task: what the model is for: `Translation`, `Generation`, ... A vocabulary stands for one of these, by what the
-            model can do: see `find_task`.
         verify: whether a fresh process loads what was written and does the task for `samples`, which must give what it
             gives in this process: the same strings, and numbers but for 1e-4.
         samples: strings or bytes, or whatever the task takes; None for those of the task.
         timeout: seconds that the fresh process may take.
         overwrite: whether a SavedModel that stands at `path` is replaced.
-        options: of the task that a vocabulary stands for.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
@@ -51,8 +46,8 @@ def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, ov
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
     check_folder(path, overwrite, *KIND)
-    task = find_task(model, task, **options)
-    exported = Exported(model, task.signatures(model), task.resources)
+    model = task.exported_model()
+    exported = Exported(model, task.signatures(), task.resources)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
@@ -65,30 +60,6 @@ def saved_model(model, path, task, *, verify=True, samples=None, timeout=900, ov
         check_folder(path, overwrite, *KIND)  # verifying takes a while
         swap(path, new, old)
     return path
-
-
-def find_task(model, task, **options):
-    """The task itself, or the one that a vocabulary and options stand for, by what the model can do.
-
-    `Translation` for what encodes and decodes, `Transcription` if a front end reads for it, `Generation` for a language
-    model.
-
-    Raises:
-        ValueError: if a vocabulary stands for nothing, or there are options beside a task.
-    """
-    if hasattr(task, "signatures"):
-        if options:
-            raise ValueError(f"A task has its options already. Received: {task!r} and also {sorted(options)}")
-        return task
-    if hasattr(model, "encode"):
-        reads_text = getattr(model, "source_front_end", None) is None
-        return (Translation if reads_text else Transcription)(task, **options)
-    if hasattr(model, "initial_state"):
-        return Generation(task, **options)
-    raise ValueError(
-        f"A {type(model).__name__} neither translates nor goes on from a text, so `task` must say what it is for: one "
-        f"of export's tasks. Received: {task!r}"
-    )
 
 
 def write(model, exported, folder):

@@ -8,27 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.export.signatures import inputs_of
+from keras_seq.tasks.signatures import Call, inputs_of
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-4
-
-
-class Call(NamedTuple):
-    """One call of a signature.
-
-    Attributes:
-        inputs: arrays by name; strings are arrays of bytes.
-        goes_on: whether what the call before gave is given, too, where the signature has inputs of these names.
-    """
-
-    signature: str
-    inputs: Mapping[str, Any]
-    goes_on: bool = False
 
 
 # Arrays travel as JSON, strings in it as latin-1, one character for a byte: no byte is lost.

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq import distribution, training
-from keras_seq.commands.tables import table
+from keras_seq.cli import table
 from keras_seq.data import untuned
 from keras_seq.inspection import plots
 from keras_seq.recipe.options import Options

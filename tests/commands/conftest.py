@@ -1,6 +1,5 @@
 """Small trained models as run folders, and the command line in this process."""
 
-import dataclasses
 import io
 import json
 import pathlib
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_seq import __main__ as command_line
-from keras_seq import data, export, models, text
+from keras_seq import data, export, models, tasks, text
 from keras_seq.layers import RecurrentStack, TransformerStack
 
 SOURCE = ["a man rides a horse", "two men ride", "the dog runs far", "a horse", "the quick brown fox jumps over a dog"]
@@ -86,10 +85,10 @@ def make_folders(root):
         weight.assign(random.normal(size=weight.shape))
     run_folder(root / "classifier", classifier, vocabulary)
     text.save_labels(root / "classifier" / "vocabulary" / "labels.txt", LABELS)
-    export.saved_model(translator, root / "served", vocabulary, verify=False, num_beams=3)
+    export.saved_model(tasks.Translation(translator, vocabulary, num_beams=3), root / "served", verify=False)
     language_model = keras.models.load_model(root / "rnn" / "best.keras")
     draws = {"search": "sampling", "seed": 5, "max_length": 6}
-    export.saved_model(language_model, root / "prose", vocabulary, verify=False, **draws)
+    export.saved_model(tasks.Generation(language_model, vocabulary, **draws), root / "prose", verify=False)
 
 
 def make_taggers(root):
@@ -120,8 +119,8 @@ def make_recognizers(root):
     options = {"cell": "gru", "attention": "dot", "bidirectional": False, **small}
     attention = models.Seq2Seq(None, vocabulary.size, source_front_end=front_end, **options)
     run_folder(root / "attention", attention, vocabulary)
-    task = export.Transcription(vocabulary, search="greedy")
-    export.saved_model(ctc, root / "served", task, verify=False)
+    task = tasks.Transcription(ctc, vocabulary, search="greedy")
+    export.saved_model(task, root / "served", verify=False)
 
 
 def make_forecasters(root):
@@ -135,8 +134,8 @@ def make_forecasters(root):
         (root / name / "config.json").write_text("{}")
         SCALER.save(place / "scaler.json")
         data.ForecastColumns(COLUMNS, ("OT",), 12, 3, quantiles).save(place / "forecast.json")
-    task = export.Forecasting(SCALER, SCALER.of(["OT"]), look_back=12, quantiles=QUANTILES)
-    export.saved_model(model, root / "served", task, verify=False)
+    task = tasks.Forecasting(model, SCALER, SCALER.of(["OT"]), look_back=12, quantiles=QUANTILES)
+    export.saved_model(task, root / "served", verify=False)
 
 
 class Result:
@@ -176,66 +175,44 @@ class Kept:
         return tuple((str(file), *(getattr(file.lstat(), f"st_{x}") for x in FACTS)) for file in files)
 
     def patch(self, patch):
-        import tensorflow as tf
+        from keras_seq.tasks import loading, scoring
+        from keras_seq.tasks.task import Task
 
-        from keras_seq.commands import (
-            classifiers,
-            classify,
-            forecast,
-            forecasters,
-            model_files,
-            opened,
-            recognizers,
-            score,
-            search_options,
-            searching,
-            tag,
-            taggers,
-            transcribe,
-        )
+        def of_files(function):
+            def call(path, *others):
+                path = pathlib.Path(path)
+                folder = path if path.is_dir() else path.parent
+                key = (function.__name__, str(path), *others, self.state(folder))
+                task = self.get(key, lambda: function(path, *others)) if folder.exists() else function(path, *others)
+                self.keys[id(task)] = key
+                return task
 
-        load, load_saved = model_files.load_keras, tf.saved_model.load
+            return call
 
-        def load_kept(file, decodes=True):
-            key = ("model", self.state(file), decodes)
-            model = self.get(key, lambda: load(file, decodes))
-            self.keys[id(model)] = key
-            return model
+        def of_task(function, name):
+            """Keeps the functions that a kept task has made."""
 
-        def of_model(module, name, told):
-            """Keeps what a function makes of what was opened; `told` picks what matters of its other arguments."""
-            function = getattr(module, name)
+            def call(task, **options):
+                if id(task) not in self.keys:
+                    return function(task, **options)
+                key = (name, self.keys[id(task)], repr(sorted(options.items())))
+                return self.get(key, lambda: function(task, **options))
 
-            def call(opened, *args, **options):
-                matters = told(*args, **options) if id(getattr(opened, "model", None)) in self.keys else None
-                if matters is None:
-                    return function(opened, *args, **options)
-                key = (name, self.keys[id(opened.model)], self.state(opened.folder / "vocabulary"), matters)
-                return self.get(key, lambda: function(opened, *args, **options))
+            return call
 
-            patch.setattr(module, name, call)
+        if loading.load_run.__module__ == loading.__name__:  # and not what a test has put there
+            patch.setattr(loading, "load_run", of_files(loading.load_run))
+            patch.setattr(loading, "SavedModelTask", of_files(loading.SavedModelTask))
+        for kind in (*loading.KINDS.values(), _saved_model_task()):
+            assert issubclass(kind, Task)
+            patch.setattr(kind, "predictor", of_task(kind.predictor, "predictor"))
+        patch.setattr(scoring, "scoring", of_task(scoring.scoring, "scoring"))
 
-        def search(model, options, beside, new_tokens, echo=False, replace_unknown=False):
-            if search_options.files_beside(options):
-                return None
-            fields = [field.name for field in dataclasses.fields(search_options.LineSearchOptions)]
-            flags = tuple(getattr(options, name) for name in fields)
-            return flags, new_tokens, echo, repr(replace_unknown)
 
-        for family in (opened, classifiers, forecasters, recognizers, taggers):
-            if family.load_keras is load:  # and not what a test has put there
-                patch.setattr(family, "load_keras", load_kept)
-        patch.setattr(
-            tf.saved_model,
-            "load",
-            lambda folder: self.get(("served", self.state(pathlib.Path(folder))), lambda: load_saved(folder)),
-        )
-        of_model(searching, "_compiled", search)
-        of_model(transcribe, "_function", lambda options: options.max_length if options.sample_rate is None else None)
-        of_model(score, "forced", lambda options: (options.first, options.batch_tokens, options.max_source_length))
-        of_model(classify, "classification", lambda limits: limits)
-        of_model(tag, "tagging", lambda limits: limits)
-        of_model(forecast, "forecasting", lambda: ())
+def _saved_model_task():
+    from keras_seq.tasks import SavedModelTask
+
+    return SavedModelTask
 
 
 @pytest.fixture(scope="module")

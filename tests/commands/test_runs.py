@@ -12,7 +12,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import export, models, text, training
+from keras_seq import export, models, tasks, text, training
 from tests.commands.conftest import FRONT_END, WORDS
 from tests.reference import quick
 
@@ -97,12 +97,12 @@ def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
 SPEECH = np.random.default_rng(2).normal(size=(2, 4000)).astype("float32")
 CLIPS = np.random.default_rng(3).random((2, 4, *FRAMES)).astype("float32")
 EXPORTS = {  # kind -> its flags, the task that its recipe exports it for, the input
-    "ctc": ([], lambda v: export.Transcription(v, search="greedy"), SPEECH),
-    "attention": (["--max-length", 5], lambda v: export.Transcription(v, max_length=5, search="greedy"), SPEECH),
-    "sounds": ([], lambda v: export.Classification(None, WORDS), SPEECH),
-    "clips": ([], lambda v: export.Classification(None, WORDS), CLIPS),
-    "pictures": ([], lambda v: export.Tensors(), CLIPS),
-    "words": ([], lambda v: export.Tagging(v, WORDS), np.array(["low high", "middle"])),
+    "ctc": ([], lambda m, v: tasks.Transcription(m, v, search="greedy"), SPEECH),
+    "attention": (["--max-length", 5], lambda m, v: tasks.Transcription(m, v, max_length=5, search="greedy"), SPEECH),
+    "sounds": ([], lambda m, v: tasks.Classification(m, None, WORDS), SPEECH),
+    "clips": ([], lambda m, v: tasks.Classification(m, None, WORDS), CLIPS),
+    "pictures": ([], lambda m, v: tasks.Tensors(m), CLIPS),
+    "words": ([], lambda m, v: tasks.Tagging(m, v, WORDS), np.array(["low high", "middle"])),
 }
 
 
@@ -113,10 +113,10 @@ def exported(keras_seq, monkeypatch):
     def call(run, *flags):
         given = []
         with monkeypatch.context() as patch:
-            patch.setattr(export, "saved_model", lambda model, path, task, **options: given.extend((model, task)))
+            patch.setattr(export, "saved_model", lambda task, path, **options: given.append(task))
             result = keras_seq("export", "--model", run, "--output", "out", *flags)
         assert result.code == 0, result.err
-        return result, given[0], given[1].signatures(given[0])
+        return result, given[0].model, given[0].signatures()
 
     return call
 
@@ -132,7 +132,7 @@ def test_what_is_exported_is_what_the_recipe_exports(kind, exported, runs):
     flags, task, x = EXPORTS[kind]
     result, model, signatures = exported(runs[kind], *flags)
     assert ("names no classes (labels.txt)" in result.err) == (kind == "pictures")
-    recipes = task(text.Words(WORDS)).signatures(model)
+    recipes = task(model, text.Words(WORDS)).signatures()
     assert list(signatures) == list(recipes) and ("describe" in signatures) == (kind in ("ctc", "attention"))
     found, expected = answers(signatures, x), answers(recipes, x)
     for output in expected:
@@ -198,7 +198,7 @@ def test_a_model_that_knows_no_inputs(keras_seq, tmp_path):
     run = run_folder(tmp_path / "run", model, checkpoints=0)
     assert keras_seq("inspect", run, "--json").records[0]["parameters"] == 8
     result = keras_seq("export", "--model", run, "--output", tmp_path / "out")
-    refused(result, run / "best.keras", "is a Doubled", "export.Tensors(example)")
+    refused(result, run / "best.keras", "is a Doubled", "tasks.Tensors(model, example)")
 
 
 def test_a_folder_of_run_folders_names_them(keras_seq, runs, tmp_path):

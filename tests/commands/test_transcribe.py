@@ -10,7 +10,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import data, decoding, export, models, text
+from keras_seq import data, decoding, export, models, tasks, text
 from tests.commands.conftest import FRONT_END, WORDS, run_folder
 from tests.reference import quick
 
@@ -123,11 +123,11 @@ def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_
 @pytest.mark.long
 def test_a_saved_model_that_does_not_tell_is_taken_for_8000(keras_seq, recognizers, files, tmp_path, monkeypatch):
     model = keras.models.load_model(recognizers["ctc"] / "best.keras", compile=False)
-    task = export.Transcription(text.Words(WORDS), search="greedy")
-    signatures = task.signatures(model)
+    task = tasks.Transcription(model, text.Words(WORDS), search="greedy")
+    signatures = task.signatures()
     assert signatures.pop("describe").function()["sample_rate"] == 8000
-    monkeypatch.setattr(task, "signatures", lambda model: signatures)
-    silent = export.saved_model(model, tmp_path / "silent", task, verify=False)
+    monkeypatch.setattr(task, "signatures", lambda: signatures)
+    silent = export.saved_model(task, tmp_path / "silent", verify=False)
     flags = ["transcribe", "--model", silent, "--json"]
     guessed, given = keras_seq(*flags, *files), keras_seq(*flags, "--sample-rate", 8000, *files)
     told = keras_seq("transcribe", "--model", recognizers["served"], "--json", *files)

@@ -256,7 +256,7 @@ def test_one_graph_for_all_shapes_and_lengths(name):
 
 
 def test_an_exported_graph_takes_no_option_that_decides_its_shapes():
-    search_inputs = pytest.importorskip("keras_seq.export.search_inputs")
+    search_inputs = pytest.importorskip("keras_seq.tasks.search_inputs")
     assert search_inputs.adjustable(Contrastive()) == {}
     assert search_inputs.adjustable(decoding.Sampling(top_k=4)) == {"temperature": 1.0, "top_k": 4, "seed": 0}
 

@@ -277,13 +277,15 @@ def test_keras_evaluates_it(members):
 def test_a_saved_model_of_an_ensemble(tmp_path):
     import tensorflow as tf
 
-    from keras_seq import export, text
+    from keras_seq import export, tasks, text
 
     vocabulary = text.Words(["a", "b", "c", "d"])
     options = {"units": 4, "num_layers": 1, "bidirectional": False}
     models = [varied(Seq2Seq(8, cell=cell, attention="none", **options), i) for i, cell in enumerate(("gru", "rnn"))]
     ensemble, texts = Ensemble(models, [2, 1]), ["a b", "", "d c b a", "zz"]
-    export.saved_model(ensemble, tmp_path / "served", vocabulary, num_beams=1, max_length=7, verify=False)
+    export.saved_model(
+        tasks.find_task(ensemble, vocabulary, num_beams=1, max_length=7), tmp_path / "served", verify=False
+    )
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     found = [text.decode() for text in loaded.signatures["translate"](text=tf.constant(texts))["text"].numpy()]
     assert found == decoding.generate(ensemble, vocabulary, texts, num_beams=1, max_length=7)

@@ -30,8 +30,8 @@ def vocabulary_of(kind):
 
 
 def cases():
-    """name -> (kind of vocabulary, function from it to a model, function from it to a task)."""
-    from keras_seq import data, decoding, export, layers, models, text
+    """name -> (kind of vocabulary, function from it to a model, function from model and vocabulary to a task)."""
+    from keras_seq import data, decoding, layers, models, tasks, text
 
     SCALER = data.Scaler([10.0, -3.0, 100.0], [2.0, 1.0, 50.0], ["a", "b", "c"])
 
@@ -48,82 +48,80 @@ def cases():
         "gru, attention, subwords": (
             text.Subwords,
             seq2seq(cell="gru", attention="dot", bidirectional=False),
-            lambda v: export.Translation(v, num_beams=3),
+            lambda m, v: tasks.Translation(m, v, num_beams=3),
         ),
-        "lstm, attention, subwords": (text.Subwords, seq2seq(), lambda v: export.Translation(v, num_beams=3)),
+        "lstm, attention, subwords": (text.Subwords, seq2seq(), lambda m, v: tasks.Translation(m, v, num_beams=3)),
         "gru, reversed source, words": (
             text.Words,
             seq2seq(cell="gru", attention="none", bidirectional=False, reverse_source=True),
-            lambda v: export.Translation(v, num_beams=3, num_return=2, max_length=9),
+            lambda m, v: tasks.Translation(m, v, num_beams=3, num_return=2, max_length=9),
         ),
         "transformer, subwords": (
             text.Subwords,
             transformer,
-            lambda v: export.Translation(v, search="greedy", max_length=12),
+            lambda m, v: tasks.Translation(m, v, search="greedy", max_length=12),
         ),
         "two models together": (
             text.Words,
             lambda v: decoding.Ensemble([seq2seq(cell="rnn", attention="dot")(v), transformer(v)]),
-            lambda v: export.Translation(v, search="contrastive", top_k=2, max_length=7),
+            lambda m, v: tasks.Translation(m, v, search="contrastive", top_k=2, max_length=7),
         ),
         "language model, lstm, words": (
             text.Words,
             language_model(lambda: layers.RecurrentStack("lstm", 16)),
-            lambda v: export.Generation(v, search="sampling", top_p=0.9, seed=4, max_length=8),
+            lambda m, v: tasks.Generation(m, v, search="sampling", top_p=0.9, seed=4, max_length=8),
         ),
         "language model, transformer, subwords": (
             text.Subwords,
             language_model(lambda: layers.TransformerStack(16, num_heads=2, num_layers=1)),
-            lambda v: export.Generation(v, num_beams=2, num_return=2, first="end", max_length=7),
+            lambda m, v: tasks.Generation(m, v, num_beams=2, num_return=2, first="end", max_length=7),
         ),
         "classifier, lstm, words": (
             text.Words,
             lambda v: models.classifier(v.size, 3, units=8),
-            lambda v: export.Classification(v, ["bad", "good", "so so"]),
+            lambda m, v: tasks.Classification(m, v, ["bad", "good", "so so"]),
         ),
         "classifier, cnn, subwords": (
             text.Subwords,
             lambda v: models.classifier(v.size, 2, architecture="cnn", units=8, windows=(2, 3)),
-            lambda v: export.Classification(v, ["ü", "no"], add_end=False),
+            lambda m, v: tasks.Classification(m, v, ["ü", "no"], add_end=False),
         ),
         "tagger, words": (
             text.Words,
             lambda v: models.tagger(v.size, 4, architecture="gru", units=8),
-            lambda v: export.Tagging(v, TAGS),
+            lambda m, v: tasks.Tagging(m, v, TAGS),
         ),
         "tagger, crf over words and characters": (
             text.Words,
-            lambda v: models.best_tags(
-                models.tagger(
-                    v.size, 4, architecture="transformer", units=8, num_heads=2, crf=True, characters="cnn", **SPELLING
-                )
+            lambda v: models.tagger(
+                v.size, 4, architecture="transformer", units=8, num_heads=2, crf=True, characters="cnn", **SPELLING
             ),
-            lambda v: export.Tagging(v, TAGS, characters=text.Characters("abcdefghijklmnopqrstuvwxyz")),
+            lambda m, v: tasks.Tagging(m, v, TAGS, characters=text.Characters("abcdefghijklmnopqrstuvwxyz")),
         ),
         "recognizer, ctc": (
             text.Characters,
             lambda v: models.recognizer(v.size, architecture="gru", units=8, num_layers=1, front_end=ears(models)),
-            lambda v: export.Transcription(v, search="beam", num_beams=4, num_return=2),
+            lambda m, v: tasks.Transcription(m, v, search="beam", num_beams=4, num_return=2),
         ),
         "recognizer, ctc, labels": (
             None,
             lambda _: models.recognizer(4, architecture="rnn", units=8, num_layers=1, front_end=ears(models)),
-            lambda _: export.Transcription(["one", "two", "three"]),
+            lambda m, _: tasks.Transcription(m, ["one", "two", "three"]),
         ),
         "recognizer, classes": (
             None,
             lambda _: models.recognizer(3, head="classes", architecture="mingru", units=8, front_end=ears(models)),
-            lambda _: export.Classification(None, ["zero", "one", "two"]),
+            lambda m, _: tasks.Classification(m, None, ["zero", "one", "two"]),
         ),
         "seq2seq that hears": (
             text.Characters,
             lambda v: models.Seq2Seq(None, v.size, source_front_end=ears(models), units=8, num_layers=1),
-            lambda v: export.Transcription(v, search="greedy", max_length=9),
+            lambda m, v: tasks.Transcription(m, v, search="greedy", max_length=9),
         ),
         "video classifier, two questions": (
             None,
             lambda _: models.video_classifier((8, 8, 1), {"digit": 3, "way": 2}, units=8, filters=(4,)),
-            lambda _: export.Classification(None, {"digit": ["0", "1", "2"], "way": ["left", "right"]}),
+            lambda m, _: tasks.Classification(m, None, {"digit": ["0", "1", "2"], "way": ["left", "right"]}),
         ),
         "forecaster, quantiles": (
             None,
@@ -138,19 +136,19 @@ def cases():
                 num_known=2,
                 quantiles=(0.1, 0.5, 0.9),
             ),
-            lambda _: export.Forecasting(SCALER, SCALER.of(["c"]), look_back=8, quantiles=(0.1, 0.5, 0.9)),
+            lambda m, _: tasks.Forecasting(m, SCALER, SCALER.of(["c"]), look_back=8, quantiles=(0.1, 0.5, 0.9)),
         ),
         "forecaster, linear": (
             None,
             lambda _: models.forecaster(3, 8, 4, architecture="linear"),
-            lambda _: export.Forecasting(SCALER),
+            lambda m, _: tasks.Forecasting(m, SCALER),
         ),
         "frame predictor": (
             None,
             lambda _: models.frame_predictor((8, 8, 1), filters=(4,)),
-            lambda _: export.Tensors(),
+            lambda m, _: tasks.Tensors(m),
         ),
-        "a cell that gives its state": (None, lambda _: streaming_cell(layers), lambda _: export.Tensors()),
+        "a cell that gives its state": (None, lambda _: streaming_cell(layers), lambda m, _: tasks.Tensors(m)),
     }
 
 
@@ -179,7 +177,8 @@ class Case:
         keras.utils.set_random_seed(3)  # every process has the weights that one of them has written
         self.vocabulary = kind and vocabulary_of(kind)
         self.model = loud(build(self.vocabulary))
-        self.task = task(self.vocabulary)
+        self.task = task(self.model, self.vocabulary)
+        self.model = self.task.exported_model()
         root = made_once(f"export: {name}", lambda root: write(self.model, self.exported, root / "model"))
         self.folder = root / "model"
         self.loaded = tf.saved_model.load(str(self.folder))
@@ -187,9 +186,9 @@ class Case:
     @functools.cached_property
     def exported(self):
         """The functions that are written."""
-        from keras_seq.export.signatures import Exported
+        from keras_seq.tasks.signatures import Exported
 
-        return Exported(self.model, self.task.signatures(self.model), self.task.resources)
+        return Exported(self.model, self.task.signatures(), self.task.resources)
 
 
 def write(model, exported, folder):

@@ -7,7 +7,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export
+from keras_seq import decoding, tasks
 from keras_seq.decoding.generate import padded
 from tests.export.conftest import BYTES, TEXTS, marked
 from tests.export.test_translation import batch, specs, strings
@@ -127,4 +127,4 @@ def test_score_is_forced_decoding_and_so_are_the_steps(name, exports):
 
 def test_an_unknown_first_token_is_refused(exports):
     with pytest.raises(ValueError, match='`first` must be "start" or "end". Received: \'begin\''):
-        export.Generation(exports(NAMES[0]).vocabulary, first="begin")
+        tasks.Generation(exports(NAMES[0]).model, exports(NAMES[0]).vocabulary, first="begin")

@@ -13,8 +13,8 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel needs TensorFlow", allow_module_level=True)
 
-from keras_seq import decoding, export, models, text
-from keras_seq.export.signatures import Exported
+from keras_seq import decoding, export, models, tasks, text
+from keras_seq.tasks.signatures import Exported
 from tests import hostile
 
 OPTIONS = {"num_beams": 2, "max_length": 6}
@@ -88,8 +88,8 @@ def test_in_this_process(tmp_path):
     options = {"units": 8, "num_layers": 1, "cell": "gru", "attention": "dot", "bidirectional": False}
     model, vocabulary = built(lambda size: models.Seq2Seq(size, **options), "characters")
     greedy = {"num_beams": 1, "max_length": 4}
-    task = export.Translation(vocabulary, **greedy)
-    exported = Exported(model, {"translate": task.signatures(model)["translate"]}, task.resources)
+    task = tasks.Translation(model, vocabulary, **greedy)
+    exported = Exported(model, {"translate": task.signatures()["translate"]}, task.resources)
     importlib.import_module("keras_seq.export.saved_model").write(model, exported, tmp_path / "a")
     loaded = tf.saved_model.load(str(tmp_path / "a"))
     for batch in batches_of(1, BATCH):
@@ -105,7 +105,7 @@ def test_in_a_fresh_process(kind, tmp_path):
     batches, made, folders = batches_of(2, 5_000), {}, []
     for name in MODELS:
         made[name] = built(MODELS[name], kind)
-        folders.append(str(export.saved_model(made[name][0], tmp_path / name, made[name][1], verify=False, **OPTIONS)))
+        folders.append(str(export.saved_model(tasks.find_task(*made[name], **OPTIONS), tmp_path / name, verify=False)))
     given = {
         "folders": folders,
         "batches": [[string.decode("latin-1") for string in batch] for batch in batches],

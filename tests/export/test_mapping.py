@@ -7,9 +7,8 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export, models, text
-from keras_seq.export.saved_model import find_task
-from keras_seq.export.signatures import Exported
+from keras_seq import decoding, export, models, tasks, text
+from keras_seq.tasks.signatures import Exported
 from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
 from tests.export.test_translation import batch, specs, strings
 
@@ -118,8 +117,8 @@ def test_ctc_gives_labels(exports):
 def test_a_model_that_hears_and_decodes(exports):
     case = exports("seq2seq that hears")
     with pytest.raises(ValueError, match="needs a vocabulary. Received: a list of labels"):
-        export.Transcription(["a", "b"]).signatures(case.model)
-    assert isinstance(find_task(case.model, case.vocabulary, search="greedy"), export.Transcription)
+        tasks.Transcription(case.model, ["a", "b"]).signatures()
+    assert isinstance(tasks.find_task(case.model, case.vocabulary, search="greedy"), tasks.Transcription)
     found = case.loaded.signatures["transcribe"](waveform=tf.constant(AUDIO))
     ids = {"start_id": case.vocabulary.start_id, "end_id": case.vocabulary.end_id, "pad_id": case.vocabulary.pad_id}
     expected = decoding.search(case.model, AUDIO, search="greedy", max_length=9, **ids)
@@ -154,8 +153,8 @@ def test_classes_of_sounds_and_clips(exports):
 
 def test_a_convlstm_is_served_with_the_masks_that_it_does_not_use(tmp_path):
     model = models.video_classifier((8, 8, 1), 2, architecture="convlstm", units=8, filters=(4,))
-    task = export.Classification(None, ["up", "down"])
-    tf.saved_model.save(Exported(model, task.signatures(model), task.resources), tmp_path)
+    task = tasks.Classification(model, None, ["up", "down"])
+    tf.saved_model.save(Exported(model, task.signatures(), task.resources), tmp_path)
     clips = np.random.default_rng(2).random((4, 5, 8, 8, 1), "float32")
     served = tf.saved_model.load(tmp_path).classify
     for _ in range(2):
@@ -219,7 +218,7 @@ class Doubled(keras.Model):
 def test_a_model_of_another_kind_needs_an_example(tmp_path):
     model, example = Doubled(), [np.array(["a", "b", "z"], object), np.array([1.0, 2.0, 3.0], "float32")]
     expected = model([tf.constant(example[0].tolist()), example[1]])
-    path = export.saved_model(model, tmp_path / "a", export.Tensors(example), verify=False)
+    path = export.saved_model(tasks.Tensors(model, example), tmp_path / "a", verify=False)
     loaded = tf.saved_model.load(str(path)).signatures["serve"]
     found = loaded(inputs_0=tf.constant(["z", "a"]), inputs_1=tf.constant([3.0, 1.0]))
     np.testing.assert_allclose(found["outputs_0"], tf.gather(expected[0], [2, 0]), rtol=1e-6)
@@ -232,22 +231,26 @@ def test_what_does_not_belong_together_is_refused(exports, tmp_path):
     for model, task, message in (
         (
             classifier.model,
-            lambda v: export.Classification(v, ["a", "b"]),
+            lambda m, v: tasks.Classification(m, v, ["a", "b"]),
             r"the model's outputs, 3. Received: \('a', 'b'\)",
         ),
         (
             classifier.model,
-            lambda v: export.Classification(v, "abc"),
+            lambda m, v: tasks.Classification(m, v, "abc"),
             "`labels` must be a list of names. Received: 'abc'",
         ),
         (
             tagger,
-            lambda v: export.Tagging(v, TAGS[:3]),
+            lambda m, v: tasks.Tagging(m, v, TAGS[:3]),
             r"logits \(B, T, 3\), one for each .* float32 \(None, None, 4\)",
         ),
-        (tagger, lambda v: export.Tagging(v, []), r"`tags` must be a list of names"),
-        (classifier.model, lambda v: export.Transcription(["a", "b"]), r"logits \(B, T, 3\).* It gives: \(None, 3\)"),
+        (tagger, lambda m, v: tasks.Tagging(m, v, []), r"`tags` must be a list of names"),
+        (
+            classifier.model,
+            lambda m, v: tasks.Transcription(m, ["a", "b"]),
+            r"logits \(B, T, 3\).* It gives: \(None, 3\)",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
-            export.saved_model(model, tmp_path / "a", task(classifier.vocabulary))
+            export.saved_model(task(model, classifier.vocabulary), tmp_path / "a")
     assert not list(tmp_path.iterdir())

@@ -9,10 +9,9 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import export, layers, models, text
+from keras_seq import export, layers, models, tasks, text
 from keras_seq.export import destination, verification
-from keras_seq.export.signatures import Signature, definitions
-from keras_seq.export.verification import Call
+from keras_seq.tasks.signatures import Call, Signature, definitions
 from tests.export.conftest import BYTES, TEXTS, cases, loud, vocabulary_of
 
 module = importlib.import_module("keras_seq.export.saved_model")  # `export.saved_model` is the function
@@ -71,7 +70,9 @@ def test_one_fresh_process_gives_the_same_for_many_and_finds_what_is_otherwise(n
     target = a_saved_model(tmp_path / "b" / "a")
     monkeypatch.chdir(tmp_path / "b")
     options = {"num_beams": 2, "num_return": 2, "max_length": 9}
-    path = export.saved_model(model, "a", vocabulary, samples=[*TEXTS[:3], *BYTES, "a " * 600], **options)
+    path = export.saved_model(
+        tasks.Translation(model, vocabulary, **options), "a", samples=[*TEXTS[:3], *BYTES, "a " * 600]
+    )
     assert path.resolve() == target and [p.name for p in target.parent.iterdir()] == ["a"]
     found = tf.saved_model.load(str(path)).signatures["translate"](text=tf.constant(TEXTS))
     assert found["score"].shape == (len(TEXTS), 2)
@@ -82,7 +83,7 @@ def test_only_the_weights_go_along(tmp_path):
     model = keras.Model(inputs, keras.layers.Dropout(0.1)(keras.layers.Dense(2)(inputs)))
     model.compile("adam", "mse", metrics=["mae"])
     model.fit(np.ones((2, 4)), np.ones((2, 2)), verbose=0)
-    path = export.saved_model(model, tmp_path / "a", export.Tensors(), verify=False)
+    path = export.saved_model(tasks.Tensors(model), tmp_path / "a", verify=False)
     saved = [shape for name, shape in tf.train.list_variables(str(path / "variables" / "variables")) if shape]
     assert sum(np.prod(shape) for shape in saved) == model.count_params()
 
@@ -98,13 +99,16 @@ def test_no_trace_takes_kernels_that_only_a_gpu_has(tmp_path, monkeypatch):
     class Task:
         resources = ()
 
-        def signatures(self, model):
+        def exported_model(self):
+            return model
+
+        def signatures(self):
             one = Signature(lambda x: {"y": model(x)}, {"x": tf.TensorSpec([None, None, 2])})
             other = one._replace(inputs={"x": tf.TensorSpec([1, 1, 2])}, defaults={"x": [[[0.0, 0.0]]]})
             return {"one": one, "other": other}
 
     monkeypatch.setattr(keras.layers.LSTM, "call", watched)
-    export.saved_model(model, tmp_path / "a", Task(), verify=False)
+    export.saved_model(Task(), tmp_path / "a", verify=False)
     assert seen == [False, False] and model.layers[1].use_cudnn == "auto"
     loaded = tf.saved_model.load(str(tmp_path / "a"))
     assert set(loaded.signatures) == {"one", "other", "serving_default"}
@@ -123,7 +127,7 @@ def test_what_fails_or_is_interrupted_leaves_the_old_one(where, tmp_path, monkey
 
     monkeypatch.setattr(*{"save": (tf.saved_model, "save"), "verify": (module, "verify_elsewhere")}[where], interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export.saved_model(model, old, export.Tensors())
+        export.saved_model(tasks.Tensors(model), old)
     assert tf.saved_model.load(str(old)).number.numpy() == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -142,9 +146,9 @@ def test_what_is_not_a_saved_model_is_left_alone(tmp_path):
         path.write_text("mine")
     for path, message in ((file, "is a file"), (folder, "no SavedModel but thesis.txt"), (mixed, "also notes.txt")):
         with pytest.raises(ValueError, match=message):
-            export.saved_model(None, path, None)
+            export.saved_model(None, path)
     with pytest.raises(ValueError, match="overwrite=True"):
-        export.saved_model(None, a_saved_model(tmp_path / "b"), None, overwrite=False)
+        export.saved_model(None, a_saved_model(tmp_path / "b"), overwrite=False)
     assert (folder / "thesis.txt").read_text() == (mixed / "notes.txt").read_text() == file.read_text() == "mine"
 
 
@@ -152,7 +156,7 @@ def test_a_stateful_layer_goes_on_from_call_to_call(tmp_path):
     inputs = keras.Input(batch_shape=(2, 5, 3))
     model = keras.Model(inputs, layers.LSTM(4, stateful=True)(inputs))
     chunks = np.random.default_rng(0).normal(size=(2, 2, 5, 3)).astype("float32")
-    path = export.saved_model(model, tmp_path / "a", export.Tensors(), verify=False)
+    path = export.saved_model(tasks.Tensors(model), tmp_path / "a", verify=False)
     serve = tf.saved_model.load(str(path)).signatures["serve"]
     _, found = [serve(inputs=tf.constant(chunk))["outputs"].numpy() for chunk in chunks]
     whole = layers.LSTM(4)

@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import decoding, export, models, text
-from keras_seq.export.signatures import Exported
+from keras_seq.tasks.signatures import Exported
 from tests.export.conftest import BYTES, TEXTS, loud, marked, vocabulary_of
 
 NAMES = ["gru, attention, subwords", "lstm, attention, subwords", "gru, reversed source, words"]
@@ -139,7 +139,8 @@ def test_two_vocabularies_and_another_penalty(tmp_path):
     source, target = vocabulary_of(text.Words), vocabulary_of(text.Subwords)
     model = loud(models.Seq2Seq(source.size, target.size, units=16, num_layers=1, cell="rnn", attention="none"))
     options = {"source_vocabulary": source, "num_beams": 2, "length_penalty": decoding.gnmt_penalty(0.6)}
-    path = export.saved_model(model, tmp_path / "new" / "a", target, verify=False, max_length=4, **options)
+    task = tasks.Translation(model, target, max_length=4, **options)
+    path = export.saved_model(task, tmp_path / "new" / "a", verify=False)
     assert path == tmp_path / "new" / "a" and [p.name for p in path.parent.iterdir()] == ["a"]
     loaded = tf.saved_model.load(str(path))
     expected = decoding.generate(model, target, TEXTS, max_length=4, **options)
@@ -153,7 +154,7 @@ def test_two_vocabularies_and_another_penalty(tmp_path):
 
 def test_one_trace_serves_all_shapes(exports):
     case, calls = exports(NAMES[0]), []
-    signature = case.task.signatures(case.model)["score"]
+    signature = case.task.signatures()["score"]
 
     def counted(**given):
         calls.append(given)
@@ -165,7 +166,7 @@ def test_one_trace_serves_all_shapes(exports):
     assert len(calls) == 1
 
 
-def test_an_option_that_makes_no_sense_is_refused(exports, tmp_path):
+def test_an_option_that_makes_no_sense_is_refused(exports):
     case = exports(NAMES[0])
     for message, options in (
         ("`num_return` must be from 1 to `num_beams`=2. Received: 3", {"num_beams": 2, "num_return": 3}),
@@ -173,10 +174,7 @@ def test_an_option_that_makes_no_sense_is_refused(exports, tmp_path):
         ("for each sentence", {"constraints": [decoding.Prefix(np.array([[4]]))]}),
     ):
         with pytest.raises(ValueError, match=message):
-            export.saved_model(case.model, tmp_path / "a", case.vocabulary, **options)
-    with pytest.raises(ValueError, match=r"its options already.*num_beams"):
-        export.saved_model(case.model, tmp_path / "a", case.task, num_beams=2)
+            tasks.Translation(case.model, case.vocabulary, **options)
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="neither translates nor goes on from a text"):
-        export.saved_model(keras.Model(inputs, keras.layers.Dense(2)(inputs)), tmp_path / "a", case.vocabulary)
-    assert not list(tmp_path.iterdir())
+        tasks.find_task(keras.Model(inputs, keras.layers.Dense(2)(inputs)), case.vocabulary)

@@ -10,9 +10,10 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq.export import verification
-from keras_seq.export.samples import array_batches
-from keras_seq.export.state_names import StateNames
-from keras_seq.export.verification import Call, verify
+from keras_seq.export.verification import verify
+from keras_seq.tasks.samples import array_batches
+from keras_seq.tasks.signatures import Call
+from keras_seq.tasks.state_names import StateNames
 
 # What a fresh process would answer, whatever it is asked.
 ANSWERS = """

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import export, models, text
+from keras_seq import models, tasks, text
 from keras_seq.inspection.hearing import hearing
 from tests.reference import fill
 
@@ -51,7 +51,7 @@ def test_where_a_decoder_looks(build):
 
 
 def test_a_transcriber_says_of_many_what_it_says_of_one(recognizer):
-    transcribe = export.Transcription(WORDS).transcriber(recognizer, batch_size=2)
+    transcribe = tasks.Transcription(recognizer, WORDS)
     waveforms = [WAVEFORM[:length] for length in (3_000, 500, 4_000, 2_000, 500)]
     together = transcribe(waveforms)
     assert together == [transcribe([waveform])[0] for waveform in waveforms]

@@ -9,8 +9,8 @@ import keras
 import pytest
 
 from keras_seq import cli, export
-from keras_seq.commands.opened import open_run
 from keras_seq.layers import ARCHITECTURES
+from keras_seq.tasks.loading import load_run
 from recipes import memory, recall
 from tests.recipes.pages import FAR, run_page
 
@@ -80,7 +80,7 @@ def test_every_architecture_gets_its_row(begun, tmp_path, monkeypatch, to_the_en
         run = run_in(tmp_path, architectures=names, num_layers=2)
     found = shares_of(run)
     for task in tasks:
-        opened = open_run(run / f"{task}-{names[0]}", "export")
+        opened = load_run(run / f"{task}-{names[0]}", "export")
         assert opened.tags == list(recall.ANSWERS[task])
         ids = range(recall.vocabulary(task).size)
         assert opened.vocabulary.pieces(ids) == recall.vocabulary(task).pieces(ids)

@@ -1,4 +1,4 @@
-"""The flags that put source words in the place of unknown ones."""
+"""The flags that verbs share, and what they stand for."""
 
 import dataclasses
 import pathlib
@@ -6,9 +6,46 @@ import pathlib
 from keras_seq.cli import option
 from keras_seq.commands.streams import STDIN, check_files, lines
 
+HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
+WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
+SEVERAL = "given again for each further run folder, whose models then decode together"
+SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model."""
+
+    model: tuple[pathlib.Path, ...] = option(help=f"{HELP}; {SEVERAL}", repeated=True)
+    model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LineOptions:
+    """How lines are read and written."""
+
+    output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
+    json: bool = option(False, "write a JSON object for each line")
+    chunk: int = option(2000, "lines that are read, sorted by length and worked on together")
+    batch_tokens: int = option(2048, "rows of a batch times its padded length")
+    max_source_length: int = option(1000, "longer lines, in tokens, get an empty result and a note")
+
+    def check(self) -> None:
+        """Raises `ValueError` for numbers that are not positive."""
+        for name in ("chunk", "batch_tokens", "max_source_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(self, name)}")
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The arguments of a task's `predictor`."""
+        return {"batch_tokens": self.batch_tokens, "max_source_length": self.max_source_length}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnknownOptions:
+    """What stands for unknown words."""
+
     replace_unknown: bool = option(False, "for an unknown word, write the source word that the model looked at")
     dictionary: pathlib.Path | None = option(
         None, "of --replace-unknown: what stands for a source word, each line a word, a tab and that; plain or .gz"

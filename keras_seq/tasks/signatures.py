@@ -27,6 +27,19 @@ class Signature(NamedTuple):
     defaults: Mapping[str, Any] = {}
 
 
+class Call(NamedTuple):
+    """One call of a signature.
+
+    Attributes:
+        inputs: arrays by name; strings are arrays of bytes.
+        goes_on: whether what the call before gave is given, too, where the signature has inputs of these names.
+    """
+
+    signature: str
+    inputs: Mapping[str, Any]
+    goes_on: bool = False
+
+
 class Exported(tf.Module):
     """Signatures of a model, each a function under its own name, traced once.
 

@@ -1,4 +1,4 @@
-"""The flags that tell how a CSV file of series is written; of `keras-seq forecast` and of the recipe."""
+"""How a CSV file of series is written, as flags: of `keras-seq forecast` and of the recipe."""
 
 import dataclasses
 import pathlib
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from keras_seq.cli import option
+from keras_seq.cli import as_flags, option
 
 _NAMED = {"tab": "\t", "\\t": "\t", "space": " "}
 _NOT_READ = ("time_column", "repair")
@@ -61,7 +61,7 @@ class SeriesFlags:
         try:
             return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **given)
         except ValueError as error:
-            raise ValueError(_as_flags(str(error).replace(str(file), shown or str(file)), names)) from error
+            raise ValueError(_told(str(error).replace(str(file), shown or str(file)))) from error
 
     def told(self, shown: str, report: Any) -> str:
         """What is to be told of how a file was read, if anything: what was found by its content, what was repaired."""
@@ -70,9 +70,13 @@ class SeriesFlags:
         return f"{shown}: {report}" if report.read_as or self.repair else ""
 
 
-def _as_flags(told: str, names: Sequence[str]) -> str:
-    """An error of the library, its arguments as flags."""
-    for_python = any(f"{argument}=" in told for argument in ("on_bad_row", "on_bad_value", "on_gap"))
-    for name in (*names, "time_column", "id_column", "columns"):
-        told = told.replace(f"`{name}`", f"--{name.replace('_', '-')}")
-    return told + " Here --repair does that." * for_python
+def _told(message: str) -> str:
+    """An error of the reader, with what --repair does."""
+    mended = any(f"{argument}=" in message for argument in ("on_bad_row", "on_bad_value", "on_gap"))
+    return as_flags(message, _Named) + " Here --repair does that." * mended
+
+
+@dataclasses.dataclass(frozen=True)
+class _Named(SeriesFlags):
+    id_column: str = ""
+    columns: str = ""

@@ -1,62 +1,17 @@
-"""What lies where `--model` points: the files of a run folder, or a SavedModel; and how a model is read from them."""
+"""The files of a run folder, and how a model and its vocabularies are read from them."""
 
 import contextlib
-import logging
 import pathlib
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from keras_seq.commands.streams import one_line
+from keras_seq.tasks.results import one_line
 
-HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
-WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
-SEVERAL = "given again for each further run folder, whose models then decode together"
-SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
+_PLACES = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
 _EXPANSION = 100  # times its size that a file may unpack to; Keras packs nothing
 _MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
-
-
-class Served:
-    """A SavedModel: `signatures` are functions of tensors, by name; `module` has them too, where keras_seq wrote it."""
-
-    def __init__(self, folder: pathlib.Path):
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401, its operations may be in the graph
-
-        self.folder = folder
-        logger = logging.getLogger("absl")
-        level = logger.level
-        logger.setLevel(logging.ERROR)  # that it was exported without gradients is no news
-        try:
-            with refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
-                _check_files(folder)
-                self.module = tf.saved_model.load(str(folder))
-                self.signatures = dict(self.module.signatures)
-        finally:
-            logger.setLevel(level)
-
-
-def _check_files(folder: pathlib.Path) -> None:
-    """Compares with what TensorFlow has noted of the graph and of the index of the weights, which have their own
-    checksums. It does not look itself, and loads whatever graph can be parsed."""
-    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-    from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
-
-    for path in sorted(folder.rglob("*")):
-        if not (path.is_file() or path.is_dir()):  # a pipe would be waited for
-            raise ValueError(f"{path.relative_to(folder)} is no file")
-    if not (folder / "fingerprint.pb").is_file():  # none was written before TensorFlow 2.11
-        return
-    if not SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs:
-        raise ValueError("saved_model.pb holds no graph")  # of which a fingerprint would end the process (TF 2.21)
-    noted = FingerprintDef.FromString((folder / "fingerprint.pb").read_bytes())
-    found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
-    for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):
-        if getattr(noted, name) != getattr(found, name):
-            raise ValueError(f"{file} and fingerprint.pb do not belong together")
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
@@ -66,11 +21,11 @@ def is_saved_model(path: pathlib.Path) -> bool:
 def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     """The run folder and its `.keras` file."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist. --model takes a {HELP}.")
+        raise FileNotFoundError(f"{path} does not exist. A model is in a {_PLACES}.")
     if path.is_file():
         if path.suffix == ".keras":
             return path.parent, path
-        raise ValueError(f"{path} is a file. --model takes a {HELP}.")
+        raise ValueError(f"{path} is a file. A model is in a {_PLACES}.")
     best = path / "best.keras"
     if best.is_file():
         return path, best
@@ -93,7 +48,7 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     )
 
 
-def load_keras(file: pathlib.Path, decodes: bool = True) -> Any:
+def load_keras(file: pathlib.Path, decodes: bool = False) -> Any:
     """The model in a `.keras` file. No code that the file may hold is run.
 
     Args:
@@ -216,7 +171,7 @@ def check_vocabulary(
         )
 
 
-def load_beside(file: pathlib.Path, load: Callable[[pathlib.Path], Any], missing: str) -> Any:
+def load_part(file: pathlib.Path, load: Callable[[pathlib.Path], Any], missing: str) -> Any:
     """What lies beside the model.
 
     Args:

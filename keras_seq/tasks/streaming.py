@@ -5,9 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.export.signatures import STRINGS, Signature, inputs_of
-from keras_seq.export.state_names import StateNames
-from keras_seq.export.verification import Call
+from keras_seq.tasks.signatures import STRINGS, Call, Signature, inputs_of
+from keras_seq.tasks.state_names import StateNames
 
 SCALAR = tf.TensorSpec([], tf.int32)
 

@@ -1,0 +1,41 @@
+"""Tasks: a model with what stands before it (vocabulary, scaler, front end) and after it (search, labels).
+
+Raw inputs in, raw outputs out: the same object for Python, for the command line, for recipes and for exports. `load`
+opens one. What needs TensorFlow is imported when it is first used.
+"""
+
+import importlib
+
+_HOME = {
+    "SAMPLES": "samples",
+    "Classification": "classification",
+    "Classified": "results",
+    "Failure": "results",
+    "Forecast": "results",
+    "Forecasting": "forecasting",
+    "Generated": "results",
+    "Generation": "generation",
+    "Outputs": "results",
+    "SavedModelTask": "saved_model",
+    "Scored": "results",
+    "Tagged": "results",
+    "Tagging": "tagging",
+    "Task": "task",
+    "Tensors": "tensors",
+    "Transcript": "results",
+    "Transcription": "transcription",
+    "Translation": "translation",
+    "find_task": "loading",
+    "load": "loading",
+}
+__all__ = [*_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

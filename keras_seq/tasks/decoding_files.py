@@ -1,0 +1,92 @@
+"""Models with a search from run folders: one, or several that decode together."""
+
+import copy
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from keras_seq.tasks.run_folder import check_vocabulary, load_keras, load_vocabulary, vocabulary_sides
+from keras_seq.tasks.search_options import from_config
+
+
+def load_decoding(
+    kind: type, folder: pathlib.Path, file: pathlib.Path, options: dict, model: Any = None, *, single: bool
+) -> Any:
+    """The task in a run folder.
+
+    Args:
+        kind: `Translation` or `Generation`.
+        options: of `task.json`.
+        model: what is in the file, if it has been read already.
+        single: whether the model has one vocabulary.
+    Raises:
+        ValueError: if the model reads no text, or was trained with other vocabularies.
+    """
+    model = load_keras(file, decodes=True) if model is None else model
+    if getattr(model, "source_front_end", None) is not None:
+        raise ValueError(
+            f"{file} reads no text: it has a `source_front_end`. keras-seq transcribe takes recordings; use "
+            "another model in Python."
+        )
+    source, target = files = vocabulary_sides(folder, single=single)
+    vocabulary = load_vocabulary(target)
+    sides = [vocabulary if source == target else load_vocabulary(source), vocabulary]
+    options = dict(options)
+    if search := options.pop("search", None):
+        options["search"] = from_config(search)
+    options = {name: value for name, value in options.items() if value is not None}
+    task = kind(model, vocabulary, **({} if single else {"source_vocabulary": sides[0]}), **options)
+    task.folder, task.file, task.vocabulary_files = folder, file, files
+    source_size = getattr(model, "source_vocabulary_size", None)
+    target_size = getattr(model, "target_vocabulary_size", None) or source_size
+    target_size = target_size or getattr(model, "vocabulary_size", None)
+    for name, side, size in zip(("source", "target"), sides, (source_size, target_size), strict=True):
+        if size is not None:
+            check_vocabulary(task, side, [size], name=f"the {name} vocabulary")
+    return task
+
+
+def together(members: Sequence[Any], weights: Sequence[float] = ()) -> Any:
+    """The task of the first one with all models as one; see `decoding.Ensemble`.
+
+    Raises:
+        ValueError: for models of both kinds, or vocabularies that differ.
+    """
+    from keras_seq.decoding import Ensemble
+
+    first = members[0]
+    for member in members[1:]:
+        _check_alike(first, member)
+    task = copy.copy(first)
+    task.model, task._predictors = Ensemble([member.model for member in members], weights or None), {}
+    return task
+
+
+def _check_alike(one: Any, other: Any) -> None:
+    """Whether two models read and say the same tokens."""
+    if type(one) is not type(other):
+        language_model, translator = (other, one) if hasattr(one.model, "encode") else (one, other)
+        raise ValueError(
+            f"{language_model.file} is a language model, and {translator.file} translates. Models that decode together "
+            "must be of one kind."
+        )
+    sides = zip(one.vocabulary_files, other.vocabulary_files, strict=True)
+    vocabularies = [(x.source_vocabulary, x.vocabulary) for x in (one, other)]
+    for files, (ours, theirs) in zip(sides, zip(*vocabularies, strict=True), strict=True):
+        if files[0].read_bytes() != files[1].read_bytes():
+            raise ValueError(
+                f"{files[0]} and {files[1]} differ: {_difference(ours, theirs)}. Models that decode together must have "
+                "been trained with the same vocabularies."
+            )
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    if type(ours) is not type(theirs):
+        return f"one is of {type(ours).__name__}, the other of {type(theirs).__name__}"
+    if ours.size != theirs.size:
+        return f"{ours.size:,} tokens and {theirs.size:,}"
+    pairs = zip(ours.pieces(range(ours.size)), theirs.pieces(range(theirs.size)), strict=True)
+    for number, (one, other) in enumerate(pairs):
+        if one != other:
+            return f"token {number} is {one!r} in one and {other!r} in the other"
+    return "the same tokens, but texts are not split alike"

@@ -1,0 +1,142 @@
+"""Opens a trained model as a task, whatever lies there: a run folder, a `.keras` file in it, a SavedModel."""
+
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from keras_seq.tasks.classification import Classification, labels_file
+from keras_seq.tasks.decoding_files import together
+from keras_seq.tasks.forecasting import Forecasting, columns_file
+from keras_seq.tasks.generation import Generation
+from keras_seq.tasks.run_folder import is_saved_model, load_keras, load_part, run_files
+from keras_seq.tasks.saved_model import SavedModelTask
+from keras_seq.tasks.tagging import Tagging, tags_file
+from keras_seq.tasks.task import TASK_FILE, Task
+from keras_seq.tasks.tensors import Tensors
+from keras_seq.tasks.transcription import Transcription, writes_down
+from keras_seq.tasks.translation import Translation
+
+KINDS = {
+    kind.name: kind for kind in (Translation, Generation, Classification, Tagging, Forecasting, Transcription, Tensors)
+}
+
+
+def load(path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequence[float] = ()) -> Task:
+    """Opens a trained model as a task.
+
+        task = keras_seq.load("runs/translation")             # or "saved_models/translation"
+        task(["A man rides a horse."])                        # ["Ein Mann reitet ein Pferd."]
+        keras_seq.load(["runs/one", "runs/two"])              # models that decode together
+
+    Args:
+        path: a run folder, a `.keras` file in one, or a SavedModel; or several run folders of translators or language
+            models with the same vocabularies, whose models decode as one.
+        weights: of the models in their mean, if there are several; none: all the same.
+    Returns:
+        A task: called with inputs it gives outputs, `details` gives all that is known of them.
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: if it is damaged or of no kind; names the file and the remedy.
+    """
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if weights and (len(weights) != len(paths) or not all(0 < weight < math.inf for weight in weights)):
+        raise ValueError(
+            f"`weights` must be a positive number for each of {len(paths)} models, or none. Received: "
+            f"{' '.join(f'{weight:g}' for weight in weights)}"
+        )
+    if not paths:
+        raise ValueError("Name at least one run folder or SavedModel. Received: none")
+    if len(paths) == 1:
+        return _load(pathlib.Path(paths[0]))
+    members = [load_run(pathlib.Path(path), "a mean of several models") for path in paths]
+    for member in members:
+        if not isinstance(member, Translation | Generation):
+            raise ValueError(f"{member.where} is a task of {member.name}, and only searches take several models.")
+    return together(members, weights)
+
+
+def _load(path: pathlib.Path) -> Task:
+    return SavedModelTask(path) if is_saved_model(path) else load_run(path, "")
+
+
+def load_run(path: pathlib.Path, what: str) -> Task:
+    """Opens a run folder.
+
+    Args:
+        what: needs a run folder, for the error where there is a SavedModel.
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    refuse_saved_models([path], what)
+    folder, file = run_files(path)
+    if (folder / TASK_FILE).exists():
+        options = load_part(folder / TASK_FILE, _read, "")
+        return KINDS[options.pop("task")].load(folder, file, options)
+    kind, model = _found(folder, file)
+    return kind.load(folder, file, {}, model)
+
+
+def refuse_saved_models(paths: Sequence[pathlib.Path], what: str) -> None:
+    """Raises `ValueError` where what is asked for needs more than a SavedModel has."""
+    for path in paths:
+        if is_saved_model(path):
+            raise ValueError(
+                f"{path} is a SavedModel, and {what} needs the weights and the vocabulary that lie in a run folder. "
+                "Give the run folder that it was exported from."
+            )
+
+
+def _read(file: pathlib.Path) -> dict[str, Any]:
+    import json
+
+    options = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(options, dict) or options.get("task") not in KINDS:
+        raise ValueError(f'"task" must be one of {", ".join(KINDS)}')
+    return options
+
+
+def _found(folder: pathlib.Path, file: pathlib.Path) -> tuple[type, Any]:
+    """The kind of a run that was not finished, or is older than `task.json`: by its files and its model."""
+    for kind, known_by in ((Forecasting, columns_file), (Tagging, tags_file), (Classification, labels_file)):
+        if known_by(folder).exists():
+            return kind, None
+    model = load_keras(file)
+    if writes_down(model):
+        return Transcription, model
+    decodes = callable(getattr(model, "decode", None)) and getattr(model, "source_front_end", None) is None
+    if not decodes:
+        return Tensors, model
+    return (Translation if hasattr(model, "encode") else Generation), model
+
+
+def expect(task: Task, *kinds: str) -> Any:
+    """The task, if it is of one of these kinds.
+
+    Raises:
+        ValueError: otherwise; names the verb for it.
+    """
+    if task.name in kinds:
+        return task
+    raise ValueError(
+        f"{task.where} is a task of {task.name}, not of {' or '.join(kinds)}. Use keras-seq {task.verb}, or give "
+        "another model."
+    )
+
+
+def find_task(model: Any, vocabulary: Any, **options: Any) -> Task:
+    """The task that a model with a search is for: `Translation` for what encodes and decodes, `Transcription` if a
+    front end reads for it, `Generation` for a language model.
+
+    Raises:
+        ValueError: for another model.
+    """
+    if hasattr(model, "encode"):
+        reads_text = getattr(model, "source_front_end", None) is None
+        return (Translation if reads_text else Transcription)(model, vocabulary, **options)
+    if hasattr(model, "initial_state"):
+        return Generation(model, vocabulary, **options)
+    raise ValueError(
+        f"A {type(model).__name__} neither translates nor goes on from a text: name its task, one of keras_seq.tasks."
+    )

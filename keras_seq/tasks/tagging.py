@@ -1,0 +1,197 @@
+"""A tag for each word."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.models import best_tags
+from keras_seq.tasks.batching import Limits, in_batches
+from keras_seq.tasks.classification import check_names
+from keras_seq.tasks.results import Tagged, strings
+from keras_seq.tasks.run_folder import (
+    check_vocabulary,
+    input_sizes,
+    load_keras,
+    load_part,
+    load_vocabulary,
+    vocabulary_files,
+)
+from keras_seq.tasks.samples import SAMPLES, short, text_batches
+from keras_seq.tasks.samples import strings as sample_strings
+from keras_seq.tasks.signatures import STRINGS, Call, Signature
+from keras_seq.tasks.task import Task, save_vocabularies
+from keras_seq.tasks.text_ops import padded
+
+
+class Tagging(Task):
+    """A tag for each word.
+
+    `tag(text (B,)) -> words (B, T), tags (B, T)`, strings, "" where a text has no more words. Words are what white
+    space separates.
+
+    `tag_words(words (B, T)) -> tags (B, T)`, of texts that are split into words already, "" behind the last one: a
+    word may have spaces in it, such as "10 000".
+
+    In Python an input is a text, or a list of its words, and an output the list of tags; the details are `Tagged`.
+
+    Args:
+        model: gives logits `(B, T, N)`; one with a CRF is decoded by Viterbi's algorithm.
+        vocabulary: `text.Words`, one id a word.
+        tags: their names, in the order of their numbers.
+        characters: the vocabulary of the characters that words are made of; None: the model reads words alone.
+    Raises:
+        ValueError: for tags that are no list; and when it is exported, if the model has another number of them, or
+            gives neither logits `(B, T, N)` nor the tags themselves, as `models.best_tags(model)` does.
+    """
+
+    name, verb = "tagging", "tag"
+
+    def __init__(self, model, vocabulary, tags, *, characters=None):
+        super().__init__(model)
+        check_names("tags", tags)
+        self.vocabulary, self.tags, self.characters = vocabulary, list(tags), characters
+        self.resources = [vocabulary] + [characters] * (characters is not None)
+        self.samples, self._decoded = SAMPLES, None
+        self._check()
+
+    def _check(self):
+        model = self.exported_model()
+        shape, whole = model.output.shape, "int" in model.output.dtype
+        if len(shape) != (2 if whole else 3) or (not whole and shape[2] != len(self.tags)):
+            raise ValueError(
+                f"The model must give logits (B, T, {len(self.tags)}), one for each of `tags`, or the numbers of the "
+                f"tags, as `models.best_tags(model)` does. It gives: {model.output.dtype} {tuple(shape)}"
+            )
+
+    def predictor(self, **limits):
+        """The function from texts, or lists of words, to as many `Tagged` or `Failure`s.
+
+        Args:
+            limits: the fields of `batching.Limits`.
+        """
+        return tagging(self.function("tag_words"), Limits(**limits))
+
+    def output(self, result):
+        """The tags."""
+        return result.tags
+
+    def is_one(self, inputs):
+        """A text is one; a list of words is one of several inputs, in a list."""
+        return isinstance(inputs, str | bytes)
+
+    def _save_parts(self, folder):
+        from keras_seq import text
+
+        characters = {} if self.characters is None else {"characters": self.characters}
+        save_vocabularies(folder, {"words": self.vocabulary, **characters})
+        text.save_labels(folder / "tags.txt", self.tags)
+
+    @classmethod
+    def load(cls, folder, file, options, model=None):
+        """Opens a run folder; see `loading`."""
+        tags = load_tags(folder)
+        model = load_keras(file) if model is None else model
+        files = vocabulary_files(folder)
+        needed = ["words"] + ["characters"] * isinstance(model.input, dict)
+        missing = [name for name in needed if name not in files]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder / 'vocabulary'} has no {' and no '.join(f'{name}.{name}' for name in missing)}, which "
+                f"{file.name} reads. Copy it from the folder that the model was trained in."
+            )
+        shape = getattr(getattr(model, "output", None), "shape", ())
+        if len(shape) not in (3, 4) or shape[-1] != len(tags):
+            raise ValueError(
+                f"{file} gives {tuple(shape)}, and {tags_file(folder)} names {len(tags)} tags. A tagger "
+                "gives each word a number for each of them: one of the two files is of another run."
+            )
+        vocabularies = {name: load_vocabulary(files[name]) for name in needed}
+        task = cls(model, vocabularies["words"], tags, characters=vocabularies.get("characters"), **options)
+        task.folder, task.file = folder, file
+        for name, vocabulary in vocabularies.items():
+            check_vocabulary(task, vocabulary, input_sizes(model), name=f"{name}.{name}", between=" and ")
+        return task
+
+    def exported_model(self):
+        """The model with the best tags as its output."""
+        if self._decoded is None:
+            self._decoded = best_tags(self.model)
+        return self._decoded
+
+    def signatures(self):
+        """Name -> `Signature`; the first one is the default."""
+        model = self.exported_model()
+        whole = "int" in model.output.dtype
+
+        def tags_of(words):
+            """Of ragged words `(B, None)`, as wide as the longest row."""
+            ids = padded(words.with_values(self.vocabulary.lookup(words.values)), self.vocabulary.pad_id)
+            inputs = ids
+            if self.characters is not None:
+                spelling = words.with_values(self.characters.tokenize(words.values))  # (B, None, None)
+                inputs = {"words": ids, "characters": _padded_words(spelling, tf.shape(ids)[1], self.characters.pad_id)}
+            found = model(inputs, training=False)
+            found = found if whole else tf.argmax(found, axis=2)
+            words = words.to_tensor("")  # (B, T)
+            tags = tf.gather(tf.constant(self.tags), found[:, : tf.shape(words)[1]])
+            return tf.where(words == "", "", tags)
+
+        def tag(text):
+            words = tf.strings.split(text)  # (B, None)
+            return {"words": words.to_tensor(""), "tags": tags_of(words)}
+
+        def tag_words(words):
+            tags = tags_of(tf.RaggedTensor.from_tensor(words, padding=""))
+            rest = tf.fill([tf.shape(words)[0], tf.shape(words)[1] - tf.shape(tags)[1]], "")
+            return {"tags": tf.concat([tags, rest], axis=1)}
+
+        words = tf.TensorSpec([None, None], tf.string)
+        return {"tag": Signature(tag, {"text": STRINGS}), "tag_words": Signature(tag_words, {"words": words})}
+
+    def calls(self, functions, samples):
+        """What is tried to compare two processes."""
+        words = sample_strings(" ".join(short(samples)).split()[:20])
+        halves = np.stack([words, np.roll(words, 1) + b" " + words]) if len(words) else np.empty((2, 0), object)
+        texts = [Call("tag", {"text": batch}) for batch in text_batches(samples)]
+        return [*texts, Call("tag_words", {"words": halves})]
+
+
+def tagging(function, limits):
+    """The function from texts, or lists of words, to `Tagged` or `Failure`s, by `tag_words` of an export."""
+
+    def tagged(rows):
+        width = max(map(len, rows))
+        words = [[word.encode() for word in row] + [b""] * (width - len(row)) for row in rows]
+        tags = function(words=tf.constant(words, tf.string, (len(rows), width)))["tags"].numpy()
+        return [Tagged(row, strings(found[: len(row)])) for row, found in zip(rows, tags, strict=True)]
+
+    def compute(inputs):
+        rows = [split(text) if isinstance(text, str | bytes) else list(text) for text in inputs]
+        lengths = [max(1, len(words)) for words in rows]
+        return in_batches(lengths, limits, lambda numbers: tagged([rows[number] for number in numbers]))
+
+    return compute
+
+
+def split(text):
+    """The words of a text. White space is ASCII's, as for `text.Words`: a no-break space is part of a word."""
+    return [word.decode() for word in (text if isinstance(text, bytes) else text.encode()).split()]
+
+
+def tags_file(folder):
+    """Where the names of a run's tags are, if it has tags."""
+    return folder / "vocabulary" / "tags.txt"
+
+
+def load_tags(folder):
+    """The names of a run's tags."""
+    from keras_seq import text
+
+    missing = "the run tags no words, or the file was not copied with it. It has the names of the tags, one a line."
+    return load_part(tags_file(folder), text.load_labels, missing)
+
+
+def _padded_words(ids, width, pad_id):
+    """Ragged ids of characters `(B, None, None)` -> `(B, width, C)`, C at least 1."""
+    longest = tf.reduce_max(tf.concat([ids.values.row_lengths(), [1]], axis=0))
+    shape = tf.stack([-1, tf.cast(width, longest.dtype), longest])
+    return tf.ensure_shape(ids.to_tensor(pad_id, shape=shape), (None, None, None))

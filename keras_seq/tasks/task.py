@@ -1,0 +1,154 @@
+"""A task: a model with what stands before it and after it. Raw inputs in, raw outputs out."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_seq.tasks.results import Failure
+from keras_seq.tasks.signatures import Exported
+
+TASK_FILE = "task.json"
+
+
+class Task:
+    """What every task has; its kinds are the other classes of `keras_seq.tasks`.
+
+        task = keras_seq.load("runs/translation")
+        task("A man rides a horse.")                       # "Ein Mann reitet ein Pferd."
+        task(["A man rides a horse.", "Two dogs run."])    # two strings
+        task.details(["A man rides a horse."], num_return=5)
+
+    Attributes:
+        name: of the kind, in `task.json`.
+        verb: the name of its signature in a SavedModel, and of the verb of the command line.
+        rank: axes of one input that is an array; None for text.
+        model: the Keras model.
+        folder, file: where the task was loaded from; None for one that was made in Python.
+    """
+
+    name: ClassVar[str]
+    verb: ClassVar[str]
+    rank: int | None = None
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.folder: pathlib.Path | None = None
+        self.file: pathlib.Path | None = None
+        self._predictors: dict[str, Callable[[Sequence], list]] = {}
+
+    def __call__(self, inputs: Any, **options: Any) -> Any:
+        """The output for one input, or a list of outputs for several.
+
+        Args:
+            inputs: one input or a sequence of them.
+            options: those of `predictor`.
+        Raises:
+            ValueError: if an input has no output; `details` gives the others.
+        """
+        alone = self.is_one(inputs)
+        results = self.details([inputs] if alone else inputs, **options)
+        failed = [(number, result.reason) for number, result in enumerate(results) if isinstance(result, Failure)]
+        if failed:
+            number, reason = failed[0]
+            raise ValueError(
+                f"{len(failed):,} of {len(results):,} inputs have no output, input {number} for one: {reason}. "
+                "`details` gives the others."
+            )
+        outputs = [self.output(result) for result in results]
+        return outputs[0] if alone else outputs
+
+    def details(self, inputs: Sequence, **options: Any) -> list:
+        """A result for each input, in their order; a `Failure` in the place of one that has none.
+
+        Args:
+            inputs: a sequence of inputs.
+            options: those of `predictor`.
+        """
+        if self.is_one(inputs):
+            raise TypeError(f"`details` takes several inputs, in a list. Received: {str(inputs)[:80]!r}")
+        key = repr(sorted(options.items()))
+        if key not in self._predictors:
+            self._predictors[key] = self.predictor(**options)
+        return self._predictors[key](list(inputs))
+
+    def predictor(self, **options: Any) -> Callable[[Sequence], list]:
+        """The function from a list of inputs to as many results or `Failure`s, compiled once."""
+        raise NotImplementedError
+
+    def output(self, result: Any) -> Any:
+        """What a result is in short."""
+        raise NotImplementedError
+
+    def is_one(self, inputs: Any) -> bool:
+        """Whether this is one input, and no sequence of them."""
+        if isinstance(inputs, str | bytes | os.PathLike):
+            return True
+        return self.rank is not None and hasattr(inputs, "__array__") and np.ndim(inputs) == self.rank
+
+    @property
+    def where(self) -> str:
+        """What the task is called in errors."""
+        return str(self.file or type(self.model).__name__)
+
+    # What an export writes.
+
+    resources: Sequence[Any] = ()
+    samples: Any = None
+
+    def signatures(self) -> dict[str, Any]:
+        """Name -> `Signature`; the first one is the default."""
+        raise NotImplementedError
+
+    def calls(self, functions: dict[str, Callable], samples: Any) -> Any:
+        """The `Call`s by which two processes are compared."""
+        raise NotImplementedError
+
+    def function(self, name: str) -> Callable:
+        """The function of tensors that an export has under this name, of one trace."""
+        return getattr(Exported(self.exported_model(), {name: self.signatures()[name]}, self.resources), name)
+
+    def exported_model(self) -> Any:
+        """The model that the signatures call."""
+        return self.model
+
+    # What a run folder holds.
+
+    def save(self, run: Any) -> None:
+        """Writes the task into a run folder: `best.keras`, `vocabulary/` and `task.json`.
+
+        Args:
+            run: a `training.Run`, or a path.
+        """
+        from keras_seq.training import replacing
+
+        folder = pathlib.Path(getattr(run, "path", run))
+        place = folder / "vocabulary"
+        place.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "best.keras") as temporary:
+            self.model.save(temporary)
+        self._save_parts(place)
+        with replacing(folder / TASK_FILE) as temporary:
+            content = {"task": self.name, **self.config()}
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def config(self) -> dict[str, Any]:
+        """The options, as JSON can hold them."""
+        return {}
+
+    def _save_parts(self, folder: pathlib.Path) -> None:
+        """Writes what stands before and after the model into the folder `vocabulary/`."""
+
+
+def save_vocabularies(folder: pathlib.Path, vocabularies: dict[str, Any]) -> None:
+    """Writes vocabularies by name, unless the folder has vocabularies already: those that the run was trained with."""
+    from keras_seq import text
+
+    if any(path.suffix in text.KINDS for path in folder.iterdir()):
+        return
+    for name, vocabulary in vocabularies.items():
+        suffix = next(suffix for suffix, kind in text.KINDS.items() if type(vocabulary) is kind)
+        vocabulary.save(folder / f"{name}{suffix}")

@@ -1,0 +1,125 @@
+"""Texts into texts."""
+
+import tensorflow as tf
+
+from keras_seq.decoding import score
+from keras_seq.tasks.batching import Limits
+from keras_seq.tasks.decoding_files import load_decoding
+from keras_seq.tasks.decoding_task import DecodingTask, Searcher
+from keras_seq.tasks.results import Generated
+from keras_seq.tasks.side_inputs import SideInputs
+from keras_seq.tasks.signatures import STRINGS, Signature
+from keras_seq.tasks.streaming import stepping
+from keras_seq.tasks.task import save_vocabularies
+from keras_seq.tasks.text_ops import forced_scores, in_place, one_or_many, padded, with_end
+
+
+class Translation(DecodingTask):
+    """Texts into texts, by a model with `encode` and `decode`.
+
+    `translate(text (B,)) -> text, score, log_prob, finished`, each `(B,)`, or `(B, R)`, best first, where the search
+    returns several: as `decoding.generate` decodes one batch. A text without any token gives "" with score 0. `score`
+    is what the search ranks by; where it found fewer than R, the slots left are "" with score -inf. `finished` is False
+    for what `max_length` has cut off; such results come last.
+
+    `translate_with_options` also takes `max_length ()` and those options of the search that a graph can take (`alpha`
+    of the length penalty; `temperature`, `seed` and others of sampling). They are what they were at export unless
+    given.
+
+    `score(text (B,), target (B,)) -> log_prob (B,), num_tokens (B,), tokens (B, T), token_log_probs (B, T)`: forced
+    decoding, the end token counted.
+
+    `encode`, `step`, `detokenize`: see `tasks.streaming`.
+
+    In Python an input is a text and an output its translation; the details are `Generated`.
+
+    Args:
+        model: has `encode` and `decode`.
+        vocabulary: of the target; and of the source, unless that has its own. A `tf.Module` that tokenizes and
+            detokenizes in the graph, such as those of `text`.
+        source_vocabulary: when it is not the same.
+        max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10.
+        search, constraints, options: see `decoding.search`.
+    """
+
+    name, verb = "translation", "translate"
+
+    def __init__(
+        self, model, vocabulary, source_vocabulary=None, *, max_length=None, search="beam", constraints=(), **options
+    ):
+        super().__init__(model, vocabulary, max_length, search, constraints, options)
+        self.source_vocabulary = source_vocabulary or vocabulary
+
+    @property
+    def resources(self):
+        return [self.vocabulary, self.source_vocabulary]
+
+    def predictor(self, *, batch_tokens=2048, max_source_length=1000, replace_unknown=False, side_inputs=(), **options):
+        """The function from texts to as many `Generated` or `Failure`s.
+
+        Args:
+            batch_tokens, max_source_length: see `batching.Limits`.
+            replace_unknown: see `decoding.generate`.
+            side_inputs: "prefix", "force": what each input has beside its text, see `SideInputs`.
+            options: of the search, in place of the task's own: `search`, `num_beams`, `num_return`, `max_length`,
+                `ban`, ...; see `tasks.search_options`.
+        """
+        if replace_unknown is not False and not getattr(self.model, "has_attention", False):
+            raise ValueError(f"`replace_unknown` needs a model with attention: {self.where} has none. Leave it out.")
+        limits = Limits(batch_tokens, max_source_length)
+        side = SideInputs(side_inputs, options, self.vocabulary, self.search)
+        searcher = Searcher(self, self.model, options, side, self.max_length, replace_unknown=replace_unknown)
+        source_vocabulary = self.source_vocabulary
+        nothing = Generated([""], [0.0], [0.0], [True])  # a text without tokens has one translation
+
+        def run(items):
+            texts, beside = side.read(items)
+            sources = [[*row, source_vocabulary.end_id] if row else [] for row in searcher.tokenize(texts)]
+            return searcher.run(sources, beside, limits, source_vocabulary.pad_id, nothing)
+
+        return run
+
+    def _again(self, **options):
+        return type(self)(self.model, self.vocabulary, self.source_vocabulary, **options)
+
+    def _save_parts(self, folder):
+        if self.source_vocabulary is self.vocabulary:
+            save_vocabularies(folder, {"joint": self.vocabulary})
+        else:
+            save_vocabularies(folder, {"source": self.source_vocabulary, "target": self.vocabulary})
+
+    @classmethod
+    def load(cls, folder, file, options, model=None):
+        """Opens a run folder; see `loading`."""
+        return load_decoding(cls, folder, file, options, model, single=False)
+
+    def _run(self, text, max_length, search):
+        ids = self.source_vocabulary.tokenize(text)
+        some = ids.row_lengths() > 0  # (B,)
+        source = self._source(tf.ragged.boolean_mask(ids, some))
+        search = search.for_sentences(tf.cast(tf.where(some)[:, 0], tf.int32))
+        found = self._searched(self.model, source, max_length, search)
+        results = {name: in_place(found[name], some) for name in ("text", "score", "log_prob", "finished")}
+        return one_or_many({**results, "finished": results["finished"] | ~some[:, None]})
+
+    def _source(self, ids):
+        return padded(with_end(ids, self.source_vocabulary), self.source_vocabulary.pad_id)
+
+    def _others(self):
+        model, vocabulary = self.model, self.vocabulary
+
+        def forced(text, target):
+            source = self._source(self.source_vocabulary.tokenize(text))
+            target = padded(with_end(vocabulary.tokenize(target), vocabulary), vocabulary.pad_id)
+            ids = {"pad_id": vocabulary.pad_id, "start_id": vocabulary.start_id}
+            return forced_scores(vocabulary, target, score(model.decode, model.encode(source), target, **ids)[0])
+
+        def read(text, max_length):
+            source = self._source(self.source_vocabulary.tokenize(text))
+            return tf.fill([tf.shape(source)[0], 1], vocabulary.start_id), model.encode(source, max_length=max_length)
+
+        steps = stepping(model, vocabulary, read, room=self.max_length)
+        return {"score": Signature(forced, {"text": STRINGS, "target": STRINGS}), **steps}
+
+    def _scored(self, samples):
+        return {"text": samples, "target": samples[::-1]}
