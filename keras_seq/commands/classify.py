@@ -9,17 +9,18 @@ from keras_seq.cli import option
 from keras_seq.commands.classifiers import Classifier, open_classifier
 from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.model_files import HELP, Served
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, lines
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line
+from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Classify(LineOptions):
+class Classify(TextColumn, LineOptions):
     """Says which class each line belongs to: the label, a tab, and its probability. With --json all labels and their
     probabilities too. A run folder has the labels in vocabulary/labels.txt."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+        (), "text, one example a line, or tables; plain or .gz; none or -: stdin", positional=True
     )
 
 
@@ -34,6 +35,7 @@ def classify(options: Classify) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
+    check_tables(options.files or [STDIN], options.text_column)
     limits = Limits(options.batch_tokens, options.max_source_length)
     compute = classification(open_classifier(options.model), limits)
     with Writer(options.output) as writer:
@@ -45,7 +47,7 @@ def classify(options: Classify) -> None:
             else:
                 writer("" if failed else f"{result.label}\t{result.probability:.4f}")
 
-        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+        each_line(texts(options.files, options.text_column), options.chunk, compute, write, writer.flush)
 
 
 def classification(opened: Classifier | Served, limits) -> Callable[[list], list]:

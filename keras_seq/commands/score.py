@@ -15,6 +15,7 @@ from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.model_files import SEVERAL, SHARES, WEIGHTS
 from keras_seq.commands.opened import Trained
 from keras_seq.commands.streams import STDIN, BadLines, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.text_columns import check_tables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ def score(options: Score) -> None:
     options.check()
     files = [options.file] if options.target is None else [options.file, options.target]
     check_files(files, options.output)
+    check_tables(files, remedy="Give the texts of its column, a line each.")
     if not options.name or set(options.name) & set("=:| \t"):
         raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
     opened = open_models(options.model, options.model_weight, "score")

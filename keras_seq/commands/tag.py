@@ -9,6 +9,9 @@ from keras_seq.cli import option
 from keras_seq.commands.line_options import LineOptions
 from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.text_columns import check_tables
+
+_REMEDY = "Give sentences, a line each, or CoNLL-U, which --conllu says of a file of any name."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ def tag(options: Tag) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
+    check_tables([] if options.conllu else options.files, remedy=_REMEDY)
     compute = tagging(open_tagger(options.model), Limits(options.batch_tokens, options.max_source_length))
     with Writer(options.output) as writer:
 

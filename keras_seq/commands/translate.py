@@ -11,12 +11,13 @@ from keras_seq.commands import nbest
 from keras_seq.commands.beside import with_beside
 from keras_seq.commands.line_options import LineOptions, ModelOptions
 from keras_seq.commands.search_options import LineSearchOptions, files_beside
-from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, in_one_line, lines
+from keras_seq.commands.streams import STDIN, Failed, Writer, check_files, each_line, in_one_line
+from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 from keras_seq.commands.unknown_words import UnknownOptions, replacement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
+class Translate(UnknownOptions, LineSearchOptions, TextColumn, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
     are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... finished= 1 ||| score."""
 
@@ -26,7 +27,7 @@ class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(LineSearchOptions, LineOptions, ModelOptions):
+class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
     """Goes on from each line with a language model, and writes the line and what follows it, in the order of the lines.
     From an empty line it begins freely."""
 
@@ -64,10 +65,13 @@ def generate(options: Generate) -> None:
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
     options.check()
     check_files([*(options.files or [STDIN]), *files_beside(options)], options.output)
+    check_tables(options.files or [STDIN], options.text_column)
     compute = make()
     with Writer(options.output) as writer:
         write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
-        each_line(with_beside(lines(options.files), options), options.chunk, compute, write, writer.flush)
+        each_line(
+            with_beside(texts(options.files, options.text_column), options), options.chunk, compute, write, writer.flush
+        )
 
 
 def _json(writer: Writer) -> Callable[[int, Any], None]:
@@ -89,14 +93,19 @@ def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
         if isinstance(result, Failed):
             writer(nbest.without_candidates(number - 1) if several else "")
         elif not several and len(result.texts) == 1:
-            writer(result.own + in_one_line(result.texts[0]), as_is=True)
+            writer(_own_line(result) + in_one_line(result.texts[0]), as_is=True)
         else:
             for text, score, log_prob, finished in zip(*result[:4], strict=True):
                 features = {"log_prob": log_prob, nbest.FINISHED: finished}
-                text = result.own + in_one_line(text)
+                text = _own_line(result) + in_one_line(text)
                 writer(nbest.written(number - 1, text, features, score), as_is=True)
 
     return write
+
+
+def _own_line(result: Any) -> str:
+    """As it was typed; the text of a column of a table may be of several lines."""
+    return result.own.replace("\n", " ")
 
 
 class CutOff:

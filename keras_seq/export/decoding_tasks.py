@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.decoding import Continued, find_search, score
-from keras_seq.decoding.generate import NEW_TOKENS
+from keras_seq.decoding.generate import NEW_TOKENS, check_vocabularies
 from keras_seq.export.samples import SAMPLES, short, strings, text_batches
 from keras_seq.export.search_inputs import INPUTS, adjustable, adjusted, checked
 from keras_seq.export.signatures import STRINGS, Signature
@@ -107,6 +107,11 @@ class Translation(_Decoding):
     @property
     def resources(self):
         return [self.vocabulary, self.source_vocabulary]
+
+    def signatures(self, model):
+        """Name -> `Signature`; the first one is the default."""
+        check_vocabularies(model, self.vocabulary, self.source_vocabulary)
+        return super().signatures(model)
 
     def _run(self, model, text, max_length, search):
         ids = self.source_vocabulary.tokenize(text)
