@@ -130,7 +130,7 @@ def main(options: Options) -> None:
 
     def say(length: int) -> None:
         """Writes a sample to the terminal, each token as soon as it is drawn."""
-        sys.stdout.write(f"\n{options.prompt}")
+        sys.stdout.write("\n")
         for piece in sampled(options, model, vocabulary, length):
             sys.stdout.write(piece)
             sys.stdout.flush()
@@ -219,11 +219,12 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
 
 
 def sampled(options: Options, model: models.LanguageModel, vocabulary, length: int):
-    """What the model says after the prompt, piece by piece."""
+    """The prompt and what the model says after it, piece by piece."""
     return decoding.stream(
         model,
         vocabulary,
         options.prompt,
+        echo=True,
         max_length=length,
         context=None if options.carries else options.block,
         temperature=options.temperature,

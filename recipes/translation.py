@@ -2,6 +2,7 @@
 
     python -m recipes.translation                                          number names, English to French, 2 minutes
     python -m recipes.translation --data-dir DIR --source en --target de   DIR/train.en, DIR/train.de, DIR/val.en, ...
+    python -m recipes.translation --data-dir DIR                           DIR/train.tsv, ...: source, tab, target
 
 Run the same command again and an interrupted run goes on where it stopped.
 """
@@ -33,12 +34,16 @@ TRANSFORMER = {"num_layers": 3, "epochs": 14, "tokens_per_batch": 2048, "learnin
 class Options(recipe.Options):
     """Trains, scores, explains and exports a translator."""
 
-    data_dir: pathlib.Path | None = option(None, "folder with train*, val* and test* files of both languages")
+    data_dir: pathlib.Path | None = option(
+        None, "folder with train*, val* and test* files of both languages, or .tsv files: source, tab, target"
+    )
     numbers: int = option(24_000, "training pairs, where no text is given and number names are translated")
     source: str = option("en", "source language: how the names of its files end")
     target: str = option("fr", "target language")
     train_source: pathlib.Path | None = option(None, "training text, plain or .gz, in place of --data-dir")
-    train_target: pathlib.Path | None = option(None, "its translation")
+    train_target: pathlib.Path | None = option(
+        None, "its translation; not of a .tsv or .csv file, which has both sides"
+    )
     valid_source: pathlib.Path | None = option(None, "validation text")
     valid_target: pathlib.Path | None = option(None, "its translation")
     test_source: pathlib.Path | None = option(None, "test text, read once, at the end")
@@ -73,7 +78,9 @@ class Options(recipe.Options):
     )
     shapes: int | None = option(None, "number of bucket shapes (default: a fifth of an epoch's batches, at most 40)")
     learning_rate: float | None = option(None, "at its peak (default: 0.004; for files 0.002, transformer 0.0015)")
-    warmup_steps: int | None = option(None, "updates to the peak (default: 100; for files 200, transformer 500)")
+    warmup_steps: int | None = option(
+        None, "updates to the peak, a quarter of all at most (default: 100; for files 200, transformer 500)"
+    )
     label_smoothing: float | None = option(None, "(default: 0; 0.1 for files)")
 
     num_beams: int = option(5, "beam of the test translations and of the exported model")
@@ -158,18 +165,42 @@ def with_defaults(options: Options) -> Options:
 
 def read(options: Options) -> dict[str, data.ParallelText]:
     if options.data_dir is not None:
-        files = data.find_splits(options.data_dir, options.source, options.target)
+        files = _files(options)
     elif options.train_source is not None:
         names = ("train", "valid", "test")
         files = {part: (getattr(options, f"{part}_source"), getattr(options, f"{part}_target")) for part in names}
-        missing = [f"--{part}-{'target' if pair[0] else 'source'}" for part, pair in files.items() if None in pair]
+        missing = [
+            f"--{part}-{'target' if source else 'source'}"
+            for part, (source, target) in files.items()
+            if source is None or (target is None and not _has_pairs(source))
+        ]
         if missing:
             raise ValueError(f"--train-source needs the other files too. Missing: {' '.join(missing)}")
     else:
         return number_names.parallel_text(options.numbers, min(1_000, options.numbers), options.seed)
-    parts = {part: data.read_parallel_text(*pair, on_bad_line=options.on_bad_line) for part, pair in files.items()}
-    print(f"Training pairs: {parts['train'].report}.")
+    parts = {part: _read(*pair, options.on_bad_line) for part, pair in files.items()}
+    print("; ".join(f"{part}: {text.report}" for part, text in parts.items()) + ".")
     return parts
+
+
+def _files(options: Options) -> dict[str, tuple[pathlib.Path, pathlib.Path | None]]:
+    """The source and the target of each part in the folder; None for the target where the source has both sides."""
+    try:
+        return data.find_splits(options.data_dir, options.source, options.target)
+    except FileNotFoundError:
+        if not data.find_parts(options.data_dir, ["tsv"], needed=[]):
+            raise
+        return {part: (path, None) for part, path in data.find_parts(options.data_dir, ["tsv"]).items()}
+
+
+def _has_pairs(path: pathlib.Path) -> bool:
+    return path.name.removesuffix(".gz").endswith((".tsv", ".csv"))
+
+
+def _read(source: pathlib.Path, target: pathlib.Path | None, on_bad_line: str) -> data.ParallelText:
+    if target is None:
+        return data.read_pairs(source, on_bad_line=on_bad_line)
+    return data.read_parallel_text(source, target, on_bad_line=on_bad_line)
 
 
 def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tuple:

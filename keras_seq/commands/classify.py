@@ -5,18 +5,19 @@ import pathlib
 
 from keras_seq.cli import option
 from keras_seq.commands.options import HELP, LineOptions
-from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.commands.streams import STDIN, Writer, check_files, each_line
+from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Classify(LineOptions):
+class Classify(TextColumn, LineOptions):
     """Says which class each line belongs to: the label, a tab, and its probability. With --json all labels and their
     probabilities too. A run folder has the labels in vocabulary/labels.txt."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+        (), "text, one example a line, or tables; plain or .gz; none or -: stdin", positional=True
     )
 
 
@@ -25,6 +26,7 @@ def classify(options: Classify) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
+    check_tables(options.files or [STDIN], options.text_column)
     task = expect(load(options.model), "classification")
     if task.rank is not None:
         raise ValueError(
@@ -40,4 +42,4 @@ def classify(options: Classify) -> None:
             else:
                 writer("" if failed else f"{result.label}\t{result.probability:.4f}")
 
-        each_line(lines(options.files), options.chunk, compute, write, writer.flush)
+        each_line(texts(options.files, options.text_column), options.chunk, compute, write, writer.flush)

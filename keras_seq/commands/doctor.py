@@ -12,12 +12,13 @@ from typing import Literal
 
 from keras_seq.cli import option, table
 from keras_seq.commands.progress import Progress
+from keras_seq.commands.text_columns import TextColumn, Texts, check_tables
 
 _TIMED_VOCABULARY_LINES = 20_000  # from which words get ids, where only the time is asked for
 
 
-@dataclasses.dataclass(frozen=True)
-class Doctor:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor(TextColumn):
     """Says what a corpus will be like to train on: how long its lines are, how much of its batches would be padding,
     what was dropped, and which buckets to take. Two files are parallel: line by line the translation of each other.
     The end token of each line is counted, as in training. Tokens and padding are counted on both sides together."""
@@ -57,7 +58,13 @@ def _doctor(options: Doctor) -> None:
     from keras_seq.data.parallel_text import ParallelFiles
 
     vocabulary = None if options.subwords is None else text.Subwords.load(options.subwords)
-    if options.target is None:
+    files = [options.file] if options.target is None else [options.file, options.target]
+    check_tables(files, options.text_column)
+    if options.text_column is not None:
+        if options.target is not None:
+            raise ValueError(f"--text-column is of one file. Leave it out, or leave {options.target} out.")
+        lines = Texts(options.file, options.text_column, options.on_bad_line)
+    elif options.target is None:
         lines = text_lengths.TextFile(options.file, options.on_bad_line)
     else:
         lines = ParallelFiles(options.file, options.target, on_bad_line=options.on_bad_line)

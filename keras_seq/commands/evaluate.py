@@ -9,6 +9,7 @@ from keras_seq.commands.line_inputs import with_side_inputs
 from keras_seq.commands.options import HELP, SEVERAL, SHARES, LineOptions, UnknownOptions, replacement
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
 from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.commands.text_columns import check_tables
 from keras_seq.commands.translate import CutOff, translator
 from keras_seq.tasks.results import Failure
 
@@ -38,6 +39,7 @@ def evaluate(options: Evaluate) -> None:
         raise ValueError(f"{', '.join(needless)}: without --model nothing is searched for. Leave it out.")
     compared = options.source if options.model else options.hypotheses or STDIN
     check_files([options.references, compared, *files_beside(options)], options.output)
+    check_tables([options.references, compared], remedy="Give the texts of its column, a line each.")
     _check_tokenizer(options.tokenize)
 
     references = [line for line in lines([options.references]) if line is not None]

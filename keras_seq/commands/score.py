@@ -12,6 +12,7 @@ from keras_seq.cli import option
 from keras_seq.commands import nbest
 from keras_seq.commands.options import SEVERAL, SHARES, WEIGHTS, LineOptions
 from keras_seq.commands.streams import STDIN, BadLines, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure, Scored
 
 
@@ -37,6 +38,7 @@ def score(options: Score) -> None:
     options.check()
     files = [options.file] if options.target is None else [options.file, options.target]
     check_files(files, options.output)
+    check_tables(files, remedy="Give the texts of its column, a line each.")
     if not options.name or set(options.name) & set("=:| \t"):
         raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
     refuse_saved_models(options.model, "keras-seq score")

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from keras_seq.cli import option
 from keras_seq.commands.options import HELP, LineOptions
 from keras_seq.commands.streams import STDIN, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure
+
+_REMEDY = "Give sentences, a line each, or CoNLL-U, which --conllu says of a file of any name."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ def tag(options: Tag) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
+    check_tables([] if options.conllu else options.files, remedy=_REMEDY)
     compute = expect(load(options.model), "tagging").predictor(**options.limits)
     with Writer(options.output) as writer:
 

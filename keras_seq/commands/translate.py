@@ -11,12 +11,13 @@ from keras_seq.commands import nbest
 from keras_seq.commands.line_inputs import with_side_inputs
 from keras_seq.commands.options import LineOptions, ModelOptions, UnknownOptions, replacement
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, search_options, side_inputs
-from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
+from keras_seq.commands.streams import STDIN, Writer, check_files, each_line
+from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 from keras_seq.tasks.results import Failure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
+class Translate(UnknownOptions, LineSearchOptions, TextColumn, LineOptions, ModelOptions):
     """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
     are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... finished= 1 ||| score."""
 
@@ -26,7 +27,7 @@ class Translate(UnknownOptions, LineSearchOptions, LineOptions, ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generate(LineSearchOptions, LineOptions, ModelOptions):
+class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
     """Goes on from each line with a language model, and writes the line and what follows it, in the order of the lines.
     From an empty line it begins freely."""
 
@@ -69,10 +70,17 @@ def searching(options: Any, paths: tuple[pathlib.Path, ...], kind: str, **own: A
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
     options.check()
     check_files([*(options.files or [STDIN]), *files_beside(options)], options.output)
+    check_tables(options.files or [STDIN], options.text_column)
     compute = make()
     with Writer(options.output) as writer:
         write = _json(writer) if options.json else _plain(writer, (options.num_return or 1) > 1)
-        each_line(with_side_inputs(lines(options.files), options), options.chunk, compute, write, writer.flush)
+        each_line(
+            with_side_inputs(texts(options.files, options.text_column), options),
+            options.chunk,
+            compute,
+            write,
+            writer.flush,
+        )
 
 
 def _json(writer: Writer) -> Callable[[int, Any], None]:
@@ -94,14 +102,19 @@ def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
         if isinstance(result, Failure):
             writer(nbest.without_candidates(number - 1) if several else "")
         elif not several and len(result.texts) == 1:
-            writer(result.prompt + in_one_line(result.texts[0]), as_is=True)
+            writer(_own_line(result) + in_one_line(result.texts[0]), as_is=True)
         else:
             for text, score, log_prob, finished in zip(*result[:4], strict=True):
                 features = {"log_prob": log_prob, nbest.FINISHED: finished}
-                text = result.prompt + in_one_line(text)
+                text = _own_line(result) + in_one_line(text)
                 writer(nbest.written(number - 1, text, features, score), as_is=True)
 
     return write
+
+
+def _own_line(result: Any) -> str:
+    """As it was typed; the text of a column of a table may be of several lines."""
+    return result.prompt.replace("\n", " ")
 
 
 class CutOff:

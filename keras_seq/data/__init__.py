@@ -14,6 +14,7 @@ from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, sho
 from keras_seq.data.mixture import Mixture, mixture
 from keras_seq.data.noise import Noise, local_swap, masking, span_masking, word_dropout
 from keras_seq.data.order import from_step, shuffled
+from keras_seq.data.pairs import read_pairs
 from keras_seq.data.parallel_text import (
     ParallelFiles,
     ParallelReport,
@@ -106,6 +107,7 @@ __all__ = [
     "read_audio",
     "read_frames",
     "read_labelled_text",
+    "read_pairs",
     "read_parallel_text",
     "read_series",
     "read_tags",

@@ -1,6 +1,7 @@
 """Batches of like lengths: the shapes, the rows of each, the step that fills them, and what an epoch comes to."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from keras_seq.data.lengths import Sequences, padding_value
 from keras_seq.data.untuned import untuned
 
 _DEFAULT_WIDTH = 4
+_SMALL_BUDGET, _SHORT = 129, 8  # tokens: the largest number that looks like one of rows; a short sentence
+_log = logging.getLogger(__name__)
 _DEFAULT_LONGEST = 1024  # where no budget of tokens says how long an example can be
 
 
@@ -110,6 +113,12 @@ def bucketed(
     """
     options = (tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of)
     _shapes_and_rows(None, *options)  # refuses bad arguments here, and not only where the step is applied
+    if examples_per_batch is None and tokens_per_batch < _SMALL_BUDGET:
+        _log.warning(
+            "%d `tokens_per_batch` are rows times their padded length: %d rows of %d tokens. For batches of %d rows "
+            "give examples_per_batch=%d.",
+            *(tokens_per_batch, max(1, tokens_per_batch // _SHORT), _SHORT, tokens_per_batch, tokens_per_batch),
+        )
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
         sequences = Sequences(dataset.element_spec, axes)

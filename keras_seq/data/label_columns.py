@@ -49,6 +49,11 @@ def header_of(rows: Sequence, text: int, label: int) -> bool | None:
     return None if sentences and " " not in cells[0] and min(labels.values()) > 1 else False
 
 
+def is_name_of_text(cell: str) -> bool:
+    """Whether columns of texts are usually called so."""
+    return cell.strip().lower() in _USUAL["text"]
+
+
 def check_labels(path: Path, label: str | int, labels: Sequence[str], rows: Callable[[], Sequence[list[str]]]) -> None:
     """Raises a `ValueError` where nearly every row has a label of its own, as identifiers are and classes are not.
 

@@ -19,17 +19,26 @@ _BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call 
 
 @dataclass(frozen=True)
 class ParallelReport:
-    """An account of every pair of lines: `read` = `kept` + `empty` + `bad_lines`."""
+    """An account of every pair of lines: `read` = `kept` + `empty` + `bad_lines` + `malformed`.
+
+    Args:
+        read, kept: pairs.
+        empty: those with an empty side.
+        bad_lines: those with a line that is not UTF-8 or holds a NUL.
+        malformed: rows of a table that lack a column.
+    """
 
     read: int
     kept: int
     empty: int = 0
     bad_lines: int = 0
+    malformed: int = 0
 
     def __str__(self) -> str:
         text = f"{self.read:,} pairs read, {self.kept:,} kept"
         bad = "with a line that is not UTF-8 or holds a NUL"
-        return with_counts(text, [(self.empty, "with an empty side"), (self.bad_lines, bad)], "dropped: ")
+        dropped = [(self.empty, "with an empty side"), (self.bad_lines, bad), (self.malformed, "without two columns")]
+        return with_counts(text, dropped, "dropped: ")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """From texts to texts."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.searching import find_search, search_with_vocabulary
 
 NEW_TOKENS = 100  # that a language model says, unless told otherwise
+_log = logging.getLogger(__name__)
 WIDTH_MULTIPLE = 8  # sources are padded up to a multiple of it: few shapes, so few traces of a compiled search
 
 
@@ -48,12 +50,13 @@ def generate(
     Returns:
         A list of strings; of a search whose `num_return` is above 1, a list of lists of strings, best first.
     Raises:
-        ValueError: for an option out of its range.
+        ValueError: for an option out of its range, or a vocabulary of another size than the model's.
         TypeError: for a single string in place of a list.
     """
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
     texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
+    check_vocabularies(model, vocabulary, source_vocabulary)
     find = find_search(search, **options)
     find.check(constraints, len(texts))
     replacing = replace_unknown is not False
@@ -91,6 +94,7 @@ def generate(
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
+    _tell_of_unknown(sources, getattr(source_vocabulary, "unknown_id", None))
     if continues:
         sources = [[vocabulary.start_id, *source] for source in sources]
     else:
@@ -102,6 +106,29 @@ def generate(
         for row, lines in zip(rows, written(rows, *found), strict=True):
             results[row] = lines
     return results if find.num_return > 1 else [best for (best,) in results]
+
+
+def check_vocabularies(model, vocabulary, source_vocabulary):
+    """Raises a `ValueError` where a model tells the sizes of its vocabularies, and these have others."""
+    source = getattr(model, "source_vocabulary_size", None)
+    target = getattr(model, "target_vocabulary_size", None) or source or getattr(model, "vocabulary_size", None)
+    for what, size, given in (("target", target, vocabulary), ("source", source, source_vocabulary)):
+        found = getattr(given, "size", size)
+        if size is not None and found != size:
+            raise ValueError(
+                f"The model has a {what} vocabulary of {size:,} ids. Received: {found:,} ids. Give the vocabulary of "
+                "the target and, where the source has another, that one as `source_vocabulary`."
+            )
+
+
+def _tell_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+    total, unknown = sum(map(len, sources)), sum(source.count(unknown_id) for source in sources)
+    if unknown > total / 2:
+        _log.warning(
+            "%d of the %d tokens of the texts are unknown to the vocabulary: is it that of the source? Another one is "
+            "given as `source_vocabulary`.",
+            *(unknown, total),
+        )
 
 
 def padded_width(length):

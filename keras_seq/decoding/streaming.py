@@ -19,6 +19,7 @@ def stream(
     text: str = "",
     *,
     max_length: int = NEW_TOKENS,
+    echo: bool = False,
     context: int | None = None,
     compiled: Callable | None = None,
     **options,
@@ -33,6 +34,7 @@ def stream(
         vocabulary: asked for `tokenize`, `detokenize`, `start_id`, `end_id`, `pad_id`.
         text: what it goes on from; "" for the beginning of a text.
         max_length: tokens at most, the end token counted.
+        echo: whether the text itself comes first, as it is, and the space between two words with what follows it.
         context: tokens that the model sees at most. Where it is full, the later half is read anew, as the beginning of
             what follows: for a Transformer, which knows no positions beyond those that it was trained on. None: all.
         compiled: wraps the one function of tensors: `tf.function`, `jax.jit`. Default: eager.
@@ -57,8 +59,14 @@ def stream(
         return ops.cast(drawn(points, uniform(mixed(key, number))), "int32")[:, None], state
 
     draw = compiled(draw) if compiled else draw
-    ids, said = [vocabulary.start_id, *vocabulary.tokenize([text]).to_list()[0]], ""
+    ids = [vocabulary.start_id, *vocabulary.tokenize([text]).to_list()[0]]
     prompt, state, room = len(ids), None, 0
+    first, said = (1, _written(vocabulary, ids[1:])) if echo else (prompt, "")
+    if echo and text:
+        yield text
+    spaced = (
+        echo and text[-1:].isspace() and text != said
+    )  # white space that the vocabulary leaves out is there already
     for number in range(max_length):
         if not room:  # nothing is read yet, or the context is full
             seen = ids if context is None or len(ids) < context else ids[-(context // 2) :]
@@ -69,11 +77,13 @@ def stream(
         room -= 1
         if ids[-1] == vocabulary.end_id:
             break
-        whole = _written(vocabulary, ids[prompt:])
+        whole = _written(vocabulary, ids[first:])
         if not whole.endswith(_HALF) and len(whole) > len(said):
-            yield whole[len(said) :]
-            said = whole
-    rest = _written(vocabulary, ids[prompt:])[len(said) :]
+            piece = whole[len(said) :].removeprefix(" " * spaced)
+            said, spaced = whole, False
+            if piece:
+                yield piece
+    rest = _written(vocabulary, ids[first:])[len(said) :].removeprefix(" " * spaced)
     if rest:
         yield rest
 

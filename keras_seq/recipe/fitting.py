@@ -14,10 +14,12 @@ from keras_seq.recipe.options import Options
 def learning_rate(options: Options, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     """The schedule of `options` over `steps` updates an epoch.
 
-    On very little data the warm-up is cut to a quarter of the whole.
+    On very little data the warm-up is cut to a quarter of the whole, and that is told.
     """
     total = max(2, options.epochs * steps)
     warmup, peak = max(1, min(options.warmup_steps, total // 4)), options.learning_rate
+    if warmup < options.warmup_steps:
+        print(f"Warm-up: {warmup:,} updates, a quarter of all {total:,}, in place of {options.warmup_steps:,}.")
     if options.schedule == "linear":
         return schedules.LinearDecay(peak, warmup, total)
     if options.schedule == "inverse_square_root":

@@ -29,7 +29,7 @@ class Options:
     epochs: int = option(20, "at most")
     learning_rate: float = option(1e-3, "at its peak")
     schedule: Literal["linear", "cosine", "inverse_square_root"] = option("linear", "decay after the warm-up")
-    warmup_steps: int = option(100, "updates to the peak")
+    warmup_steps: int = option(100, "updates to the peak; a quarter of all at most")
     patience: int = option(8, "epochs without a better validation score before training ends")
     average: int = option(3, "checkpoints averaged at the end, if that scores better in validation; 1: none")
 

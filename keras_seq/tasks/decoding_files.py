@@ -3,6 +3,7 @@
 import copy
 import pathlib
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from keras_seq.tasks.run_folder import check_vocabulary, load_keras, load_vocabulary, vocabulary_sides
@@ -31,18 +32,19 @@ def load_decoding(
     source, target = files = vocabulary_sides(folder, single=single)
     vocabulary = load_vocabulary(target)
     sides = [vocabulary if source == target else load_vocabulary(source), vocabulary]
+    place = SimpleNamespace(folder=folder, file=file)
+    source_size = getattr(model, "source_vocabulary_size", None)
+    target_size = getattr(model, "target_vocabulary_size", None) or source_size
+    target_size = target_size or getattr(model, "vocabulary_size", None)
+    for name, side, size in zip(("source", "target"), sides, (source_size, target_size), strict=True):
+        if size is not None:
+            check_vocabulary(place, side, [size], name=f"the {name} vocabulary")
     options = dict(options)
     if search := options.pop("search", None):
         options["search"] = from_config(search)
     options = {name: value for name, value in options.items() if value is not None}
     task = kind(model, vocabulary, **({} if single else {"source_vocabulary": sides[0]}), **options)
     task.folder, task.file, task.vocabulary_files = folder, file, files
-    source_size = getattr(model, "source_vocabulary_size", None)
-    target_size = getattr(model, "target_vocabulary_size", None) or source_size
-    target_size = target_size or getattr(model, "vocabulary_size", None)
-    for name, side, size in zip(("source", "target"), sides, (source_size, target_size), strict=True):
-        if size is not None:
-            check_vocabulary(task, side, [size], name=f"the {name} vocabulary")
     return task
 
 

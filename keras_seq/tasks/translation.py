@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_seq.decoding import score
+from keras_seq.decoding.generate import check_vocabularies
 from keras_seq.tasks.batching import Limits
 from keras_seq.tasks.decoding_files import load_decoding
 from keras_seq.tasks.decoding_task import DecodingTask, Searcher
@@ -49,6 +50,7 @@ class Translation(DecodingTask):
     ):
         super().__init__(model, vocabulary, max_length, search, constraints, options)
         self.source_vocabulary = source_vocabulary or vocabulary
+        check_vocabularies(model, self.vocabulary, self.source_vocabulary)
 
     @property
     def resources(self):

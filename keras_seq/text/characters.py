@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # how an unknown character, or a byte that is not UTF-8, is written
 _FORMAT = "keras_seq characters"
@@ -69,6 +69,7 @@ class Characters(Vocabulary):
         kept = sorted((-count, character) for character, count in counts.items() if count >= minimum_count)
         if vocabulary_size is not None:
             kept = kept[: max(0, vocabulary_size - len(SPECIAL_TOKENS))]
+        tell_of_left_out("characters", counts, [character for _, character in kept])
         if not kept:
             raise ValueError(
                 "No character is left to make a vocabulary of: give more text, a lower `minimum_count` or a larger "

@@ -1,8 +1,10 @@
 """SentencePiece subwords: trained in Python, applied in the graph."""
 
 import io
+import logging
 import re
 import threading
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Voca
 
 _SEEDING = threading.Lock()  # SentencePiece's seed is one for the process
 _LONGEST_LINE = 2**30  # bytes; by default SentencePiece leaves out lines over 4,192, and their characters, silently
+_KEPT = "\N{ZERO WIDTH NON-JOINER}"  # which `nmt_nfkc` makes a space
+_RESERVED = "\0\u2585"
+_log = logging.getLogger(__name__)
 _CHANCE = 2**32 - 1  # the seed that SentencePiece takes for "by chance"
 
 
@@ -22,7 +27,8 @@ class Subwords(Vocabulary):
     """A SentencePiece vocabulary.
 
     Text is normalised with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
-    normalised text back. Characters that were not seen in training become the unknown id.
+    normalised text back. Characters that were not seen in training become the unknown id. The zero width non-joiner,
+    which is part of Persian and Hindi words, is kept where the training text has it: it is a piece by itself.
 
     `tokenize` always gives the best segmentation, in an export too; `encoded(sampling=Sampling(...))` draws others.
 
@@ -81,12 +87,15 @@ class Subwords(Vocabulary):
         """
         if model_type not in ("bpe", "unigram"):
             raise ValueError(f'`model_type` must be "bpe" or "unigram". Received: {model_type!r}')
-        count = 0
+        lines = list(lines) if isinstance(lines, Iterator) else lines  # they are read twice
+        kept = sorted({character for line in texts(lines) for character in _KEPT if character in line})
+        count = reserved = 0
 
         def counted():
-            nonlocal count
+            nonlocal count, reserved
             for line in texts(lines):
                 count += bool(line.strip())
+                reserved += any(character in line for character in _RESERVED)
                 yield line
 
         model = io.BytesIO()
@@ -106,10 +115,15 @@ class Subwords(Vocabulary):
                 bos_id=START_ID,
                 eos_id=END_ID,
                 max_sentence_length=_LONGEST_LINE,
+                user_defined_symbols=kept,
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
             raise ValueError(_training_problem(str(error), count, vocabulary_size)) from error
+        if reserved:
+            _log.warning("%d lines with NUL or U+2585 are left out: SentencePiece does not learn from them.", reserved)
+        if count > max_lines:
+            _log.warning("Of %d lines %d are drawn by chance to learn from (`max_lines`).", count, max_lines)
         return cls(model.getvalue())
 
     @classmethod

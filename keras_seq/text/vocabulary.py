@@ -1,6 +1,8 @@
 """What every vocabulary can do: strings to ids and back, inside the graph."""
 
 import itertools
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 
@@ -13,6 +15,7 @@ START_ID = 2
 END_ID = 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")  # in the order of their ids
 
+_log = logging.getLogger(__name__)
 _ENCODE_BATCH = 1024  # lines tokenized by one call: the cost of a call is then spread over many lines
 
 
@@ -246,6 +249,16 @@ def texts(lines, split: bool = False) -> Iterator[str | list[str]]:
                 yield [_decoded(word) for word in text]
             else:
                 yield from map(_decoded, text)
+
+
+def tell_of_left_out(what: str, counts: Counter, kept: list) -> None:
+    """Logs how many things of a text a vocabulary leaves out, which become unknown."""
+    left = counts.total() - sum(counts[thing] for thing in kept)
+    if left and kept:
+        _log.warning(
+            "The vocabulary has %s of %s different %s; %s of the text's %s become unknown.",
+            *(f"{len(kept):,}", f"{len(counts):,}", what, f"{left:,}", f"{counts.total():,}"),
+        )
 
 
 def _decoded(string) -> str:

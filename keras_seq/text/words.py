@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_seq.text.normalize import lowercase as lower
-from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
 
 _LOWERCASE_HEADER = "# lowercase"  # in the place of the first special token
 
@@ -68,10 +68,11 @@ class Words(Vocabulary):
         counts = Counter()
         for words in _texts_of_words(lines):
             counts.update(lower(words).numpy().tolist() if lowercase and words else words)
-        words = [(-count, word.decode()) for word, count in counts.items() if count >= minimum_count]
+        words = [(-count, word.decode()) for word, count in counts.items() if count >= minimum_count and word]
         words = [word for _, word in sorted(words) if word not in SPECIAL_TOKENS]
         if vocabulary_size is not None:
             words = words[: max(0, vocabulary_size - len(SPECIAL_TOKENS))]
+        tell_of_left_out("words", counts, [word.encode() for word in words])
         if not words:
             raise ValueError(
                 "No word is left to make a vocabulary of: give more text, a lower `minimum_count` or a larger "

@@ -9,6 +9,8 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from keras_seq import decoding, text
 from keras_seq.commands import opened, searching, streams
@@ -177,22 +179,24 @@ def test_a_number_far_ahead_costs_no_list_but_its_own_line(keras_seq):
     assert "Received: 90 between 0 and 0" in found.err and "Received: 3 after 5" in found.err
 
 
-def test_the_first_of_a_list_is_the_translation_and_what_rerank_chooses(keras_seq, folders, tmp_path):
+@pytest.mark.parametrize(
+    "length", [4, pytest.param(3, marks=pytest.mark.long), pytest.param(6, marks=pytest.mark.long)]
+)
+def test_the_first_of_a_list_is_the_translation_and_what_rerank_chooses(length, keras_seq, folders, tmp_path):
     flags = ["translate", "--model", folders["lstm"], "--num-beams", 6, "--alpha", 0.3]
     stdin = "\n".join([*SOURCE, "", *TARGET]).encode() + b"\n\xff\n"
-    for length in (3, 4, 6):
-        alone = keras_seq(*flags, "--max-length", length, "--json", stdin=stdin)
-        several = keras_seq(*flags, "--num-return", 6, "--max-length", length, stdin=stdin).out
-        chosen = keras_seq("rerank", stdin=several)
-        assert chosen.lines == [record.get("text", "") for record in alone.records] and chosen.lines[-1] == ""
-        told = sum(not record.get("finished", True) for record in alone.records)
-        assert f"{told} of 11 results have not come to their end" in alone.err or not told
-        (tmp_path / "list").write_text(several)
-        (tmp_path / "source").write_bytes(stdin)
-        rescored = keras_seq("score", "--model", folders["lstm"], "--n-best", tmp_path / "source", tmp_path / "list")
-        assert keras_seq("rerank", stdin=rescored.out).lines == chosen.lines
-        again = keras_seq("rerank", "--num-return", 6, stdin=several).out
-        assert keras_seq("rerank", stdin=again).lines == chosen.lines
+    alone = keras_seq(*flags, "--max-length", length, "--json", stdin=stdin)
+    several = keras_seq(*flags, "--num-return", 6, "--max-length", length, stdin=stdin).out
+    chosen = keras_seq("rerank", stdin=several)
+    assert chosen.lines == [record.get("text", "") for record in alone.records] and chosen.lines[-1] == ""
+    told = sum(not record.get("finished", True) for record in alone.records)
+    assert f"{told} of 11 results have not come to their end" in alone.err or not told
+    (tmp_path / "list").write_text(several)
+    (tmp_path / "source").write_bytes(stdin)
+    rescored = keras_seq("score", "--model", folders["lstm"], "--n-best", tmp_path / "source", tmp_path / "list")
+    assert keras_seq("rerank", stdin=rescored.out).lines == chosen.lines
+    again = keras_seq("rerank", "--num-return", 6, stdin=several).out
+    assert keras_seq("rerank", stdin=again).lines == chosen.lines
 
 
 def test_what_was_cut_off_comes_behind_what_was_not(keras_seq):
@@ -419,3 +423,39 @@ def test_stdin_of_a_process(folders):
         process.stdin.close()
         told = process.stderr.read()
         assert process.wait(60) == 1 and b"Error" not in told and b"Traceback" not in told, told
+
+
+LINES = [
+    "a horse",
+    "Zwölf  Männer ",
+    "a\rb",
+    "\u00a0",
+    "10\u202f000\u3000x",
+    "می\u200cخواهم",
+    "🐎\u200d",
+    "\x0c",
+    "\x0b a",
+]
+LINES += ["a\u2028b", "\ufeff", "\ufeffa", "a\0b", "\xff", "", " ", "a ||| b", "|||||", "\t", "a\tb", "\x85", "\x1c"]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=8), st.booleans(), st.sampled_from(["translate", "generate", "score"]))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_verb_has_a_line_for_each_line(keras_seq, folders, parts_of, ends, verb):
+    content = "\n".join(parts_of).encode("utf-8").replace("\xff".encode(), b"\xff") + b"\n" * (ends and bool(parts_of))
+    count = content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
+    if b"\n" not in content and b"\r" in content.strip(b"\r"):
+        count = 2  # a carriage return ends a line where no line feed does
+    if content.split(b"\n")[-1] == "\ufeff".encode():
+        count -= 1  # a byte order mark is no line
+    model = folders["lstm" if verb == "translate" else "rnn"]
+    flags = [verb, "--model", model, *([] if verb == "score" else ["--search", "greedy", "--max-length", 3])]
+    plain = keras_seq(*flags, stdin=content)
+    assert plain.code == 0 and len(plain.lines) == count == len(keras_seq(*flags, "--json", stdin=content).records)
+    if verb == "generate" and count != 2:
+        for line, told in zip(content.split(b"\n"), plain.lines, strict=False):
+            line = line.removeprefix("\ufeff".encode()).rstrip(b"\r").decode("utf-8", "replace")
+            assert not told or told.startswith(line)
+    if verb == "translate" and count:
+        lists = keras_seq(*flags[:3], "--max-length", 3, "--num-beams", 2, "--num-return", 2, stdin=content).out
+        assert len(keras_seq("rerank", stdin=lists).lines) == count

@@ -301,3 +301,11 @@ def test_plan_agrees_with_its_examples(lengths, budget, buckets, multiple_of, dr
         assert plan.partial == 0
     else:
         assert plan.batches == data.count_batches(lengths, buckets, budget, multiple_of=multiple_of)
+
+
+def test_a_budget_that_looks_like_a_number_of_rows_is_told(caplog):
+    data.bucketed(32)
+    assert "4 rows of 8 tokens" in caplog.text and "examples_per_batch=32" in caplog.text
+    caplog.clear()
+    data.bucketed(examples_per_batch=32), data.bucketed(512), data.bucketed()
+    assert not caplog.records

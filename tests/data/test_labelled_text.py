@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -324,3 +325,36 @@ def test_whether_the_first_row_is_a_header(write, first, others, expected):
             assert len(read_labelled_text(path, text=0, label=1, header=header)) == len(others) + (not header)
     else:
         assert len(read_labelled_text(path, text=0, label=1)) == len(others) + (not expected)
+
+
+PIECES = [
+    "a\tx",
+    "b\ty",
+    "a\tz",
+    "\ta",
+    "a\t ",
+    "b",
+    "",
+    " ",
+    "c\tx\ty",
+    "d\tx\0",
+    "a\t\u2028",
+    "b\tx\x0cy",
+    "\u00a0\tx",
+    "a\t\ufeff",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES)), st.booleans(), st.booleans())
+def test_every_row_is_accounted_for(tmp_path_factory, pieces, header, known):
+    path = tmp_path_factory.getbasetemp() / "rows.tsv"
+    path.write_bytes("".join(f"{piece}\n" for piece in ["label\ttext"] * header + pieces).encode())
+    columns = {"text": 1, "label": 0, "header": header, "labels": ["a"] if known else None}
+    try:
+        found = read_labelled_text(path, **columns, on_bad_line="skip")
+    except ValueError as error:
+        assert re.search("no row is left|no column 1|one class per row", str(error))
+        return
+    report = found.report
+    assert report.read == len(pieces) == report.kept + sum(getattr(report, name) for name in labelled_text._REASONS)
+    assert report.kept == len(found) and (not known or report.unknown == sum(p[:2] == "b\t" for p in pieces))

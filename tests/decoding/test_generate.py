@@ -230,3 +230,24 @@ def test_greedy_finds_the_likeliest_tokens():
     assert tokens.tolist() == [[[5, 6, 7, END, 0, 0]], [[9, END, 0, 0, 0, 0]]]
     assert lengths.tolist() == [[4], [2]]
     assert (log_probs == scores).all() and log_probs[0, 0] < log_probs[1, 0] < 0
+
+
+def test_the_vocabulary_of_the_source_is_asked_for(caplog):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("vocabularies need TensorFlow")
+    from keras_seq import models, text
+
+    source, target = text.Words(["a", "b", "c"]), text.Words(["x", "y"])
+    model = models.Seq2Seq(source.size, target.size, units=4, num_layers=1, cell="gru", bidirectional=False)
+    for given, told in (
+        ({}, "a source vocabulary of 7 ids"),
+        ({"source_vocabulary": text.Words(["a"])}, "Received: 5"),
+    ):
+        with pytest.raises(ValueError, match=f"{told}.*`source_vocabulary`"):
+            generate(model, target, ["a b"], max_length=2, **given)
+    with pytest.raises(ValueError, match="a target vocabulary of 6 ids"):
+        generate(model, source, ["a b"], source_vocabulary=source, max_length=2)
+    generate(model, target, ["a b"], source_vocabulary=source, max_length=2, num_beams=1)
+    assert not caplog.records
+    generate(model, target, ["x y", "a"], source_vocabulary=source, max_length=2, num_beams=1)
+    assert "2 of the 3 tokens of the texts are unknown" in caplog.text

@@ -106,3 +106,14 @@ def test_it_says_what_is_wrong(letters):
     for options in ({"temperature": 0.0}, {"top_k": 0}, {"context": 1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             list(decoding.stream(model, letters, "a", **options))
+
+
+def test_the_text_itself_comes_first_as_it_is():
+    from keras_seq import text
+
+    words = text.Words(["the", "cat", "sat"], lowercase=True)
+    model, drawn = model_of("gru", words.size), {"seed": 3, "max_length": 5, "temperature": 2.0}
+    for prompt, between in (("The  Café", " "), ("the cat\t", ""), ("", ""), (" ", ""), ("a\u00a0b", " ")):
+        said = "".join(decoding.stream(model, words, prompt, **drawn))
+        pieces = list(decoding.stream(model, words, prompt, echo=True, **drawn))
+        assert said and all(pieces) and "".join(pieces) == prompt + between + said

@@ -7,7 +7,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export, models, text
+from keras_seq import decoding, export, models, tasks, text
 from keras_seq.tasks.signatures import Exported
 from tests.export.conftest import BYTES, TEXTS, loud, marked, vocabulary_of
 

@@ -92,12 +92,15 @@ def test_what_is_of_the_run_and_what_is_filled():
         ("inverse_square_root", {0: 0.5, 1: 1.0, 7: 0.5}),
     ],
 )
-def test_learning_rates_of_ten_updates_two_of_them_warming_up(schedule, rates):
+def test_learning_rates_of_ten_updates_two_of_them_warming_up(schedule, rates, capsys):
     options = Options(epochs=5, learning_rate=1.0, warmup_steps=2, schedule=schedule)
     rate = recipe.learning_rate(options, steps=2)
     np.testing.assert_allclose([float(rate(step)) for step in rates], list(rates.values()), atol=1e-6)
+    assert not capsys.readouterr().out
     on_little_data = recipe.learning_rate(Options(epochs=1, warmup_steps=100, schedule=schedule), steps=1)
     assert float(on_little_data(0)) > 0
+    recipe.learning_rate(Options(epochs=9, warmup_steps=100, schedule=schedule), steps=7)  # 63 updates
+    assert "Warm-up: 15 updates, a quarter of all 63, in place of 100." in capsys.readouterr().out
 
 
 def test_batches_are_shuffled_and_counted_and_the_long_ones_dropped(capsys):

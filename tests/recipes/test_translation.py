@@ -198,3 +198,19 @@ def test_a_folder_that_holds_another_run_is_left_alone(corpus, capsys):
     message = error_of(capsys, "--run", str(folder), "--numbers", "40")
     assert str(folder) in message and "units" in message
     assert (folder / "config.json").read_text() == '{"units": 3}'
+
+
+def test_pairs_of_one_file(tmp_path):
+    for part in ("train", "val", "test"):
+        (tmp_path / f"{part}.tsv").write_text(f"cat\tK AE T\n{part}\tD AO G\n")
+    parts = translation.read(translation.Options(data_dir=tmp_path))
+    assert {name: text.sources for name, text in parts.items()} == {
+        "train": ["cat", "train"],
+        "valid": ["cat", "val"],
+        "test": ["cat", "test"],
+    }
+    files = {f"{part}_source": tmp_path / f"{name}.tsv" for part, name in (("train", "train"), ("test", "test"))}
+    with pytest.raises(ValueError, match="Missing: --valid-source"):
+        translation.read(translation.Options(**files))
+    found = translation.read(translation.Options(**files, valid_source=tmp_path / "val.tsv"))
+    assert found["valid"].targets == ["K AE T", "D AO G"]

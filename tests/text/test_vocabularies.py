@@ -268,3 +268,30 @@ def test_lowercase_words_stay_lowercase_through_a_file(tmp_path):
     words.save(tmp_path / "low.words")
     loaded = text.load(tmp_path / "low.words")
     assert strings(loaded.detokenize(loaded.tokenize(["GRÖSSE GRÖßE Ähren"]))) == ["<unk> größe ähren"]
+
+
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+@pytest.mark.parametrize("kind", [list, iter])
+def test_a_zero_width_non_joiner_is_part_of_the_text(kind, model_type):
+    persian = ["می\u200cخواهم به خانه بروم", "نمی\u200cدانم چه بگویم"]
+    subwords = text.Subwords.train(kind(persian * 20), 80, model_type=model_type, hard_vocab_limit=False)
+    again = ["نمی\u200cخواهم", *persian, "به \u200cخانه\u200c"]
+    assert strings(subwords.detokenize(subwords.tokenize(again))) == again
+    joined = text.Subwords.train(["👩\u200d👧 क\u200dष"] * 9, 30, hard_vocab_limit=False)
+    assert strings(joined.detokenize(joined.tokenize(["क\u200dष 👩\u200d👧"]))) == ["क\u200dष 👩\u200d👧"]
+    assert "\u200c" not in joined.pieces(range(joined.size)), "a vocabulary has no piece that its text does not need"
+
+
+def test_what_a_vocabulary_leaves_out_is_told(caplog):
+    lines = ["b b b a a c", "c d"]
+    text.Words.train(lines, 6)
+    assert "has 2 of 4 different words; 3 of the text's 8 become unknown" in caplog.text
+    text.Characters.train(["aabc"], 5)
+    assert "has 1 of 3 different characters; 2 of the text's 4 become unknown" in caplog.text
+    caplog.clear()
+    text.Words.train(lines), text.Characters.train(lines), text.Subwords.train(LINES, 90)
+    assert not caplog.records
+    text.Subwords.train([*LINES, "a\u2585b", "c\0d"], 90)
+    assert "2 lines with NUL or U+2585 are left out" in caplog.text
+    text.Subwords.train(LINES * 50, 90, max_lines=120)
+    assert f"Of {50 * len(LINES)} lines 120 are drawn" in caplog.text

@@ -1,0 +1,66 @@
+"""Pairs in one file: a source and its target in a row, apart by a tab, or in columns of CSV."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_seq.data.lines import Paths, as_paths
+from keras_seq.data.parallel_text import ParallelReport, ParallelText
+from keras_seq.data.table_rows import Problem, Rows, csv_rows, start, tsv_rows
+
+_NAMES = {"source", "target", "src", "tgt", "trg", "input", "output", "text", "translation", "word", "phonemes"}
+_log = logging.getLogger(__name__)
+
+
+def read_pairs(paths: Paths, *, columns: tuple[int, int] = (0, 1), on_bad_line: str = "error") -> ParallelText:
+    """Reads pairs into memory: what `read_parallel_text` is for two files. Pairs with an empty side are dropped and
+    counted. A first row that names its columns, "source" and "target" say, is passed over, and the log says so.
+
+    Args:
+        paths: a file or a list of files, plain or `.gz`. A file whose name ends in `.csv` has quoted fields; in any
+            other a tab ends a field.
+        columns: the numbers, from 0, of the source and of the target. There may be more columns.
+        on_bad_line: "error", or "skip" to drop rows without these columns, and those that are not UTF-8 or hold a NUL,
+            and count them.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        ValueError: if a row cannot be used and `on_bad_line="error"`, if a quote is never closed, if a `.gz` file is
+            damaged, or if no pair is left.
+    """
+    if on_bad_line not in ("error", "skip"):
+        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    if len(columns) != 2 or min(columns) < 0 or columns[0] == columns[1]:
+        raise ValueError(f"`columns` must be two numbers, of the source and the target. Received: {columns}")
+    counts, pairs = Counter(), []
+    for path in as_paths(paths):
+        for line, pair in _pairs(path, columns, on_bad_line):
+            counts["read"] += 1
+            if not isinstance(pair, Problem):
+                pairs.append(pair)
+            elif on_bad_line == "error" and pair.kind == "malformed":
+                raise ValueError(f'{path}:{line}: {pair.message} Mend it, or drop such rows with on_bad_line="skip".')
+            else:
+                counts[pair.kind] += 1
+    report = ParallelReport(kept=len(pairs), **{"read": 0, **counts})
+    if not pairs:
+        raise ValueError(f"{paths}: no pair is left to use ({report}).")
+    return ParallelText(*map(list, zip(*pairs, strict=True)), report)
+
+
+def _pairs(path: Path, columns: tuple[int, int], on_bad_line: str) -> Iterator[tuple[int, tuple[str, str] | Problem]]:
+    is_csv = path.name.removesuffix(".gz").endswith(".csv")
+    rows: Rows = (csv_rows if is_csv else tsv_rows)(path, on_bad_line)
+    for number, (line, fields) in enumerate(rows):
+        if isinstance(fields, Problem):
+            kind = {"blank": "empty", "bad": "bad_lines"}.get(fields.kind, fields.kind)
+            yield line, fields._replace(kind=kind)
+        elif len(fields) <= max(columns):
+            apart = f"{len(fields)} columns, apart by {'commas' if is_csv else 'tabs'}"
+            yield line, Problem("malformed", f"{apart}, where a pair needs {max(columns) + 1}: {start(fields)}.")
+        elif number == 0 and all(fields[place].strip().lower() in _NAMES for place in columns):
+            _log.warning("%s:%s names the columns (%s) and is no pair.", path, line, fields)
+        else:
+            pair = fields[columns[0]], fields[columns[1]]
+            yield line, pair if pair[0].strip() and pair[1].strip() else Problem("empty")
