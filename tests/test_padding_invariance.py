@@ -12,7 +12,7 @@ from keras_seq.inspection import certify
 from tests.sequence_models import MODELS
 
 CASES, FEW = 144, 12  # of each model, in the long tests and in the quick ones
-QUICK = ["classifier lstm", "tagger characters crf", "forecaster", "recognizer ctc", "video gru", "language model gru"]
+QUICK = ["classifier lstm", "forecaster", "recognizer ctc", "video gru", "language model gru"]
 QUICK += ["translator lstm-additive", "translator transformer-modern"]
 
 
