@@ -94,7 +94,7 @@ NO_ONNX = {"translator", "language model", "ctc", "attention"}  # what tf2onnx c
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_replicas_and_exports_are_compared(name, run_folders, keras_seq):
-    result = keras_seq("certify", run_folders[name], "--cases", 90)
+    result = keras_seq("certify", run_folders[name], "--cases", 45)
     assert result.code == 0, result.out + result.err
     expected = {"2 replicas", "saved_model"}
     if name not in NO_ONNX and importlib.util.find_spec("tf2onnx"):
