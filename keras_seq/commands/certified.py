@@ -64,13 +64,19 @@ def with_tags(model: Any) -> Any:
 
 def _with_text(answers: Callable, vocabulary: Any) -> Callable:
     """The answers of a recognizer with CTC, and its texts."""
+    import tensorflow as tf
+
     from keras_seq.decoding import ctc
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, vocabulary.size))], autograph=False)
+    def text(logits):
+        shape = tf.shape(logits)
+        return vocabulary.detokenize(ctc(logits, tf.fill([shape[0]], shape[1])).tokens[:, 0])
 
     def call(batch):
         found = answers(batch)
         (logits,) = found.values()
-        best = ctc(logits, np.repeat(logits.shape[1], len(logits)))
-        return {**found, "text": vocabulary.detokenize(best.tokens[:, 0]).numpy()}
+        return {**found, "text": text(logits).numpy()}
 
     return call
 

@@ -125,7 +125,7 @@ class EndMasking(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs):
-        return inputs
+        return ops.copy(inputs)  # Keras hangs the mask on what is returned, and the caller's tensor must stay without
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -65,6 +66,12 @@ def test_end_masking_masks_the_end_alone(shape):
     np.testing.assert_array_equal(array(mask_of(outputs)), real)
     if len(shape) == 3:
         np.testing.assert_allclose(array(MeanPooling()(outputs))[:2], x[:2].sum(1) / [[3], [5]], rtol=1e-6)
+
+
+def test_end_masking_leaves_the_tensor_that_it_is_given_alone():
+    x = keras.ops.convert_to_tensor(np.array([[1.0, 0.0]], "float32"))
+    assert array(mask_of(EndMasking()(x))).tolist() == [[True, False]]
+    assert array(mask_of(x)).tolist() == [[True, True]]
 
 
 def test_end_masking_keeps_what_keras_promises():

@@ -1,0 +1,117 @@
+import importlib.util
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import models, text
+from tests.commands.conftest import SOURCE, TARGET, run_folder
+
+BARE = ("--replicas", 1, "--formats")  # neither replicas nor exports
+
+
+def kinds(lines):
+    """The table: kind -> cases, failures."""
+    last = next(number for number, line in enumerate(lines) if line.startswith("all "))
+    rows = [line.rsplit(maxsplit=3) for line in lines[1 : last + 1]]
+    return {kind: (int(cases), int(failures)) for kind, cases, failures, _ in rows}
+
+
+def test_a_run_folder_passes(taggers, keras_seq, tmp_path):
+    file = tmp_path / "certificate.json"
+    result = keras_seq("certify", taggers["spelled"], "--cases", 30, "--json", file, *BARE)
+    assert result.code == 0, result.out + result.err
+    told = kinds(result.lines)
+    names = ["neighbours", "order", "padding", "under the padding", "batch shape", "alone"]
+    assert told == {**{name: (5, 0) for name in names}, "all": (30, 0)}
+    record = json.loads(file.read_text())
+    assert record["ok"] and record["varied"] and record["cases"] == 30 and record["smallest"] is None
+    assert [row["kind"] for row in record["kinds"]] == names and max(row["largest"] for row in record["kinds"]) < 1e-5
+
+
+def test_a_case_that_failed_is_shown_and_replayed(taggers, keras_seq):
+    result = keras_seq("certify", taggers["words"], "--cases", 40, "--tolerance", 0, *BARE)
+    assert result.code == 1 and kinds(result.lines)["all"][1] > 0
+    number = next(line for line in result.lines if line.startswith("case ")).split(",")[0].removeprefix("case ")
+    assert result.lines[-1].endswith(f"--seed 0 --case {number}")
+    again = keras_seq("certify", taggers["words"], "--tolerance", 0, "--case", number, *BARE)
+    assert again.code == 1 and again.lines[0].startswith(f"case {number}, seed 0: ")
+    assert keras_seq("certify", taggers["words"], "--case", number, *BARE).code == 0
+
+
+def test_a_saved_model_passes(forecasters, keras_seq):
+    result = keras_seq("certify", forecasters["served"], "--cases", 12)
+    assert result.code == 0 and "under the padding" in kinds(result.lines), result.out + result.err
+
+
+@pytest.mark.long
+def test_saved_models_of_sounds_and_texts_pass(folders, recognizers, keras_seq, tmp_path):
+    result = keras_seq("certify", recognizers["served"], "--cases", 60)
+    assert result.code == 0 and "padding" in kinds(result.lines), result.out + result.err
+    (tmp_path / "words").write_text("\n".join(SOURCE))
+    result = keras_seq("certify", folders["served"], "--cases", 60, "--text", tmp_path / "words")
+    assert result.code == 0 and "Left out: padding" in result.out, result.out + result.err
+    result = keras_seq("certify", folders["prose"])
+    assert result.code == 2 and "draws its output at random" in result.err and "seed, temperature" in result.err
+
+
+def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
+    for flags, told in (
+        (("--cases", 0), "--cases must be at least 1. Received: 0"),
+        (("--tolerance", "nan"), "--tolerance must be at least 0. Received: nan"),
+        (("--json", tmp_path / "none" / "x.json"), "does not exist. Make it first."),
+    ):
+        result = keras_seq("certify", taggers["words"], *flags)
+        assert result.code == 2 and told in result.err
+
+
+def make_translator(root):
+    keras.utils.set_random_seed(5)
+    vocabulary = text.Words.train(SOURCE + TARGET)
+    model = models.Transformer(vocabulary.size, units=8, num_heads=2, num_layers=1, dropout=0.0)
+    run_folder(root / "translator", model, vocabulary)
+
+
+@pytest.fixture
+def run_folders(folders, taggers, recognizers, forecasters, made_once):
+    return {
+        "translator": made_once("certified", make_translator) / "translator",
+        "recurrent": folders["lstm"],
+        "language model": folders["transformer"],
+        "classifier": folders["classifier"],
+        "tagger": taggers["spelled"],
+        "ctc": recognizers["ctc"],
+        "attention": recognizers["attention"],
+        "forecaster": forecasters["quantiles"],
+    }
+
+
+NAMES = ["translator", "recurrent", "language model", "classifier", "tagger", "ctc", "attention", "forecaster"]
+NO_ONNX = {"translator", "language model", "ctc", "attention"}  # what tf2onnx cannot write: see docs/export.md
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", NAMES)
+def test_replicas_and_exports_are_compared(name, run_folders, keras_seq):
+    result = keras_seq("certify", run_folders[name], "--cases", 45)
+    assert result.code == 0, result.out + result.err
+    expected = {"2 replicas", "saved_model"}
+    if name not in NO_ONNX and importlib.util.find_spec("tf2onnx"):
+        expected.add("onnx")
+    if name == "translator" and importlib.util.find_spec("ctranslate2"):
+        expected.add("ctranslate2")
+    told = kinds(result.lines)
+    assert expected <= set(told) and ("onnx" in told) == ("onnx" in expected)
+
+
+@pytest.mark.long
+def test_a_model_that_forgets_its_padding_fails(keras_seq, tmp_path):
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    x = keras.layers.Embedding(9, 4)(tokens)  # without a mask
+    model = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+    model.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.get_weights()])
+    model.save(tmp_path / "best.keras")
+    result = keras_seq("certify", tmp_path, "--cases", 60, *BARE)
+    told = kinds(result.lines)
+    assert result.code == 1 and told["padding"][1] > 0 and told["order"][1] == told["neighbours"][1] == 0
