@@ -150,9 +150,10 @@ def _divide_by_all_tokens(original: Callable) -> Callable:
         context = tf.distribute.get_replica_context()
         if reduction in (None, "none", "sum") or context is None or not ours():
             return original(values, sample_weight, mask, reduction, dtype)
-        total = original(values, sample_weight, mask, "sum", dtype)
         counted = sample_weight if reduction == "mean_with_sample_weight" else None
-        tokens = original(keras.ops.ones_like(values), counted, mask, "sum", dtype)
+        # Of no rows Keras gives back none, in place of their sum.
+        total = tf.reduce_sum(original(values, sample_weight, mask, "sum", dtype))
+        tokens = tf.reduce_sum(original(keras.ops.ones_like(values), counted, mask, "sum", dtype))
         if context.num_replicas_in_sync > 1:
             tokens = context.all_reduce(tf.distribute.ReduceOp.SUM, tokens)
         if _step.divisors is not None:
