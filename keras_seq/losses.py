@@ -60,6 +60,15 @@ def _product(x, weights):
     return ops.where(weights != 0, x * weights, ops.zeros_like(x))
 
 
+def some_rows(x):
+    """x `(B, ...)`, with one row of zeros where it has none: a replica's share of a small batch, say, of which some of
+    TensorFlow's operations, `ctc_loss` among them, make an error. Take the first B rows of what comes out."""
+    B, *rest = ops.shape(x)
+    if isinstance(B, int) and B > 0:
+        return x
+    return ops.concatenate([x, ops.zeros((1 - ops.minimum(B, 1), *rest), x.dtype)], axis=0)
+
+
 def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
     """Labels of which those that count are classes, from 0 to `size` - 1, and the others may be anything.
 
@@ -100,12 +109,13 @@ class WeightedLoss(keras.losses.Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
         # Keras's own reduction, so that what `distribution` mends there holds here too.
-        return keras_loss.reduce_weighted_values(
+        value = keras_loss.reduce_weighted_values(
             ops.where(weights != 0, values, ops.zeros_like(values)),
             weights,
             reduction="mean_with_sample_weight",
             dtype=values.dtype,
         )
+        return ops.sum(value) if len(value.shape) else value  # of no rows at all Keras gives back no number
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
         """Two tensors of one shape."""
@@ -291,7 +301,8 @@ class CTCLoss(WeightedLoss):
         y_true = ops.where(self._possible(y_true, y_pred)[:, None], ops.cast(y_true, "int32"), self.blank_id)
         lengths = ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1)
         frames = ops.full_like(lengths, ops.shape(y_pred)[1])
-        return ops.ctc_loss(y_true, y_pred, lengths, frames, mask_index=self.blank_id)
+        given = [some_rows(x) for x in (y_true, y_pred, lengths, frames)]
+        return ops.ctc_loss(*given, mask_index=self.blank_id)[: ops.shape(y_pred)[0]]
 
     def _possible(self, y_true, y_pred):
         """Whether the frames suffice, bool `(B,)`: one for each label, and one between any two equal neighbours."""

@@ -155,10 +155,12 @@ def _divide_by_all_tokens(original: Callable) -> Callable:
         context = tf.distribute.get_replica_context()
         if reduction in (None, "none", "sum") or context is None or not ours():
             return original(values, sample_weight, mask, reduction, dtype)
-        total = original(values, sample_weight, mask, "sum", dtype)
         counted = sample_weight if reduction == "mean_with_sample_weight" else None
+        # Of no rows Keras gives back none, in place of their sum.
+        total = tf.reduce_sum(original(values, sample_weight, mask, "sum", dtype))
         # Without a gradient: a replica that knows its shapes would have none, and the others would wait for its part.
-        tokens = original(keras.ops.ones_like(tf.stop_gradient(values)), counted, mask, "sum", dtype)
+        ones = keras.ops.ones_like(tf.stop_gradient(values))
+        tokens = tf.reduce_sum(original(ones, counted, mask, "sum", dtype))
         if context.num_replicas_in_sync > 1:
             tokens = context.all_reduce(tf.distribute.ReduceOp.SUM, tokens)
         if _step.divisors is not None:

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.layers.masks import carried_mask, masked_softmax, without_padding
+from keras_seq.layers.masks import at_least_float32, carried_mask, masked_softmax, without_padding
 
 
 class MemoryAttention(CompositeLayer):
@@ -215,13 +215,14 @@ class LocationSensitiveAttention(AdditiveAttention):
 
     def call(self, query, memory, past=None):
         query = self.query_dense(query)  # (B, T, units)
-        # In float32 throughout, since the sum of many steps' weights outgrows the precision of one.
-        past = ops.zeros(ops.shape(memory["mask"]), "float32") if past is None else ops.cast(past, "float32")
+        # In float32 at least, since the sum of many steps' weights outgrows the precision of one.
+        exact = at_least_float32(self.compute_dtype)
+        past = ops.zeros(ops.shape(memory["mask"]), exact) if past is None else ops.cast(past, exact)
 
         def step(past, query):
             location = self.location_dense(self.location_filters(past[:, :, None]))  # (B, S, units)
             scores = self.score_dense(ops.tanh(query[:, None, :] + memory["keys"] + location))[:, :, 0]
-            weights = masked_softmax(ops.cast(scores, "float32"), memory["mask"])  # (B, S)
+            weights = masked_softmax(ops.cast(scores, exact), memory["mask"])  # (B, S)
             return past + weights, weights
 
         if query.shape[1] == 1:

@@ -10,6 +10,11 @@ def padding_mask(tokens, pad_id=0):
     return ops.not_equal(tokens, pad_id)
 
 
+def at_least_float32(dtype):
+    """What sums are taken in: float64 stays float64, and half precision becomes float32."""
+    return "float64" if dtype == "float64" else "float32"
+
+
 def carried_mask(x, mask=None):
     """The mask that was given, else the one that x carries, bool `(B, T)`, else None.
 

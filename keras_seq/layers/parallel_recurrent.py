@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_seq.layers.masks import carried_mask, without_padding
+from keras_seq.layers.masks import at_least_float32, carried_mask, without_padding
 
 if keras.backend.backend() == "tensorflow":
     from keras_seq.layers import recurrent_tensorflow
@@ -92,10 +92,6 @@ def _shifted(x, first, reverse):
     """What stood at the step before, `first` at the first."""
     parts = (x[:, 1:], first[:, None]) if reverse else (first[:, None], x[:, :-1])
     return ops.concatenate(parts, axis=1)
-
-
-def at_least_float32(dtype):
-    return "float64" if dtype == "float64" else "float32"
 
 
 class ParallelRecurrent(keras.layers.Layer):

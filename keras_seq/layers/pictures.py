@@ -313,10 +313,10 @@ def _mean_places(x):
     _, height, width, channels = ops.shape(x)
     weights = ops.softmax(ops.reshape(x, (-1, height * width, channels)), axis=1)
     weights = ops.reshape(weights, (-1, height, width, channels))
-    places = []
+    places, exact = [], keras.backend.result_type(x.dtype, "float32")
     for axis, size in ((1, height), (2, width)):
-        steps = 2 * ops.arange(size, dtype="float32") - ops.cast(size - 1, "float32")  # from 1 - size to size - 1
-        steps = ops.cast(steps / ops.cast(ops.maximum(size - 1, 1), "float32"), x.dtype)
+        steps = 2 * ops.arange(size, dtype=exact) - ops.cast(size - 1, exact)  # from 1 - size to size - 1
+        steps = ops.cast(steps / ops.cast(ops.maximum(size - 1, 1), exact), x.dtype)
         places.append(ops.sum(ops.sum(weights, axis=3 - axis) * steps[None, :, None], axis=1))
     return places
 

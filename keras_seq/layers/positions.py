@@ -13,11 +13,11 @@ def positions_from(start, length):
     return start[:, None] + ops.arange(length, dtype="int32")[None, :]
 
 
-def _angles(positions, units, max_wavelength):
-    """The position times each of `units / 2` rates, float32 `(B, T, units / 2)`: float16 ends its integers at 2048."""
-    steps = ops.arange(units // 2, dtype="float32") / (units // 2)
+def _angles(positions, units, max_wavelength, dtype):
+    """The position times each of `units / 2` rates, `(B, T, units / 2)`: float16 ends its integers at 2048."""
+    steps = ops.arange(units // 2, dtype=dtype) / (units // 2)
     rates = ops.exp(-math.log(max_wavelength) * steps)  # (D / 2,)
-    return ops.cast(positions, "float32")[:, :, None] * rates
+    return ops.cast(positions, dtype)[:, :, None] * rates
 
 
 def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_000):
@@ -34,7 +34,7 @@ def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_00
     """
     if units % 2:
         raise ValueError(f"`units` must be even. Received: {units}")
-    angles = _angles(positions, units, max_wavelength)
+    angles = _angles(positions, units, max_wavelength, keras.backend.result_type(dtype, "float32"))
     return ops.cast(ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1), dtype)
 
 
@@ -107,9 +107,10 @@ def rotate(x, positions, max_wavelength=10_000):
     units = x.shape[-1]
     if units % 2:
         raise ValueError(f"The width of a head must be even to be rotated. Received: {units}")
-    angles = _angles(positions, units, max_wavelength)[:, :, None, :]  # (B, T, 1, D / 2)
+    dtype = keras.backend.result_type(x.dtype, "float32")
+    angles = _angles(positions, units, max_wavelength, dtype)[:, :, None, :]  # (B, T, 1, D / 2)
     sines, cosines = ops.sin(angles), ops.cos(angles)
-    first, second = ops.split(ops.cast(x, "float32"), 2, axis=-1)
+    first, second = ops.split(ops.cast(x, dtype), 2, axis=-1)
     rotated = [first * cosines - second * sines, second * cosines + first * sines]
     return ops.cast(ops.concatenate(rotated, axis=-1), x.dtype)
 
@@ -132,5 +133,6 @@ def distance_bias(query_positions, key_positions, num_heads, dtype="float32"):
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]
     slopes += [2 ** (-4 * (2 * h + 1) / power) for h in range(num_heads - power)]
     distance = ops.abs(ops.subtract(key_positions[:, None, :], query_positions[:, :, None]))  # (B, T, S)
-    bias = -ops.cast(distance, "float32")[:, None] * ops.reshape(ops.convert_to_tensor(slopes, "float32"), (-1, 1, 1))
+    exact = keras.backend.result_type(dtype, "float32")
+    bias = -ops.cast(distance, exact)[:, None] * ops.reshape(ops.convert_to_tensor(slopes, exact), (-1, 1, 1))
     return ops.cast(bias, dtype)

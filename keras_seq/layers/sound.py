@@ -10,6 +10,8 @@ Each hands the mask on in its own rate.
 import keras
 from keras import ops
 
+from keras_seq.losses import some_rows
+
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LogMel(keras.layers.Layer):
@@ -84,7 +86,7 @@ class LogMel(keras.layers.Layer):
             x = ops.where(mask, x, 0.0)
         # Keras mirrors the end of what it gets; so that it mirrors silence, with or without padding, some is added.
         x = ops.pad(x, ((0, 0), (0, self.fft_length)))
-        energies = ops.transpose(self.mel(x), (0, 2, 1))  # (B, mels, frames) -> (B, frames, mels)
+        energies = ops.transpose(self.mel(some_rows(x))[: ops.shape(x)[0]], (0, 2, 1))  # (B, frames, mels)
         frames = (ops.shape(waveform)[1] + self.stride - 1) // self.stride
         return ops.cast(ops.log(ops.maximum(energies[:, :frames], self.floor)), self.compute_dtype)
 

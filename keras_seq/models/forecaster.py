@@ -11,6 +11,7 @@ from keras_seq.layers import (
     QuantileOffsets,
     ReversibleNormalization,
 )
+from keras_seq.layers.masks import at_least_float32
 from keras_seq.models.encoding import BASELINES, encoded
 
 LINEAR = ("linear", "dlinear")
@@ -101,9 +102,10 @@ def forecaster(
     beside = ops.take(steps, others, axis=-1) if others else None
     x = series
     if normalization is not None:
-        # In float32 whatever the policy: half of its digits would go into the level of the series.
+        # In float32 at least, whatever the policy: half of its digits would go into the level of the series.
         how = {"scale": normalization == "mean", "affine": not residual}  # the map is of unchanged numbers
-        norm = ReversibleNormalization(normalization, **how, dtype="float32", name="normalization")
+        exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
+        norm = ReversibleNormalization(normalization, **how, dtype=exact, name="normalization")
         x = norm(series)
     straight = _straight(x, horizon) if residual else None
     count, Q = len(places), 1 if quantiles is None else len(quantiles)

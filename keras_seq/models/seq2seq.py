@@ -13,7 +13,7 @@ from keras_seq.layers import (
     reverse_tokens,
 )
 from keras_seq.layers.initializers import copies
-from keras_seq.layers.masks import carried_mask, with_mask
+from keras_seq.layers.masks import at_least_float32, carried_mask, with_mask
 from keras_seq.models.sources import (
     build_by_call,
     check_source,
@@ -228,7 +228,7 @@ class Seq2Seq(keras.Model):
             state["memory"] = self.attention.remember(value, mask)
             B, S = ops.shape(mask)
             if self.attention.uses_past:
-                state["past"] = ops.zeros((B, S), "float32")
+                state["past"] = ops.zeros((B, S), at_least_float32(self.compute_dtype))
             if attention_weights:
                 state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
         elif attention_weights:
@@ -256,7 +256,7 @@ class Seq2Seq(keras.Model):
             answer, weights = self.attention(x, state["memory"], state.get("past"))
             context = [answer]
             if "past" in state:
-                state["past"] = state["past"] + ops.sum(ops.cast(weights, "float32"), axis=1)
+                state["past"] = state["past"] + ops.sum(ops.cast(weights, state["past"].dtype), axis=1)
             if "attention" in state:
                 state["attention"] = weights
         if self.decoder_top is not None:

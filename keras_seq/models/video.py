@@ -13,6 +13,7 @@ from keras_seq.layers import (
     PicturePatches,
     sequence_body,
 )
+from keras_seq.layers.masks import at_least_float32
 from keras_seq.models.encoding import encoded, pooled
 
 
@@ -138,7 +139,8 @@ def frame_predictor(
     x = FrameConvolution(2 * filters[-1], name="mixed")(x)
     x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
     x = PicturePatches(patch_size, reverse=True, name="drawn_pictures")(x)
-    return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype="float32")(x), name=name)
+    exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
+    return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype=exact)(x), name=name)
 
 
 def next_frames(model, frames, steps, *, batch_size=64):
