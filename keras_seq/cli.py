@@ -20,6 +20,7 @@ import re
 import sys
 import types
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -69,7 +70,9 @@ def run(
     """
     parsed = parse(options, argv, prog=prog)
     try:
-        function(parsed)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(as_flags(str(message), options), file=sys.stderr)
+            function(parsed)
     except (ValueError, OSError, ImportError, OverflowError, MemoryError) as error:
         if os.environ.get("KERAS_SEQ_TRACEBACK"):
             raise

@@ -79,6 +79,9 @@ def fit_linear(train: data.Windows, valid: data.Windows, targets: Sequence[int])
     return min(found, key=lambda pair: pair[0])[1]
 
 
+_ROUNDING = 1e-6  # of float32: what is less is nothing that a network adds
+
+
 def temper(model: keras.Model, linear: Linear, valid: data.Windows) -> float:
     """Scales what a network adds to the linear map, so that the validation windows fit best: by 0 to 1.
 
@@ -89,13 +92,14 @@ def temper(model: keras.Model, linear: Linear, valid: data.Windows) -> float:
     Returns:
         The factor, which its layer "forecast" has taken up.
     """
-    along, across = 0.0, 0.0
+    along, across, rounding = 0.0, 0.0, 0.0
     for past, future in pairs(valid):
         straight = linear(past)
         added = model.predict_on_batch(past) - straight
         along += np.sum(added * (future - straight), dtype=float)
         across += np.sum(np.square(added), dtype=float)
-    share = float(np.clip(along / across, 0, 1)) if across else 1.0
+        rounding += np.sum(np.square(_ROUNDING * straight), dtype=float)
+    share = float(np.clip(along / across, 0, 1)) if across > rounding else 1.0
     layer = model.get_layer("forecast")
     layer.set_weights([share * weight for weight in layer.get_weights()])
     return share

@@ -22,12 +22,12 @@ class Classify(TextColumn, LineOptions):
 
 
 def classify(options: Classify) -> None:
-    from keras_seq.tasks.loading import expect, load
+    from keras_seq.tasks.loading import load_as
 
     options.check()
     check_files(options.files or [STDIN], options.output)
     check_tables(options.files or [STDIN], options.text_column)
-    task = expect(load(options.model), "classification")
+    task = load_as(options.model, "classification")
     if task.rank is not None:
         raise ValueError(
             f"{task.where} classifies arrays, and keras-seq classify takes lines of text. Use keras_seq.load in Python."

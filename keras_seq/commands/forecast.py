@@ -43,9 +43,9 @@ class Rows(NamedTuple):
 def forecast(options: Forecast) -> None:
     files = options.files or (STDIN,)
     check_files(files, options.output)
-    from keras_seq.tasks.loading import expect, load
+    from keras_seq.tasks.loading import load_as
 
-    task = expect(load(options.model), "forecasting")
+    task = load_as(options.model, "forecasting")
     columns, compute = task.columns, task.predictor()
     bad, done, first = BadLines("series"), 0, None
     with Writer(options.output) as writer:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from keras_seq.cli import option
 from keras_seq.commands.streams import STDIN, check_files, lines
@@ -10,6 +11,20 @@ HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a Sa
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
 SEVERAL = "given again for each further run folder, whose models then decode together"
 SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
+
+
+def loaded(paths: tuple[pathlib.Path, ...], weights: tuple[float, ...], *kinds: str) -> Any:
+    """The task that --model and --model-weight name.
+
+    Raises:
+        ValueError: if it is of another kind; and as `tasks.load`.
+    """
+    from keras_seq.tasks.loading import load_as
+
+    try:
+        return load_as(paths, *kinds, weights=weights)
+    except ValueError as error:
+        raise ValueError(str(error).replace("`weights`", "--model-weight")) from error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

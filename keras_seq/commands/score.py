@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
-from keras_seq.commands.options import SEVERAL, SHARES, WEIGHTS, LineOptions
+from keras_seq.commands.options import SEVERAL, SHARES, WEIGHTS, LineOptions, loaded
 from keras_seq.commands.streams import STDIN, BadLines, Line, Writer, check_files, each_line, lines
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure, Scored
@@ -32,7 +32,7 @@ class Score(LineOptions):
 
 
 def score(options: Score) -> None:
-    from keras_seq.tasks.loading import expect, load, refuse_saved_models
+    from keras_seq.tasks.loading import refuse_saved_models
     from keras_seq.tasks.scoring import scoring
 
     options.check()
@@ -42,7 +42,7 @@ def score(options: Score) -> None:
     if not options.name or set(options.name) & set("=:| \t"):
         raise ValueError(f"--name must be a word without = : |. Received: {options.name!r}")
     refuse_saved_models(options.model, "keras-seq score")
-    task = expect(load(options.model, options.model_weight), "translation", "generation")
+    task = loaded(options.model, options.model_weight, "translation", "generation")
     if task.name == "translation" and len(files) == 1:
         raise ValueError(f"{task.where} translates: name the source and the target file.")
     if task.name == "generation" and len(files) == 2:

@@ -26,12 +26,12 @@ class Tag(LineOptions):
 
 
 def tag(options: Tag) -> None:
-    from keras_seq.tasks.loading import expect, load
+    from keras_seq.tasks.loading import load_as
 
     options.check()
     check_files(options.files or [STDIN], options.output)
     check_tables([] if options.conllu else options.files, remedy=_REMEDY)
-    compute = expect(load(options.model), "tagging").predictor(**options.limits)
+    compute = load_as(options.model, "tagging").predictor(**options.limits)
     with Writer(options.output) as writer:
 
         def write(number, result):

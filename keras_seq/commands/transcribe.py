@@ -72,9 +72,9 @@ def _names(files: tuple[pathlib.Path, ...]) -> Iterator[Line | None]:
 
 def _predictor(options: Transcribe) -> Callable[[list], list]:
     """The function from names of sound files to as many results."""
-    from keras_seq.tasks.loading import expect, load
+    from keras_seq.tasks.loading import load_as
 
-    task = expect(load(options.model), "transcription")
+    task = load_as(options.model, "transcription")
     rate, asked = task.sampling_rate, options.sample_rate
     if rate is not None and asked not in (None, rate):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from keras_seq.cli import in_one_line, option
 from keras_seq.commands import nbest
 from keras_seq.commands.line_inputs import with_side_inputs
-from keras_seq.commands.options import LineOptions, ModelOptions, UnknownOptions, replacement
+from keras_seq.commands.options import LineOptions, ModelOptions, UnknownOptions, loaded, replacement
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, search_options, side_inputs
 from keras_seq.commands.streams import STDIN, Writer, check_files, each_line
 from keras_seq.commands.text_columns import TextColumn, check_tables, texts
@@ -60,9 +60,7 @@ def translator(options: Any, paths: tuple[pathlib.Path, ...], **own: Any) -> Cal
 
 def searching(options: Any, paths: tuple[pathlib.Path, ...], kind: str, **own: Any) -> Callable[[list], list]:
     """As `translator`, for a kind of task and its own options."""
-    from keras_seq.tasks.loading import expect, load
-
-    task = expect(load(paths, options.model_weight), kind)
+    task = loaded(paths, options.model_weight, kind)
     beside = {"side_inputs": names} if (names := side_inputs(options)) else {}
     return task.predictor(**options.limits, **beside, **search_options(options), **own)
 

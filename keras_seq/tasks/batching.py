@@ -76,7 +76,7 @@ def in_batches(lengths: Sequence[int], limits: Limits, compute: Callable[[list[i
 
 
 def too_long(length: int, limits: Limits) -> Failure:
-    return Failure(f"{length:,} tokens are more than --max-source-length {limits.max_source_length:,}")
+    return Failure(f"{length:,} tokens are more than `max_source_length` {limits.max_source_length:,}")
 
 
 def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

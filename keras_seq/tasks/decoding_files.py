@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from keras_seq.tasks.run_folder import check_vocabulary, load_keras, load_vocabulary, vocabulary_sides
+from keras_seq.tasks.run_folder import check_decodes, check_vocabulary, load_keras, load_vocabulary, vocabulary_sides
 from keras_seq.tasks.search_options import from_config
 
 
@@ -23,7 +23,8 @@ def load_decoding(
     Raises:
         ValueError: if the model reads no text, or was trained with other vocabularies.
     """
-    model = load_keras(file, decodes=True) if model is None else model
+    model = load_keras(file) if model is None else model
+    check_decodes(model, file)
     if getattr(model, "source_front_end", None) is not None:
         raise ValueError(
             f"{file} reads no text: it has a `source_front_end`. keras-seq transcribe takes recordings; use "

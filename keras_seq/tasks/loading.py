@@ -23,7 +23,18 @@ KINDS = {
 }
 
 
-def load(path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequence[float] = ()) -> Task:
+def load_as(path: Any, *kinds: str, weights: Sequence[float] = ()) -> Any:
+    """As `load`, for a task that is to be of one of these kinds.
+
+    Raises:
+        ValueError: if it is of another one; names the verb for that.
+    """
+    return expect(load(path, weights, kinds[0]), *kinds)
+
+
+def load(
+    path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequence[float] = (), kind: str | None = None
+) -> Task:
     """Opens a trained model as a task.
 
         task = keras_seq.load("runs/translation")             # or "saved_models/translation"
@@ -34,6 +45,7 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequenc
         path: a run folder, a `.keras` file in one, or a SavedModel; or several run folders of translators or language
             models with the same vocabularies, whose models decode as one.
         weights: of the models in their mean, if there are several; none: all the same.
+        kind: what a run folder is taken for that has neither `task.json` nor the files of another kind.
     Returns:
         A task: called with inputs it gives outputs, `details` gives all that is known of them.
     Raises:
@@ -49,7 +61,7 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequenc
     if not paths:
         raise ValueError("Name at least one run folder or SavedModel. Received: none")
     if len(paths) == 1:
-        return _load(pathlib.Path(paths[0]))
+        return _load(pathlib.Path(paths[0]), kind)
     members = [load_run(pathlib.Path(path), "a mean of several models") for path in paths]
     for member in members:
         if not isinstance(member, Translation | Generation):
@@ -57,15 +69,16 @@ def load(path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequenc
     return together(members, weights)
 
 
-def _load(path: pathlib.Path) -> Task:
-    return SavedModelTask(path) if is_saved_model(path) else load_run(path, "")
+def _load(path: pathlib.Path, kind: str | None) -> Task:
+    return SavedModelTask(path) if is_saved_model(path) else load_run(path, "", kind)
 
 
-def load_run(path: pathlib.Path, what: str) -> Task:
+def load_run(path: pathlib.Path, what: str, kind: str | None = None) -> Task:
     """Opens a run folder.
 
     Args:
         what: needs a run folder, for the error where there is a SavedModel.
+        kind: see `load`.
     Raises:
         FileNotFoundError, ValueError: as `load`.
     """
@@ -74,8 +87,9 @@ def load_run(path: pathlib.Path, what: str) -> Task:
     if (folder / TASK_FILE).exists():
         options = load_part(folder / TASK_FILE, _read, "")
         return KINDS[options.pop("task")].load(folder, file, options)
-    kind, model = _found(folder, file)
-    return kind.load(folder, file, {}, model)
+    found, model = _found(folder, file)
+    found = KINDS[kind] if found is Tensors and kind is not None else found
+    return found.load(folder, file, {}, model)
 
 
 def refuse_saved_models(paths: Sequence[pathlib.Path], what: str) -> None:
@@ -119,9 +133,9 @@ def expect(task: Task, *kinds: str) -> Any:
     """
     if task.name in kinds:
         return task
+    use = "keras_seq.load in Python" if task.name == "tensors" else f"keras-seq {task.verb}"
     raise ValueError(
-        f"{task.where} is a task of {task.name}, not of {' or '.join(kinds)}. Use keras-seq {task.verb}, or give "
-        "another model."
+        f"{task.where} is a task of {task.name}, not of {' or '.join(kinds)}. Use {use}, or give another model."
     )
 
 

@@ -1,9 +1,10 @@
 """What a task gives for one input: a result of its kind, or why there is none."""
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Failure(NamedTuple):
@@ -54,7 +55,7 @@ class Forecast(NamedTuple):
     """Numbers `(H, names)` in the units of the series, the names of their columns, and the times of the rows as text or
     numbers; None where the input has no times."""
 
-    values: np.ndarray
+    values: "np.ndarray"
     names: list[str]
     times: list | None = None
 
@@ -84,13 +85,13 @@ def one_line(error: BaseException) -> str:
 
 def generated(texts, scores, log_probs, finished, prompt: str = "") -> Generated | Failure:
     """The result of a search for one input, without the empty slots of the n-best list."""
-    count = int(np.sum(scores > -np.inf))
+    count = int((scores > -math.inf).sum())
     if not count:
         return Failure("no output was found that is as the flags ask")
     texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts[:count]]
     return Generated(texts, scores[:count].tolist(), log_probs[:count].tolist(), finished[:count].tolist(), prompt)
 
 
-def strings(array: np.ndarray) -> list[str]:
+def strings(array: "np.ndarray") -> list[str]:
     """Bytes `(N,)` as text."""
     return [text.decode("utf-8", "replace") for text in array.tolist()]

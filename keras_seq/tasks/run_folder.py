@@ -48,11 +48,9 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     )
 
 
-def load_keras(file: pathlib.Path, decodes: bool = False) -> Any:
+def load_keras(file: pathlib.Path) -> Any:
     """The model in a `.keras` file. No code that the file may hold is run.
 
-    Args:
-        decodes: whether it must be able to.
     Raises:
         ValueError: if it is damaged, or holds what Keras refuses.
     """
@@ -82,13 +80,17 @@ def load_keras(file: pathlib.Path, decodes: bool = False) -> Any:
             raise
     if not isinstance(model, keras.Model):
         raise ValueError(f"{file} holds a {type(model).__name__}, which is no Keras model. {_MAKE_AGAIN}.")
-    if decodes and not callable(getattr(model, "decode", None)):
+    return model
+
+
+def check_decodes(model: Any, file: pathlib.Path) -> None:
+    """Raises `ValueError` for a model without a search; names the verbs for others."""
+    if not callable(getattr(model, "decode", None)):
         raise ValueError(
             f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
             "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers, keras-seq "
             "transcribe recognizers of speech, keras-seq forecast forecasters of series; use another model in Python."
         )
-    return model
 
 
 def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -184,7 +184,7 @@ def test_bad_options(capsys, parallel, tmp_path):
     (tmp_path / "no.spm").write_bytes(b"no model")
     assert "SentencePiece" in refused(capsys, "doctor", *parallel, "--subwords", tmp_path / "no.spm")
     assert "FILE" in refused(capsys, "doctor")
-    assert "`max_shapes` must be positive" in refused(capsys, "doctor", *parallel, "--max-shapes", 0)
+    assert "--max-shapes must be positive" in refused(capsys, "doctor", *parallel, "--max-shapes", 0)
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"a\n" * 5000)[:-9])
     assert "a.gz is damaged" in refused(capsys, "doctor", tmp_path / "a.gz")
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import decoding, models, text
+from keras_seq import decoding, models, tasks, text
 from keras_seq.layers import RecurrentStack
 from tests.commands.conftest import SOURCE, TARGET, run_folder
 
@@ -105,7 +105,7 @@ def test_what_does_not_fit_together_is_refused(keras_seq, folders, second):
     told = refused("translate", *first, "--model", folders["served"])
     assert "is a SavedModel" in told and "Give the run folder" in told
     told = refused("translate", *first, *first, "--model-weight", 2)
-    assert "given for each of 2 --model or for none. Received: 2" in told
+    assert "--model-weight must be a positive number for each of 2 models, or none. Received: 2" in told
     for weight in ("-1", "0", "nan", "inf"):
         assert "must be a positive number" in refused("translate", *first, "--model-weight", weight)
 
@@ -125,8 +125,6 @@ def language_model(vocabulary_size):
     ],
 )
 def test_how_two_vocabularies_differ(make, told, tmp_path):
-    from keras_seq.commands.opened import open_models
-
     words = list("abcdefg")
     paths = []
     for name, vocabulary in (("a", text.Words(words)), ("b", make(words))):
@@ -138,4 +136,4 @@ def test_how_two_vocabularies_differ(make, told, tmp_path):
         language_model(vocabulary.size).save(path / "best.keras")
         paths.append(path)
     with pytest.raises(ValueError, match=told):
-        open_models(paths)
+        tasks.load(paths)

@@ -168,9 +168,9 @@ def test_damaged_runs_of_forecasters(kind, told, keras_seq, forecasters, tmp_pat
 
 def test_other_models_are_refused(keras_seq, forecasters, folders):
     found = keras_seq("forecast", "--model", folders["lstm"], stdin="a")
-    assert found.code == 2 and "forecast.json does not exist" in found.err
+    assert found.code == 2 and "is a task of translation, not of forecasting. Use keras-seq translate" in found.err
     found = keras_seq("forecast", "--model", folders["served"], stdin="a")
-    assert found.code == 2 and "no signatures `forecast` and `describe`" in found.err
+    assert found.code == 2 and "is a task of translation, not of forecasting" in found.err
     refused = keras_seq("translate", "--model", forecasters["points"], stdin="a")
     assert refused.code == 2 and "keras-seq forecast" in refused.err and refused.err.count("\n") == 1
 
@@ -182,7 +182,7 @@ def test_a_forecaster_is_inspected_and_exported(keras_seq, forecasters, tmp_path
     assert "load, OT" in page and "0.1, 0.5, 0.9" in page
     flags = ["export", "--model", forecasters["quantiles"], "--output", tmp_path / "out", "--no-verify"]
     refused = keras_seq(*flags, "--num-beams", 3)
-    assert refused.code == 2 and "is a forecaster" in refused.err
+    assert refused.code == 2 and "is a task of forecasting" in refused.err
     assert keras_seq(*flags).code == 0
     file = write(tmp_path / "a.csv")
     ours, theirs = (

@@ -259,6 +259,7 @@ MINIMAL = {
     "score": ["--model", "rnn", "lines"],
     "rerank": ["list"],
     "evaluate": ["lines", "lines"],
+    "certify": ["lstm", "--cases", "2"],
     "inspect": ["lstm"],
     "average": ["--model", "lstm"],
     "export": ["--model", "lstm", "--output", "out", "--no-verify"],

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keras_seq import decoding, text
-from keras_seq.commands import opened, searching, streams
+from keras_seq.commands import streams
+from keras_seq.tasks import batching, loading
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
@@ -335,10 +336,10 @@ def test_what_is_no_model_and_no_file(keras_seq, folders, tmp_path):
         (["--model", tmp_path / "none"], "none does not exist"),
         (["--model", tmp_path], "neither best.keras"),
         (["--model", tmp_path / "thesis.txt"], "is a file"),
-        (["--model", folders["rnn"]], "is a language model"),
+        (["--model", folders["rnn"]], "is a task of generation, not of translation. Use keras-seq generate"),
         (["--model", folders["lstm"], tmp_path / "no.txt"], "no.txt does not exist"),
         (["--model", folders["lstm"], tmp_path], "is a folder"),
-        (["--model", folders["lstm"], "--num-beams", 0], "`num_beams` must be"),
+        (["--model", folders["lstm"], "--num-beams", 0], "--num-beams must be"),
         (["--model", folders["lstm"], "--search", "greedy", "--alpha", 1], "--alpha: --search greedy has no such flag"),
         (["--model", folders["lstm"], "--output", tmp_path / "no" / "x"], "could not be written"),
         (["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"], "very file"),
@@ -370,14 +371,11 @@ def test_one_trace_for_all_shapes(folders, monkeypatch):
     original = tf.function
 
     def counted(*args, **options):
-        wrap = original(*args, **options)
-        return lambda f: made.append(wrap(f)) or made[-1]
+        made.append(original(*args, **options))
+        return made[-1]
 
     monkeypatch.setattr(tf, "function", counted)
-    from keras_seq.commands.translate import Translate
-
-    options = Translate(model=folders["lstm"], num_beams=2, max_length=6)
-    compute = searching.translation(opened.open_model(folders["lstm"]), options, searching.Limits(40, 1000))
+    compute = loading.load(folders["lstm"]).predictor(num_beams=2, max_length=6, batch_tokens=40)
     for count in (1, 2, 5):
         compute([line + " horse" * count for line in SOURCE[:count]])
     assert len(made) == 2 and [one.experimental_get_tracing_count() for one in made] == [1, 1]
@@ -391,9 +389,9 @@ def test_a_batch_that_fails_is_halved_to_the_row_that_fails():
             raise tf.errors.ResourceExhaustedError(None, None, "no\nmemory")
         return [10 * row for row in rows]
 
-    found = searching.in_batches([4, 5, 6, 7, 300, 2], searching.Limits(1000, 100), compute)
+    found = batching.in_batches([4, 5, 6, 7, 300, 2], batching.Limits(1000, 100), compute)
     assert found[:3] == [0, 10, 20] and found[5] == 50
-    assert found[3].why == "the model fails: no memory" and "300 tokens" in found[4].why
+    assert found[3].reason == "the model fails: no memory" and "300 tokens" in found[4].reason
 
 
 def test_chunks_at_pauses_and_before_an_error():

@@ -153,7 +153,7 @@ def test_searches_of_recognizers(keras_seq, exported, runs, tmp_path):
 
 
 def test_flags_that_do_not_apply_are_refused(keras_seq, runs, tmp_path):
-    for kind, what in (("sounds", "is a classifier"), ("pictures", "is a Functional")):
+    for kind, what in (("sounds", "is a task of classification"), ("pictures", "is a task of tensors")):
         flags = ["export", "--model", runs[kind], "--output", tmp_path / "out", "--max-length", 3]
         refused(keras_seq(*flags), "--max-length", runs[kind], what)
     hears = models.Transformer(
@@ -167,7 +167,7 @@ def test_flags_that_do_not_apply_are_refused(keras_seq, runs, tmp_path):
 
 
 def test_verbs_of_text_say_what_such_a_run_is(keras_seq, runs):
-    refused(keras_seq("classify", "--model", runs["clips"], stdin="a"), runs["clips"], "classifies frames")
+    refused(keras_seq("classify", "--model", runs["clips"], stdin="a"), runs["clips"], "classifies arrays")
     refused(keras_seq("translate", "--model", runs["attention"], stdin="low"), "keras-seq transcribe")
 
 

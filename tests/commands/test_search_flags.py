@@ -1,12 +1,15 @@
 """The flags of searches and of constraints: what they stand for, and that a line's results are its own."""
 
 import dataclasses
+import re
 
 import keras
 import pytest
 
 from keras_seq import decoding, text
-from keras_seq.commands.search_options import LineSearchOptions, given, search_arguments
+from keras_seq.cli import as_flags
+from keras_seq.commands.search_options import LineSearchOptions, given, search_options
+from keras_seq.tasks.search_options import find_constraints, find_search
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
@@ -22,7 +25,8 @@ def parts(folder):
 
 
 def arguments(**options):
-    return search_arguments(LineSearchOptions(**options), VOCABULARY)
+    asked = search_options(LineSearchOptions(**options)) | {name: True for name in ("force",) if name in options}
+    return {"search": find_search(asked), "constraints": find_constraints(asked, VOCABULARY)}
 
 
 def test_flags_stand_for_searches_and_constraints(tmp_path):
@@ -43,7 +47,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     (tmp_path / "ban").write_text("ein mann\n\n \nzebra\nhund\n")
     (tmp_path / "only").write_text("der hund\nein\nein hund\n")
     files = {"ban": tmp_path / "ban", "only": tmp_path / "only"}
-    found = arguments(min_length=2, end_within=9, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
+    with pytest.warns(UserWarning, match="`ban`: the vocabulary does not know 1 of them"):
+        found = arguments(min_length=2, end_within=9, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
     assert found == [
         decoding.MinLength(2),
         decoding.MaxLength(9),
@@ -58,23 +63,26 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"search": "greedy", "alpha": 1.0}, "--alpha: --search greedy has no such flag. Leave it out, or take beam."),
+        (
+            {"search": "greedy", "alpha": 1.0},
+            "--alpha: --search greedy has no such option. Leave it out, or take beam.",
+        ),
         ({"temperature": 1.0, "seed": 1}, "--temperature, --seed: --search beam has no.*or take sampling"),
         ({"search": "sampling", "num_beams": 3, "top_k": 2}, "--num-beams: --search sampling has no.*or take beam"),
         ({"search": "greedy", "num_beams": 3, "top_k": 2}, "--num-beams, --top-k: --search greedy.*Leave it out.$"),
-        ({"search": "greedy", "num_return": 1}, "--num-return: --search greedy has no such flag"),
-        ({"search": "contrastive", "num_return": 2}, "--num-return: --search contrastive has no such flag"),
-        ({"search": "contrastive", "alpha": 1.5}, "`alpha`.*1.5"),
-        ({"search": "sampling", "force": "x"}, "--force: --search sampling has no such flag.*or take beam"),
+        ({"search": "greedy", "num_return": 1}, "--num-return: --search greedy has no such option"),
+        ({"search": "contrastive", "num_return": 2}, "--num-return: --search contrastive has no such option"),
+        ({"search": "contrastive", "alpha": 1.5}, "--alpha.*1.5"),
+        ({"search": "sampling", "force": "x"}, "--force: --search sampling has no such option.*or take beam"),
         ({"num_groups": 5, "force": "x"}, "--force: .*Leave --num-groups out"),
         ({"diversity": 0.5}, "--diversity: .*--num-groups"),
         ({"min_length": 9, "max_length": 8}, "--min-length 9.*--max-length 8"),
         ({"min_length": 9, "end_within": 8}, "--min-length 9.*--end-within 8"),
         ({"end_within": 9, "max_length": 8}, "--end-within 9.*--max-length 8"),
-        ({"search": "sampling", "top_p": 1.5}, "`top_p`.*1.5"),
+        ({"search": "sampling", "top_p": 1.5}, "--top-p.*1.5"),
         ({"no_repeat": 0}, "`size`.*0"),
         ({"min_length": 0}, "`length`.*0"),
-        ({"num_groups": 2}, "`num_groups`.*2"),
+        ({"num_groups": 2}, "--num-groups.*2"),
         ({"ban": b"zebra\nquagga\n"}, "has no phrase that the vocabulary knows"),
         ({"only": b"\n"}, "has no phrase that the vocabulary knows"),
         ({"ban": b"ein\n\xff\n"}, "ban:2: byte 1 .0xff. is not valid UTF-8"),
@@ -85,8 +93,9 @@ def test_flags_that_do_not_go_are_named(options, told, tmp_path):
         if isinstance(value, bytes):
             (tmp_path / name).write_bytes(value)
             options = options | {name: tmp_path / name}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError) as error:
         arguments(**options)
+    assert re.search(told, as_flags(str(error.value), LineSearchOptions))
 
 
 def test_a_lines_draws_are_its_own(keras_seq, folders):

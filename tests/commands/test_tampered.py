@@ -19,7 +19,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import training
-from keras_seq.commands import opened
+from keras_seq.tasks import loading, run_folder
 from tests import hostile
 
 EVENTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "pickle.find_class"}
@@ -267,11 +267,11 @@ def quick(*ways):
 @pytest.mark.parametrize("way", quick("changed"))
 def test_any_file_of_a_run_folder(way, file, keras_seq, run, complete, nothing_runs, monkeypatch):
     """It is refused by its name, or the model is the same: a letter for another in a text is no damage that shows."""
-    load = opened.load_keras
+    load = run_folder.load_keras
     expected = load(complete / "best.keras")
     WAYS[way](run / file, random.Random(f"{way} {file}"))
     if file != "best.keras":  # then it need not be loaded again and again
-        monkeypatch.setattr(opened, "load_keras", lambda file, **kwargs: expected)
+        monkeypatch.setattr(loading, "load_keras", lambda file, **kwargs: expected)
     found = keras_seq("inspect", run, "--json")
     if found.code:
         refused(found, run)

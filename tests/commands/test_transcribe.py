@@ -87,7 +87,9 @@ def test_other_rates_and_channels_are_converted(keras_seq, recognizers, tmp_path
 
 
 def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, files, tmp_path):
-    for model, told in ((folders["lstm"], "writes down no sound"), (folders["served"], "no signature `transcribe`")):
+    for model, told in (
+        (folders[name], "is a task of translation, not of transcription") for name in ("lstm", "served")
+    ):
         refused = keras_seq("transcribe", "--model", model, *files)
         assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1, refused.err
     for argv, told in ((["--chunk", 0], "--chunk must be positive"), (["-", files[0]], "stands alone")):
