@@ -222,7 +222,7 @@ def test_bad_flags_get_one_line_that_names_it(tmp_path, capsys):
     assert "no column 'OIL'" in error_of(capsys, *argv, "--columns", "OIL")
     assert "--season" in error_of(capsys, *argv, "--season", "500")
     assert "other.csv" in error_of(capsys, *argv, "--file", "other.csv")
-    assert "`split`" in error_of(capsys, *argv, "--split", "0.5", "0.6", "0.7")
+    assert "--split" in error_of(capsys, *argv, "--split", "0.5", "0.6", "0.7")
     assert "0 and 1" in error_of(capsys, *argv, "--quantiles", "0.5", "1.5")
     assert "horizon" in error_of(capsys, *argv, "--horizon", "0")
     assert "recurrent" in error_of(capsys, *argv, "--decoder", "autoregressive")

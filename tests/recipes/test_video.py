@@ -52,7 +52,7 @@ def test_it_leaves_what_it_promises(learned):
     assert (run / "plots" / "clips.gif").read_bytes().startswith(b"GIF89a")
     told, share, truth, path = (run / "test.txt").read_text().splitlines()[0].split("\t")
     assert {told, truth} <= set(moving_digits.DIRECTIONS) and share.endswith("%") and path == "test-0"
-    assert load_run(run, "export").labels == list(moving_digits.DIRECTIONS)
+    assert load_run(run, "a test").labels[""] == list(moving_digits.DIRECTIONS)
 
 
 def test_what_is_served_names_directions_whatever_a_clip_is_padded_with(learned):
