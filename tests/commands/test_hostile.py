@@ -229,6 +229,7 @@ MINIMAL = {
     "rerank": ["list"],
     "evaluate": ["lines", "lines"],
     "inspect": ["lstm"],
+    "certify": ["classifier", "--cases", "6", "--replicas", "1", "--formats"],
     "average": ["--model", "lstm"],
     "export": ["--model", "lstm", "--output", "out", "--no-verify"],
     "doctor": ["lines", "--no-timing"],
