@@ -38,7 +38,7 @@ def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked of a translator or a language model, and the task that it is exported for."""
     from keras_seq import decoding
     from keras_seq.inspection.asked import decoding as decoder
-    from keras_seq.inspection.sequences import Input, drawn, texts
+    from keras_seq.inspection.sequences import Input, texts
 
     vocabulary, source_vocabulary, length = task.vocabulary, task.source_vocabulary, options.max_length
     continues = task.name == "generation"
@@ -50,27 +50,38 @@ def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
         vocabulary_size=vocabulary.size,
         search=_search(model, vocabulary, length),
         room_for=length,
+        longest=options.longest,
         compiled=traced,
     )
     inputs = {**asked.inputs, "text": Input(texts([b"a"]), ())}
-    longest = min(asked.inputs["source"].longest, options.longest or asked.inputs["source"].longest)
-
-    def draw(random):
-        """The ids of a source are those of its text, so that what is exported can be given the text."""
-        while True:
-            count = random.integers(1, max(2, longest))
-            words = random.integers(1, source_vocabulary.size, (1, count)).astype("int32")
-            text = source_vocabulary.detokenize(words).numpy()[0]
-            ids = source_vocabulary.tokenize([text]).numpy()[0].tolist()
-            if 0 < len(ids) < max(2, longest):
-                break
-        ids = [vocabulary.start_id, *ids] if continues else [*ids, source_vocabulary.end_id]
-        target = drawn({"target": asked.inputs["target"]}, random)["target"]
-        return {"source": np.array(ids, "int32"), "target": target, "text": np.array(text, object)}
-
     answers = _with_log_probs(_with_texts(asked.answers, vocabulary))
+    draw = _draw(asked.inputs, source_vocabulary, vocabulary.start_id if continues else None)
     asked = dataclasses.replace(asked, inputs=inputs, answers=answers, draw=draw)
     return asked, type(task)(task.model, *sides, max_length=length, search="beam")
+
+
+def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> Callable:
+    """Draws a source with its text, which what is exported can be given, and a target.
+
+    Args:
+        vocabulary: of the source.
+        start_id: the token before a text that a language model goes on with; None: the end token stands behind it.
+    """
+    from keras_seq.inspection.sequences import drawn
+
+    longest = max(2, inputs["source"].longest)
+
+    def draw(random):
+        ids: list[int] = []
+        while not 0 < len(ids) < longest:  # of a text the ids need not be those that it was made of
+            words = random.integers(1, vocabulary.size, (1, random.integers(1, longest))).astype("int32")
+            text = vocabulary.detokenize(words).numpy()[0]
+            ids = vocabulary.tokenize([text]).numpy()[0].tolist()
+        ids = [*ids, vocabulary.end_id] if start_id is None else [start_id, *ids]
+        target = drawn({"target": inputs["target"]}, random)["target"]
+        return {"source": np.array(ids, "int32"), "target": target, "text": np.array(text, object)}
+
+    return draw
 
 
 def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:

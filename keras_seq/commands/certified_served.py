@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 VERBS = ("translate", "generate", "classify", "tag", "transcribe", "forecast", "serve")
+IDS = 10
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -83,7 +84,7 @@ def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | Non
     if spec.dtype.name == "string":
         return Input(texts(words or _made_up()), shape)
     if not spec.dtype.is_floating:
-        return Input(ids(options.ids), shape, longest=options.longest or LONGEST)
+        return Input(ids(options.ids or IDS), shape, longest=options.longest or LONGEST)
     if name == "past":
         first = look_back or options.longest or LONGEST
         return Input(numbers, shape, shortest=first, longest=first + LONGEST, front=True, hides=look_back is not None)

@@ -29,7 +29,7 @@ class Certify:
     replicas: int = option(2, "run folder: devices that a batch is split over; 1 for no such cases")
     formats: tuple[str, ...] = option(FORMATS, "run folder: exports that are compared", choices=FORMATS)
     text: pathlib.Path | None = option(None, "SavedModel that takes text: file of words to draw from")
-    ids: int = option(10, "SavedModel that takes ids: how many ids there are")
+    ids: int | None = option(None, "SavedModel that takes ids: how many ids there are (default: 10)")
     json: pathlib.Path | None = option(None, "file to write the table to, as one JSON object")
 
 
@@ -53,21 +53,30 @@ def certify(options: Certify) -> None:
     sys.exit(int(not found.ok))
 
 
+RANGES = {
+    "cases": (1, 10_000_000),
+    "seed": (0, 2**62),
+    "case": (0, 2**62),
+    "tolerance": (0, math.inf),
+    "longest": (1, 1_000_000),
+    "max_length": (1, 1_000),
+    "replicas": (1, 64),
+    "ids": (2, 2**31 - 1),
+}
+
+
 def _check(options: Certify) -> None:
-    for flag, value, least in (
-        ("--cases", options.cases, 1),
-        ("--seed", options.seed, 0),
-        ("--case", options.case, 0),
-        ("--longest", options.longest, 1),
-        ("--max-length", options.max_length, 1),
-        ("--replicas", options.replicas, 1),
-        ("--ids", options.ids, 2),
-        ("--tolerance", options.tolerance, 0),
-    ):
-        if value is not None and not value >= least:
-            raise ValueError(f"{flag} must be at least {least}. Received: {value}")
+    for name, (least, most) in RANGES.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be from {least} to {most}. Received: {value}")
     if options.json is not None and not options.json.parent.is_dir():
         raise FileNotFoundError(f"{options.json.parent}, the folder of --json, does not exist. Make it first.")
+    if options.json is not None and options.json.is_dir():
+        raise IsADirectoryError(f"--json {options.json} is a folder. Name a file.")
+    given = [flag for flag in ("text", "ids") if getattr(options, flag) is not None]
+    if given and not is_saved_model(options.model):
+        raise ValueError(f"--{given[0]} is for a SavedModel; a run folder has its vocabulary. Leave it out.")
 
 
 def _asked(options: Certify) -> Any:

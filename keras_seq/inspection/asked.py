@@ -157,6 +157,7 @@ def decoding(
     source: Input | None = None,
     search: Callable[[Any], Mapping[str, Any]] | None = None,
     room_for: int = 0,
+    longest: int | None = None,
     compiled: Compile = plainly,
 ) -> Asked:
     """A model that decodes: a translator, a recognizer that attends, a language model.
@@ -170,21 +171,23 @@ def decoding(
         source: of a model with `encode`; None: ids of the source's vocabulary.
         search: `search(source) -> {name: (B, ...)}`; a language model is given beginnings of texts.
         room_for: tokens that the search adds to a beginning.
+        longest: tokens of a source or a target at most; None: 16.
         compiled: see `mapping`.
     """
     continues = not hasattr(model, "encode")
-    longest = max(1, room(model) - 1 - (room_for if continues else 0))
-    target = Input(_after(start_id, ids(vocabulary_size)), (None,), shortest=1, longest=longest, hides=True)
+    most = room(model, longest or LONGEST)
+    shown = max(1, most - 1 - (room_for if continues else 0))
+    target = Input(_after(start_id, ids(vocabulary_size)), (None,), longest=shown, hides=True)
     if source is None and continues:
-        source = Input(_after(start_id, ids(vocabulary_size)), (None,), longest=longest)
+        source = Input(_after(start_id, ids(vocabulary_size)), (None,), longest=shown)
     elif source is None:
-        source = Input(ids(model.source_vocabulary_size or vocabulary_size), (None,), longest=room(model))
+        source = Input(ids(model.source_vocabulary_size or vocabulary_size), (None,), longest=most)
     inputs = {"source": source, "target": target}
 
     def call(batch):
-        shown = batch["target"] if continues else {name: batch[name] for name in ("source", "target")}
+        given = batch["target"] if continues else {name: batch[name] for name in ("source", "target")}
         found = {} if search is None else search(batch["source"])
-        return {"logits": model(shown, training=False), **found}
+        return {"logits": model(given, training=False), **found}
 
     def own(answers, row, sequence):
         steps = {"logits": len(sequence["target"]), "token_log_probs": len(sequence["target"]) - 1}

@@ -58,8 +58,11 @@ def test_saved_models_of_sounds_and_texts_pass(folders, recognizers, keras_seq, 
 
 def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
     for flags, told in (
-        (("--cases", 0), "--cases must be at least 1. Received: 0"),
-        (("--tolerance", "nan"), "--tolerance must be at least 0. Received: nan"),
+        (("--cases", 0), "--cases must be from 1 to 10000000. Received: 0"),
+        (("--tolerance", "nan"), "--tolerance must be from 0 to inf. Received: nan"),
+        (("--replicas", 65), "--replicas must be from 1 to 64. Received: 65"),
+        (("--text", tmp_path), "--text is for a SavedModel; a run folder has its vocabulary. Leave it out."),
+        (("--json", tmp_path), "is a folder. Name a file."),
         (("--json", tmp_path / "none" / "x.json"), "does not exist. Make it first."),
     ):
         result = keras_seq("certify", taggers["words"], *flags)
