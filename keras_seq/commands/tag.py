@@ -11,6 +11,7 @@ from keras_seq.commands.model_files import HELP, Served
 from keras_seq.commands.streams import STDIN, Failed, Line, Writer, check_files, each_line, lines
 from keras_seq.commands.text_columns import check_tables
 
+_COLUMNS = (".conll", ".bio", ".iob")
 _REMEDY = "Give sentences, a line each, or CoNLL-U, which --conllu says of a file of any name."
 
 
@@ -37,7 +38,11 @@ def tag(options: Tag) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
-    check_tables([] if options.conllu else options.files, remedy=_REMEDY)
+    if not options.conllu:
+        check_tables(options.files, remedy=_REMEDY)
+        columns = [path for path in options.files if path.name.removesuffix(".gz").endswith(_COLUMNS)]
+        if columns:
+            raise ValueError(f"{columns[0]} has words in columns by its name, and no lines of words. {_REMEDY}")
     compute = tagging(open_tagger(options.model), Limits(options.batch_tokens, options.max_source_length))
     with Writer(options.output) as writer:
 

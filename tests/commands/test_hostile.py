@@ -116,7 +116,8 @@ def test_lists_of_candidates(seed, count, keras_seq, folders, tmp_path):
     flags = ["--model", folders["lstm"], "--n-best", "--max-source-length", 100]
     found = keras_seq("score", *flags, tmp_path / "sources", tmp_path / "list")
     assert found.code == 0 and len(found.lines) >= count * 0.9
-    assert all(line.split(" ||| ")[2].split(" ")[-2] == "model=" for line in found.lines)
+    scored = [line for line in found.lines if not line.endswith("|||")]
+    assert len(scored) >= count * 0.9 and all(line.split(" ||| ")[-2].split(" ")[-2] == "model=" for line in scored)
 
 
 def test_a_list_comes_back_as_it_was_written():
