@@ -10,6 +10,7 @@ from typing import Any
 from keras_seq.cli import option, table
 from keras_seq.commands.options import HELP
 from keras_seq.commands.progress import Progress
+from keras_seq.tasks.run_folder import is_saved_model
 
 FORMATS = ("saved_model", "onnx", "ctranslate2")
 
@@ -81,8 +82,6 @@ def _check(options: Certify) -> None:
 
 def _asked(options: Certify) -> Any:
     """A context manager: what is asked, and the reasons why some kinds of case are left out."""
-    from keras_seq.tasks.run_folder import is_saved_model
-
     if is_saved_model(options.model):
         from keras_seq.commands.certified_served import asked_of_served
         from keras_seq.tasks.saved_model import SavedModelTask

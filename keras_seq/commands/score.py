@@ -117,7 +117,8 @@ def _tell(options: Score, writer: Writer, bad: BadLines, total: float, count: in
 
 
 def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callable[[list], list]) -> None:
-    """Adds a feature to the lines of an n-best list; those that cannot be scored stay without it."""
+    """Adds a feature to the lines of an n-best list. In the place of one that cannot be scored stands the number of its
+    sentence, so that no sentence is lost."""
     sources = None
     if len(files) == 2:
         sources = [line for line in lines(files[:1]) if line is not None]
@@ -141,12 +142,15 @@ def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callab
 
         def write(number, result):
             entry = entries.popleft()
-            failed = isinstance(result, Failure)
-            scores = entry.scores | ({} if failed else {options.name: result.total})
+            if isinstance(result, Failure):
+                if options.json:
+                    writer.record(line=entry.number + 1, text=entry.text, error=result.reason)
+                else:
+                    writer(nbest.without_candidates(entry.number))
+                return
+            scores = entry.scores | {options.name: result.total}
             if options.json:
                 writer.record(line=entry.number + 1, text=entry.text, scores=scores)
-            elif entry.is_placeholder:
-                writer(nbest.without_candidates(entry.number))
             else:
                 features = {name: value for name, value in scores.items() if name != "score"}
                 writer(nbest.written(entry.number, entry.text, features, entry.scores.get("score")), as_is=True)

@@ -10,6 +10,7 @@ from keras_seq.commands.streams import STDIN, Line, Writer, check_files, each_li
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure
 
+_COLUMNS = (".conll", ".bio", ".iob")
 _REMEDY = "Give sentences, a line each, or CoNLL-U, which --conllu says of a file of any name."
 
 
@@ -30,7 +31,11 @@ def tag(options: Tag) -> None:
 
     options.check()
     check_files(options.files or [STDIN], options.output)
-    check_tables([] if options.conllu else options.files, remedy=_REMEDY)
+    if not options.conllu:
+        check_tables(options.files, remedy=_REMEDY)
+        columns = [path for path in options.files if path.name.removesuffix(".gz").endswith(_COLUMNS)]
+        if columns:
+            raise ValueError(f"{columns[0]} has words in columns by its name, and no lines of words. {_REMEDY}")
     compute = load_as(options.model, "tagging").predictor(**options.limits)
     with Writer(options.output) as writer:
 

@@ -266,7 +266,9 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
 def _place(path: Path, line: int, column: str | int, names: list[str], width: int) -> int:
     if isinstance(column, int):
         if not 0 <= column < width:
-            raise ValueError(f"{path}:{line}: there is no column {column}: the columns are 0 to {width - 1}.")
+            raise ValueError(
+                f"{path}:{line}: there is no column {column}: the columns are 0 to {width - 1}.{_hint(path, width)}"
+            )
         return column
     if not names:
         raise ValueError(f"A column can be given by name only where there is a header. Received: {column!r}")
@@ -274,9 +276,16 @@ def _place(path: Path, line: int, column: str | int, names: list[str], width: in
     if names.count(column) != 1:
         raise ValueError(
             f"{path}:{line}: {names.count(column)} columns have the name {column!r}; the header names "
-            f"{_shortened(names)}. Give the name or the number (from 0) of the column."
+            f"{_shortened(names)}. Give the name or the number (from 0) of the column.{_hint(path, width)}"
         )
     return names.index(column)
+
+
+def _hint(path: Path, width: int) -> str:
+    """What a table of one column may be."""
+    _, text = next(read_lines(path, "skip"), (1, None))
+    mark = next((mark for mark in ";\t,|" if mark in (text or "")), None)
+    return f" The fields may be apart by {mark!r}: put commas, or tabs and format='tsv'." if width == 1 and mark else ""
 
 
 def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:

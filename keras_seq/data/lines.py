@@ -1,5 +1,6 @@
 """Lines of text files, plain or `.gz`: streamed, and checked to be text."""
 
+import functools
 import gzip
 import logging
 import zlib
@@ -125,15 +126,20 @@ def mended(block: bytes, name: str, before: int) -> bytes:
         before: so many lines precede.
     """
     if not before and b"\n" not in block and b"\r" in block.strip(b"\r"):
-        _log.warning("%s has no line feed: its carriage returns are taken for the ends of its lines.", name)
+        _tell("%s has no line feed: its carriage returns are taken for the ends of its lines.", name)
         block = block.replace(b"\r", b"\n")
     if _BYTE_ORDER_MARK not in block:
         return block
     block = block.removeprefix(_BYTE_ORDER_MARK)
     inside = block.count(b"\n" + _BYTE_ORDER_MARK)
     if inside:
-        _log.warning("%s has a byte order mark at the beginning of %d of its lines; it is taken off.", name, inside)
+        _tell("%s has a byte order mark at the beginning of %d of its lines; it is taken off.", name, inside)
     return block.replace(b"\n" + _BYTE_ORDER_MARK, b"\n")
+
+
+@functools.cache  # a file is read several times, and told of once
+def _tell(message: str, *told: str | int) -> None:
+    _log.warning(message, *told)
 
 
 def lines_in(content: bytes) -> int:

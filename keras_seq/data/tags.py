@@ -127,7 +127,8 @@ def read_tags(
         paths: a file or a list of files, plain or `.gz`.
         format: "conllu" or "columns"; if None, "conllu" where the name ends so, and where all lines have its ten
             columns, numbered from 1 (the log says so), unless `words` or `tags` is a number.
-        words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (0 if None).
+        words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (if None 0, or 1
+            where column 0 of three and more counts the words; the log says so).
         tags: that of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
         on_bad_line: "error", or "skip" to drop a sentence with a line that cannot be used, and count it.
 
@@ -149,7 +150,7 @@ def read_tags(
         if _is_conllu(path, format, sentences, words, tags):
             parse = _conllu_parser(words, tags)
         else:
-            parse = _column_parser(path, sentences, words, tags)
+            parse = _column_parser(path, sentences, words, tags, as_it_stands=format is not None)
         for lines in sentences:
             if any(text is None for _, text in lines):
                 counts += Counter(read=1, bad=1, dropped=len(lines))
@@ -263,7 +264,9 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
     return parse
 
 
-def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None, tags: str | int | None):
+def _column_parser(
+    path: Path, sentences: list[_Lines], words: str | int | None, tags: str | int | None, as_it_stands: bool
+):
     widths = Counter(len(_columns(text)) for lines in sentences for _, text in lines if text and not _is_mark(text))
     width = widths.most_common(1)[0][0] if widths else 2
     if width < 2:
@@ -272,6 +275,9 @@ def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None,
             'read CoNLL-U with format="conllu".'
         )
     places = [0 if words is None else words, -1 if tags is None else tags]
+    if words is None and width > 2 and not as_it_stands and _are_numbered(sentences):
+        _log.warning("%s numbers its words in column 0: they are read from column 1. words=0 takes the numbers.", path)
+        places[0] = 1
     for argument, place in zip(("words", "tags"), places, strict=True):
         if not isinstance(place, int) or not -width <= place < width:
             raise ValueError(
@@ -295,6 +301,15 @@ def _column_parser(path: Path, sentences: list[_Lines], words: str | int | None,
         return pairs
 
     return parse
+
+
+def _are_numbered(sentences: list[_Lines]) -> bool:
+    """Whether the first column counts the words of each sentence, from 1."""
+    texts = [
+        [text for _, text in lines if text and not (text.startswith("#") or _is_mark(text))] for lines in sentences
+    ]
+    found = [[_columns(text)[0] for text in some] for some in texts]
+    return sum(map(len, found)) > 1 and all(some == [str(n) for n in range(1, len(some) + 1)] for some in found)
 
 
 def _header(path: Path, sentences: list[_Lines], width: int, places: list[int]) -> int | None:

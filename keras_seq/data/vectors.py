@@ -55,6 +55,7 @@ def read_vectors(
     Source: the spread of the unknown ones is that of Kim 2014, section 3.2, arXiv:1408.5882.
     """
     path, missing = Path(path), {token: number for number, token in reversed(list(enumerate(tokens)))}
+    begin = {token.partition(" ")[0] for token in tokens}  # of words with a space in them, what stands before it
     lines = read_lines(path, on_bad_line)
     first = next(lines, (1, ""))
     head = (first[1] or "").split()
@@ -65,7 +66,7 @@ def read_vectors(
     vectors, read, bad = {}, 0, 0
     for number, line in lines if header else itertools.chain([first], lines):
         read += 1
-        if line is not None and line.partition(" ")[0] not in missing:
+        if line is not None and line.partition(" ")[0] not in begin:
             continue
         # From the right: in some files there are words with a space in them, whose first half is another word.
         word, *fields = ("", "") if line is None else line.rstrip().rsplit(" ", width)

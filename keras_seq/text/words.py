@@ -136,4 +136,4 @@ def _texts_of_words(lines) -> Iterator[list[bytes]]:
         if isinstance(text, str):
             yield text.encode().split()
         else:
-            yield [word.encode() for word in text if word.strip()]
+            yield [word for word in map(str.encode, text) if word.strip()]

@@ -67,6 +67,9 @@ def test_other_verbs_take_no_table_for_lines(keras_seq, folders, taggers, tmp_pa
     ):
         refused = keras_seq(*argv)
         assert refused.code == 2 and f"{path} is a table" in refused.err and not refused.out, argv
+    (tmp_path / "a.bio").write_text("a O\nhorse B-X\n")
+    refused = keras_seq("tag", "--model", taggers["words"], tmp_path / "a.bio")
+    assert refused.code == 2 and "has words in columns" in refused.err and "--conllu" in refused.err
     flags = ["generate", "--model", folders["rnn"], "--search", "greedy", "--max-length", 2]
     assert keras_seq(*flags, "--text-column", "review", path).lines == keras_seq(*flags, tmp_path / "lines").lines
 

@@ -358,3 +358,10 @@ def test_every_row_is_accounted_for(tmp_path_factory, pieces, header, known):
     report = found.report
     assert report.read == len(pieces) == report.kept + sum(getattr(report, name) for name in labelled_text._REASONS)
     assert report.kept == len(found) and (not known or report.unknown == sum(p[:2] == "b\t" for p in pieces))
+
+
+def test_other_separators_are_named(write):
+    path = write("a.csv", "text;label\na;x\nb;y\n")
+    for columns in ({"text": 0, "label": 1}, {"text": "text", "label": "label"}):
+        with pytest.raises(ValueError, match="fields may be apart by ';'"):
+            read_labelled_text(path, **columns)

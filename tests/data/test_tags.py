@@ -353,3 +353,14 @@ def test_every_line_is_accounted_for(tmp_path_factory, pieces, name):
     passed = report.words + report.multiword + report.empty_nodes + report.comments
     assert report.lines == len(pieces) == passed + report.blank + report.dropped
     assert report.read == report.kept + report.malformed + report.bad + report.untagged
+
+
+def test_numbers_of_words_are_no_words(write, caplog):
+    content = "#\thttp://example.org [2009]\n1\tAufgrund\tO\tO\n2\tStuttgart\tB-LOC\tO\n\n1\tBonn\tB-LOC\tO\n"
+    path = write("a.tsv", content)
+    assert tags.read_tags(path, tags=2).words == [["Aufgrund", "Stuttgart"], ["Bonn"]]
+    assert "words=0 takes the numbers" in caplog.text
+    for options in ({"words": 0}, {"format": "columns"}):
+        assert tags.read_tags(path, tags=2, **options).words == [["1", "2"], ["1"]]
+    assert tags.read_tags(write("b.tsv", "1\tx\tNUM\n3\tx\tNUM\n")).words == [["1", "3"]]
+    assert tags.read_tags(write("c.txt", "1 NUM\n2 NUM\n")).words == [["1", "2"]]

@@ -53,3 +53,9 @@ def test_files_that_are_no_vectors_are_named(write, tmp_path):
         data.read_vectors(write("a.txt", "strange 1 2\n"), TOKENS)
     with pytest.raises(FileNotFoundError):
         data.read_vectors(tmp_path / "none.txt", TOKENS)
+
+
+def test_a_word_with_a_space_has_its_vector(tmp_path):
+    (tmp_path / "a.vec").write_text("4 2\n10 000 1 2\ncat 3 4\n10 5 6\n. . . 7 8\n")
+    found = data.read_vectors(tmp_path / "a.vec", ["<pad>", "10 000", ". . .", "cat"])
+    assert found.values[1:].tolist() == [[1, 2], [7, 8], [3, 4]]

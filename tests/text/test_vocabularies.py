@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keras_seq import text
 from keras_seq.text.byte_vocabulary import Bytes
@@ -295,3 +297,19 @@ def test_what_a_vocabulary_leaves_out_is_told(caplog):
     assert "2 lines with NUL or U+2585 are left out" in caplog.text
     text.Subwords.train(LINES * 50, 90, max_lines=120)
     assert f"Of {50 * len(LINES)} lines 120 are drawn" in caplog.text
+
+
+WORD = st.text(st.sampled_from("ab1 \t\r\u00a0\u3000\u200c\u2028é"), min_size=1, max_size=5).filter(
+    lambda w: w.encode().strip()
+)
+
+
+@given(st.lists(st.lists(WORD, max_size=4), min_size=1).filter(any), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_every_word_of_a_text_is_known_to_its_vocabulary(tmp_path_factory, sentences, lowercase):
+    path = tmp_path_factory.getbasetemp() / "any.words"
+    text.Words.train(sentences, lowercase=lowercase).save(path)
+    words, flat = text.load(path), sum(sentences, [])
+    ids = words.lookup(flat).numpy()
+    assert words.pieces(ids) == flat, "none of these letters has an upper case"
+    assert words.unknown_id not in ids and text.coverage(words, sentences).unknown_tokens == 0
