@@ -36,7 +36,8 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
         `path`, a `pathlib.Path`.
     Raises:
         ImportError: without tf2onnx or, to verify, onnxruntime.
-        ValueError: for a `path` of another name, or where a file stands and `overwrite` is False.
+        ValueError: for a `path` of another name, where a file stands and `overwrite` is False, and for a layer with
+            `stateful=True`.
         RuntimeError: if onnxruntime cannot run what was written, or computes otherwise.
     """
     path = Path(path)
@@ -46,6 +47,7 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     for package in ("tf2onnx", "onnxruntime")[: 1 + verify]:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f'`export.onnx` needs the package {package}: pip install "keras-seq[onnx]"')
+    _refuse_carried_states(model)
     example = keras.tree.map_structure(np.asarray, example)
 
     free = _free(model, example) if free_length else keras.tree.map_structure(lambda x: False, example)
@@ -65,11 +67,20 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     return path
 
 
+def _refuse_carried_states(model):
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise ValueError(
+                f"An ONNX file keeps no state from one call to the next, and {layer.name!r} has `stateful=True`. Write "
+                "a SavedModel or a LiteRT file, which do; or a model that takes the states as inputs and returns them."
+            )
+
+
 def _free(model, example):
-    """Which of the inputs have a length that is free: all, but for those whose shape a functional model tells."""
-    shapes = [x.shape for x in model.inputs] if isinstance(model, keras.src.models.functional.Functional) else None
-    flat = keras.tree.flatten(example)
-    if shapes is None or len(shapes) != len(flat):
+    """Which of the inputs have a length that is free: all, but for those of a known shape, which functional models
+    have, and `Sequential` ones with an input."""
+    shapes, flat = [x.shape for x in getattr(model, "inputs", None) or ()], keras.tree.flatten(example)
+    if not shapes or len(shapes) != len(flat):
         return keras.tree.map_structure(lambda x: x.ndim > 1, example)
     return keras.tree.pack_sequence_as(example, [len(shape) > 1 and shape[1] is None for shape in shapes])
 
