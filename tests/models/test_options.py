@@ -285,10 +285,15 @@ def test_options_meet(build, options, policy_of, tmp_path):
     inputs, labels, loss = example(build, options)
     model.compile("sgd", loss, run_eagerly=True)
     before = [np.array(w) for w in model.trainable_weights]
-    assert np.isfinite(model.train_on_batch(inputs, labels))
-    after = [np.array(w) for w in model.trainable_weights]
-    assert all(np.isfinite(w).all() for w in after)
-    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+    # In float16 Keras leaves steps out until the scale of its loss is small enough.
+    for _ in range(12 if keras.config.dtype_policy().compute_dtype == "float16" else 1):
+        assert np.isfinite(model.train_on_batch(inputs, labels))
+        after = [np.array(w) for w in model.trainable_weights]
+        assert all(np.isfinite(w).all() for w in after)
+        if any((a != b).any() for a, b in zip(before, after, strict=True)):
+            break
+    else:
+        pytest.fail("no weight was changed")
     expected = model.predict_on_batch(inputs)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
