@@ -70,11 +70,12 @@ def of_some_rows(function, *tensors):
     where it mirrors an end, and its convolution gives them the shape that they had.
     """
     B = ops.shape(tensors[0])[0]
-    if isinstance(B, int) and B > 0:
+    if keras.backend.backend() != "tensorflow" or (isinstance(B, int) and B > 0):
         return function(*tensors)
+    missing = 1 if isinstance(B, int) else 1 - ops.minimum(B, 1)
 
     def some(x):
-        return ops.concatenate([x, ops.zeros((1 - ops.minimum(B, 1), *ops.shape(x)[1:]), x.dtype)], axis=0)
+        return ops.concatenate([x, ops.zeros((missing, *ops.shape(x)[1:]), x.dtype)], axis=0)
 
     return function(*map(some, tensors))[:B]
 

@@ -279,6 +279,7 @@ def few(number):
     ],
 )
 def test_options_meet(build, options, policy_of, tmp_path):
+    keras.utils.set_random_seed(1)
     options = dict(options)
     policy_of(options.pop("policy"))
     model = build(**options)
