@@ -132,7 +132,7 @@ def frame_predictor(
     """
     check_counts(patch_size=patch_size)
     _check(frame_shape, units, num_layers, filters, dropout, num_heads)
-    if frame_shape[0] % patch_size or frame_shape[1] % patch_size:
+    if None in frame_shape or frame_shape[0] % patch_size or frame_shape[1] % patch_size:
         raise ValueError(
             f"Squares of `patch_size` points must fill pictures of `frame_shape`={tuple(frame_shape)}. "
             f"Received: {patch_size}"
