@@ -32,7 +32,10 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
         probabilities = ops.softmax(logits, axis=-1)
         right = ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
         # The largest probability is at least 1 / V, so its logarithm is safe, and with its logit gives the normaliser.
-        normaliser = ops.max(logits, axis=-1) - ops.log(ops.max(probabilities, axis=-1))
+        # Of no rows Keras takes no maximum without one to begin with.
+        normaliser = ops.max(logits, axis=-1, initial=-float("inf")) - ops.log(
+            ops.max(probabilities, axis=-1, initial=0)
+        )
         values = normaliser - right
         if label_smoothing:
             # (1 - e) * -log p(label) + e * mean(-log p) = -log p(label) + e * (logit(label) - mean(logits))
@@ -60,13 +63,21 @@ def _product(x, weights):
     return ops.where(weights != 0, x * weights, ops.zeros_like(x))
 
 
-def some_rows(x):
-    """x `(B, ...)`, with one row of zeros where it has none: a replica's share of a small batch, say, of which some of
-    TensorFlow's operations, `ctc_loss` among them, make an error. Take the first B rows of what comes out."""
-    B, *rest = ops.shape(x)
-    if isinstance(B, int) and B > 0:
-        return x
-    return ops.concatenate([x, ops.zeros((1 - ops.minimum(B, 1), *rest), x.dtype)], axis=0)
+def of_some_rows(function, *tensors):
+    """The function of tensors `(B, ...)`, which gets a row of zeros where they have none.
+
+    No rows are a replica's share of a small batch, say. TensorFlow (2.21) makes an error of them in `ctc_loss` and
+    where it mirrors an end, and its convolution gives them the shape that they had.
+    """
+    B = ops.shape(tensors[0])[0]
+    if keras.backend.backend() != "tensorflow" or (isinstance(B, int) and B > 0):
+        return function(*tensors)
+    missing = 1 if isinstance(B, int) else 1 - ops.minimum(B, 1)
+
+    def some(x):
+        return ops.concatenate([x, ops.zeros((missing, *ops.shape(x)[1:]), x.dtype)], axis=0)
+
+    return function(*map(some, tensors))[:B]
 
 
 def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
@@ -171,14 +182,29 @@ def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, wh
     Returns:
         `(labels, weights)`: int32 and float32 `(B, T)`.
     """
-    labels = ops.cast(y_true, "int32")
-    if len(labels.shape) == len(y_pred.shape) and labels.shape[-1] == 1:
-        labels = ops.squeeze(labels, axis=-1)
+    labels = steps_of(y_true, len(y_pred.shape) - 1, whose)
     weights = token_weights(labels, y_pred, sample_weight)
     if ignore_class is not None:
         weights = ops.where(labels == ignore_class, ops.zeros_like(weights), weights)
     remedy = "Give a step without a label the weight 0, or name what marks it as `ignore_class`."
     return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
+
+
+def steps_of(y_true, rank, whose):
+    """The labels as int32 of so many axes, `(B, T)`; `(B, T, 1)` goes too, as with Keras's own losses.
+
+    Raises:
+        ValueError: for labels of another shape, one-hot ones say, which would be spread over the scores unseen.
+    """
+    labels = ops.cast(y_true, "int32")
+    if len(labels.shape) == rank + 1 and labels.shape[-1] == 1:
+        labels = ops.squeeze(labels, axis=-1)
+    if len(labels.shape) != rank:
+        raise ValueError(
+            f"`{whose}`: labels are whole numbers, one for each step, of {rank} axes; of one-hot ones take the "
+            f"`argmax`. Received: shape {tuple(y_true.shape)}"
+        )
+    return labels
 
 
 def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
@@ -224,13 +250,14 @@ class QuantileLoss(WeightedLoss):
     Args:
         quantiles: what the forecasts are of, Q numbers between 0 and 1.
     Call arguments:
-        y_true: float `(B, H, C)`.   y_pred: float `(B, H, C, Q)`.
+        y_true: float `(B, H, C)`, or `(B, H)` for one column.   y_pred: float `(B, H, C, Q)`.
         sample_weight: float `(B, H, C)`, `(B, H)` or `(B,)`; without it the Keras mask of the forecasts counts, and
             without that everything.
     Returns:
         scalar; 0 where the weights sum to 0.
     Raises:
-        ValueError: if a quantile is not between 0 and 1, and for another number of them than the forecasts have.
+        ValueError: if a quantile is not between 0 and 1, for another number of them than the forecasts have, and for a
+            `y_true` of another shape.
     Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
     """
 
@@ -241,11 +268,25 @@ class QuantileLoss(WeightedLoss):
             raise ValueError(f"`quantiles` must be numbers between 0 and 1. Received: {quantiles}")
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
+        y_true = self._as_forecast(ops.convert_to_tensor(y_true), y_pred)
         weights = token_weights(y_true, y_pred, sample_weight)
         # A NaN of weight 0, a gap in a series, reaches no slope either.
         y_true = ops.where(weights != 0, ops.cast(y_true, y_pred.dtype), ops.zeros_like(y_pred[..., 0]))
         y_pred = ops.where(weights[..., None] != 0, y_pred, ops.zeros_like(y_pred))
         return self.call(y_true, y_pred), weights
+
+    def _as_forecast(self, y_true, y_pred):
+        """What came, as large as what was forecast: a lone column may lack its axis."""
+        wanted = y_pred.shape[:-1]
+        if len(y_true.shape) == len(wanted) - 1 and wanted[-1] == 1:
+            y_true = y_true[..., None]
+        pairs = zip(y_true.shape, wanted, strict=False)
+        if len(y_true.shape) != len(wanted) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            raise ValueError(
+                f"`{self.name}`: what came must be as large as what was forecast, {tuple(wanted)}. Received: shape "
+                f"{tuple(y_true.shape)}"
+            )
+        return y_true
 
     def call(self, y_true, y_pred):
         if y_pred.shape[-1] != len(self.quantiles):
@@ -282,7 +323,7 @@ class CTCLoss(WeightedLoss):
         self.blank_id = blank_id
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
-        y_true, V = ops.cast(y_true, "int32"), y_pred.shape[-1]
+        y_true, V = steps_of(y_true, 2, self.name), y_pred.shape[-1]
         rows = ops.ones_like(y_true[:, 0], dtype=y_pred.dtype)
         if sample_weight is not None:
             rows = ops.reshape(ops.cast(sample_weight, y_pred.dtype), (-1,))
@@ -301,8 +342,8 @@ class CTCLoss(WeightedLoss):
         y_true = ops.where(self._possible(y_true, y_pred)[:, None], ops.cast(y_true, "int32"), self.blank_id)
         lengths = ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1)
         frames = ops.full_like(lengths, ops.shape(y_pred)[1])
-        given = [some_rows(x) for x in (y_true, y_pred, lengths, frames)]
-        return ops.ctc_loss(*given, mask_index=self.blank_id)[: ops.shape(y_pred)[0]]
+        loss = functools.partial(ops.ctc_loss, mask_index=self.blank_id)
+        return of_some_rows(loss, y_true, y_pred, lengths, frames)
 
     def _possible(self, y_true, y_pred):
         """Whether the frames suffice, bool `(B,)`: one for each label, and one between any two equal neighbours."""
@@ -314,7 +355,9 @@ class CTCLoss(WeightedLoss):
         others = ops.where(
             ops.arange(y_pred.shape[-1], dtype="int32") == self.blank_id, ops.cast(_EXCLUDED, y_pred.dtype), y_pred
         )
-        frames = ops.sum(ops.cast(ops.max(others, axis=-1) - blank > _EXCLUDED / 2, "int32"), axis=1)
+        frames = ops.sum(
+            ops.cast(ops.max(others, axis=-1, initial=-float("inf")) - blank > _EXCLUDED / 2, "int32"), axis=1
+        )
         return frames >= needed
 
     def get_config(self):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_seq import layers
 from keras_seq.losses import CTCLoss, QuantileLoss, TokenCrossentropy, pinball, token_crossentropy
-from tests.reference import array, long_on_jax, softmax, spread
+from tests.reference import array, long_on_jax, softmax, spread, tensorflow_only
 
 # OpenNMT-tf, opennmt/tests/losses_test.py; its losses are sums over tokens, ours means.
 LOGITS = np.array(
@@ -233,3 +234,43 @@ def test_frames_that_cannot_be_blank_are_frames():
 def test_ctc_loss_serialises():
     copy = keras.losses.deserialize(keras.losses.serialize(CTCLoss(2, name="mine")))
     assert (type(copy), copy.blank_id, copy.name) == (CTCLoss, 2, "mine")
+
+
+def test_labels_with_an_axis_of_one_and_one_hot_ones():
+    random = np.random.default_rng(0)
+    labels, weights = np.array([[1, 2, 0], [2, 0, 1]]), np.array([[1.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
+    logits, potentials = random.normal(size=(2, 3, 4)), random.normal(size=(2, 3, 4, 4))
+    for loss, outputs in ((TokenCrossentropy(), logits), (layers.CRFLoss(), potentials)):
+        expected = array(loss(labels, outputs, weights))
+        for given in (weights, weights[..., None]):
+            np.testing.assert_allclose(array(loss(labels[..., None], outputs, given)), expected, rtol=1e-6)
+        with pytest.raises(ValueError, match=r"argmax.*\(2, 3, 4\)"):
+            loss(np.eye(4)[labels], outputs, weights)
+    with pytest.raises(ValueError, match=r"argmax.*\(2, 3, 4\)"):
+        CTCLoss()(np.eye(4)[labels], logits)
+
+
+def test_a_target_of_another_shape_is_not_spread_over_the_forecasts():
+    random = np.random.default_rng(0)
+    target, forecasts = random.normal(size=(2, 2)), random.normal(size=(2, 2, 1, 3))
+    loss = QuantileLoss((0.1, 0.5, 0.9))
+    errors = target[..., None] - forecasts[:, :, 0]
+    levels = np.array([0.1, 0.5, 0.9])
+    expected = np.maximum(levels * errors, (levels - 1) * errors).mean()
+    assert float(loss(target, forecasts)) == pytest.approx(expected, rel=1e-5)
+    for wrong in (random.normal(size=(2, 1, 1)), random.normal(size=(2, 2, 2)), random.normal(size=(2,))):
+        with pytest.raises(ValueError, match="as large as what was forecast"):
+            loss(wrong, forecasts)
+
+
+@tensorflow_only("a batch without a row is a replica's share")
+def test_no_rows_cost_nothing():
+    nothing = np.zeros((0, 3), "int32")
+    given = {
+        TokenCrossentropy(): np.zeros((0, 3, 4), "float32"),
+        CTCLoss(): np.zeros((0, 6, 4), "float32"),
+        layers.CRFLoss(): np.zeros((0, 3, 4, 4), "float32"),
+    }
+    for loss, outputs in given.items():
+        value = loss(nothing, ops.convert_to_tensor(outputs))
+        assert value.shape == () and float(value) == 0.0

@@ -199,6 +199,12 @@ def _compile(original: Callable) -> Callable:
             raise ValueError(NO_FLOAT16)
         if strategy.num_replicas_in_sync > 1:
             _refuse_carried_states(self)
+        if getattr(self.optimizer, "gradient_accumulation_steps", None) and self.optimizer.ema_overwrite_frequency:
+            raise ValueError(
+                "`ema_overwrite_frequency` counts steps, of which accumulation makes several for each update; leave it "
+                f"out: `fit` ends with the average anyway. Received: {self.optimizer.ema_overwrite_frequency}, with "
+                f"gradient_accumulation_steps={self.optimizer.gradient_accumulation_steps}"
+            )
         with strategy.scope():
             self._loss_tracker = _LossPerToken(name="loss")
 
@@ -266,8 +272,6 @@ def _apply_reduced(original: Callable) -> Callable:
         tokens = _tokens_of_step()
         tokens = tf.ones(()) if tokens is None else tokens
         context.merge_call(_accumulate, args=(self, grads, trainable_variables, tokens))
-        if self.use_ema:
-            self._update_model_variables_moving_average(self._trainable_variables)
 
     return _backend_apply_gradients
 
@@ -286,6 +290,8 @@ def _accumulate(strategy, optimizer, grads, variables, tokens) -> None:
             means = optimizer._clip_gradients([tf.math.divide_no_nan(t, tf.cast(seen, t.dtype)) for t in totals])
             optimizer._apply_weight_decay(variables)
             optimizer._backend_update_step(means, variables, optimizer.learning_rate)
+            if optimizer.use_ema:  # Keras (3.15) averages at every step, also at those that change nothing
+                optimizer._update_model_variables_moving_average(optimizer._trainable_variables)
 
     def update_everywhere():
         strategy.extended.call_for_each_replica(update)

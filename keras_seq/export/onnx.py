@@ -36,7 +36,8 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
         `path`, a `pathlib.Path`.
     Raises:
         ImportError: without tf2onnx or, to verify, onnxruntime.
-        ValueError: for a `path` of another name, or where a file stands and `overwrite` is False.
+        ValueError: for a `path` of another name, where a file stands and `overwrite` is False, and for a layer with
+            `stateful=True`.
         RuntimeError: if onnxruntime cannot run what was written, or computes otherwise.
     """
     path = Path(path)
@@ -46,6 +47,7 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     for package in ("tf2onnx", "onnxruntime")[: 1 + verify]:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f'`export.onnx` needs the package {package}: pip install "keras-seq[onnx]"')
+    _refuse_carried_states(model)
     example = keras.tree.map_structure(np.asarray, example)
 
     shapes = _shapes(model, example, free_length)
@@ -63,13 +65,22 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     return path
 
 
+def _refuse_carried_states(model):
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise ValueError(
+                f"An ONNX file keeps no state from one call to the next, and {layer.name!r} has `stateful=True`. Write "
+                "a SavedModel or a LiteRT file, which do; or a model that takes the states as inputs and returns them."
+            )
+
+
 def _shapes(model, example, free_length):
-    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a functional model leaves open,
+    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a model with inputs of known shape leaves open,
     such as words and their characters, or of another model axis 1."""
     flat = keras.tree.flatten(example)
     if not free_length:
         return [(None, *x.shape[1:]) for x in flat]
-    shapes = [x.shape for x in model.inputs] if isinstance(model, keras.src.models.functional.Functional) else []
+    shapes = [x.shape for x in getattr(model, "inputs", None) or ()]
     if len(shapes) != len(flat):
         shapes = [(None, None, *x.shape[2:])[: x.ndim] for x in flat]
     return [

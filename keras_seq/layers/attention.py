@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import at_least_float32, carried_mask, masked_softmax, without_padding
+from keras_seq.losses import of_some_rows
 
 
 class MemoryAttention(CompositeLayer):
@@ -220,7 +221,8 @@ class LocationSensitiveAttention(AdditiveAttention):
         past = ops.zeros(ops.shape(memory["mask"]), exact) if past is None else ops.cast(past, exact)
 
         def step(past, query):
-            location = self.location_dense(self.location_filters(past[:, :, None]))  # (B, S, units)
+            location = of_some_rows(self.location_filters, past[:, :, None])
+            location = self.location_dense(location)  # (B, S, units)
             scores = self.score_dense(ops.tanh(query[:, None, :] + memory["keys"] + location))[:, :, 0]
             weights = masked_softmax(ops.cast(scores, exact), memory["mask"])  # (B, S)
             return past + weights, weights

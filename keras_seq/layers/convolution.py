@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_seq.losses import of_some_rows
+
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MaskedConv1D(keras.layers.Conv1D):
@@ -37,5 +39,4 @@ class MaskedConv1D(keras.layers.Conv1D):
     def call(self, inputs, mask=None):
         if mask is not None:
             inputs = ops.where(mask[:, :, None], inputs, ops.zeros_like(inputs))
-        # TensorFlow's convolution of no rows at all comes out of a graph as wide as it went in.
-        return ops.reshape(super().call(inputs), (-1, ops.shape(inputs)[1], self.filters))
+        return of_some_rows(super().call, inputs)

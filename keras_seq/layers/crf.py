@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.losses import WeightedLoss, checked_labels, token_weights
+from keras_seq.losses import WeightedLoss, checked_labels, steps_of, token_weights
 
 # Excludes a path as minus infinity does, without a NaN where everything is excluded. The scores of a sentence must stay
 # well below.
@@ -109,7 +109,7 @@ class CRF(keras.layers.Layer):
 
 def real_steps(potentials):
     """The mask that the potentials were made with: bool `(B, T)`."""
-    return ops.min(potentials, axis=(2, 3)) > LOW / 2
+    return ops.min(potentials, axis=(2, 3), initial=float("inf")) > LOW / 2
 
 
 def _by_step(potentials):
@@ -199,7 +199,7 @@ def viterbi(potentials):
 
     _, tags = ops.scan(step, ops.cast(ops.argmax(final, axis=-1), "int32"), ops.cast(back, "int32"), reverse=True)
     tags = ops.where(real_steps(potentials), ops.transpose(tags), 0)
-    return tags, ops.max(final, axis=-1)
+    return tags, ops.max(final, axis=-1, initial=-float("inf"))
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -240,8 +240,8 @@ class CRFLoss(WeightedLoss):
     row counts as much as the largest weight of its steps.
 
     Call arguments:
-        y_true: int `(B, T)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
-        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole rows, or None.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        sample_weight: float `(B, T)`, `(B, T, 1)`, or `(B,)` or `(B, 1)` for weights of whole rows, or None.
     Returns:
         scalar, in nats; 0 where no step is real.
     Raises:
@@ -253,9 +253,9 @@ class CRFLoss(WeightedLoss):
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
         weights = _weights(y_pred, sample_weight)  # (B, T)
-        tags = checked_labels(y_true, weights > 0, y_pred.shape[-1], self.name)
+        tags = checked_labels(steps_of(y_true, 2, self.name), weights > 0, y_pred.shape[-1], self.name)
         of_rows = ops.sum(weights, axis=1)
-        values = -log_likelihood(y_pred, tags, weights > 0) * ops.max(weights, axis=1)
+        values = -log_likelihood(y_pred, tags, weights > 0) * ops.max(weights, axis=1, initial=0)
         return ops.divide_no_nan(values, of_rows), of_rows
 
     def call(self, y_true, y_pred):
@@ -267,7 +267,7 @@ class ViterbiAccuracy(keras.metrics.Mean):
     """The share of real steps whose tag in the best row of tags is the right one.
 
     Call arguments:
-        y_true: int `(B, T)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
         sample_weight: as for `CRFLoss`.
     """
 
@@ -276,6 +276,6 @@ class ViterbiAccuracy(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         weights = _weights(y_pred, sample_weight)
-        tags = checked_labels(y_true, weights > 0, y_pred.shape[-1], self.name)
+        tags = checked_labels(steps_of(y_true, 2, self.name), weights > 0, y_pred.shape[-1], self.name)
         right = ops.cast(viterbi(y_pred)[0], "int32") == tags
         super().update_state(ops.cast(right, self.dtype), weights)

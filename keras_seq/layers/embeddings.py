@@ -21,11 +21,15 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         inputs: int `(B, T)`, or float `(B, T, D)` with `reverse=True`.
     Returns:
         float `(B, T, D)`, with the mask attached; or logits `(B, T, V)`.
+    Raises:
+        ValueError: for a `pad_id` that is no id.
     Source: Press and Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4, arXiv:1706.03762.
     """
 
     def __init__(self, input_dim, output_dim, pad_id=0, scale=False, embeddings_initializer=None, **kwargs):
         kwargs.pop("mask_zero", None)  # `pad_id` says more
+        if not 0 <= pad_id < input_dim:
+            raise ValueError(f"`pad_id` must be one of the ids, 0 to {input_dim - 1}. Received: {pad_id}")
         embeddings_initializer = embeddings_initializer or keras.initializers.RandomNormal(stddev=output_dim**-0.5)
         super().__init__(input_dim, output_dim, embeddings_initializer=embeddings_initializer, **kwargs)
         self.pad_id = pad_id

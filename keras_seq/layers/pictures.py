@@ -5,6 +5,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
+from keras_seq.losses import of_some_rows
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -67,7 +68,7 @@ class FrameDecoder(CompositeLayer):
         B, T = ops.shape(inputs)[:2]
         x = ops.reshape(self.dense(inputs), (-1, *self.smallest))  # (B, T, D) -> (B * T, h, w, filters)
         for convolution in self.convolutions:
-            x = convolution(x)
+            x = of_some_rows(convolution, x)
         height, width, channels = self.frame_shape
         return ops.reshape(x[:, :height, :width], (B, T, height, width, channels))
 
@@ -147,7 +148,8 @@ class FrameConvolution(CompositeLayer):
 
     def call(self, inputs, mask=None):
         B, T = ops.shape(inputs)[:2]
-        x = self.convolution(ops.reshape(inputs, (-1, *inputs.shape[2:])))  # (B, T, ...) -> (B * T, ...)
+        x = ops.reshape(inputs, (-1, *inputs.shape[2:]))  # (B, T, ...) -> (B * T, ...)
+        x = of_some_rows(self.convolution, x)
         return ops.reshape(x, (B, T, *inputs.shape[2:4], self.filters))
 
     def compute_output_shape(self, input_shape):
@@ -284,13 +286,13 @@ class FrameCNN(keras.layers.Layer):
         x = ops.reshape(inputs, (-1, height, width, channels))  # (B, T, ...) -> (B * T, ...)
         x = ops.cast(x, self.compute_dtype)
         for convolution in self.convolutions:
-            x = convolution(x)
+            x = of_some_rows(convolution, x)
         if self.pooling == "flatten":
             x = ops.reshape(x, (-1, self.dense.kernel.shape[0]))
         elif self.pooling == "mean":
             x = ops.mean(x, axis=(1, 2))
         else:
-            largest = ops.max(x, axis=(1, 2))
+            largest = ops.max(x, axis=(1, 2), initial=-float("inf"))
             x = ops.concatenate([largest, *_mean_places(x)], axis=-1) if self.pooling == "where" else largest
         return ops.reshape(self.dense(x), (B, T, self.units))  # (B * T, units) -> (B, T, units)
 

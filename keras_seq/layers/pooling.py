@@ -43,7 +43,7 @@ class LastPooling(Pooling):
 
     def pool(self, inputs, mask):
         steps = ops.arange(ops.shape(inputs)[1], dtype="int32")[None, :]  # (1, T)
-        last = ops.max(ops.where(mask, steps, 0), axis=1)  # (B,)
+        last = ops.max(ops.where(mask, steps, 0), axis=1, initial=0)  # (B,)
         vectors = ops.take_along_axis(inputs, last[:, None, None], axis=1)[:, 0]  # (B, D)
         return ops.where(ops.any(mask, axis=1)[:, None], vectors, ops.zeros_like(vectors))
 
@@ -66,7 +66,8 @@ class MaxPooling(Pooling):
 
     def pool(self, inputs, mask):
         # Minus infinity leaves with the second `where`, before any arithmetic could make it a NaN.
-        largest = ops.max(ops.where(mask[:, :, None], inputs, ops.cast(float("-inf"), inputs.dtype)), axis=1)
+        largest = ops.where(mask[:, :, None], inputs, ops.cast(float("-inf"), inputs.dtype))
+        largest = ops.max(largest, axis=1, initial=-float("inf"))
         return ops.where(ops.any(mask, axis=1)[:, None], largest, ops.zeros_like(largest))
 
 

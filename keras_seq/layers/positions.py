@@ -8,6 +8,14 @@ from keras import ops
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")  # what a model may be told them by
 
 
+def check_positions(positions, units):
+    """Raises a `ValueError` for a name that is not of `POSITIONS`, and for a width that has no sines and cosines."""
+    if positions not in POSITIONS:
+        raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
+    if positions == "sinusoidal" and units % 2:
+        raise ValueError(f"With `positions='sinusoidal'` `units` must be even. Received: {units}")
+
+
 def positions_from(start, length):
     """`length` positions for each row, counted from `start`: int `(B,)` to int `(B, length)`."""
     return start[:, None] + ops.arange(length, dtype="int32")[None, :]

@@ -83,7 +83,7 @@ class ReversibleNormalization(keras.layers.Layer):
         center, deviation = mean, ops.ones_like(mean)
         if self.center == "last":
             steps = ops.arange(ops.shape(past)[1], dtype="int32")[None, :, None]
-            last = ops.max(ops.where(real > 0, steps, 0), axis=1, keepdims=True)  # (B, 1, 1)
+            last = ops.max(ops.where(real > 0, steps, 0), axis=1, keepdims=True, initial=0)  # (B, 1, 1)
             center = ops.take_along_axis(past, last, axis=1)
         if self.scale:
             squares = ops.sum(real * ops.square(past - mean), axis=1, keepdims=True)

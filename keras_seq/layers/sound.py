@@ -10,7 +10,7 @@ Each hands the mask on in its own rate.
 import keras
 from keras import ops
 
-from keras_seq.losses import some_rows
+from keras_seq.losses import of_some_rows
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -86,7 +86,7 @@ class LogMel(keras.layers.Layer):
             x = ops.where(mask, x, 0.0)
         # Keras mirrors the end of what it gets; so that it mirrors silence, with or without padding, some is added.
         x = ops.pad(x, ((0, 0), (0, self.fft_length)))
-        energies = ops.transpose(self.mel(some_rows(x))[: ops.shape(x)[0]], (0, 2, 1))  # (B, frames, mels)
+        energies = ops.transpose(of_some_rows(self.mel, x), (0, 2, 1))  # (B, frames, mels)
         frames = (ops.shape(waveform)[1] + self.stride - 1) // self.stride
         return ops.cast(ops.log(ops.maximum(energies[:, :frames], self.floor)), self.compute_dtype)
 
@@ -172,7 +172,7 @@ class ConvSubsampling(keras.layers.Layer):
             if mask is not None:
                 x = ops.where(mask[:, :, None, None], x, ops.zeros_like(x))
                 mask = mask[:, ::2]
-            x = convolution(ops.pad(x, ((0, 0), (side, side), (side, side), (0, 0))))
+            x = of_some_rows(convolution, ops.pad(x, ((0, 0), (side, side), (side, side), (0, 0))))
         B, T = ops.shape(x)[:2]
         return self.dense(ops.reshape(x, (B, T, x.shape[2] * x.shape[3])))  # bands and channels -> features
 

@@ -56,6 +56,13 @@ class TransformerLayer(CompositeLayer):
             raise ValueError(
                 f"`relative_positions` must be one of {RELATIVE_POSITIONS}. Received: {relative_positions!r}"
             )
+        if attention_window is not None and attention_window < 0:
+            raise ValueError(f"`attention_window` must not be negative. Received: {attention_window}")
+        if relative_positions == "rotary" and units // num_heads % 2:
+            raise ValueError(
+                "Rotary positions need heads of an even width, `units` over `num_heads`. "
+                f"Received: {units} over {num_heads}"
+            )
         self.supports_masking = True
         self.units = units
         self.num_heads = num_heads

@@ -6,7 +6,7 @@ from keras import ops
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import carried_mask, without_padding
 from keras_seq.layers.multi_head_attention import empty_cache, within_room
-from keras_seq.layers.positions import POSITIONS, LearnedPositions, positions_from, sinusoidal_positions
+from keras_seq.layers.positions import LearnedPositions, check_positions, positions_from, sinusoidal_positions
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer, normalization_layer
 
 
@@ -57,8 +57,7 @@ class TransformerStack(CompositeLayer):
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"`num_layers` must be at least 1. Received: {num_layers}")
-        if positions not in POSITIONS:
-            raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
+        check_positions(positions, units)
         self.supports_masking = True
         self.units = units
         self.num_heads = num_heads

@@ -3,7 +3,8 @@
 import keras
 
 from keras_seq.layers import MaskedConv1D, MaxPooling, MeanPooling
-from keras_seq.models.encoding import embedded, encoded, pooled
+from keras_seq.models.encoding import check_pooling, embedded, encoded, pooled
+from keras_seq.models.numbers import check_counts, check_rates
 
 
 def classifier(
@@ -53,6 +54,16 @@ def classifier(
     Source: attention: Yang et al. 2016, aclanthology.org/N16-1174; "cnn": Kim 2014, arXiv:1408.5882; "feedforward":
         Iyyer et al. 2015, aclanthology.org/P15-1162.
     """
+    check_counts(vocabulary_size=vocabulary_size, num_classes=num_classes, units=units, num_layers=num_layers)
+    check_counts(embedding_dim=embedding_dim, num_heads=num_heads)
+    check_rates(dropout=dropout)
+    if architecture == "cnn":
+        if not windows:
+            raise ValueError(f"`windows` must be some numbers of tokens. Received: {windows!r}")
+        for window in windows:
+            check_counts(windows=window)
+    elif architecture != "feedforward":
+        check_pooling(pooling)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]

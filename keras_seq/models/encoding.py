@@ -34,6 +34,13 @@ def embedded(tokens, vocabulary_size, embedding_dim, *, vectors=None, train_vect
     return keras.layers.Dropout(dropout, name="embedding_dropout")(x)
 
 
+def check_architecture(architecture, names):
+    """Raises a `ValueError` for a name that is not of these and that no cell is registered under."""
+    known = not isinstance(architecture, str) or architecture in names
+    if not known and not keras.saving.get_registered_object(architecture):
+        raise ValueError(f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}")
+
+
 def encoded(x, architecture, units, num_layers, *, bidirectional, dropout, num_heads=4, kernel_size=5, options=None):
     """Lets the steps of a sequence know each other, as the architecture has it.
 
@@ -47,13 +54,7 @@ def encoded(x, architecture, units, num_layers, *, bidirectional, dropout, num_h
     Raises:
         ValueError: for an unknown architecture.
     """
-    names = (*ARCHITECTURES, *BASELINES)
-    if (
-        isinstance(architecture, str)
-        and architecture not in names
-        and not keras.saving.get_registered_object(architecture)
-    ):
-        raise ValueError(f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}")
+    check_architecture(architecture, (*ARCHITECTURES, *BASELINES))
     if not (options or {}).get("return_state", True):
         raise ValueError("`options` must leave the stack its state, which is pooled. Received: return_state=False")
     if architecture in BASELINES:
@@ -77,6 +78,12 @@ def encoded(x, architecture, units, num_layers, *, bidirectional, dropout, num_h
     return body(x)
 
 
+def check_pooling(pooling):
+    """Raises a `ValueError` for a name that is not of `POOLINGS`."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"`pooling` must be one of {tuple(POOLINGS)}. Received: {pooling!r}")
+
+
 def pooled(x, states, pooling):
     """One vector of a sequence: symbolic `(B, T, D)` to `(B, D)`.
 
@@ -87,8 +94,7 @@ def pooled(x, states, pooling):
     Raises:
         ValueError: for another name.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"`pooling` must be one of {tuple(POOLINGS)}. Received: {pooling!r}")
+    check_pooling(pooling)
     if pooling == "last" and states:
         return states[-1][0]
     return POOLINGS[pooling](name="pooling")(x)

@@ -13,6 +13,7 @@ from keras_seq.layers import (
 )
 from keras_seq.layers.masks import at_least_float32
 from keras_seq.models.encoding import BASELINES, encoded
+from keras_seq.models.numbers import check_counts, check_rates
 
 LINEAR = ("linear", "dlinear")
 DECODERS = ("direct", "autoregressive")
@@ -83,9 +84,27 @@ def forecaster(
         al. 2022, openreview.net/forum?id=cGDAkQo1C0p; Lin et al. 2023, arXiv:2308.11200 (SegRNN); Wen et al. 2017,
         arXiv:1711.11053 (quantiles, known future).
     """
+    _check_numbers(
+        num_columns=num_columns,
+        look_back=look_back,
+        horizon=horizon,
+        units=units,
+        num_layers=num_layers,
+        patch_length=patch_length,
+        patch_stride=patch_stride,
+        decoder_stride=decoder_stride,
+        num_known=num_known,
+        num_static=num_static,
+        num_heads=num_heads,
+        dropout=dropout,
+    )
     columns = list(range(num_columns))
     places = columns if targets is None else list(targets)
     _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles)
+    if architecture not in LINEAR:
+        _check_patches(look_back, patch_length, patch_stride)
+    if normalization not in ("mean", "last", None):
+        raise ValueError(f"`normalization` must be 'mean', 'last' or None. Received: {normalization!r}")
     if residual and (decoder == "autoregressive" or architecture in LINEAR):
         raise ValueError(
             "`residual` needs a direct decoder, and an architecture that is not linear itself. "
@@ -202,6 +221,13 @@ def _autoregressive(newest, states, known, cell, calls, Q):
     return FeedbackDecoder(cell, steps=calls, name="decoder", **layers)(first, states, known)
 
 
+def _check_numbers(**options):
+    check_rates(dropout=options.pop("dropout"))
+    for name in ("num_known", "num_static"):  # there may be none
+        check_counts(**{name: options.pop(name) or None})
+    check_counts(**options)
+
+
 def _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles):
     if not places or len(set(places)) < len(places) or not set(places) <= set(columns):
         raise ValueError(f"`targets` must be some of the columns 0 to {columns[-1]}. Received: {places}")
@@ -213,3 +239,12 @@ def _check(columns, places, horizon, architecture, decoder, decoder_stride, quan
         raise ValueError(f"`decoder_stride` must divide `horizon`={horizon}. Received: {decoder_stride}")
     if quantiles is not None and (not quantiles or list(quantiles) != sorted(set(quantiles))):
         raise ValueError(f"`quantiles` must rise. Received: {quantiles}")
+    if quantiles is not None and not 0 < min(quantiles) <= max(quantiles) < 1:
+        raise ValueError(f"`quantiles` must be between 0 and 1. Received: {quantiles}")
+
+
+def _check_patches(look_back, patch_length, patch_stride):
+    if patch_length > look_back:
+        raise ValueError(f"`patch_length` must not exceed `look_back`={look_back}. Received: {patch_length}")
+    if patch_stride is not None and patch_stride > patch_length > 1:
+        raise ValueError(f"`patch_stride` must not exceed `patch_length`={patch_length}. Received: {patch_stride}")

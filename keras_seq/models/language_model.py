@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_seq.layers import TokenEmbedding, padding_mask
 from keras_seq.layers.masks import with_mask
+from keras_seq.models.numbers import check_counts, check_rates
 from keras_seq.models.sources import build_by_call
 
 
@@ -39,6 +40,8 @@ class LanguageModel(keras.Model):
 
     def __init__(self, vocabulary_size, body, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
         super().__init__(**kwargs)
+        check_counts(vocabulary_size=vocabulary_size, streams=streams)
+        check_rates(dropout=dropout)
         if getattr(body, "bidirectional", False):
             raise ValueError("`body` must read from left to right. Received: a layer with bidirectional=True")
         if not getattr(body, "return_state", True):

@@ -3,7 +3,8 @@
 import keras
 
 from keras_seq.layers import BlankPadding, ConvSubsampling, EndMasking, LogMel, ReversibleNormalization, SpecAugment
-from keras_seq.models.encoding import encoded, pooled
+from keras_seq.models.encoding import check_pooling, encoded, pooled
+from keras_seq.models.numbers import check_counts, check_rates
 
 HEADS = ("classes", "ctc")
 NORMALIZATIONS = ("recording", "batch", None)
@@ -46,6 +47,13 @@ def audio_front_end(
     """
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}")
+    check_counts(units=units, sampling_rate=sampling_rate, num_mel_bins=num_mel_bins, conv_layers=conv_layers)
+    check_rates(dropout=dropout)
+    if hidden_stretches and (hidden_stretches < 0 or not 0 <= hidden_bands <= num_mel_bins):
+        raise ValueError(
+            f"`hidden_stretches` must not be negative, and `hidden_bands` from 0 to `num_mel_bins`={num_mel_bins}. "
+            f"Received: {hidden_stretches} and {hidden_bands}"
+        )
     waveform = keras.Input((None,), name="waveform")
     x = EndMasking(name="padding")(waveform)
     x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)
@@ -105,6 +113,10 @@ def recognizer(
     """
     if head not in HEADS:
         raise ValueError(f"`head` must be one of {HEADS}. Received: {head!r}")
+    check_counts(num_labels=num_labels, units=units, num_layers=num_layers, num_heads=num_heads)
+    check_rates(dropout=dropout)
+    if head == "classes":
+        check_pooling(pooling)
     front_end = front_end or audio_front_end(units)
     inputs = keras.Input(batch_shape=front_end.inputs[0].shape, dtype=front_end.inputs[0].dtype, name="waveform")
     steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}

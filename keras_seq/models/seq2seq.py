@@ -14,6 +14,7 @@ from keras_seq.layers import (
 )
 from keras_seq.layers.initializers import copies
 from keras_seq.layers.masks import at_least_float32, carried_mask, with_mask
+from keras_seq.models.numbers import check_counts, check_rates
 from keras_seq.models.sources import (
     build_by_call,
     check_source,
@@ -93,8 +94,18 @@ class Seq2Seq(keras.Model):
     ):
         super().__init__(**kwargs)
         check_source(source_vocabulary_size, target_vocabulary_size, source_front_end)
+        check_counts(
+            source_vocabulary_size=source_vocabulary_size,
+            target_vocabulary_size=target_vocabulary_size,
+            units=units,
+            num_layers=num_layers,
+            embedding_dim=embedding_dim,
+        )
+        check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
         if attention != "none" and attention not in ATTENTIONS:
             raise ValueError(f"`attention` must be 'none' or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
+        if bridge not in Bridge.KINDS:
+            raise ValueError(f"`bridge` must be one of {Bridge.KINDS}. Received: {bridge!r}")
         self.source_vocabulary_size = source_vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size
         self.units = units

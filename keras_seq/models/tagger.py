@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from keras_seq.layers import CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
+from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
 from keras_seq.models.encoding import embedded, encoded
+from keras_seq.models.numbers import check_counts, check_rates
 
 
 def tagger(
@@ -61,6 +62,14 @@ def tagger(
         ValueError: for an option that has no such value.
     Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354; "cnn": Collobert et al. 2011.
     """
+    check_counts(vocabulary_size=vocabulary_size, num_tags=num_tags, units=units, num_layers=num_layers)
+    check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
+    check_counts(character_vocabulary_size=character_vocabulary_size)
+    check_rates(dropout=dropout)
+    if characters not in ("cnn", *CELLS) and not keras.saving.get_registered_object(str(characters)):
+        raise ValueError(
+            f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
+        )
     words = keras.Input((None,), dtype="int32", name="words")
     inputs = words
     if embedding_dim is None:

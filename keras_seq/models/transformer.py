@@ -13,8 +13,9 @@ from keras_seq.layers import (
     sinusoidal_positions,
 )
 from keras_seq.layers.multi_head_attention import within_room
-from keras_seq.layers.positions import POSITIONS, LearnedPositions
+from keras_seq.layers.positions import LearnedPositions, check_positions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
+from keras_seq.models.numbers import check_counts, check_rates
 from keras_seq.models.sources import (
     build_by_call,
     check_source,
@@ -90,8 +91,19 @@ class Transformer(keras.Model):
     ):
         super().__init__(**kwargs)
         check_source(source_vocabulary_size, target_vocabulary_size, source_front_end, units)
-        if positions not in POSITIONS:
-            raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
+        check_counts(
+            source_vocabulary_size=source_vocabulary_size,
+            target_vocabulary_size=target_vocabulary_size,
+            units=units,
+            num_heads=num_heads,
+            intermediate_dim=intermediate_dim,
+            num_layers=num_layers,
+            num_decoder_layers=num_decoder_layers,
+            num_key_value_heads=num_key_value_heads,
+            max_positions=max_positions,
+        )
+        check_rates(dropout=dropout, intermediate_dropout=intermediate_dropout)
+        check_positions(positions, units)
         self.source_vocabulary_size = source_vocabulary_size
         self.target_vocabulary_size = target_vocabulary_size
         self.units = units

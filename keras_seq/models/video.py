@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_seq.layers import (
+    ARCHITECTURES,
     ConvLSTM2D,
     EndMasking,
     FrameCNN,
@@ -14,7 +15,8 @@ from keras_seq.layers import (
     sequence_body,
 )
 from keras_seq.layers.masks import at_least_float32
-from keras_seq.models.encoding import encoded, pooled
+from keras_seq.models.encoding import check_architecture, check_pooling, encoded, pooled
+from keras_seq.models.numbers import check_counts, check_rates
 
 
 def video_classifier(
@@ -63,6 +65,11 @@ def video_classifier(
         ValueError: for an option that has no such value.
     Source: Donahue et al. 2015, arXiv:1411.4389; "convlstm": Shi et al. 2015, arXiv:1506.04214.
     """
+    for count in num_classes.values() if isinstance(num_classes, dict) else [num_classes]:
+        check_counts(num_classes=count)
+    _check(frame_shape, units, num_layers, filters, dropout, num_heads)
+    if pooling is not None:
+        check_pooling(pooling)
     frames = keras.Input((None, *frame_shape), name="frames")
     x = FramePairs(name="pairs")(EndMasking(name="padding")(frames))
     if architecture == "convlstm":
@@ -124,6 +131,15 @@ def frame_predictor(
         ValueError: for an option that has no such value, or if the squares do not fill the pictures.
     Source: Shi et al. 2015, arXiv:1506.04214; Srivastava et al. 2015, arXiv:1502.04681.
     """
+    check_counts(patch_size=patch_size)
+    _check(frame_shape, units, num_layers, filters, dropout, num_heads)
+    if None in frame_shape or frame_shape[0] % patch_size or frame_shape[1] % patch_size:
+        raise ValueError(
+            f"Squares of `patch_size` points must fill pictures of `frame_shape`={tuple(frame_shape)}. "
+            f"Received: {patch_size}"
+        )
+    if architecture != "convlstm":
+        check_architecture(architecture, ("convlstm", *ARCHITECTURES))
     frames = keras.Input((None, *frame_shape), name="frames")
     # Nothing here looks at what comes later, so padding needs no mask.
     pairs = FramePairs(name="pairs")(frames)
@@ -141,6 +157,19 @@ def frame_predictor(
     x = PicturePatches(patch_size, reverse=True, name="drawn_pictures")(x)
     exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
     return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype=exact)(x), name=name)
+
+
+def _check(frame_shape, units, num_layers, filters, dropout, num_heads):
+    if len(frame_shape) != 3:
+        raise ValueError(f"`frame_shape` must be (height, width, channels). Received: {frame_shape}")
+    for size in frame_shape:
+        check_counts(frame_shape=size)
+    if not filters:
+        raise ValueError(f"`filters` must be some numbers of channels. Received: {filters!r}")
+    for channels in filters:
+        check_counts(filters=channels)
+    check_counts(units=units, num_layers=num_layers, num_heads=num_heads)
+    check_rates(dropout=dropout)
 
 
 def next_frames(model, frames, steps, *, batch_size=64):

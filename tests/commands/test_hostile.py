@@ -261,7 +261,6 @@ MINIMAL = {
     "score": ["--model", "rnn", "lines"],
     "rerank": ["list"],
     "evaluate": ["lines", "lines"],
-    "certify": ["lstm", "--cases", "2"],
     "inspect": ["lstm"],
     "certify": ["classifier", "--cases", "6", "--replicas", "1", "--formats"],
     "average": ["--model", "lstm"],

@@ -79,11 +79,12 @@ def test_one_device_is_plain_keras(one_device):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_accumulated_parts_are_the_whole(replicas, one_device, two_devices):
-    """Steps 2 i and 2 i + 1 accumulated are one step on both batches put together, whatever their lengths."""
+    """Steps 2 i and 2 i + 1 accumulated are one step on both batches put together, whatever their lengths; so is the
+    average of the weights, with which `fit` ends."""
     dataset = batches()
     pairs = list(dataset.take(6))
     build = lambda **o: compiled(  # noqa: E731
-        small(), keras.optimizers.SGD(0.5, momentum=0.9, **o)
+        small(), keras.optimizers.SGD(0.5, momentum=0.9, use_ema=True, ema_momentum=0.5, **o)
     )
     scope = one_device if replicas == 1 else two_devices
     model, history = trained(scope, lambda: build(gradient_accumulation_steps=2), dataset.take(6), epochs=1)
@@ -101,8 +102,15 @@ def test_accumulated_parts_are_the_whole(replicas, one_device, two_devices):
                 tokens += tf.reduce_sum(tf.cast(sample_weight, "float64"))
             loss = sums / tokens
         reference.optimizer.apply(tape.gradient(loss, reference.trainable_weights), reference.trainable_weights)
+    reference.optimizer.finalize_variable_values(reference.trainable_weights)
     np.testing.assert_allclose(weights(model), weights(reference), rtol=0, atol=1e-9)
     assert int(model.optimizer.iterations) == 3
+
+
+def test_overwriting_by_the_average_while_accumulating_is_refused(one_device):
+    average = {"use_ema": True, "ema_overwrite_frequency": 10}
+    with one_device, pytest.raises(ValueError, match="ema_overwrite_frequency.*Received: 10"):
+        compiled(small(), keras.optimizers.SGD(0.5, gradient_accumulation_steps=2, **average))
 
 
 def test_accumulated_padding_changes_nothing(one_device):

@@ -92,3 +92,19 @@ def test_inputs_in_a_list(free_length, tmp_path):
     names = sorted((x.name for x in session.get_inputs()), key=lambda name: (len(name), name))
     (found,) = session.run(None, dict(zip(names, longer, strict=True)))
     np.testing.assert_allclose(found, model(longer), atol=1e-5)
+
+
+def test_a_length_that_a_sequential_model_tells(tmp_path):
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((5, 3)), layers.GRU(4)])
+    session = onnxruntime.InferenceSession(str(export.onnx(model, tmp_path / "a.onnx", x)))
+    (given,) = session.get_inputs()
+    assert given.shape[1:] == [5, 3]
+    np.testing.assert_allclose(session.run(None, {given.name: x[:1]})[0], model(x[:1]), atol=1e-5)
+
+
+def test_a_state_that_is_carried_is_refused(tmp_path):
+    x = keras.Input(batch_shape=(2, 5, 3))
+    model = keras.Model(x, layers.LSTM(4, stateful=True, name="goes_on")(x))
+    with pytest.raises(ValueError, match="'goes_on' has `stateful=True`"):
+        export.onnx(model, tmp_path / "a.onnx", np.zeros((2, 5, 3), "float32"))

@@ -150,3 +150,19 @@ def test_what_cannot_be_built_by_a_shape_says_so():
 def test_options_of_a_stack_are_of_its_cell(option):
     with pytest.raises(ValueError, match=f"options.*{option}"):
         layers.RecurrentStack("lstm", 4, options={option: True})
+
+
+@tensorflow_only("a batch without a row is a replica's share")
+@pytest.mark.parametrize(
+    "name", ["MaskedConv1D", "ConvSubsampling", "LogMel", "FrameCNN", "FrameConvolution", "FrameDecoder", "MaxPooling"]
+)
+def test_no_rows(name):
+    """What TensorFlow's convolutions and mirrors make of no rows, eagerly and where their number is not known."""
+    import tensorflow as tf
+
+    make, x = LAYERS[name]
+    layer = make()
+    expected = (0, *layer(x).shape[1:])
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, *x.shape[1:]))])
+    assert tuple(layer(x[:0]).shape) == tuple(graph(x[:0]).shape) == expected
+    np.testing.assert_allclose(array(graph(x)), array(layer(x)), atol=1e-5)

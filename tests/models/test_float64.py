@@ -112,3 +112,22 @@ def test_models_without_a_decoder(name):
 def test_the_loss_of_a_crf():
     emissions = np.random.default_rng(0).normal(size=(2, 4, 5))
     assert np.isfinite(float(layers.CRFLoss()(IDS % 5, layers.CRF(5)(emissions, mask=IDS != 0))))
+
+
+def test_positions_have_all_digits():
+    positions, x = np.array([[0, 1, 7]]), np.random.default_rng(0).normal(size=(1, 3, 2, 4))
+    angles = positions[..., None] * 10_000.0 ** -(np.arange(2) / 2)  # (1, T, 2)
+    sines = np.concatenate([np.sin(angles), np.cos(angles)], -1)
+    np.testing.assert_allclose(layers.sinusoidal_positions(positions, 4, "float64"), sines, atol=1e-12)
+    turned = (x[..., :2] + 1j * x[..., 2:]) * np.exp(1j * angles)[:, :, None]
+    np.testing.assert_allclose(layers.rotate(x, positions), np.concatenate([turned.real, turned.imag], -1), atol=1e-12)
+    bias = layers.distance_bias(positions, positions, 3, "float64")
+    slopes = np.array([2.0**-4, 2.0**-8, 2.0**-2])[:, None, None]
+    np.testing.assert_allclose(bias[0], -slopes * np.abs(positions - positions.T), atol=1e-12)
+
+
+@pytest.mark.parametrize("normalization", ["mean", "last"])
+def test_a_forecast_of_a_high_level_keeps_its_digits(normalization):
+    model = models.forecaster(4, 12, 3, architecture="linear", normalization=normalization)
+    future = np.asarray(model(X)) + 1e6
+    np.testing.assert_allclose(np.asarray(model(X + 1e6)), future, rtol=0, atol=1e-6)

@@ -202,7 +202,7 @@ def test_quantiles_hold_what_they_say():
         ({"decoder_stride": 3}, "must divide `horizon`=4. Received: 3"),
         ({"targets": [0, 3]}, r"the columns 0 to 2. Received: \[0, 3\]"),
         ({"quantiles": (0.9, 0.1)}, r"must rise. Received: \(0.9, 0.1\)"),
-        ({"patch_length": 16}, "at least `length`=16 steps. Received: 12"),
+        ({"patch_length": 16}, "`patch_length` must not exceed `look_back`=12. Received: 16"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -101,5 +101,5 @@ def test_learns_from_spelling_and_context_for_sentences_twice_as_long(characters
 def test_bad_options_are_named():
     with pytest.raises(ValueError, match="`architecture` must be one of .* Received: 'crf'"):
         small(architecture="crf")
-    with pytest.raises(ValueError, match="`cell` must be one of .* Received: 'word'"):
+    with pytest.raises(ValueError, match="`characters` must be 'cnn', one of .* Received: 'word'"):
         small(character_vocabulary_size=C, characters="word")
