@@ -75,8 +75,8 @@ def _refuse_carried_states(model):
 
 
 def _shapes(model, example, free_length):
-    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a model with inputs of known shape leaves open,
-    such as words and their characters, or of another model axis 1."""
+    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a model with inputs of known
+    shape leaves open, such as words and their characters, or of another model axis 1."""
     flat = keras.tree.flatten(example)
     if not free_length:
         return [(None, *x.shape[1:]) for x in flat]
