@@ -60,8 +60,8 @@ class TransformerLayer(CompositeLayer):
             raise ValueError(f"`attention_window` must not be negative. Received: {attention_window}")
         if relative_positions == "rotary" and units // num_heads % 2:
             raise ValueError(
-                "Rotary positions need heads of an even width, `units` over `num_heads`. "
-                f"Received: {units} over {num_heads}"
+                "With rotary positions the width of a head, `units` over `num_heads`, must be even to be rotated. "
+                f"Received: {units // num_heads}"
             )
         self.supports_masking = True
         self.units = units

@@ -185,7 +185,9 @@ def test_a_task_is_trained_on_two_devices_as_on_one(task, two_devices):
         model.compile(optimizers.AdamW(1e-2, weight_decay=0.01, global_clipnorm=1.0), loss(), jit_compile=False)
         return model
 
-    report = check_distributed(compiled, dataset(make), steps=len(ROWS), tolerance=precision(loss()))
+    # Spectra are float32 under any policy.
+    tolerance = max(precision(loss()), 1e-6 if task.startswith("recognizer") else 0)
+    report = check_distributed(compiled, dataset(make), steps=len(ROWS), tolerance=tolerance)
     assert report.same, str(report)
 
 
