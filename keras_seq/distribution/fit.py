@@ -56,6 +56,8 @@ def _override() -> None:
     optimizer.build = _with_token_count(optimizer.build)
     optimizer._backend_apply_gradients = _apply_reduced(optimizer._backend_apply_gradients)
     optimizer._all_reduce_sum_gradients = _unless_reduced(optimizer._all_reduce_sum_gradients)
+    scaled = keras.optimizers.LossScaleOptimizer
+    scaled.check_finite = _of_all_values(scaled.check_finite)
 
 
 def _owner(kind: type, method: str) -> type:
@@ -302,3 +304,14 @@ def _accumulate(strategy, optimizer, grads, variables, tokens) -> None:
     each([seen], lambda seen, tokens: seen.assign_add(tf.cast(tokens, seen.dtype)), [tokens])
     full = (optimizer._iterations + 1) % optimizer.gradient_accumulation_steps == 0
     tf.cond(full, update_everywhere, lambda: None)
+
+
+def _of_all_values(original: Callable) -> Callable:
+    """Of the gradients of an embedding, in which a row stands once for each token, Keras looks at the last one of each
+    row: an infinite one before it passes for finite, and its update makes the row NaN."""
+
+    @functools.wraps(original)
+    def check_finite(self, grads):
+        return original(self, [grad.values if isinstance(grad, tf.IndexedSlices) else grad for grad in grads])
+
+    return check_finite

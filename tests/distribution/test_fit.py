@@ -351,3 +351,14 @@ def test_a_state_that_is_carried_is_for_one_device(carried, one_device, two_devi
         build()
     with two_devices, pytest.raises(ValueError, match=f"`{carried}`.*one_device"):
         build()
+
+
+def test_an_infinite_gradient_of_a_row_is_seen_whatever_follows_it(one_device):
+    """A row of an embedding has a gradient for each of its tokens."""
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
+    for values, finite in (([np.inf, 1.0], False), ([1.0, np.inf], False), ([1.0, 2.0], True)):
+        slices = tf.IndexedSlices(tf.constant([[value] for value in values]), tf.constant([3, 3]), tf.constant([5, 1]))
+        assert bool(optimizer.check_finite([slices])) == finite
+    plain = inspect.unwrap(keras.optimizers.LossScaleOptimizer.check_finite)
+    slices = tf.IndexedSlices(tf.constant([[np.inf], [1.0]]), tf.constant([3, 3]), tf.constant([5, 1]))
+    assert bool(plain(optimizer, [slices]))
