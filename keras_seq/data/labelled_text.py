@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,9 @@ from keras_seq.data.accounts import with_counts
 from keras_seq.data.label_columns import check_labels, header_of
 from keras_seq.data.lines import Paths, as_paths, read_lines
 from keras_seq.data.table_rows import Problem, csv_rows, format_of, start, tsv_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _log = logging.getLogger(__name__)
 _REASONS = {
@@ -103,7 +107,7 @@ _Pairs = Iterator[tuple[int, tuple[str, str] | Problem]]  # the number of a row'
 
 
 def read_labelled_text(
-    paths: Paths,
+    paths: "Paths | pd.DataFrame",
     *,
     text: str | int = "text",
     label: str | int = "label",
@@ -118,7 +122,7 @@ def read_labelled_text(
     and line feeds. In JSON lines each line is an object. White space around a label, not around a text, is taken off.
 
     Args:
-        paths: a file or a list of files, plain or `.gz`.
+        paths: a file or a list of files, plain or `.gz`; or a DataFrame, whose rows are numbered from 0 in errors.
         text, label: the columns: names in the header (or keys), or numbers from 0.
         format: "tsv", "csv" or "jsonl"; by the end of the name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`) if None.
         header: whether the first row of each file names the columns; if None, it does where a column is given by name,
@@ -140,8 +144,8 @@ def read_labelled_text(
     names = None if labels is None else _names(labels)
     counts = Counter()
     texts, found = [], []
-    for path in as_paths(paths):
-        for line, row in _pairs(path, format_of(path, format), text, label, header, on_bad_line):
+    for path, rows in _sources(paths, format, text, label, header, on_bad_line):
+        for line, row in rows:
             counts["read"] += 1
             if not isinstance(row, Problem) and names is not None and row[1] not in names:
                 row = Problem("unknown", f"the label {row[1]!r} is not one of `labels`: {_shortened(names)}.")
@@ -163,9 +167,32 @@ def read_labelled_text(
     return LabelledText(texts, [numbers[name] for name in found], names, report)
 
 
-def _first_rows(path: Path, format: str | None) -> list[list[str]]:
+def _sources(paths, format, text, label, header, on_bad_line) -> Iterator[tuple[Any, Iterator]]:
+    """Of each source its name and its rows: (number, (text, label) or `Problem`)."""
+    if hasattr(paths, "columns"):
+        yield "DataFrame", _frame_pairs(paths, text, label)
+        return
+    for path in as_paths(paths):
+        yield path, _pairs(path, format_of(path, format), text, label, header, on_bad_line)
+
+
+def _frame_pairs(frame: "pd.DataFrame", *columns: str | int) -> Iterator:
+    names = [frame.columns[name] if isinstance(name, int) and name not in frame.columns else name for name in columns]
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise ValueError(f"The DataFrame has no column {missing[0]!r}. It has: {', '.join(map(str, frame.columns))}")
+    for row, (text, label) in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
+        if not isinstance(text, str):
+            yield row, Problem("malformed", f"the text is {text!r}, no string.")
+        elif label is None or label != label or not str(label).strip():
+            yield row, Problem("malformed", "the row has no label.")
+        else:
+            yield row, (text, str(label).strip()) if text.strip() else Problem("empty", "the row has no text.")
+
+
+def _first_rows(path: Any, format: str | None) -> list[list[str]]:
     """Those that an error tells of."""
-    if format_of(path, format) == "jsonl":
+    if not isinstance(path, Path) or format_of(path, format) == "jsonl":
         return []
     rows = (tsv_rows if format_of(path, format) == "tsv" else csv_rows)(path, "skip")
     return [fields for _, fields in islice(rows, 1000) if not isinstance(fields, Problem)]

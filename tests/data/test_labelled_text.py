@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -365,3 +366,21 @@ def test_other_separators_are_named(write):
     for columns in ({"text": 0, "label": 1}, {"text": "text", "label": "label"}):
         with pytest.raises(ValueError, match="fields may be apart by ';'"):
             read_labelled_text(path, **columns)
+
+
+def test_a_data_frame_is_what_its_file_is(write):
+    rows = [("a fine film", "good"), ("dull", "bad"), ("so so", "good")]
+    frame = pd.DataFrame(rows, columns=["review", "mood"])
+    file = read_labelled_text(write("a.csv", frame.to_csv(index=False)), text="review", label="mood")
+    for columns in ({"text": "review", "label": "mood"}, {"text": 0, "label": 1}):
+        found = read_labelled_text(frame, **columns)
+        assert (found.texts, found.labels, found.label_names) == (file.texts, file.labels, file.label_names)
+    numbered = read_labelled_text(frame.assign(mood=[10, 2, 10]), text="review", label="mood")
+    assert numbered.label_names == ("2", "10") and numbered.labels == [1, 0, 1]
+    bad = pd.concat([frame, pd.DataFrame([(None, "good"), ("x", None), (" ", "bad")], columns=frame.columns)])
+    with pytest.raises(ValueError, match="DataFrame:3: the text is .*no string"):
+        read_labelled_text(bad, text="review", label="mood")
+    report = read_labelled_text(bad, text="review", label="mood", on_bad_line="skip").report
+    assert (report.read, report.kept, report.malformed, report.empty) == (6, 3, 2, 1)
+    with pytest.raises(ValueError, match="has no column 'label'. It has: review, mood"):
+        read_labelled_text(frame, text="review")
