@@ -56,9 +56,9 @@ def generate(
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
     texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
-    check_vocabularies(model, vocabulary, source_vocabulary)
     find = find_search(search, **options)
     find.check(constraints, len(texts))
+    check_vocabularies(model, vocabulary, source_vocabulary)
     replacing = replace_unknown is not False
     if replacing:
         unknown_words.check(model, vocabulary, source_vocabulary)

@@ -170,5 +170,8 @@ class JoinFeatures(keras.layers.Layer):
     def call(self, inputs):
         return ops.concatenate(inputs, axis=-1)
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], sum(shape[-1] for shape in input_shape))
+
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else mask[0]

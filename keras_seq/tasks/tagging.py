@@ -54,12 +54,13 @@ class Tagging(Task):
         self._check()
 
     def _check(self):
-        model = self.exported_model()
-        shape, whole = model.output.shape, "int" in model.output.dtype
-        if len(shape) != (2 if whole else 3) or (not whole and shape[2] != len(self.tags)):
+        output, count = self.model.output, len(self.tags)
+        shape, whole = tuple(output.shape), "int" in output.dtype
+        # Logits, the potentials of a CRF, or the tags themselves.
+        if len(shape) != 2 if whole else (len(shape) not in (3, 4) or shape[-1] != count):
             raise ValueError(
-                f"The model must give logits (B, T, {len(self.tags)}), one for each of `tags`, or the numbers of the "
-                f"tags, as `models.best_tags(model)` does. It gives: {model.output.dtype} {tuple(shape)}"
+                f"The model must give logits (B, T, {count}), one for each of `tags`, or the numbers of the "
+                f"tags, as `models.best_tags(model)` does. It gives: {output.dtype} {shape}"
             )
 
     def predictor(self, **limits):
@@ -114,7 +115,7 @@ class Tagging(Task):
     def exported_model(self):
         """The model with the best tags as its output."""
         if self._decoded is None:
-            self._decoded = best_tags(self.model)
+            self._decoded = self.model if "int" in self.model.output.dtype else best_tags(self.model)
         return self._decoded
 
     def signatures(self):

@@ -340,7 +340,10 @@ def test_what_is_no_model_and_no_file(keras_seq, folders, tmp_path):
         (["--model", folders["lstm"], tmp_path / "no.txt"], "no.txt does not exist"),
         (["--model", folders["lstm"], tmp_path], "is a folder"),
         (["--model", folders["lstm"], "--num-beams", 0], "--num-beams must be"),
-        (["--model", folders["lstm"], "--search", "greedy", "--alpha", 1], "--alpha: --search greedy has no such flag"),
+        (
+            ["--model", folders["lstm"], "--search", "greedy", "--alpha", 1],
+            "--alpha: --search greedy has no such option",
+        ),
         (["--model", folders["lstm"], "--output", tmp_path / "no" / "x"], "could not be written"),
         (["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"], "very file"),
         (["--model", folders["lstm"], "--chunk", 0], "--chunk must be"),

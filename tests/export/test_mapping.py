@@ -7,18 +7,13 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export, models, tasks, text
+from keras_seq import decoding, export, models, tasks
 from keras_seq.tasks.signatures import Exported
-from tests.export.conftest import BYTES, TAGS, TEXTS, cases, marked
+from tests.export.conftest import BYTES, TAGS, TEXTS, marked
 from tests.export.test_translation import batch, specs, strings
 
 AUDIO = np.random.default_rng(1).normal(size=(3, 4000)).astype("float32")
 AUDIO[1, 2500:] = AUDIO[2, 900:] = 0.0
-
-
-def test_every_task_has_its_case():
-    tasks = {type(task(text.Words(["a"]))).__name__ for _, _, task in cases().values()}
-    assert tasks == {name for name in export.__all__ if name[0].isupper() and name != "SAMPLES"}
 
 
 @pytest.mark.parametrize("name", marked(["classifier, lstm, words", "classifier, cnn, subwords"]))

@@ -8,7 +8,7 @@ import pytest
 
 from keras_seq import layers
 from tests.checks import check_layer, check_protocol
-from tests.reference import array, spread, tensorflow_only
+from tests.reference import array, quick, spread, tensorflow_only
 
 X, IDS, CLIP = spread((2, 3, 4)), np.array([[1, 2, 0], [3, 0, 0]], "int32"), spread((2, 3, 4, 6, 1))
 # Layers that other tests give to `check_layer`, with what they are called with here.
@@ -52,7 +52,9 @@ STATES = [[spread((2, 4))]]
 # Layers of several inputs or several outputs.
 OTHERS = {
     "Bridge": (lambda: layers.Bridge("dense"), (STATES,), {}),
+    "ConvLSTM2D": (lambda: layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True), CLIP, {}),
     "FeedbackDecoder": (lambda: layers.FeedbackDecoder("gru", 4, steps=2), (X[:, 0, :2], STATES), {}),
+    "JoinFeatures": (layers.JoinFeatures, ([X, X],), {}),
     "ScheduledSampling": (lambda: layers.ScheduledSampling(0.5), (IDS, X), {}),
     "TransformerDecoderLayer": (lambda: layers.TransformerDecoderLayer(4, 2, 6, cross_attention=False), X, {}),
 }
@@ -94,7 +96,9 @@ def test_a_layer_that_returns_ids():
 
 
 @tensorflow_only("files are Keras's own")
-@pytest.mark.parametrize("name", ["RecurrentStack", "TransformerStack", "TransformerEncoderLayer"])
+@pytest.mark.parametrize(
+    "name", quick(["RecurrentStack", "TransformerStack", "TransformerEncoderLayer"], few=["TransformerEncoderLayer"])
+)
 def test_sequential_models_with_and_without_an_input(name, tmp_path):
     make, x = LAYERS[name]
     known = keras.Sequential([keras.Input((None, 4)), make(), layers.MeanPooling(), keras.layers.Dense(1)])

@@ -230,7 +230,10 @@ def test_relative_positions_know_distances_only(relative_positions):
     [
         (lambda: TransformerEncoderLayer(4, 2, 6, normalization="batch"), "'layer' or 'rms'. Received: 'batch'"),
         (lambda: TransformerEncoderLayer(4, 2, 6, relative_positions="t5"), "must be one of .* Received: 't5'"),
-        (lambda: TransformerEncoderLayer(4, 4, 6, relative_positions="rotary")(X), "must be even .* Received: 1"),
+        (
+            lambda: TransformerEncoderLayer(4, 4, 6, relative_positions="rotary")(X),
+            "must be even .* Received: 1",
+        ),
         (lambda: TransformerEncoderLayer(4, 2, 6, attention_window=-1)(X), "must not be negative. Received: -1"),
         (lambda: TransformerDecoderLayer(4, 2, 6)(X), "Received: cross_attention=True, memory not given"),
         (
