@@ -200,6 +200,9 @@ def build(options: Options, words: text.Words, characters: text.Characters | Non
         found = data.read_vectors(options.vectors, words.pieces(range(words.size)), seed=options.seed)
         print(f"{options.vectors}: {found}.")
         vectors = found.values
+    spelling = {}
+    if characters is not None:
+        spelling = {"characters": options.characters, "character_vocabulary_size": characters.size}
     return models.tagger(
         words.size,
         num_tags,
@@ -208,8 +211,7 @@ def build(options: Options, words: text.Words, characters: text.Characters | Non
         num_layers=options.num_layers,
         bidirectional=options.bidirectional,
         vectors=vectors,
-        characters=options.characters,
-        character_vocabulary_size=None if characters is None else characters.size,
+        **spelling,
         character_units=options.character_units,
         crf=options.crf,
         dropout=options.dropout,

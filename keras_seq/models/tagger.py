@@ -66,8 +66,7 @@ def tagger(
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
     check_counts(character_vocabulary_size=character_vocabulary_size)
     check_rates(dropout=dropout)
-    spelled = character_vocabulary_size is not None
-    if spelled and characters not in ("cnn", *CELLS) and not keras.saving.get_registered_object(str(characters)):
+    if characters not in ("cnn", *CELLS) and not keras.saving.get_registered_object(str(characters)):
         raise ValueError(
             f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
         )
