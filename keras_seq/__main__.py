@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq import __version__, cli
-from keras_seq.cli import table
 from keras_seq.commands import (
     certify,
     classify,
@@ -60,8 +59,40 @@ VERBS = {
 }
 
 
+RECIPES = {
+    "translation": "sentences into another language",
+    "language_model": "text that goes on",
+    "sentiment": "a class for each text",
+    "tagging": "a tag for each word",
+    "forecasting": "the next rows of a time series",
+    "speech": "the words of a recording",
+    "video": "a class for each clip, or its next frames",
+    "memory": "how long each recurrent cell remembers",
+}
+
+
+def train(argv: Sequence[str]) -> None:
+    """`keras-seq train NAME ...`: runs a recipe, as `python -m recipes.NAME ...` does in a checkout."""
+    import importlib
+
+    name, *others = list(argv) or [""]
+    if name in ("-h", "--help"):
+        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in RECIPES.items()], numbers=False))
+        print("usage: keras-seq train NAME ...\n\nTrains a model: on synthetic data, or on yours.\n")
+        print(f"recipes:\n{recipes}\n\nkeras-seq train NAME --help lists the options of a recipe.")
+        return
+    if name not in RECIPES:
+        message = f"there is no recipe {name!r}" if name else "the name of a recipe is missing"
+        print(f"error: {message}. The recipes are: {', '.join(RECIPES)}.", file=sys.stderr)
+        sys.exit(2)
+    module = importlib.import_module(f"keras_seq.recipes.{name}")
+    cli.run(module.main, module.Options, others, prog=f"keras-seq train {name}")
+
+
 def _help() -> str:
-    verbs = "\n".join(table([(f"  {name}", verb.line) for name, verb in VERBS.items()], numbers=False))
+    lines = [("  train", "a recipe: trains, evaluates and exports a model")]
+    lines += [(f"  {name}", verb.line) for name, verb in VERBS.items()]
+    verbs = "\n".join(cli.table(lines, numbers=False))
     return (
         "usage: keras-seq VERB ...\n\nSequence models on Keras 3.\n\nverbs:\n"
         f"{verbs}\n\nkeras-seq VERB --help tells its options; keras-seq --version, the version."
@@ -78,12 +109,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(_help())
     elif name == "--version":
         print(f"keras-seq {__version__}")
+    elif name == "train":
+        train(others)
     elif name in VERBS:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the devices that TensorFlow does not find are no news
         cli.run(guarded(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
         told = f"there is no verb {name!r}" if name else "a verb is missing"
-        print(f"error: {told}. The verbs are: {', '.join(VERBS)}. keras-seq --help describes them.", file=sys.stderr)
+        print(
+            f"error: {told}. The verbs are: {', '.join(['train', *VERBS])}. keras-seq --help describes them.",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

@@ -73,6 +73,11 @@ def run(
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(as_flags(str(message), options), file=sys.stderr)
             function(parsed)
+    except KeyboardInterrupt:
+        folder = getattr(parsed, "run", None)
+        goes_on = "" if folder is None else f" The same command resumes from the last checkpoint in {folder}."
+        print(f"\nStopped.{goes_on}", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, ImportError, OverflowError, MemoryError) as error:
         if os.environ.get("KERAS_SEQ_TRACEBACK"):
             raise

@@ -21,7 +21,8 @@ from keras_seq.cli import option, table
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
 from keras_seq.series_options import SeriesFlags
-from recipes import baselines, springs
+
+from . import baselines, springs
 
 # What a flag that is not given means, for the generated springs and for files.
 GENERATED = {"look_back": 96, "horizon": (24,), "patch_length": 8, "architecture": "transformer", "units": 32}

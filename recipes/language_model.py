@@ -23,7 +23,8 @@ from keras_seq import cli, data, decoding, export, layers, losses, models, optim
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
-from recipes import counting, ngrams, running_text
+
+from . import counting, ngrams, running_text
 
 # What a flag that is not given means, for the generated text and for files.
 GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}

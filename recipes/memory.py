@@ -20,7 +20,8 @@ from keras_seq.cli import option, table
 from keras_seq.inspection import plots
 from keras_seq.layers import ARCHITECTURES
 from keras_seq.recipe import Result
-from recipes import recall
+
+from . import recall
 
 SOLVED = 0.99  # of the answers are right
 WHICH = ("tasks", "architectures")  # a run that has learnt some may learn others too

@@ -18,7 +18,8 @@ import tensorflow as tf
 from keras_seq import cli, data, export, layers, models, optimizers, recipe, tasks, text
 from keras_seq.cli import in_one_line, option
 from keras_seq.recipe import Result
-from recipes import moods, polarity
+
+from . import moods, polarity
 
 # What a flag that is not given means, for the generated sentences and for files.
 GENERATED = {"units": 32, "dropout": 0.1, "word_dropout": 0.0, "epochs": 12, "learning_rate": 1e-2}

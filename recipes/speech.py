@@ -20,7 +20,8 @@ from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.inspection.hearing import hearing
 from keras_seq.recipe import Result
-from recipes import dial_tones, spoken_digits
+
+from . import dial_tones, spoken_digits
 
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"architecture": "gru", "units": 64, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2}

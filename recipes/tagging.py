@@ -19,7 +19,8 @@ import tensorflow as tf
 from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks, text
 from keras_seq.cli import option
 from keras_seq.recipe import Result
-from recipes import jabberwocky
+
+from . import jabberwocky
 
 # What a flag that is not given means, for the generated sentences and for files.
 GENERATED = {"units": 32, "num_layers": 1, "character_units": 32, "dropout": 0.1, "epochs": 8, "learning_rate": 1e-2}

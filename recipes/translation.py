@@ -19,7 +19,8 @@ from keras_seq import cli, data, decoding, export, layers, losses, metrics, mode
 from keras_seq.cli import option
 from keras_seq.inspection import plots
 from keras_seq.recipe import Result
-from recipes import number_names
+
+from . import number_names
 
 # What a flag that is not given means, for the generated numbers and for files.
 NUMBERS = {"vocabulary": "words", "units": 128, "num_layers": 1, "dropout": 0.0, "label_smoothing": 0.0}
@@ -28,6 +29,8 @@ NUMBERS |= {"epochs": 8, "tokens_per_batch": 1024, "learning_rate": 4e-3, "warmu
 FILES = {"vocabulary": "bpe", "units": 256, "dropout": 0.2, "label_smoothing": 0.1}
 RECURRENT = {"num_layers": 2, "epochs": 16, "tokens_per_batch": 1024, "learning_rate": 2e-3, "warmup_steps": 200}
 TRANSFORMER = {"num_layers": 3, "epochs": 14, "tokens_per_batch": 2048, "learning_rate": 1.5e-3, "warmup_steps": 500}
+
+SHOWN = 5  # sentences whose translations are printed; the attention of the longest is drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Options(recipe.Options):
     )
     valid_source: pathlib.Path | None = option(None, "validation text")
     valid_target: pathlib.Path | None = option(None, "its translation")
-    test_source: pathlib.Path | None = option(None, "test text, read once, at the end")
+    test_source: pathlib.Path | None = option(None, "test text, read once, at the end (default: none)")
     test_target: pathlib.Path | None = option(None, "its translation")
     on_bad_line: Literal["error", "skip"] = option("error", "what to do with lines that are not UTF-8 or hold a NUL")
     max_length: int = option(100, "longest side of a training pair, in tokens; longer pairs are dropped and counted")
@@ -135,8 +138,10 @@ def main(options: Options) -> None:
 
     # Evaluate
     beam = translator(options, model, *both, num_beams=options.num_beams)
-    report(options, run, parts["test"], beam(parts["test"].sources))
-    draw_attention(options, model, *both, parts["test"].sources[0], beam, run)
+    split = "test" if "test" in parts else "valid"
+    test = parts[split]
+    report(options, run, test, beam(test.sources), split)
+    draw_attention(options, model, *both, max(test.sources[:SHOWN], key=len), beam, run)
 
     # Export
     task = tasks.Translation(
@@ -148,7 +153,7 @@ def main(options: Options) -> None:
         max_length=2 * options.max_length,  # a served model must come to an end with any text
     )
     task.save(run)
-    export.saved_model(task, options.export, samples=[*tasks.SAMPLES, *parts["test"].sources[:20]])
+    export.saved_model(task, options.export, samples=[*tasks.SAMPLES, *test.sources[:20]])
     recipe.end(options, run, scope)
 
 
@@ -169,6 +174,8 @@ def read(options: Options) -> dict[str, data.ParallelText]:
     elif options.train_source is not None:
         names = ("train", "valid", "test")
         files = {part: (getattr(options, f"{part}_source"), getattr(options, f"{part}_target")) for part in names}
+        if (options.test_source, options.test_target) == (None, None):
+            del files["test"]  # then the report is on the validation text
         missing = [
             f"--{part}-{'target' if source else 'source'}"
             for part, (source, target) in files.items()
@@ -268,25 +275,25 @@ def translator(options: Options, model, source_vocabulary, target_vocabulary, nu
     return translate
 
 
-def report(options: Options, run, test: data.ParallelText, hypotheses: list[str]) -> None:
+def report(options: Options, run, test: data.ParallelText, hypotheses: list[str], split: str) -> None:
     bleu = scores.bleu(hypotheses, test.targets, options.tokenize)
     chrf = scores.chrf(hypotheses, test.targets)
     recipe.report(
         options,
         run,
         [
-            Result("exact match", scores.exact_match(hypotheses, test.targets)),
-            Result("BLEU", bleu.value, ".2f", bleu.signature),
-            Result("chrF", chrf.value, ".2f", chrf.signature),
+            Result("exact match", scores.exact_match(hypotheses, test.targets), split=split),
+            Result("BLEU", bleu.value, ".2f", bleu.signature, split=split),
+            Result("chrF", chrf.value, ".2f", chrf.signature, split=split),
         ],
-        title=f"Test, {len(hypotheses):,} sentences, beam {options.num_beams}",
+        title=f"{'Test' if split == 'test' else 'Validation'}, {len(hypotheses):,} sentences, beam {options.num_beams}",
         task=f"{options.source}-{options.target}",
         data=getattr(options.data_dir or options.train_source, "name", "number names"),
         architecture=options.architecture,
     )
     columns = {"source": test.sources, "reference": test.targets, "translation": hypotheses}
     recipe.samples(columns)
-    run.write("test.txt", "\n".join(hypotheses) + "\n")
+    run.write(f"{split}.txt", "\n".join(hypotheses) + "\n")
 
 
 def draw_attention(options, model, source_vocabulary, target_vocabulary, sentence, translate, run) -> None:

@@ -21,7 +21,8 @@ from keras_seq import cli, data, export, layers, models, optimizers, recipe, tas
 from keras_seq.cli import option
 from keras_seq.inspection import clips
 from keras_seq.recipe import Result
-from recipes import moving_digits
+
+from . import moving_digits
 
 # What a flag that is not given means, for each task.
 CLASSES = {"architecture": "gru", "units": 64, "learning_rate": 3e-3}

@@ -62,7 +62,8 @@ class Options:
         """The name of the recipe's module, also where that module is the program: "recipes.translation"."""
         module = type(self).__module__
         spec = getattr(sys.modules.get(module), "__spec__", None)
-        return spec.name if spec is not None else module.strip("_")
+        name = spec.name if spec is not None else module.strip("_")
+        return name.removeprefix("keras_seq.")  # as `keras-seq train` calls it
 
     def of_the_run(self, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
         """What makes two runs the same run: all but where it runs, where the results go, and what is named."""

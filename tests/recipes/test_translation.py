@@ -214,3 +214,5 @@ def test_pairs_of_one_file(tmp_path):
         translation.read(translation.Options(**files))
     found = translation.read(translation.Options(**files, valid_source=tmp_path / "val.tsv"))
     assert found["valid"].targets == ["K AE T", "D AO G"]
+    del files["test_source"]
+    assert set(translation.read(translation.Options(**files, valid_source=tmp_path / "val.tsv"))) == {"train", "valid"}

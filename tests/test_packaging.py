@@ -1,0 +1,24 @@
+"""What an installed package has."""
+
+import configparser
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_every_folder_of_the_package_is_installed_and_the_recipes_too():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "keras_seq").rglob("__init__.py")}
+    assert listed == folders | {"keras_seq.recipes"}
+    assert setup["options"]["package_dir"].split() == ["keras_seq.recipes", "=", "recipes"]
+    assert (ROOT / "keras_seq" / "py.typed").exists()
+
+
+def test_recipes_are_named_and_import_each_other_relatively():
+    from keras_seq.__main__ import RECIPES
+
+    pages = {path.stem for path in (ROOT / "recipes").glob("*.py") if "class Options" in path.read_text()}
+    assert pages == set(RECIPES)
+    assert not [path for path in (ROOT / "recipes").glob("*.py") if "from recipes import" in path.read_text()]
