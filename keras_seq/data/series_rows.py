@@ -99,10 +99,11 @@ def file_rows(path: Path, form: CsvFormat) -> Rows:
     header = list(form.column_names) or (_split(rows.pop(0)[1], delimiter) if rows else [])
     lines, fine = [], []
     for number, line in rows:
-        count = line.count(delimiter) + 1 if '"' not in line else len(_split(line, delimiter))
+        quoted = _split(line, delimiter) if '"' in line else None
+        count = line.count(delimiter) + 1 if quoted is None else len(quoted)
         if count == len(header):
             lines.append(number)
-            fine.append(line)
+            fine.append(line if quoted is None else _joined(quoted, delimiter))
         else:
             bad[number] = f"the line has {count} fields, the header {len(header)}: {line[:100]}"
     header = [name.strip() for name in header]
@@ -174,6 +175,13 @@ def _problem(line: str | None) -> str | None:
 
 def _split(line: str, delimiter: str) -> list[str]:
     return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _joined(fields: list[str], delimiter: str) -> str:
+    """A line with its quotation marks in order: of stray ones Python and pandas think differently."""
+    line = io.StringIO()
+    csv.writer(line, delimiter=delimiter, lineterminator="").writerow(fields)
+    return line.getvalue()
 
 
 def _delimiter(lines: list[str]) -> str:

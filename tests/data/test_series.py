@@ -372,6 +372,14 @@ def test_what_was_found_by_looking_is_told(write):
     assert not report.repaired
 
 
+def test_stray_quotation_marks_stay_in_their_line(write):
+    path = write('t,a,b\n0,1,x"y\n1,"2"z","3\n2,3,"x""y"\n3,4,""5"\n4,5,x\n')
+    mended = {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "split"}
+    series = read_series(path, columns=["a"], **mended)
+    assert series.values[:, 0].tolist() == [3, 3, 5] and series.times.tolist() == [1, 2, 4]
+    assert (series.report.read, series.report.unreadable, series.report.interpolated) == (5, 2, 1)
+
+
 def test_a_thousand_is_not_filled_in(write):
     rows = ["2020-01-01,998", '2020-01-02,"1,020"', '2020-01-03,"1,050"']
     series = read_series(write("\n".join(["t,a", *rows]) + "\n"), on_bad_value="interpolate")
