@@ -10,7 +10,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 # `make test-long SHARD=3` runs the third of so many parts of the long tests, which take about as long each by the
 # durations noted in tests/long_durations.json; `ARGS=--store-durations` notes new ones.
-SHARDS := 20
+SHARDS := 30
 SPLIT := --splits $(SHARDS) --splitting-algorithm least_duration --durations-path tests/long_durations.json
 PART = $(if $(SHARD),$(SPLIT) --group $(SHARD))
 ON_JAX := tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
@@ -24,9 +24,9 @@ help:
 	@echo "make test       the tests, eight minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
-	@echo "make test-jax-long  what is long on JAX alone; SHARD=3 runs the third of its 20 parts"
+	@echo "make test-jax-long  what is long on JAX alone; SHARD=3 runs the third of its 30 parts"
 	@echo "make test-nightly  layers, models and distribution on the newest keras-nightly, in .venv-nightly"
-	@echo "make test-long  the long tests, over an hour; SHARD=3 runs the third of their 20 parts"
+	@echo "make test-long  the long tests, over an hour; SHARD=3 runs the third of their 30 parts"
 	@echo "make coverage   line and branch coverage by package, processes that tests start included"
 	@echo "make mutants    how many of 120 small changes to the code the tests find"
 	@echo "make bench-layers  the recurrent layers against Keras's: times and memory, half an hour"
