@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "metrics": {"losses"},  # the metric of a loss is that loss's own number
     "tasks": {"data", "decoding", "models", "text", "training"},
+    "losses": {"class_weight"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
     "__init__": {"tasks"},  # keras_seq.load
@@ -59,8 +60,8 @@ def test_the_law_of_imports(path):
     dotted = ".".join(module)
     if not any(dotted == allowed or dotted.startswith(allowed + ".") for allowed in TENSORFLOW):
         at_once = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        seen = imported(at_once, package) if part == "losses" else names
-        # `losses` may, within functions: for an error of a graph and a product without NaN.
+        seen = imported(at_once, package) if part in ("losses", "class_weight") else names
+        # These may, within functions: for an error of a graph and a product without NaN.
         assert not any(map(is_tensorflow, seen)), f"{dotted} imports TensorFlow"
 
 

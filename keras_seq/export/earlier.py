@@ -1,4 +1,4 @@
-"""Calls from before tasks held their models, `export.saved_model(model, folder, export.Tagging(words, tags))`. They leave
+"""Calls from before tasks held their models, such as `export.saved_model(model, folder, export.Tensors())`. They leave
 with the other names of that time, before the first release."""
 
 import functools
