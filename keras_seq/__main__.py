@@ -4,7 +4,6 @@ A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `ke
 verb needs is imported inside its function, so that help comes at once: TensorFlow takes seconds.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from keras_seq.commands import (
     weights,
 )
 from keras_seq.commands.streams import guarded
+from keras_seq.quiet import start_quietly
 
 
 class Verb(NamedTuple):
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif name == "train":
         train(others)
     elif name in VERBS:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the devices that TensorFlow does not find are no news
+        start_quietly()
         cli.run(guarded(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
         told = f"there is no verb {name!r}" if name else "a verb is missing"

@@ -1,5 +1,5 @@
-"""Recipes: one page for each application. `python -m recipes.NAME --help`."""
+"""Recipes: one page for each application. `python -m recipes.NAME --help`, or `keras-seq train NAME --help`."""
 
-import os
+from keras_seq.quiet import start_quietly
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow starts: its greetings hide what a recipe prints
+start_quietly()  # before TensorFlow starts: its greetings hide what a recipe prints

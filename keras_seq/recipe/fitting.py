@@ -1,5 +1,6 @@
 """Fits a model into its run folder: progress, checkpoints, going on, early stopping, and which weights are kept."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,7 @@ def fit(
         validation_data=valid,
         epochs=options.epochs,
         shuffle=False,  # the dataset does that
+        verbose=1 if sys.stdout.isatty() else 2,  # in a log file a line for each epoch, and no bars
         callbacks=[
             throughput,
             *([] if validate is None else [callbacks.Evaluator(validate)]),

@@ -1,0 +1,60 @@
+"""TensorFlow started quietly: its greetings (CPU features, CUDA libraries that are not there) never reach a user."""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+_PACKAGES = ("tensorflow", "tensorflow_text")
+# The lines of absl, the logging of TensorFlow's C++: a letter, the day, the time, the process, a file and its line.
+_GREETING = re.compile(
+    rb"(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\])"
+)
+
+
+def start_quietly() -> None:
+    """From now on the import of TensorFlow prints nothing but what is no greeting. Call it before that import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name in _PACKAGES else None
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def quietly(module: ModuleType) -> None:
+                with _without_greetings():
+                    execute(module)
+
+            spec.loader.exec_module = quietly
+        return spec
+
+
+@contextlib.contextmanager
+def _without_greetings() -> Iterator[None]:
+    """What is written to the file descriptor of stderr is held back, and written in the end without the greetings."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            held.seek(0)
+            for line in held:
+                if not _GREETING.match(line):
+                    os.write(stderr, line)
+            os.close(stderr)

@@ -1,0 +1,31 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_seq import quiet
+
+GREETINGS = (
+    b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    b"I0000 00:00:1795961401.451633   24689 port.cc:153] oneDNN custom operations are on.\n"
+    b"E0000 00:00:1795961411.635155   24742 cuda_platform.cc:52] failed call to cuInit\n"
+)
+
+
+def test_greetings_are_taken_out_and_nothing_else(capfd):
+    with quiet._without_greetings():
+        os.write(2, GREETINGS + b"Intel MKL ERROR: no file\n" + GREETINGS + b"half a line")
+    os.write(2, b" goes on\n")
+    assert capfd.readouterr().err == "Intel MKL ERROR: no file\nhalf a line goes on\n"
+    with pytest.raises(ImportError), quiet._without_greetings():
+        os.write(2, b"why\n" + GREETINGS)
+        raise ImportError
+    assert capfd.readouterr().err == "why\n"
+
+
+def test_a_process_that_starts_tensorflow_says_nothing():
+    program = "from keras_seq.quiet import start_quietly as start; start(); start(); import tensorflow, tensorflow_text"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0 and done.stdout == done.stderr == b""
