@@ -128,7 +128,7 @@ def saved(made_once):
     return get
 
 
-@pytest.mark.parametrize("name", quick(list(MAKERS), few=["classification", "forecasting", "tensors"]))
+@pytest.mark.parametrize("name", quick(list(MAKERS), few=["classification", "forecasting", "clips"]))
 def test_a_run_folder_and_a_saved_model_answer_as_the_task_does(saved, name):
     good, (bad, reason) = INPUTS[name]
     ours, run, served = saved(name)
