@@ -294,7 +294,7 @@ def work(folder: pathlib.Path) -> None:
     gradient_bytes = sum(4 * int(np.prod(weight.shape)) for weight in model.trainable_weights)
     report = {"costs": costs, "gradient bytes": gradient_bytes}
     (folder / f"{scope.workers}-{rank}.json").write_text(json.dumps(report))
-    scope.agreed(True)  # the first one serves the others, and stays until all are done
+    scope.any_worker(True)  # the first one serves the others, and stays until all are done
 
 
 class ScaledSum(keras.losses.Loss):

@@ -35,7 +35,7 @@ class Options:
 
 def asked(model: keras.Model, inputs: dict | None = None) -> Any:
     from keras_seq.commands.certified_decoders import traced
-    from keras_seq.inspection.asked import mapping
+    from keras_seq.inspection.certify_adapters import mapping
 
     random = np.random.default_rng(1)
     model.set_weights([random.normal(scale=0.5, size=w.shape).astype("float32") for w in model.get_weights()])

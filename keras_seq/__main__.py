@@ -23,7 +23,7 @@ from keras_seq.commands import (
     translate,
     weights,
 )
-from keras_seq.commands.streams import guarded
+from keras_seq.commands.streams import exit_cleanly
 from keras_seq.quiet import start_quietly
 
 
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         train(others)
     elif name in VERBS:
         start_quietly()
-        cli.run(guarded(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
+        cli.run(exit_cleanly(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
         told = f"there is no verb {name!r}" if name else "a verb is missing"
         print(

@@ -1,4 +1,4 @@
-"""Losses over padded sequences, normalised by the real tokens."""
+"""Losses over padded sequences, normalized by the real tokens."""
 
 import functools
 
@@ -32,12 +32,12 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
     def crossentropy(logits):
         probabilities = ops.softmax(logits, axis=-1)
         right = ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-        # The largest probability is at least 1 / V, so its logarithm is safe, and with its logit gives the normaliser.
+        # The largest probability is at least 1 / V, so its logarithm is safe, and with its logit gives the normalizer.
         # Of no rows Keras takes no maximum without one to begin with.
-        normaliser = ops.max(logits, axis=-1, initial=-float("inf")) - ops.log(
+        normalizer = ops.max(logits, axis=-1, initial=-float("inf")) - ops.log(
             ops.max(probabilities, axis=-1, initial=0)
         )
-        values = normaliser - right
+        values = normalizer - right
         if label_smoothing:
             # (1 - e) * -log p(label) + e * mean(-log p) = -log p(label) + e * (logit(label) - mean(logits))
             values = values + label_smoothing * (right - ops.mean(logits, axis=-1))
@@ -339,7 +339,7 @@ class CTCLoss(WeightedLoss):
         return values / count, possible * count * rows
 
     def call(self, y_true, y_pred):
-        """Nats of each row, `(B,)`; those of the empty labelling where there is no alignment."""
+        """Nats of each row, `(B,)`; those of the empty labeling where there is no alignment."""
         y_true = ops.where(self._possible(y_true, y_pred)[:, None], ops.cast(y_true, "int32"), self.blank_id)
         lengths = ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1)
         frames = ops.full_like(lengths, ops.shape(y_pred)[1])
@@ -347,7 +347,7 @@ class CTCLoss(WeightedLoss):
         return of_some_rows(loss, y_true, y_pred, lengths, frames)
 
     def _possible(self, y_true, y_pred):
-        """Whether the frames suffice, bool `(B,)`: one for each label, and one between any two equal neighbours."""
+        """Whether the frames suffice, bool `(B,)`: one for each label, and one between any two equal neighbors."""
         y_true = ops.cast(y_true, "int32")
         real = y_true != self.blank_id
         twice = ops.logical_and(real[:, 1:], y_true[:, 1:] == y_true[:, :-1])

@@ -44,11 +44,11 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
     """Corpus BLEU by sacreBLEU, 0 to 100.
 
     Args:
-        hypotheses, references: detokenised lines, one reference each; with `tokenize="none"`, tokenised ones.
-        tokenize: sacreBLEU's tokeniser: "13a", "none", "intl", "char", "zh", ...
+        hypotheses, references: detokenized lines, one reference each; with `tokenize="none"`, tokenized ones.
+        tokenize: sacreBLEU's tokenizer: "13a", "none", "intl", "char", "zh", ...
         lowercase: compare without case.
     Raises:
-        ValueError: if the two are empty or not of the same length, and if what the tokeniser needs is not installed.
+        ValueError: if the two are empty or not of the same length, and if what the tokenizer needs is not installed.
         ImportError: if sacreBLEU is not installed.
     Source: Post 2018, arXiv:1804.08771.
     """
@@ -67,7 +67,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Corpus chrF2 by sacreBLEU, 0 to 100: an F-score of character n-grams, which needs no tokenisation.
+    """Corpus chrF2 by sacreBLEU, 0 to 100: an F-score of character n-grams, which needs no tokenization.
 
     Raises:
         ValueError: if the two are empty or not of the same length.

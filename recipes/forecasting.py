@@ -16,13 +16,14 @@ from typing import Literal
 import keras
 import numpy as np
 
-from keras_seq import cli, data, export, layers, losses, models, optimizers, recipe, tasks
+from keras_seq import cli, data, experiment, export, layers, losses, models, optimizers, tasks
 from keras_seq.cli import option, table
+from keras_seq.experiment import Result
 from keras_seq.inspection import plots
-from keras_seq.recipe import Result
 from keras_seq.series_options import SeriesFlags
 
-from . import baselines, springs
+from .baselines import linear_forecast
+from .synthetic import spring_levels
 
 # What a flag that is not given means, for the generated springs and for files.
 GENERATED = {"look_back": 96, "horizon": (24,), "patch_length": 8, "architecture": "transformer", "units": 32}
@@ -40,7 +41,7 @@ DRAWN = 4  # windows of the test part that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(SeriesFlags, recipe.Options):
+class Options(SeriesFlags, experiment.Options):
     """Trains, scores and exports a forecaster of time series, for each horizon its own."""
 
     data_dir: pathlib.Path | None = option(None, "folder with a CSV file, a row for each time; by default generated")
@@ -80,9 +81,11 @@ class Options(SeriesFlags, recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
-    folder = recipe.data_folder(options.data_dir, options.download, "ett")
-    options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
+    scope = experiment.setup(options)
+    folder = experiment.data_folder(options.data_dir, options.download, "ett")
+    options = experiment.with_defaults(
+        dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES
+    )
     if options.quantiles is not None:
         options = dataclasses.replace(options, quantiles=tuple(sorted(options.quantiles)) or BAND)
     path, series = read(options)
@@ -105,7 +108,7 @@ def main(options: Options) -> None:
 def read(options: Options) -> tuple[pathlib.Path, data.Series]:
     """The file, or what stands for it, and the series in it."""
     if options.data_dir is None:
-        return pathlib.Path("springs"), springs.levels(options.hours, options.seed)
+        return pathlib.Path("springs"), spring_levels.levels(options.hours, options.seed)
     found = sorted(options.data_dir.glob("*.csv")) + sorted(options.data_dir.glob("*.csv.gz"))
     if options.file is None and len(found) != 1:
         names = ", ".join(path.name for path in found[:5]) or "none"
@@ -144,27 +147,27 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Data
     (horizon,), places = options.horizon, range(len(series.columns))
     print(f"\nHorizon {horizon}: {splits.report}.")
-    run = recipe.run_folder(options, scope, {"train": series})
+    run = experiment.run_folder(options, scope, {"train": series})
     order = data.shuffled(options.seed, buffer_size=len(splits.train))
     train = splits.train.dataset(order, options.batch_size)
-    valid = splits.valid.dataset(batch_size=baselines.ROWS)
-    linear = baselines.fit_linear(splits.train, splits.valid, places)
+    valid = splits.valid.dataset(batch_size=linear_forecast.ROWS)
+    linear = linear_forecast.fit_linear(splits.train, splits.valid, places)
 
     # Model
     with scope:
         model = build(options, len(series.columns), linear)
         model.compile(
             optimizers.AdamW(
-                recipe.learning_rate(options, int(train.cardinality())),
+                experiment.learning_rate(options, int(train.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             ),
             losses.QuantileLoss(options.quantiles) if options.quantiles else options.loss,
         )
-    recipe.initialise(options, model, run, {})
+    experiment.initialize(options, model, run, {})
 
     # Fit
-    if not recipe.fit(options, model, train, valid, run, scope, starts=[order]):
+    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=[order]):
         return {}
     if options.quantiles or has_residual(options):
         settle(options, model, linear, splits.valid)
@@ -178,11 +181,11 @@ def forecast(options: Options, path, series: data.Series, splits: data.WindowSpl
     # Export
     some = [series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
     export.saved_model(task, options.export, samples=some)
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
     return found
 
 
-def build(options: Options, num_columns: int, linear: baselines.Linear) -> keras.Model:
+def build(options: Options, num_columns: int, linear: linear_forecast.Linear) -> keras.Model:
     """The model; what the linear map knows already, it need not learn."""
     (horizon,) = options.horizon
     model = models.forecaster(
@@ -209,35 +212,37 @@ def build(options: Options, num_columns: int, linear: baselines.Linear) -> keras
 
 
 def has_residual(options: Options) -> bool:
-    """Whether the network is added to the linear map, which is of normalised pasts, and for all steps at once."""
+    """Whether the network is added to the linear map, which is of normalized pasts, and for all steps at once."""
     direct = options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
     return options.residual and direct and options.normalization == "mean"
 
 
-def settle(options: Options, model, linear: baselines.Linear, valid: data.Windows) -> None:
+def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.Windows) -> None:
     """Lets the validation windows say how wide bands are, or how much of the network is left."""
     if options.quantiles:
-        shares = models.calibrate(model, valid.dataset(batch_size=baselines.ROWS), options.quantiles)
+        shares = models.calibrate(model, valid.dataset(batch_size=linear_forecast.ROWS), options.quantiles)
         below = " ".join(f"{share:.1%}" for share in shares)
         wanted = " ".join(f"{quantile:.1%}" for quantile in options.quantiles)
         print(f"Calibrated: of what came in validation, {below} lay below the quantiles, now {wanted}.")
     else:
-        share = baselines.temper(model, linear, valid)
+        share = linear_forecast.temper(model, linear, valid)
         print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
 
 
 def report(options: Options, run, path, series, splits: data.WindowSplits, model, linear, cycle) -> dict[str, float]:
     """Prints errors and samples, draws them, and writes them down in the run folder: the test error of each."""
     (horizon,), test = options.horizon, splits.test
-    outputs = np.concatenate(recipe.outputs(model, test.dataset(batch_size=baselines.ROWS)))  # (N, H, C[, Q])
+    outputs = np.concatenate(
+        experiment.predict_batches(model, test.dataset(batch_size=linear_forecast.ROWS))
+    )  # (N, H, C[, Q])
     median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or what is nearest to it
     likely = outputs[..., median] if options.quantiles else outputs
-    past, future = (np.concatenate(part) for part in zip(*baselines.pairs(test), strict=True))
+    past, future = (np.concatenate(part) for part in zip(*linear_forecast.pairs(test), strict=True))
     forecasts = {
         options.architecture: likely,
         "least squares": linear(past),
-        cycle: baselines.seasonal(past, horizon, options.season),
-        "last value": baselines.repeat_last(past, horizon),
+        cycle: linear_forecast.seasonal(past, horizon, options.season),
+        "last value": linear_forecast.repeat_last(past, horizon),
     }
     off = {name: found - future for name, found in forecasts.items()}
     errors = {name: np.square(by).mean(axis=(0, 2)) for name, by in off.items()}  # (H,)
@@ -256,7 +261,7 @@ def report(options: Options, run, path, series, splits: data.WindowSplits, model
     columns = ", ".join(series.columns)
     name = path.name.partition(".")[0] + (f" {columns}" if options.columns else "")
     names = {"task": f"horizon {horizon}", "data": name, "architecture": options.architecture}
-    recipe.report(options, run, results, title=f"Test, {len(test):,} windows of {columns}, standardised", **names)
+    experiment.report(options, run, results, title=f"Test, {len(test):,} windows of {columns}, standardized", **names)
     plots.errors_by_step(errors, run.plots / "errors_by_step.png", "MSE")
     draw(options, run, series, splits, likely, band)
     return {name: float(error.mean()) for name, error in errors.items()}
@@ -280,7 +285,7 @@ def draw(options: Options, run, series: data.Series, splits: data.WindowSplits, 
     past, future = values[:, :shown], values[:, shown:]
     plots.forecasts(past, future, found, titles, run.plots / "forecasts.png", band, label)
     told = [[" ".join(f"{x:.4g}" for x in row[:8]) for row in part] for part in (future, found)]
-    recipe.samples({"begins": titles, "came": told[0], "forecast": told[1]})
+    experiment.samples({"begins": titles, "came": told[0], "forecast": told[1]})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Language modelling: from running text to a model that foretells what comes next, and goes on from any beginning.
+"""Language modeling: from running text to a model that foretells what comes next, and goes on from any beginning.
 
     python -m recipes.language_model                              generated lines, by character, a minute
     python -m recipes.language_model --data-dir DIR               DIR/train.txt, and valid.txt, test.txt if there;
@@ -19,12 +19,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, models, optimizers, recipe, tasks
+from keras_seq import cli, data, decoding, experiment, export, layers, losses, models, optimizers, tasks
 from keras_seq.cli import option
+from keras_seq.experiment import Result
 from keras_seq.inspection import plots
-from keras_seq.recipe import Result
 
-from . import counting, ngrams, running_text
+from .baselines import ngram_language_model
+from .public import plain_text
+from .synthetic import counting_text
 
 # What a flag that is not given means, for the generated text and for files.
 GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
@@ -34,7 +36,7 @@ MEASURED = 16  # streams of a text that is measured: each begins anew, so there 
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, measures and exports a language model."""
 
     data_dir: pathlib.Path | None = option(None, "folder of text files (.txt, .txt.gz); by default text is generated")
@@ -75,28 +77,28 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
-    folder = recipe.data_folder(options.data_dir, options.download, "tinyshakespeare")
+    scope = experiment.setup(options)
+    folder = experiment.data_folder(options.data_dir, options.download, "tinyshakespeare")
     by_line = "line" if options.vocabulary in ("words", "bpe", "unigram") else "file"
     options = dataclasses.replace(options, data_dir=folder, documents=options.documents or by_line)
-    options = recipe.filled(options, GENERATED if folder is None else FILES)
+    options = experiment.with_defaults(options, GENERATED if folder is None else FILES)
     check(options, scope)
     parts = read(options)
-    run = recipe.run_folder(options, scope, parts, leave_out=("ngram", "prompt", "sample_length"))
+    run = experiment.run_folder(options, scope, parts, leave_out=("ngram", "prompt", "sample_length"))
 
     # Data
     # Lines, since subwords are learned from these; each with its line feed, which characters have to know.
     lines = [line for document in parts["train"] for line in re.findall(".*\n|.+", document)]
-    vocabulary = recipe.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
+    vocabulary = experiment.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
     ids = {
         part: data.token_ids(texts, vocabulary, end_last=options.documents == "line") for part, texts in parts.items()
     }
     print("; ".join(f"{part}: {len(tokens):,} {options.vocabulary}" for part, tokens in ids.items()) + ".")
-    batches, starts = training_batches(options, ids["train"], vocabulary.start_id)
+    batches, epoch_aware = training_batches(options, ids["train"], vocabulary.start_id)
 
     # Model
     with scope:
-        body = layers.sequence_body(
+        backbone = layers.sequence_backbone(
             options.architecture,
             options.units,
             options.num_layers,
@@ -105,11 +107,11 @@ def main(options: Options) -> None:
             options=None if options.carries else {"positions": options.positions, "max_positions": options.block},
         )
         model = models.LanguageModel(
-            vocabulary.size, body, dropout=options.dropout, streams=options.batch_size if options.carries else None
+            vocabulary.size, backbone, dropout=options.dropout, streams=options.batch_size if options.carries else None
         )
         model.compile(
             optimizers.AdamW(
-                recipe.learning_rate(options, int(batches.cardinality())),
+                experiment.learning_rate(options, int(batches.cardinality())),
                 beta_2=0.99,
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
@@ -117,7 +119,7 @@ def main(options: Options) -> None:
             losses.TokenCrossentropy(),
             jit_compile=False,  # the loop over the steps takes minutes to compile
         )
-    recipe.initialise(options, model, run, {"": vocabulary})
+    experiment.initialize(options, model, run, {"": vocabulary})
 
     # Fit
     measure = decoding.TokenLosses(model, compiled=tf.function(reduce_retracing=True))
@@ -138,7 +140,7 @@ def main(options: Options) -> None:
         print("\n")
 
     each_epoch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: say(options.sample_length // 3))
-    goes_on = recipe.fit(
+    goes_on = experiment.fit(
         options,
         model,
         batches,
@@ -146,7 +148,7 @@ def main(options: Options) -> None:
         run,
         scope,
         validate=lambda: {"val_loss": np.nanmean(nats("valid"))},
-        starts=starts,
+        epoch_aware=epoch_aware,
         watching=[each_epoch] if scope.chief else [],
     )
     if not goes_on:
@@ -163,7 +165,7 @@ def main(options: Options) -> None:
     task = tasks.Generation(model, vocabulary, **sampling)
     task.save(run)
     export.saved_model(task, options.export, samples=[text[:80] for text in parts[split][:8]])
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
 def check(options: Options, scope) -> None:
@@ -187,9 +189,9 @@ def read(options: Options) -> dict[str, list[str]]:
     """The documents of the parts that there are; "train" and "valid" always."""
     if options.data_dir is None:
         sizes = {"train": options.lines} | dict.fromkeys(("valid", "test"), max(20, options.lines // 10))
-        parts = {part: [counting.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
+        parts = {part: [counting_text.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
     else:
-        parts = running_text.parts(options.data_dir)
+        parts = plain_text.parts(options.data_dir)
     for part, texts in parts.items():
         if options.documents == "line":
             parts[part] = texts = [line for text in texts for line in lines_of(text) if line.strip()]
@@ -210,13 +212,13 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
             raise ValueError(
                 f"--batch-size {options.batch_size} streams need as many tokens and more; there are {len(ids):,}."
             )
-        batches, starts = data.streams(ids, options.batch_size, options.block, start_id=start_id), []
+        batches, epoch_aware = data.streams(ids, options.batch_size, options.block, start_id=start_id), []
     else:
         order = data.shuffled(options.seed)
         batches = data.blocks(ids, options.batch_size, options.block, order=order, start_id=start_id)
-        batches, starts = batches.take(options.batches or -1), [order]
+        batches, epoch_aware = batches.take(options.batches or -1), [order]
 
-    return running_text.with_beginnings(batches, start_id), starts
+    return plain_text.with_beginnings(batches, start_id), epoch_aware
 
 
 def sampled(options: Options, model: models.LanguageModel, vocabulary, length: int):
@@ -244,7 +246,9 @@ def report(options: Options, run, nats, split: str, ids, *, characters: int, V: 
     if options.positions != "learned" or options.carries:  # others know no table of positions that ends
         measured[f"blocks of {2 * block}"] = nats(split, 2 * block, carries=False)
     if options.ngram:
-        measured[f"{options.ngram}-grams counted"] = ngrams.losses(ids["train"], ids[split], options.ngram, V)
+        measured[f"{options.ngram}-grams counted"] = ngram_language_model.losses(
+            ids["train"], ids[split], options.ngram, V
+        )
     results = []
     for name, values in measured.items():
         task = f"language model, {name}"
@@ -261,9 +265,9 @@ def report(options: Options, run, nats, split: str, ids, *, characters: int, V: 
         ]
     name = "generated lines" if options.data_dir is None else options.data_dir.name
     common = {"task": "language model", "data": name, "architecture": options.architecture}
-    recipe.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
+    experiment.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
     if options.data_dir is None and options.vocabulary == "characters":
-        print(f"  The least that any model can reach: {counting.entropy():.4f} nats per character.")
+        print(f"  The least that any model can reach: {counting_text.entropy():.4f} nats per character.")
     by_place = {name: np.nanmean(values, axis=0) for name, values in measured.items() if values.ndim == 2}
     plots.loss_by_position(by_place, run.plots / "loss_by_position.png")
 

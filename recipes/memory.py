@@ -15,23 +15,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, export, losses, metrics, models, optimizers, recipe, tasks, text
+from keras_seq import cli, experiment, export, losses, metrics, models, optimizers, tasks, text
 from keras_seq.cli import option, table
+from keras_seq.experiment import Result
 from keras_seq.inspection import plots
 from keras_seq.layers import ARCHITECTURES
-from keras_seq.recipe import Result
 
-from . import recall
+from .synthetic import copy_and_addition
 
 SOLVED = 0.99  # of the answers are right
 WHICH = ("tasks", "architectures")  # a run that has learnt some may learn others too
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains each architecture to remember, and tells how far it goes."""
 
-    tasks: tuple[str, ...] = option(recall.TASKS, "what is asked", choices=recall.TASKS)
+    tasks: tuple[str, ...] = option(copy_and_addition.TASKS, "what is asked", choices=copy_and_addition.TASKS)
     architectures: tuple[str, ...] = option(ARCHITECTURES, "who is asked", choices=ARCHITECTURES)
     lengths: tuple[int, ...] = option((5, 10, 20, 40), "steps over which something is kept, in training")
     examples: int = option(3_000, "of each length, to train on")
@@ -47,9 +47,9 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
+    scope = experiment.setup(options)
     check(options)
-    run = recipe.run_folder(options, scope, {}, leave_out=WHICH)
+    run = experiment.run_folder(options, scope, {}, leave_out=WHICH)
     found, best = {}, (-1.0, None)
     for task in options.tasks:
         for architecture in options.architectures:
@@ -63,19 +63,22 @@ def main(options: Options) -> None:
             print(f"{task}, {architecture}: {time.monotonic() - started:.0f} s.")
             if np.mean(scores) > best[0]:
                 best = (np.mean(scores), (task, model))
-            scope.agreed(False)  # the other workers have waited since the end of the fit
+            scope.any_worker(False)  # the other workers have waited since the end of the fit
     if not scope.chief:
-        scope.agreed(False)
+        scope.any_worker(False)
         return
     report(options, run, found)
     task, model = best[1]
     show(task, model, options.lengths[0], options.seed)
 
     # Export
-    samples = [recall.written(task, row) for row in drawn(task, options.lengths[-1], 20, options.seed, "test").tokens]
-    words = recall.vocabulary(task)
-    export.saved_model(tasks.Tagging(model, words, recall.ANSWERS[task]), options.export, samples=samples)
-    recipe.end(options, run, scope)
+    samples = [
+        copy_and_addition.written(task, row)
+        for row in drawn(task, options.lengths[-1], 20, options.seed, "test").tokens
+    ]
+    words = copy_and_addition.vocabulary(task)
+    export.saved_model(tasks.Tagging(model, words, copy_and_addition.ANSWERS[task]), options.export, samples=samples)
+    experiment.finish(options, run, scope)
 
 
 def check(options: Options) -> None:
@@ -91,10 +94,10 @@ def asked_lengths(options: Options) -> tuple[int, ...]:
     return (*options.lengths, 2 * options.lengths[-1])
 
 
-def drawn(task: str, length: int, count: int, seed: int, part: str) -> recall.Examples:
+def drawn(task: str, length: int, count: int, seed: int, part: str) -> copy_and_addition.Examples:
     """Examples that depend on nothing else."""
-    key = [seed, recall.TASKS.index(task), length, ("train", "valid", "test").index(part)]
-    return recall.examples(task, length, count, np.random.default_rng(key))
+    key = [seed, copy_and_addition.TASKS.index(task), length, ("train", "valid", "test").index(part)]
+    return copy_and_addition.examples(task, length, count, np.random.default_rng(key))
 
 
 def dataset(options: Options, task: str, part: str, count: int) -> tf.data.Dataset:
@@ -110,26 +113,26 @@ def _of_any_length(*example):
 
 def trained(options: Options, task: str, architecture: str, scope) -> keras.Model:
     # Data
-    batches, valid, starts = recipe.batches(
+    batches, valid, epoch_aware = experiment.batches(
         dataset(options, task, "train", options.examples),
         dataset(options, task, "valid", options.test_examples),
         tokens_per_batch=options.tokens_per_batch,
-        max_length=2 * options.lengths[-1] + 2 * recall.COPIED,
+        max_length=2 * options.lengths[-1] + 2 * copy_and_addition.COPIED,
         shapes=len(options.lengths),
         seed=options.seed,
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
-    run = recipe.run_folder(options, scope, {}, leave_out=WHICH)
+    run = experiment.run_folder(options, scope, {}, leave_out=WHICH)
     if scope.chief:
-        recall.vocabulary(task).save(run.vocabulary / "words.words")
-        text.save_labels(run.vocabulary / "tags.txt", recall.ANSWERS[task])
+        copy_and_addition.vocabulary(task).save(run.vocabulary / "words.words")
+        text.save_labels(run.vocabulary / "tags.txt", copy_and_addition.ANSWERS[task])
 
     # Model
     with scope:
         model = models.tagger(
-            recall.vocabulary(task).size,
-            len(recall.ANSWERS[task]),
+            copy_and_addition.vocabulary(task).size,
+            len(copy_and_addition.ANSWERS[task]),
             architecture=architecture,
             units=options.units,
             num_layers=options.num_layers,
@@ -138,14 +141,16 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
             dropout=0.0,
         )
         model.compile(
-            optimizers.Adam(recipe.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
+            optimizers.Adam(experiment.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
             losses.TokenCrossentropy(),
             weighted_metrics=[metrics.TokenAccuracy("accuracy")],
             jit_compile=False,
         )
 
     # Fit
-    recipe.fit(options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max", starts=starts)
+    experiment.fit(
+        options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max", epoch_aware=epoch_aware
+    )
     return model
 
 
@@ -159,8 +164,10 @@ def tested(options: Options, task: str, model: keras.Model) -> list[float]:
     return shares
 
 
-def outputs(model: keras.Model, examples: recall.Examples) -> np.ndarray:
-    return np.concatenate(recipe.outputs(model, tf.data.Dataset.from_tensor_slices(examples.tokens).batch(100)))
+def outputs(model: keras.Model, examples: copy_and_addition.Examples) -> np.ndarray:
+    return np.concatenate(
+        experiment.predict_batches(model, tf.data.Dataset.from_tensor_slices(examples.tokens).batch(100))
+    )
 
 
 def report(options: Options, run, found: dict[tuple[str, str], list[float]]) -> None:
@@ -177,7 +184,7 @@ def report(options: Options, run, found: dict[tuple[str, str], list[float]]) -> 
                 *(Result(f"accuracy, length {n}", value) for n, value in zip(lengths, values, strict=True)),
                 Result("longest length solved", solved_to(lengths, values)),
             ]
-            recipe.record(options, run, results, task=task, data="generated", architecture=architecture)
+            experiment.record(options, run, results, task=task, data="generated", architecture=architecture)
         print("\n" + "\n".join(f"  {line}" for line in table(rows)))
         path = run.plots / f"{task}.png"
         plots.shares(list(shares.values()), list(shares), names, path, rows="architecture", columns=f"length, {task}")
@@ -200,11 +207,11 @@ def show(task: str, model: keras.Model, length: int, seed: int) -> None:
 
     def answers(numbers):
         rows = zip(numbers, examples.asked > 0, strict=True)
-        return [" ".join(recall.ANSWERS[task][number] for number in row[asked]) for row, asked in rows]
+        return [" ".join(copy_and_addition.ANSWERS[task][number] for number in row[asked]) for row, asked in rows]
 
-    recipe.samples(
+    experiment.samples(
         {
-            "shown": [recall.written(task, row) for row in examples.tokens],
+            "shown": [copy_and_addition.written(task, row) for row in examples.tokens],
             "right": answers(examples.answers),
             "said": answers(said),
         }

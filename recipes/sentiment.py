@@ -15,11 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, optimizers, recipe, tasks, text
+from keras_seq import cli, data, experiment, export, layers, models, optimizers, tasks, text
 from keras_seq.cli import in_one_line, option
-from keras_seq.recipe import Result
+from keras_seq.experiment import Result
 
-from . import moods, polarity
+from .public import rt_polarity
+from .synthetic import sentiment_sentences
 
 # What a flag that is not given means, for the generated sentences and for files.
 GENERATED = {"units": 32, "dropout": 0.1, "word_dropout": 0.0, "epochs": 12, "learning_rate": 1e-2}
@@ -30,7 +31,7 @@ HELD_OUT = 10  # where nothing else is there to validate on, the last tenth of t
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, scores and exports a classifier of sentences."""
 
     data_dir: pathlib.Path | None = option(
@@ -68,11 +69,13 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
-    folder = recipe.data_folder(options.data_dir, options.download, "rt_polarity")
-    options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
+    scope = experiment.setup(options)
+    folder = experiment.data_folder(options.data_dir, options.download, "rt_polarity")
+    options = experiment.with_defaults(
+        dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES
+    )
     parts = read(options)
-    run = recipe.run_folder(options, scope, parts)
+    run = experiment.run_folder(options, scope, parts)
     if options.folds:
         cross_validate(options, parts["train"], run, scope)
         return
@@ -90,21 +93,21 @@ def main(options: Options) -> None:
     task = tasks.Classification(model, vocabulary, train.label_names)
     task.save(run)
     export.saved_model(task, options.export, samples=test.texts[:20])
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
-def read(options: Options) -> dict[str, data.LabelledText]:
+def read(options: Options) -> dict[str, data.LabeledText]:
     """The parts that there are; "train" always."""
     if options.data_dir is None:
-        return moods.labelled_text(options.sentences, min(500, options.sentences), options.seed)
-    if (options.data_dir / polarity.FILES["positive"]).exists():
-        return polarity.labelled_text(options.data_dir, options.seed)
+        return sentiment_sentences.labeled_text(options.sentences, min(500, options.sentences), options.seed)
+    if (options.data_dir / rt_polarity.FILES["positive"]).exists():
+        return rt_polarity.labeled_text(options.data_dir, options.seed)
     columns = {"text": options.text_column, "label": options.label_column}
     columns = {part: int(name) if name.isdigit() else name for part, name in columns.items()}
     columns["header"] = {"auto": None, "yes": True, "no": False}[options.header]
     parts, names = {}, None
-    for part, path in data.find_parts(options.data_dir, ("tsv", "csv", "jsonl"), needed=["train"]).items():
-        parts[part] = data.read_labelled_text(path, labels=names, **columns)
+    for part, path in data.find_splits(options.data_dir, ("tsv", "csv", "jsonl"), needed=["train"]).items():
+        parts[part] = data.read_labeled_text(path, labels=names, **columns)
         names = parts[part].label_names
         parts[part] = parts[part].named(options.label_names) if options.label_names else parts[part]
         print(f"{path}: {parts[part].report}; {parts[part].class_counts()}.")
@@ -112,7 +115,7 @@ def read(options: Options) -> dict[str, data.LabelledText]:
     return parts
 
 
-def check(parts: dict[str, data.LabelledText]) -> None:
+def check(parts: dict[str, data.LabeledText]) -> None:
     """Refuses training text that teaches nothing, and tells of other parts that prove nothing."""
     train = parts["train"]
     if len(train.label_names) < 2:
@@ -134,7 +137,7 @@ def check(parts: dict[str, data.LabelledText]) -> None:
             print(f"{same:,} of the {len(other):,} texts of the part {part} are training texts too.")
 
 
-def held_out(train: data.LabelledText) -> tuple[data.LabelledText, data.LabelledText]:
+def held_out(train: data.LabeledText) -> tuple[data.LabeledText, data.LabeledText]:
     """The training text without its last tenth, and that."""
     cut = len(train) - max(1, len(train) // HELD_OUT)
     parts = train.select(range(cut)), train.select(range(cut, len(train)))
@@ -146,10 +149,10 @@ def held_out(train: data.LabelledText) -> tuple[data.LabelledText, data.Labelled
     return parts
 
 
-def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText | None, run, scope):
+def fitted(options: Options, train: data.LabeledText, valid: data.LabeledText | None, run, scope):
     """The vocabulary and the model, trained; without validation data for all epochs."""
     # Data
-    vocabulary = recipe.vocabulary(run, scope, train.texts, options.vocabulary, options.vocabulary_size)
+    vocabulary = experiment.vocabulary(run, scope, train.texts, options.vocabulary, options.vocabulary_size)
     if scope.chief:
         text.save_labels(run.vocabulary / "labels.txt", train.label_names)
     weights = tf.constant(list(train.class_weights().values()), tf.float32)
@@ -161,7 +164,7 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
     noise = data.word_dropout(
         options.word_dropout, replace_with=vocabulary.unknown_id, end_id=vocabulary.end_id, seed=options.seed
     )
-    batches, valid_batches, starts = recipe.batches(
+    batches, valid_batches, epoch_aware = experiment.batches(
         (examples.map(weighted) if options.class_weights else examples).cache(),
         None if valid is None else valid.dataset().apply(vocabulary.encoded()),
         tokens_per_batch=options.tokens_per_batch,
@@ -176,7 +179,7 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
         model = build(options, vocabulary, len(train.label_names))
         model.compile(
             optimizers.AdamW(
-                recipe.learning_rate(options, int(batches.cardinality())),
+                experiment.learning_rate(options, int(batches.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             ),
@@ -184,11 +187,13 @@ def fitted(options: Options, train: data.LabelledText, valid: data.LabelledText 
             metrics=["accuracy"],
             jit_compile=False,  # a compilation for each shape takes longer than it saves
         )
-    recipe.initialise(options, model, run, {"": vocabulary})
+    experiment.initialize(options, model, run, {"": vocabulary})
 
     # Fit
     monitor = None if valid is None else "val_accuracy"
-    recipe.fit(options, model, batches, valid_batches, run, scope, monitor=monitor, mode="max", starts=starts)
+    experiment.fit(
+        options, model, batches, valid_batches, run, scope, monitor=monitor, mode="max", epoch_aware=epoch_aware
+    )
     return vocabulary, model
 
 
@@ -217,11 +222,11 @@ def build(options: Options, vocabulary, num_classes: int) -> keras.Model:
 def classified(model: keras.Model, vocabulary, texts: list[str]) -> np.ndarray:
     """The probability of each class for each text, `(N, classes)`."""
     ids = tf.data.Dataset.from_tensor_slices(texts).apply(vocabulary.encoded())
-    logits = np.concatenate(recipe.outputs(model, ids.padded_batch(128)))
+    logits = np.concatenate(experiment.predict_batches(model, ids.padded_batch(128)))
     return tf.nn.softmax(logits).numpy()
 
 
-def scored(part: data.LabelledText, predicted: np.ndarray) -> dict[str, float]:
+def scored(part: data.LabeledText, predicted: np.ndarray) -> dict[str, float]:
     """Accuracy, and the mean of the classes' F1 scores."""
     f1 = keras.metrics.F1Score(average="macro")
     f1.update_state(keras.ops.one_hot(part.labels, len(part.label_names)), predicted)
@@ -234,34 +239,34 @@ def common(options: Options) -> dict[str, str]:
     return {"task": "sentiment", "data": name, "architecture": options.architecture}
 
 
-def report(options: Options, run, part: data.LabelledText, predicted: np.ndarray, split: str) -> None:
+def report(options: Options, run, part: data.LabeledText, predicted: np.ndarray, split: str) -> None:
     """Prints scores, confusions and samples, and writes them down in the run folder."""
     results = [Result(metric, value, split=split) for metric, value in scored(part, predicted).items()]
-    recipe.report(options, run, results, title=f"{split.capitalize()}, {len(part):,} texts", **common(options))
-    recipe.confusions(run, part.labels, predicted.argmax(axis=1), part.label_names)
+    experiment.report(options, run, results, title=f"{split.capitalize()}, {len(part):,} texts", **common(options))
+    experiment.confusions(run, part.labels, predicted.argmax(axis=1), part.label_names)
     found = [part.label_names[best] for best in predicted.argmax(axis=1)]
     sure = [f"{share:.1%}" for share in predicted.max(axis=1)]
     labels = [part.label_names[label] for label in part.labels]
-    recipe.samples({"text": part.texts, "label": labels, "predicted": found, "probability": sure})
+    experiment.samples({"text": part.texts, "label": labels, "predicted": found, "probability": sure})
     texts = (in_one_line(text).replace("\t", " ") for text in part.texts)  # a text of a CSV file may have several
     lines = zip(found, sure, texts, strict=True)
     run.write(f"{split}.txt", "".join("\t".join(line) + "\n" for line in lines))
 
 
-def cross_validate(options: Options, whole: data.LabelledText, run, scope) -> None:
+def cross_validate(options: Options, whole: data.LabeledText, run, scope) -> None:
     """Trains on all folds but one, for all epochs, and scores the one that was left out; each fold in its turn."""
     fold_of, scores = data.folds(whole.labels, options.folds, options.seed), []
     for fold in range(options.folds):
         own = dataclasses.replace(options, run=options.run / f"fold-{fold + 1:02}", seed=options.seed + fold)
         keras.utils.set_random_seed(own.seed)  # whichever folds an interrupted run has behind it
         train, test = (whole.select(np.flatnonzero(where)) for where in (fold_of != fold, fold_of == fold))
-        vocabulary, model = fitted(own, train, None, recipe.run_folder(own, scope, {"train": whole}), scope)
+        vocabulary, model = fitted(own, train, None, experiment.run_folder(own, scope, {"train": whole}), scope)
         if scope.chief:
             scores.append(scored(test, classified(model, vocabulary, test.texts)))
             print(f"Fold {fold + 1}: " + ", ".join(f"{name} {value:.2%}" for name, value in scores[-1].items()))
-            scope.agreed(False)  # the other workers have waited since the end of the fit
+            scope.any_worker(False)  # the other workers have waited since the end of the fit
     if not scope.chief:
-        scope.agreed(False)
+        scope.any_worker(False)
         return
     results = []
     for name in scores[0]:
@@ -269,8 +274,8 @@ def cross_validate(options: Options, whole: data.LabelledText, run, scope) -> No
         note = f"from {min(values):.2%} to {max(values):.2%}"
         results += [Result(f"{name}, mean", np.mean(values), note=note, split=f"{options.folds} folds")]
         results += [Result(f"{name}, standard deviation", np.std(values, ddof=1), split=f"{options.folds} folds")]
-    recipe.report(options, run, results, title=f"{options.folds} folds of {len(whole):,} texts", **common(options))
-    scope.agreed(False)
+    experiment.report(options, run, results, title=f"{options.folds} folds of {len(whole):,} texts", **common(options))
+    scope.any_worker(False)
 
 
 if __name__ == "__main__":

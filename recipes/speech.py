@@ -15,24 +15,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks, text
+from keras_seq import cli, data, experiment, export, layers, losses, metrics, models, optimizers, scores, tasks, text
 from keras_seq.cli import option
+from keras_seq.experiment import Result
 from keras_seq.inspection import plots
-from keras_seq.inspection.hearing import hearing
-from keras_seq.recipe import Result
+from keras_seq.inspection.speech_alignment import hearing
 
-from . import dial_tones, spoken_digits
+from .public import free_spoken_digits
+from .synthetic import dial_tones
 
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"architecture": "gru", "units": 64, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2}
 # CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
-GENERATED |= {"strings": 600, "seconds_per_batch": 8.0, "hidden_stretches": 0, "normalization": "recording"}
+GENERATED |= {"strings": 600, "seconds_per_batch": 8.0, "num_masks": 0, "normalization": "recording"}
 FILES = {"architecture": "lstm", "units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3}
-FILES |= {"strings": 6_000, "seconds_per_batch": 60.0, "hidden_stretches": 2, "normalization": "batch"}
+FILES |= {"strings": 6_000, "seconds_per_batch": 60.0, "num_masks": 2, "normalization": "batch"}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
-VARIED = data.Variation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
-VARIED_TONES = data.Variation(decibels=(-12.0, 6.0), noise=(-80.0, -45.0))  # another pitch is another digit there
+VARIED = data.AudioAugmentation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
+VARIED_TONES = data.AudioAugmentation(
+    decibels=(-12.0, 6.0), noise=(-80.0, -45.0)
+)  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
 ALONE = 0.1  # the most before and after one that stands alone, in training: files begin and end as they like
 HIDDEN_FRAMES = 8  # at most in a stretch: longer ones would hide whole digits
@@ -41,14 +44,14 @@ LONG = 100  # strings twice as long as any in training
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, scores, explains and exports a recognizer of spoken digits."""
 
     data_dir: pathlib.Path | None = option(None, "folder with DIGIT_SPEAKER_TAKE.wav; by default digits are dialled")
     download: bool = option(False, "fetch the Free Spoken Digit Dataset, once")
     task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
     method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
-    sampling_rate: int = option(spoken_digits.RATE, "samples a second, which files are converted to")
+    sampling_rate: int = option(free_spoken_digits.RATE, "samples a second, which files are converted to")
     takes: int = option(400, "training takes, where they are generated")
     strings: int | None = option(None, "training strings that are made of the takes (default: 600; 6000 for files)")
     copies: int = option(4, "of each training take for --task isolated, each of another speed, loudness and noise")
@@ -66,7 +69,7 @@ class Options(recipe.Options):
     normalization: Literal["recording", "batch", "none"] | None = option(
         None, "of each band, by the recording or by all that train (default: recording; batch for files)"
     )
-    hidden_stretches: int | None = option(
+    num_masks: int | None = option(
         None, "stretches of time, and of frequency, that are hidden in training (default: 0; 2 for files)"
     )
     dropout: float | None = option(None, "rate (default: 0.1; 0.2 for files)")
@@ -78,19 +81,21 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
-    folder = recipe.data_folder(options.data_dir, options.download, "fsdd")
-    options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
+    scope = experiment.setup(options)
+    folder = experiment.data_folder(options.data_dir, options.download, "fsdd")
+    options = experiment.with_defaults(
+        dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES
+    )
     takes = read(options)
-    run = recipe.run_folder(options, scope, takes)
+    run = experiment.run_folder(options, scope, takes)
 
     # Data
     connected = options.task == "connected"
-    vocabulary = recipe.vocabulary(run, scope, dial_tones.NAMES, "words") if connected else None
+    vocabulary = experiment.vocabulary(run, scope, dial_tones.NAMES, "words") if connected else None
     if scope.chief and not connected:
         text.save_labels(run.vocabulary / "labels.txt", dial_tones.NAMES)
     parts = recordings(options, takes)
-    train, valid, starts = recipe.batches(
+    train, valid, epoch_aware = experiment.batches(
         *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
         tokens_per_batch=int(options.seconds_per_batch * options.sampling_rate),
         max_length=int(options.max_seconds * options.sampling_rate),
@@ -103,13 +108,13 @@ def main(options: Options) -> None:
     # Model
     with scope:
         model = build(options, vocabulary)
-        rate = recipe.learning_rate(options, int(train.cardinality()))
+        rate = experiment.learning_rate(options, int(train.cardinality()))
         model.compile(
             optimizers.Adam(rate, global_clipnorm=1.0),
             jit_compile=False,  # a compilation for each shape takes longer than it saves
             **goal(options),
         )
-    recipe.initialise(options, model, run, {"": vocabulary} if connected else {})
+    experiment.initialize(options, model, run, {"": vocabulary} if connected else {})
 
     # Fit
     fitting = {"monitor": "val_accuracy", "mode": "max"}
@@ -122,7 +127,7 @@ def main(options: Options) -> None:
             return {"val_word_error_rate": scores.word_error_rate(found, texts(parts["valid"]))}
 
         fitting = {"monitor": "val_word_error_rate", "validate": validate}
-    if not recipe.fit(options, model, train, valid, run, scope, starts=starts, **fitting):
+    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=epoch_aware, **fitting):
         return
 
     # Evaluate
@@ -136,13 +141,13 @@ def main(options: Options) -> None:
     # Export
     task.save(run)
     export.saved_model(task, options.export, samples=parts["test"].waveforms[:5])
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
 def read(options: Options) -> dict[str, data.Audio]:
     """The takes of "train", "valid" and "test"."""
     if options.data_dir is not None:
-        return spoken_digits.takes(options.data_dir, options.sampling_rate)
+        return free_spoken_digits.takes(options.data_dir, options.sampling_rate)
     if options.sampling_rate != dial_tones.RATE:
         raise ValueError(f"--sampling-rate is for files: digits are dialled at {dial_tones.RATE:,} samples a second.")
     return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
@@ -154,11 +159,13 @@ def attends(options: Options) -> bool:
 
 def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
     """What is heard in "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
-    variation = VARIED_TONES if options.data_dir is None else VARIED
+    augmentation = VARIED_TONES if options.data_dir is None else VARIED
     if options.task == "isolated":
         counts = [1] * (options.copies * len(takes["train"]))
         pauses = {"pauses": (0.0, ALONE), "end_pause": ALONE}
-        train = data.joined(takes["train"], counts, seed=options.seed, variation=variation, **pauses)
+        train = data.concatenate_recordings(
+            takes["train"], counts, seed=options.seed, augmentation=augmentation, **pauses
+        )
         return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
     random = np.random.default_rng(options.seed)
     valid, test = min(HELD_OUT["valid"], max(1, options.strings // 4)), min(HELD_OUT["test"], options.strings)
@@ -167,9 +174,11 @@ def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data
     counts["long"] = np.full(min(LONG, options.strings), 2 * options.max_digits)
     found = {}
     for number, part in enumerate(counts):
-        own = {"variation": variation} if part == "train" else {}
+        own = {"augmentation": augmentation} if part == "train" else {}
         source = takes["test" if part == "long" else part]
-        found[part] = data.joined(source, counts[part], seed=options.seed + number, pauses=PAUSES, **own)
+        found[part] = data.concatenate_recordings(
+            source, counts[part], seed=options.seed + number, pauses=PAUSES, **own
+        )
     return found
 
 
@@ -194,8 +203,8 @@ def build(options: Options, vocabulary) -> keras.Model:
         sampling_rate=options.sampling_rate,
         num_mel_bins=options.num_mel_bins,
         normalization=None if options.normalization == "none" else options.normalization,
-        hidden_stretches=options.hidden_stretches,
-        hidden_frames=HIDDEN_FRAMES,
+        num_masks=options.num_masks,
+        time_mask_width=HIDDEN_FRAMES,
         dropout=options.dropout,
     )
     if not attends(options):
@@ -210,7 +219,7 @@ def build(options: Options, vocabulary) -> keras.Model:
 
 
 def goal(options: Options) -> dict:
-    """What `compile` is told to minimise and to measure."""
+    """What `compile` is told to minimize and to measure."""
     if options.task == "isolated":
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "metrics": ["accuracy"]}
     if options.method == "ctc":
@@ -226,7 +235,7 @@ def transcription(options: Options, model, vocabulary) -> tasks.Transcription:
 
 def classified(model: keras.Model, audio: data.Audio) -> np.ndarray:
     """The number of the likeliest class of each recording, `(N,)`."""
-    return np.concatenate(recipe.outputs(model, audio.dataset().padded_batch(64))).argmax(axis=1)
+    return np.concatenate(experiment.predict_batches(model, audio.dataset().padded_batch(64))).argmax(axis=1)
 
 
 def common(options: Options) -> dict[str, str]:
@@ -240,8 +249,8 @@ def common(options: Options) -> dict[str, str]:
 def report_classes(options: Options, run, test: data.Audio, predicted: np.ndarray) -> None:
     accuracy = float(np.mean(predicted == np.array(test.labels)))
     result = Result("accuracy", accuracy, note=f"{int((predicted != np.array(test.labels)).sum())} wrong")
-    recipe.report(options, run, [result], title=f"Test, {len(test):,} recordings", **common(options))
-    recipe.confusions(run, test.labels, predicted, dial_tones.NAMES)
+    experiment.report(options, run, [result], title=f"Test, {len(test):,} recordings", **common(options))
+    experiment.confusions(run, test.labels, predicted, dial_tones.NAMES)
     names = [sound.path.name for sound in test.files] or [f"take {number}" for number in range(len(test))]
     rows = zip(names, test.labels, predicted, strict=True)
     said = [f"{name}\t{dial_tones.NAMES[label]}\t{dial_tones.NAMES[found]}\n" for name, label, found in rows]
@@ -261,9 +270,9 @@ def report_strings(options: Options, run, parts: dict[str, data.Audio], transcri
         lines = zip(references, found, strict=True)
         run.write(f"{part}.txt", "".join("\t".join(line) + "\n" for line in lines))
         if part == "test":
-            recipe.samples({"said": references, "heard": found})
+            experiment.samples({"said": references, "heard": found})
     title = f"Test, {len(parts['test']):,} strings, and {len(parts['long']):,} twice as long as any in training"
-    recipe.report(options, run, results, title=title, **common(options))
+    experiment.report(options, run, results, title=title, **common(options))
 
 
 def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None:
@@ -273,7 +282,7 @@ def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None
     (heard,) = transcribe([waveform])
     features, weights, names, blank = hearing(model, waveform, vocabulary, heard)
     path = run.plots / "alignment.png"
-    plots.speech_alignment(waveform, test.sample_rate, features, weights, names, path, blank=blank)
+    plots.speech_alignment(waveform, test.sampling_rate, features, weights, names, path, blank=blank)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks, text
+from keras_seq import cli, data, experiment, export, layers, losses, metrics, models, optimizers, scores, tasks, text
 from keras_seq.cli import option
-from keras_seq.recipe import Result
+from keras_seq.experiment import Result
 
-from . import jabberwocky
+from .synthetic import tagged_nonsense
 
 # What a flag that is not given means, for the generated sentences and for files.
 GENERATED = {"units": 32, "num_layers": 1, "character_units": 32, "dropout": 0.1, "epochs": 8, "learning_rate": 1e-2}
@@ -32,7 +32,7 @@ ENDINGS = ("conllu", "tsv", "txt", "conll", "bio")
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, scores and exports a tagger of words, or of spans."""
 
     data_dir: pathlib.Path | None = option(
@@ -64,26 +64,28 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
-    folder = recipe.data_folder(options.data_dir, options.download, "ud_lines")
-    options = recipe.filled(dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES)
+    scope = experiment.setup(options)
+    folder = experiment.data_folder(options.data_dir, options.download, "ud_lines")
+    options = experiment.with_defaults(
+        dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES
+    )
     train, valid, test, split = divided(read(options))
     tags = sorted({*train.tag_names, *valid.tag_names})
     check(options, train)
     marks = mark_spans(options, sorted({*tags, *test.tag_names}))
-    run = recipe.run_folder(options, scope, {"train": train, "valid": valid})
+    run = experiment.run_folder(options, scope, {"train": train, "valid": valid})
 
     # Data
-    words = recipe.vocabulary(run, scope, train.words, "words", name="words", lowercase=True)
+    words = experiment.vocabulary(run, scope, train.words, "words", name="words", lowercase=True)
     characters = None
     if options.characters != "none":
-        characters = recipe.vocabulary(run, scope, train.words, "characters", name="characters")
+        characters = experiment.vocabulary(run, scope, train.words, "characters", name="characters")
     if scope.chief:
         text.save_labels(run.vocabulary / "tags.txt", tags)
     noise = data.word_dropout(
         rare(options, words, train), replace_with=words.unknown_id, end_id=None, seed=options.seed
     )
-    batches, valid_batches, starts = recipe.batches(
+    batches, valid_batches, epoch_aware = experiment.batches(
         train.dataset().apply(encoded(words, characters, tags)).cache(),
         valid.dataset().apply(encoded(words, characters, tags)),
         tokens_per_batch=options.tokens_per_batch,
@@ -100,7 +102,7 @@ def main(options: Options) -> None:
         model = build(options, words, characters, len(tags))
         model.compile(
             optimizers.AdamW(
-                recipe.learning_rate(options, int(batches.cardinality())),
+                experiment.learning_rate(options, int(batches.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             ),
@@ -109,7 +111,7 @@ def main(options: Options) -> None:
             jit_compile=False,  # a compilation for each shape takes longer than it saves
         )
     vocabularies = {"": words} if characters is None else {"spelling": characters, "": words}
-    recipe.initialise(options, model, run, vocabularies, files={"spelling": "characters", "": "words"})
+    experiment.initialize(options, model, run, vocabularies, files={"spelling": "characters", "": "words"})
 
     # Fit
     def validate():
@@ -119,7 +121,7 @@ def main(options: Options) -> None:
     fitting = {"monitor": "val_accuracy", "mode": "max", "starts": starts}
     if marks:
         fitting |= {"monitor": "val_span_f1", "validate": validate}
-    if not recipe.fit(options, model, batches, valid_batches, run, scope, **fitting):
+    if not experiment.fit(options, model, batches, valid_batches, run, scope, **fitting):
         return
 
     # Evaluate
@@ -130,17 +132,17 @@ def main(options: Options) -> None:
     task.save(run)
     samples = [*tasks.SAMPLES, *(" ".join(sentence) for sentence in test.words[:20])]
     export.saved_model(task, options.export, samples=samples)
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
 def read(options: Options) -> dict[str, data.TaggedText]:
     """The parts that there are; "train" always."""
     if options.data_dir is None:
-        return jabberwocky.tagged_text(options.sentences, min(300, options.sentences), options.seed)
+        return tagged_nonsense.tagged_text(options.sentences, min(300, options.sentences), options.seed)
     names = {"words": options.word_column, "tags": options.tag_column}
     columns = {key: int(name) if name and name.lstrip("-").isdigit() else name for key, name in names.items()}
     parts = {}
-    for part, path in data.find_parts(options.data_dir, ENDINGS, needed=["train"]).items():
+    for part, path in data.find_splits(options.data_dir, ENDINGS, needed=["train"]).items():
         parts[part] = data.read_tags(path, **columns)
         print(f"{path}: {parts[part].report}; {len(parts[part].tag_names)} tags.")
     return parts
@@ -224,7 +226,7 @@ def tagged(model: keras.Model, words, characters, tags: list[str], sentences: li
     """The tags of sentences."""
     whole = data.TaggedText(sentences, sentences, data.TagReport(0, 0, 0)).dataset()
     batches = whole.apply(encoded(words, characters)).padded_batch(64).map(named)
-    rows = (row for batch in recipe.outputs(models.best_tags(model), batches) for row in batch)
+    rows = (row for batch in experiment.predict_batches(models.best_tags(model), batches) for row in batch)
     return [[tags[tag] for tag in row[: len(sentence)]] for row, sentence in zip(rows, sentences, strict=True)]
 
 
@@ -278,16 +280,16 @@ def report(options: Options, run, train: data.TaggedText, test: data.TaggedText,
 
     name = "generated sentences" if options.data_dir is None else options.data_dir.name
     common = {"task": "tagging", "data": name, "architecture": options.architecture + "-crf" * options.crf}
-    recipe.report(options, run, results, title=f"{split.capitalize()}, {len(test):,} sentences", **common)
+    experiment.report(options, run, results, title=f"{split.capitalize()}, {len(test):,} sentences", **common)
     tags = sorted({*true, *ours})
-    recipe.confusions(run, [tags.index(tag) for tag in true], [tags.index(tag) for tag in ours], tags)
+    experiment.confusions(run, [tags.index(tag) for tag in true], [tags.index(tag) for tag in ours], tags)
     # A tag is a span of one word.
     read_spans = data.spans if spans else lambda row: [(place, place + 1, tag) for place, tag in enumerate(row)]
     sides = [[read_spans(row) for row in side] for side in (found, test.tags)]
     kinds = sorted({kind for side in sides for row in side for *_, kind in row})
-    recipe.by_kind(run, "span" if spans else "tag", {kind: scores.span_f1(*sides, kind) for kind in kinds})
+    experiment.report_by_label(run, "span" if spans else "tag", {kind: scores.span_f1(*sides, kind) for kind in kinds})
     columns = {"words": test.words, "tags": test.tags, "predicted": found}
-    recipe.samples({name: [" ".join(row) for row in rows] for name, rows in columns.items()})
+    experiment.samples({name: [" ".join(row) for row in rows] for name, rows in columns.items()})
     sentences = (zip(*rows, strict=True) for rows in zip(*columns.values(), strict=True))
     run.write(f"{split}.txt", "\n".join("".join("\t".join(row) + "\n" for row in rows) for rows in sentences))
 

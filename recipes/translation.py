@@ -15,12 +15,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, export, layers, losses, metrics, models, optimizers, recipe, scores, tasks
+from keras_seq import (
+    cli,
+    data,
+    decoding,
+    experiment,
+    export,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    scores,
+    tasks,
+)
 from keras_seq.cli import option
+from keras_seq.experiment import Result
 from keras_seq.inspection import plots
-from keras_seq.recipe import Result
 
-from . import number_names
+from .synthetic import number_names
 
 # What a flag that is not given means, for the generated numbers and for files.
 NUMBERS = {"vocabulary": "words", "units": 128, "num_layers": 1, "dropout": 0.0, "label_smoothing": 0.0}
@@ -34,7 +47,7 @@ SHOWN = 5  # sentences whose translations are printed; the attention of the long
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, scores, explains and exports a translator."""
 
     data_dir: pathlib.Path | None = option(
@@ -95,15 +108,15 @@ OF_THE_TEST = ("num_beams", "length_penalty", "test_source", "test_target")
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
+    scope = experiment.setup(options)
     options = with_defaults(options)
     parts = read(options)
-    run = recipe.run_folder(options, scope, parts, leave_out=OF_THE_TEST)
+    run = experiment.run_folder(options, scope, parts, leave_out=OF_THE_TEST)
 
     # Data
     source_vocabulary, target_vocabulary = both = vocabularies(options, parts["train"], run, scope)
     encoded = source_vocabulary.encoded(target_vocabulary)
-    train, valid, orders = recipe.batches(
+    train, valid, orders = experiment.batches(
         parts["train"].dataset().apply(encoded).cache(),
         parts["valid"].dataset().apply(encoded),
         tokens_per_batch=options.tokens_per_batch,
@@ -117,14 +130,14 @@ def main(options: Options) -> None:
     # Model
     with scope:
         model = build(options, *both, updates=options.epochs * int(train.cardinality()))
-        rate = recipe.learning_rate(options, int(train.cardinality()))
+        rate = experiment.learning_rate(options, int(train.cardinality()))
         model.compile(
             optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
             losses.TokenCrossentropy(options.label_smoothing),
             weighted_metrics=[metrics.Perplexity()],
             jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
         )
-    recipe.initialise(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
+    experiment.initialize(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
 
     # Fit
     greedy = translator(options, model, *both, num_beams=1)
@@ -133,7 +146,7 @@ def main(options: Options) -> None:
         return {"val_bleu": scores.bleu(greedy(parts["valid"].sources), parts["valid"].targets, options.tokenize).value}
 
     fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "starts": orders}
-    if not recipe.fit(options, model, train, valid, run, scope, **fitting):
+    if not experiment.fit(options, model, train, valid, run, scope, **fitting):
         return
 
     # Evaluate
@@ -154,7 +167,7 @@ def main(options: Options) -> None:
     )
     task.save(run)
     export.saved_model(task, options.export, samples=[*tasks.SAMPLES, *test.sources[:20]])
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
 def with_defaults(options: Options) -> Options:
@@ -164,7 +177,7 @@ def with_defaults(options: Options) -> Options:
     defaults = NUMBERS
     if options.data_dir or options.train_source:
         defaults = FILES | (TRANSFORMER if options.architecture == "transformer" else RECURRENT)
-    options = recipe.filled(options, defaults)
+    options = experiment.with_defaults(options, defaults)
     return dataclasses.replace(options, intermediate_dim=options.intermediate_dim or 2 * options.units)
 
 
@@ -193,11 +206,11 @@ def read(options: Options) -> dict[str, data.ParallelText]:
 def _files(options: Options) -> dict[str, tuple[pathlib.Path, pathlib.Path | None]]:
     """The source and the target of each part in the folder; None for the target where the source has both sides."""
     try:
-        return data.find_splits(options.data_dir, options.source, options.target)
+        return data.find_parallel_splits(options.data_dir, options.source, options.target)
     except FileNotFoundError:
-        if not data.find_parts(options.data_dir, ["tsv"], needed=[]):
+        if not data.find_splits(options.data_dir, ["tsv"], needed=[]):
             raise
-        return {part: (path, None) for part, path in data.find_parts(options.data_dir, ["tsv"]).items()}
+        return {part: (path, None) for part, path in data.find_splits(options.data_dir, ["tsv"]).items()}
 
 
 def _has_pairs(path: pathlib.Path) -> bool:
@@ -215,7 +228,7 @@ def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tupl
 
     def of(name, *sides):
         lines = [line for side in sides for line in side]
-        return recipe.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size, name=name)
+        return experiment.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size, name=name)
 
     if options.joint:
         joint = of("joint", train.sources, train.targets)
@@ -278,7 +291,7 @@ def translator(options: Options, model, source_vocabulary, target_vocabulary, nu
 def report(options: Options, run, test: data.ParallelText, hypotheses: list[str], split: str) -> None:
     bleu = scores.bleu(hypotheses, test.targets, options.tokenize)
     chrf = scores.chrf(hypotheses, test.targets)
-    recipe.report(
+    experiment.report(
         options,
         run,
         [
@@ -292,7 +305,7 @@ def report(options: Options, run, test: data.ParallelText, hypotheses: list[str]
         architecture=options.architecture,
     )
     columns = {"source": test.sources, "reference": test.targets, "translation": hypotheses}
-    recipe.samples(columns)
+    experiment.samples(columns)
     run.write(f"{split}.txt", "\n".join(hypotheses) + "\n")
 
 

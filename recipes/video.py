@@ -17,12 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, export, layers, models, optimizers, recipe, tasks, text
+from keras_seq import cli, data, experiment, export, layers, models, optimizers, tasks, text
 from keras_seq.cli import option
+from keras_seq.experiment import Result
 from keras_seq.inspection import clips
-from keras_seq.recipe import Result
 
-from . import moving_digits
+from .synthetic import moving_digits
 
 # What a flag that is not given means, for each task.
 CLASSES = {"architecture": "gru", "units": 64, "learning_rate": 3e-3}
@@ -39,7 +39,7 @@ DRAWN = 6  # clips of the test part that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
-class Options(recipe.Options):
+class Options(experiment.Options):
     """Trains, scores and exports a model of clips: their classes, or the pictures that come next."""
 
     task: Literal["direction", "digit", "class", "next_frame"] | None = option(
@@ -52,7 +52,7 @@ class Options(recipe.Options):
     frames: int = option(10, "pictures of a clip; of a file that has more, so many evenly spread")
     every: int = option(1, "of files, take each so manieth picture first")
     size: int = option(16, "points of a picture's side")
-    channels: int = option(1, "of files: 1, grey, or 3, coloured")
+    channels: int = option(1, "of files: 1, gray, or 3, colored")
 
     architecture: Literal["convlstm", *layers.ARCHITECTURES, "cnn", "feedforward"] | None = option(
         None, "the model (default: gru; convlstm for next_frame)"
@@ -79,10 +79,10 @@ class Options(recipe.Options):
 
 
 def main(options: Options) -> None:
-    scope = recipe.begin(options)
+    scope = experiment.setup(options)
     options = checked(options)
     parts = read(options)
-    run = recipe.run_folder(options, scope, parts)
+    run = experiment.run_folder(options, scope, parts)
 
     # Data
     order = data.shuffled(options.seed, buffer_size=len(parts["train"]))
@@ -96,18 +96,18 @@ def main(options: Options) -> None:
         model = build(options, frame_shape, len(parts["train"].class_names))
         model.compile(
             optimizers.AdamW(
-                recipe.learning_rate(options, int(train.cardinality())),
+                experiment.learning_rate(options, int(train.cardinality())),
                 weight_decay=options.weight_decay,
                 global_clipnorm=1.0,
             ),
             **aims(options),
             jit_compile=False,  # compiling takes longer than it saves
         )
-    recipe.initialise(options, model, run, {})
+    experiment.initialize(options, model, run, {})
 
     # Fit
     monitor = {"monitor": "val_mse"} if options.task == "next_frame" else {"monitor": "val_accuracy", "mode": "max"}
-    if not recipe.fit(options, model, train, valid, run, scope, starts=[order], **monitor):
+    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=[order], **monitor):
         return
 
     # Evaluate
@@ -123,7 +123,7 @@ def main(options: Options) -> None:
     some = parts[split].select(range(min(3, len(parts[split]))))
     task.save(run)
     export.saved_model(task, options.export, samples=list(frames_of(some)))
-    recipe.end(options, run, scope)
+    experiment.finish(options, run, scope)
 
 
 def checked(options: Options) -> Options:
@@ -139,7 +139,7 @@ def checked(options: Options) -> Options:
         raise ValueError("--bidirectional: who predicts a picture must not know those after it. Leave it out.")
     if task == "next_frame" and options.architecture in ("cnn", "feedforward"):
         raise ValueError(f"--architecture {options.architecture} classifies only; --task next_frame takes the others.")
-    return recipe.filled(dataclasses.replace(options, task=task), TASKS[task])
+    return experiment.with_defaults(dataclasses.replace(options, task=task), TASKS[task])
 
 
 def read(options: Options) -> dict[str, data.Video]:
@@ -151,7 +151,7 @@ def read(options: Options) -> dict[str, data.Video]:
         parts = {part: moving_digits.video(options.task, part, count, **shape) for part, count in counts.items()}
         longer = {**shape, "frames": 2 * options.frames}
         return {**parts, "long": moving_digits.video(options.task, "test", held_out, **longer)}
-    folder, parts, names = recipe.data_folder(options.data_dir, False, ""), {}, None
+    folder, parts, names = experiment.data_folder(options.data_dir, False, ""), {}, None
     wanted = {"every": options.every, "num_frames": options.frames, "channels": options.channels}
     for part in ("train", "valid", "test"):
         if part == "train" or (folder / part).is_dir():
@@ -213,18 +213,18 @@ def report_classes(options: Options, run, model: keras.Model, parts: dict[str, d
     """Prints accuracies, confusions and samples, draws some clips, and writes all down in the run folder."""
     results, found = [], {}
     for name in [split, "long"][: 1 + ("long" in parts)]:
-        logits = recipe.outputs(model, parts[name].dataset().batch(64))
+        logits = experiment.predict_batches(model, parts[name].dataset().batch(64))
         found[name] = tf.nn.softmax(np.concatenate(logits)).numpy()
         accuracy = np.mean(found[name].argmax(axis=1) == parts[name].labels)
         note = f"{2 * options.frames} pictures" if name == "long" else f"{options.frames} pictures"
         results.append(Result("accuracy", accuracy, note=note, split=name))
     part, best, share = parts[split], found[split].argmax(axis=1), found[split].max(axis=1)
-    recipe.report(options, run, results, title=f"{split.capitalize()}, {len(part):,} clips", **common(options))
+    experiment.report(options, run, results, title=f"{split.capitalize()}, {len(part):,} clips", **common(options))
     names = part.class_names
-    recipe.confusions(run, part.labels, best, names)
+    experiment.confusions(run, part.labels, best, names)
     truth, told = [names[label] for label in part.labels], [names[label] for label in best]
     sure = [f"{x:.1%}" for x in share]
-    recipe.samples({"clip": part.paths, "class": truth, "predicted": told, "probability": sure})
+    experiment.samples({"clip": part.paths, "class": truth, "predicted": told, "probability": sure})
     lines = zip(told, sure, truth, map(str, part.paths), strict=True)
     run.write(f"{split}.txt", "".join("\t".join(line) + "\n" for line in lines))
 
@@ -255,7 +255,9 @@ def report_pictures(options: Options, run, model: keras.Model, parts: dict[str, 
         if name == split:
             shown = slice(0, DRAWN)
             both = {"truth": truth[shown], "drawn": np.concatenate([truth[shown, :given], rolled[shown]], axis=1)}
-    recipe.report(options, run, results, title=f"{split.capitalize()}, {len(parts[split]):,} clips", **common(options))
+    experiment.report(
+        options, run, results, title=f"{split.capitalize()}, {len(parts[split]):,} clips", **common(options)
+    )
     clips.animation(both, run.plots / "clips.gif", given=given)
     rows = {f"{name} {number + 1}": both[name][number] for number in range(min(3, len(both["truth"]))) for name in both}
     clips.film_strip(rows, run.plots / "clips.png", given=given)

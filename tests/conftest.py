@@ -36,13 +36,13 @@ if TENSORFLOW:
 
     distribution.divide_cpu(2)
 
-    # See `data.untuned`: the iterators of Keras's own datasets are let go of here by the thousand, each may hang.
+    # See `data.without_autotune`: the iterators of Keras's own datasets are let go of here by the thousand, each may hang.
     from tensorflow.python.data.ops import dataset_ops
 
     from keras_seq import data
 
     _apply = dataset_ops.DatasetV2._apply_debug_options
-    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.untuned(dataset))
+    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.without_autotune(dataset))
 
     from keras.src.trainers import trainer
 

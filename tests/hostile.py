@@ -54,7 +54,7 @@ WHITE_SPACE = [*"\t \u00a0\u1680\u2000\u2003\u2009\u202f\u205f\u3000\u180e", "  
 LINE_ENDS = [*"\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\r\n", "\n\r"]
 ZERO_WIDTH = [*"\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f\u034f\U000e0001\U000e0061"]
 BIDI = [*"\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061cאבגשלוםمرحباﷺ"]
-# Changed in number by normalising or lowering, or with no one way back.
+# Changed in number by normalizing or lowering, or with no one way back.
 SPECIAL_CASES = [*"İıßẞſΣςŉǰΐﬃﷺ㋿각ÅΩKÅ\u0344\u0958\u2126\u212a\ufb1d\uff21\U0001f3fb", "가", "🏳️‍🌈", "👩‍👩‍👧", "🇩🇪"]
 NO_CHARACTERS = [*"\ufffd\ufffe\uffff\ufdd0\ue000\U0010ffff"]
 PLANES = [(0x20, 0x7F), (0x80, 0x800), (0x800, 0xD800), (0xE000, 0x10000), (0x10000, 0x20000), (0x20000, 0x110000)]

@@ -5,19 +5,19 @@ import keras
 from keras_seq import decoding, layers, models
 from keras_seq.commands.certified import with_tags
 from keras_seq.commands.certified_decoders import traced
-from keras_seq.inspection import asked
+from keras_seq.inspection import certify_adapters
 from tests.models import cases
 from tests.reference import fill
 
 V = 20
 MAX_LENGTH = 8
-FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2}
+FRONT_END = {"num_mel_bins": 8, "frequency_mask_width": 2}
 
 
 def mapped(make, vocabulary_sizes=None, longest=None, scale=0.5):
     def ask(compiled=traced):
         model = fill(make(), scale)
-        return asked.mapping(model, vocabulary_sizes=vocabulary_sizes, longest=longest, compiled=compiled)
+        return certify_adapters.mapping(model, vocabulary_sizes=vocabulary_sizes, longest=longest, compiled=compiled)
 
     return ask
 
@@ -70,19 +70,19 @@ def translator(make, search="beam", source=None, vocabulary_size=None, scale=1.0
         model = fill(make(), scale)
         size = vocabulary_size or model.target_vocabulary_size or model.source_vocabulary_size
         found = searched(model, search, **({"num_beams": 3} if search == "beam" else {}))
-        heard = None if source is None else asked.floats(model._flatten_layers(), source)
+        heard = None if source is None else certify_adapters.floats(model._flatten_layers(), source)
         given = {"start_id": cases.START, "vocabulary_size": size, "source": heard}
-        return asked.decoding(model, search=found, compiled=compiled, **given)
+        return certify_adapters.decoding(model, search=found, compiled=compiled, **given)
 
     return ask
 
 
-def language_model(body, search="greedy"):
+def language_model(backbone, search="greedy"):
     def ask(compiled=traced):
-        model = fill(models.LanguageModel(V, body()), 1.0)
-        found = searched(decoding.Continued(model, cases.PAD), search)
+        model = fill(models.LanguageModel(V, backbone()), 1.0)
+        found = searched(decoding.PromptedModel(model, cases.PAD), search)
         given = {"start_id": cases.START, "vocabulary_size": V, "room_for": MAX_LENGTH}
-        return asked.decoding(model, search=found, compiled=compiled, **given)
+        return certify_adapters.decoding(model, search=found, compiled=compiled, **given)
 
     return ask
 
@@ -146,11 +146,11 @@ def leaky(compiled=traced):
     x = keras.layers.Embedding(V, 4)(tokens)
     x = keras.layers.GlobalAveragePooling1D()(x)
     model = keras.Model(tokens, keras.layers.Dense(3)(x))
-    return asked.mapping(fill(model, 1.0), compiled=compiled)
+    return certify_adapters.mapping(fill(model, 1.0), compiled=compiled)
 
 
 def batch_mean(compiled=traced):
     """A model whose answers depend on the rows beside each."""
     x = keras.Input((2,), name="x")
     model = keras.Model(x, x - keras.ops.mean(x, axis=0, keepdims=True) * 0.1)
-    return asked.mapping(model, compiled=compiled)
+    return certify_adapters.mapping(model, compiled=compiled)

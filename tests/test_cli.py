@@ -92,7 +92,7 @@ def test_a_repeated_flag_takes_one_value_each_time(capsys):
         (["--level", "3"], "3"),
         (["--dropout", "much"], "--dropout: invalid float value: 'much'"),
         (["--unit", "3"], "--unit"),
-        (["--colour", "red"], "--colour"),
+        (["--color", "red"], "--color"),
     ],
 )
 def test_bad_values_are_named(capsys, argv, told):

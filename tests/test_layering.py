@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
 }
-TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "recipe", "optimizers")
+TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
 TENSORFLOW += ("layers.recurrent_tensorflow",)
 
 
@@ -50,7 +50,7 @@ def test_the_law_of_imports(path):
     names = imported(tree, package)
 
     part = module[0]
-    if part not in ("cli", "__main__", "commands", "recipe"):
+    if part not in ("cli", "__main__", "commands", "experiment"):
         ours = {name.split(".")[1] for name in names if name.startswith("keras_seq.")} - {part, "__version__"}
         assert ours <= MAY_IMPORT.get(part, set()), f"{part} imports {ours}"
 

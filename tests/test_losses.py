@@ -115,7 +115,7 @@ def test_one_step_of_fit_is_gradient_descent_on_the_mean_over_real_tokens(label_
     assert float(logged) == pytest.approx(loss, rel=1e-5)
 
 
-def test_serialisation():
+def test_serialization():
     loss = TokenCrossentropy(0.2, name="mine")
     copy = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(copy) is TokenCrossentropy
@@ -158,7 +158,7 @@ def test_quantile_loss_is_a_weighted_mean(shape):
     assert float(value) == pytest.approx((expected * each).sum() / each.sum(), rel=1e-5)
 
 
-def test_quantile_loss_serialises_and_names_bad_values():
+def test_quantile_loss_serializes_and_names_bad_values():
     assert QuantileLoss().quantiles == (0.1, 0.5, 0.9)
     copy = keras.losses.deserialize(keras.losses.serialize(QuantileLoss(QUANTILES, name="mine")))
     assert type(copy) is QuantileLoss and copy.get_config() == QuantileLoss(QUANTILES, name="mine").get_config()
@@ -231,7 +231,7 @@ def test_frames_that_cannot_be_blank_are_frames():
     assert float(CTCLoss()(SAID, certain)) == pytest.approx(nats.sum() / 5, rel=1e-5)
 
 
-def test_ctc_loss_serialises():
+def test_ctc_loss_serializes():
     copy = keras.losses.deserialize(keras.losses.serialize(CTCLoss(2, name="mine")))
     assert (type(copy), copy.blank_id, copy.name) == (CTCLoss, 2, "mine")
 

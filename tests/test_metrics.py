@@ -91,7 +91,7 @@ def test_as_weighted_metrics_of_a_model():
 
 
 @pytest.mark.parametrize("metric", [TokenLoss, Perplexity, TokenAccuracy])
-def test_serialisation(metric):
+def test_serialization(metric):
     copy = keras.metrics.deserialize(keras.metrics.serialize(metric(name="mine")))
     assert type(copy) is metric
     assert copy.name == "mine"

@@ -35,7 +35,7 @@ def asked_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]
 
 def _asked(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked, and the task that it is exported for, where that takes texts or sounds and searches."""
-    from keras_seq.inspection.asked import mapping
+    from keras_seq.inspection.certify_adapters import mapping
 
     if task.name in ("translation", "generation"):
         return asked_of_decoder(task, options)
@@ -84,7 +84,7 @@ def _with_text(answers: Callable, vocabulary: Any) -> Callable:
 def _replicated(file: pathlib.Path, inputs: Mapping[str, Any], replicas: int) -> Callable:
     """The answers of `predict` where each batch is split over several devices."""
     from keras_seq import distribution
-    from keras_seq.inspection.asked import named
+    from keras_seq.inspection.certify_adapters import named
     from keras_seq.tasks.run_folder import load_keras
 
     with distribution.scope("mirrored", replicas=replicas):

@@ -37,12 +37,12 @@ def _search(model: Any, vocabulary: Any, max_length: int, read: Callable = lambd
 def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked of a translator or a language model, and the task that it is exported for."""
     from keras_seq import decoding
-    from keras_seq.inspection.asked import decoding as decoder
+    from keras_seq.inspection.certify_adapters import decoding as decoder
     from keras_seq.inspection.sequences import Input, texts
 
     vocabulary, source_vocabulary, length = task.vocabulary, task.source_vocabulary, options.max_length
     continues = task.name == "generation"
-    model = decoding.Continued(task.model, vocabulary.pad_id) if continues else task.model
+    model = decoding.PromptedModel(task.model, vocabulary.pad_id) if continues else task.model
     sides = [vocabulary] if continues else [vocabulary, source_vocabulary]
     asked = decoder(
         task.model,
@@ -86,8 +86,8 @@ def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> C
 
 def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:
     """What is asked of a recognizer that attends, and the task that it is exported for."""
-    from keras_seq.inspection.asked import decoding as decoder
-    from keras_seq.inspection.asked import floats
+    from keras_seq.inspection.certify_adapters import decoding as decoder
+    from keras_seq.inspection.certify_adapters import floats
 
     model, vocabulary = task.model, task.vocabulary
     asked = decoder(

@@ -48,7 +48,7 @@ def _numpy(tensors: dict) -> dict[str, np.ndarray]:
 def onnx(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
     """An ONNX file of what the model computes when it is called."""
     from keras_seq.export import onnx as write
-    from keras_seq.inspection.asked import named
+    from keras_seq.inspection.certify_adapters import named
 
     example = called_with(model, _example(asked))
     file = write(model, place.with_suffix(".onnx"), example, verify=False)

@@ -19,8 +19,8 @@ def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, 
     Raises:
         ValueError: if it has no signature that is known, or one that draws at random.
     """
-    from keras_seq.inspection.asked import Own
-    from keras_seq.inspection.certify import Asked
+    from keras_seq.inspection.certify import ModelAdapter
+    from keras_seq.inspection.certify_adapters import Own
 
     verb = next((verb for verb in VERBS if verb in opened.signatures_by_name), None)
     if verb is None:
@@ -45,8 +45,8 @@ def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, 
     lengths = {name for name, shape in shapes.items() if shape.rank and shape.rank > 1 and shape[1] is None}
     own = _of_words if verb == "tag" else Own(inputs, lengths) if verb == "serve" else None
     text = any(not each.lengths for each in inputs.values())
-    left_out = {"padding": "A SavedModel that takes text pads it itself: see `neighbours` and `batch shape`."}
-    yield Asked(inputs, answers, own), left_out if text and not _grow(inputs) else {}
+    left_out = {"padding": "A SavedModel that takes text pads it itself: see `neighbors` and `batch shape`."}
+    yield ModelAdapter(inputs, answers, own), left_out if text and not _grow(inputs) else {}
 
 
 def _grow(inputs: Mapping[str, Any]) -> bool:
@@ -77,7 +77,7 @@ def _made_up() -> list[bytes]:
 
 
 def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | None, options: Any) -> Any:
-    from keras_seq.inspection import asked
+    from keras_seq.inspection import certify_adapters
     from keras_seq.inspection.sequences import LONGEST, Input, ids, numbers, texts
 
     shape = tuple(spec.shape[1:])
@@ -89,9 +89,15 @@ def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | Non
         first = look_back or options.longest or LONGEST
         return Input(numbers, shape, shortest=first, longest=first + LONGEST, front=True, hides=look_back is not None)
     if shape == (None,):
-        longest = options.longest or asked.SAMPLES
-        return Input(numbers, shape, shortest=min(2 * asked.FRAME, longest), longest=longest, unit=asked.FRAME)
-    return Input(numbers, shape, longest=options.longest or (asked.FRAMES if len(shape) == 4 else LONGEST))
+        longest = options.longest or certify_adapters.SAMPLES
+        return Input(
+            numbers,
+            shape,
+            shortest=min(2 * certify_adapters.FRAME, longest),
+            longest=longest,
+            unit=certify_adapters.FRAME,
+        )
+    return Input(numbers, shape, longest=options.longest or (certify_adapters.FRAMES if len(shape) == 4 else LONGEST))
 
 
 def _look_back(opened: Any) -> int | None:

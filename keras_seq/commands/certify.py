@@ -17,7 +17,7 @@ FORMATS = ("saved_model", "onnx", "ctranslate2")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certify:
-    """Draws sequences at random and compares a model's answers for each in two surroundings: other neighbours, another
+    """Draws sequences at random and compares a model's answers for each in two surroundings: other neighbors, another
     order, more padding, another batch, alone; and of a run folder on several replicas and as exported."""
 
     model: pathlib.Path = option(help=HELP, positional=True)

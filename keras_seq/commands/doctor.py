@@ -71,7 +71,7 @@ def _doctor(options: Doctor) -> None:
     lengths, unknown = text_lengths.measure(lines.dataset(), vocabulary, Progress("examples counted"))
     if not len(lengths):
         raise ValueError(f"{options.file}: no line with text is left to look at ({lines.report}).")
-    report = corpus.examine(
+    report = corpus.analyze_lengths(
         lengths,
         tokens_per_batch=options.tokens_per_batch,
         max_shapes=options.max_shapes,
@@ -129,13 +129,19 @@ def _page(report, options: Doctor) -> list[str]:
     lines += ["", *_lengths(report.sides), "", f"batches of {report.budget:,} tokens (rows x the longer side)"]
     if report.replicas > 1:
         lines[-1] += f" for {report.replicas} replicas"
-    head = ("", "shapes", "padding", "batches", "partial", "traces", "tokens a batch", "alone")
+    head = ("", "shapes", "padding", "batches", "partial", "traces", "tokens a batch", "oversized")
     rows = []
     for plan in report.plans:
         mark = "> " if plan == report.suggestion else "  "
         tokens = f"{plan.tokens_per_batch.mean:,.0f} ± {plan.tokens_per_batch.spread:.0%}"
         numbers = (plan.batches, plan.partial_batches, plan.traces)
-        figures = [f"{plan.shapes:,}", f"{plan.padding:.1%}", *(f"{n:,}" for n in numbers), tokens, f"{plan.alone:,}"]
+        figures = [
+            f"{plan.shapes:,}",
+            f"{plan.padding:.1%}",
+            *(f"{n:,}" for n in numbers),
+            tokens,
+            f"{plan.oversized:,}",
+        ]
         rows.append((mark + plan.name, *figures))
     lines += [*table([head, *rows]), "", *_advice(report), ""]
 
@@ -205,6 +211,6 @@ def _advice(report) -> list[str]:
         lines += [f"Only {full:,} of its {best.batches:,} batches are full: the corpus is small for so many shapes."]
     if best.partial_batches:
         lines += ["Shuffle the batches too, `.apply(data.shuffled(seed, 1000))`: those that are not full come last."]
-    if best.alone:
-        lines += [f"{best.alone:,} travel alone: --max-length {report.budget + 1} or less drops the longest."]
+    if best.oversized:
+        lines += [f"{best.oversized:,} travel alone: --max-length {report.budget + 1} or less drops the longest."]
     return [*lines, *textwrap.indent(report.code, "    ").split("\n")]

@@ -51,7 +51,7 @@ def _run(task: Any, rows: list) -> dict[str, Any]:
     own = {
         "labels": labels[""] if isinstance(labels, dict) else None,
         "tags": getattr(task, "tags", None),
-        "sample_rate": getattr(task, "sampling_rate", None),
+        "sampling_rate": getattr(task, "sampling_rate", None),
         "columns": columns,
     }
     return {
@@ -97,7 +97,7 @@ def _run_page(found: dict[str, Any], layers: str) -> list[str]:
     rows = [("task", found["task"]), ("model", f"{found['model']}, {found['parameters']:,} parameters")]
     rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
     rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
-    rows += [("sample rate", f"{found['sample_rate']:,} a second")] if "sample_rate" in found else []
+    rows += [("sample rate", f"{found['sampling_rate']:,} a second")] if "sampling_rate" in found else []
     for name, value in found.get("columns", {}).items():
         rows.append((name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)))
     history = found["history"]

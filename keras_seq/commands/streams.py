@@ -219,7 +219,7 @@ def abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def guarded(function: Callable[[Any], None]) -> Callable[[Any], None]:
+def exit_cleanly(function: Callable[[Any], None]) -> Callable[[Any], None]:
     """The function with an orderly end: when nobody reads on (`| head`), when stdout is full, at Ctrl-C, and when a
     computation fails, for want of memory say."""
 

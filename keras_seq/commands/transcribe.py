@@ -11,7 +11,7 @@ from keras_seq.commands.options import HELP
 from keras_seq.commands.streams import STDIN, Line, Writer, each_line, lines
 from keras_seq.tasks.results import Failure
 
-SAMPLE_RATE = 8000  # of a SavedModel that does not tell
+SAMPLING_RATE = 8000  # of a SavedModel that does not tell
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,9 @@ class Transcribe:
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "write a JSON object for each file")
-    sample_rate: int | None = option(
+    sampling_rate: int | None = option(
         None,
-        f"that files are converted to (default: that of the model; {SAMPLE_RATE} for a SavedModel that does not tell)",
+        f"that files are converted to (default: that of the model; {SAMPLING_RATE} for a SavedModel that does not tell)",
     )
     chunk: int = option(200, "files that are read, sorted by length and worked on together")
     batch_seconds: float = option(120.0, "rows of a batch times its padded length")
@@ -36,7 +36,7 @@ class Transcribe:
 
 
 def transcribe(options: Transcribe) -> None:
-    for name in ("chunk", "batch_seconds", "max_seconds", "max_length", "sample_rate"):
+    for name in ("chunk", "batch_seconds", "max_seconds", "max_length", "sampling_rate"):
         value = getattr(options, name)
         if value is not None and value <= 0:
             raise ValueError(f"--{name.replace('_', '-')} must be positive. Received: {value}")
@@ -75,16 +75,16 @@ def _predictor(options: Transcribe) -> Callable[[list], list]:
     from keras_seq.tasks.loading import load_as
 
     task = load_as(options.model, "transcription")
-    rate, asked = task.sampling_rate, options.sample_rate
+    rate, asked = task.sampling_rate, options.sampling_rate
     if rate is not None and asked not in (None, rate):
         raise ValueError(
-            f"--sample-rate {asked}: {task.where} was trained at {rate}. Leave it out; files with another rate are "
+            f"--sampling-rate {asked}: {task.where} was trained at {rate}. Leave it out; files with another rate are "
             "converted."
         )
     if rate is None and asked is None:
         print(
-            f"{task.where} does not tell its sample rate: {SAMPLE_RATE:,} a second are taken. If it is another, give "
-            "--sample-rate.",
+            f"{task.where} does not tell its sample rate: {SAMPLING_RATE:,} a second are taken. If it is another, give "
+            "--sampling-rate.",
             file=sys.stderr,
         )
     given = {"batch_seconds": options.batch_seconds, "max_seconds": options.max_seconds}

@@ -1,37 +1,37 @@
 """From files to padded batches, in steps that compose: `dataset.apply(shorter_than(100)).apply(bucketed(4096))`."""
 
 from keras_seq.data.audio import SOUND_SUFFIXES, Audio, AudioReport, BadSound, Sound, read_audio, resampled
+from keras_seq.data.audio_concatenation import AudioAugmentation, concatenate_recordings
+from keras_seq.data.autotune import without_autotune
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
 from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
 from keras_seq.data.buckets import Buckets
 from keras_seq.data.cache import cached, cached_lengths
-from keras_seq.data.download import digest_of, download, unpack
+from keras_seq.data.data_sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
+from keras_seq.data.download import download, sha256_of, unpack
 from keras_seq.data.fingerprint import fingerprint
 from keras_seq.data.forecast_columns import ForecastColumns
-from keras_seq.data.joining import Variation, joined
-from keras_seq.data.labelled_text import LabelledReport, LabelledText, folds, read_labelled_text
-from keras_seq.data.lengths import Sequences, lengths, longer_than, padding, shorter_than
+from keras_seq.data.labeled_text import LabeledReport, LabeledText, folds, read_labeled_text
+from keras_seq.data.lengths import SequenceAxes, lengths, longer_than, padding, shorter_than
 from keras_seq.data.mixture import Mixture, mixture
 from keras_seq.data.noise import Noise, local_swap, masking, span_masking, word_dropout
-from keras_seq.data.order import from_step, shuffled
 from keras_seq.data.pairs import read_pairs
 from keras_seq.data.parallel_text import (
     ParallelFiles,
     ParallelReport,
     ParallelText,
-    find_splits,
+    find_parallel_splits,
     parallel_text,
     read_parallel_text,
 )
-from keras_seq.data.parts import find_parts
 from keras_seq.data.series import Series, SeriesReport, read_series
-from keras_seq.data.series_grid import following_times, season
-from keras_seq.data.sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
+from keras_seq.data.series_grid import future_timestamps, season
+from keras_seq.data.shuffling import from_step, shuffled
 from keras_seq.data.span_tags import mark_spans, spans
+from keras_seq.data.splits import find_splits
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
-from keras_seq.data.untuned import untuned
 from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
 from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
@@ -48,8 +48,8 @@ __all__ = [
     "DATA_SETS",
     "DataSet",
     "ForecastColumns",
-    "LabelledReport",
-    "LabelledText",
+    "LabeledReport",
+    "LabeledText",
     "Mixture",
     "Noise",
     "ParallelFiles",
@@ -58,14 +58,14 @@ __all__ = [
     "PlainText",
     "SOUND_SUFFIXES",
     "Scaler",
-    "Sequences",
+    "SequenceAxes",
     "Series",
     "SeriesReport",
     "Source",
     "TagReport",
     "TaggedText",
     "TextReport",
-    "Variation",
+    "AudioAugmentation",
     "Vectors",
     "Video",
     "VideoReport",
@@ -82,19 +82,19 @@ __all__ = [
     "conllu_words",
     "count_batches",
     "data_home",
-    "digest_of",
+    "sha256_of",
     "download",
     "even_boundaries",
     "fetch",
-    "find_parts",
     "find_splits",
+    "find_parallel_splits",
     "fit_boundaries",
     "fingerprint",
     "fit_buckets",
     "folds",
-    "following_times",
+    "future_timestamps",
     "from_step",
-    "joined",
+    "concatenate_recordings",
     "lengths",
     "mark_spans",
     "local_swap",
@@ -106,7 +106,7 @@ __all__ = [
     "plan_batches",
     "read_audio",
     "read_frames",
-    "read_labelled_text",
+    "read_labeled_text",
     "read_pairs",
     "read_parallel_text",
     "read_series",
@@ -124,7 +124,7 @@ __all__ = [
     "teacher_forcing",
     "token_ids",
     "unpack",
-    "untuned",
+    "without_autotune",
     "windows",
     "word_dropout",
 ]

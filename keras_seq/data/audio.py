@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.accounts import with_counts
+from keras_seq.data.reports import format_counts
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
 # A size from here on is what programs give that write to a pipe: SoX, espeak; others give 0.
@@ -50,7 +50,7 @@ class AudioReport:
         text += f"from {self.shortest:.2f} to {self.longest:.2f} s"
         names = ("damaged", "empty", "other_rate", "stereo", "out_of_range", "resampled", "mixed_down")
         counts = [(getattr(self, name), name.replace("_", " ")) for name in names]
-        return with_counts(text, counts)
+        return format_counts(text, counts)
 
 
 class BadSound(ValueError):
@@ -66,13 +66,13 @@ class Sound:
     """What the header of a sound file says: `frames` samples for each channel, of a `subtype` of libsndfile."""
 
     path: Path
-    sample_rate: int
+    sampling_rate: int
     channels: int
     frames: int
     subtype: str
 
     @classmethod
-    def of(cls, path: str | PathLike) -> "Sound":
+    def open(cls, path: str | PathLike) -> "Sound":
         """Reads and checks the header: WAV of every kind, FLAC, Ogg, MP3, AIFF and what else libsndfile knows.
 
         Raises:
@@ -176,14 +176,14 @@ class Audio:
     `Audio(8000, [np.concatenate([digits.waveform(3), digits.waveform(8)])], [[3, 8]])`.
 
     Args:
-        sample_rate: samples a second.
+        sampling_rate: samples a second.
         waveforms: float32 `(T,)` each; or None, and files are read when their turn comes.
         labels: a whole number or a string each, or a list of whole numbers each; or None.
         files: where each recording is from.
         report: how the files were read.
     """
 
-    sample_rate: int
+    sampling_rate: int
     waveforms: Sequence[np.ndarray] | None = field(repr=False)
     labels: Sequence[Label] | None = field(default=None, repr=False)
     files: Sequence[Sound] = field(default=(), repr=False)
@@ -201,7 +201,7 @@ class Audio:
         if self.waveforms is not None:
             return self.waveforms[number]
         sound = self.files[number]
-        return resampled(sound.samples().mean(axis=1), sound.sample_rate, self.sample_rate)
+        return resampled(sound.samples().mean(axis=1), sound.sampling_rate, self.sampling_rate)
 
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
         """A dataset of `(waveform, label)`, or of waveforms where there are no labels.
@@ -231,7 +231,7 @@ class Audio:
 
 def read_audio(
     files: str | PathLike | Sequence[str | PathLike],
-    sample_rate: int,
+    sampling_rate: int,
     *,
     label: Callable[[Path], Label] | None = None,
     resample: bool = False,
@@ -247,7 +247,7 @@ def read_audio(
 
     Args:
         files: a folder, whose sound files are taken in the order of their paths, those in its folders too; or files.
-        sample_rate: samples a second, that all files are to have.
+        sampling_rate: samples a second, that all files are to have.
         label: gives a file's label by its path: a whole number, a string or a list of whole numbers.
         resample: convert files with another rate, up to 100 times as high or low, rather than take them as bad.
         mix_down: take the mean of the channels where there are several, rather than take such files as bad.
@@ -260,29 +260,29 @@ def read_audio(
     """
     if on_bad_file not in ("error", "skip"):
         raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
-    if sample_rate < 1:
-        raise ValueError(f"`sample_rate` must be positive. Received: {sample_rate}")
+    if sampling_rate < 1:
+        raise ValueError(f"`sampling_rate` must be positive. Received: {sampling_rate}")
     paths = _sound_files(files)
     kept, waveforms, reasons, skipped, seconds = [], [], [], [], []
     for path in paths:
         try:
-            sound = Sound.of(path)
+            sound = Sound.open(path)
             if sound.channels > 1 and not mix_down:
                 raise BadSound("stereo", f"{path} has {sound.channels} channels. Take their mean with mix_down=True.")
-            if sound.sample_rate != sample_rate and not resample:
+            if sound.sampling_rate != sampling_rate and not resample:
                 raise BadSound(
                     "other_rate",
-                    f"{path} has {sound.sample_rate:,} samples a second, not {sample_rate:,}. Convert it, with "
+                    f"{path} has {sound.sampling_rate:,} samples a second, not {sampling_rate:,}. Convert it, with "
                     "resample=True say.",
                 )
-            if not 1 / _FARTHEST <= sound.sample_rate / sample_rate <= _FARTHEST:
+            if not 1 / _FARTHEST <= sound.sampling_rate / sampling_rate <= _FARTHEST:
                 raise BadSound(
                     "other_rate",
-                    f"{path} has {sound.sample_rate:,} samples a second, too far from {sample_rate:,} to be resampled. "
+                    f"{path} has {sound.sampling_rate:,} samples a second, too far from {sampling_rate:,} to be resampled. "
                     "Is its header damaged? Make it again.",
                 )
             if in_memory:
-                waveform = resampled(sound.samples().mean(axis=1), sound.sample_rate, sample_rate)
+                waveform = resampled(sound.samples().mean(axis=1), sound.sampling_rate, sampling_rate)
                 waveforms.append(waveform)
             elif sound.is_float:
                 sound.samples()
@@ -293,14 +293,14 @@ def read_audio(
             skipped.append(str(error))
             continue
         kept.append(sound)
-        seconds.append(sound.frames / sound.sample_rate)
+        seconds.append(sound.frames / sound.sampling_rate)
     if not kept:
         raise ValueError(f"{files}: no file is left of {len(paths):,}. The first: {skipped[0]}")
     report = AudioReport(
         read=len(paths),
         kept=len(kept),
         **{reason: reasons.count(reason) for reason in set(reasons)},
-        resampled=sum(sound.sample_rate != sample_rate for sound in kept),
+        resampled=sum(sound.sampling_rate != sampling_rate for sound in kept),
         mixed_down=sum(sound.channels > 1 for sound in kept),
         seconds=sum(seconds),
         shortest=min(seconds),
@@ -308,7 +308,7 @@ def read_audio(
         skipped=tuple(skipped),
     )
     labels = None if label is None else [_label_of(sound.path, label) for sound in kept]
-    return Audio(sample_rate, waveforms if in_memory else None, labels, kept, report)
+    return Audio(sampling_rate, waveforms if in_memory else None, labels, kept, report)
 
 
 def _sound_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.autotune import without_autotune
 from keras_seq.data.bucket_fitting import distinct_rows
-from keras_seq.data.lengths import Sequences, padding_value
-from keras_seq.data.untuned import untuned
+from keras_seq.data.lengths import SequenceAxes, padding_value
 
 _DEFAULT_WIDTH = 4
 _SMALL_BUDGET, _SHORT = 129, 8  # tokens: the largest number that looks like one of rows; a short sentence
@@ -102,7 +102,7 @@ def bucketed(
             example of the batch.
         drop_remainder: drops the partial batches.
         pad_id: fills the batches of integers.
-        axes: which components count and which share a length, see `Sequences`: `("T", "T")` for words and their tags.
+        axes: which components count and which share a length, see `SequenceAxes`: `("T", "T")` for words and their tags.
             By default each component of rank 1 or more has a length of its own. What does not count is padded to the
             longest of its batch.
 
@@ -121,7 +121,7 @@ def bucketed(
         )
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        sequences = Sequences(dataset.element_spec, axes)
+        sequences = SequenceAxes(dataset.element_spec, axes)
         shapes, rows = _shapes_and_rows(sequences.count, *options)
         maxima = tf.constant(shapes, tf.int32)  # (buckets, L)
         fillers = tf.nest.map_structure(lambda spec: padding_value(spec.dtype, pad_id), dataset.element_spec)
@@ -153,7 +153,7 @@ def bucketed(
         )
         if pad_to_bucket_boundary:
             batches = batches.map(pad_to_bucket, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return batches.apply(untuned)
+        return batches.apply(without_autotune)
 
     return step
 

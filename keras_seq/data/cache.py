@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.file_lock import locked
 from keras_seq.data.lines import Paths, as_paths
-from keras_seq.data.locks import locked
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"

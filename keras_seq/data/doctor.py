@@ -62,7 +62,7 @@ class Imbalance:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchingPlan:
     """What one way of batching makes of the corpus in an epoch.
 
     Args:
@@ -76,7 +76,7 @@ class Plan:
         partial_batches: those with fewer rows than their bucket takes, at the end of the epoch.
         padding: the share of positions that hold no token, of all sides together.
         tokens_per_batch: tokens of all sides, padding not counted, in the order of the corpus.
-        alone: examples whose bucket is longer than the budget: each is a batch of its own.
+        oversized: examples whose bucket is longer than the budget: each is a batch of its own.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Plan:
     partial_batches: int
     padding: float
     tokens_per_batch: Spread
-    alone: int
+    oversized: int
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Report:
-    """What `examine` found. `examples` and `dropped` together are all that was read.
+    """What `analyze_lengths` found. `examples` and `dropped` together are all that was read.
 
     Args:
         examples: those that are batched.
@@ -131,8 +131,8 @@ class Report:
     unknown: int | None
     budget: int
     replicas: int
-    plans: tuple[Plan, ...]
-    suggestion: Plan
+    plans: tuple[BatchingPlan, ...]
+    suggestion: BatchingPlan
     code: str
     imbalance: Imbalance | None
     timing: Timing | None
@@ -147,7 +147,7 @@ class Report:
         return top | figures | dropped | {"suggestion": suggestion["name"]} | found
 
 
-def examine(
+def analyze_lengths(
     lengths,
     batches: Iterable | None = None,
     *,
@@ -230,7 +230,7 @@ def examine(
 
 
 def shortened(lengths: np.ndarray, max_length: int | None, truncate: bool = False) -> np.ndarray:
-    """The lengths that `examine` batches: those below `max_length`, or all of them, cut."""
+    """The lengths that `analyze_lengths` batches: those below `max_length`, or all of them, cut."""
     if max_length is None:
         return lengths
     return np.minimum(lengths, max_length - 1) if truncate else lengths[~_too_long(lengths, max_length)]
@@ -261,7 +261,7 @@ def _side(name: str, lengths: np.ndarray) -> SideLengths:
     )
 
 
-def _compare(lengths: np.ndarray, tokens_per_batch: int, max_shapes: int, replicas: int) -> tuple[Plan, ...]:
+def _compare(lengths: np.ndarray, tokens_per_batch: int, max_shapes: int, replicas: int) -> tuple[BatchingPlan, ...]:
     """One bucket, even widths, then fitted shapes, from few to many."""
     longest = lengths.max(axis=0)
     one = [int(longest)] if lengths.ndim == 1 else [tuple(map(int, longest))]
@@ -281,7 +281,7 @@ def _compare(lengths: np.ndarray, tokens_per_batch: int, max_shapes: int, replic
         multiple = f", multiple_of={replicas}" if replicas > 1 else ""
         buckets = arguments.get("buckets", np.unique(found.shapes, axis=0).tolist())
         plans.append(
-            Plan(
+            BatchingPlan(
                 name=name,
                 code=f"batches = dataset.apply(data.bucketed({tokens_per_batch}, {code}{multiple}, "
                 "pad_to_bucket_boundary=True))",
@@ -293,13 +293,13 @@ def _compare(lengths: np.ndarray, tokens_per_batch: int, max_shapes: int, replic
                 partial_batches=found.partial,
                 padding=found.padding,
                 tokens_per_batch=_spread(found.tokens),
-                alone=found.alone,
+                oversized=found.oversized,
             )
         )
     return tuple(plans)
 
 
-def _suggest(plans: Sequence[Plan]) -> Plan:
+def _suggest(plans: Sequence[BatchingPlan]) -> BatchingPlan:
     fewest = min(plan.batches for plan in plans)
     possible = [plan for plan in plans if plan.batches <= _TOO_MANY_BATCHES * fewest]
     least = min(plan.padding for plan in possible)

@@ -85,7 +85,7 @@ def download(
     return path
 
 
-def digest_of(path: str | os.PathLike) -> str:
+def sha256_of(path: str | os.PathLike) -> str:
     """The SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -187,7 +187,7 @@ def _forget(part: Path) -> None:
 def _check_digest(path: Path, sha256: str | None, what: str) -> None:
     if sha256 is None:
         return
-    found = digest_of(path)
+    found = sha256_of(path)
     if found != sha256.lower():
         raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found}; {sha256} was expected. {what}.")
 

@@ -13,7 +13,7 @@ def fingerprint(data: Any) -> str:
     """A digest of what data holds: 32 hexadecimal digits, the same whenever the same was read, from whatever folder.
 
     Args:
-        data: what a reader gave, as `read_labelled_text` and the others do; or strings, numbers, arrays, lists and
+        data: what a reader gave, as `read_labeled_text` and the others do; or strings, numbers, arrays, lists and
             dicts of them. Of a path the content of the file counts, not its name; reports and functions do not count.
     """
     digest = hashlib.blake2b(digest_size=16)

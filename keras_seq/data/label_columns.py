@@ -1,4 +1,4 @@
-"""What the rows of labelled text tell of its columns: whether the first one is a header, whether labels are labels."""
+"""What the rows of labeled text tell of its columns: whether the first one is a header, whether labels are labels."""
 
 import re
 from collections import Counter

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 
-class Sequences:
+class SequenceAxes:
     """Which components of an element are sequences, and which of them share a length.
 
     A sequence runs along axis 0 of its component: ids `(T,)`, a waveform `(T,)`, features `(T, D)`. Components come in
@@ -90,9 +90,9 @@ def lengths(dataset: tf.data.Dataset, axes=None) -> np.ndarray:
 
     Args:
         dataset: of single examples, any nest of tensors.
-        axes: which components count, see `Sequences`; by default all of rank 1 or more.
+        axes: which components count, see `SequenceAxes`; by default all of rank 1 or more.
     """
-    sequences = Sequences(dataset.element_spec, axes)
+    sequences = SequenceAxes(dataset.element_spec, axes)
     found = dataset.map(lambda *element: sequences.lengths(element))
     parts = list(found.batch(1024).as_numpy_iterator())
     counted = np.concatenate(parts).astype(np.int64) if parts else np.zeros((0, sequences.count), np.int64)
@@ -106,7 +106,7 @@ def shorter_than(max_length: int | Sequence[int], axes=None) -> Callable[[tf.dat
 
     Args:
         max_length: a number, or one for each length.
-        axes: which components count, see `Sequences`; by default all of rank 1 or more.
+        axes: which components count, see `SequenceAxes`; by default all of rank 1 or more.
     """
     if np.min(max_length) < 1:
         raise ValueError(f"`max_length` must be positive. Received: {max_length}")
@@ -126,7 +126,7 @@ def longer_than(min_length: int | Sequence[int] = 0, axes=None) -> Callable[[tf.
 
 def _kept(is_kept: Callable[[tf.Tensor], tf.Tensor], axes) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        sequences = Sequences(dataset.element_spec, axes)
+        sequences = SequenceAxes(dataset.element_spec, axes)
         return dataset.filter(lambda *element: tf.reduce_all(is_kept(sequences.lengths(element))))
 
     return step

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.order import Epochs
+from keras_seq.data.shuffling import Epochs
 
 _BLOCK = 1 << 16  # choices drawn at a time
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.order import Epochs
+from keras_seq.data.shuffling import Epochs
 
 # (ids (T,), whether each is an end id (T,), seed (2,)) -> ids (T',)
 NoiseFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]

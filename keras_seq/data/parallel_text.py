@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
-from keras_seq.data.parts import find_parts
+from keras_seq.data.reports import format_counts
+from keras_seq.data.splits import find_splits
 
 _BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
 
@@ -38,7 +38,7 @@ class ParallelReport:
         text = f"{self.read:,} pairs read, {self.kept:,} kept"
         bad = "with a line that is not UTF-8 or holds a NUL"
         dropped = [(self.empty, "with an empty side"), (self.bad_lines, bad), (self.malformed, "without two columns")]
-        return with_counts(text, dropped, "dropped: ")
+        return format_counts(text, dropped, "dropped: ")
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def read_parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "erro
     return ParallelFiles(source, target, on_bad_line=on_bad_line).read()
 
 
-def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, tuple[Path, Path]]:
+def find_parallel_splits(folder: str | PathLike, source: str, target: str) -> dict[str, tuple[Path, Path]]:
     """Finds the files of "train", "valid" and "test" by their names: `train.en`, `val.en.gz`, `test_2016.en` and so on.
 
     Args:
@@ -194,5 +194,5 @@ def find_splits(folder: str | PathLike, source: str, target: str) -> dict[str, t
         FileNotFoundError: if there is no folder, or no file for a split.
         ValueError: if several files could be meant.
     """
-    sources, targets = find_parts(folder, [source]), find_parts(folder, [target])
+    sources, targets = find_splits(folder, [source]), find_splits(folder, [target])
     return {part: (path, targets[part]) for part, path in sources.items()}

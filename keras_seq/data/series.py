@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import as_paths
+from keras_seq.data.reports import format_counts
 from keras_seq.data.series_grid import Grid
 from keras_seq.data.series_rows import CsvFormat, array_rows, file_rows, frame_rows
 from keras_seq.data.series_table import Table, fields_of, table_of
@@ -53,7 +53,7 @@ class SeriesReport:
             (self.gaps, "gaps"),
             (self.filled, "rows filled in"),
         ]
-        text = with_counts(f"{self.read:,} rows read, {self.kept:,} kept", counts)
+        text = format_counts(f"{self.read:,} rows read, {self.kept:,} kept", counts)
         return f"{text}; read with {', '.join(self.read_as)}" if self.read_as else text
 
 

@@ -157,7 +157,7 @@ def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
     return (np.timedelta64(step) if dates else step), ""
 
 
-def following_times(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np.ndarray | pd.DatetimeIndex":
+def future_timestamps(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np.ndarray | pd.DatetimeIndex":
     """The times that come next, at the distance that those before have.
 
     Args:

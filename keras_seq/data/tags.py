@@ -9,8 +9,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_seq.data.accounts import with_counts
 from keras_seq.data.lines import Paths, as_paths, read_lines
+from keras_seq.data.reports import format_counts
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
@@ -61,7 +61,7 @@ class TagReport:
         passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
         dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
         dropped.append((self.untagged, "with a word without a tag"))
-        return with_counts(with_counts(text, passed, "passed over: "), dropped, "dropped: ")
+        return format_counts(format_counts(text, passed, "passed over: "), dropped, "dropped: ")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.accounts import with_counts
+from keras_seq.data.autotune import without_autotune
 from keras_seq.data.lines import Paths, as_paths, decoded, lines_in, raw_blocks, read_lines
-from keras_seq.data.untuned import untuned
+from keras_seq.data.reports import format_counts
 
 _PIECE = 1 << 16  # characters of a long document that are tokenized together
 _PIECES = 1024  # pieces tokenized by one call, or fewer where they are long
@@ -41,7 +41,7 @@ class TextReport:
             f"{self.read:,} lines read, {self.kept:,} kept "
             f"({self.documents:,} documents, {self.characters:,} characters)"
         )
-        return with_counts(text, [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")], "dropped: ")
+        return format_counts(text, [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")], "dropped: ")
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None
         return {"tokens": inputs, "starts": tf.fill([batch_size], step == 0)}, labels, weights
 
     batches = tf.data.Dataset.range(steps).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.apply(untuned)
+    return batches.apply(without_autotune)
 
 
 def blocks(
@@ -238,7 +238,7 @@ def blocks(
         return _cut(tokens, numbers * length, tf.fill(tf.shape(numbers), tf.constant(count, tf.int64)), length, pad_id)
 
     batches = numbers.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.apply(untuned)
+    return batches.apply(without_autotune)
 
 
 def _check_positive(**numbers: int) -> None:

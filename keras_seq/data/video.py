@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.accounts import with_counts
-from keras_seq.data.untuned import untuned
+from keras_seq.data.autotune import without_autotune
+from keras_seq.data.reports import format_counts
 
 _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.errors.InvalidArgumentError)
 
@@ -38,7 +38,7 @@ class VideoReport:
     def __str__(self) -> str:
         text = f"{self.read:,} clips read, {self.kept:,} kept: {self.frames:,} frames, from {self.shortest:,} to "
         counts = ((self.bad, "bad"), (self.short, "short"))
-        return with_counts(f"{text}{self.longest:,}", counts)
+        return format_counts(f"{text}{self.longest:,}", counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Video:
 
         numbers = tf.data.Dataset.range(len(self))
         numbers = numbers if order is None else numbers.apply(order)
-        return numbers.map(frames_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(untuned)
+        return numbers.map(frames_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(without_autotune)
 
 
 def read_video(
@@ -126,7 +126,7 @@ def read_video(
         every: takes each so manieth frame.
         num_frames: of what is left, so many frames, evenly spread; of a shorter clip some come twice. None takes all.
         size: (height, width) to resize frames to.
-        channels: 3 for colour, or 1; images and GIFs are converted.
+        channels: 3 for color, or 1; images and GIFs are converted.
         label: gives the name of a clip's class by its path. None: the name of its folder, for a folder of classes; no
             labels, for a list.
         class_names: in the order of their numbers; None takes those that there are, sorted.
@@ -273,15 +273,15 @@ def _gif(path: Path, channels: int) -> np.ndarray:
 def _count_gif_frames(content: bytes) -> int:
     """Walks through the blocks of a GIF, to find out that it is whole: TensorFlow takes one that is cut off."""
 
-    def colours(flags: int) -> int:
+    def colors(flags: int) -> int:
         return 3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0
 
     try:
-        place, count = 13 + colours(content[10]), 0
+        place, count = 13 + colors(content[10]), 0
         while content[place] != 0x3B:  # the trailer
-            if content[place] == 0x2C:  # an image: its descriptor, colours, code size
+            if content[place] == 0x2C:  # an image: its descriptor, colors, code size
                 count += 1
-                place += 11 + colours(content[place + 9])
+                place += 11 + colors(content[place + 9])
             elif content[place] == 0x21:  # an extension
                 place += 2
             else:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.autotune import without_autotune
 from keras_seq.data.series import Series, as_series
 from keras_seq.data.series_times import as_utc, wall_clock
-from keras_seq.data.untuned import untuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ class Scaler:
         dtype = tf.as_dtype(x.dtype).as_numpy_dtype
         return x * self.std.astype(dtype) + self.mean.astype(dtype)
 
-    def of(self, columns: Sequence[str]) -> "Scaler":
+    def select(self, columns: Sequence[str]) -> "Scaler":
         """The scaler of some of the columns: of the targets, say."""
         places = _places(columns, self.columns)
         return Scaler(self.mean[places], self.std[places], columns)
@@ -149,7 +149,7 @@ class Windows:
         starts = tf.data.Dataset.from_tensor_slices(self.starts)
         starts = starts if order is None else starts.apply(order)
         starts = starts if batch_size is None else starts.batch(batch_size)
-        return starts.map(self.gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(untuned)
+        return starts.map(self.gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).apply(without_autotune)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +214,7 @@ def windows(
             raise ValueError(f'`scaler` must be "fit", a Scaler or None. Received: {scaler!r}')
         scaler = Scaler.fit(np.concatenate([values[first:end] for first, end, *_ in borders]), series.columns)
     if scaler is not None:
-        values = scaler.of(series.columns).scaled(values)
+        values = scaler.select(series.columns).scaled(values)
     if calendar:
         values = np.concatenate([values, calendar_features(series.times, calendar)], axis=1)
     values = values.astype(np.float32)

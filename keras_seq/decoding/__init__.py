@@ -11,22 +11,22 @@ from keras_seq.decoding.constraints import (
     Prefix,
     RepetitionPenalty,
 )
-from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.ctc import ctc
 from keras_seq.decoding.ensemble import Ensemble
-from keras_seq.decoding.forced import Forced, padded_phrases
+from keras_seq.decoding.forced_scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
 from keras_seq.decoding.generate import generate
 from keras_seq.decoding.greedy import Greedy
+from keras_seq.decoding.lexical_constraints import RequiredPhrases, padded_phrases
 from keras_seq.decoding.perplexity import PerplexityReport, perplexity
+from keras_seq.decoding.prompting import PromptedModel
+from keras_seq.decoding.protocol import Hypotheses
 from keras_seq.decoding.reranking import minimum_bayes_risk, rerank, score_candidates, tune_weights
 from keras_seq.decoding.sampling import Sampling
-from keras_seq.decoding.scoring import PENALTIES, gnmt_penalty, power_penalty, score, sockeye_penalty
-from keras_seq.decoding.searching import SEARCHES, find_search, search
-from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.search import SEARCHES, get_search, search
 from keras_seq.decoding.streaming import stream
 from keras_seq.decoding.token_losses import TokenLosses
-from keras_seq.decoding.unknown_words import looked_at, replace_unknown
+from keras_seq.decoding.unknown_words import attended_positions, replace_unknown
 
 __all__ = [
     "PENALTIES",
@@ -35,10 +35,10 @@ __all__ = [
     "AuditReport",
     "Banned",
     "Beam",
-    "Continued",
+    "PromptedModel",
     "Contrastive",
     "Ensemble",
-    "Forced",
+    "RequiredPhrases",
     "Greedy",
     "Hypotheses",
     "MaxLength",
@@ -51,10 +51,10 @@ __all__ = [
     "TokenLosses",
     "audit",
     "ctc",
-    "find_search",
+    "get_search",
     "generate",
     "gnmt_penalty",
-    "looked_at",
+    "attended_positions",
     "minimum_bayes_risk",
     "padded_phrases",
     "perplexity",

@@ -9,12 +9,12 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding.beam import Beam
-from keras_seq.decoding.continued import Continued
+from keras_seq.decoding.forced_scoring import score
 from keras_seq.decoding.generate import generate
 from keras_seq.decoding.greedy import Greedy
-from keras_seq.decoding.scoring import score
-from keras_seq.decoding.searching import search
-from keras_seq.decoding.step import Hypotheses
+from keras_seq.decoding.prompting import PromptedModel
+from keras_seq.decoding.protocol import Hypotheses
+from keras_seq.decoding.search import search
 
 NO_PADDING = -1  # `score` leaves out what equals `pad_id`; here lengths say what counts, not ids
 MOST_SEQUENCES = 200_000  # of an exhaustive search, for each source
@@ -63,7 +63,7 @@ def audit(
     end_id: int,
     pad_id: int,
     run: Callable = search,
-    draws: bool = False,
+    is_stochastic: bool = False,
     tolerance: float = 1e-4,
     batch_size: int = 16,
     exhaustive_length: int | None = None,
@@ -86,7 +86,7 @@ def audit(
         sources: ids, without start and end token, of different lengths: batches are taken as they come.
         max_length, start_id, end_id, pad_id: see `search`.
         run: the function under audit, called as `search` is.
-        draws: whether it draws rather than looks for the best, so that order, duplicates and other batches are nothing
+        is_stochastic: whether it is_stochastic rather than looks for the best, so that order, duplicates and other batches are nothing
             to check.
         tolerance: how far log p may be off, in nats, and relative to log p where that is beyond 1.
         batch_size: sources decoded together.
@@ -104,7 +104,7 @@ def audit(
     if hasattr(model, "encode"):
         decoder, sources = model, [[*text, end_id] for text in texts]
     else:
-        decoder, sources = Continued(model, pad_id), [[start_id, *text] for text in texts]
+        decoder, sources = PromptedModel(model, pad_id), [[start_id, *text] for text in texts]
     everything = None if exhaustive_length is None else _everything(decoder, sources[0], exhaustive_length, ids)
 
     def decode(sources, *, extra=0, batch_size=batch_size, max_length=max_length):

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_seq.decoding.forced_scoring import power_penalty
 from keras_seq.decoding.greedy import Greedy
-from keras_seq.decoding.largest import largest, log_of_sum
-from keras_seq.decoding.scoring import power_penalty
-from keras_seq.decoding.step import (
+from keras_seq.decoding.protocol import (
     IMPOSSIBLE,
     Hypotheses,
     Progress,
@@ -19,12 +18,13 @@ from keras_seq.decoding.step import (
     check_length_penalty,
     check_max_length,
     constrained,
-    divisors,
     forced,
+    length_penalties,
     next_logits,
     normalized,
     size,
 )
+from keras_seq.decoding.top_k import blockwise_top_k, logsumexp_from_max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +82,10 @@ class Beam(Search):
             )
 
     @property
-    def width(self):
+    def rows_per_example(self):
         return self.num_beams
 
-    def simplest(self, constraints=()):
+    def simplify(self, constraints=()):
         plain = self.num_beams == 1 and self.early_stop == "first" and not self.coverage_penalty
         return Greedy(self.length_penalty) if plain and forced(constraints) is None else self
 
@@ -147,7 +147,7 @@ class _Run:
         self.start_id, self.end_id, self.pad_id = start_id, end_id, pad_id
         self.B, self.G, self.T = batch_size, options.num_groups, max_length
         self.S, self.K = batch_size * options.num_groups, options.num_beams // options.num_groups
-        self.divisor = divisors(options.length_penalty, max_length)  # (T,)
+        self.divisor = length_penalties(options.length_penalty, max_length)  # (T,)
         self.positions = ops.arange(max_length, dtype="int32")
         self.group = ops.expand_dims(ops.arange(self.S, dtype="int32"), 1)  # (S, 1)
         self.sentence = ops.arange(self.S * self.K, dtype="int32") // options.num_beams  # (N,)
@@ -210,16 +210,16 @@ class _Run:
             W = min(2 * self.K, logits.shape[1])
             # The 2K best of a sentence are among the 2K best of each beam, so log-probabilities are needed for
             # these only, not for all of (N, V).
-            logit, token = largest(logits, W)  # (N, W)
-            gain = logit - log_of_sum(logits, logit[:, :1])
+            logit, token = blockwise_top_k(logits, W)  # (N, W)
+            gain = logit - logsumexp_from_max(logits, logit[:, :1])
             gain = ops.where(logit > IMPOSSIBLE, gain, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
             return self.best(gain, gain, gain, token, beams.points, beams.log_probs)
         log_probs = normalized(logits)
         progress = Progress(ops.reshape(beams.tokens, (self.S * self.K, self.T)), t, self.sentence, self.end_id)
         gains = constrained(log_probs, self.constraints, progress)
         if self.G == 1:
-            standing = None if self.forced is None else self.forced.standing(progress)
-            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs, standing)
+            phrase_progress = None if self.forced is None else self.forced.phrase_progress(progress)
+            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs, phrase_progress)
         return self.choose_in_turn(gains, log_probs, beams)
 
     def choose_in_turn(self, gains, log_probs, beams: Beams) -> Candidates:
@@ -241,25 +241,25 @@ class _Run:
         C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
         return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*found, strict=True)))
 
-    def best_of(self, order, gains, log_probs, points, sums, standing=None) -> Candidates:
+    def best_of(self, order, gains, log_probs, points, sums, phrase_progress=None) -> Candidates:
         """`best` of all tokens: `order`, `gains` and `log_probs` are (N, V)."""
-        order, token = largest(order, min(2 * self.K, order.shape[1]))  # (N, W)
-        if standing is not None:
-            order, token = standing.with_phrases(gains, order, token)
+        order, token = blockwise_top_k(order, min(2 * self.K, order.shape[1]))  # (N, W)
+        if phrase_progress is not None:
+            order, token = phrase_progress.with_phrases(gains, order, token)
         gain, log_prob = (along(x, token) for x in (gains, log_probs))
-        return self.best(order, gain, log_prob, token, points, sums, standing)
+        return self.best(order, gain, log_prob, token, points, sums, phrase_progress)
 
-    def best(self, order, gain, log_prob, token, points, sums, standing=None) -> Candidates:
+    def best(self, order, gain, log_prob, token, points, sums, phrase_progress=None) -> Candidates:
         """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `order` and the points so far.
 
         Args:
             points, sums: points and log p of the beams, `(N / K, K)`.
-            standing: of `decoding.forced`, has the last say on the order.
+            phrase_progress: of `decoding.forced`, has the last say on the order.
         """
         K, W = self.K, ops.shape(order)[1]
         order = ops.reshape(ops.reshape(order, (-1, K, W)) + ops.expand_dims(points, 2), (-1, K * W))
-        if standing is not None:
-            order = standing.allotted(order, token)
+        if phrase_progress is not None:
+            order = phrase_progress.allotted(order, token)
         order, index = ops.top_k(order, min(2 * K, order.shape[1] or 2 * K))  # (S, C)
         beam = index // W
 

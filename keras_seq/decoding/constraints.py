@@ -2,9 +2,9 @@
 
 A constraint is `constraint(log_probs (N, V), progress) -> (N, V)`: from what each next token adds to the points of a
 row to what it shall add, never above 0, and -inf for what may not be. It comes after the softmax and nothing is
-normalised anew, so that `Hypotheses.log_probs` stays what the model thinks, and what is ranked are the points.
+normalized anew, so that `Hypotheses.log_probs` stays what the model thinks, and what is ranked are the points.
 `progress` is a `decoding.step.Progress`. Any function of that kind will do; what holds something for each sentence says
-`per_sentence = True` and has `for_sentences`.
+`per_sentence = True` and has `for_examples`.
 
 Where nothing is possible any more there is no result: its slot is empty.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.step import IMPOSSIBLE, size
+from keras_seq.decoding.protocol import IMPOSSIBLE, size
 
 ANY = -1  # in a pattern: whatever stands there
 
@@ -29,14 +29,14 @@ class Constraint:
 
     per_sentence = False
 
-    def for_sentences(self, sentences):
+    def for_examples(self, sentences):
         """The constraint for some sentences of many, int `(B,)`."""
         return self
 
     def check(self, search, constraints):
         """Raises `ValueError` where it cannot work with a search, or beside the other constraints."""
 
-    def check_sentences(self, count):
+    def check_examples(self, count):
         """Raises `ValueError` where what it holds is not for `count` sentences; of an unknown number, None, never."""
 
 
@@ -210,10 +210,10 @@ class Prefix(Constraint):
         if len(self.tokens.shape) != 2:
             raise ValueError(f"`tokens` must be ids (B, P). Received: shape {tuple(self.tokens.shape)}")
 
-    def for_sentences(self, sentences):
+    def for_examples(self, sentences):
         return dataclasses.replace(self, tokens=ops.take(self.tokens, sentences, axis=0))
 
-    def check_sentences(self, count):
+    def check_examples(self, count):
         check_rows("tokens", self.tokens, count)
 
     def __call__(self, log_probs, progress):

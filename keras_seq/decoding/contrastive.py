@@ -5,9 +5,9 @@ from numbers import Integral
 
 from keras import ops
 
+from keras_seq.decoding.decode_loop import hypotheses
 from keras_seq.decoding.greedy import Greedy
-from keras_seq.decoding.largest import largest
-from keras_seq.decoding.step import (
+from keras_seq.decoding.protocol import (
     IMPOSSIBLE,
     Hypotheses,
     Progress,
@@ -15,13 +15,13 @@ from keras_seq.decoding.step import (
     StateNest,
     check_max_length,
     constrained,
-    directions,
+    gather_per_row,
+    l2_normalize,
     next_logits,
     normalized,
     size,
-    taken,
 )
-from keras_seq.decoding.stepwise import hypotheses
+from keras_seq.decoding.top_k import blockwise_top_k
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Contrastive(Search):
 
     hidden_states = True
     lookahead = 1  # the candidates for the last token are read like all others
-    shaped_by = ("top_k",)
+    static_fields = ("top_k",)
 
     def __post_init__(self):
         if not (isinstance(self.top_k, Integral) and self.top_k >= 1):
@@ -58,10 +58,10 @@ class Contrastive(Search):
             raise ValueError(f"`alpha` must be from 0 to 1. Received: {self.alpha!r}")
 
     @property
-    def width(self):
+    def rows_per_example(self):
         return self.top_k
 
-    def simplest(self, constraints=()):
+    def simplify(self, constraints=()):
         return Greedy() if self.top_k == 1 or self.alpha == 0 else self
 
     def __call__(
@@ -99,19 +99,21 @@ class Contrastive(Search):
 
         def body(t, logits, log_probs, points, lengths, done, tokens, seen, tensors):
             log_p = normalized(logits)  # (B, V)
-            gains, candidates = largest(constrained(log_p, constraints, Progress(tokens, t, sentence, end_id)), K)
+            gains, candidates = blockwise_top_k(
+                constrained(log_p, constraints, Progress(tokens, t, sentence, end_id)), K
+            )
             logits, state = next_logits(step, ops.reshape(candidates, (B * K,)), nest.pack(tensors), end_id)
-            hidden = ops.reshape(directions(state["hidden"]), (B, K, shape[2]))
+            hidden = ops.reshape(l2_normalize(state["hidden"]), (B, K, shape[2]))
             likeness = ops.einsum("bkd,bld->bkl", hidden, seen)
             past = ops.logical_and(visible, places <= begin + t)  # (B, L)
             likeness = ops.max(ops.where(ops.expand_dims(past, 1), likeness, -1.0), axis=2)
             value = (1.0 - self.alpha) * ops.exp(gains) - self.alpha * likeness
             best = ops.cast(ops.argmax(ops.where(gains > IMPOSSIBLE, value, IMPOSSIBLE), axis=1), "int32")  # (B,)
 
-            token = taken(candidates, best)
+            token = gather_per_row(candidates, best)
             last = ops.where(done, pad_id, token)
-            log_probs = ops.where(done, log_probs, log_probs + taken(log_p, token))
-            points = ops.where(done, points, points + taken(gains, best))
+            log_probs = ops.where(done, log_probs, log_probs + gather_per_row(log_p, token))
+            points = ops.where(done, points, points + gather_per_row(gains, best))
             lengths = ops.where(done, lengths, t + 1)
             done = ops.logical_or(done, ops.logical_or(last == end_id, points == IMPOSSIBLE))
             tokens = ops.where(positions == t, ops.expand_dims(last, 1), tokens)
@@ -148,9 +150,9 @@ def _seen(start, context, T):
     Returns:
         `(directions, visible)`: `(B, P + T, D)`, and bool `(B, P + T)`, which of them are of real tokens.
     """
-    seen = ops.repeat(directions(start), T, axis=1)
+    seen = ops.repeat(l2_normalize(start), T, axis=1)
     visible = ops.ones(ops.shape(seen)[:2], "bool")
     if context is not None:
-        seen = ops.concatenate([directions(context["hidden"]), seen], axis=1)
+        seen = ops.concatenate([l2_normalize(context["hidden"]), seen], axis=1)
         visible = ops.concatenate([context["mask"], visible], axis=1)
     return seen, visible

@@ -1,10 +1,10 @@
-"""From the frames of a CTC model to labellings."""
+"""From the frames of a CTC model to labelings."""
 
 import numbers
 
 from keras import ops
 
-from keras_seq.decoding.step import Hypotheses, along
+from keras_seq.decoding.protocol import Hypotheses, along
 
 IMPOSSIBLE = -float("inf")
 
@@ -12,17 +12,17 @@ IMPOSSIBLE = -float("inf")
 def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0):
     """Decodes what a CTC model says of each frame; `keras.ops.ctc_decode` does the search.
 
-    An alignment names a label or the blank for each frame; equal neighbours are one, then blanks are left out. What is
-    left is a labelling, and its probability is the sum over all of its alignments: the `log_probs` of the result, minus
-    `keras.losses.CTC`. There is no end token, and a labelling may be empty.
+    An alignment names a label or the blank for each frame; equal neighbors are one, then blanks are left out. What is
+    left is a labeling, and its probability is the sum over all of its alignments: the `log_probs` of the result, minus
+    `keras.losses.CTC`. There is no end token, and a labeling may be empty.
 
-    Of `ctc_decode` the labellings are taken and not the numbers: those of the beam lack the alignments that were pruned
+    Of `ctc_decode` the labelings are taken and not the numbers: those of the beam lack the alignments that were pruned
     away, those of the greedy search are sums of logits with the sign turned.
 
     Args:
         logits: float `(B, T, V)`, or log-probabilities, which are the same to a softmax. Finite.
         lengths: int `(B,)`, the real frames of each; what comes after them does not matter.
-        search: "greedy": the labelling of the likeliest alignment; "beam": the likeliest labellings among the K
+        search: "greedy": the labeling of the likeliest alignment; "beam": the likeliest labelings among the K
             prefixes kept at each frame.
         num_beams: K, for "beam". On JAX its memory and time grow with K V T.
         num_return: R, at most K and V; 1 for "greedy".
@@ -42,7 +42,7 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
         raise ValueError(f'`search` must be "greedy" or "beam". Received: {search!r}')
     most = 1 if search == "greedy" else min(num_beams, V)
     if not 1 <= num_return <= most:
-        # One frame has V labellings and no more, and TensorFlow's search stops with an error where it has too few.
+        # One frame has V labelings and no more, and TensorFlow's search stops with an error where it has too few.
         raise ValueError(
             f"`num_return` must be from 1 to {most}: one for a greedy search, at most `num_beams`={num_beams} and "
             f"the V={V} labels for a beam. Received: {num_return}"
@@ -83,7 +83,7 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
         best = ops.sum(ops.where(real, ops.max(log_probs, axis=-1), 0.0), axis=1, keepdims=True)
         return Hypotheses(tokens, label_lengths, ops.where(nothing, 0.0, totals), best)
 
-    # Where there are fewer labellings than slots, JAX fills these with anything, at -inf.
+    # Where there are fewer labelings than slots, JAX fills these with anything, at -inf.
     empty = ops.where(
         nothing, ops.expand_dims(ops.arange(R, dtype="int32"), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE
     )

@@ -6,7 +6,7 @@ from numbers import Real
 import keras
 from keras import ops
 
-from keras_seq.decoding.step import directions, normalized
+from keras_seq.decoding.protocol import l2_normalize, normalized
 
 AVERAGES = ("probability", "log_probability")
 
@@ -127,7 +127,7 @@ class Ensemble(keras.Model):
             total = sum(share for share, _ in seen)
             joined["attention"] = sum(share / total * ops.cast(weights, "float32") for share, weights in seen)
         if hidden:
-            parts = [share**0.5 * directions(own["hidden"]) for share, own in pairs]
+            parts = [share**0.5 * l2_normalize(own["hidden"]) for share, own in pairs]
             joined["hidden"] = ops.concatenate(parts, axis=-1)
         return joined
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_seq.decoding import unknown_words
-from keras_seq.decoding.continued import Continued
-from keras_seq.decoding.searching import find_search, search_with_vocabulary
+from keras_seq.decoding.prompting import PromptedModel
+from keras_seq.decoding.search import get_search, search_with_vocabulary
 
 NEW_TOKENS = 100  # that a language model says, unless told otherwise
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def generate(
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"`texts` must be a list of strings. Received: {texts!r}")
     texts, constraints, source_vocabulary = list(texts), tuple(constraints), source_vocabulary or vocabulary
-    find = find_search(search, **options)
+    find = get_search(search, **options)
     find.check(constraints, len(texts))
     check_vocabularies(model, vocabulary, source_vocabulary)
     replacing = replace_unknown is not False
@@ -64,22 +64,22 @@ def generate(
         unknown_words.check(model, vocabulary, source_vocabulary)
     continues = not hasattr(model, "encode")
     if continues:
-        model, max_length = Continued(model, vocabulary.pad_id), max_length or NEW_TOKENS
-    matters = find.draws or any(getattr(constraint, "per_sentence", False) for constraint in constraints)
+        model, max_length = PromptedModel(model, vocabulary.pad_id), max_length or NEW_TOKENS
+    matters = find.is_stochastic or any(getattr(constraint, "per_sentence", False) for constraint in constraints)
 
     def translate(source, numbers=None):
-        own = [c.for_sentences(numbers) if getattr(c, "per_sentence", False) else c for c in constraints]
+        own = [c.for_examples(numbers) if getattr(c, "per_sentence", False) else c for c in constraints]
         tokens = search_with_vocabulary(
             model,
             vocabulary,
             source,
             max_length=max_length,
-            search=find if numbers is None else find.for_sentences(numbers),
+            search=find if numbers is None else find.for_examples(numbers),
             constraints=own,
         ).tokens
         if not replacing:
             return (tokens,)
-        return tokens, unknown_words.looked_at(model, source, tokens, vocabulary, source_vocabulary)
+        return tokens, unknown_words.attended_positions(model, source, tokens, vocabulary, source_vocabulary)
 
     def written(rows, tokens, places=None):
         """R texts for each row, of tokens `(B, R, T)`."""

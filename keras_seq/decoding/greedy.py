@@ -5,16 +5,16 @@ from collections.abc import Callable
 
 from keras import ops
 
-from keras_seq.decoding.largest import log_of_sum
-from keras_seq.decoding.step import (
+from keras_seq.decoding.decode_loop import decode_stepwise
+from keras_seq.decoding.protocol import (
     IMPOSSIBLE,
     Search,
     check_length_penalty,
     constrained,
+    gather_per_row,
     normalized,
-    taken,
 )
-from keras_seq.decoding.stepwise import decode_stepwise
+from keras_seq.decoding.top_k import logsumexp_from_max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Greedy(Search):
             if not constraints:
                 best, token = ops.top_k(logits, 1)  # (N, 1); faster than argmax
                 # Where nothing is possible any more the sequence is impossible, not NaN.
-                gained = ops.where(best > IMPOSSIBLE, best - log_of_sum(logits, best), IMPOSSIBLE)
+                gained = ops.where(best > IMPOSSIBLE, best - logsumexp_from_max(logits, best), IMPOSSIBLE)
                 return ops.cast(token[:, 0], "int32"), gained[:, 0], gained[:, 0]
             log_probs = normalized(logits)
             best, token = ops.top_k(constrained(log_probs, constraints, progress), 1)
             token = ops.cast(token[:, 0], "int32")
-            return token, taken(log_probs, token), best[:, 0]
+            return token, gather_per_row(log_probs, token), best[:, 0]
 
         return decode_stepwise(
             step,

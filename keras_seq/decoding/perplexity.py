@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_seq.decoding.forced_scoring import score
 from keras_seq.decoding.generate import padded, padded_width
-from keras_seq.decoding.scoring import score
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.largest import largest
-from keras_seq.decoding.step import (
+from keras_seq.decoding.decode_loop import decode_stepwise
+from keras_seq.decoding.protocol import (
     IMPOSSIBLE,
     Hypotheses,
     Search,
     check_length_penalty,
     constrained,
+    gather_per_row,
     normalized,
-    taken,
 )
-from keras_seq.decoding.stepwise import decode_stepwise
+from keras_seq.decoding.top_k import blockwise_top_k
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Sampling(Search):
     num_return: int = 1
     length_penalty: Callable | None = None
 
-    draws = True
+    is_stochastic = True
 
     def __post_init__(self):
         check_length_penalty(self.length_penalty)
@@ -67,10 +67,10 @@ class Sampling(Search):
             raise ValueError(f"`num_return` must be at least 1. Received: {self.num_return}")
 
     @property
-    def width(self):
+    def rows_per_example(self):
         return self.num_return
 
-    def for_sentences(self, sentences):
+    def for_examples(self, sentences):
         """The draws of these sentences, int `(B,)`, by their numbers and not by their places in a batch."""
 
         def of(option):
@@ -83,7 +83,7 @@ class Sampling(Search):
     def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses:
         """See `decoding.step`; the rows of the state are the samples of a sentence, side by side."""
         self.check(constraints, batch_size)
-        search = self if _shape(self.seed) else self.for_sentences(ops.arange(batch_size, dtype="int32"))
+        search = self if _shape(self.seed) else self.for_examples(ops.arange(batch_size, dtype="int32"))
         R = self.num_return
         key = mixed(_bits(ops.repeat(search.seed, R)), ops.arange(batch_size * R, dtype="int32") % R)  # (N,)
 
@@ -96,8 +96,8 @@ class Sampling(Search):
         def choose(logits, progress):
             log_probs = normalized(logits)
             points = constrained(log_probs, constraints, progress)
-            token = drawn(left(points, *options), uniform(mixed(key, progress.length)))
-            return token, taken(log_probs, token), taken(points, token)
+            token = drawn(filter_logits(points, *options), uniform(mixed(key, progress.length)))
+            return token, gather_per_row(log_probs, token), gather_per_row(points, token)
 
         return decode_stepwise(
             step,
@@ -114,7 +114,7 @@ class Sampling(Search):
         )
 
 
-def left(points, temperature, top_k, top_p, min_p):
+def filter_logits(points, temperature, top_k, top_p, min_p):
     """The part of a distribution that is drawn from, as log-probabilities that need not sum to one, `(N, V)`.
 
     Args:
@@ -123,7 +123,9 @@ def left(points, temperature, top_k, top_p, min_p):
     """
     points = points / temperature
     if top_p is None and isinstance(top_k, int):
-        points = ops.where(points >= largest(points, min(top_k, points.shape[1]))[0][:, -1:], points, IMPOSSIBLE)
+        points = ops.where(
+            points >= blockwise_top_k(points, min(top_k, points.shape[1]))[0][:, -1:], points, IMPOSSIBLE
+        )
     elif top_k is not None or top_p is not None:
         falling = -ops.sort(-points, axis=1)
         rank = ops.expand_dims(ops.arange(points.shape[1], dtype="int32"), 0)
@@ -143,7 +145,7 @@ def left(points, temperature, top_k, top_p, min_p):
 
 
 def drawn(points, uniforms):
-    """Tokens `(N,)` from unnormalised log-probabilities `(N, V)` and numbers in [0, 1), `(N,)`: the inverse of the
+    """Tokens `(N,)` from unnormalized log-probabilities `(N, V)` and numbers in [0, 1), `(N,)`: the inverse of the
     distribution function."""
     best = ops.max(points, axis=1, keepdims=True)
     best = ops.where(best > IMPOSSIBLE, best, 0.0)
@@ -162,7 +164,7 @@ def mixed(key, number):
 def _scattered(key):
     """Every bit of a uint32 into every other.
 
-    Source: the finaliser of MurmurHash3, by Austin Appleby, who put it in the public domain.
+    Source: the finalizer of MurmurHash3, by Austin Appleby, who put it in the public domain.
     """
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         key = ops.bitwise_xor(key, ops.right_shift(key, _constant(shift))) * _constant(factor)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from keras import ops
 
-from keras_seq.decoding.continued import Continued
 from keras_seq.decoding.generate import NEW_TOKENS, padded
-from keras_seq.decoding.sampling import Sampling, drawn, left, mixed, uniform
-from keras_seq.decoding.step import normalized
+from keras_seq.decoding.prompting import PromptedModel
+from keras_seq.decoding.protocol import normalized
+from keras_seq.decoding.sampling import Sampling, drawn, filter_logits, mixed, uniform
 
 _HALF = "\N{REPLACEMENT CHARACTER}"  # how a character is written of which bytes are still to come
 
@@ -46,16 +46,16 @@ def stream(
     """
     if context is not None and context < 2:
         raise ValueError(f"`context` must be at least 2, or None. Received: {context}")
-    search = Sampling(**options).for_sentences(ops.arange(1, dtype="int32"))
+    search = Sampling(**options).for_examples(ops.arange(1, dtype="int32"))
     key, left_of = (
         mixed(search.seed, ops.arange(1, dtype="int32")),
         (search.temperature, search.top_k, search.top_p, search.min_p),
     )
-    model = Continued(model, vocabulary.pad_id)
+    model = PromptedModel(model, vocabulary.pad_id)
 
     def draw(token, state, number):
         logits, state = model.decode(token, state)
-        points = left(normalized(logits[:, 0]), *left_of)
+        points = filter_logits(normalized(logits[:, 0]), *left_of)
         return ops.cast(drawn(points, uniform(mixed(key, number))), "int32")[:, None], state
 
     draw = compiled(draw) if compiled else draw

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 
-def looked_at(model, source, tokens, vocabulary, source_vocabulary=None):
+def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None):
     """The source word that a model looks at most while it says each token, by one forced pass.
 
     Args:
@@ -46,7 +46,7 @@ def replace_unknown(
     Args:
         texts: B sources.
         tokens: int `(B, R, T)`.
-        places: int `(B, R, T)`, of `looked_at`.
+        places: int `(B, R, T)`, of `attended_positions`.
         vocabulary: of the target, one with whole words or characters: asked for `pieces`, `separator` and ids.
         source_vocabulary: asked for `split`; when it is not the same.
         dictionary: what stands for a source word; one that is not there stands for itself.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.distribution.split import parts
+from keras_seq.distribution.sharding import split_rows
 from keras_seq.distribution.strategy import scope
 
 
@@ -81,7 +81,7 @@ def check_distributed(
     momentum in place of the model's optimizer: Keras's adaptive ones (3.15, TensorFlow) square the gradient of each
     occurrence of an embedding's row and not that of the row, which nothing that adds gradients up can repeat.
 
-    What looks at a whole batch, batch normalisation say, cannot be the same for a part, and the report says so. Nor can
+    What looks at a whole batch, batch normalization say, cannot be the same for a part, and the report says so. Nor can
     what is drawn at random: build the model without dropout.
 
     Args:
@@ -104,7 +104,7 @@ def check_distributed(
     steps = sum(1 for _ in batches)
     if not steps:
         raise ValueError("`dataset` is empty: there is nothing to train on.")
-    divided = batches.flat_map(lambda *batch: parts(batch, accumulation_steps))
+    divided = batches.flat_map(lambda *batch: split_rows(batch, accumulation_steps))
     exact = _Trained(one, build_model, batches)
     initial = exact.initial
     if tolerance is None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_seq.distribution import strategy
-from keras_seq.distribution.split import parts
+from keras_seq.distribution.sharding import split_rows
 
 _PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _WRITES = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"}  # of a copy that nobody reads
@@ -139,8 +139,8 @@ def _place(seat: tf.Tensor, steps: int) -> tf.Tensor:
 def _divided(element_spec, count: int) -> Callable:
     """A function of a batch for `flat_map`; the parts have the batch's structure."""
     if isinstance(element_spec, tuple):
-        return lambda *batch: parts(batch, count)
-    return lambda batch: parts(batch, count)
+        return lambda *batch: split_rows(batch, count)
+    return lambda batch: split_rows(batch, count)
 
 
 def _check_can_be_sent(dataset: tf.data.Dataset) -> None:

@@ -213,7 +213,7 @@ class Screen:
         self.live = text
 
     def fitted(self, text: bytes) -> bytes:
-        """Without colours, and no wider than the terminal: a line that wraps cannot be written over."""
+        """Without colors, and no wider than the terminal: a line that wraps cannot be written over."""
         plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text.decode(errors="replace"))
         return plain[: shutil.get_terminal_size().columns - 6].encode()
 

@@ -9,7 +9,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from keras_seq.distribution import fit
+from keras_seq.distribution import keras_patches
 
 Name = Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"]
 Precision = Literal["float32", "bfloat16", "float16", "float64"]
@@ -27,7 +27,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
     The dataset gives whole batches, the same as on one device; each batch is split over the replicas by its rows. So a
     budget of tokens is that of all replicas together, and the updates are those of one device, whatever the batches'
     shapes: losses are sums over all replicas divided by the tokens of all replicas, gradients are added up before they
-    are clipped, and the `loss` of an epoch is the loss per token. `fit.py` says how, and what Keras does instead.
+    are clipped, and the `loss` of an epoch is the loss per token. `keras_patches.py` says how, and what Keras does instead.
 
     Every worker reads the whole dataset and takes its rows of each batch, so all must see the same order: seed it, by
     `data.shuffled(seed)` for files and by `keras.utils.set_random_seed` for arrays. `data_service` shares the reading.
@@ -68,7 +68,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         self.replicas = self.strategy.num_replicas_in_sync
         if precision is not None:
             _set_precision(precision, self.replicas)
-        fit.mend(self.strategy)
+        keras_patches.patch_keras(self.strategy)
         self._summed = tf.function(self._sum, autograph=False)  # without a graph TensorFlow warns of the overhead
         self._entered = []
 
@@ -81,7 +81,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         resolver = self.strategy.cluster_resolver
         return self.workers == 1 or resolver is None or (resolver.task_id or 0) == 0
 
-    def agreed(self, flag: bool) -> bool:
+    def any_worker(self, flag: bool) -> bool:
         """Whether any worker says so. All workers must ask at the same step."""
         if self.workers == 1:
             return flag
@@ -204,7 +204,7 @@ def _set_precision(precision: str, replicas: int) -> None:
     if precision not in policies:
         raise ValueError(f"`precision` must be one of {', '.join(policies)}. Received: {precision!r}")
     if precision == "float16" and replicas > 1:
-        raise ValueError(fit.NO_FLOAT16)
+        raise ValueError(keras_patches.NO_FLOAT16)
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(policies[precision])
 

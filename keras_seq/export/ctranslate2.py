@@ -18,7 +18,7 @@ SIDES = ("shared", "source", "target")
 FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
 KIND = ("CTranslate2 model", "model.bin", FILES)
-EPSILON = 1e-5  # of all normalisations of `models.Transformer`; CTranslate2 has one for a model
+EPSILON = 1e-5  # of all normalizations of `models.Transformer`; CTranslate2 has one for a model
 EXACT = (None, "float32")  # what can be compared to the last digits
 TOLERANCE = 1e-4  # in log p, for each token
 TRIED = 16  # random sources
@@ -48,7 +48,7 @@ def ctranslate2(
     CTranslate2 has no such heads over an encoder's output. Positions are written out as a table.
 
     Args:
-        model: a `models.Transformer`, not quantised; of any dtype policy.
+        model: a `models.Transformer`, not quantized; of any dtype policy.
         path: the folder to write.
         vocabulary: of the target; and of the source, unless that has its own.
         source_vocabulary: when it is not the same.
@@ -57,7 +57,7 @@ def ctranslate2(
             cuts sources to `max_input_length=1024` and stops at `max_decoding_length=256`, unless told otherwise.
         verify: whether to load what was written. In float32 random sources and `samples` must get the tokens of
             `decoding.search`'s greedy search and their log-probability, but for 1e-4 a token; where two tokens are
-            that close either will do. Quantised, they must be translated with finite scores.
+            that close either will do. Quantized, they must be translated with finite scores.
         samples: strings or bytes; the first 20 tokens of each are tried.
         overwrite: whether a model folder that stands at `path` is replaced.
     Returns:
@@ -130,7 +130,7 @@ def _check_model(model):
     quantized = [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]
     if quantized:
         raise ValueError(
-            f"`model` was quantised by Keras (its layer {quantized[0]!r} for one). Export the model as it was before, "
+            f"`model` was quantized by Keras (its layer {quantized[0]!r} for one). Export the model as it was before, "
             'with `quantization="int8"`.'
         )
 
@@ -298,7 +298,7 @@ def _verify(library, folder, model, vocabulary, source_vocabulary, samples, exac
     )
     if not exact:
         if not all(np.isfinite(result.scores[0]) for result in found):
-            raise RuntimeError("The quantised CTranslate2 model gives scores that are not finite.")
+            raise RuntimeError("The quantized CTranslate2 model gives scores that are not finite.")
         return
 
     ids = {"start_id": vocabulary.start_id, "end_id": vocabulary.end_id, "pad_id": vocabulary.pad_id}

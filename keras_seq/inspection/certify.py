@@ -9,7 +9,7 @@ import numpy as np
 from keras_seq.inspection.sequences import Input, batch, drawn, sizes, widest
 
 KINDS = {
-    "neighbours": "other sequences beside it in a batch of the same shape",
+    "neighbors": "other sequences beside it in a batch of the same shape",
     "order": "the same batch in another order",
     "padding": "the same batch with more padding",
     "under the padding": "other values under the padding",
@@ -21,7 +21,7 @@ WIDER = 4  # units of padding that a batch gets at most
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ModelAdapter:
     """What is asked about: a model and its sequences.
 
     Attributes:
@@ -132,7 +132,7 @@ class Certificate:
 
 
 def certify(
-    asked: Asked,
+    asked: ModelAdapter,
     *,
     cases: int = 200,
     seed: int = 0,
@@ -168,7 +168,7 @@ def certify(
     return Certificate(seed, tolerance, tuple(rows), varied, smallest)
 
 
-def tried(asked: Asked, seed: int, number: int) -> Case:
+def tried(asked: ModelAdapter, seed: int, number: int) -> Case:
     """The case that a seed and a number draw, with its answers."""
     random = np.random.default_rng([seed, number])
     kind = asked.kinds[number % len(asked.kinds)]
@@ -192,7 +192,7 @@ def _batch(asked, rows, size, under=None):
     return batch(asked.inputs, rows, size, under)
 
 
-def _neighbours(asked, random, rows, place):
+def _neighbors(asked, random, rows, place):
     others = [asked.drawn(random) for _ in rows]
     others[place] = rows[place]
     size = widest(sizes(asked.inputs, rows), sizes(asked.inputs, others))
@@ -230,7 +230,7 @@ def _alone(asked, random, rows, place):
     return _batch(asked, rows, sizes(asked.inputs, rows)), _batch(asked, lone, sizes(asked.inputs, lone)), 0
 
 
-_SURROUNDINGS = dict(zip(KINDS, (_neighbours, _order, _padding, _under, _shape, _alone), strict=True))
+_SURROUNDINGS = dict(zip(KINDS, (_neighbors, _order, _padding, _under, _shape, _alone), strict=True))
 
 
 def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:

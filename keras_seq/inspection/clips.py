@@ -25,7 +25,7 @@ def film_strip(rows: Mapping[str, np.ndarray], path: str | os.PathLike, *, given
         ValueError: for pictures of other shapes.
         ImportError: if Pillow is not installed.
     """
-    rows = {name: _coloured(clip, 4, "(T, H, W, C)") for name, clip in _some(rows).items()}
+    rows = {name: _colored(clip, 4, "(T, H, W, C)") for name, clip in _some(rows).items()}
     columns = [str(number + 1) for number in range(max(map(len, rows.values())))]
     marked = [0 < given <= number for number in range(len(columns))]
     path = pathlib.Path(path)
@@ -57,7 +57,7 @@ def animation(
         ValueError: for clips of other shapes.
         ImportError: if Pillow is not installed.
     """
-    rows = {name: _coloured(clips, 5, "(N, T, H, W, C)") for name, clips in _some(rows).items()}
+    rows = {name: _colored(clips, 5, "(N, T, H, W, C)") for name, clips in _some(rows).items()}
     shapes = {clips.shape for clips in rows.values()}
     if len(shapes) > 1:
         raise ValueError(f"All rows must have the same shape. Received: {sorted(shapes)}")
@@ -82,7 +82,7 @@ def _some(rows: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     return rows
 
 
-def _coloured(pictures: np.ndarray, rank: int, wanted: str) -> np.ndarray:
+def _colored(pictures: np.ndarray, rank: int, wanted: str) -> np.ndarray:
     """uint8, with three channels."""
     pictures = np.asarray(pictures)
     pictures = pictures[..., None] if pictures.ndim == rank - 1 else pictures

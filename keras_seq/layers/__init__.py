@@ -8,35 +8,35 @@ from keras_seq.layers.attention import (
     LocationSensitiveAttention,
     ScaledDotAttention,
 )
-from keras_seq.layers.bodies import ARCHITECTURES, sequence_body
+from keras_seq.layers.audio import ConvSubsampling, LogMel, SpecAugment
+from keras_seq.layers.autoregressive import AutoregressiveDecoder
+from keras_seq.layers.backbones import ARCHITECTURES, sequence_backbone
 from keras_seq.layers.bridges import Bridge
-from keras_seq.layers.characters import CharacterEncoder
+from keras_seq.layers.character_encoder import CharacterEncoder
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.convolution import MaskedConv1D
 from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, viterbi
 from keras_seq.layers.ctc import BlankPadding
 from keras_seq.layers.embeddings import TokenEmbedding
-from keras_seq.layers.feedback import FeedbackDecoder
+from keras_seq.layers.frames import ConvLSTM2D, FrameCNN, FrameConvolution, FrameDecoder, FramePairs, FramePatches
 from keras_seq.layers.masks import (
-    EndMasking,
     JoinFeatures,
+    TrailingPaddingMask,
     causal_mask,
-    mask_of,
+    get_keras_mask,
     masked_softmax,
     padding_mask,
     reverse_tokens,
     sliding_window_mask,
 )
-from keras_seq.layers.multi_head_attention import MultiHeadAttention, empty_cache, extend_cache
+from keras_seq.layers.multi_head_attention import MultiHeadAttention, create_cache, update_cache
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
-from keras_seq.layers.pictures import ConvLSTM2D, FrameCNN, FrameConvolution, FrameDecoder, FramePairs, PicturePatches
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
-from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, accelerated
+from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN, with_fast_recurrent_layers
 from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack, cell_name
 from keras_seq.layers.scheduled_sampling import ScheduledSampling
-from keras_seq.layers.series import LastSteps, MovingAverage, Patches, QuantileOffsets, ReversibleNormalization
-from keras_seq.layers.sound import ConvSubsampling, LogMel, SpecAugment
+from keras_seq.layers.time_series import LastSteps, MovingAverage, Patches, QuantileOffsets, ReversibleNormalization
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from keras_seq.layers.transformer_stack import TransformerStack
 
@@ -55,8 +55,8 @@ __all__ = [
     "CompositeLayer",
     "ConvSubsampling",
     "DotAttention",
-    "EndMasking",
-    "FeedbackDecoder",
+    "TrailingPaddingMask",
+    "AutoregressiveDecoder",
     "FrameCNN",
     "FrameConvolution",
     "FrameDecoder",
@@ -80,7 +80,7 @@ __all__ = [
     "POOLINGS",
     "ParallelRecurrent",
     "Patches",
-    "PicturePatches",
+    "FramePatches",
     "QuantileOffsets",
     "RGLRU",
     "RecurrentStack",
@@ -95,20 +95,20 @@ __all__ = [
     "TransformerStack",
     "ViterbiAccuracy",
     "ViterbiDecoder",
-    "accelerated",
+    "with_fast_recurrent_layers",
     "causal_mask",
     "cell_name",
     "distance_bias",
-    "empty_cache",
-    "extend_cache",
+    "create_cache",
+    "update_cache",
     "linear_scan",
-    "mask_of",
+    "get_keras_mask",
     "masked_softmax",
     "padding_mask",
     "positions_from",
     "reverse_tokens",
     "rotate",
-    "sequence_body",
+    "sequence_backbone",
     "sinusoidal_positions",
     "sliding_window_mask",
     "viterbi",

@@ -2,7 +2,7 @@
 
 Every layer here works in two halves, so that a decoder prepares the memory once and queries it at each step:
 
-    memory = layer.remember(value, mask)       # {"keys", "values", "mask"}
+    memory = layer.project_memory(value, mask)       # {"keys", "values", "mask"}
     context, weights = layer(query, memory)    # any number of queries at once
 
 Keras has layers named `Attention` and `AdditiveAttention`. They lack the literature's weight matrices and prepare
@@ -41,7 +41,7 @@ class MemoryAttention(CompositeLayer):
         """Scores each key for each query: `(B, T, Dq)` and `(B, S, K)` to `(B, T, S)`."""
         raise TypeError(f"{type(self).__name__} must define `score(query, keys)`")
 
-    def remember(self, value, mask=None):
+    def project_memory(self, value, mask=None):
         """What `call` attends to: `value`, float `(B, S, Dv)`; `mask`, bool `(B, S)`, by default the one it carries."""
         mask = carried_mask(value, mask)
         if mask is None:
@@ -63,7 +63,7 @@ class MemoryAttention(CompositeLayer):
         return (*query_shape[:2], V), (*query_shape[:2], S)
 
     def build_parts(self, input_shape):
-        """What the query goes through; what the memory goes through is built by `remember`."""
+        """What the query goes through; what the memory goes through is built by `project_memory`."""
         if hasattr(self, "key_dense") and not self.key_dense.built:
             self.refuse_to_build(input_shape)
 
@@ -80,7 +80,7 @@ class AdditiveAttention(MemoryAttention):
     Args:
         units: width of the hidden layer.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `remember(value, mask)` returns for float `(B, S, Dv)`.
+        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
     Returns:
         `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`.
     Raises:
@@ -117,7 +117,7 @@ class DotAttention(MemoryAttention):
     Args:
         units: width of queries and values, D.
     Call arguments:
-        query: float `(B, T, D)`.   memory: what `remember(value, mask)` returns for float `(B, S, D)`.
+        query: float `(B, T, D)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, D)`.
     Returns:
         `(context, weights)`, `(B, T, D)` and `(B, T, S)`.
     Raises:
@@ -159,7 +159,7 @@ class GeneralAttention(MemoryAttention):
     Args:
         units: width of the queries, Dq.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `remember(value, mask)` returns for float `(B, S, Dv)`.
+        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
     Returns:
         `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`.
     Source: Luong et al. 2015, section 3.1, arXiv:1508.04025.
@@ -187,7 +187,7 @@ class LocationSensitiveAttention(AdditiveAttention):
         filters: number of convolution filters.
         kernel_size: how many source positions a filter covers.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `remember(value, mask)` returns for float `(B, S, Dv)`.
+        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
         past: float `(B, S)`, the sum of the weights of all steps before these; None: these are the first.
     Returns:
         `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`. Who goes on later adds `ops.sum(weights, axis=1)` to `past`.

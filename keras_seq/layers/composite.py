@@ -39,7 +39,7 @@ class CompositeLayer(keras.layers.Layer):
     def refuse_to_build(self, input_shape):
         raise ValueError(
             f"`build` is told nothing of the memory's width. {type(self).__name__} is built by its call, and what "
-            f"reads the memory by `remember(value)`. Received: build({input_shape})"
+            f"reads the memory by `project_memory(value)`. Received: build({input_shape})"
         )
 
     def get_build_config(self):

@@ -1,4 +1,4 @@
-"""A linear-chain conditional random field: tags that are scored together with their neighbours.
+"""A linear-chain conditional random field: tags that are scored together with their neighbors.
 
 The layer turns the scores of a network into *potentials*, and everything else works on those: the loss, the metric and
 the decoder. So a tagger is compiled, fit and served like any other model:
@@ -29,11 +29,11 @@ LOW = -1e9
 
 @keras.saving.register_keras_serializable("keras_seq")
 class CRF(keras.layers.Layer):
-    """Joins the scores of each step and of each pair of neighbours into the potentials of a conditional random field.
+    """Joins the scores of each step and of each pair of neighbors into the potentials of a conditional random field.
 
         score(y) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_(t-1), y_t] + end[y_T]
 
-    Sums and neighbours are those of the real steps; padding may be anywhere. A row of padding only has the one score 0.
+    Sums and neighbors are those of the real steps; padding may be anywhere. A row of padding only has the one score 0.
 
     Args:
         num_tags: number of tags, N.
@@ -141,7 +141,7 @@ def _backward(potentials):
 def log_partition(potentials):
     """Log of the sum of exp(score) over all rows of tags: `(B,)`.
 
-    Its gradient, the probability of each pair of neighbours, is computed by sums forward and backward: XLA, with which
+    Its gradient, the probability of each pair of neighbors, is computed by sums forward and backward: XLA, with which
     Keras compiles on a GPU, refuses the derivative of a scan on TensorFlow. There is no second derivative.
     """
 
@@ -162,19 +162,19 @@ def log_partition(potentials):
     return partition(potentials)
 
 
-def log_likelihood(potentials, tags, labelled):
-    """Log-probability that the labelled steps have these tags, whatever tags the other steps have.
+def log_likelihood(potentials, tags, labeled):
+    """Log-probability that the labeled steps have these tags, whatever tags the other steps have.
 
     Args:
         potentials: `(B, T, N, N)`.   tags: int `(B, T)`.
-        labelled: bool `(B, T)`; counts for real steps only.
+        labeled: bool `(B, T)`; counts for real steps only.
     Returns:
         `(B,)`, not positive; 0 for a row without labels.
     Source: for partial labels Tsuboi et al. 2008, aclanthology.org/C08-1113.
     """
-    labelled = ops.logical_and(labelled, real_steps(potentials))
+    labeled = ops.logical_and(labeled, real_steps(potentials))
     given = ops.cast(tags, "int32")[:, :, None] == ops.arange(potentials.shape[-1], dtype="int32")  # (B, T, N)
-    allowed = ops.logical_or(given, ops.logical_not(labelled)[:, :, None])
+    allowed = ops.logical_or(given, ops.logical_not(labeled)[:, :, None])
     constrained = ops.where(allowed[:, :, None, :], potentials, ops.cast(LOW, potentials.dtype))
     # One scan of 2 B rows costs little more than one of B: what is slow is the number of steps.
     both, every = ops.split(log_partition(ops.concatenate([constrained, potentials], axis=0)), 2)

@@ -11,7 +11,7 @@ LOW = -1e9
 class BlankPadding(keras.layers.Layer):
     """Writes the padding into the logits of a CTC model: frames of padding say the blank, for certain.
 
-    A labelling has the same probability with such frames as without them. So whoever gets the logits needs no lengths:
+    A labeling has the same probability with such frames as without them. So whoever gets the logits needs no lengths:
     `losses.CTCLoss` and `keras.losses.CTC`, `decoding.ctc` and `keras.ops.ctc_decode`, and a server.
 
     Args:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 
-def copies(initializer):
+def seeded_copies(initializer):
     """Copies of an initializer without end, each with random numbers of its own.
 
     An initializer of Keras gives equal numbers each time it is called: two weights of one shape that share it begin as

@@ -37,7 +37,7 @@ def without_padding(x, mask):
     return ops.where(mask, x, ops.zeros_like(x))
 
 
-def mask_of(x):
+def get_keras_mask(x):
     """The Keras mask that x carries, bool `(B, T)`; all True where it carries none."""
     mask = get_keras_mask(x)
     return ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask
@@ -109,7 +109,7 @@ def reverse_tokens(tokens, mask, keep_last=True):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class EndMasking(keras.layers.Layer):
+class TrailingPaddingMask(keras.layers.Layer):
     """Takes what a row ends in for padding: all steps after the last one with another value than `mask_value`.
 
     `keras.layers.Masking` takes such steps inside a sequence for padding too, silence in a recording say. What floats

@@ -21,9 +21,9 @@ class MultiHeadAttention(CompositeLayer):
     Call arguments:
         query: float `(N, T, Dq)`. N is B, or a multiple of it where the beams of a sentence, side by side, share one
             row of the memory; it is asked Q = N T / B queries at once.
-        memory: `{"keys", "values"}`, float `(B, K, S, D / H)`, from `remember` or from `extend_cache`.
+        memory: `{"keys", "values"}`, float `(B, K, S, D / H)`, from `project_memory` or from `update_cache`.
         attention_mask: bool `(B, Q or 1, S)` or None; True where the query may look.
-        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `remember`, before they
+        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `project_memory`, before they
             go into a cache. None: no rotation.
         bias: float `(B or 1, H, Q, S)`, added to the scores, or None.
     Returns:
@@ -65,7 +65,7 @@ class MultiHeadAttention(CompositeLayer):
             return x
         return ops.reshape(x, (ops.shape(x)[0], num_heads, -1, ops.shape(x)[3]))
 
-    def remember(self, value, positions=None):
+    def project_memory(self, value, positions=None):
         """Projects `(B, S, Dv)` to keys and values; `positions` `(B or 1, S)` rotates the keys."""
         keys = self._heads(self.key_dense(value), self.num_key_value_heads, positions)
         values = self._heads(self.value_dense(value), self.num_key_value_heads)
@@ -118,7 +118,7 @@ class MultiHeadAttention(CompositeLayer):
         }
 
 
-def empty_cache(batch_size, max_length, num_heads, head_dim, dtype):
+def create_cache(batch_size, max_length, num_heads, head_dim, dtype):
     """Room for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
     shape = (batch_size, num_heads, max_length, head_dim)
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
@@ -133,7 +133,7 @@ def within_room(x, positions, cache):
     return ops.where(fits[:, :, None], x, ops.cast(float("nan"), x.dtype))
 
 
-def extend_cache(cache, new, positions):
+def update_cache(cache, new, positions):
     """Writes new keys and values at each row's own positions.
 
     Args:

@@ -100,7 +100,7 @@ class LearnedPositions(keras.layers.Layer):
 def rotate(x, positions, max_wavelength=10_000):
     """Rotates queries or keys by their positions, so that their products depend on the distance alone.
 
-    Feature i makes a pair with feature i + D / 2, as the sines above with their cosines; the paper pairs neighbours,
+    Feature i makes a pair with feature i + D / 2, as the sines above with their cosines; the paper pairs neighbors,
     which is the same up to the order of the projection's columns.
 
     Args:

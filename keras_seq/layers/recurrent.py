@@ -122,7 +122,7 @@ class LSTM(_FastLoop, keras.layers.LSTM):
         return recurrent_tensorflow.LSTMStep() if self._has_usual_activations() else None
 
 
-def accelerated(model):
+def with_fast_recurrent_layers(model):
     """A copy of a Keras model with our SimpleRNN, GRU and LSTM in place of Keras's, wherever they stand in it.
 
     `custom_objects` cannot do that: Keras resolves the names of its own layers first.
@@ -153,7 +153,7 @@ def accelerated(model):
         if "Lambda" not in str(error):
             raise
         raise ValueError(
-            "`accelerated` copies the model by its configuration, from which Keras makes no `Lambda` of Python code. "
+            "`with_fast_recurrent_layers` copies the model by its configuration, from which Keras makes no `Lambda` of Python code. "
             "Write a layer in its place, or give it a function under @keras.saving.register_keras_serializable()."
         ) from error
     copy.set_weights(model.get_weights())

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.layers.initializers import copies
+from keras_seq.layers.initializers import seeded_copies
 from keras_seq.layers.masks import carried_mask, without_padding
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
@@ -27,7 +27,7 @@ class RecurrentStack(CompositeLayer):
         recurrent_dropout: rate on the state, the same units at all steps (Gal and Ghahramani 2016, arXiv:1512.05287).
         bidirectional: whether each layer reads the sequence both ways.
         residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer.
-        layer_norm: whether each layer's input is normalised.
+        layer_norm: whether each layer's input is normalized.
         initializer: of all kernels and biases, each with random numbers of its own; None leaves the defaults (and the
             LSTM's forget bias of one).
         options: more arguments of the cell, as a dict: `{"reset_after": False}`.
@@ -80,7 +80,7 @@ class RecurrentStack(CompositeLayer):
         self.options = dict(options or {})
         self.return_state = return_state
         _check_options(self.options)
-        initializers = copies(initializer)
+        initializers = seeded_copies(initializer)
         self.forward_layers = [self._layer(f"forward_{i}", initializers) for i in range(num_layers)]
         self.backward_layers = [
             self._layer(f"backward_{i}", initializers, go_backwards=True)
@@ -117,7 +117,7 @@ class RecurrentStack(CompositeLayer):
         loop.supports_masking = True  # it does; Keras 3.16 warns all the same
         return loop
 
-    def zero_state(self, batch_size, max_length=None):
+    def get_initial_state(self, batch_size, max_length=None):
         """The state before the first step, in the nest that `call` takes and returns; as large for any length."""
         states = []
         for i in range(self.num_layers):

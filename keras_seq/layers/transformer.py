@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import causal_mask, sliding_window_mask, without_padding
-from keras_seq.layers.multi_head_attention import MultiHeadAttention, extend_cache
+from keras_seq.layers.multi_head_attention import MultiHeadAttention, update_cache
 from keras_seq.layers.positions import distance_bias
 
 # Hidden layers of two factors, f(x W) * (x V), by the f that Shazeer 2020, arXiv:2002.05202, names them after.
@@ -107,7 +107,7 @@ class TransformerLayer(CompositeLayer):
             self.dropouts[part] = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _around(self, part, function, x, training):
-        """Puts the residual connection, the normalisation and the dropout around one part of the layer."""
+        """Puts the residual connection, the normalization and the dropout around one part of the layer."""
         norm, dropout = self.norms[part], self.dropouts[part]
         if self.normalize_first:
             return x + dropout(function(norm(x)), training=training)
@@ -116,10 +116,10 @@ class TransformerLayer(CompositeLayer):
     def _attend_self(self, x, positions, mask, cache=None):
         """Attends to x itself or, given a cache, to all that x is written into. Returns the keys and values too."""
         rotation = positions if self.relative_positions == "rotary" else None
-        memory = self.self_attention.remember(x, rotation)
+        memory = self.self_attention.project_memory(x, rotation)
         key_positions = positions
         if cache is not None:
-            memory = extend_cache(cache, memory, positions)
+            memory = update_cache(cache, memory, positions)
             key_positions = ops.arange(ops.shape(memory["keys"])[2], dtype="int32")[None, :]
         if self.attention_window is not None:
             window = sliding_window_mask(positions, key_positions, self.attention_window)
@@ -201,7 +201,7 @@ class TransformerDecoderLayer(TransformerLayer):
         cross_attention: whether there is attention over a memory; a language model's layers have none.
     Call arguments:
         x: float `(B, T, D)`.
-        memory: `{"keys", "values"}` of the source, from `remember`; without cross-attention None.
+        memory: `{"keys", "values"}` of the source, from `project_memory`; without cross-attention None.
         memory_mask: bool `(B, S)`; True marks a real source token. Needed with `memory`.
         cache: `{"keys", "values"}` of the steps before, float `(B, L, K, D / H)`; None when x holds all steps. If it
             has an entry "attention", the weights over the source, `(B, T, S)`, are put there.
@@ -221,9 +221,9 @@ class TransformerDecoderLayer(TransformerLayer):
         self._add_parts(*(("self", "cross", "feed_forward") if cross_attention else ("self", "feed_forward")))
         self.cross_attention = self._attention("cross_attention") if cross_attention else None
 
-    def remember(self, memory):
+    def project_memory(self, memory):
         """Keys and values of the encoder's output `(B, S, D)`, for all steps to come."""
-        return self.cross_attention.remember(memory)
+        return self.cross_attention.project_memory(memory)
 
     def call(self, x, memory=None, memory_mask=None, cache=None, positions=None, self_mask=None, training=False):
         if (memory is None) != (self.cross_attention is None):

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import carried_mask, without_padding
-from keras_seq.layers.multi_head_attention import empty_cache, within_room
+from keras_seq.layers.multi_head_attention import create_cache, within_room
 from keras_seq.layers.positions import LearnedPositions, check_positions, positions_from, sinusoidal_positions
 from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEncoderLayer, normalization_layer
 
@@ -29,7 +29,7 @@ class TransformerStack(CompositeLayer):
             they take layers of one output.
     Call arguments:
         x: float `(B, T, D)`, padding on the right, which no real step sees.
-        initial_state: as returned, or of `zero_state`, to go on from; None: x begins the sequence, and holds all of it.
+        initial_state: as returned, or of `get_initial_state`, to go on from; None: x begins the sequence, and holds all of it.
         mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
     Returns:
         `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, or `{}` without an `initial_state`.
@@ -89,20 +89,20 @@ class TransformerStack(CompositeLayer):
         ]
         last = self.transformer_layers[-1]
         self.norm = None
-        if last.normalize_first:  # nothing has normalised its output yet
+        if last.normalize_first:  # nothing has normalized its output yet
             self.norm = normalization_layer(last.normalization, name="norm", dtype=policy)
         self.table = None
         if positions == "learned":
             self.table = LearnedPositions(max_positions, units, name="positions", dtype=policy)
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
 
-    def zero_state(self, batch_size, max_length):
+    def get_initial_state(self, batch_size, max_length):
         """The state before the first step, with room for `max_length` steps, padding counted."""
         if max_length is None:
             raise ValueError("A `TransformerStack` needs `max_length`, the room of its caches. Received: None")
         attention = self.transformer_layers[0].self_attention
         room = (batch_size, max_length, attention.num_key_value_heads, attention.head_dim, self.compute_dtype)
-        caches = [empty_cache(*room) for _ in self.transformer_layers]
+        caches = [create_cache(*room) for _ in self.transformer_layers]
         return {"position": ops.zeros((batch_size,), "int32"), "caches": caches}
 
     def call(self, x, initial_state=None, mask=None, training=False):

@@ -9,7 +9,7 @@ def calibrate(model, batches, quantiles):
 
     A network is surer of the data that it was trained on than of any other, and of all data as long as its bands have
     not opened yet. For each step and each quantile this finds how far what came is from the forecast (in units of each
-    row's own past, where the forecaster normalises it), and moves the quantile there, the same for all columns. Nothing
+    row's own past, where the forecaster normalizes it), and moves the quantile there, the same for all columns. Nothing
     is trained, and the model that is saved or exported afterwards has it in it. A second call begins anew.
 
     Args:

@@ -3,7 +3,7 @@
 import keras
 
 from keras_seq.layers import MaskedConv1D, MaxPooling, MeanPooling
-from keras_seq.models.encoding import check_pooling, embedded, encoded, pooled
+from keras_seq.models.building_blocks import check_pooling, embed, encode_sequence, pool
 from keras_seq.models.numbers import check_counts, check_rates
 
 
@@ -67,7 +67,7 @@ def classifier(
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]
-    x = embedded(
+    x = embed(
         tokens,
         vocabulary_size,
         embedding_dim,
@@ -88,6 +88,6 @@ def classifier(
             x = keras.layers.Dense(units, activation="relu", name=f"feedforward_{i}")(x)
     else:
         steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
-        x = pooled(*encoded(x, architecture, units, num_layers, **steps), pooling)
+        x = pool(*encode_sequence(x, architecture, units, num_layers, **steps), pooling)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(tokens, keras.layers.Dense(num_classes, name="logits")(x), name=name)

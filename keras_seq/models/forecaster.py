@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import (
-    FeedbackDecoder,
+    AutoregressiveDecoder,
     LastSteps,
     MovingAverage,
     Patches,
@@ -12,7 +12,7 @@ from keras_seq.layers import (
     ReversibleNormalization,
 )
 from keras_seq.layers.masks import at_least_float32
-from keras_seq.models.encoding import BASELINES, encoded
+from keras_seq.models.building_blocks import BASELINES, encode_sequence
 from keras_seq.models.numbers import check_counts, check_rates
 
 LINEAR = ("linear", "dlinear")
@@ -140,7 +140,7 @@ def forecaster(
     if architecture in LINEAR:
         context, states = _linear(x, static, architecture), []
     else:
-        x = _embedded(x, static, units, patch_length, patch_stride, dropout)
+        x = _embed(x, static, units, patch_length, patch_stride, dropout)
         stack = {"dropout": dropout, "num_heads": num_heads, "options": options}
         context, states = _context(x, architecture, units, num_layers, stack)
     if decoder == "autoregressive":
@@ -163,7 +163,7 @@ def forecaster(
     return keras.Model(inputs if len(inputs) > 1 else past, y, name=name)
 
 
-def _embedded(x, static, units, patch_length, patch_stride, dropout):
+def _embed(x, static, units, patch_length, patch_stride, dropout):
     """Steps, or patches of them, as vectors: `(B, L, C)` to `(B, P, D)`."""
     if patch_length > 1:
         x = Patches(patch_length, patch_stride or max(1, patch_length // 2), name="patches")(x)
@@ -179,7 +179,7 @@ def _context(x, architecture, units, num_layers, stack):
         usual = {"positions": "learned", "max_positions": x.shape[1], "options": {"activation": "gelu"}}
         stack = {**stack, "options": {**usual, **(stack["options"] or {})}}
     both_ways = architecture in ("transformer", *BASELINES)
-    x, states = encoded(x, architecture, units, num_layers, bidirectional=both_ways, **stack)
+    x, states = encode_sequence(x, architecture, units, num_layers, bidirectional=both_ways, **stack)
     context = states[-1][0] if states else keras.layers.Flatten(name="all_patches")(x)
     return keras.layers.Dropout(stack["dropout"], name="dropout")(context), states
 
@@ -218,7 +218,7 @@ def _autoregressive(newest, states, known, cell, calls, Q):
     if known is not None:
         known = ops.reshape(known, (-1, calls, S * known.shape[-1]))
     layers = {"units": states[0][0].shape[-1], "num_layers": len(states)}
-    return FeedbackDecoder(cell, steps=calls, name="decoder", **layers)(first, states, known)
+    return AutoregressiveDecoder(cell, steps=calls, name="decoder", **layers)(first, states, known)
 
 
 def _check_numbers(**options):

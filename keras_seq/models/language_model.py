@@ -9,7 +9,7 @@ from keras import ops
 from keras_seq.layers import TokenEmbedding, padding_mask
 from keras_seq.layers.masks import with_mask
 from keras_seq.models.numbers import check_counts, check_rates
-from keras_seq.models.sources import build_by_call
+from keras_seq.models.source_front_end import build_by_call
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -18,13 +18,13 @@ class LanguageModel(keras.Model):
 
     Args:
         vocabulary_size: number of ids, V.
-        body: what is between embedding and scores, D wide: a `layers.RecurrentStack` or a `layers.TransformerStack`, or
-            any layer with `units`, `zero_state(batch_size, max_length)`, `call(x, initial_state, mask) -> (x, state)`.
-        dropout: rate on the embeddings and on what the body makes of them.
+        backbone: what is between embedding and scores, D wide: a `layers.RecurrentStack` or a `layers.TransformerStack`, or
+            any layer with `units`, `get_initial_state(batch_size, max_length)`, `call(x, initial_state, mask) -> (x, state)`.
+        dropout: rate on the embeddings and on what the backbone makes of them.
         tie_embeddings: whether the scores come from the embedding's own matrix.
         pad_id: the id that marks padding.
         streams: the number of streams, B, whose states the model carries from one batch of `data.streams` to the next;
-            needs a body whose state is as large for any length. None: it carries none.
+            needs a backbone whose state is as large for any length. None: it carries none.
     Call arguments:
         tokens: int `(B, T)`, beginning with the start token where the data has one, padding on the right. Or a batch of
             `data.streams`, `{"tokens": int (B, T), "starts": bool (B,)}`: each row goes on from the state that the same
@@ -33,28 +33,30 @@ class LanguageModel(keras.Model):
     Returns:
         logits, float `(B, T, V)`, of the token after each.
     Raises:
-        ValueError: for a bidirectional body, which sees what it has to say, and one with `return_state=False`; for
-            `streams` with a body whose state grows; for a batch of streams in another number than `streams`.
+        ValueError: for a bidirectional backbone, which sees what it has to say, and one with `return_state=False`; for
+            `streams` with a backbone whose state grows; for a batch of streams in another number than `streams`.
     Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix; Mikolov et al. 2010 for the carried state.
     """
 
-    def __init__(self, vocabulary_size, body, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
+    def __init__(self, vocabulary_size, backbone, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
         super().__init__(**kwargs)
         check_counts(vocabulary_size=vocabulary_size, streams=streams)
         check_rates(dropout=dropout)
-        if getattr(body, "bidirectional", False):
-            raise ValueError("`body` must read from left to right. Received: a layer with bidirectional=True")
-        if not getattr(body, "return_state", True):
-            raise ValueError("`body` must return the state to go on from. Received: a layer with return_state=False")
+        if getattr(backbone, "bidirectional", False):
+            raise ValueError("`backbone` must read from left to right. Received: a layer with bidirectional=True")
+        if not getattr(backbone, "return_state", True):
+            raise ValueError(
+                "`backbone` must return the state to go on from. Received: a layer with return_state=False"
+            )
         self.vocabulary_size = vocabulary_size
-        self.body = body
+        self.backbone = backbone
         self.dropout = dropout
         self.tie_embeddings = tie_embeddings
         self.pad_id = pad_id
         self.streams = streams
         self.embedding = TokenEmbedding(
             vocabulary_size,
-            body.units,
+            backbone.units,
             pad_id=pad_id,
             scale=True,
             tie_weights=tie_embeddings,
@@ -72,11 +74,11 @@ class LanguageModel(keras.Model):
 
     def _carried_states(self):
         try:
-            zeros = keras.tree.flatten(self.body.zero_state(self.streams, None))
+            zeros = keras.tree.flatten(self.backbone.get_initial_state(self.streams, None))
         except ValueError as error:
             raise ValueError(
-                f"`streams` needs a body with a state of one size, a `RecurrentStack` say. Received: {self.streams}, "
-                f"with {type(self.body).__name__}, which says: {error}"
+                f"`streams` needs a backbone with a state of one size, a `RecurrentStack` say. Received: {self.streams}, "
+                f"with {type(self.backbone).__name__}, which says: {error}"
             ) from error
         add = functools.partial(self.add_weight, initializer="zeros", trainable=False)
         return [add(shape=zero.shape, name=f"carried_{number}") for number, zero in enumerate(zeros)]
@@ -90,13 +92,13 @@ class LanguageModel(keras.Model):
                 "A batch of streams needs a model that carries as many: "
                 f"`LanguageModel(..., streams={starts.shape[0]})`. Received: streams={self.streams}"
             )
-        zero = self.body.zero_state(self.streams, None)
+        zero = self.backbone.get_initial_state(self.streams, None)
         before = [ops.where(starts[:, None], ops.zeros_like(state), state) for state in self.carried]
         before = keras.tree.map_structure(
             lambda zero, state: ops.cast(state, zero.dtype), zero, keras.tree.pack_sequence_as(zero, before)
         )
-        logits, after = self.decode(tokens, {"body": before}, training=training)
-        for state, new in zip(self.carried, keras.tree.flatten(after["body"]), strict=True):
+        logits, after = self.decode(tokens, {"backbone": before}, training=training)
+        for state, new in zip(self.carried, keras.tree.flatten(after["backbone"]), strict=True):
             state.assign(ops.stop_gradient(new))
         return logits
 
@@ -104,12 +106,12 @@ class LanguageModel(keras.Model):
         """The state before the first token, a dict of nests of tensors with leading axis B.
 
         Args:
-            max_length: how many tokens there is room for; a recurrent body needs no number.
+            max_length: how many tokens there is room for; a recurrent backbone needs no number.
             hidden_states: whether `decode` puts those of its steps into `state["hidden"]`, `(B, T, D)`.
         """
-        state = {"body": self.body.zero_state(batch_size, max_length)}
+        state = {"backbone": self.backbone.get_initial_state(batch_size, max_length)}
         if hidden_states:
-            state["hidden"] = ops.zeros((batch_size, 1, self.body.units), self.compute_dtype)
+            state["hidden"] = ops.zeros((batch_size, 1, self.backbone.units), self.compute_dtype)
         return state
 
     def decode(self, tokens, state, training=False):
@@ -126,19 +128,19 @@ class LanguageModel(keras.Model):
         if state is not None and tokens.shape[1] == 1:
             # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
             x, mask = with_mask(x, None), None
-        before = None if state is None else state["body"]
-        x, after = self.body(x, initial_state=before, mask=mask, training=training)
+        before = None if state is None else state["backbone"]
+        x, after = self.backbone(x, initial_state=before, mask=mask, training=training)
         x = self.dropout_layer(x, training=training)
         hidden = {"hidden": x} if state is not None and "hidden" in state else {}
-        return self.embedding(x, reverse=True), {"body": after, **hidden}
+        return self.embedding(x, reverse=True), {"backbone": after, **hidden}
 
     def get_config(self):
-        body = keras.saving.serialize_keras_object(self.body)
-        body.pop("build_config", None)  # the model builds it
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        backbone.pop("build_config", None)  # the model builds it
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,
-            "body": body,
+            "backbone": backbone,
             "dropout": self.dropout,
             "tie_embeddings": self.tie_embeddings,
             "pad_id": self.pad_id,
@@ -147,4 +149,4 @@ class LanguageModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{**config, "body": keras.saving.deserialize_keras_object(config["body"])})
+        return cls(**{**config, "backbone": keras.saving.deserialize_keras_object(config["backbone"])})

@@ -2,8 +2,15 @@
 
 import keras
 
-from keras_seq.layers import BlankPadding, ConvSubsampling, EndMasking, LogMel, ReversibleNormalization, SpecAugment
-from keras_seq.models.encoding import check_pooling, encoded, pooled
+from keras_seq.layers import (
+    BlankPadding,
+    ConvSubsampling,
+    LogMel,
+    ReversibleNormalization,
+    SpecAugment,
+    TrailingPaddingMask,
+)
+from keras_seq.models.building_blocks import check_pooling, encode_sequence, pool
 from keras_seq.models.numbers import check_counts, check_rates
 
 HEADS = ("classes", "ctc")
@@ -17,13 +24,13 @@ def audio_front_end(
     num_mel_bins=40,
     normalization="recording",
     conv_layers=2,
-    hidden_stretches=2,
-    hidden_frames=20,
-    hidden_bands=8,
+    num_masks=2,
+    time_mask_width=20,
+    frequency_mask_width=8,
     dropout=0.1,
     name="front_end",
 ):
-    """A model that makes vectors of waveforms: log-mel features, normalised, and convolutions.
+    """A model that makes vectors of waveforms: log-mel features, normalized, and convolutions.
 
     It is what `recognizer` begins with, and a `source_front_end` for `Seq2Seq` and `Transformer`:
 
@@ -36,8 +43,8 @@ def audio_front_end(
         normalization: of each band: "recording", by its own mean and deviation over the recording; "batch", by those of
             the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short sound; None.
         conv_layers: convolutions, each of which halves the frames, 100 a second before.
-        hidden_stretches: how many stretches of time and how many of frequency are hidden in training; 0: none.
-        hidden_frames, hidden_bands: how long and how wide each of them is at most.
+        num_masks: how many stretches of time and how many of frequency are hidden in training; 0: none.
+        time_mask_width, frequency_mask_width: how long and how wide each of them is at most.
         dropout: rate on the output.
     Returns:
         a `keras.Model` from float `(B, samples)` to float `(B, T, D)` with its mask. The zeros that a waveform ends
@@ -49,20 +56,20 @@ def audio_front_end(
         raise ValueError(f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}")
     check_counts(units=units, sampling_rate=sampling_rate, num_mel_bins=num_mel_bins, conv_layers=conv_layers)
     check_rates(dropout=dropout)
-    if hidden_stretches and (hidden_stretches < 0 or not 0 <= hidden_bands <= num_mel_bins):
+    if num_masks and (num_masks < 0 or not 0 <= frequency_mask_width <= num_mel_bins):
         raise ValueError(
-            f"`hidden_stretches` must not be negative, and `hidden_bands` from 0 to `num_mel_bins`={num_mel_bins}. "
-            f"Received: {hidden_stretches} and {hidden_bands}"
+            f"`num_masks` must not be negative, and `frequency_mask_width` from 0 to `num_mel_bins`={num_mel_bins}. "
+            f"Received: {num_masks} and {frequency_mask_width}"
         )
     waveform = keras.Input((None,), name="waveform")
-    x = EndMasking(name="padding")(waveform)
+    x = TrailingPaddingMask(name="padding")(waveform)
     x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)
     if normalization == "recording":
         x = ReversibleNormalization(affine=False, name="normalization")(x)
     elif normalization == "batch":
         x = keras.layers.BatchNormalization(center=False, scale=False, name="normalization")(x)
-    if hidden_stretches:
-        x = SpecAugment(hidden_stretches, hidden_frames, hidden_stretches, hidden_bands, name="augmentation")(x)
+    if num_masks:
+        x = SpecAugment(num_masks, time_mask_width, num_masks, frequency_mask_width, name="augmentation")(x)
     x = ConvSubsampling(units, conv_layers, filters=max(1, units // 4), name="subsampling")(x)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(waveform, x, name=name)
@@ -120,9 +127,9 @@ def recognizer(
     front_end = front_end or audio_front_end(units)
     inputs = keras.Input(batch_shape=front_end.inputs[0].shape, dtype=front_end.inputs[0].dtype, name="waveform")
     steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
-    x, states = encoded(front_end(inputs), architecture, units, num_layers, **steps)
+    x, states = encode_sequence(front_end(inputs), architecture, units, num_layers, **steps)
     if head == "classes":
-        x = pooled(x, states, pooling)
+        x = pool(x, states, pooling)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     logits = keras.layers.Dense(num_labels, name="logits")(x)
     return keras.Model(inputs, BlankPadding(name="frames")(logits) if head == "ctc" else logits, name=name)

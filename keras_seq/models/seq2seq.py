@@ -12,10 +12,10 @@ from keras_seq.layers import (
     cell_name,
     reverse_tokens,
 )
-from keras_seq.layers.initializers import copies
+from keras_seq.layers.initializers import seeded_copies
 from keras_seq.layers.masks import at_least_float32, carried_mask, with_mask
 from keras_seq.models.numbers import check_counts, check_rates
-from keras_seq.models.sources import (
+from keras_seq.models.source_front_end import (
     build_by_call,
     check_source,
     serialized_front_end,
@@ -138,7 +138,7 @@ class Seq2Seq(keras.Model):
             "dtype": policy,
         }
         embedding = {"pad_id": pad_id, "dtype": policy}
-        initializers = copies(initializer)
+        initializers = seeded_copies(initializer)
         self.target_embedding = TokenEmbedding(
             target_vocabulary_size or source_vocabulary_size,
             self.embedding_dim,
@@ -236,7 +236,7 @@ class Seq2Seq(keras.Model):
             state["hidden"] = ops.zeros((ops.shape(mask)[0], 1, self.embedding_dim), self.compute_dtype)
         if self.attention is not None:
             value = reverse_tokens(x, mask) if self.reverse_source else x
-            state["memory"] = self.attention.remember(value, mask)
+            state["memory"] = self.attention.project_memory(value, mask)
             B, S = ops.shape(mask)
             if self.attention.uses_past:
                 state["past"] = ops.zeros((B, S), at_least_float32(self.compute_dtype))

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
-from keras_seq.models.encoding import embedded, encoded
+from keras_seq.models.building_blocks import embed, encode_sequence
 from keras_seq.models.numbers import check_counts, check_rates
 
 
@@ -74,7 +74,7 @@ def tagger(
     inputs = words
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]
-    x = embedded(
+    x = embed(
         words,
         vocabulary_size,
         embedding_dim,
@@ -93,7 +93,7 @@ def tagger(
         spelled = keras.layers.Dropout(dropout, name="character_dropout")(encoder(spelling))
         x = JoinFeatures(name="words_and_characters")([x, spelled])
     steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
-    x, _ = encoded(x, architecture, units, num_layers, **steps)
+    x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)

@@ -8,7 +8,7 @@ from keras_seq.layers import (
     TransformerDecoderLayer,
     TransformerEncoderLayer,
     causal_mask,
-    empty_cache,
+    create_cache,
     positions_from,
     sinusoidal_positions,
 )
@@ -16,7 +16,7 @@ from keras_seq.layers.multi_head_attention import within_room
 from keras_seq.layers.positions import LearnedPositions, check_positions
 from keras_seq.layers.transformer import feed_forward_activation, normalization_layer, serialized_activation
 from keras_seq.models.numbers import check_counts, check_rates
-from keras_seq.models.sources import (
+from keras_seq.models.source_front_end import (
     build_by_call,
     check_source,
     serialized_front_end,
@@ -157,7 +157,7 @@ class Transformer(keras.Model):
             for i in range(self.num_decoder_layers)
         ]
         self.encoder_norm = self.decoder_norm = None
-        if normalize_first:  # nothing has normalised the last layer's output yet
+        if normalize_first:  # nothing has normalized the last layer's output yet
             self.encoder_norm = normalization_layer(normalization, name="encoder_norm", dtype=policy)
             self.decoder_norm = normalization_layer(normalization, name="decoder_norm", dtype=policy)
         self.source_positions = self.target_positions = None
@@ -206,11 +206,11 @@ class Transformer(keras.Model):
             x = layer(x, mask=mask, training=training)
         if self.encoder_norm is not None:
             x = self.encoder_norm(x)
-        memory = {"layers": [layer.remember(x) for layer in self.decoder_layers], "mask": mask}
+        memory = {"layers": [layer.project_memory(x) for layer in self.decoder_layers], "mask": mask}
         state = {"memory": memory, "position": ops.zeros((B,), "int32")}
         if max_length is not None:
             room = (B, max_length, self.num_key_value_heads, self.units // self.num_heads, self.compute_dtype)
-            state["caches"] = [empty_cache(*room) for _ in self.decoder_layers]
+            state["caches"] = [create_cache(*room) for _ in self.decoder_layers]
         if attention_weights:
             if max_length is None:
                 raise ValueError("`attention_weights=True` needs `max_length`. Received: max_length=None")

@@ -6,16 +6,16 @@ import numpy as np
 from keras_seq.layers import (
     ARCHITECTURES,
     ConvLSTM2D,
-    EndMasking,
     FrameCNN,
     FrameConvolution,
     FrameDecoder,
     FramePairs,
-    PicturePatches,
-    sequence_body,
+    FramePatches,
+    TrailingPaddingMask,
+    sequence_backbone,
 )
 from keras_seq.layers.masks import at_least_float32
-from keras_seq.models.encoding import check_architecture, check_pooling, encoded, pooled
+from keras_seq.models.building_blocks import check_architecture, check_pooling, encode_sequence, pool
 from keras_seq.models.numbers import check_counts, check_rates
 
 
@@ -71,7 +71,7 @@ def video_classifier(
     if pooling is not None:
         check_pooling(pooling)
     frames = keras.Input((None, *frame_shape), name="frames")
-    x = FramePairs(name="pairs")(EndMasking(name="padding")(frames))
+    x = FramePairs(name="pairs")(TrailingPaddingMask(name="padding")(frames))
     if architecture == "convlstm":
         # Cells add up without bound. Where training makes memory short and unsure, longer clips do not upset it.
         x, states = _conv_lstm(x, filters, dropout, strides=2, unit_forget_bias=False, recurrent_dropout=0.3), []
@@ -81,9 +81,9 @@ def video_classifier(
         x = FrameCNN(filters, units, pooling="where", name="pictures")(x)
         x = keras.layers.Dropout(dropout, name="picture_dropout")(x)
         steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
-        x, states = encoded(x, architecture, units, num_layers, **steps)
+        x, states = encode_sequence(x, architecture, units, num_layers, **steps)
     pooling = pooling or ("mean" if architecture == "convlstm" else "last")
-    x = keras.layers.Dropout(dropout, name="dropout")(pooled(x, states, pooling))
+    x = keras.layers.Dropout(dropout, name="dropout")(pool(x, states, pooling))
     if not isinstance(num_classes, dict):
         return keras.Model(frames, keras.layers.Dense(num_classes, name="logits")(x), name=name)
     outputs = {question: keras.layers.Dense(count, name=question)(x) for question, count in num_classes.items()}
@@ -143,18 +143,20 @@ def frame_predictor(
     frames = keras.Input((None, *frame_shape), name="frames")
     # Nothing here looks at what comes later, so padding needs no mask.
     pairs = FramePairs(name="pairs")(frames)
-    patches = PicturePatches(patch_size, name="patches")(pairs)
+    patches = FramePatches(patch_size, name="patches")(pairs)
     if architecture == "convlstm":
         x = _conv_lstm(patches, filters, dropout)
     else:
         x = FrameCNN(filters, units, name="pictures")(pairs)
-        body = sequence_body(architecture, units, num_layers, dropout=dropout, num_heads=num_heads, options=options)
-        x, _ = body(x)
+        backbone = sequence_backbone(
+            architecture, units, num_layers, dropout=dropout, num_heads=num_heads, options=options
+        )
+        x, _ = backbone(x)
         x = FrameDecoder((*patches.shape[2:4], filters[0]), filters[::-1], name="recalled")(x)
     x = keras.layers.Concatenate(name="recalled_and_seen")([x, patches])
     x = FrameConvolution(2 * filters[-1], name="mixed")(x)
     x = keras.layers.Dense(patch_size**2 * frame_shape[-1], name="drawn")(x)
-    x = PicturePatches(patch_size, reverse=True, name="drawn_pictures")(x)
+    x = FramePatches(patch_size, reverse=True, name="drawn_pictures")(x)
     exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
     return keras.Model(frames, keras.layers.Activation("sigmoid", name="next_frames", dtype=exact)(x), name=name)
 

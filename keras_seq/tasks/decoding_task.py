@@ -8,7 +8,7 @@ from keras_seq.tasks.batching import in_batches, padded_batch
 from keras_seq.tasks.results import Failure, generated
 from keras_seq.tasks.samples import SAMPLES, short, strings, text_batches
 from keras_seq.tasks.search_inputs import INPUTS, adjustable, adjusted, checked
-from keras_seq.tasks.search_options import as_config, check_names, find_constraints, find_search, longest
+from keras_seq.tasks.search_options import as_config, check_names, find_constraints, get_search, longest
 from keras_seq.tasks.signatures import STRINGS, Call, Signature
 from keras_seq.tasks.streaming import step_calls
 from keras_seq.tasks.task import Task
@@ -25,7 +25,7 @@ class DecodingTask(Task):
         if any(getattr(constraint, "per_sentence", False) for constraint in constraints):
             raise ValueError("`constraints` must hold nothing for each sentence: those to come are not known yet.")
         self.vocabulary, self.max_length = vocabulary, max_length
-        self.search, self.constraints = decoding.find_search(search, **options), tuple(constraints)
+        self.search, self.constraints = decoding.get_search(search, **options), tuple(constraints)
 
     def with_search(self, options):
         """The task with another search.
@@ -36,7 +36,7 @@ class DecodingTask(Task):
         options = dict(options)
         own = {name: options.pop(name) for name in ("first",) if name in options}
         check_names(options, self.where)
-        search = find_search(options, self.search)
+        search = get_search(options, self.search)
         constraints = [*self.constraints, *find_constraints(options, self.vocabulary)]
         length = longest(options)
         own |= {"max_length": self.max_length if length is None else length}
@@ -120,7 +120,7 @@ class Searcher:
         check_names(options, task.where)
         self.task, self.model, self.side = task, model, side
         self.echo, self.replace_unknown = echo, replace_unknown
-        self.search = find_search(options, task.search)
+        self.search = get_search(options, task.search)
         self.constraints = [*task.constraints, *find_constraints(options, task.vocabulary)]
         told = longest(options)
         self.max_length = max_length if told is None else told
@@ -155,8 +155,10 @@ class Searcher:
         results = texts, found["score"], found["log_prob"], found["finished"]
         if self.replace_unknown is False:
             return results
-        looked_at = decoding.looked_at(self.model, source, tokens, vocabulary, self.task.source_vocabulary)
-        return *results, tokens, looked_at
+        attended_positions = decoding.attended_positions(
+            self.model, source, tokens, vocabulary, self.task.source_vocabulary
+        )
+        return *results, tokens, attended_positions
 
     def run(self, sources, beside, limits, pad_id, nothing):
         """Results for rows of ids, in their order: `nothing` for an empty one; a `Failure` in `beside` stays."""

@@ -126,7 +126,7 @@ class Forecasting(Task):
                 "use that one in Python."
             )
         limits = {"look_back": columns.look_back, "quantiles": columns.quantiles}
-        task = cls(model, scaler, scaler.of(columns.targets), **limits, **options)
+        task = cls(model, scaler, scaler.select(columns.targets), **limits, **options)
         task.folder, task.file = folder, file
         return task
 
@@ -195,7 +195,7 @@ def last_rows(series, columns, span=None):
         raise ValueError(f"{rows:,} rows are too few: the model reads {columns.look_back:,}. Give it more of the past.")
     times = None
     if series.times is not None:
-        times = series.written(data.following_times(series.times[start:end], columns.horizon))
+        times = series.written(data.future_timestamps(series.times[start:end], columns.horizon))
     places = [series.columns.index(name) for name in columns.columns]
     return series.values[end - columns.look_back : end, places], times
 

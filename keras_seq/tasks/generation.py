@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_seq.decoding import Continued, score
+from keras_seq.decoding import PromptedModel, score
 from keras_seq.decoding.generate import NEW_TOKENS
 from keras_seq.tasks.batching import Limits
 from keras_seq.tasks.decoding_files import load_decoding
@@ -75,7 +75,7 @@ class Generation(DecodingTask):
             )
         limits, vocabulary = Limits(batch_tokens, max_source_length), self.vocabulary
         side = SideInputs(side_inputs, options, vocabulary, self.search)
-        model = Continued(self.model, vocabulary.pad_id)
+        model = PromptedModel(self.model, vocabulary.pad_id)
         searcher = Searcher(self, model, options, side, self.max_length, echo=echo)
         begin = vocabulary.end_id if (first or self.first) == "end" else vocabulary.start_id
 
@@ -99,8 +99,8 @@ class Generation(DecodingTask):
 
     def _run(self, text, max_length, search):
         prompts = self._prompts(text)
-        search = search.for_sentences(tf.range(tf.shape(prompts)[0]))
-        found = self._searched(Continued(self.model, self.vocabulary.pad_id), prompts, max_length, search)
+        search = search.for_examples(tf.range(tf.shape(prompts)[0]))
+        found = self._searched(PromptedModel(self.model, self.vocabulary.pad_id), prompts, max_length, search)
         rest = following(self.vocabulary, text, prompts[:, 1:], found.pop("tokens"))
         found["whole"] = tf.strings.join([tf.repeat(text[:, None], rest.shape[1], axis=1), rest])
         return one_or_many(found)
@@ -121,7 +121,7 @@ class Generation(DecodingTask):
             return forced_scores(vocabulary, target, score(model.decode, state, target, **ids)[0])
 
         def read(text, max_length):
-            state = Continued(model, vocabulary.pad_id).encode(self._prompts(text), max_length)
+            state = PromptedModel(model, vocabulary.pad_id).encode(self._prompts(text), max_length)
             return state["last"], state["model"]
 
         steps = stepping(model, vocabulary, read, begin_id=self.begin_id, room=self.max_length)

@@ -64,7 +64,7 @@ class SavedModelTask(Task):
     def sampling_rate(self) -> int | None:
         """Samples a second of a recognizer, where the SavedModel tells."""
         described = self._described()
-        return int(described["sample_rate"]) if "sample_rate" in described else None
+        return int(described["sampling_rate"]) if "sampling_rate" in described else None
 
     @property
     def columns(self) -> Any:

@@ -35,7 +35,7 @@ def adjustable(search):
     What the search does not use (a field that is None, a length penalty without `alpha`) is not among them: a graph
     that could take it would do the work for nothing. Nor is what decides shapes.
     """
-    values = {name: getattr(search, name, None) for name in INPUTS if name not in search.shaped_by}
+    values = {name: getattr(search, name, None) for name in INPUTS if name not in search.static_fields}
     values["alpha"] = getattr(getattr(search, "length_penalty", None), "alpha", None)
     return {name: value for name, value in values.items() if value is not None}
 

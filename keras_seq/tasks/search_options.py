@@ -21,7 +21,7 @@ CONSTRAINTS = ("min_length", "end_within", "no_repeat", "repetition_penalty", "b
 NAMES = {"search", "max_length", *CONSTRAINTS, *(name for names in SEARCHES.values() for name in names)}
 
 
-def find_search(options: Mapping[str, Any], default: Any = None) -> Any:
+def get_search(options: Mapping[str, Any], default: Any = None) -> Any:
     """The search that options stand for.
 
     Args:
@@ -45,7 +45,7 @@ def find_search(options: Mapping[str, Any], default: Any = None) -> Any:
     fields = {name: options[name] for name in SEARCHES[search] if name in options and name != "force"}
     if search in ("greedy", "beam"):  # a greedy score is that of a beam of one
         fields |= _length_penalty(fields, default)
-    base = default if kinds.get(type(default)) == search else decoding.find_search(search, **_start(search))
+    base = default if kinds.get(type(default)) == search else decoding.get_search(search, **_start(search))
     found = dataclasses.replace(base, **fields)
     grouped = getattr(found, "num_groups", 1) > 1
     if "diversity" in options and not grouped:
@@ -174,10 +174,10 @@ def as_config(search: Any) -> dict[str, Any]:
 def from_config(config: Mapping[str, Any]) -> Any:
     """The way back from `as_config`."""
     from keras_seq import decoding
-    from keras_seq.decoding.scoring import LengthPenalty
+    from keras_seq.decoding.forced_scoring import LengthPenalty
 
     fields = dict(config)
     name = fields.pop("search")
     if fields.get("length_penalty") is not None:
         fields["length_penalty"] = LengthPenalty(*fields["length_penalty"])
-    return decoding.find_search(name, **fields)
+    return decoding.get_search(name, **fields)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_seq.tasks.results import Failure
-from keras_seq.tasks.search_options import find_search
+from keras_seq.tasks.search_options import get_search
 
 NAMES = ("prefix", "force")
 
@@ -29,7 +29,7 @@ class SideInputs:
         if unknown:
             raise ValueError(f"`side_inputs` are some of {', '.join(NAMES)}. Received: {', '.join(unknown)}")
         asked = {**options, **({"force": True} if "force" in names else {})}
-        drawn = find_search(asked, default).draws
+        drawn = get_search(asked, default).is_stochastic
         self.names = ["number"] * drawn + self._files
 
     def read(self, items: list) -> tuple[list[str], list[Any]]:
@@ -87,9 +87,9 @@ class SideInputs:
 
         beside, constraints = dict(zip(self.names, tensors, strict=True)), []
         if "number" in beside:
-            search = search.for_sentences(beside["number"])
+            search = search.for_examples(beside["number"])
         if "prefix" in beside:
             constraints.append(decoding.Prefix(beside["prefix"], self.vocabulary.pad_id))
         if "force" in beside:
-            constraints.append(decoding.Forced(beside["force"], self.vocabulary.pad_id))
+            constraints.append(decoding.RequiredPhrases(beside["force"], self.vocabulary.pad_id))
         return search, constraints

@@ -123,15 +123,15 @@ class Task:
         Args:
             run: a `training.Run`, or a path.
         """
-        from keras_seq.training import replacing
+        from keras_seq.training import atomic_write
 
         folder = pathlib.Path(getattr(run, "path", run))
         place = folder / "vocabulary"
         place.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "best.keras") as temporary:
+        with atomic_write(folder / "best.keras") as temporary:
             self.model.save(temporary)
         self._save_parts(place)
-        with replacing(folder / TASK_FILE) as temporary:
+        with atomic_write(folder / TASK_FILE) as temporary:
             content = {"task": self.name, **self.config()}
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

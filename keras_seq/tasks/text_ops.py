@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_seq.decoding.generate import padded_width
-from keras_seq.decoding.searching import search_with_vocabulary
+from keras_seq.decoding.search import search_with_vocabulary
 
 
 def with_end(ids, vocabulary):

@@ -6,14 +6,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_seq.decoding import ctc, find_search
+from keras_seq.decoding import ctc, get_search
 from keras_seq.tasks.arrays import padded
 from keras_seq.tasks.batching import halving
 from keras_seq.tasks.results import Failure, Transcript, one_line
 from keras_seq.tasks.run_folder import check_vocabulary, load_keras, load_single_vocabulary
 from keras_seq.tasks.samples import array_batches
 from keras_seq.tasks.search_options import as_config, ctc_options, find_constraints, from_config, longest
-from keras_seq.tasks.search_options import find_search as search_of
+from keras_seq.tasks.search_options import get_search as search_of
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.streaming import step_calls, stepping
 from keras_seq.tasks.task import Task, save_vocabularies
@@ -32,7 +32,7 @@ class Transcription(Task):
     `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search
     returns several. Shorter recordings are padded with zeros, which is how `models.audio_front_end` knows them.
     A model that encodes and decodes also has `encode(waveform)`, `step` and `detokenize`: see `tasks.streaming`.
-    Where a layer of the model knows it, as `LogMel` does, there is also `describe() -> sample_rate`, samples a second.
+    Where a layer of the model knows it, as `LogMel` does, there is also `describe() -> sampling_rate`, samples a second.
 
     In Python an input is a waveform `(samples,)` at the model's sampling rate, or a sound file, which is converted to
     it; an output is its text, and the details are `Transcript`.
@@ -99,7 +99,7 @@ class Transcription(Task):
         if constraints:
             raise ValueError("`constraints` cannot be saved. Give them to the calls of the task.")
         if hasattr(self.model, "encode"):
-            return {"max_length": self.max_length, "search": as_config(find_search(**options))}
+            return {"max_length": self.max_length, "search": as_config(get_search(**options))}
         return {"max_length": self.max_length, **options}
 
     def _save_parts(self, folder):
@@ -150,10 +150,10 @@ class Transcription(Task):
             raise ValueError("A model that encodes and decodes needs a vocabulary. Received: a list of labels")
         vocabulary, options = self.vocabulary, dict(self.options)
         constraints = options.pop("constraints", ())
-        search = find_search(**options)
+        search = get_search(**options)
 
         def transcribe(waveform):
-            numbered = search.for_sentences(tf.range(tf.shape(waveform)[0]))
+            numbered = search.for_examples(tf.range(tf.shape(waveform)[0]))
             given = {"max_length": self.max_length, "constraints": constraints}
             found = searched(model, vocabulary, waveform, numbered, **given)
             return one_or_many({name: found[name] for name in ("text", "score", "log_prob")})
@@ -241,7 +241,7 @@ def _waveform(source, rate, max_seconds):
 
 def _described(model):
     rate = sampling_rate(model)
-    return {} if rate is None else {"describe": Signature(lambda: {"sample_rate": tf.constant(rate)}, {})}
+    return {} if rate is None else {"describe": Signature(lambda: {"sampling_rate": tf.constant(rate)}, {})}
 
 
 class Labels:

@@ -99,7 +99,7 @@ class Translation(DecodingTask):
         ids = self.source_vocabulary.tokenize(text)
         some = ids.row_lengths() > 0  # (B,)
         source = self._source(tf.ragged.boolean_mask(ids, some))
-        search = search.for_sentences(tf.cast(tf.where(some)[:, 0], tf.int32))
+        search = search.for_examples(tf.cast(tf.where(some)[:, 0], tf.int32))
         found = self._searched(self.model, source, max_length, search)
         results = {name: in_place(found[name], some) for name in ("text", "score", "log_prob", "finished")}
         return one_or_many({**results, "finished": results["finished"] | ~some[:, None]})

@@ -123,7 +123,7 @@ def _unknown_characters(vocabulary: Vocabulary, unknown_words: Counter) -> Count
         for character in word:
             counts[character] += count
     characters = list(counts)
-    # A known character can be an unknown word; a character without a piece can be normalised to one that has one.
+    # A known character can be an unknown word; a character without a piece can be normalized to one that has one.
     lowers = getattr(vocabulary, "lowercase", False)
     known = set().union(*vocabulary.pieces(range(len(SPECIAL_TOKENS), vocabulary.size)))
     for batch in _batches(characters):

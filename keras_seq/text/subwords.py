@@ -26,8 +26,8 @@ _CHANCE = 2**32 - 1  # the seed that SentencePiece takes for "by chance"
 class Subwords(Vocabulary):
     """A SentencePiece vocabulary.
 
-    Text is normalised with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
-    normalised text back. Characters that were not seen in training become the unknown id. The zero width non-joiner,
+    Text is normalized with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
+    normalized text back. Characters that were not seen in training become the unknown id. The zero width non-joiner,
     which is part of Persian and Hindi words, is kept where the training text has it: it is a piece by itself.
 
     `tokenize` always gives the best segmentation, in an export too; `encoded(sampling=Sampling(...))` draws others.

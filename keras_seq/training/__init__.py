@@ -2,11 +2,11 @@
 
 from keras_seq.training.averaging import Chosen, average_checkpoints, choose_weights
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints
-from keras_seq.training.initialise import Initialised, initialise_from
+from keras_seq.training.initialize import Initialized, initialize_from
 from keras_seq.training.memory import keep_freed_memory
 from keras_seq.training.preemption import PREEMPTED, Preemption
 from keras_seq.training.resume import EarlyStopping, Resume
-from keras_seq.training.run import Run, read_config, read_history, read_metrics, replacing, write_history
+from keras_seq.training.run_folder import Run, atomic_write, read_config, read_history, read_metrics, write_history
 
 __all__ = [
     "PREEMPTED",
@@ -14,17 +14,17 @@ __all__ = [
     "Checkpoints",
     "Chosen",
     "EarlyStopping",
-    "Initialised",
+    "Initialized",
     "Preemption",
     "Resume",
     "Run",
     "average_checkpoints",
     "choose_weights",
-    "initialise_from",
+    "initialize_from",
     "keep_freed_memory",
     "read_config",
     "read_history",
     "read_metrics",
-    "replacing",
+    "atomic_write",
     "write_history",
 ]

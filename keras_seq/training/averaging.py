@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_seq.training.checkpoints import Checkpoints, load
-from keras_seq.training.run import Run, replacing
+from keras_seq.training.run_folder import Run, atomic_write
 
 
 def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
@@ -79,7 +79,7 @@ def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "
     average_checkpoints(model, paths)
     of_mean = score()
     if of_mean >= of_best if mode == "max" else of_mean <= of_best:  # never where it is no number
-        with replacing(run.best) as temporary:
+        with atomic_write(run.best) as temporary:
             model.save(temporary)
     else:
         model.set_weights(best)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from keras_seq.training.hdf5_file import hdf5_file
-from keras_seq.training.run import replacing
+from keras_seq.training.run_folder import atomic_write
 
 _GROUP = "keras_seq"
 
@@ -157,7 +157,7 @@ def written_by_chief(model, path: pathlib.Path, write: Callable[[pathlib.Path], 
     or not at all: such a model the others write too, to a place of their own that is removed at once.
     """
     if chief:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             write(temporary)
     elif any(layer._metrics for layer in model._flatten_layers()):
         with tempfile.TemporaryDirectory() as folder:

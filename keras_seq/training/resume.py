@@ -13,11 +13,11 @@ import keras
 from keras_seq.training import callback_state
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints, load_metrics, metrics_fit, written_by_chief
 from keras_seq.training.preemption import PREEMPTED, Preemption
-from keras_seq.training.run import Run, read_history, remove_unfinished, write_history
+from keras_seq.training.run_folder import Run, read_history, remove_unfinished, write_history
 
 _GOES_ON_INSIDE = (
     "the data must be able to begin inside an epoch: apply `rest = data.from_step(0)` last, before `prefetch`; give it "
-    "to `Resume(..., starts=[rest])`; and let the dataset know its length (`data.count_batches`, "
+    "to `Resume(..., epoch_aware=[rest])`; and let the dataset know its length (`data.count_batches`, "
     "`tf.data.experimental.assert_cardinality`)"
 )
 
@@ -30,7 +30,7 @@ class Resume(keras.callbacks.Callback):
     uninterrupted run. So is the data, if its order is a function of the epoch:
 
         order, rest = data.shuffled(seed), data.from_step(0)
-        resume = training.Resume("runs/a", save_every=1000, starts=[order, rest])
+        resume = training.Resume("runs/a", save_every=1000, epoch_aware=[order, rest])
         model.fit(examples.apply(order).apply(data.bucketed(...)).apply(rest), callbacks=[resume], ...)
 
     The first epoch after a restart then has its remaining steps only; progress bar and callbacks see no others, and
@@ -50,7 +50,7 @@ class Resume(keras.callbacks.Callback):
         save_every: save inside an epoch too, after so many steps; needs `starts` with a `data.from_step`.
         callbacks: those whose state is saved: `keras.callbacks.ReduceLROnPlateau`, say. Their attributes that are
             numbers, strings, truth values or None, save what is named as an argument of their constructor.
-        starts: what is told, when an epoch begins, its number (`start_epoch`: `data.shuffled`, noise, mixtures,
+        epoch_aware: what is told, when an epoch begins, its number (`start_epoch`: `data.shuffled`, noise, mixtures,
             sampling) or where it begins (`start_step`: `data.from_step`). What else iterates over the data, building a
             model say, then shifts nothing. More may be added to the attribute before `fit`.
         signals: those that ask the run to stop; `(signal.SIGTERM, signal.SIGUSR1)`, say, or `()` for none.
@@ -68,7 +68,7 @@ class Resume(keras.callbacks.Callback):
         keep: int = 5,
         save_every: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        starts: Iterable[Any] = (),
+        epoch_aware: Iterable[Any] = (),
         signals: Iterable[int] = (signal.SIGTERM,),
         agree: Callable[[bool], bool] | None = None,
         agree_every: int = 10,
@@ -81,7 +81,7 @@ class Resume(keras.callbacks.Callback):
         self.checkpoints = Checkpoints(self.run.path, keep, self.run.chief)
         self.save_every = save_every
         self.callbacks = list(callbacks)
-        self.starts = list(starts)
+        self.epoch_aware = list(epoch_aware)
         self.signals = tuple(signals)
         self.agree = agree
         self.agree_every = agree_every
@@ -103,7 +103,7 @@ class Resume(keras.callbacks.Callback):
         self._restored = self.checkpoints.restore(self.model)
         self._epoch, self._first_step = self._restored.position if self._restored else (0, 0)
         self._steps = self.params.get("steps")
-        self._goes_on_inside = bool(self._steps) and any(hasattr(start, "start_step") for start in self.starts)
+        self._goes_on_inside = bool(self._steps) and any(hasattr(start, "start_step") for start in self.epoch_aware)
         self._check_data()
         self._last_asked = self._last_saved = self._first_step
         rows = read_history(self.run.history)
@@ -120,7 +120,7 @@ class Resume(keras.callbacks.Callback):
             self._epoch, self._first_step, self._last_asked, self._last_saved = epoch, 0, 0, 0
         # What stands behind `Resume` has had its `on_epoch_end`; the epoch's checkpoint is there already.
         self._stop_if_asked(now=True)
-        for start in self.starts:
+        for start in self.epoch_aware:
             if hasattr(start, "start_epoch"):
                 start.start_epoch(epoch)
             if hasattr(start, "start_step"):

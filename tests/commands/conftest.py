@@ -19,7 +19,7 @@ TARGET = ["ein mann reitet ein pferd", "zwei reiten", "der hund läuft weit", "e
 LABELS = ["bad", "good", "so so"]
 TAGS = ["ADJ", "NOUN", "VERB"]
 WORDS = ["low", "middle", "high"]  # that recognizers know
-FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
+FRONT_END = {"num_mel_bins": 8, "frequency_mask_width": 2, "conv_layers": 1}
 COLUMNS = ("load", "OT")
 QUANTILES = (0.1, 0.5, 0.9)
 SCALER = data.Scaler([100.0, 20.0], [50.0, 4.0], COLUMNS)
@@ -74,11 +74,11 @@ def make_folders(root):
         vocabulary.size, units=8, num_layers=1, cell="gru", attention="dot", bidirectional=False
     )
     run_folder(root / "lstm", translator, vocabulary)
-    for name, body in (
+    for name, backbone in (
         ("rnn", RecurrentStack("gru", 8, num_layers=1)),
         ("transformer", TransformerStack(8, num_heads=2, num_layers=1)),
     ):
-        run_folder(root / name, models.LanguageModel(vocabulary.size, body), vocabulary)
+        run_folder(root / name, models.LanguageModel(vocabulary.size, backbone), vocabulary)
     classifier = models.classifier(vocabulary.size, len(LABELS), architecture="gru", units=8)
     random = np.random.default_rng(1)
     for weight in classifier.weights:
@@ -134,7 +134,7 @@ def make_forecasters(root):
         (root / name / "config.json").write_text("{}")
         SCALER.save(place / "scaler.json")
         data.ForecastColumns(COLUMNS, ("OT",), 12, 3, quantiles).save(place / "forecast.json")
-    task = tasks.Forecasting(model, SCALER, SCALER.of(["OT"]), look_back=12, quantiles=QUANTILES)
+    task = tasks.Forecasting(model, SCALER, SCALER.select(["OT"]), look_back=12, quantiles=QUANTILES)
     export.saved_model(task, root / "served", verify=False)
 
 

@@ -23,7 +23,7 @@ def test_a_run_folder_passes(taggers, keras_seq, tmp_path):
     result = keras_seq("certify", taggers["spelled"], "--cases", 30, "--json", file, *BARE)
     assert result.code == 0, result.out + result.err
     told = kinds(result.lines)
-    names = ["neighbours", "order", "padding", "under the padding", "batch shape", "alone"]
+    names = ["neighbors", "order", "padding", "under the padding", "batch shape", "alone"]
     assert told == {**{name: (5, 0) for name in names}, "all": (30, 0)}
     record = json.loads(file.read_text())
     assert record["ok"] and record["varied"] and record["cases"] == 30 and record["smallest"] is None
@@ -117,4 +117,4 @@ def test_a_model_that_forgets_its_padding_fails(keras_seq, tmp_path):
     model.save(tmp_path / "best.keras")
     result = keras_seq("certify", tmp_path, "--cases", 60, *BARE)
     told = kinds(result.lines)
-    assert result.code == 1 and told["padding"][1] > 0 and told["order"][1] == told["neighbours"][1] == 0
+    assert result.code == 1 and told["padding"][1] > 0 and told["order"][1] == told["neighbors"][1] == 0

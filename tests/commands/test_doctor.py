@@ -124,7 +124,7 @@ def test_what_is_dropped_is_counted(capsys, tmp_path):
     cut = examine(capsys, *pair, "--on-bad-line", "skip", "--max-length", 7, "--truncate")
     assert cut["examples"] == 2 and cut["truncated"] == 1 and cut["tokens"] == 6 + 6 + 2
     alone = examine(capsys, pair[0], "--on-bad-line", "skip", "--tokens-per-batch", 6)
-    assert alone["alone"] == 1 and alone["examples"] == 3 and alone["dropped"] == 2
+    assert alone["oversized"] == 1 and alone["examples"] == 3 and alone["dropped"] == 2
 
 
 def test_subwords(capsys, tmp_path, parallel):

@@ -85,7 +85,7 @@ def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     assert list(found["vocabularies"]) == read  # those which the model uses
     assert found.get("labels") == (WORDS if kind in ("sounds", "clips") else None)
     assert found.get("tags") == (WORDS if kind == "words" else None)
-    assert found.get("sample_rate") == {"ctc": 8000, "attention": 16000}.get(kind)
+    assert found.get("sampling_rate") == {"ctc": 8000, "attention": 16000}.get(kind)
     page = keras_seq("inspect", run).out
     assert ("16,000 a second" in page) == (kind == "attention") and "checkpoints" in page
     assert keras_seq("average", "--model", run).code == 0

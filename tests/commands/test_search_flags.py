@@ -9,7 +9,7 @@ import pytest
 from keras_seq import decoding, text
 from keras_seq.cli import as_flags
 from keras_seq.commands.search_options import LineSearchOptions, given, search_options
-from keras_seq.tasks.search_options import find_constraints, find_search
+from keras_seq.tasks.search_options import find_constraints, get_search
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
@@ -26,7 +26,7 @@ def parts(folder):
 
 def arguments(**options):
     asked = search_options(LineSearchOptions(**options)) | {name: True for name in ("force",) if name in options}
-    return {"search": find_search(asked), "constraints": find_constraints(asked, VOCABULARY)}
+    return {"search": get_search(asked), "constraints": find_constraints(asked, VOCABULARY)}
 
 
 def test_flags_stand_for_searches_and_constraints(tmp_path):
@@ -158,7 +158,7 @@ def test_prefixes_and_forced_words_are_their_lines_own(keras_seq, folders, tmp_p
         return [row for row in vocabulary.tokenize(texts).to_list() if row]
 
     prefix = decoding.Prefix(decoding.padded_phrases([ids([each]) for each in begins])[:, 0])
-    forced = decoding.Forced(decoding.padded_phrases([ids(own.split("\t")) for own in terms]))
+    forced = decoding.RequiredPhrases(decoding.padded_phrases([ids(own.split("\t")) for own in terms]))
     options = {"num_beams": 4, "max_length": 12, "constraints": [prefix, forced, decoding.NoRepeat(3)]}
     expected = decoding.generate(model, vocabulary, LINES, **options)
     assert [records[number]["text"] for number in good] == [expected[number] for number in good]

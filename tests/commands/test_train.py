@@ -6,7 +6,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
-from keras_seq import cli, recipe
+from keras_seq import cli, experiment
 from keras_seq.__main__ import RECIPES
 from tests.recipes.pages import Begun, end_at_the_fit
 
@@ -38,7 +38,7 @@ def test_who_stops_a_recipe_is_told_how_it_goes_on(capsys, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as ended:
-        cli.run(stopped, recipe.Options, ["--run", str(tmp_path / "run")])
+        cli.run(stopped, experiment.Options, ["--run", str(tmp_path / "run")])
     told = capsys.readouterr().err
     assert ended.value.code == 130 and told.strip() == (
         f"Stopped. The same command resumes from the last checkpoint in {tmp_path / 'run'}."

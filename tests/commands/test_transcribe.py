@@ -82,7 +82,7 @@ def test_other_rates_and_channels_are_converted(keras_seq, recognizers, tmp_path
     flags = ["transcribe", "--model", recognizers["ctc"]]
     one, two, three = keras_seq(*flags, plain, stereo, fast).lines
     assert one == two == three
-    refused = keras_seq(*flags, "--sample-rate", 16000, plain)
+    refused = keras_seq(*flags, "--sampling-rate", 16000, plain)
     assert refused.code == 2 and "trained at 8000" in refused.err
 
 
@@ -103,23 +103,23 @@ def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, f
 
 
 @pytest.mark.long
-def test_a_saved_model_tells_its_sample_rate(keras_seq, recognizers, files, tmp_path):
+def test_a_saved_model_tells_its_sampling_rate(keras_seq, recognizers, files, tmp_path):
     """Of a model for 16,000 samples a second."""
     front_end = models.audio_front_end(8, sampling_rate=16000, **FRONT_END)
     small = {"architecture": "gru", "units": 8, "num_layers": 1, "bidirectional": False}
     model = models.recognizer(7, front_end=front_end, **small)
     run, out = run_folder(tmp_path / "run", model, text.Words(WORDS)), tmp_path / "out"
     assert keras_seq("export", "--model", run, "--output", out, "--no-verify").code == 0
-    assert tf.saved_model.load(str(out)).signatures["describe"]()["sample_rate"].numpy() == 16000
+    assert tf.saved_model.load(str(out)).signatures["describe"]()["sampling_rate"].numpy() == 16000
     ours = keras_seq("transcribe", "--model", run, "--json", *files)
     served = keras_seq("transcribe", "--model", out, "--json", *files)
     for one, other in zip(ours.records, served.records, strict=True):
         assert one["text"] == other["text"] and one["score"] == pytest.approx(other["score"], abs=1e-3)
     assert not served.err
-    assert keras_seq("transcribe", "--model", out, "--sample-rate", 16000, "--json", *files).records == served.records
+    assert keras_seq("transcribe", "--model", out, "--sampling-rate", 16000, "--json", *files).records == served.records
     for model in (run, out):
-        refused = keras_seq("transcribe", "--model", model, "--sample-rate", 8000, *files)
-        assert refused.code == 2 and "--sample-rate 8000" in refused.err and "trained at 16000" in refused.err
+        refused = keras_seq("transcribe", "--model", model, "--sampling-rate", 8000, *files)
+        assert refused.code == 2 and "--sampling-rate 8000" in refused.err and "trained at 16000" in refused.err
 
 
 @pytest.mark.long
@@ -127,13 +127,13 @@ def test_a_saved_model_that_does_not_tell_is_taken_for_8000(keras_seq, recognize
     model = keras.models.load_model(recognizers["ctc"] / "best.keras", compile=False)
     task = tasks.Transcription(model, text.Words(WORDS), search="greedy")
     signatures = task.signatures()
-    assert signatures.pop("describe").function()["sample_rate"] == 8000
+    assert signatures.pop("describe").function()["sampling_rate"] == 8000
     monkeypatch.setattr(task, "signatures", lambda: signatures)
     silent = export.saved_model(task, tmp_path / "silent", verify=False)
     flags = ["transcribe", "--model", silent, "--json"]
-    guessed, given = keras_seq(*flags, *files), keras_seq(*flags, "--sample-rate", 8000, *files)
+    guessed, given = keras_seq(*flags, *files), keras_seq(*flags, "--sampling-rate", 8000, *files)
     told = keras_seq("transcribe", "--model", recognizers["served"], "--json", *files)
     assert guessed.records == given.records == told.records
-    assert str(silent) in guessed.err and "8,000" in guessed.err and "--sample-rate" in guessed.err
+    assert str(silent) in guessed.err and "8,000" in guessed.err and "--sampling-rate" in guessed.err
     assert guessed.err.count("\n") == 1 and not given.err
-    assert keras_seq(*flags, "--sample-rate", 4000, *files).records != given.records
+    assert keras_seq(*flags, "--sampling-rate", 4000, *files).records != given.records

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq.data.audio import Audio, AudioReport, BadSound, Sound, read_audio, resampled
-from keras_seq.data.order import shuffled
+from keras_seq.data.shuffling import shuffled
 
 
 def chunk(name, content, length=None):
@@ -69,8 +69,8 @@ def test_samples_of_every_width(tmp_path, width, channels):
     with wave.open(str(path), "wb") as file:
         file.setparams((channels, width, 8000, 0, "NONE", ""))
         file.writeframes(b"".join(n.to_bytes(width, "little", signed=width > 1) for n in numbers))
-    wav = Sound.of(path)
-    assert (wav.channels, wav.frames, wav.sample_rate) == (channels, 12 // channels, 8000)
+    wav = Sound.open(path)
+    assert (wav.channels, wav.frames, wav.sampling_rate) == (channels, 12 // channels, 8000)
     expected = [(n - 128) / 128 if width == 1 else n / 2 ** (8 * width - 1) for n in numbers]
     samples = wav.samples()
     assert samples.dtype == np.float32 and samples.shape == (12 // channels, channels)
@@ -80,7 +80,7 @@ def test_samples_of_every_width(tmp_path, width, channels):
 def test_sixteen_bits_are_tensorflows_own(write):
     content = wav_bytes(np.random.default_rng(0).integers(-32768, 32768, 1000).astype("<i2").tobytes())
     expected, rate = tf.audio.decode_wav(content)
-    assert (Sound.of(write(content)).samples() == expected.numpy()).all() and rate == 8000
+    assert (Sound.open(write(content)).samples() == expected.numpy()).all() and rate == 8000
 
 
 @pytest.mark.parametrize("extensible", [False, True])
@@ -89,7 +89,7 @@ def test_floats(write, dtype, extensible):
     numbers = np.array([-1, 1, 0, 0.25, 1e-9])
     bits = 8 * np.dtype(dtype).itemsize
     path = write(wav_bytes(numbers.astype(dtype).tobytes(), code=3, bits=bits, extensible=extensible))
-    assert (Sound.of(path).samples()[:, 0] == numbers.astype(np.float32)).all()
+    assert (Sound.open(path).samples()[:, 0] == numbers.astype(np.float32)).all()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_without_soundfile(write, monkeypatch):
 
 def test_other_chunks_and_sizes_not_known(write):
     raw = pcm([0.5, -0.5, 0.25])
-    expected = Sound.of(write(wav_bytes(raw))).samples()
+    expected = Sound.open(write(wav_bytes(raw))).samples()
     other = chunk(b"LIST", b"odd") + chunk(b"fact", b"1234")
     for content in (
         wav_bytes(raw, before=other),
@@ -132,7 +132,7 @@ def test_other_chunks_and_sizes_not_known(write):
         wav_bytes(raw, length=0x7FFFF000),  # as SoX and espeak do
         wav_bytes(raw, length=0),
     ):
-        assert (Sound.of(write(content)).samples() == expected).all()
+        assert (Sound.open(write(content)).samples() == expected).all()
 
 
 GOOD = wav_bytes(pcm(tone(440, 8000)))
@@ -191,7 +191,7 @@ def test_any_bytes_give_samples_or_an_error(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.wav"
     path.write_bytes(content)
     try:
-        wav = Sound.of(path)
+        wav = Sound.open(path)
         samples = wav.samples()
     except BadSound as error:
         assert "any.wav" in str(error) and error.reason in AudioReport.__dataclass_fields__
@@ -301,7 +301,7 @@ def test_what_is_not_there(folder, tmp_path):
         read_audio(folder / "1" / "1.WAV", 8000, label=lambda path: int("x"))
     with pytest.raises(ValueError, match="`on_bad_file` must be"):
         read_audio(folder, 8000, on_bad_file="ignore")
-    with pytest.raises(ValueError, match="`sample_rate` must be positive"):
+    with pytest.raises(ValueError, match="`sampling_rate` must be positive"):
         read_audio(folder, 0)
     with pytest.raises(ValueError, match="One label each. Received: 1 recordings, 2 labels"):
         Audio(8000, [np.zeros(3)], [1, 2])

@@ -81,9 +81,9 @@ def test_the_suggestion_is_what_its_code_makes(lengths, tokens_per_batch, max_sh
     }
     if too_long == len(lengths) and not truncate:
         with pytest.raises(ValueError, match="No example is left"):
-            doctor.examine(lengths, **options)
+            doctor.analyze_lengths(lengths, **options)
         return
-    report = doctor.examine(lengths, **options)
+    report = doctor.analyze_lengths(lengths, **options)
     # A generator is used up by one pass: the fit needs one, the batches another.
     kept = list(examples_of(lengths))
     spec = examples_of(lengths).element_spec
@@ -97,7 +97,7 @@ def test_the_suggestion_is_what_its_code_makes(lengths, tokens_per_batch, max_sh
 @settings(max_examples=50)
 @given(lengths=ONE | TWO, tokens_per_batch=st.integers(5, 100), max_shapes=st.integers(1, 50))
 def test_plans(lengths, tokens_per_batch, max_shapes):
-    report = doctor.examine(lengths, tokens_per_batch=tokens_per_batch, max_shapes=max_shapes)
+    report = doctor.analyze_lengths(lengths, tokens_per_batch=tokens_per_batch, max_shapes=max_shapes)
     assert report.suggestion in report.plans and report.suggestion.fitted
     first, *others = report.plans
     assert first.name == "one bucket" and first.shapes == 1
@@ -110,21 +110,21 @@ def test_plans(lengths, tokens_per_batch, max_shapes):
     for plan in fitted:  # the first bucket that an example fits into, by rising sum
         shapes = sorted((np.ravel(bucket).tolist() for bucket in plan.buckets), key=lambda shape: (sum(shape), shape))
         own = [next(shape for shape in shapes if (row <= shape).all()) for row in rows]
-        assert plan.alone == sum(max(shape) > tokens_per_batch for shape in own)
+        assert plan.oversized == sum(max(shape) > tokens_per_batch for shape in own)
 
 
 def test_half_a_point_pays_for_no_shape_and_few_batches_count():
     # 20 lengths, equally frequent: 20 shapes pad nothing.
-    many = doctor.examine(np.repeat(np.arange(1, 21), 1000), tokens_per_batch=200)
+    many = doctor.analyze_lengths(np.repeat(np.arange(1, 21), 1000), tokens_per_batch=200)
     assert many.suggestion.padding == 0 and many.suggestion.shapes == 20
     # All but one example in ten thousand of two lengths: a third shape saves next to nothing.
     lengths = np.array([10] * 5000 + [20] * 5000 + [15])
-    rare = doctor.examine(lengths, tokens_per_batch=200, max_shapes=3)
+    rare = doctor.analyze_lengths(lengths, tokens_per_batch=200, max_shapes=3)
     assert rare.suggestion.padding == 0 and rare.suggestion.shapes == 3
-    more = doctor.examine(np.concatenate([lengths, [11, 12, 13]]), tokens_per_batch=200)
+    more = doctor.analyze_lengths(np.concatenate([lengths, [11, 12, 13]]), tokens_per_batch=200)
     assert more.suggestion.shapes == 3 and 0 < more.suggestion.padding < 0.005
     # Forty lengths of one example each: as many batches as shapes.
-    few = doctor.examine(np.arange(1, 41), tokens_per_batch=200)
+    few = doctor.analyze_lengths(np.arange(1, 41), tokens_per_batch=200)
     assert few.plans[-1].batches == 40 and few.suggestion.batches < 15
 
 
@@ -134,7 +134,7 @@ def test_sides_against_numpy(lengths, outlier):
     lengths = np.array(lengths * 5)
     if outlier:
         lengths[0] = outlier
-    report = doctor.examine(lengths)
+    report = doctor.analyze_lengths(lengths)
     sides = [lengths] if lengths.ndim == 1 else lengths.T
     assert [side.side for side in report.sides] == (["tokens"] if lengths.ndim == 1 else ["source", "target"])
     for side, values in zip(report.sides, sides, strict=True):
@@ -151,17 +151,19 @@ def test_sides_against_numpy(lengths, outlier):
 
 def test_unknown_tokens_of_dropped_examples_are_not_counted():
     lengths, unknown = [3, 9, 4], [1, 5, 2]
-    assert doctor.examine(lengths).unknown is None
-    assert doctor.examine(lengths, unknown=unknown).unknown == 8
-    assert doctor.examine(lengths, unknown=unknown, max_length=9).unknown == 3
+    assert doctor.analyze_lengths(lengths).unknown is None
+    assert doctor.analyze_lengths(lengths, unknown=unknown).unknown == 8
+    assert doctor.analyze_lengths(lengths, unknown=unknown, max_length=9).unknown == 3
 
 
 def test_report_as_json():
-    report = doctor.examine([(3, 4), (5, 2), (9, 9)], iter([[1]] * 3), dropped={"empty": 1, "bad": 2}, replicas=2)
+    report = doctor.analyze_lengths(
+        [(3, 4), (5, 2), (9, 9)], iter([[1]] * 3), dropped={"empty": 1, "bad": 2}, replicas=2
+    )
     found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert (found["examples"], found["tokens"], found["dropped"]) == (3, 32, 3)
     assert found["dropped_by_reason"] == {"empty": 1, "bad": 2}
-    for name in ("padding", "shapes", "traces", "batches", "alone"):
+    for name in ("padding", "shapes", "traces", "batches", "oversized"):
         assert found[name] == getattr(report.suggestion, name)
     assert [tuple(bucket) for bucket in found["buckets"]] == list(report.suggestion.buckets)
     assert found["timing"]["batches"] == 2 and found["imbalance"]["worst"] > 0
@@ -183,7 +185,7 @@ def test_report_as_json():
 )
 def test_bad_arguments(lengths, options, told):
     with pytest.raises(ValueError, match=told):
-        doctor.examine(lengths, **options)
+        doctor.analyze_lengths(lengths, **options)
 
 
 def test_time_batches():

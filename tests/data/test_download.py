@@ -33,7 +33,7 @@ def names(folder):
 def test_a_file_comes_once_and_alone(fetched, server, tmp_path):
     path = fetched(sha256=DIGEST.upper())
     assert path == tmp_path / "new" / "file" and path.read_bytes() == CONTENT
-    assert names(path.parent) == ["file"] and data.digest_of(path) == DIGEST
+    assert names(path.parent) == ["file"] and data.sha256_of(path) == DIGEST
     fetched(sha256=DIGEST)
     assert server.asked == [("/file", None)]
     server.files["/empty"] = b""

@@ -36,7 +36,7 @@ def test_what_differs(one, other):
 
 def test_where_it_lies_and_how_it_was_read_do_not_count(write):
     first, second = write("a.tsv", "good\tfine\nbad\tdull\n"), write("b.tsv", "good\tfine\n\nbad\tdull\n")
-    one, other = (data.read_labelled_text(path, label=0, text=1) for path in (first, second))
+    one, other = (data.read_labeled_text(path, label=0, text=1) for path in (first, second))
     assert one.report != other.report and fingerprint(one) == fingerprint(other)
     renamed = dataclasses.replace(one, label_names=("poor", "good"))
     assert fingerprint(renamed) != fingerprint(one)

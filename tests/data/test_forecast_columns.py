@@ -37,12 +37,12 @@ def test_a_forecast_is_of_something(change):
     ],
 )
 def test_time_goes_on(times, expected):
-    found = data.following_times(np.array(times, "M8[us]"), 2)
+    found = data.future_timestamps(np.array(times, "M8[us]"), 2)
     assert found.dtype == "M8[us]"
     np.testing.assert_array_equal(found, np.array(expected, "M8[us]"))
 
 
 def test_numbers_go_on():
-    np.testing.assert_allclose(data.following_times(np.array([0.0, 0.5, 1.0]), 3), [1.5, 2.0, 2.5])
+    np.testing.assert_allclose(data.future_timestamps(np.array([0.0, 0.5, 1.0]), 3), [1.5, 2.0, 2.5])
     with pytest.raises(ValueError, match="two rows"):
-        data.following_times(np.array([1.0]), 3)
+        data.future_timestamps(np.array([1.0]), 3)

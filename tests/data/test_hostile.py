@@ -119,12 +119,12 @@ def test_rows_between_tabs(seed, count, files):
     for path, content, _ in files(seed, count, "tsv", between):
         rows = [None if line is None else line.split("\t") for line in by_hand(content)]
         good = [row for row in rows if row is not None and len(row) == 2 and row[0].strip() and row[1].strip()]
-        found = data.read_labelled_text(path, text=0, label=1, on_bad_line="skip")
+        found = data.read_labeled_text(path, text=0, label=1, on_bad_line="skip")
         assert found.texts == [text for text, _ in good]
         assert [found.label_names[label] for label in found.labels] == [label.strip() for _, label in good]
         assert adds_up(found.report, len(good)) and found.report.read == len(rows)
         assert found.report.bad == rows.count(None)
-        attempt(data.read_labelled_text, path, text=0, label=1)
+        attempt(data.read_labeled_text, path, text=0, label=1)
 
 
 @pytest.mark.parametrize(("seed", "count"), RUNS)
@@ -136,12 +136,12 @@ def test_rows_of_commas_and_quotes(seed, count, files):
         csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
         quoted = path.with_name("quoted.csv")
         quoted.write_bytes(table.getvalue().encode())
-        found = data.read_labelled_text(quoted)
+        found = data.read_labeled_text(quoted)
         assert found.texts == texts and adds_up(found.report, len(texts))
-        found = attempt(data.read_labelled_text, path, text=0, label=1, on_bad_line="skip")
+        found = attempt(data.read_labeled_text, path, text=0, label=1, on_bad_line="skip")
         if found is not None:
             assert adds_up(found.report, len(found)) and set(found.labels) == set(range(len(found.label_names)))
-        attempt(data.read_labelled_text, path, text=0, label=1)
+        attempt(data.read_labeled_text, path, text=0, label=1)
 
 
 def json_by_hand(line):
@@ -165,10 +165,10 @@ def test_rows_of_json(seed, count, files):
 
     for path, content, _ in files(seed, count, "jsonl", between):
         rows = [None if line is None else json_by_hand(line) for line in by_hand(content)]
-        found = data.read_labelled_text(path, on_bad_line="skip")
+        found = data.read_labeled_text(path, on_bad_line="skip")
         assert found.texts == [text for text in rows if text is not None]
         assert adds_up(found.report, len(found)) and found.report.read == len(rows)
-        attempt(data.read_labelled_text, path)
+        attempt(data.read_labeled_text, path)
 
 
 @pytest.mark.parametrize("name", ["conllu", "columns"])
@@ -257,7 +257,7 @@ def test_wav(seed, count, tmp_path):
         for number, wav in enumerate(found.files):
             waveform = found.waveform(number)
             assert waveform.dtype == np.float32 and np.abs(waveform).max() <= 1
-            assert len(waveform) == -(-wav.frames * 8000 // wav.sample_rate)
+            assert len(waveform) == -(-wav.frames * 8000 // wav.sampling_rate)
         for path, problem in zip(
             (path for path in paths if path not in {wav.path for wav in found.files}), report.skipped, strict=True
         ):

@@ -60,17 +60,17 @@ def test_bad_arguments():
         data.shorter_than((3, 0))
     with pytest.raises(ValueError, match="Received: -1"):
         longer_than(-1)
-    labelled = examples([], (ids, label))
+    labeled = examples([], (ids, label))
     for axes in (("T",), ("T", "T"), {"a": "T", "b": None}, "T"):
         with pytest.raises(ValueError, match="nest like the element"):
-            data.lengths(labelled, axes=axes)
+            data.lengths(labeled, axes=axes)
     named = examples([], {"words": ids, "tags": ids})
     with pytest.raises(ValueError, match="wrods"):
         data.lengths(named, axes={"wrods": "T", "tags": "T"})
     with pytest.raises(ValueError, match="`Dataset.batch`"):
         data.lengths(tf.data.Dataset.range(3))
     with pytest.raises(ValueError, match="no sequence that counts"):
-        data.lengths(labelled, axes=(None, None))
+        data.lengths(labeled, axes=(None, None))
     for spec in (tf.TensorSpec(None, tf.int32), tf.RaggedTensorSpec([None], tf.int32)):
         with pytest.raises(ValueError, match="of known rank"):
             data.lengths(tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec))

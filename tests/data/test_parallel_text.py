@@ -5,7 +5,13 @@ import sys
 import pytest
 import tensorflow as tf
 
-from keras_seq.data.parallel_text import ParallelFiles, ParallelReport, find_splits, parallel_text, read_parallel_text
+from keras_seq.data.parallel_text import (
+    ParallelFiles,
+    ParallelReport,
+    find_parallel_splits,
+    parallel_text,
+    read_parallel_text,
+)
 
 
 def pairs_of(dataset):
@@ -159,10 +165,10 @@ def test_splits(write, tmp_path):
     names = ("train.en", "train.de", "val.en.gz", "dev.de", "test_2016.en", "test.de")
     for name in names:
         write(name, "x\n")
-    found = find_splits(tmp_path, "en", "de")
+    found = find_parallel_splits(tmp_path, "en", "de")
     assert [path.name for pair in found.values() for path in pair] == list(names) and list(found)[1] == "valid"
     with pytest.raises(FileNotFoundError, match=r"train\*\.fr"):
-        find_splits(tmp_path, "en", "fr")
+        find_parallel_splits(tmp_path, "en", "fr")
     write("train_more.en", "x\n")
     with pytest.raises(ValueError, match="train.en, train_more.en"):
-        find_splits(tmp_path, "en", "de")
+        find_parallel_splits(tmp_path, "en", "de")

@@ -255,7 +255,7 @@ def test_times_come_back_as_they_were_written_and_go_on_so(write, kind):
     path = write(table(text[:30], range(30)))
     series = read_series(path)
     assert series.written(series.times) == text[:30]
-    assert series.written(data.following_times(series.times, 10)) == text[30:]
+    assert series.written(data.future_timestamps(series.times, 10)) == text[30:]
     assert (pd.DatetimeIndex(series.times) == times[:30]).all()
     # A gap of two rows is filled with the times that stood there.
     gap = write(table(text[:10] + text[12:30], [*range(10), *range(12, 30)]), "gap.csv")
@@ -302,7 +302,7 @@ def test_numbers_of_every_country(tmp_path_factory, marks, encoding, ends, value
 def test_quarters_and_weeks(write, text, coming, first):
     series = read_series(write(table(text, range(3))))
     assert series.written(series.times) == text and series.times[0] == np.datetime64(first)
-    assert series.written(data.following_times(series.times, 2)) == coming
+    assert series.written(data.future_timestamps(series.times, 2)) == coming
 
 
 def test_the_season_of_a_calendar():
@@ -319,7 +319,7 @@ def test_the_season_of_a_calendar():
 def test_an_offset_is_kept(write, offset):
     path = write(table([f"2018-06-29 {hour:02}:00:00{offset}" for hour in range(6, 12)], range(6)))
     series = read_series(path)
-    assert series.written(data.following_times(series.times, 1)) == [f"2018-06-29 12:00:00{offset}"]
+    assert series.written(data.future_timestamps(series.times, 1)) == [f"2018-06-29 12:00:00{offset}"]
     utc = pd.Timestamp(f"2018-06-29 06:00:00{offset}").tz_convert("UTC")
     assert series.times[0] == utc and calendar_features(series.times, ["hour"])[0] == pytest.approx(6 / 23 - 0.5)
 
@@ -336,7 +336,7 @@ def test_the_clock_of_a_place(write):
     days = pd.date_range("2020-03-27", periods=5, freq="D", tz=zone)  # one of 23 hours
     series = read_series(write(table(days.strftime("%Y-%m-%d"), range(5))), time_zone=zone)
     assert (series.times == days).all() and series.report.gaps == 0
-    assert data.following_times(series.times, 1)[0] == pd.Timestamp("2020-04-01", tz=zone)
+    assert data.future_timestamps(series.times, 1)[0] == pd.Timestamp("2020-04-01", tz=zone)
     several = write(table([time.isoformat() for time in autumn], range(10)))
     assert (read_series(several).times == autumn).all() and "several offsets" in str(read_series(several).report)
     assert (read_series(several, time_zone=zone).times == autumn).all()
@@ -356,9 +356,9 @@ def test_digits_that_are_no_dates_stay_numbers(write):
     for first in (20209990, 1577836800, 5):
         series = read_series(write(table(range(first, first + 30), range(30))))
         assert series.times.tolist() == list(range(first, first + 30))
-        assert series.written(data.following_times(series.times, 1)) == [first + 30]
+        assert series.written(data.future_timestamps(series.times, 1)) == [first + 30]
     as_numbers = read_series(write(table(range(20200101, 20200111), range(10))), time_format="number")
-    assert as_numbers.written(data.following_times(as_numbers.times, 1)) == [20200111]
+    assert as_numbers.written(data.future_timestamps(as_numbers.times, 1)) == [20200111]
     dates = [day.strftime("%Y%m%d") for day in hourly(30, days=1)]
     with pytest.raises(ValueError, match="csv:13: column 'date': '20200132' is not a time like '20200101'"):
         read_series(write(table([*dates[:11], "20200132", *dates[12:]], range(30))))

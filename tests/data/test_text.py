@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq.data import text
-from keras_seq.data.order import shuffled
+from keras_seq.data.shuffling import shuffled
 from keras_seq.text import Subwords, Words
 
 END = 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_seq.data.order import shuffled
+from keras_seq.data.shuffling import shuffled
 from keras_seq.data.video import VideoReport, read_frames, read_video
 
 
@@ -17,9 +17,9 @@ def clip(frames, height=4, width=6, channels=3, start=0):
 
 
 def gif_bytes(frames):
-    """An animated GIF of grey frames `(T, H, W)` below 128, by hand: codes of 8 bits, cleared before they grow."""
+    """An animated GIF of gray frames `(T, H, W)` below 128, by hand: codes of 8 bits, cleared before they grow."""
     T, H, W = frames.shape
-    content = b"GIF89a" + struct.pack("<HHBBB", W, H, 0xF6, 0, 0) + bytes(grey for i in range(128) for grey in [i] * 3)
+    content = b"GIF89a" + struct.pack("<HHBBB", W, H, 0xF6, 0, 0) + bytes(gray for i in range(128) for gray in [i] * 3)
     for frame in frames:
         pixels = frame.astype(np.uint8).tobytes()
         codes = b"".join(b"\x80" + pixels[i : i + 100] for i in range(0, len(pixels), 100)) + b"\x81"
@@ -61,7 +61,7 @@ def test_all_kinds_of_clips(tmp_path):
         assert (read_frames(path) == frames).all(), path
     assert (read_frames(gif, channels=1) == frames[..., :1]).all()
     assert (read_frames(tmp_path / "images", channels=1) == frames[..., :1]).all()
-    assert (read_frames(save(tmp_path / "grey.npy", frames[..., 0]), channels=1) == frames[..., :1]).all()
+    assert (read_frames(save(tmp_path / "gray.npy", frames[..., 0]), channels=1) == frames[..., :1]).all()
     jpeg = write_images(tmp_path / "jpeg", frames[:, 1:2, 1:2], tf.io.encode_jpeg, "jpg")
     assert np.abs(read_frames(jpeg).astype(int) - frames[:, 1:2, 1:2]).max() <= 2
 
@@ -172,7 +172,7 @@ def bad_clips(folder):
         (folder / "two.npz", "it has 2 arrays, not one"),
         (save(folder / "no_frames.npy", clip(0)), "it has no frames"),
         (save(folder / "float.npy", clip(2) / 255), r"uint8 \(T, H, W, 3\) is wanted, not float64"),
-        (save(folder / "grey.npy", clip(2, channels=1)), r"is wanted, not uint8 \(2, 4, 6, 1\)"),
+        (save(folder / "gray.npy", clip(2, channels=1)), r"is wanted, not uint8 \(2, 4, 6, 1\)"),
         (save(folder / "flat.npy", np.zeros(3, np.uint8)), r"is wanted, not uint8 \(3,\)"),
     ]
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_seq.data.order import shuffled
 from keras_seq.data.series import Run, Series, SeriesReport, read_series
+from keras_seq.data.shuffling import shuffled
 from keras_seq.data.windows import Scaler, calendar_features, windows
 
 
@@ -49,7 +49,7 @@ def test_scaler_against_numpy(tmp_path):
     assert scaled[:, [0, 2]] == pytest.approx(((values - values.mean(0)) / values.std(0))[:, [0, 2]])
     assert (scaled[:, 1] == 0).all()
     assert scaler.inverse(scaled) == pytest.approx(values)
-    assert scaler.of(["c"]).inverse(scaled[:, 2:]) == pytest.approx(values[:, 2:])
+    assert scaler.select(["c"]).inverse(scaled[:, 2:]) == pytest.approx(values[:, 2:])
     in_graph = tf.function(scaler.scaled)(tf.constant(values, tf.float32))
     assert in_graph.dtype == tf.float32 and in_graph.numpy() == pytest.approx(scaled, abs=1e-5)
     scaler.save(tmp_path / "scaler.json")
@@ -268,4 +268,4 @@ def test_etth1_as_published(real_data):
     one = windows(series, 336, 96, split=(8640, 2880, 2880), targets=["OT"])
     past, target = next(one.test.dataset().as_numpy_iterator())
     assert past.shape == (336, 7) and target.shape == (96, 1)
-    assert one.scaler.of(["OT"]).inverse(target)[0, 0] == pytest.approx(float(rows[1 + 11520][7]), abs=1e-4)
+    assert one.scaler.select(["OT"]).inverse(target)[0, 0] == pytest.approx(float(rows[1 + 11520][7]), abs=1e-4)

@@ -85,7 +85,7 @@ class ForgetsItsPast(Told):
 
 
 class MixesRows(Told):
-    """Sees its neighbour in the batch."""
+    """Sees its neighbor in the batch."""
 
     def encode(self, source, max_length=None):
         return super().encode(source + ops.roll(source, 1, axis=0), max_length)
@@ -115,7 +115,7 @@ def reversed_rows(fields, name):
 def test_a_sound_model_of_tables_passes_and_so_does_what_draws():
     assert run_audit(Told(), sources=[[], [4, 6]]).ok
     backwards = changed(**{n: lambda f, n=n: reversed_rows(f, n) for n in Hypotheses._fields})
-    report = run_audit(Told(), draws=True, run=backwards)
+    report = run_audit(Told(), is_stochastic=True, run=backwards)
     assert report.ok and [check.name for check in report.checks] == NAMES[:3]
 
 
@@ -224,7 +224,7 @@ def best_of_all(source, length, penalty):
 @slow_on_jax
 def test_the_gap_to_exhaustive_search():
     sources, length, penalty = [*SOURCES, [4, 4], [6, 5], [5]], 3, power_penalty(1.0)
-    options = {"exhaustive_length": length, "draws": True}  # so that nothing else costs time
+    options = {"exhaustive_length": length, "is_stochastic": True}  # so that nothing else costs time
     wide = run_audit(Told(), exhaustive_penalty=penalty, num_beams=40, num_return=1, **options)
     assert wide["exhaustive"].ok and "the best of 43 sequences for 3 of 3 sources" in wide["exhaustive"].worst, wide
 

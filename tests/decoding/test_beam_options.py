@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq.decoding import Beam, find_search, power_penalty, search
-from keras_seq.decoding.largest import BLOCK, largest, log_of_sum
+from keras_seq.decoding import Beam, get_search, power_penalty, search
+from keras_seq.decoding.top_k import BLOCK, blockwise_top_k, logsumexp_from_max
 from tests.decoding.models import (
     END,
     IDS,
@@ -169,7 +169,7 @@ def test_the_largest_are_the_largest(V):
     x[10:20, rng.integers(V, size=3)] = 1.0  # fewer than k that are possible
     x[20] = -np.inf
     k = min(10, V)
-    values, index = (ops.convert_to_numpy(part) for part in largest(ops.convert_to_tensor(x), k))
+    values, index = (ops.convert_to_numpy(part) for part in blockwise_top_k(ops.convert_to_tensor(x), k))
     assert index.dtype == np.int32 and index.min() >= 0 and index.max() < V
     np.testing.assert_array_equal(values, -np.sort(-x, axis=1)[:, :k])
     np.testing.assert_array_equal(np.take_along_axis(x, index, axis=1), values)
@@ -183,7 +183,7 @@ def test_the_largest_are_the_largest(V):
 def test_the_logarithm_of_the_sum_of_exponentials():
     x = 30 * np.random.default_rng(0).normal(size=(20, 500)).astype("float32")
     x[5, 3:] = -np.inf
-    found = ops.convert_to_numpy(log_of_sum(ops.convert_to_tensor(x), x.max(axis=1, keepdims=True)))
+    found = ops.convert_to_numpy(logsumexp_from_max(ops.convert_to_tensor(x), x.max(axis=1, keepdims=True)))
     expected = np.log(np.exp(x.astype("float64")).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -202,4 +202,4 @@ def test_the_logarithm_of_the_sum_of_exponentials():
 )
 def test_options_out_of_range_are_named_with_their_value(options, message):
     with pytest.raises(ValueError, match=message):
-        find_search(**options)
+        get_search(**options)

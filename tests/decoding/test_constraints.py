@@ -167,7 +167,7 @@ def everything(tables):
 def run(search, tables, *constraints, max_length=T, rows=None):
     """`search` over the models, jitted where the backend is JAX."""
     rows = range(len(tables)) if rows is None else rows
-    state = history_state(rows, search.width)
+    state = history_state(rows, search.rows_per_example)
     options = {"batch_size": len(rows), "max_length": max_length, "constraints": constraints, **IDS}
 
     def decode():

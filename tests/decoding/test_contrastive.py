@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from keras_seq import decoding
-from keras_seq.decoding import Continued, Contrastive, Ensemble, NoRepeat, search
+from keras_seq.decoding import Contrastive, Ensemble, NoRepeat, PromptedModel, search
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import arrays, slow_on_jax
@@ -85,7 +85,7 @@ def literal(model, source, begin, top_k, alpha, banned=()):
 
 
 def decoder(model):
-    return model if hasattr(model, "encode") else Continued(model, PAD)
+    return model if hasattr(model, "encode") else PromptedModel(model, PAD)
 
 
 def found(model, source, **options):
@@ -147,11 +147,11 @@ def test_without_a_choice_or_a_penalty_it_is_greedy_search(name, options):
     """The search itself, too, and not only what `search` puts in its place."""
     model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
-    assert Contrastive(**options).simplest() == decoding.Greedy()
+    assert Contrastive(**options).simplify() == decoding.Greedy()
     expected = found(model, source, search="greedy")
 
     class Itself(Contrastive):
-        def simplest(self, constraints=()):
+        def simplify(self, constraints=()):
             return self
 
     for one, other in zip(found(model, source, search=Itself(**options)), expected, strict=True):
@@ -192,7 +192,7 @@ def test_nothing_possible_is_an_empty_slot():
     backend_cases(quick(["recurrent", "location", "transformer"], few=["recurrent", "location"]), on_jax=["recurrent"]),
 )
 @long_on_jax
-def test_neighbours_and_padding_do_not_matter(name):
+def test_neighbors_and_padding_do_not_matter(name):
     model = model_of(name)
     source = PROMPTS if name in LANGUAGE_MODELS else SOURCE
     together = found(model, np.pad(source[::-1], ((0, 0), (0, 3))), search="contrastive", top_k=3)
@@ -218,8 +218,8 @@ def test_an_ensemble_takes_the_mean_of_the_cosines():
     mean = sum(share * cosine(h[0], h[2]) for share, h in zip(shares, own, strict=True))
     np.testing.assert_allclose(cosine(together[0], together[2]), mean, atol=1e-5)
 
-    bodies = [RecurrentStack("gru", 6), TransformerStack(8, num_heads=2, num_layers=1)]
-    ensemble = Ensemble([varied(LanguageModel(V, body), i) for i, body in enumerate(bodies)])
+    backbones = [RecurrentStack("gru", 6), TransformerStack(8, num_heads=2, num_layers=1)]
+    ensemble = Ensemble([varied(LanguageModel(V, backbone), i) for i, backbone in enumerate(backbones)])
     tokens, lengths, *_ = found(ensemble, PROMPTS, search="contrastive", top_k=3)
     begin = PROMPTS[0].tolist()
     assert said(tokens, lengths, 0) == literal(ensemble, None, begin, 3, 0.6)[0]

@@ -27,8 +27,8 @@ def random_logits(vocabulary_size, seed):
     return np.random.default_rng(seed).normal(size=(len(LENGTHS), T, vocabulary_size)).astype("float32") * 2
 
 
-def labellings(logits, blank):
-    """One utterance, (frames, V): all alignments, one by one -> {labelling: probability}, and the best alignment's."""
+def labelings(logits, blank):
+    """One utterance, (frames, V): all alignments, one by one -> {labeling: probability}, and the best alignment's."""
     chances = np.exp(logits.astype("float64"))
     chances /= chances.sum(-1, keepdims=True)
     found, best = {}, 0.0
@@ -54,12 +54,12 @@ def results(hypotheses):
 
 
 @pytest.mark.parametrize(("V", "blank"), backend_cases([(3, 0), (4, 3), (4, 1)], on_jax=[(4, 1)]))
-def test_a_beam_with_room_for_all_finds_the_likeliest_labellings(V, blank):
+def test_a_beam_with_room_for_all_finds_the_likeliest_labelings(V, blank):
     for seed in range(4):
         logits = random_logits(V, seed)
         found = results(decode(logits, search="beam", num_beams=130, num_return=V, blank_id=blank))
         for row, frames, ours in zip(logits, LENGTHS, found, strict=True):
-            chances, _ = labellings(row[:frames], blank)
+            chances, _ = labelings(row[:frames], blank)
             expected = sorted(chances.items(), key=lambda pair: -pair[1])[:V]
             assert [labels for labels, _ in ours] == [labels for labels, _ in expected]
             np.testing.assert_allclose([log_p for _, log_p in ours], np.log([p for _, p in expected]), atol=1e-4)
@@ -71,19 +71,19 @@ def test_a_narrow_beam_gives_the_true_log_p_of_what_it_finds(num_beams):
     logits = random_logits(4, seed=9)
     hypotheses = decode(logits, search="beam", num_beams=num_beams, num_return=num_beams)
     for row, frames, ours in zip(logits, LENGTHS, results(hypotheses), strict=True):
-        chances, _ = labellings(row[:frames], 0)
+        chances, _ = labelings(row[:frames], 0)
         log_probs = [log_p for _, log_p in ours]
         np.testing.assert_allclose(log_probs, [np.log(chances[labels]) for labels, _ in ours], atol=1e-4)
         assert log_probs == sorted(log_probs, reverse=True) and len(dict(ours)) == len(ours)
 
 
-def test_greedy_is_the_likeliest_alignment_with_the_log_p_of_its_labelling():
+def test_greedy_is_the_likeliest_alignment_with_the_log_p_of_its_labeling():
     for seed, blank in ((3, 0), (4, 2)):
         logits = random_logits(3, seed)
         hypotheses = decode(logits, blank_id=blank)
         scores = arrays(hypotheses)[3]
         for row, frames, ours, score in zip(logits, LENGTHS, results(hypotheses), scores, strict=True):
-            chances, best = labellings(row[:frames], blank)
+            chances, best = labelings(row[:frames], blank)
             alignment = row[:frames].argmax(-1).tolist()
             labels = tuple(label for label, _ in itertools.groupby(alignment) if label != blank)
             assert [labels] == [found for found, _ in ours]
@@ -92,7 +92,7 @@ def test_greedy_is_the_likeliest_alignment_with_the_log_p_of_its_labelling():
 
 
 @pytest.mark.parametrize("search", backend_cases(["greedy", "beam"], on_jax=["beam"]))
-def test_padding_and_normalisation_change_nothing_and_the_loss_agrees(search):
+def test_padding_and_normalization_change_nothing_and_the_loss_agrees(search):
     logits, lengths = random_logits(4, seed=5), np.array([4, 3, 2, 1, 2, 4], "int32")
     hypotheses = arrays(decode(logits, lengths, search=search))
     changed = logits - 3.0  # the same to a softmax
@@ -111,7 +111,7 @@ def test_what_comes_after_the_labels_is_blank_and_slots_that_nothing_fills_are_e
     assert tokens.shape == (6, 3, T) and tokens.dtype == np.int32
     assert (tokens[np.arange(T) >= lengths[..., None]] == 2).all()
     assert (tokens[np.arange(T) < lengths[..., None]] != 2).all()
-    assert log_probs[4].tolist() == [0.0, -np.inf, -np.inf]  # no frames: one labelling, the empty one, which is sure
+    assert log_probs[4].tolist() == [0.0, -np.inf, -np.inf]  # no frames: one labeling, the empty one, which is sure
     np.testing.assert_array_equal(scores, log_probs)
 
 

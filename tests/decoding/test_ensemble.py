@@ -37,8 +37,8 @@ def members():
 
 @pytest.fixture(scope="module")
 def language_models():
-    bodies = [RecurrentStack("gru", 4), TransformerStack(4, num_heads=2, num_layers=1)]
-    return [varied(LanguageModel(V, body), phase) for phase, body in enumerate(bodies)]
+    backbones = [RecurrentStack("gru", 4), TransformerStack(4, num_heads=2, num_layers=1)]
+    return [varied(LanguageModel(V, backbone), phase) for phase, backbone in enumerate(backbones)]
 
 
 def mixture(probabilities, weights, average):

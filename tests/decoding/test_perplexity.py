@@ -21,7 +21,7 @@ TRANSLATORS = {
     "Seq2Seq": lambda: Seq2Seq(SIZE, cell="gru", attention="dot", **OPTIONS),
     "Transformer": lambda: Transformer(SIZE, num_heads=2, dropout=0.0, **OPTIONS),
 }
-BODIES = {
+BACKBONES = {
     "recurrent": lambda: RecurrentStack("gru", **OPTIONS),
     "Transformer": lambda: TransformerStack(num_heads=2, dropout=0.0, **OPTIONS),
 }
@@ -50,9 +50,9 @@ def check(report, expected):
     assert f"{count} tokens" in str(report) and f"{report.perplexity:.4f}" in str(report)
 
 
-@pytest.mark.parametrize("body", backend_cases(BODIES, on_jax=["recurrent"]))
-def test_of_a_language_model_it_is_what_each_text_gives_alone(body):
-    model = fill(LanguageModel(SIZE, BODIES[body]()), scale=1.0)
+@pytest.mark.parametrize("backbone", backend_cases(BACKBONES, on_jax=["recurrent"]))
+def test_of_a_language_model_it_is_what_each_text_gives_alone(backbone):
+    model = fill(LanguageModel(SIZE, BACKBONES[backbone]()), scale=1.0)
     expected = [by_hand(compiled(model), text) for text in TEXTS]
     for batch_tokens in (1, 10_000):
         check(perplexity(model, VOCABULARY, TEXTS, batch_tokens=batch_tokens, compiled=compiled), expected)

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from keras_seq.decoding import MinLength, Prefix, Sampling, generate, search
-from keras_seq.decoding.sampling import drawn, left, mixed, uniform
+from keras_seq.decoding.sampling import drawn, filter_logits, mixed, uniform
 from tests.decoding.models import (
     END,
     IDS,
@@ -32,7 +32,7 @@ def sample(tables, models=None, max_length=6, constraints=(), **options):
     return arrays(
         search(
             history_step(tables),
-            history_state(models, search.width),
+            history_state(models, search.rows_per_example),
             batch_size=len(models),
             max_length=max_length,
             constraints=constraints,
@@ -70,7 +70,7 @@ def by_hand(row, temperature=1.0, top_k=None, top_p=None, min_p=None):
 )  # fmt: skip
 def test_what_is_drawn_from_is_the_part_that_the_options_leave(options):
     rows = random_models(1, 40, impossible=0.3, seed=1)[0].astype("float32")
-    found = ops.convert_to_numpy(ops.softmax(left(ops.convert_to_tensor(rows), **{**NONE, **options}), axis=1))
+    found = ops.convert_to_numpy(ops.softmax(filter_logits(ops.convert_to_tensor(rows), **{**NONE, **options}), axis=1))
     for row, probs in zip(rows, found, strict=True):
         expected = by_hand(row.tolist(), **options)
         assert set(np.flatnonzero(probs)) == set(expected)
@@ -84,7 +84,7 @@ def test_options_may_be_tensors_a_number_for_each_row():
     ]
     columns = {name: np.array([[row[name]] for row in options]) for name in NONE}
     columns = {name: ops.convert_to_tensor(x.astype("float32")) for name, x in columns.items()}
-    found = ops.convert_to_numpy(ops.softmax(left(ops.convert_to_tensor(rows), **columns), axis=1))
+    found = ops.convert_to_numpy(ops.softmax(filter_logits(ops.convert_to_tensor(rows), **columns), axis=1))
     for row, probs, one in zip(rows, found, options, strict=True):
         assert set(np.flatnonzero(probs)) == set(by_hand(row.tolist(), **one))
 
@@ -187,7 +187,7 @@ def test_neither_batches_nor_the_number_of_samples_change_what_is_drawn():
     together = sample(tables, num_return=3, seed=5)
     fewer = sample(tables, num_return=1, seed=5)
     np.testing.assert_array_equal(fewer[0][:, 0], together[0][:, 0])
-    some = Sampling(num_return=3, seed=5).for_sentences(ops.convert_to_tensor([7, 2], "int32"))
+    some = Sampling(num_return=3, seed=5).for_examples(ops.convert_to_tensor([7, 2], "int32"))
     found = some(history_step(tables), history_state([7, 2], 3), batch_size=2, max_length=6, **IDS)
     np.testing.assert_array_equal(arrays(found)[0], together[0][[7, 2]])
     other = sample(tables, num_return=3, seed=6)

@@ -12,7 +12,7 @@ from tests.reference import fill, tensorflow_only
 pytestmark = tensorflow_only("vocabularies are TensorFlow's")
 
 LETTERS = "abc .\n"
-BODIES = {
+BACKBONES = {
     "gru": lambda: RecurrentStack("gru", 8),
     "lstm": lambda: RecurrentStack("lstm", 8, num_layers=2),
     "transformer": lambda: TransformerStack(8, num_heads=2, num_layers=1),
@@ -21,9 +21,9 @@ PROMPTS = [("ab", {"temperature": 0.7}), ("", {"top_k": 4}), ("c. a", {"top_p": 
 
 
 @functools.cache
-def model_of(body, size):
+def model_of(backbone, size):
     """Shared between tests, which only read it."""
-    return fill(models.LanguageModel(size, BODIES[body]()), scale=0.5)
+    return fill(models.LanguageModel(size, BACKBONES[backbone]()), scale=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def letters():
 
 
 @pytest.mark.parametrize(
-    ("compiled", "body"),
+    ("compiled", "backbone"),
     [
         (False, "gru"),
         (False, "transformer"),
@@ -44,11 +44,11 @@ def letters():
         pytest.param(True, "transformer", marks=pytest.mark.long),
     ],
 )
-def test_the_pieces_are_what_sampling_draws(letters, body, compiled):
+def test_the_pieces_are_what_sampling_draws(letters, backbone, compiled):
     import tensorflow as tf
 
-    model = model_of(body, letters.size)
-    prompts = PROMPTS[-1:] if compiled or body != "gru" else PROMPTS
+    model = model_of(backbone, letters.size)
+    prompts = PROMPTS[-1:] if compiled or backbone != "gru" else PROMPTS
     compiled = tf.function if compiled else None
     for prompt, options in prompts:
         options = {**options, "max_length": 8}

@@ -14,8 +14,8 @@ V = 7
 IDS = np.array([4, 5, 6, 4, 4, 6, 5, 3, 4, 5, 5, 6, 4], "int32")
 
 
-def language_model(body):
-    return fill(models.LanguageModel(V, body), scale=0.7)
+def language_model(backbone):
+    return fill(models.LanguageModel(V, backbone), scale=0.7)
 
 
 def expected(model, tokens, labels):
@@ -47,11 +47,11 @@ def test_streams_begin_each_on_their_own():
         np.testing.assert_allclose(stream[~np.isnan(stream)], expected(model, tokens, IDS[first:last]), atol=1e-5)
 
 
-@pytest.mark.parametrize("body", [RecurrentStack("gru", 6), TransformerStack(6, num_heads=3, num_layers=1)])
-def test_blocks_know_nothing_of_those_before(body):
+@pytest.mark.parametrize("backbone", [RecurrentStack("gru", 6), TransformerStack(6, num_heads=3, num_layers=1)])
+def test_blocks_know_nothing_of_those_before(backbone):
     from keras_seq import data
 
-    model = language_model(body)
+    model = language_model(backbone)
     measured = decoding.TokenLosses(model, in_graph)(data.blocks(IDS, 2, 5, start_id=2))
     assert measured.shape == (3, 5) and np.isnan(measured).sum() == 2
     tokens = np.array([2, *IDS[:-1]])

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_seq import decoding
-from keras_seq.decoding import Ensemble, looked_at, replace_unknown
+from keras_seq.decoding import Ensemble, attended_positions, replace_unknown
 from keras_seq.layers import RecurrentStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import slow_on_jax
@@ -164,7 +164,7 @@ def test_the_forced_pass_is_what_the_steps_look_at(kind):
         ],
         "int32",
     )
-    places = array(compiled(lambda source, tokens: looked_at(model, source, tokens, Spaced()))(source, tokens))
+    places = array(compiled(lambda source, tokens: attended_positions(model, source, tokens, Spaced()))(source, tokens))
     assert places.shape == tokens.shape
     decode, differing = in_graph(lambda tokens, state: model.decode(tokens, state)), 0
     for b, r in np.ndindex(3, 2):
@@ -198,8 +198,8 @@ def test_what_cannot_be_done_is_refused():
 
     with pytest.raises(ValueError, match="whole words .* Received: Parts"):
         decoding.generate(Backwards(9), Spaced(), ["two"], source_vocabulary=Parts(), replace_unknown=True)
-    body = RecurrentStack("rnn", 4)
-    for model in (model_of("none"), LanguageModel(9, body), Ensemble([model_of("none")])):
+    backbone = RecurrentStack("rnn", 4)
+    for model in (model_of("none"), LanguageModel(9, backbone), Ensemble([model_of("none")])):
         with pytest.raises(ValueError, match=f"must have attention.* Received: {type(model).__name__} without it"):
             decoding.generate(model, Spaced(), ["two"], replace_unknown=True, max_length=2)
 

@@ -24,7 +24,7 @@ def main(folder: pathlib.Path) -> None:
 
     note("pid")
     killed.train(str(folder / "run"), lambda step: step or note("training"), scope)
-    scope.agreed(False)  # nobody leaves before the chief has finished
+    scope.any_worker(False)  # nobody leaves before the chief has finished
 
 
 if __name__ == "__main__":

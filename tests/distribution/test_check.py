@@ -20,7 +20,7 @@ def test_not_a_number_is_never_the_same():
 
 
 @pytest.mark.long
-def test_batch_normalisation_parts_and_is_named(two_devices):
+def test_batch_normalization_parts_and_is_named(two_devices):
     def build():
         tokens = keras.Input((None,), dtype="int32")
         x = keras.layers.Embedding(30, 8, name="tokens")(tokens)

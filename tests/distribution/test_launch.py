@@ -209,7 +209,7 @@ def test_restarts_are_counted(tmp_path, failures, restarts):
         ("--workers two -- python", "Received: 'two'"),
         ("-- python", "--workers"),
         ("--workers 1 --max-restarts -1 -- python", "--max-restarts"),
-        ("--workers 1 --colour -- python", "unrecognized arguments: --colour"),
+        ("--workers 1 --color -- python", "unrecognized arguments: --color"),
         ("--workers 1 -- no-such-program -x", "the command 'no-such-program' is not found"),
         ("--workers 1 -- ./no/such/file", "the command './no/such/file' is not found"),
     ],

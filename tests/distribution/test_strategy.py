@@ -34,7 +34,7 @@ def test_what_auto_takes(no_cluster):
 def test_a_scope_can_be_entered_again_and_nested(one_device):
     assert str(one_device) == "one_device: 1 replica, 1 worker"
     assert (one_device.chief, one_device.workers, one_device.replicas) == (True, 1, 1)
-    assert one_device.agreed(True) and not one_device.agreed(False)
+    assert one_device.any_worker(True) and not one_device.any_worker(False)
     for _ in range(2):
         with one_device, one_device:
             assert tf.distribute.get_strategy() is one_device.strategy

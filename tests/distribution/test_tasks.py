@@ -92,7 +92,7 @@ def questions(random, rows, steps):
 
 
 def front_end():
-    return models.audio_front_end(4, num_mel_bins=6, hidden_stretches=0, dropout=0.0)
+    return models.audio_front_end(4, num_mel_bins=6, num_masks=0, dropout=0.0)
 
 
 def classes():

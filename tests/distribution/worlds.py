@@ -48,7 +48,7 @@ def main(
         )
     history = model.fit(train.take(steps), validation_data=valid, verbose=0, shuffle=False).history
     predictions = [np.asarray(model.predict(batch[0], verbose=0)) for batch in valid.take(2)]
-    agreed = [scope.agreed(not scope.chief), scope.agreed(False)]
+    agreed = [scope.any_worker(not scope.chief), scope.any_worker(False)]
     if scope.chief:
         np.savez(
             out,

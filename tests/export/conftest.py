@@ -41,8 +41,8 @@ def cases():
     def transformer(v):
         return models.Transformer(v.size, units=16, num_heads=2, num_layers=1)
 
-    def language_model(body):
-        return lambda v: models.LanguageModel(v.size, body())
+    def language_model(backbone):
+        return lambda v: models.LanguageModel(v.size, backbone())
 
     return {
         "gru, attention, subwords": (
@@ -136,7 +136,7 @@ def cases():
                 num_known=2,
                 quantiles=(0.1, 0.5, 0.9),
             ),
-            lambda m, _: tasks.Forecasting(m, SCALER, SCALER.of(["c"]), look_back=8, quantiles=(0.1, 0.5, 0.9)),
+            lambda m, _: tasks.Forecasting(m, SCALER, SCALER.select(["c"]), look_back=8, quantiles=(0.1, 0.5, 0.9)),
         ),
         "forecaster, linear": (
             None,

@@ -138,7 +138,7 @@ def test_beyond_the_learned_positions_the_last_counts(sources, tmp_path):
 
 
 @pytest.mark.parametrize("quantization", quick(["int8", "float16"], few=["int8"]))
-def test_quantised_models_are_smaller_and_much_the_same(quantization, sources, tmp_path):
+def test_quantized_models_are_smaller_and_much_the_same(quantization, sources, tmp_path):
     model = transformer(units=64, intermediate_dim=128)
     small = export.ctranslate2(model, tmp_path / "small", WORDS, quantization=quantization, max_positions=32)
     large = export.ctranslate2(model, tmp_path / "large", WORDS, verify=False, max_positions=32)
@@ -240,10 +240,10 @@ def test_other_models_and_options_are_refused(tmp_path):
         export.ctranslate2(plain(), tmp_path / "a", WORDS, quantization="int3")
     with pytest.raises(ValueError, match="`max_positions` must be at least 2.*Received: 1"):
         export.ctranslate2(plain(), tmp_path / "a", WORDS, max_positions=1)
-    quantised = models.Transformer(WORDS.size, **SIZES)
-    quantised.encoder_layers[0].hidden_dense.quantize("int8")
-    with pytest.raises(ValueError, match="was quantised by Keras.*Export the model as it was before"):
-        export.ctranslate2(quantised, tmp_path / "a", WORDS)
+    quantized = models.Transformer(WORDS.size, **SIZES)
+    quantized.encoder_layers[0].hidden_dense.quantize("int8")
+    with pytest.raises(ValueError, match="was quantized by Keras.*Export the model as it was before"):
+        export.ctranslate2(quantized, tmp_path / "a", WORDS)
     assert not list(tmp_path.iterdir())
 
 

@@ -25,7 +25,7 @@ def continued(case, texts, search, max_length):
     """As decoding does it: results, and texts with their beginnings."""
     source = prompts(case, texts)
     ids = {"start_id": 0, "end_id": case.vocabulary.end_id, "pad_id": case.vocabulary.pad_id}
-    model = decoding.Continued(case.model, case.vocabulary.pad_id)
+    model = decoding.PromptedModel(case.model, case.vocabulary.pad_id)
     found = decoding.search(model, source, search=search, max_length=max_length, **ids)
     R = found.tokens.shape[1]
     whole = np.concatenate([np.repeat(source[:, None, 1:], R, axis=1), found.tokens], axis=2)

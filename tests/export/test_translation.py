@@ -72,10 +72,10 @@ def test_the_scores_are_those_of_the_search(name, exports):
 @pytest.mark.parametrize("name", marked(NAMES))
 def test_options_are_inputs_with_the_exported_values(name, exports):
     case = exports(name)
-    penalised = isinstance(case.task.search, decoding.Beam)
+    penalized = isinstance(case.task.search, decoding.Beam)
     signature = specs(case.loaded.signatures["translate_with_options"])
     assert signature == {"text": (tf.string, [None]), "max_length": (tf.int32, [])} | (
-        {"alpha": (tf.float32, [])} if penalised else {}
+        {"alpha": (tf.float32, [])} if penalized else {}
     )
     run = case.loaded.translate_with_options
     given = {} if case.task.max_length else {"max_length": tf.constant(11)}
@@ -94,7 +94,7 @@ def test_options_are_inputs_with_the_exported_values(name, exports):
     assert strings(short["text"]) == decoding.generate(
         case.model, case.vocabulary, TEXTS, search=case.task.search, max_length=2, batch_tokens=ALL
     )
-    if penalised:
+    if penalized:
         free = run(batch(TEXTS), max_length=tf.constant(9), alpha=tf.constant(0.0))
         np.testing.assert_allclose(free["score"], free["log_prob"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="`max_length` must be at least 1"):

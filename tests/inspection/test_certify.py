@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_seq.inspection import certify
-from keras_seq.inspection.certify import Asked
+from keras_seq.inspection.certify import ModelAdapter
 from keras_seq.inspection.sequences import Input, batch, drawn, ids, numbers, sizes, spelled
 
 INPUTS = {
@@ -32,7 +32,9 @@ def test_sequences_are_padded_as_their_inputs_say():
 
 
 def asked(answers, hides=False, **options):
-    return Asked({"x": Input(ids(50), (None,), hides=hides)}, lambda batch: {"y": answers(batch["x"])}, **options)
+    return ModelAdapter(
+        {"x": Input(ids(50), (None,), hides=hides)}, lambda batch: {"y": answers(batch["x"])}, **options
+    )
 
 
 def sums(x):
@@ -49,7 +51,7 @@ SPOILT = {
     "padding": (lambda x: spoilt(x, x.shape[1]), {"padding", "batch shape", "alone"}),
     "rows": (lambda x: spoilt(x, len(x)), {"batch shape", "alone"}),
     "order": (lambda x: spoilt(x, np.arange(len(x))), {"order", "batch shape", "alone"}),
-    "neighbours": (lambda x: spoilt(x, x.max()), {"neighbours", "batch shape", "alone", "under the padding"}),
+    "neighbors": (lambda x: spoilt(x, x.max()), {"neighbors", "batch shape", "alone", "under the padding"}),
     "under": (sums, {"under the padding"}),
 }
 
@@ -57,10 +59,10 @@ SPOILT = {
 @pytest.mark.parametrize("name", SPOILT)
 def test_each_dependence_is_found_by_its_kinds(name):
     answers, kinds = SPOILT[name]
-    found = certify.certify(asked(answers, hides=name in ("under", "neighbours")), cases=120)
+    found = certify.certify(asked(answers, hides=name in ("under", "neighbors")), cases=120)
     assert {row.kind for row in found.rows if row.failures} == kinds and not found.ok
     smallest = found.smallest
-    again = certify.tried(asked(answers, hides=name in ("under", "neighbours")), 0, smallest.number)
+    again = certify.tried(asked(answers, hides=name in ("under", "neighbors")), 0, smallest.number)
     assert (again.kind, again.difference, again.size) == (smallest.kind, smallest.difference, smallest.size)
     told = "\n".join(certify.shown(smallest, 0))
     assert f"case {smallest.number}, seed 0: {smallest.kind}" in told and f"{smallest.one['y']:g}" in told

@@ -10,8 +10,8 @@ SCALE = 12  # of pictures whose shorter side has 6 points
 RING = (8 * SCALE + 4) * (6 * SCALE + 4) - 8 * 6 * SCALE**2  # points of a frame
 
 
-def exactly(board, colour):
-    return int((board == colour).all(axis=-1).sum())
+def exactly(board, color):
+    return int((board == color).all(axis=-1).sum())
 
 
 def boards_of(path):
@@ -36,7 +36,7 @@ def test_a_strip_shows_all_pictures_and_which_are_predicted(tmp_path):
     np.testing.assert_array_equal(last, np.repeat(255 * TRUTH[3], 3, axis=-1))
 
 
-def test_colours_are_those_of_the_clip(tmp_path):
+def test_colors_are_those_of_the_clip(tmp_path):
     clip = np.random.default_rng(0).integers(0, 256, (3, 80, 90, 3), dtype=np.uint8)  # not drawn larger
     board = np.asarray(Image.open(clips.film_strip({"": clip}, tmp_path / "strip.png")))
     rows, columns = np.nonzero((board == clips._FRAME).all(axis=-1))

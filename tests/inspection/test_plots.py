@@ -71,7 +71,7 @@ def test_buckets(tmp_path):
         pictures.append(matplotlib.image.imread(path)[..., :3])
 
     def left_in_red(picture):
-        """Pixels of the left half in the colour of the buckets."""
+        """Pixels of the left half in the color of the buckets."""
         half = picture[:, : int(0.55 * picture.shape[1])]
         return int(((half[..., 0] > 0.7) & (half[..., 1] < 0.6) & (half[..., 2] < 0.5)).sum())
 
@@ -117,7 +117,7 @@ def test_confusions_are_dark_where_the_classes_go(tmp_path):
         plots.confusion_matrix([[1, 2]], names, tmp_path / "none.png")
 
 
-def of_colour(path, red):
+def of_color(path, red):
     """Pixels that are orange, or else blue."""
     picture = matplotlib.image.imread(path)[..., :3]
     warm = picture[..., 0] - picture[..., 2]
@@ -133,8 +133,8 @@ def test_forecasts_have_their_band(tmp_path):
     bare = plots.forecasts(*drawn, tmp_path / "bare.png")
     thin = plots.forecasts(*drawn, tmp_path / "thin.png", futures[..., None].repeat(2, axis=-1))
     wide = plots.forecasts(*drawn, tmp_path / "wide.png", band, "80% band")
-    assert 0 < of_colour(bare, True) <= of_colour(thin, True) < 0.5 * of_colour(wide, True)
-    assert of_colour(bare, False) > 100
+    assert 0 < of_color(bare, True) <= of_color(thin, True) < 0.5 * of_color(wide, True)
+    assert of_color(bare, False) > 100
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_forecasts_of_other_shapes_are_refused(tmp_path, shapes, titles, band):
 def test_errors_by_step(tmp_path):
     errors = {"gru": np.linspace(0.2, 0.4, 24), "repeat-last": np.linspace(0.5, 1.5, 24)}
     path = plots.errors_by_step(errors, tmp_path / "errors.png", "MSE")
-    assert of_colour(path, True) > 100 and of_colour(path, False) > 50
+    assert of_color(path, True) > 100 and of_color(path, False) > 50
     for wrong in ({}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros(0)}, {"a": np.zeros((2, 2))}):
         with pytest.raises(ValueError, match="Received"):
             plots.errors_by_step(wrong, tmp_path / "none.png")
@@ -198,5 +198,5 @@ def test_speech_is_drawn_over_its_labels(tmp_path):
 def test_speech_without_its_parts_is_refused(tmp_path, wrong):
     given = {"waveform": np.ones(80), "features": np.ones((4, 2)), "weights": np.ones((2, 3)), "names": ["a", "b"]}
     with pytest.raises(ValueError, match="Received: shapes"):
-        plots.speech_alignment(sample_rate=8000, path=tmp_path / "x.png", **{**given, **wrong})
+        plots.speech_alignment(sampling_rate=8000, path=tmp_path / "x.png", **{**given, **wrong})
     assert not list(tmp_path.iterdir())

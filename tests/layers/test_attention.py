@@ -8,9 +8,9 @@ from keras_seq.layers import (
     DotAttention,
     GeneralAttention,
     MultiHeadAttention,
-    empty_cache,
-    extend_cache,
+    create_cache,
     masked_softmax,
+    update_cache,
 )
 from keras_seq.layers.attention import LocationSensitiveAttention, ScaledDotAttention
 from keras_seq.layers.positions import distance_bias
@@ -33,7 +33,7 @@ class Attend(keras.layers.Layer):
         self.attention = ATTENTIONS[kind](units, dtype=self.dtype_policy)
 
     def call(self, query, value, value_mask):
-        return self.attention(query, self.attention.remember(value, value_mask))
+        return self.attention(query, self.attention.project_memory(value, value_mask))
 
     def get_config(self):
         return {**super().get_config(), "kind": self.kind, "units": self.units}
@@ -47,7 +47,7 @@ class AttendInHeads(keras.layers.Layer):
         self.attention = MultiHeadAttention(**self.options, dtype=self.dtype_policy)
 
     def call(self, query, value, value_mask):
-        return self.attention(query, self.attention.remember(value), attention_mask=value_mask[:, None, :])
+        return self.attention(query, self.attention.project_memory(value), attention_mask=value_mask[:, None, :])
 
     def get_config(self):
         return {**super().get_config(), **self.options}
@@ -78,9 +78,9 @@ def test_configuration(layer):
 
 def remembered(layer):
     """`(context, weights)` of a layer with weights other than zeros and ones, and these weights."""
-    layer(QUERY, layer.remember(VALUE, MASK))
+    layer(QUERY, layer.project_memory(VALUE, MASK))
     fill(layer)
-    return *arrays(layer(QUERY, layer.remember(VALUE, MASK))), layer.get_weights()
+    return *arrays(layer(QUERY, layer.project_memory(VALUE, MASK))), layer.get_weights()
 
 
 def additive(weights):
@@ -112,7 +112,7 @@ def test_padding_gets_no_weight_at_all(kind):
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
     other = VALUE.copy()
     other[1, 2:] = 99.0  # what lies under the padding is nobody's business
-    np.testing.assert_array_equal(array(layer(QUERY, layer.remember(other, MASK))[0]), context)
+    np.testing.assert_array_equal(array(layer(QUERY, layer.project_memory(other, MASK))[0]), context)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -125,9 +125,9 @@ def test_a_row_of_padding_only_gives_numbers(dtype):
 @pytest.mark.parametrize("kind", ATTENTIONS.values())
 def test_without_a_mask_everything_is_real(kind):
     layer = kind(4)
-    layer(QUERY, layer.remember(VALUE))
+    layer(QUERY, layer.project_memory(VALUE))
     everything = np.ones((2, 5), "bool")
-    expected, got = (arrays(layer(QUERY, layer.remember(VALUE, mask))) for mask in (everything, None))
+    expected, got = (arrays(layer(QUERY, layer.project_memory(VALUE, mask))) for mask in (everything, None))
     np.testing.assert_array_equal(got[0], expected[0])
 
 
@@ -137,7 +137,7 @@ WITHOUT_PAST = [kind for kind in ATTENTIONS.values() if not kind.uses_past]
 @pytest.mark.parametrize("kind", WITHOUT_PAST)
 def test_one_query_at_a_time_is_all_at_once(kind):
     layer = kind(4)
-    memory = layer.remember(VALUE, MASK)
+    memory = layer.project_memory(VALUE, MASK)
     whole = array(layer(QUERY, memory)[0])
     steps = [array(layer(QUERY[:, t : t + 1], memory)[0]) for t in range(3)]
     np.testing.assert_allclose(np.concatenate(steps, 1), whole, atol=1e-6)
@@ -146,7 +146,7 @@ def test_one_query_at_a_time_is_all_at_once(kind):
 @pytest.mark.parametrize("num_heads", backend_cases([1, 2, 4], on_jax=[2]))
 def test_multi_head_attention_in_numpy(num_heads):
     layer = MultiHeadAttention(num_heads, 4)
-    layer(QUERY, layer.remember(VALUE))
+    layer(QUERY, layer.project_memory(VALUE))
     names = {v.path.split("/")[-2] + "/" + v.name: array(v) for v in fill(layer).weights}
     attention_mask = np.broadcast_to(MASK[:, None, :], (2, 3, 5)) & (np.arange(5) <= np.arange(3)[:, None] + 1)
 
@@ -161,7 +161,7 @@ def test_multi_head_attention_in_numpy(num_heads):
         scores = q[:, :, part] @ k[:, :, part].transpose(0, 2, 1) / np.sqrt(width)
         weights.append(softmax(np.where(attention_mask, scores, -np.inf)))
         context.append(weights[-1] @ v[:, :, part])
-    memory = layer.remember(VALUE)
+    memory = layer.project_memory(VALUE)
     np.testing.assert_allclose(
         array(layer(QUERY, memory, attention_mask)), dense("output", np.concatenate(context, -1)), atol=1e-5
     )
@@ -177,7 +177,7 @@ def test_shared_heads_are_heads_repeated(num_key_value_heads):
     positions, keys = np.arange(3)[None, :], np.arange(5)[None, :]
     where = {"attention_mask": MASK[:, None, :], "positions": positions, "bias": distance_bias(positions, keys, 4)}
     for layer in (grouped, whole):
-        layer(QUERY, layer.remember(VALUE), **where)
+        layer(QUERY, layer.project_memory(VALUE), **where)
     fill(grouped)
     for ours, theirs in (("query", 4), ("key", num_key_value_heads), ("value", num_key_value_heads), ("output", 4)):
         weights = [array(w) for w in getattr(grouped, f"{ours}_dense").get_weights()]
@@ -185,30 +185,30 @@ def test_shared_heads_are_heads_repeated(num_key_value_heads):
             heads = [w.reshape(*w.shape[:-1], theirs, 2).repeat(4 // theirs, -2) for w in weights]
             weights = [w.reshape(*w.shape[:-2], 8) for w in heads]
         getattr(whole, f"{ours}_dense").set_weights(weights)
-    memory, memory_of_all = grouped.remember(VALUE, keys), whole.remember(VALUE, keys)
+    memory, memory_of_all = grouped.project_memory(VALUE, keys), whole.project_memory(VALUE, keys)
     assert memory["keys"].shape == (2, num_key_value_heads, 5, 2)
     expected = array(whole(QUERY, memory_of_all, **where))
     np.testing.assert_allclose(array(grouped(QUERY, memory, **where)), expected, atol=1e-5)
     weights = array(grouped.weights_for(QUERY, memory, **where))
     np.testing.assert_allclose(weights, array(whole.weights_for(QUERY, memory_of_all, **where)), atol=1e-6)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
-    plain = array(grouped.weights_for(QUERY, grouped.remember(VALUE), MASK[:, None, :]))
+    plain = array(grouped.weights_for(QUERY, grouped.project_memory(VALUE), MASK[:, None, :]))
     assert np.abs(weights - plain).max() > 1e-3
 
 
 def test_multi_head_attention_over_padding_only_gives_numbers():
     layer = MultiHeadAttention(2, 4)
     nothing = np.zeros((2, 1, 5), "bool")
-    assert np.isfinite(array(layer(QUERY, layer.remember(VALUE), nothing))).all()
-    assert np.isfinite(array(layer.weights_for(QUERY, layer.remember(VALUE), nothing))).all()
+    assert np.isfinite(array(layer(QUERY, layer.project_memory(VALUE), nothing))).all()
+    assert np.isfinite(array(layer.weights_for(QUERY, layer.project_memory(VALUE), nothing))).all()
 
 
 def test_each_row_writes_where_it_stands():
-    cache = empty_cache(2, 5, 1, 2, "float32")
+    cache = create_cache(2, 5, 1, 2, "float32")
     first = {"keys": spread((2, 1, 2, 2)), "values": spread((2, 1, 2, 2), start=9)}
     second = {"keys": spread((2, 1, 1, 2), start=30), "values": spread((2, 1, 1, 2), start=40)}
-    cache = extend_cache(cache, first, np.array([[0, 1], [2, 3]]))
-    cache = arrays(extend_cache(cache, second, np.array([[4], [0]])))
+    cache = update_cache(cache, first, np.array([[0, 1], [2, 3]]))
+    cache = arrays(update_cache(cache, second, np.array([[4], [0]])))
     for name in ("keys", "values"):
         expected = np.zeros((2, 1, 5, 2), "float32")
         expected[0, :, 0:2], expected[1, :, 2:4] = first[name]
@@ -223,7 +223,7 @@ class AttendByLocation(keras.layers.Layer):
         self.attention = LocationSensitiveAttention(3, filters=2, kernel_size=3, dtype=self.dtype_policy)
 
     def call(self, query, value, value_mask):
-        return self.attention(query, self.attention.remember(value, value_mask))
+        return self.attention(query, self.attention.project_memory(value, value_mask))
 
 
 def test_promises_of_location_sensitive_attention():
@@ -251,7 +251,7 @@ def test_location_sensitive_attention_in_numpy():
     np.testing.assert_allclose(weights, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(context, expected @ VALUE, rtol=1e-5, atol=1e-6)
 
-    memory, past = layer.remember(VALUE, MASK), np.zeros((2, 5), "float32")
+    memory, past = layer.project_memory(VALUE, MASK), np.zeros((2, 5), "float32")
     for t in range(3):
         step, weights = arrays(layer(QUERY[:, t : t + 1], memory, past))
         np.testing.assert_allclose(step[:, 0], context[:, t], atol=1e-6)
@@ -264,13 +264,13 @@ def test_the_others_have_no_past(kind):
     layer = kind(4)
     context, _, _ = remembered(layer)
     past = np.ones((2, 5), "float32")
-    np.testing.assert_array_equal(array(layer(QUERY, layer.remember(VALUE, MASK), past)[0]), context)
+    np.testing.assert_array_equal(array(layer(QUERY, layer.project_memory(VALUE, MASK), past)[0]), context)
 
 
 def test_scaled_products_fit_into_float16():
     layer = ScaledDotAttention(64, dtype="float16")
     wide = np.full((1, 2, 64), 60.0, "float16")  # 64 * 60 * 60 is no float16
-    context, weights = arrays(layer(wide, layer.remember(wide)))
+    context, weights = arrays(layer(wide, layer.project_memory(wide)))
     np.testing.assert_allclose(weights, 0.5, rtol=1e-3)
     np.testing.assert_allclose(context.astype("float32"), 60.0, rtol=1e-3)
 

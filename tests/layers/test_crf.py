@@ -80,10 +80,10 @@ def test_partition_likelihood_and_best_path_are_those_of_all_paths(mask):
 
 @masks
 def test_without_labels_the_likelihood_is_a_sum_over_what_is_missing(mask):
-    labelled = np.array([[1, 0, 1, 0, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 1]], "bool")
-    found = array(compiled(lambda: log_likelihood(LAYER(EMISSIONS, mask=mask), TAGS, labelled))())
+    labeled = np.array([[1, 0, 1, 0, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 1, 0, 0, 1]], "bool")
+    found = array(compiled(lambda: log_likelihood(LAYER(EMISSIONS, mask=mask), TAGS, labeled))())
     for b, (keep, given, paths) in enumerate(real(mask)):
-        known = labelled[b, keep]
+        known = labeled[b, keep]
         agree = [s for p, s in paths.items() if all(a == g for a, g, k in zip(p, given, known, strict=True) if k)]
         assert found[b] == pytest.approx(logsumexp(agree) - logsumexp(paths.values()), abs=1e-5)
 
@@ -246,7 +246,7 @@ def test_under_xla_too():
 
 
 @pytest.mark.parametrize("thing", [CRFLoss(), ViterbiAccuracy(name="mine"), ViterbiDecoder()])
-def test_serialisation(thing):
+def test_serialization(thing):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(thing))
     assert type(copy) is type(thing)
     assert copy.get_config() == thing.get_config()

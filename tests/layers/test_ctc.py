@@ -14,7 +14,7 @@ MASK = np.array([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]], "bool")
 
 
 @long_on_jax
-def test_frames_of_padding_change_no_probability_and_no_labelling():
+def test_frames_of_padding_change_no_probability_and_no_labeling():
     padded = BlankPadding()(LOGITS, mask=MASK)
     labels, lengths = np.array([[1, 2, 2], [3, 1, 0]]), np.array([3, 2])
     theirs = ops.ctc_loss(labels, LOGITS, lengths, MASK.sum(1), mask_index=0)

@@ -10,7 +10,7 @@ TOKENS = np.array([[5, 2, 0], [1, 0, 0]], "int32")
 OPTIONS = [{}, {"scale": True}, {"pad_id": 2}, {"tie_weights": False}, {"embeddings_initializer": "ones"}]
 
 
-def mask_of(x):
+def get_keras_mask(x):
     mask = getattr(x, "_keras_mask", None)
     return None if mask is None else array(mask)
 
@@ -38,7 +38,7 @@ def test_rows_of_the_matrix(scale):
 
 @pytest.mark.parametrize("pad_id", [0, 2])
 def test_the_mask_marks_all_but_padding(pad_id):
-    np.testing.assert_array_equal(mask_of(TokenEmbedding(6, 4, pad_id=pad_id)(TOKENS)), pad_id != TOKENS)
+    np.testing.assert_array_equal(get_keras_mask(TokenEmbedding(6, 4, pad_id=pad_id)(TOKENS)), pad_id != TOKENS)
 
 
 @pytest.mark.parametrize("scale", [False, True])
@@ -60,8 +60,8 @@ def test_untied_scores_have_their_own_matrix():
 
 def test_scores_keep_the_mask_of_what_is_scored():
     layer = TokenEmbedding(6, 4)
-    np.testing.assert_array_equal(mask_of(layer(layer(TOKENS), reverse=True)), TOKENS != 0)
-    assert mask_of(layer(spread((2, 3, 4)), reverse=True)) is None
+    np.testing.assert_array_equal(get_keras_mask(layer(layer(TOKENS), reverse=True)), TOKENS != 0)
+    assert get_keras_mask(layer(spread((2, 3, 4)), reverse=True)) is None
 
 
 def test_the_usual_scale_of_the_weights():

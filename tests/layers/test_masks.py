@@ -2,7 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.layers import EndMasking, JoinFeatures, MeanPooling, causal_mask, mask_of, padding_mask, reverse_tokens
+from keras_seq.layers import (
+    JoinFeatures,
+    MeanPooling,
+    TrailingPaddingMask,
+    causal_mask,
+    get_keras_mask,
+    padding_mask,
+    reverse_tokens,
+)
 from keras_seq.layers.masks import sliding_window_mask
 from tests.checks import check_layer
 from tests.reference import array, spread
@@ -54,37 +62,39 @@ def test_reversal_undoes_itself(shape, keep_last):
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2), (3, 5, 2, 2, 1)])
-def test_end_masking_masks_the_end_alone(shape):
+def test_trailing_padding_mask_masks_the_end_alone(shape):
     x = np.ones(shape, "float32")
     x[0, 3:] = x[0, 1] = 0  # silence inside is no padding
     x[2] = 0
     if len(shape) > 2:
         x[1, 4, 1:] = 0  # a step is real where a part of it is
-    outputs = EndMasking()(x)
+    outputs = TrailingPaddingMask()(x)
     np.testing.assert_array_equal(array(outputs), x)
     real = np.arange(5) < np.array([3, 5, 0])[:, None]
-    np.testing.assert_array_equal(array(mask_of(outputs)), real)
+    np.testing.assert_array_equal(array(get_keras_mask(outputs)), real)
     if len(shape) == 3:
         np.testing.assert_allclose(array(MeanPooling()(outputs))[:2], x[:2].sum(1) / [[3], [5]], rtol=1e-6)
 
 
-def test_end_masking_leaves_the_tensor_that_it_is_given_alone():
+def test_trailing_padding_mask_leaves_the_tensor_that_it_is_given_alone():
     x = keras.ops.convert_to_tensor(np.array([[1.0, 0.0]], "float32"))
-    assert array(mask_of(EndMasking()(x))).tolist() == [[True, False]]
-    assert array(mask_of(x)).tolist() == [[True, True]]
+    assert array(get_keras_mask(TrailingPaddingMask()(x))).tolist() == [[True, False]]
+    assert array(get_keras_mask(x)).tolist() == [[True, True]]
 
 
-def test_end_masking_keeps_what_keras_promises():
-    check_layer(lambda: EndMasking(mask_value=1.0), (spread((2, 4)),), weights=False, half_tolerance=None)
+def test_trailing_padding_mask_keeps_what_keras_promises():
+    check_layer(lambda: TrailingPaddingMask(mask_value=1.0), (spread((2, 4)),), weights=False, half_tolerance=None)
 
 
 def test_joined_features_have_the_mask_of_the_first():
     x, more = spread((2, 3, 2)), spread((2, 3, 1), start=5.0)
-    joined = JoinFeatures()([EndMasking()(x * np.array([[[1], [1], [0]], [[1], [0], [0]]])), EndMasking()(more)])
+    joined = JoinFeatures()(
+        [TrailingPaddingMask()(x * np.array([[[1], [1], [0]], [[1], [0], [0]]])), TrailingPaddingMask()(more)]
+    )
     np.testing.assert_array_equal(array(joined)[..., 2:], more)
-    np.testing.assert_array_equal(array(mask_of(joined)), [[True, True, False], [True, False, False]])
+    np.testing.assert_array_equal(array(get_keras_mask(joined)), [[True, True, False], [True, False, False]])
     check_layer(JoinFeatures, ([x, more],), weights=False)
 
 
 def test_a_tensor_without_a_mask_is_real_all_over():
-    assert array(mask_of(spread((2, 3, 4)))).tolist() == [[True] * 3] * 2
+    assert array(get_keras_mask(spread((2, 3, 4)))).tolist() == [[True] * 3] * 2

@@ -239,7 +239,7 @@ def test_a_stack_takes_them(name):
     stack = RecurrentStack(LAYERS[name], UNITS, num_layers=2, initializer="glorot_normal")
     stack(X)
     whole, states = arrays(program(stack)(X))
-    state = stack.zero_state(B)
+    state = stack.get_initial_state(B)
     for t in range(T):
         x, state = program(stack)(X[:, t : t + 1], initial_state=state)
         np.testing.assert_allclose(array(x)[:, 0], whole[:, t], atol=1e-6)

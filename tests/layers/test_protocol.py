@@ -18,7 +18,7 @@ LAYERS = {
     "CRF": (lambda: layers.CRF(4), X),
     "CharacterEncoder": (lambda: layers.CharacterEncoder(6, 4, "cnn", 3), IDS[:, :, None]),
     "ConvSubsampling": (lambda: layers.ConvSubsampling(3, 1, filters=2), X),
-    "EndMasking": (layers.EndMasking, X),
+    "TrailingPaddingMask": (layers.TrailingPaddingMask, X),
     "FrameCNN": (lambda: layers.FrameCNN((2,), 3), CLIP),
     "FrameConvolution": (lambda: layers.FrameConvolution(2), CLIP),
     "FrameDecoder": (lambda: layers.FrameDecoder((4, 6, 1), (2,)), X),
@@ -36,7 +36,7 @@ LAYERS = {
     "MinLSTM": (lambda: layers.MinLSTM(3, return_sequences=True), X),
     "MovingAverage": (lambda: layers.MovingAverage(3), X),
     "Patches": (lambda: layers.Patches(2, 1), X),
-    "PicturePatches": (lambda: layers.PicturePatches(2), CLIP),
+    "FramePatches": (lambda: layers.FramePatches(2), CLIP),
     "QuantileOffsets": (layers.QuantileOffsets, CLIP[..., 0]),
     "RGLRU": (lambda: layers.RGLRU(3), X),
     "RecurrentStack": (lambda: layers.RecurrentStack("gru", 4, 2, bidirectional=True, return_state=False), X),
@@ -53,12 +53,12 @@ STATES = [[spread((2, 4))]]
 OTHERS = {
     "Bridge": (lambda: layers.Bridge("dense"), (STATES,), {}),
     "ConvLSTM2D": (lambda: layers.ConvLSTM2D(2, 3, padding="same", return_sequences=True), CLIP, {}),
-    "FeedbackDecoder": (lambda: layers.FeedbackDecoder("gru", 4, steps=2), (X[:, 0, :2], STATES), {}),
+    "AutoregressiveDecoder": (lambda: layers.AutoregressiveDecoder("gru", 4, steps=2), (X[:, 0, :2], STATES), {}),
     "JoinFeatures": (layers.JoinFeatures, ([X, X],), {}),
     "ScheduledSampling": (lambda: layers.ScheduledSampling(0.5), (IDS, X), {}),
     "TransformerDecoderLayer": (lambda: layers.TransformerDecoderLayer(4, 2, 6, cross_attention=False), X, {}),
 }
-# Abstract ones; and those whose memory comes of a method, `remember`: tests/layers/test_attention.py calls it.
+# Abstract ones; and those whose memory comes of a method, `project_memory`: tests/layers/test_attention.py calls it.
 OF_A_MEMORY = {"CompositeLayer", "ParallelRecurrent", "MultiHeadAttention"} | {
     kind.__name__ for kind in layers.ATTENTIONS.values()
 }
@@ -82,7 +82,7 @@ def test_shapes_weights_and_wrappers(name):
 
 
 @tensorflow_only("shapes and weights are Keras's own")
-@pytest.mark.parametrize("name", ["Bridge", "FeedbackDecoder", "TransformerDecoderLayer"])
+@pytest.mark.parametrize("name", ["Bridge", "AutoregressiveDecoder", "TransformerDecoderLayer"])
 def test_layers_of_several_inputs_or_outputs(name):
     make, inputs, options = OTHERS[name]
     check_layer(make, inputs, save=False, half_tolerance=None, **options)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.layers import GRU, LSTM, SimpleRNN, accelerated
+from keras_seq.layers import GRU, LSTM, SimpleRNN, with_fast_recurrent_layers
 from tests.checks import check_layer
 from tests.reference import array, arrays, fill, spread
 
@@ -250,7 +250,7 @@ def test_a_model_of_keras_becomes_ours(tmp_path):
     model.fit(X, spread((B, UNITS)), verbose=0)
     model.save(tmp_path / "model.keras")
 
-    copy = accelerated(keras.saving.load_model(tmp_path / "model.keras"))
+    copy = with_fast_recurrent_layers(keras.saving.load_model(tmp_path / "model.keras"))
     assert type(copy.layers[1].forward_layer) is type(copy.layers[1].backward_layer) is LSTM
     assert [type(layer) for layer in copy.layers[2].layers[-2:]] == [GRU, SimpleRNN]
     np.testing.assert_allclose(array(copy(X)), array(model(X)), atol=1e-6)
@@ -266,9 +266,9 @@ def test_a_lambda_comes_along_if_its_function_is_registered():
     inputs = keras.Input((T, D))
     x = keras.layers.LSTM(UNITS)(inputs)
     model = keras.Model(inputs, keras.layers.Lambda(twice)(x))
-    np.testing.assert_allclose(array(accelerated(model)(X)), array(model(X)), atol=1e-6)
-    with pytest.raises(ValueError, match="`accelerated` copies.*register_keras_serializable"):
-        accelerated(keras.Model(inputs, keras.layers.Lambda(lambda y: 2 * y)(x)))
+    np.testing.assert_allclose(array(with_fast_recurrent_layers(model)(X)), array(model(X)), atol=1e-6)
+    with pytest.raises(ValueError, match="`with_fast_recurrent_layers` copies.*register_keras_serializable"):
+        with_fast_recurrent_layers(keras.Model(inputs, keras.layers.Lambda(lambda y: 2 * y)(x)))
 
 
 def test_whole_numbers_are_taken():

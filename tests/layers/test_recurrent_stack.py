@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_seq.layers import CELLS, RecurrentStack, TokenEmbedding
-from keras_seq.layers.initializers import copies
+from keras_seq.layers.initializers import seeded_copies
 from tests.cells import LeakyCell
 from tests.checks import check_layer
 from tests.reference import array, arrays, backend_cases, compiled, fill, like, long_on_jax, program, spread
@@ -112,8 +112,8 @@ def test_step_by_step_is_all_at_once(cell):
     """With and without the shortcut for a single step, which a mask forbids."""
     stack = filled(cell, 3, num_layers=2)
     whole, states = run(stack, X)
-    state = stack.zero_state(3)
-    slow = stack.zero_state(3)
+    state = stack.get_initial_state(3)
+    slow = stack.get_initial_state(3)
     for t in range(6):
         x, state = run(stack, X[:, t : t + 1], state)
         np.testing.assert_allclose(x[:, 0], whole[:, t], atol=1e-6)
@@ -167,9 +167,9 @@ def test_no_two_weights_begin_as_one(seed):
 def test_any_initializer_will_do():
     generator = keras.random.SeedGenerator(3)
     for initializer in ("ones", {"class_name": "Ones", "config": {}}, lambda shape, dtype=None: ops.ones(shape, dtype)):
-        assert (array(next(copies(initializer))((2, 3))) == 1).all()
-    assert next(copies(None)) is None
-    drawn = copies(keras.initializers.RandomNormal(seed=generator))
+        assert (array(next(seeded_copies(initializer))((2, 3))) == 1).all()
+    assert next(seeded_copies(None)) is None
+    drawn = seeded_copies(keras.initializers.RandomNormal(seed=generator))
     assert np.abs(array(next(drawn)((4,))) - array(next(drawn)((4,)))).min() > 0
 
 
@@ -221,7 +221,7 @@ def test_a_cell_of_ones_own(cell):
         assert_close(states[i], arrays(state))
     np.testing.assert_allclose(x, array(expected), atol=1e-6)
     assert [s.shape for s in states[0]] == [(3, 4), (3, 2)]
-    assert [tuple(s.shape) for s in stack.zero_state(3)[0]] == [(3, 4), (3, 2)]
+    assert [tuple(s.shape) for s in stack.get_initial_state(3)[0]] == [(3, 4), (3, 2)]
     options = {"units": 4, "num_layers": 2, "bidirectional": True, "residual_from": 0, "name": "stack"}
     if cell is LeakyCell:
         check_layer(RecurrentStack(cell, **options), X[:2, :3])

@@ -54,13 +54,13 @@ def assert_same(ours, theirs):
 
 def test_multi_head_attention():
     ours = MultiHeadAttention(HEADS, UNITS)
-    ours(X, ours.remember(SOURCE))
+    ours(X, ours.project_memory(SOURCE))
     fill(ours)
     theirs = torch.nn.MultiheadAttention(UNITS, HEADS, batch_first=True)
     copy_attention(theirs, ours)
     source = tensor(SOURCE)
     expected, weights = theirs(tensor(X), source, source, key_padding_mask=tensor(~SOURCE_MASK))
-    memory, mask = ours.remember(SOURCE), SOURCE_MASK[:, None, :]
+    memory, mask = ours.project_memory(SOURCE), SOURCE_MASK[:, None, :]
     assert_same(array(ours(X, memory, attention_mask=mask)), expected)
     assert_same(array(ours.weights_for(X, memory, attention_mask=mask)), weights)
 
@@ -68,9 +68,9 @@ def test_multi_head_attention():
 @pytest.mark.parametrize("num_key_value_heads", [1, 2])
 def test_grouped_query_attention(num_key_value_heads):
     ours = MultiHeadAttention(HEADS, UNITS, num_key_value_heads=num_key_value_heads)
-    ours(X, ours.remember(SOURCE))
+    ours(X, ours.project_memory(SOURCE))
     fill(ours)
-    memory = ours.remember(SOURCE)
+    memory = ours.project_memory(SOURCE)
     # The product between the projections is PyTorch's, the projections are ours: (B, T, H, D / H) -> (B, H, T, D / H).
     heads = [ours._heads(ours.query_dense(X), HEADS), memory["keys"], memory["values"]]
     context = torch.nn.functional.scaled_dot_product_attention(
@@ -100,8 +100,8 @@ def test_encoder_layer(normalize_first, activation):
 @pytest.mark.parametrize("normalize_first", [True, False], ids=["pre-norm", "post-norm"])
 def test_decoder_layer(normalize_first):
     ours = TransformerDecoderLayer(UNITS, HEADS, HIDDEN, normalize_first=normalize_first)
-    ours.remember(SOURCE)
-    ours(X, ours.remember(SOURCE), SOURCE_MASK)
+    ours.project_memory(SOURCE)
+    ours(X, ours.project_memory(SOURCE), SOURCE_MASK)
     fill(ours)
     theirs = torch.nn.TransformerDecoderLayer(UNITS, HEADS, HIDDEN, norm_first=normalize_first, **LAYER)
     copy_layer(theirs, ours, ("self", "cross", "feed_forward"))
@@ -109,7 +109,7 @@ def test_decoder_layer(normalize_first):
     expected = theirs(
         tensor(X), tensor(SOURCE), tgt_mask=CAUSAL, memory_key_padding_mask=tensor(~SOURCE_MASK), tgt_is_causal=True
     )
-    assert_same(array(ours(X, ours.remember(SOURCE), SOURCE_MASK)[0]), expected)
+    assert_same(array(ours(X, ours.project_memory(SOURCE), SOURCE_MASK)[0]), expected)
 
 
 # PyTorch's gates in the order of ours: Keras's GRU has update before reset.

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq import layers, models
-from keras_seq.layers import TransformerDecoderLayer, TransformerEncoderLayer, causal_mask, empty_cache
+from keras_seq.layers import TransformerDecoderLayer, TransformerEncoderLayer, causal_mask, create_cache
 from tests.checks import check_layer
 from tests.reference import array, arrays, backend_cases, fill, long_on_jax, quick, softmax, spread, tensorflow_only
 
@@ -24,7 +24,7 @@ class Decode(keras.layers.Layer):
 
     def call(self, x, source, source_mask):
         positions = keras.ops.arange(keras.ops.shape(x)[1])[None, :]
-        memory = self.layer.remember(source)
+        memory = self.layer.project_memory(source)
         return self.layer(x, memory, source_mask, None, positions, causal_mask(positions, positions))[0]
 
     def get_config(self):
@@ -189,7 +189,7 @@ def test_a_language_layer_step_by_step(options):
     """With a cache that has fewer heads where keys are shared, and with rows that stand at different places."""
     layer = language_layer(**options)
     whole = array(layer(WIDE)[0])
-    cache = empty_cache(2, 6, layer.self_attention.num_key_value_heads, 2, "float32")
+    cache = create_cache(2, 6, layer.self_attention.num_key_value_heads, 2, "float32")
     rows, starts = np.arange(2), np.array([0, 2])
     _, filled = layer(WIDE[:, :2], cache=cache, positions=np.array([[0, 1]] * 2))
     # The first row begins anew, the second goes on from its third step.
@@ -289,8 +289,8 @@ def test_with_a_cache_as_without(normalize_first, pieces):
     whole = decoder(normalize_first=normalize_first)
     expected = array(whole(X, SOURCE, SOURCE_MASK))
     layer = whole.layer
-    memory = layer.remember(SOURCE)
-    cache = empty_cache(2, 7, 2, 2, "float32")
+    memory = layer.project_memory(SOURCE)
+    cache = create_cache(2, 7, 2, 2, "float32")
     offset, done = np.array([[0], [2]]), 0  # the second row's first two places are empty and hidden
     filled = np.arange(7)[None, :] >= offset
     for length in pieces:
@@ -303,10 +303,10 @@ def test_with_a_cache_as_without(normalize_first, pieces):
 
 def test_attention_weights_are_put_where_they_are_asked_for():
     layer = decoder().layer
-    cache = {**empty_cache(2, 4, 2, 2, "float32"), "attention": np.zeros((2, 1, 3), "float32")}
+    cache = {**create_cache(2, 4, 2, 2, "float32"), "attention": np.zeros((2, 1, 3), "float32")}
     without = {name: cache[name] for name in ("keys", "values")}
     self_mask = causal_mask(STEPS, STEPS)
-    memory = layer.remember(SOURCE)
+    memory = layer.project_memory(SOURCE)
     positions = np.repeat(STEPS, 2, axis=0)
     x, cache = layer(X, memory, SOURCE_MASK, cache, positions, self_mask)
     y, without = layer(X, memory, SOURCE_MASK, without, positions, self_mask)

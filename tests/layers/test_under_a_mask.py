@@ -21,7 +21,7 @@ FILLERS = [0.0, 7.0, 1e30, np.nan, np.inf, -np.inf]
 
 def attended(attention):
     def call(x, mask):
-        return attention(x[:, :1] * 0 + 0.3, attention.remember(x, mask))[0]
+        return attention(x[:, :1] * 0 + 0.3, attention.project_memory(x, mask))[0]
 
     call.weights_of = attention
     return call

@@ -17,7 +17,7 @@ def test_a_step_of_training_is_the_same(architecture, bidirectional):
     def trained(jit_compile):
         tokens = keras.Input((None,), dtype="int32")
         x = layers.TokenEmbedding(9, 8)(tokens)
-        y, _ = layers.sequence_body(architecture, 8, num_heads=2, num_layers=2, bidirectional=bidirectional)(x)
+        y, _ = layers.sequence_backbone(architecture, 8, num_heads=2, num_layers=2, bidirectional=bidirectional)(x)
         model = fill(keras.Model(tokens, keras.layers.Dense(3)(y)))
         before = model.get_weights()
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)

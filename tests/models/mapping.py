@@ -7,7 +7,7 @@ from tests.reference import array, arrays, fill, program
 
 
 def check_mapping(model, inputs, folder, *, pads, real=None, more=3, scale=0.5, tolerance=1e-5):
-    """Asserts: static = dynamic shapes, `.keras` round trip; padding and neighbours in the batch change nothing.
+    """Asserts: static = dynamic shapes, `.keras` round trip; padding and neighbors in the batch change nothing.
 
     Args:
         model: gets weights that are neither zeros nor ones, so that none can be forgotten unseen.

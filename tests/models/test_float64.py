@@ -74,7 +74,7 @@ def test_a_language_model_goes_on_and_searches(name):
     second, _ = model.decode(IDS[:, 2:], state)
     real = IDS != 0
     np.testing.assert_allclose(np.concatenate([first, second], 1)[real], whole[real], atol=1e-9)
-    found = decoding.search(decoding.Continued(model, 0), IDS, search="greedy", max_length=3, **SPECIAL)
+    found = decoding.search(decoding.PromptedModel(model, 0), IDS, search="greedy", max_length=3, **SPECIAL)
     assert np.isfinite(found.log_probs).all()
 
 

@@ -64,7 +64,7 @@ def test_promises(name, tmp_path):
         if quantiles:
             assert (np.diff(forecasts, axis=-1) >= 0).all(), "quantiles must not cross"
 
-        # Of a past twice as long, the last steps are read; and the neighbours in the batch do not matter.
+        # Of a past twice as long, the last steps are read; and the neighbors in the batch do not matter.
         longer = np.concatenate([100 * PAST, PAST], axis=1)[::-1]
         again = call(model, {**{name: x[::-1] for name, x in MORE.items()}, "past": longer} if more else longer)
         np.testing.assert_allclose(again[::-1], forecasts, rtol=1e-5, atol=1e-5)
@@ -74,7 +74,7 @@ def test_promises(name, tmp_path):
     "name", backend_cases(["nlinear", "patchtst", "gru-autoregressive", LAST], on_jax=["nlinear", LAST])
 )
 def test_another_level_of_the_past_is_another_level_of_the_forecast(name):
-    """And, where it is normalised by its deviation too, another unit of it another unit of the forecast."""
+    """And, where it is normalized by its deviation too, another unit of it another unit of the forecast."""
     model = fill(small(**CASES[name]))
     before = call(model, PAST)
     np.testing.assert_allclose(call(model, PAST + 3), before + 3, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""What every model that decodes promises: the step protocol, and that padding and neighbours do not matter."""
+"""What every model that decodes promises: the step protocol, and that padding and neighbors do not matter."""
 
 import keras
 import numpy as np
@@ -47,7 +47,7 @@ def stepwise(model, source=SOURCE, target=TARGET, **options):
 
 @pytest.mark.parametrize("name", ALL)
 def test_step_by_step_is_the_teacher_forced_pass(name):
-    """And padding of source and target, and the neighbours in the batch, change nothing."""
+    """And padding of source and target, and the neighbors in the batch, change nothing."""
     expected = call(model(name))
     assert expected.shape == (3, T, model(name).target_vocabulary_size or model(name).source_vocabulary_size)
     assert np.abs(expected[0] - expected[1]).max() > 1e-3, "the model must not be indifferent to its source"

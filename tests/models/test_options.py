@@ -30,10 +30,14 @@ def transformer(**options):
     return models.Transformer(**{"source_vocabulary_size": 9, "num_heads": 2, **SMALL, **options})
 
 
-def language_model(architecture="gru", vocabulary_size=9, body=None, body_options=None, **options):
-    sizes = {"num_heads": 2, "options": body_options} if architecture == "transformer" else {"options": body_options}
-    body = layers.sequence_body(architecture, 8, **sizes) if body is None else body
-    return models.LanguageModel(vocabulary_size, body, **options)
+def language_model(architecture="gru", vocabulary_size=9, backbone=None, backbone_options=None, **options):
+    sizes = (
+        {"num_heads": 2, "options": backbone_options}
+        if architecture == "transformer"
+        else {"options": backbone_options}
+    )
+    backbone = layers.sequence_backbone(architecture, 8, **sizes) if backbone is None else backbone
+    return models.LanguageModel(vocabulary_size, backbone, **options)
 
 
 def forecaster(**options):
@@ -41,7 +45,9 @@ def forecaster(**options):
 
 
 def front_end(**options):
-    return models.audio_front_end(**{"units": 8, "num_mel_bins": 8, "hidden_bands": 2, "hidden_frames": 2, **options})
+    return models.audio_front_end(
+        **{"units": 8, "num_mel_bins": 8, "frequency_mask_width": 2, "time_mask_width": 2, **options}
+    )
 
 
 def recognizer(**options):
@@ -117,8 +123,8 @@ WRONG = {
         "num_mel_bins": 0,
         "normalization": "x",
         "conv_layers": 0,
-        "hidden_stretches": -1,
-        "hidden_bands": 9,
+        "num_masks": -1,
+        "frequency_mask_width": 9,
     },
     video: {"frame_shape": (8, 8), "num_classes": 0, "architecture": "x", "pooling": "x", "filters": (), "dropout": 2},
     pictures: {"frame_shape": (7, 7, 1), "patch_size": 3, "architecture": "x", "filters": (0, 1)},

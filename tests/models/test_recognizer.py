@@ -16,7 +16,7 @@ REAL = np.arange(5) < np.array([5, 4, 2])[:, None]  # frames of 80 samples, and 
 
 
 def small_front_end(units=8, **options):
-    return models.audio_front_end(units, **{"num_mel_bins": 8, "hidden_bands": 2, "dropout": 0.0, **options})
+    return models.audio_front_end(units, **{"num_mel_bins": 8, "frequency_mask_width": 2, "dropout": 0.0, **options})
 
 
 def small(normalization="recording", **options):
@@ -167,7 +167,7 @@ def test_augmentation_is_for_training_alone():
     front_end = small_front_end()
     once, again = (array(front_end(WAVES, training=training)) for training in (False, True))
     assert np.abs(once - again).max() > 1e-3
-    still = small_front_end(hidden_stretches=0)
+    still = small_front_end(num_masks=0)
     np.testing.assert_array_equal(array(still(WAVES, training=True)), array(still(WAVES)))
 
 

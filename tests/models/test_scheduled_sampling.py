@@ -108,7 +108,7 @@ def test_the_share_that_is_replaced(rate):
     if 0 < rate < 1:
         assert (replaced[0] != replaced[1]).any(), "each call draws anew"
         by_place = (replaced[0][:, 1:60] == 1).mean(0)
-        assert by_place.max() - by_place.min() < 0.35  # no place is favoured
+        assert by_place.max() - by_place.min() < 0.35  # no place is favored
         again = array(ScheduledSampling(rate, seed=3)(target, own_everywhere(B, T), training=True))
         np.testing.assert_array_equal(again, replaced[0])
         other = array(ScheduledSampling(rate, seed=4)(target, own_everywhere(B, T), training=True))

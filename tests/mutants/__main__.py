@@ -30,7 +30,7 @@ AREAS = {
     "data": ("keras_seq/data", "tests/data"),
     "decoding": ("keras_seq/decoding", "tests/decoding"),
     "export": ("keras_seq/export", "tests/export"),
-    "fit": ("keras_seq/distribution/fit.py", "tests/distribution"),
+    "fit": ("keras_seq/distribution/keras_patches.py", "tests/distribution"),
     "layers": ("keras_seq/layers", "tests/layers"),
     "losses": ("keras_seq/losses.py", "tests/test_losses.py"),
 }

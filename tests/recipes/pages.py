@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keras_seq import cli, data, export, recipe
+from keras_seq import cli, data, export
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 FAR = pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.long)], ids=["begin", "end"])

@@ -6,7 +6,7 @@ import importlib
 import keras
 import pytest
 
-from keras_seq import recipe
+from keras_seq import experiment
 from tests.recipes.pages import Begun
 
 if keras.backend.backend() != "tensorflow":
@@ -34,7 +34,7 @@ CASES = {
 
 
 def end_at_the_run_folder(monkeypatch):
-    opens = recipe.run_folder
+    opens = experiment.run_folder
 
     def opened(*arguments, **options):
         opens(*arguments, **options)

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from recipes import dial_tones
+from recipes.synthetic import dial_tones
 
 
 def heard(wave):

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import cli, data, export
-from recipes import forecasting, springs
+from recipes import forecasting
+from recipes.synthetic import spring_levels
 from tests.recipes.pages import FAR, Begun, end_at_the_fit, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -33,7 +34,7 @@ def metrics_of(run):
 
 def write_csv(path, rows=400, columns=("HUFL", "OT"), change=None):
     """Hourly rows, after `change` had its way with the list of them, the header first."""
-    values = springs.levels(rows, seed=5)
+    values = spring_levels.levels(rows, seed=5)
     lines = [["date", *columns]]
     for time, row in zip(values.times.astype("M8[s]"), values.values, strict=True):
         lines.append([str(time).replace("T", " "), *(f"{x}" for x in row[: len(columns)])])
@@ -74,18 +75,20 @@ def test_it_leaves_what_it_promises(begun):
     for name in ("learning_curve.png", "forecasts.png", "errors_by_step.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     columns = data.ForecastColumns.load(run / "vocabulary" / "forecast.json")
-    assert columns == data.ForecastColumns(springs.NAMES, springs.NAMES, 96, 24)
+    assert columns == data.ForecastColumns(spring_levels.NAMES, spring_levels.NAMES, 96, 24)
 
 
 def test_what_is_exported_is_in_the_units_of_the_series(begun):
     served = tf.saved_model.load(str(begun / "export")).signatures["forecast"]
     model = keras.models.load_model(begun / "run" / "best.keras")
     scaler = data.Scaler.load(begun / "run" / "vocabulary" / "scaler.json")
-    past = springs.levels(300, seed=9).values.astype("float32")[None, :200]  # twice as long as what is read, and more
+    past = spring_levels.levels(300, seed=9).values.astype("float32")[
+        None, :200
+    ]  # twice as long as what is read, and more
     found = served(past=tf.constant(past))["forecast"].numpy()
     np.testing.assert_allclose(found, scaler.inverse(model(scaler.scaled(past)).numpy()), rtol=1e-3)
     np.testing.assert_allclose(found, served(past=tf.constant(past[:, -96:]))["forecast"], rtol=1e-3)
-    both = np.concatenate([past, 0.5 * past + 7])  # the neighbours in the batch do not matter
+    both = np.concatenate([past, 0.5 * past + 7])  # the neighbors in the batch do not matter
     np.testing.assert_allclose(served(past=tf.constant(both))["forecast"][:1], found, rtol=1e-3)
 
 

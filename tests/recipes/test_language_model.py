@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import __main__ as program
-from keras_seq import cli, export, recipe
-from recipes import counting, language_model, running_text
+from keras_seq import cli, experiment, export
+from recipes import language_model
+from recipes.public import plain_text
+from recipes.synthetic import counting_text
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -53,7 +55,7 @@ def learned(made_once):
 def test_it_learns_what_counts_cannot_tell(learned):
     found = metrics_of(learned / "run")
     nats = {task: value for (task, metric), value in found.items() if metric == "nats per token"}
-    assert counting.entropy() * 0.95 < nats["state carried"] < 0.2  # untrained: 3.2
+    assert counting_text.entropy() * 0.95 < nats["state carried"] < 0.2  # untrained: 3.2
     assert nats["5-grams counted"] > 0.4
     assert nats["state carried"] < nats["blocks of 128"] < nats["blocks of 64"]  # the more context, the better
     assert found["state carried", "perplexity"] == pytest.approx(np.exp(nats["state carried"]))
@@ -104,7 +106,7 @@ def test_a_run_goes_on_with_the_state_that_it_carried(tmp_path, monkeypatch):
 
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     options = {"epochs": 2, "save_every": 3, "architecture": "gru"}
-    whole, fit = losses_of(run_in(tmp_path / "whole", **options)), recipe.fit
+    whole, fit = losses_of(run_in(tmp_path / "whole", **options)), experiment.fit
     with monkeypatch.context() as patch:
         patch.setattr(recipe, "fit", lambda *args, watching, **rest: fit(*args, watching=[Stop()], **rest))
         with pytest.raises(KeyboardInterrupt):
@@ -151,7 +153,7 @@ def test_the_last_tenth_is_held_out_to_the_character(real_data):
     whole = (folder / "input.txt").read_text()
     assert [len("".join(part)) for part in parts.values()] == [1_003_854, 111_540]
     assert "".join(parts["train"] + parts["valid"]) == whole
-    assert running_text.held_out(["ab", "cdef", "ghij"]) == (["ab", "cdef", "ghi"], ["j"])
+    assert plain_text.held_out(["ab", "cdef", "ghij"]) == (["ab", "cdef", "ghi"], ["j"])
 
 
 def test_every_token_is_a_label_once_and_some_rows_begin():

@@ -11,7 +11,8 @@ import pytest
 from keras_seq import cli, export
 from keras_seq.layers import ARCHITECTURES
 from keras_seq.tasks.loading import load_run
-from recipes import memory, recall
+from recipes import memory
+from recipes.synthetic import copy_and_addition
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -81,9 +82,9 @@ def test_every_architecture_gets_its_row(begun, tmp_path, monkeypatch, to_the_en
     found = shares_of(run)
     for task in tasks:
         opened = load_run(run / f"{task}-{names[0]}", "export")
-        assert opened.tags == list(recall.ANSWERS[task])
-        ids = range(recall.vocabulary(task).size)
-        assert opened.vocabulary.pieces(ids) == recall.vocabulary(task).pieces(ids)
+        assert opened.tags == list(copy_and_addition.ANSWERS[task])
+        ids = range(copy_and_addition.vocabulary(task).size)
+        assert opened.vocabulary.pieces(ids) == copy_and_addition.vocabulary(task).pieces(ids)
         for name in names:
             assert all(0 <= found[task, name, f"accuracy, length {n}"] <= 1 for n in (2, 4, 8))
             assert found[task, name, "longest length solved"] in (0, 2, 4, 8)

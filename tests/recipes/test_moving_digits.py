@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recipes import moving_digits
-from recipes.moving_digits import DIRECTIONS, PARTS, STEPS
+from recipes.synthetic import moving_digits
+from recipes.synthetic.moving_digits import DIRECTIONS, PARTS, STEPS
 
 
 def test_no_handwriting_is_in_two_parts():

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from recipes import number_names
+from recipes.synthetic import number_names
 
 
 def test_the_names_are_those_of_the_languages():

@@ -10,7 +10,8 @@ import pytest
 
 from keras_seq import __main__ as command_line
 from keras_seq import cli, export
-from recipes import polarity, sentiment
+from recipes import sentiment
+from recipes.public import rt_polarity
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -136,7 +137,7 @@ def test_vectors_of_others_are_taken(tmp_path, capsys):
 
 
 def test_the_original_files_are_read_too(tmp_path):
-    for number, name in enumerate(polarity.FILES.values()):
+    for number, name in enumerate(rt_polarity.FILES.values()):
         (tmp_path / name).write_text("".join(f"text {number} {row}\n" for row in range(50)))
     parts = sentiment.read(sentiment.Options(data_dir=tmp_path))
     assert [part.class_counts() for part in parts.values()] == [{"negative": n, "positive": n} for n in (45, 5)]

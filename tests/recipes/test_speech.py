@@ -10,7 +10,9 @@ import pytest
 import soundfile
 
 from keras_seq import cli, data, text
-from recipes import dial_tones, speech, spoken_digits
+from recipes import speech
+from recipes.public import free_spoken_digits
+from recipes.synthetic import dial_tones
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -67,7 +69,7 @@ def test_padding_changes_nothing(learned):
     model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
     vocabulary = text.load(learned / "run" / "vocabulary" / "joint.words")
     transcribe = speech.transcription(options, vocabulary).transcriber(model)
-    strings = data.joined(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
+    strings = data.concatenate_recordings(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
     together = transcribe(strings.waveforms)
     assert together == [transcribe([waveform])[0] for waveform in strings.waveforms]
     assert len(set(together)) == 4
@@ -124,7 +126,7 @@ def write_takes(folder, takes=range(5, 17)):
 
 def test_parts_of_files_share_no_take(tmp_path):
     write_takes(tmp_path, range(50))
-    parts = spoken_digits.takes(tmp_path)
+    parts = free_spoken_digits.takes(tmp_path)
     names = {part: {sound.path.name for sound in audio.files} for part, audio in parts.items()}
     assert {part: len(found) for part, found in names.items()} == {"train": 70, "valid": 10, "test": 10}
     assert len(set.union(*names.values())) == 90 and "3_anna_7.wav" in names["test"]
@@ -138,16 +140,16 @@ def test_takes_at_another_rate(tmp_path):
     twice = data.resampled(take, dial_tones.RATE, 2 * dial_tones.RATE)
     soundfile.write(tmp_path / "3_anna_15.flac", np.stack([twice, twice], axis=1), 2 * dial_tones.RATE)
     (tmp_path / "3_anna_11.wav").rename(tmp_path / "3_anna_11.WAV")
-    (train,) = [audio for part, audio in spoken_digits.takes(tmp_path).items() if part == "train"]
+    (train,) = [audio for part, audio in free_spoken_digits.takes(tmp_path).items() if part == "train"]
     middle = slice(100, len(take) - 100)
     assert train.waveform(0)[middle] == pytest.approx(take[middle], abs=0.01) and train.report.resampled == 1
-    assert spoken_digits.takes(tmp_path, 16_000)["train"].waveform(0).shape == twice.shape
+    assert free_spoken_digits.takes(tmp_path, 16_000)["train"].waveform(0).shape == twice.shape
     with pytest.raises(ValueError, match="--sampling-rate is for files"):
         speech.read(dataclasses.replace(TINY, sampling_rate=16_000))
 
 
 def test_the_published_split(real_data):
-    parts = spoken_digits.takes(real_data("fsdd"))
+    parts = free_spoken_digits.takes(real_data("fsdd"))
     assert {part: len(audio) for part, audio in parts.items()} == {"train": 2100, "valid": 300, "test": 300}
 
 

@@ -1,4 +1,4 @@
-"""The recipe as its users run it: it learns from spelling and neighbours, exports, and names bad input."""
+"""The recipe as its users run it: it learns from spelling and neighbors, exports, and names bad input."""
 
 import dataclasses
 import json
@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import cli, data, export
-from recipes import jabberwocky, tagging
+from recipes import tagging
+from recipes.synthetic import tagged_nonsense
 from tests.recipes.pages import FAR, Begun, end_at_the_fit, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -44,7 +45,7 @@ def learned(made_once):
 
 
 @pytest.mark.long
-def test_it_learns_from_spelling_and_neighbours(learned):
+def test_it_learns_from_spelling_and_neighbors(learned):
     found = metrics_of(learned / "run")
     assert found["rnn", "accuracy"]["value"] > 0.98  # the tag that each word has most often: 0.6
     assert found["rnn", "accuracy, new words"]["value"] > 0.97
@@ -60,7 +61,7 @@ def test_it_leaves_what_it_promises(begun):
     for name in ("learning_curve.png", "confusion.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     first = data.read_tags(run / "test.txt", format="columns")  # word, tag, and the tag that was found
-    assert first.words == jabberwocky.tagged_text(100, 100, 1)["test"].words
+    assert first.words == tagged_nonsense.tagged_text(100, 100, 1)["test"].words
     header, *rows = (line.split("\t") for line in (run / "by_tag.tsv").read_text().splitlines())
     assert header == ["tag", "true", "found", "precision", "recall", "F1"] and len(rows) == 11
 
@@ -71,7 +72,7 @@ def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(b
     served = tag(text=tf.constant([" ".join(words) for words in found.words]))
     for words, expected, got in zip(found.words, found.tags, served["tags"].numpy(), strict=True):
         assert [name.decode() for name in got[: len(words)]] == expected
-    longest = max(map(len, jabberwocky.tagged_text(100, 100, 1)["train"].words))
+    longest = max(map(len, tagged_nonsense.tagged_text(100, 100, 1)["train"].words))
     two = [found.words[0], found.words[1]]
     while len(two[0]) < 2 * longest:
         two[0] = two[0] + two[1]
@@ -135,7 +136,7 @@ def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
 
 @pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
 def test_what_validates_is_never_the_test_where_there_is_another_way(beside):
-    drawn = jabberwocky.tagged_text(100, 20)
+    drawn = tagged_nonsense.tagged_text(100, 20)
     train, valid, test, split = tagging.divided({part: drawn[part] for part in ("train", *beside)})
     if len(beside) == 2:
         assert (train, valid, test, split) == (drawn["train"], drawn["valid"], drawn["test"], "test")

@@ -10,8 +10,9 @@ import signal
 import keras
 import pytest
 
-from keras_seq import cli, recipe
-from recipes import number_names, translation
+from keras_seq import cli, experiment
+from recipes import translation
+from recipes.synthetic import number_names
 from tests.recipes.pages import FAR, Begun, end_at_the_fit
 
 if keras.backend.backend() != "tensorflow":
@@ -98,7 +99,7 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
     assert re.search(r"From .*best.keras: .*target_embedding/0: \d+ tokens found, \d+ new", said.out)
     place = int(re.search(r"goes on after epoch 1 and (\d+) steps", said.err).group(1))
     assert place >= 1
-    fit = recipe.fit
+    fit = experiment.fit
     with pytest.MonkeyPatch.context() as patch:  # what follows the fit is seen elsewhere
         patch.setattr(recipe, "fit", lambda *args, **rest: fit(*args, **rest) and False)
         run = run_in(tmp_path, options, save_every=1)

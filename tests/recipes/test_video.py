@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_seq import cli
 from keras_seq.tasks.loading import load_run
-from recipes import moving_digits, video
+from recipes import video
+from recipes.synthetic import moving_digits
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":

@@ -20,7 +20,7 @@ from tests.reference import quick
 LINES = ["a man rides a horse", "two men ride", "the dog runs far", "a horse", "the quick brown fox"]
 SCALER = data.Scaler([100.0, 20.0], [50.0, 4.0], ["load", "OT"])
 RANDOM = np.random.default_rng(3)
-FRONT_END = {"num_mel_bins": 8, "hidden_bands": 2, "conv_layers": 1}
+FRONT_END = {"num_mel_bins": 8, "frequency_mask_width": 2, "conv_layers": 1}
 
 
 def loud(model):
@@ -58,7 +58,7 @@ def tagging():
 
 def forecasting():
     model = models.forecaster(2, 12, 3, architecture="gru", units=8, num_layers=1, patch_length=4, targets=[1])
-    return tasks.Forecasting(loud(model), SCALER, SCALER.of(["OT"]), look_back=12)
+    return tasks.Forecasting(loud(model), SCALER, SCALER.select(["OT"]), look_back=12)
 
 
 def transcription():

@@ -52,9 +52,9 @@ def test_a_lone_text_a_label_and_names():
     assert lone.element_spec == IDS
     assert [row.tolist() for row in plain(lone)] == [[*row, END_ID] for row in ids]
 
-    labelled = tf.data.Dataset.from_tensor_slices((LINES, [7, 8, 9])).apply(WORDS.encoded(add_end=False))
-    assert labelled.element_spec == (IDS, tf.TensorSpec([], tf.int32))
-    assert [(row.tolist(), label) for row, label in plain(labelled)] == list(zip(ids, [7, 8, 9], strict=True))
+    labeled = tf.data.Dataset.from_tensor_slices((LINES, [7, 8, 9])).apply(WORDS.encoded(add_end=False))
+    assert labeled.element_spec == (IDS, tf.TensorSpec([], tf.int32))
+    assert [(row.tolist(), label) for row, label in plain(labeled)] == list(zip(ids, [7, 8, 9], strict=True))
 
     named = {"label": [7, 8, 9], "source": LINES, "target": ["horse."] * 3}
     named = tf.data.Dataset.from_tensor_slices(named).apply(WORDS.encoded(Bytes()))

@@ -1,4 +1,4 @@
-"""Hostile strings through every vocabulary and normalisation, and through what trains them; damaged vocabularies."""
+"""Hostile strings through every vocabulary and normalization, and through what trains them; damaged vocabularies."""
 
 import random
 
@@ -95,7 +95,7 @@ FUNCTIONS += ["plain_punctuation", "without_accents"]
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(("seed", "count"), RUNS)
-def test_normalisation(seed, count, name):
+def test_normalization(seed, count, name):
     """Text stays text, and what is normal stays as it is; what is no text passes somehow."""
     function = getattr(text, name)
     for strings in batches(seed, count):

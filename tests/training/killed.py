@@ -47,10 +47,10 @@ def train(folder: str, tell: Callable[[int], None], scope: distribution.scope | 
     tf.config.experimental.enable_op_determinism()
     order, batch_order, rest = data.shuffled(3), data.shuffled(4, 100), data.from_step(0)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", 0.5, patience=1, min_delta=10.0)
-    chief, agree = (True, None) if scope is None else (scope.chief, scope.agreed)
+    chief, agree = (True, None) if scope is None else (scope.chief, scope.any_worker)
     run = training.Run(folder, chief=chief)
-    starts = [order, batch_order, rest]
-    resume = training.Resume(run, keep=2, save_every=2, callbacks=[plateau], starts=starts, agree=agree)
+    epoch_aware = [order, batch_order, rest]
+    resume = training.Resume(run, keep=2, save_every=2, callbacks=[plateau], epoch_aware=epoch_aware, agree=agree)
 
     dataset, lengths = examples()
     shapes = {"examples_per_batch": 4, "buckets": [4, 8, 12]}

@@ -160,7 +160,7 @@ def shuffled_fit(run, epochs=3, action=None, applied=True, steps=STEPS, after=()
     dataset = dataset.take(4 * steps).apply(order).batch(4)
     if applied:
         dataset = dataset.apply(rest)
-    resume = Resume(run, callbacks=[plateau], starts=[order, rest] if applied else [order], **options)
+    resume = Resume(run, callbacks=[plateau], epoch_aware=[order, rest] if applied else [order], **options)
     model.fit(dataset.prefetch(2), epochs=epochs, verbose=0, callbacks=[plateau, resume, *after, action or At()])
     return model
 
@@ -273,7 +273,7 @@ def test_workers_agree_on_the_step_and_the_chief_alone_writes(tmp_path):
     asked.clear()
     with pytest.raises(SystemExit):
         shuffled_fit(tmp_path, agree=agree, agree_every=3, save_every=2)
-    # Asked when epoch 0 begins and at 3 and 6, when epoch 1 begins and at 3; once more, to leave together.
+    # ModelAdapter when epoch 0 begins and at 3 and 6, when epoch 1 begins and at 3; once more, to leave together.
     assert Checkpoints(tmp_path).latest().position == (1, 3)
 
 

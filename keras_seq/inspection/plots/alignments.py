@@ -47,7 +47,7 @@ def attention_map(
 
 def speech_alignment(
     waveform: np.ndarray,
-    sample_rate: int,
+    sampling_rate: int,
     features: np.ndarray,
     weights: np.ndarray,
     names: Sequence[str],
@@ -60,7 +60,7 @@ def speech_alignment(
 
     Args:
         waveform: `(samples,)`.
-        sample_rate: samples a second.
+        sampling_rate: samples a second.
         features: `(frames, bands)`, log-mel say, of the whole waveform.
         weights: `(N, T)`, from 0 to 1: with `blank` the probability of each label at each step, drawn as lines, those
             that never come near 0.1 left out; without, a row of attention for each token, drawn as fields.
@@ -80,10 +80,10 @@ def speech_alignment(
             "A waveform (samples,), features (frames, bands) and weights (N, T) with N names are needed. Received: "
             f"shapes {waveform.shape}, {features.shape} and {weights.shape}, {len(names)} names"
         )
-    seconds, names = len(waveform) / sample_rate, [literal(name) for name in names]
+    seconds, names = len(waveform) / sampling_rate, [literal(name) for name in names]
     figure = new_figure(max(6.0, min(16.0, 3.0 * seconds)), 6.5)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=[1, 1.4, 2])
-    top.plot(np.arange(len(waveform)) / sample_rate, waveform, color=COLOUR, linewidth=0.5)
+    top.plot(np.arange(len(waveform)) / sampling_rate, waveform, color=COLOUR, linewidth=0.5)
     top.set_ylabel("waveform")
     middle.imshow(features.T, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, features.shape[1]))
     middle.set_ylabel("band")

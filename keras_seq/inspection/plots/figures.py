@@ -1,4 +1,4 @@
-"""What the pictures share: colours, an empty figure, the file that it becomes."""
+"""What the pictures share: colors, an empty figure, the file that it becomes."""
 
 import os
 import pathlib

@@ -50,7 +50,7 @@ def forecasts(
     for index, title in enumerate(titles):
         axes = figure.add_subplot(down, across, index + 1)
         before, last = np.arange(1 - pasts.shape[1], 1), pasts[index, -1:]
-        axes.plot(before, pasts[index], color="grey", linewidth=1, label="past")
+        axes.plot(before, pasts[index], color="gray", linewidth=1, label="past")
         axes.plot(np.append(0, steps), np.append(last, futures[index]), color=COLOUR, label="what came")
         axes.plot(steps, forecast[index], color=ACCENT, label="forecast")
         if band is not None:

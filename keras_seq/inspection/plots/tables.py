@@ -77,8 +77,8 @@ def shares(
 def _draw_shares(figure, axes, shares: np.ndarray, shown: list[list[str]], rows: Sequence[str], columns: Sequence[str]):
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.5 else "black"
-        axes.text(column, row, shown[row][column], color=colour, ha="center", va="center")
+        color = "white" if share > 0.5 else "black"
+        axes.text(column, row, shown[row][column], color=color, ha="center", va="center")
     rows, columns = ([literal(name) for name in names] for names in (rows, columns))
     axes.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) < 6 else 90)
     axes.set_yticks(range(len(rows)), rows)

@@ -1,0 +1,98 @@
+"""Recordings made of others: said one after the other, with pauses, at another speed, louder or softer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_seq.data.audio import Audio, resampled
+
+SPEED_STEPS = 20  # speeds are multiples of 1 / 20: of small whole numbers, `resampled` makes small transforms
+
+
+@dataclass(frozen=True)
+class AudioAugmentation:
+    """How recordings may differ from what they are made of; by default they do not.
+
+    Args:
+        speeds: the slowest and the fastest, as factors. The pitch changes with it, as that of a tape does.
+        decibels: the softest and the loudest, each part by itself.
+        noise: the quietest and the loudest white noise, in decibels below full scale, one for a recording; None: none.
+    Raises:
+        ValueError: if a range is the wrong way round, or a speed not positive.
+    """
+
+    speeds: tuple[float, float] = (1.0, 1.0)
+    decibels: tuple[float, float] = (0.0, 0.0)
+    noise: tuple[float, float] | None = None
+
+    def __post_init__(self):
+        for name in ("speeds", "decibels", "noise"):
+            low, high = getattr(self, name) or (0, 0)
+            if low > high or (name == "speeds" and low <= 0):
+                raise ValueError(f"`{name}` must be (lowest, highest), speeds positive. Received: {(low, high)}")
+
+
+UNCHANGED = AudioAugmentation()
+
+
+def concatenate_recordings(
+    takes: Audio,
+    counts: Sequence[int],
+    *,
+    seed: int,
+    pauses: tuple[float, float] = (0.0, 0.3),
+    end_pause: float = 0.0,
+    augmentation: AudioAugmentation = UNCHANGED,
+) -> Audio:
+    """Recordings in which takes are said one after the other, drawn by chance, with silence before each.
+
+    Takes are dealt like cards: none comes a second time before each has come once.
+
+    Args:
+        takes: recordings, a whole number as label each.
+        counts: of how many takes each new recording is made; its length is the number of new recordings.
+        seed: the same seed, the same recordings.
+        pauses: the shortest and the longest silence before a take, in seconds.
+        end_pause: the longest silence after the last take, in seconds.
+        augmentation: of the takes and of the whole.
+    Returns:
+        `Audio` in memory; the label of each is the list of the labels of its takes.
+    Raises:
+        ValueError: if a count is not positive, there is no take, or pauses are negative or the wrong way round.
+    """
+    fine = 0 <= pauses[0] <= pauses[1] and end_pause >= 0
+    if not len(takes) or takes.labels is None or min(counts, default=1) < 1 or not fine:
+        raise ValueError(
+            "Joining needs takes with labels, counts from 1 on, and pauses (shortest, longest), none negative. "
+            f"Received: {len(takes)} takes, {min(counts, default=1)} as the least count, {pauses=}, {end_pause=}"
+        )
+    random, deck, waveforms, labels = np.random.default_rng(seed), [], [], []
+    for count in counts:
+        parts, said = [], []
+        for _ in range(count):
+            deck = deck or random.permutation(len(takes)).tolist()
+            take = deck.pop()
+            pause = round(random.uniform(*pauses) * takes.sampling_rate)
+            parts += [np.zeros(pause, np.float32), _varied(takes.waveform(take), augmentation, random)]
+            said.append(int(takes.labels[take]))
+        if end_pause:
+            parts.append(np.zeros(round(random.uniform(0, end_pause) * takes.sampling_rate), np.float32))
+        waveforms.append(_with_noise(np.concatenate(parts), augmentation, random))
+        labels.append(said)
+    return Audio(takes.sampling_rate, waveforms, labels)
+
+
+def _varied(waveform: np.ndarray, augmentation: AudioAugmentation, random: np.random.Generator) -> np.ndarray:
+    slowest, fastest = (round(speed * SPEED_STEPS) for speed in augmentation.speeds)
+    # Fewer samples are a faster recording: n samples become n * SPEED_STEPS / speed.
+    waveform = resampled(waveform, int(random.integers(slowest, fastest + 1)), SPEED_STEPS)
+    gain = 10 ** (random.uniform(*augmentation.decibels) / 20)
+    return np.clip(gain * waveform, -1, 1).astype(np.float32)
+
+
+def _with_noise(waveform: np.ndarray, augmentation: AudioAugmentation, random: np.random.Generator) -> np.ndarray:
+    if augmentation.noise is None:
+        return waveform
+    deviation = 10 ** (random.uniform(*augmentation.noise) / 20)
+    return np.clip(waveform + deviation * random.standard_normal(len(waveform), np.float32), -1, 1).astype(np.float32)

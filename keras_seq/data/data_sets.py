@@ -1,0 +1,264 @@
+"""The public data sets of the recipes: where they are, what is in their folders, and how they are told from others."""
+
+import fnmatch
+import hashlib
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_seq.data.download import download, sha256_of, unpack
+from keras_seq.data.file_lock import locked
+
+SUMS = "SHA256SUMS"
+
+
+class Source(NamedTuple):
+    """A file of a data set.
+
+    Attributes:
+        name: in the folder of the data set.
+        url: where it is; `.gz` is unpacked.
+        sha256: of the file as it lies in the folder. None: its bytes were never here, so nobody can say.
+        moves: whether the address gives the newest state of something that is still worked on. `sha256` is then that of
+            the state which the project was measured on, and another one is taken, with a warning.
+    """
+
+    name: str
+    url: str
+    sha256: str | None = None
+    moves: bool = False
+
+
+class Archive(NamedTuple):
+    """An archive of many files.
+
+    Attributes:
+        name: of the archive.
+        url: where it is.
+        members: pattern of those that are put into the folder, without their folders.
+        known: patterns of those that `sha256` is about.
+        sha256: of the lines "DIGEST  NAME" of the known files, in order of their names, as `sha256sum` writes them.
+    """
+
+    name: str
+    url: str
+    members: str
+    known: tuple[str, ...]
+    sha256: str
+
+
+class DataSet(NamedTuple):
+    """What it is, under which terms, and what it is made of."""
+
+    what: str
+    terms: str
+    sources: tuple[Source | Archive, ...]
+
+
+_GITHUB = "https://raw.githubusercontent.com"
+_MULTI30K = f"{_GITHUB}/multi30k/dataset/master/data/task1/raw"
+_RT_POLARITY = f"{_GITHUB}/dennybritz/cnn-text-classification-tf/a0d0e9742b3dc42194955e78858f7be93027c75e"
+_LINES = f"{_GITHUB}/UniversalDependencies/UD_English-LinES/master"
+
+DATA_SETS: Mapping[str, DataSet] = {
+    "multi30k": DataSet(
+        "29,000 + 1,014 + 1,000 captions of images in English, German and French",
+        "research and education, not commercial",
+        tuple(
+            Source(name, f"{_MULTI30K}/{name}.gz", sha256)
+            for name, sha256 in {
+                "train.en": "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6",
+                "train.de": "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72",
+                "train.fr": "5925a3c18f1587b6b54b87743106e6e8ab93618edb6f65d19eac0621f853a10d",
+                "val.en": "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227",
+                "val.de": "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660",
+                "val.fr": "5304e444d842e962b2dda4d816b70b22a1765b15401642b7ca37a67477e708dc",
+                "test_2016_flickr.en": "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182",
+                "test_2016_flickr.de": "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16",
+                "test_2016_flickr.fr": "cb3160d69b002bb638e66cc7612fcd56cb0af82eadc9c142dedc438afb885ef6",
+            }.items()
+        ),
+    ),
+    "rt_polarity": DataSet(
+        "5,331 positive and 5,331 negative sentences of movie reviews (Pang and Lee 2005)",
+        "research",
+        tuple(
+            Source(name, f"{_RT_POLARITY}/data/rt-polaritydata/{name}")
+            for name in ("rt-polarity.pos", "rt-polarity.neg")
+        ),
+    ),
+    "tinyshakespeare": DataSet(
+        "1,115,394 characters of Shakespeare",
+        "public domain",
+        (
+            Source(
+                "input.txt",
+                f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/data/tinyshakespeare/input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            ),
+        ),
+    ),
+    "ett": DataSet(
+        "17,420 hours of an electricity transformer: oil temperature and six loads",
+        "CC BY-ND 4.0",
+        (
+            Source(
+                "ETTh1.csv",
+                f"{_GITHUB}/zhouhaoyi/ETDataset/main/ETT-small/ETTh1.csv",
+                "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+            ),
+        ),
+    ),
+    "ud_lines": DataSet(
+        "English LinES, a treebank of Universal Dependencies",
+        "CC BY-NC-SA 4.0",
+        (
+            Source(
+                "train.conllu",
+                f"{_LINES}/en_lines-ud-train.conllu",
+                "27609ded288bf3704def21f18d227e3f40957b4981174411f6bed34acf3025b6",
+                moves=True,
+            ),
+            Source(
+                "dev.conllu",
+                f"{_LINES}/en_lines-ud-dev.conllu",
+                "3aabd1f843517fb615c8760c316a76125af2fff01c59b9a4049fe7c393891d2b",
+                moves=True,
+            ),
+            Source("test.conllu", f"{_LINES}/en_lines-ud-test.conllu"),
+        ),
+    ),
+    "fsdd": DataSet(
+        "3,000 recordings of spoken digits, 8 kHz, six speakers, takes 0 to 49",
+        "CC BY-SA 4.0",
+        (
+            Archive(
+                "free-spoken-digit-dataset.tar.gz",
+                "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.tar.gz",
+                members="*/recordings/*.wav",
+                known=("*_[5-9].wav", "*_[1-4][0-9].wav"),
+                sha256="fa7464403de147881df94359e870a1a7d5420cc57cda5cad6fb4ffcf6f288669",
+            ),
+        ),
+    ),
+}
+
+
+def data_home() -> Path:
+    """The folder of the data sets: KERAS_SEQ_DATA, or `~/.cache/keras_seq`."""
+    return Path(os.environ.get("KERAS_SEQ_DATA") or Path.home() / ".cache" / "keras_seq")
+
+
+def fetch(
+    name: str,
+    folder: str | os.PathLike | None = None,
+    *,
+    sha256: Mapping[str, str] | None = None,
+    data_sets: Mapping[str, DataSet] = DATA_SETS,
+) -> Path:
+    """The folder of a public data set, fetched and checked when it is asked for the first time.
+
+    The folder appears when all of it is there. Until then what has come lies beside it, in `.NAME.partial`, and the
+    next call goes on from there. The digest of every file is written to `SHA256SUMS` in it. Of a file whose digest
+    nobody can say, the first one that comes is trusted, and its digest printed.
+
+    Args:
+        name: one of `data_sets`.
+        folder: the data set's own; by default `data_home() / name`.
+        sha256: digests by the names of files, in place of those in the table.
+        data_sets: the table.
+    Raises:
+        ValueError: if there is no such data set, the folder is there and lacks something, or a digest is another.
+        OSError: if a file cannot be had or written; names it, the address and the reason.
+    """
+    if name not in data_sets:
+        raise ValueError(f"There is no data set {name!r}. There are {', '.join(data_sets)}.")
+    sources, digests = data_sets[name].sources, dict(sha256 or {})
+    folder = Path(folder) if folder is not None else data_home() / name
+    with locked(folder.parent / f".{folder.name}.lock", "the data set"):
+        if folder.exists():
+            _check_complete(folder, sources)
+            return folder
+        partial = folder.with_name(f".{folder.name}.partial")
+        print(f"Fetches {name}: {data_sets[name].what} ({data_sets[name].terms}).", file=sys.stderr)
+        for source in sources:
+            (_fetch_archive if isinstance(source, Archive) else _fetch_file)(source, partial, digests.get(source.name))
+        names = sorted(path.name for path in partial.iterdir())
+        (partial / SUMS).write_text("".join(_listed(partial, names)), encoding="utf-8")
+        os.rename(partial, folder)
+    return folder
+
+
+def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
+    path = folder / source.name
+    expected = digest or (None if source.moves else source.sha256)
+    packed = source.url.endswith(".gz")
+    if packed and not path.exists():
+        archive = download(source.url, folder / f"{source.name}.gz")
+        path = unpack(archive, path)
+        archive.unlink()
+    else:
+        download(source.url, path, sha256=expected)
+    found = sha256_of(path)
+    if expected is not None and found != expected:  # of what was unpacked
+        path.unlink()
+        raise ValueError(
+            f"{source.name} has the SHA-256 {found}; {expected} was expected. It came from {source.url} and was "
+            "removed: it is another file now, or was damaged."
+        )
+    if expected is None and source.sha256 is None:
+        print(f"{source.name}: nobody here knows its SHA-256; this one's is {found}.", file=sys.stderr)
+    elif found != (expected or source.sha256):
+        logging.getLogger("keras_seq").warning(
+            "%s has the SHA-256 %s, and the figures of this project were measured on %s: a newer state of the data.",
+            *(source.name, found, source.sha256),
+        )
+
+
+def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
+    archive, unpacked = folder / source.name, folder / "unpacked"
+    if not archive.exists() and folder.exists() and _matching(folder, [Path(source.members).name]):
+        return  # an earlier call came as far as that
+    shutil.rmtree(unpacked, ignore_errors=True)
+    download(source.url, archive, sha256=digest)
+    unpack(archive, unpacked)
+    try:
+        paths = {str(path.relative_to(unpacked)): path for path in unpacked.rglob("*") if path.is_file()}
+        kept = {path.name: path for name, path in paths.items() if fnmatch.fnmatchcase(name, source.members)}
+        known = sorted(name for name in kept if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.known))
+        lines = [f"{sha256_of(kept[name])}  {name}\n" for name in known]
+        found = hashlib.sha256("".join(lines).encode()).hexdigest()
+        if found != source.sha256:
+            archive.unlink()
+            raise ValueError(
+                f"The {len(known):,} known files in {source.name} have together the SHA-256 {found}; {source.sha256} "
+                f"was expected. It came from {source.url} and was removed: it is another archive now, or was damaged."
+            )
+        for name, path in kept.items():
+            os.rename(path, folder / name)
+    finally:
+        shutil.rmtree(unpacked)
+    archive.unlink()
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if any(fnmatch.fnmatchcase(p.name, each) for each in patterns))
+
+
+def _listed(folder: Path, names: Iterable[str]) -> list[str]:
+    return [f"{sha256_of(folder / name)}  {name}\n" for name in names]
+
+
+def _check_complete(folder: Path, sources: Iterable[Source | Archive]) -> None:
+    missing = [
+        source.name for source in sources if not _matching(folder, [Path(getattr(source, "members", source.name)).name])
+    ]
+    if missing:
+        raise ValueError(
+            f"The folder {folder} is there and lacks {', '.join(missing)}: it holds something else, or a part. Remove "
+            "it, and all is fetched anew; or have it fetched elsewhere."
+        )

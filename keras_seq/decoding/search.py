@@ -1,0 +1,109 @@
+"""From a model and a source to hypotheses, by any search."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_seq.decoding.beam import Beam
+from keras_seq.decoding.contrastive import Contrastive
+from keras_seq.decoding.coverage_penalty import covered
+from keras_seq.decoding.greedy import Greedy
+from keras_seq.decoding.sampling import Sampling
+
+SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling, "contrastive": Contrastive}
+
+
+def get_search(search="beam", **options):
+    """The search that a name and its options, or an object, stand for.
+
+    Args:
+        search: a name of `SEARCHES`, or a search itself.
+        options: the fields of the named one.
+    Raises:
+        ValueError: for an unknown name or option, an option out of its range, or options beside an object.
+    """
+    if not isinstance(search, str):
+        if options:
+            raise ValueError(
+                f"A search that is an object has its options already. Received: {search!r} and also {sorted(options)}"
+            )
+        return search
+    if search not in SEARCHES:
+        raise ValueError(f"`search` must be one of {sorted(SEARCHES)}, or an object. Received: {search!r}")
+    known = [field.name for field in dataclasses.fields(SEARCHES[search])]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"search={search!r} has the options {', '.join(known)}. Received: {', '.join(unknown)}")
+    return SEARCHES[search](**options)
+
+
+def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam", constraints=(), **options):
+    """Decodes a batch with a model that has `encode` and `decode`.
+
+    Args:
+        model: `encode(source, max_length=T) -> state`, a dict of nests of tensors, leading axis B, and
+            `decode(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N rows, as many for each of the B sentences.
+            What is under `state["memory"]` is taken to be the same at every step and for all rows of a sentence: it is
+            tiled to N rows once and never re-ordered, or left with B rows if the model says `shares_memory = True`.
+        source: what `encode` takes; a tensor with leading axis B or a nest of them.
+        max_length: T, the end token counted.
+        start_id, end_id, pad_id: ints.
+        search: "greedy", "beam", "sampling", "contrastive", or an object such as `Beam(num_beams=5)`.
+        constraints: what may be said, see `decoding.constraints`; they are asked one after the other.
+        options: of a search given by its name: `num_beams=5`.
+    Returns:
+        `Hypotheses`.
+    Raises:
+        ValueError: for an option out of its range.
+    """
+    constraints = tuple(constraints)
+    find = get_search(search, **options).simplify(constraints)
+    find.check(constraints)
+    arguments = {"batch_size": ops.shape(keras.tree.flatten(source)[0])[0], "constraints": constraints}
+    arguments |= {"max_length": max_length, "start_id": start_id, "end_id": end_id, "pad_id": pad_id}
+    asked = {"attention_weights": True} if find.coverage_penalty else {}
+    asked |= {"hidden_states": True} if find.hidden_states else {}
+    state = dict(model.encode(source, max_length=max_length + find.lookahead, **asked))
+    if find.hidden_states:
+        arguments["context"] = state.pop("context", None)
+    unchanging = {name: part for name, part in state.items() if name == "memory"}
+    changing = _tiled({name: part for name, part in state.items() if name != "memory"}, find.rows_per_example)
+    if not getattr(model, "shares_memory", False):
+        unchanging = _tiled(unchanging, find.rows_per_example)
+
+    def step(tokens, changing):
+        logits, state = model.decode(tokens, {**changing, **unchanging})
+        return logits, {name: state[name] for name in changing}
+
+    if find.coverage_penalty:
+        padding = ops.repeat(source == getattr(model, "pad_id", pad_id), find.rows_per_example, axis=0)
+        step, changing, arguments["bonus"] = covered(step, changing, padding, find.coverage_penalty)
+    return find(step, changing, **arguments)
+
+
+def _tiled(state, width):
+    """Each row of a state `width` times, side by side."""
+    return keras.tree.map_structure(lambda x: x if x is None or width == 1 else ops.repeat(x, width, axis=0), state)
+
+
+def search_with_vocabulary(model, vocabulary, source, *, max_length=None, **options):
+    """`search` with the ids of a vocabulary and, unless told otherwise, room for twice the padded source, and 10.
+
+    The one definition of what `generate` decodes and what an exported model does.
+
+    Args:
+        vocabulary: of the target.
+        source: int `(B, S)`, the end token in, padded to `padded_width`.
+        max_length: None for the default.
+        options: of `search`.
+    """
+    return search(
+        model,
+        source,
+        max_length=2 * ops.shape(source)[1] + 10 if max_length is None else max_length,
+        start_id=vocabulary.start_id,
+        end_id=vocabulary.end_id,
+        pad_id=vocabulary.pad_id,
+        **options,
+    )

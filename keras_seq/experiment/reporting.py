@@ -1,0 +1,159 @@
+"""What a recipe tells at its end: a table of results, some samples, where everything is."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq import distribution, training
+from keras_seq.cli import table
+from keras_seq.data import without_autotune
+from keras_seq.experiment.options import Options
+from keras_seq.inspection import plots
+from keras_seq.scores import SpanScore
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A measured figure: accuracies and error rates as fractions, BLEU and chrF from 0 to 100, losses in nats.
+
+    Args:
+        metric, value: its name and the number.
+        form: how it is printed.
+        note: printed behind it: a signature, a count.
+        split, task, architecture: where they are not those of the other results: a baseline's, say.
+    """
+
+    metric: str
+    value: float
+    form: str = ".2%"
+    note: str = ""
+    split: str = "test"
+    task: str | None = None
+    architecture: str | None = None
+
+
+def report(
+    options: Options,
+    run: training.Run,
+    results: Sequence[Result],
+    *,
+    title: str,
+    task: str,
+    data: str,
+    architecture: str,
+) -> None:
+    """Prints a table of results and adds them to the run's `metrics.json`.
+
+    Args:
+        options, run: of the recipe.
+        results: in the order of the table.
+        title: above it: "Test, 1,000 sentences, beam 5".
+        task, data, architecture: of the results that name no other.
+    """
+    found = record(options, run, results, task=task, data=data, architecture=architecture)
+    print(f"\n{title}")
+    # What is the same for all need not be said again and again.
+    names = ("task", "architecture", "split", "metric")
+    told = [name for name in names if name == "metric" or len({entry[name] for entry in found}) > 1]
+    rows = zip(*([str(entry[name]) for entry in found] for name in told), strict=True)
+    labels = table(list(rows), numbers=False)
+    width = max(len(format(result.value, result.form)) for result in results)
+    for label, result in zip(labels, results, strict=True):
+        print(f"  {label:{max(map(len, labels))}}  {result.value:>{width}{result.form}}  {result.note}".rstrip())
+
+
+def record(
+    options: Options, run: training.Run, results: Sequence[Result], *, task: str, data: str, architecture: str
+) -> list[dict[str, Any]]:
+    """Adds results to the run's `metrics.json`, and prints nothing; `report` does both.
+
+    Returns:
+        what each result is about, and its value.
+    """
+    common = {"recipe": options.recipe, "data": data, "seed": options.seed}
+    found = [
+        {
+            **common,
+            "task": result.task or task,
+            "architecture": result.architecture or architecture,
+            "split": result.split,
+            "metric": result.metric,
+            "value": result.value,
+        }
+        for result in results
+    ]
+    run.add_metrics(found)
+    return found
+
+
+def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> np.ndarray:
+    """Prints and draws (`plots/confusion.png`) how often which class was taken for which.
+
+    Args:
+        run: of the recipe.
+        labels, predicted: numbers of classes, equally many.
+        names: of the classes.
+    Returns:
+        The counts, ints `(N, N)`: a row for each true class, a column for each predicted one.
+    """
+    counts = tf.math.confusion_matrix(labels, predicted, len(names)).numpy()
+    plots.confusion_matrix(counts, names, run.plots / "confusion.png")
+    rows = [("true, and predicted as", *names)]
+    rows += [(name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts, strict=True)]
+    print("\n" + "\n".join(f"  {line}" for line in table(rows)))
+    return counts
+
+
+def report_by_label(run: training.Run, what: str, found: Mapping[str, SpanScore]) -> None:
+    """Prints precision, recall and F1 of each kind of a thing, tag or span say, and writes them to `by_WHAT.tsv`.
+
+    Args:
+        run: of the recipe.
+        what: the thing's name.
+        found: the scores by kind.
+    """
+    rows = [(what, "true", "found", "precision", "recall", "F1")]
+    for kind, score in found.items():
+        shares = (f"{share:.1%}" for share in score[:3])
+        rows.append((kind, f"{score.true:,}", f"{score.found:,}", *shares))
+    print("\n" + "\n".join(f"  {line}" for line in table(rows)))
+    run.write(f"by_{what}.tsv", "".join("\t".join(row) + "\n" for row in rows))
+
+
+def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:
+    """Prints the first examples, a line for each thing to be compared.
+
+    Args:
+        columns: equally many of each: `{"source": [...], "reference": [...], "translation": [...]}`.
+        limit: how many are printed.
+    """
+    width = max(map(len, columns))
+    for row in itertools.islice(zip(*columns.values(), strict=True), limit):
+        print("\n" + "\n".join(f"  {name:{width}} {value}" for name, value in zip(columns, row, strict=True)))
+    print()
+
+
+def predict_batches(model: keras.Model, dataset: tf.data.Dataset) -> list[np.ndarray]:
+    """What the model makes of each batch of inputs, in their order, one array a batch: they may be of any lengths.
+
+    `model.predict` joins the batches to one array, which those of several lengths do not allow, and of several workers
+    all would have to take part.
+
+    Args:
+        model: of one output.
+        dataset: batches of inputs, or (inputs, labels, ...), of which the inputs are taken.
+    """
+    inputs = dataset.map(lambda *batch: batch[0]).apply(without_autotune)
+    compute = tf.function(lambda batch: model(batch, training=False), input_signature=[inputs.element_spec])
+    return [compute(batch).numpy() for batch in inputs]
+
+
+def finish(options: Options, run: training.Run, scope: distribution.scope) -> None:
+    """Says where everything is, and lets the other workers go."""
+    print(f"Run folder: {run.path}. SavedModel, checked in a fresh process: {options.export}")
+    scope.any_worker(False)

@@ -1,0 +1,354 @@
+"""The run folder: one format for training, resuming, averaging, inspecting and exporting."""
+
+import contextlib
+import csv
+import errno
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+PARTS = ("config.json", "data.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
+METRIC_FIELDS = ("recipe", "task", "data", "architecture", "split", "metric", "value", "seed", "command")
+METRIC_FIELDS += ("seconds", "hardware", "versions")
+_PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepiece", "numpy")
+
+
+_UNFINISHED = ".writing-"
+_ANOTHER_FOLDER = "Name another folder (--run of a recipe), or begin anew there (--overwrite, `overwrite=True`)."
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path in the folder of `path`, which takes the place of `path` when the block ends well.
+
+    A reader sees the old file or the new one, whole, whenever the process or the machine stops. If the block raises,
+    the old file stays and the temporary one is removed. The temporary name keeps the ending, which Keras looks at.
+
+    Raises:
+        OSError: if the file cannot be written; names it, the reason and the remedy.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+    """Removes what a process that was killed had begun to write. No other process may be writing in the folder."""
+    for path in pathlib.Path(folder).glob(f"{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)
+
+
+def _not_written(path: pathlib.Path, error: OSError) -> OSError:
+    before = "the file of that name is as it was before" if path.exists() else "no file of that name was left"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with contextlib.suppress(OSError):
+            before += f", {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free there"
+        remedy = "Make room, or raise the quota or the limit on the size of files"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = f"Make the folder {path.parent} writable"
+    else:
+        remedy = f"See to the folder {path.parent}"
+    return OSError(f"{path} could not be written ({before}): {error}. {remedy}, and run the same command again.")
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
+    """Reads a `history.csv`: one dict per epoch, `epoch` an int from 1; what an epoch has no number for is left out.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    with _reading(path), open(path, encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a `config.json`; empty where there is none.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
+    return _read_json(path, {}, lambda value: isinstance(value, dict), "an object")
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads a `metrics.json`; empty where there is none.
+
+    Raises:
+        ValueError: if it is damaged; names the file and the remedy.
+    """
+
+    def fits(value):
+        return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+
+    return _read_json(path, [], fits, "a list of objects")
+
+
+def _read_json(path: str | os.PathLike, default: Any, fits: Callable[[Any], bool], what: str) -> Any:
+    path = pathlib.Path(path)
+    if not path.exists():
+        return default
+    with _reading(path):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not fits(value):
+            raise ValueError(f"it must hold {what}, and begins with {json.dumps(value)[:40]}")
+        return value
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
+        yield
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
+        told = f"{type(error).__name__} {error}" if isinstance(error, KeyError | TypeError) else str(error)
+        raise ValueError(f"{path} is damaged: {told}. Mend it, or move it away.") from error
+
+
+def write_history(path: str | os.PathLike, rows: Iterable[Mapping[str, float]]) -> None:
+    """Writes a `history.csv` whole (it is small), so that a later epoch may bring columns which earlier ones lacked."""
+    rows = list(rows)
+    names = list(dict.fromkeys(["epoch", *(name for row in rows for name in row)]))
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class Run:
+    """A run folder: configuration, vocabulary, checkpoints, best model, history, metrics and plots of one training run.
+
+    A new or empty folder becomes a new run. A folder that holds a run of the same configuration is that run, to be
+    continued. Anything else is refused, so that no run is overwritten by accident.
+
+    Args:
+        path: the folder.
+        config: what makes the run what it is; anything JSON can hold (paths become strings). None opens a run
+            without comparing.
+        overwrite: start anew: the parts of the run that the folder holds are removed; other files stay.
+        may_change: names in `config` that may differ when a run is continued, `epochs` say.
+        data: a digest of each part of what the run is trained on, as `data.fingerprint` gives, by its name. They are
+            written into `data.json`, and a run of other data is not continued.
+        chief: whether this process is the one that writes. Of several workers that share the folder one is; for the
+            others nothing is written or removed, here or by what is given this run.
+    Raises:
+        ValueError: if the folder holds a run of another configuration (names the differing keys and values) or of
+            other data, or files which are no run. Nothing is written then.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        may_change: Iterable[str] = (),
+        data: Mapping[str, str] | None = None,
+        chief: bool = True,
+    ):
+        self.path = pathlib.Path(path)
+        self.chief = chief
+        self.started = time.monotonic()
+        self.earlier_seconds = 0.0
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"A run needs a folder, and {self.path} is a file.")
+        present = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if present and not present & {"config.json", "history.csv", "checkpoints"}:
+            raise ValueError(
+                f"The folder {self.path} is not empty and holds no run (it has {', '.join(sorted(present)[:3])}). "
+                "Name another folder for this run."
+            )
+        if overwrite and chief:
+            self._remove_parts()
+        if not overwrite or chief:  # the old configuration may still be there for the others
+            self._check_config(config, set(may_change))
+            self._check_data(data)
+        if chief:
+            for folder in (self.checkpoints, self.vocabulary, self.plots):
+                folder.mkdir(parents=True, exist_ok=True)
+        if config is not None and chief:
+            _write_json(self.path / "config.json", _as_json(config))
+        if data is not None and chief:
+            _write_json(self.path / "data.json", dict(data))
+        rows = read_history(self.history)
+        self.earlier_seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def vocabulary(self) -> pathlib.Path:
+        return self.path / "vocabulary"
+
+    @property
+    def plots(self) -> pathlib.Path:
+        return self.path / "plots"
+
+    @property
+    def best(self) -> pathlib.Path:
+        return self.path / "best.keras"
+
+    @property
+    def history(self) -> pathlib.Path:
+        return self.path / "history.csv"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        return self.path / "metrics.json"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration, read from `config.json`; empty where the run was opened without one."""
+        return read_config(self.path / "config.json")
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of this run: this process and, up to the epoch it went on from, those before it."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def write(self, name: str, content: str) -> None:
+        """Writes a text file into the folder, whole or not at all; for a worker that is not the chief, nothing."""
+        if self.chief:
+            with atomic_write(self.path / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+
+    def add_metrics(self, metrics: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Adds measured figures to `metrics.json` and returns all of them.
+
+        Args:
+            metrics: dicts with `recipe`, `task`, `data`, `architecture`, `split`, `metric`, `value`, `seed`. What is
+                left out of `command`, `seconds`, `hardware` and `versions` is filled in. A figure of the same split
+                and metric (and recipe, task, data, architecture, seed) takes the old one's place.
+        Raises:
+            ValueError: if a dict has a field that the format does not know, or lacks `metric` or `value`.
+        """
+        known = read_metrics(self.metrics)
+        filled = {"command": command_line(), "seconds": round(self.seconds, 1), "hardware": hardware()}
+        filled["versions"] = versions()
+        for metric in metrics:
+            unknown, missing = sorted(set(metric) - set(METRIC_FIELDS)), {"metric", "value"} - set(metric)
+            if unknown or missing:
+                raise ValueError(
+                    f"A metric has the fields {', '.join(METRIC_FIELDS)}, `metric` and `value` always. "
+                    f"Received: {dict(metric)}"
+                )
+            entry = {name: ({**filled, **metric}).get(name) for name in METRIC_FIELDS}
+            entry = _as_json(entry)
+            known = [old for old in known if _identity(old) != _identity(entry)] + [entry]
+        if self.chief:
+            _write_json(self.metrics, known)
+        return known
+
+    def _remove_parts(self) -> None:
+        for name in PARTS:
+            part = self.path / name
+            if part.is_dir() and not part.is_symlink():
+                shutil.rmtree(part)
+            else:
+                part.unlink(missing_ok=True)
+
+    def _check_config(self, config: Mapping[str, Any] | None, may_change: set[str]) -> None:
+        if config is None or not (self.path / "config.json").exists():
+            return
+        old, new = self.config, _as_json(config)
+        missing = object()
+        different = [
+            name
+            for name in [*old, *(name for name in new if name not in old)]
+            if name not in may_change and old.get(name, missing) != new.get(name, missing)
+        ]
+        if different:
+            values = "; ".join(
+                f"`{name}` was {json.dumps(old[name]) if name in old else 'absent'}, "
+                f"is now {json.dumps(new[name]) if name in new else 'absent'}"
+                for name in different
+            )
+            raise ValueError(f"The folder {self.path} holds another run: {values}. " + _ANOTHER_FOLDER)
+
+    def _check_data(self, data: Mapping[str, str] | None) -> None:
+        old = read_config(self.path / "data.json")
+        different = [name for name in data or {} if old and old.get(name) != data[name]]
+        if different:
+            raise ValueError(
+                f"The folder {self.path} holds a run of other data: {', '.join(different)} changed since it began, and "
+                f"its labels, words and scales fit the old data alone. Put that back. {_ANOTHER_FOLDER}"
+            )
+
+
+def command_line() -> str:
+    """The command that started this process, as one would type it."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name:
+        return shlex.join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
+    return shlex.join(["python", *sys.argv])
+
+
+def hardware() -> str:
+    """The machine in one line: processor, number of cores that this process may use, memory, and GPUs if there are."""
+    name, memory = platform.processor() or platform.machine(), ""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores{memory}{_gpus()}"
+
+
+def _gpus() -> str:
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
+    return "".join(f", {names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a figure depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _identity(metric: Mapping[str, Any]) -> list[Any]:
+    names = ("recipe", "task", "data", "architecture", "split", "metric", "seed")
+    return [metric.get(name) for name in names]
+
+
+def _as_json(value: Any) -> Any:
+    """The value as it comes back from a JSON file: tuples are lists, paths strings, NumPy numbers plain ones."""
+
+    def plain(other: Any) -> Any:
+        return other.item() if hasattr(other, "item") else str(other)
+
+    return json.loads(json.dumps(value if not isinstance(value, Mapping) else dict(value), default=plain))
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Baselines that a trained model must beat."""

@@ -1,0 +1,1 @@
+"""Generators of synthetic data: each recipe learns one of them in about a minute."""

@@ -1,0 +1,52 @@
+"""A sentiment task without a download: sentences whose mood depends on the order of their words.
+
+    the plot was not dull , but the ending was never good .            negative
+    the ending was never good , although the plot was not dull .       negative
+    although the plot was never good , the ending was not dull .       positive
+
+Each sentence says something good and something bad; what stands after "but", or is not conceded by "although", decides.
+A negation turns a word round. So the words alone, whatever their order, say nothing: every bag of words is as often
+positive as negative.
+"""
+
+import random
+
+from keras_seq.data import LabeledReport, LabeledText
+
+LABELS = ("negative", "positive")
+NOUNS = ["plot", "ending", "acting", "music", "dialogue", "camera", "cast", "story", "pace", "humour"]
+WORDS = {  # of each mood
+    "negative": ["dull", "bad", "clumsy", "boring", "weak", "flat", "tedious", "stale"],
+    "positive": ["good", "fresh", "moving", "funny", "clever", "bold", "touching", "strong"],
+}
+NEGATIONS = ("not", "never", "hardly")
+SHAPES = ("{conceded} , but {meant} .", "although {conceded} , {meant} .", "{meant} , although {conceded} .")
+
+
+def sentence(mood: str, draw: random.Random) -> str:
+    """A sentence of that mood, drawn by chance."""
+    other = LABELS[1 - LABELS.index(mood)]
+    first, second = draw.sample(NOUNS, 2)
+    return draw.choice(SHAPES).format(meant=_clause(first, mood, draw), conceded=_clause(second, other, draw))
+
+
+def _clause(noun: str, mood: str, draw: random.Random) -> str:
+    if draw.random() < 0.5:
+        return f"the {noun} was {draw.choice(WORDS[mood])}"
+    opposite = LABELS[1 - LABELS.index(mood)]
+    return f"the {noun} was {draw.choice(NEGATIONS)} {draw.choice(WORDS[opposite])}"
+
+
+def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> dict[str, LabeledText]:
+    """Sentences for "train", "valid" and "test", each mood alike often, no sentence twice."""
+    draw, seen, parts = random.Random(seed), set(), {}
+    for part, count in {"train": size, "valid": held_out_size, "test": held_out_size}.items():
+        texts = []
+        while len(texts) < count:
+            text = sentence(LABELS[len(texts) % 2], draw)
+            if text not in seen:
+                seen.add(text)
+                texts.append(text)
+        labels = [number % 2 for number in range(count)]
+        parts[part] = LabeledText(texts, labels, LABELS, LabeledReport(count, count))
+    return parts

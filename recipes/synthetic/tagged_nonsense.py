@@ -1,0 +1,106 @@
+"""A tagging task without a download: sentences of invented words, which their endings and their neighbors explain.
+
+    the   slithous  brill  wants  to    gimbles  that   toves  .
+    DET   ADJ       NOUN   VERB   ...
+
+    they  brill  to    the  tove  .              brill is a verb, to a preposition
+    the   brill  wants to   brill .              brill is a noun, then a verb; to is a particle
+
+Nouns and verbs share their stems and their "-s": what stands before them tells which they are. "to" and "that" are told
+by what follows. Adjectives, adverbs and some nouns show by their endings, names by their capitals. Validation and test
+text is made of stems that the training text has not, so that no list of words helps; whoever looks at spelling and
+at both neighbors can know every tag.
+"""
+
+import random
+
+from keras_seq.data import TaggedText, TagReport
+
+ONSETS = ["b", "br", "d", "f", "fl", "g", "gr", "k", "m", "n", "p", "pl", "r", "sl", "t", "tr", "v", "w", "z"]
+NUCLEI = ["a", "e", "i", "o", "oo", "ee"]
+CODAS = ["b", "ck", "d", "g", "ll", "m", "mp", "n", "nd", "p", "rk", "rt", "t", "v"]
+STEMS = {"train": 400, "valid": 100, "test": 100}
+
+Tagged = list[tuple[str, str]]
+
+
+class Grammar:
+    """Draws sentences.
+
+    Args:
+        stems: what nouns, verbs, adjectives, adverbs and names are made of.
+        draw: where chance comes from.
+    """
+
+    def __init__(self, stems: list[str], draw: random.Random):
+        self.stems, self.draw = stems, draw
+
+    def sentence(self) -> Tagged:
+        return [*self._clause(), (self.draw.choice(".!"), "PUNCT")]
+
+    def _clause(self, depth: int = 0) -> Tagged:
+        """A subject and what it does; `depth` keeps clauses inside clauses short."""
+        chance = self.draw.random()
+        if chance < 0.25:
+            subject, verb = [(self.draw.choice(["they", "we", "you"]), "PRON")], self._stem()
+        elif chance < 0.5:
+            subject, verb = self._nouns(), f"{self._stem()}s"
+        elif chance < 0.7:
+            subject, verb = [(self._stem().capitalize(), "PROPN")], f"{self._stem()}s"
+        else:
+            subject, verb = self._nouns(plural=True), self._stem()
+        return [*subject, *self._maybe(self._adverb), (verb, "VERB"), *self._complement(depth)]
+
+    def _complement(self, depth: int) -> Tagged:
+        chance = self.draw.random()
+        if chance < 0.2:
+            return self._maybe(self._adverb)
+        if chance < 0.5:
+            return [*self._nouns(plural=self.draw.random() < 0.5), *self._maybe(self._adverb)]
+        if chance < 0.65:
+            return [(self.draw.choice(["to", "in", "with"]), "ADP"), *self._nouns()]
+        if chance < 0.85 or depth:
+            return [("to", "PART"), (self._stem(), "VERB"), *self._maybe(self._nouns)]
+        return [("that", "SCONJ"), *self._clause(depth + 1)]
+
+    def _nouns(self, plural: bool = False) -> Tagged:
+        article = self.draw.choice(["these", "some"] if plural else ["the", "a", "that"])
+        noun = self._stem() + ("s" if plural else self.draw.choice(["", "", "", "ness", "or"]))
+        return [(article, "DET"), *self._maybe(self._adjective), (noun, "NOUN")]
+
+    def _adjective(self) -> Tagged:
+        return [(self._stem() + self.draw.choice(["ous", "ful", "ish"]), "ADJ")]
+
+    def _adverb(self) -> Tagged:
+        return [(f"{self._stem()}ly", "ADV")]
+
+    def _stem(self) -> str:
+        return self.draw.choice(self.stems)
+
+    def _maybe(self, part) -> Tagged:
+        return part() if self.draw.random() < 0.35 else []
+
+
+def stems(draw: random.Random) -> dict[str, list[str]]:
+    """Stems for "train", "valid" and "test", none in two of them."""
+    found: list[str] = []
+    while len(found) < sum(STEMS.values()):
+        stem = draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS)
+        if draw.random() < 0.3:
+            stem += draw.choice(NUCLEI) + draw.choice(CODAS)
+        if stem not in found:
+            found.append(stem)
+    ends = [sum(list(STEMS.values())[:place]) for place in range(len(STEMS) + 1)]
+    return {part: found[ends[place] : ends[place + 1]] for place, part in enumerate(STEMS)}
+
+
+def tagged_text(size: int = 2_000, held_out_size: int = 300, seed: int = 0) -> dict[str, TaggedText]:
+    """Sentences for "train", "valid" and "test"."""
+    draw = random.Random(seed)
+    parts = {}
+    for part, own in stems(draw).items():
+        grammar = Grammar(own, draw)
+        sentences = [grammar.sentence() for _ in range(size if part == "train" else held_out_size)]
+        words, tags = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
+        parts[part] = TaggedText(words, tags, TagReport(len(words), len(words), sum(map(len, words))))
+    return parts

@@ -1,0 +1,281 @@
+"""What recipes share: one small task, from its options to the table of its results."""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_seq import data, distribution, experiment, scores, text, training
+from keras_seq.cli import option
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("recipes need TensorFlow", allow_module_level=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(experiment.Options):
+    """Says of ids whether their sum is high."""
+
+    epochs: int | None = option(None, "at most")
+    beams: int = 5
+
+
+class Worker(distribution.scope):
+    """One of several workers, of which the others are not there."""
+
+    chief, workers = False, 2
+
+    def any_worker(self, flag):
+        self.asked = getattr(self, "asked", 0) + 1
+        return flag
+
+
+def options_in(folder, **changes):
+    folders = {"run": folder / "run", "export": folder / "export"}
+    return Options(**{"epochs": 3, "learning_rate": 0.05, "warmup_steps": 2, **folders, **changes})
+
+
+def examples(count, seed):
+    draw = np.random.default_rng(seed)
+    rows = [draw.integers(1, 9, draw.integers(1, 7)) for _ in range(count)]
+    rows = [(row, int(row.mean() > 4.5)) for row in rows]
+    signature = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
+    count = tf.data.experimental.assert_cardinality(count)
+    return tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature).apply(count).cache()
+
+
+def model_of(rate):
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(9, 4, mask_zero=True)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(2)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    return model
+
+
+def trained(options, scope, **fitting):
+    """The run, the model, and what `fit` returned."""
+    run = experiment.run_folder(options, scope, {})
+    parts = examples(64, seed=1), examples(32, seed=2)
+    train, valid, epoch_aware = experiment.batches(*parts, tokens_per_batch=32, max_length=7, seed=1)
+    with scope:
+        model = model_of(experiment.learning_rate(options, int(train.cardinality())))
+    fitting = {"monitor": "val_accuracy", "mode": "max", "starts": epoch_aware, **fitting}
+    return run, model, experiment.fit(options, model, train, valid, run, scope, **fitting)
+
+
+def test_folders_are_called_after_the_recipe():
+    name = Options.__module__.rpartition(".")[2]
+    assert Options().recipe == Options.__module__
+    assert Options().run == pathlib.Path("runs") / name and Options().export == pathlib.Path("saved_models") / name
+    assert dataclasses.replace(Options(), run=pathlib.Path("elsewhere")).run == pathlib.Path("elsewhere")
+
+
+def test_what_is_of_the_run_and_what_is_filled():
+    options = Options(seed=3, strategy="mirrored")
+    identity = options.identity(leave_out=("beams",))
+    assert identity["seed"] == 3 and identity["epochs"] is None
+    assert not {"run", "export", "overwrite", "save_every", "strategy", "data_service", "beams"} & set(identity)
+    assert experiment.with_defaults(options, {"epochs": 7, "seed": 9}) == dataclasses.replace(options, epochs=7)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("linear", {0: 0.5, 1: 1.0, 5: 0.5, 9: 0.0}),
+        ("cosine", {0: 0.5, 2: 1.0, 6: 0.5, 10: 0.0}),
+        ("inverse_square_root", {0: 0.5, 1: 1.0, 7: 0.5}),
+    ],
+)
+def test_learning_rates_of_ten_updates_two_of_them_warming_up(schedule, rates, capsys):
+    options = Options(epochs=5, learning_rate=1.0, warmup_steps=2, schedule=schedule)
+    rate = experiment.learning_rate(options, steps=2)
+    np.testing.assert_allclose([float(rate(step)) for step in rates], list(rates.values()), atol=1e-6)
+    assert not capsys.readouterr().out
+    on_little_data = experiment.learning_rate(Options(epochs=1, warmup_steps=100, schedule=schedule), steps=1)
+    assert float(on_little_data(0)) > 0
+    experiment.learning_rate(Options(epochs=9, warmup_steps=100, schedule=schedule), steps=7)  # 63 updates
+    assert "Warm-up: 15 updates, a quarter of all 63, in place of 100." in capsys.readouterr().out
+
+
+def test_batches_are_shuffled_and_counted_and_the_long_ones_dropped(capsys):
+    parts = examples(40, seed=1), examples(30, seed=2)
+    train, valid, epoch_aware = experiment.batches(*parts, tokens_per_batch=20, max_length=6, seed=1, replicas=2)
+    lengths = [data.lengths(part) for part in parts]
+    told = capsys.readouterr().out
+    assert f"{(lengths[0] < 6).sum()} examples" in told and f"{(lengths[0] >= 6).sum()} more" in told
+    epochs = []
+    for epoch in (0, 1, 0):
+        for start in epoch_aware:
+            start.start_epoch(epoch)
+        epochs.append([ids.numpy().tolist() for ids, _ in train])
+        assert len(epochs[-1]) == int(train.cardinality())
+    assert epochs[0] == epochs[2] != epochs[1]
+    rows = sorted(tuple(i for i in row if i) for batch in epochs[0] for row in batch)
+    assert rows == sorted(tuple(ids.numpy().tolist()) for ids, _ in parts[0] if len(ids) < 6)
+    assert sum(len(ids) for ids, _ in valid) == 30 and len(list(valid)) == int(valid.cardinality())
+    assert experiment.batches(parts[0], None, tokens_per_batch=20, max_length=6, seed=1)[1] is None
+    with pytest.raises(ValueError, match="--max-length 1"):
+        experiment.batches(*parts, tokens_per_batch=20, max_length=1, seed=1)
+
+
+def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsys):
+    options = options_in(tmp_path)
+    scope = experiment.setup(options)
+    run, model, goes_on = trained(options, scope)
+    assert goes_on
+    for name in ("config.json", "parameters.txt", "best.keras", "plots/learning_curve.png"):
+        assert (run.path / name).stat().st_size > 0, name
+    rows = training.read_history(run.history)
+    assert [row["epoch"] for row in rows] == [1, 2, 3] and "tokens/s" in rows[0]
+    told = capsys.readouterr().out
+    best, mean = map(float, re.search(r"accuracy: (.+) of the best epoch, (.+) of the mean", told).groups())
+    assert best == pytest.approx(max(row["val_accuracy"] for row in rows), abs=1e-3)
+    valid = [(ids, labels.numpy()) for ids, labels in examples(32, seed=2).padded_batch(32)]
+    right = np.mean([model(ids).numpy().argmax(axis=1) == labels for ids, labels in valid])
+    assert right == pytest.approx(max(best, mean), abs=1e-3)
+    np.testing.assert_array_equal(keras.models.load_model(run.best).get_weights()[0], model.get_weights()[0])
+
+    again, _, _ = trained(dataclasses.replace(options, save_every=1, strategy="one_device"), scope)
+    assert training.read_history(again.history) == rows
+    with pytest.raises(ValueError, match="another run"):
+        trained(dataclasses.replace(options, learning_rate=0.1), scope)
+
+
+def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):
+    scores = iter([3.0, 2.0, 1.0, 3.0, 2.0])
+    seen = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.__setitem__("seen", 1.0))
+    fitting = {"monitor": "val_x", "validate": lambda: {"val_x": next(scores)}, "watching": [seen]}
+    options = options_in(tmp_path, epochs=5, patience=1)
+    run, _, _ = trained(options, experiment.setup(options), **fitting | {"mode": "max"})
+    rows = training.read_history(run.history)
+    assert [row["val_x"] for row in rows] == [3.0, 2.0] and rows[0]["seen"] == 1.0
+
+
+@pytest.mark.long
+def test_fit_without_validation_trains_all_epochs_and_takes_the_mean(tmp_path):
+    options = options_in(tmp_path, average=2)
+    run, model, goes_on = trained(options, experiment.setup(options), monitor=None)
+    assert goes_on and len(training.read_history(run.history)) == 3
+    kept = [weights.copy() for weights in model.get_weights()]
+    training.average_checkpoints(model, training.Checkpoints(run.path).paths())
+    for ours, theirs in zip(kept, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(keras.models.load_model(run.best).get_weights()[0], kept[0])
+
+
+def test_another_worker_waits_and_leaves(tmp_path):
+    options = options_in(tmp_path, epochs=1)
+    chief = experiment.setup(options)
+    experiment.run_folder(options, chief, {})
+    worker = Worker("one_device")
+    run, _, goes_on = trained(options, worker)
+    assert not goes_on and worker.asked >= 2
+    assert not run.best.exists() and not (run.path / "parameters.txt").exists()
+
+
+@pytest.mark.parametrize("kind", ["words", "bpe", "unigram", "characters", "bytes"])
+def test_a_vocabulary_is_learned_once(tmp_path, kind):
+    options = options_in(tmp_path)
+    scope = experiment.setup(options)
+    run = experiment.run_folder(options, scope, {})
+    lines = ["one two three", "two three four"] * 5
+    first = experiment.vocabulary(run, scope, lines, kind, 300, name="source")
+    ids = first.tokenize(["two four"]).numpy().tolist()
+    second = experiment.vocabulary(run, scope, ["other text"], kind, 300, name="source")
+    assert type(first) is type(second) is type(text.load(next(run.vocabulary.glob("source.*"))))
+    assert second.tokenize(["two four"]).numpy().tolist() == ids
+
+
+def test_the_folder_with_the_data(tmp_path, monkeypatch):
+    assert experiment.data_folder(None, False, "ett") is None
+    assert experiment.data_folder(str(tmp_path), False, "ett") == tmp_path
+    with pytest.raises(ValueError, match="--data-dir, or --download"):
+        experiment.data_folder(tmp_path, True, "ett")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        experiment.data_folder(tmp_path / "nowhere", False, "ett")
+    monkeypatch.setattr(data, "fetch", lambda name: tmp_path / name)
+    assert experiment.data_folder(None, True, "ett") == tmp_path / "ett"
+
+    def offline(name):
+        raise OSError("ETTh1.csv could not be fetched from https://...")
+
+    monkeypatch.setattr(data, "fetch", offline)
+    with pytest.raises(OSError, match=r"could not be fetched .* holds ETTh1.csv can also be named by --data-dir"):
+        experiment.data_folder(None, True, "ett")
+
+
+def test_results_are_printed_and_kept(tmp_path, capsys):
+    options = options_in(tmp_path, seed=4)
+    run = training.Run(options.run, {})
+    results = [
+        experiment.Result("accuracy", 0.98765, note="1,000 digits"),
+        experiment.Result("MSE", 0.375, ".3f", architecture="repeat-last"),
+        experiment.Result("perplexity", 12.3456, ",.1f", split="valid", task="other"),
+    ]
+    experiment.report(options, run, results, title="Test", task="digits", data="generated", architecture="gru")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["", "Test"]
+    assert [line.split() for line in lines[2:]] == [
+        ["digits", "gru", "test", "accuracy", "98.77%", "1,000", "digits"],
+        ["digits", "repeat-last", "test", "MSE", "0.375"],
+        ["other", "gru", "valid", "perplexity", "12.3"],
+    ]
+    assert lines[2].index("98.77%") + 6 == lines[3].index("0.375") + 5  # numbers end in one column
+    kept = json.loads(run.metrics.read_text())
+    assert [(entry["metric"], entry["value"], entry["architecture"]) for entry in kept] == [
+        ("accuracy", 0.98765, "gru"),
+        ("MSE", 0.375, "repeat-last"),
+        ("perplexity", 12.3456, "gru"),
+    ]
+    assert {entry["recipe"] for entry in kept} == {Options.__module__} and {entry["seed"] for entry in kept} == {4}
+    experiment.report(options, run, results[:1], title="Again", task="digits", data="generated", architecture="gru")
+    assert "  accuracy  98.77%  1,000 digits" in capsys.readouterr().out  # what is the same for all is not said
+
+
+def test_samples_are_put_one_below_the_other(capsys):
+    experiment.samples({"source": ["a", "b", "c"], "of": [1, 2, 3]}, limit=2)
+    assert capsys.readouterr().out == "\n  source a\n  of     1\n\n  source b\n  of     2\n\n"
+
+
+def test_confusions_are_counted_printed_and_drawn(tmp_path, capsys):
+    run = training.Run(tmp_path / "run", {})
+    counts = experiment.confusions(run, [0, 0, 1, 2], [0, 1, 1, 0], ["bad", "$", "good"])
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[1].split()[-3:] == ["bad", "$", "good"] and lines[4].split() == ["good", "1", "0", "0"]
+    assert (run.plots / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_kinds_are_printed_and_kept_with_their_scores(tmp_path, capsys):
+    run = training.Run(tmp_path / "run", {})
+    found = {
+        kind: scores.span_f1([[(0, 1, "X"), (1, 2, "X")]], [[(0, 1, "X"), (1, 2, "Y")]], kind) for kind in ("X", "Y")
+    }
+    experiment.report_by_label(run, "tag", found)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line]
+    assert rows[0] == ["tag", "true", "found", "precision", "recall", "F1"]
+    assert rows[1:] == [["X", "1", "2", "50.0%", "100.0%", "66.7%"], ["Y", "1", "0", "0.0%", "0.0%", "0.0%"]]
+    assert [line.split("\t") for line in (run.path / "by_tag.tsv").read_text().splitlines()] == rows
+
+
+def test_outputs_of_batches_of_any_lengths():
+    model = keras.Sequential([keras.Input((None,), dtype="int32"), keras.layers.Embedding(9, 2)])
+    batches = [np.array([[1, 2, 3]]), np.array([[4], [5]])]
+    signature = tf.TensorSpec([None, None], tf.int64)
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    found = experiment.predict_batches(model, dataset.map(lambda ids: (ids, ids)))
+    assert [array.shape for array in found] == [(1, 3, 2), (2, 1, 2)]
+    np.testing.assert_array_equal(found[1], model(batches[1]).numpy())
+
+
+def test_the_end_says_where_things_are_and_lets_the_others_go(tmp_path, capsys):
+    options, worker = options_in(tmp_path), Worker("one_device")
+    experiment.finish(options, training.Run(options.run, {}), worker)
+    assert str(options.run) in (told := capsys.readouterr().out) and str(options.export) in told
+    assert worker.asked == 1
