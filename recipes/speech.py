@@ -19,7 +19,7 @@ from keras_seq import cli, data, experiment, export, layers, losses, metrics, mo
 from keras_seq.cli import option
 from keras_seq.experiment import Result
 from keras_seq.inspection import plots
-from keras_seq.inspection.speech_alignment import hearing
+from keras_seq.inspection.speech_alignment import speech_alignment
 
 from .public import free_spoken_digits
 from .synthetic import dial_tones
@@ -280,7 +280,7 @@ def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None
     row = next((row for row, label in enumerate(test.labels) if len(label) >= 4), 0)
     waveform = test.waveforms[row]
     (heard,) = transcribe([waveform])
-    features, weights, names, blank = hearing(model, waveform, vocabulary, heard)
+    features, weights, names, blank = speech_alignment(model, waveform, vocabulary, heard)
     path = run.plots / "alignment.png"
     plots.speech_alignment(waveform, test.sampling_rate, features, weights, names, path, blank=blank)
 

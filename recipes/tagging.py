@@ -118,7 +118,7 @@ def main(options: Options) -> None:
         found = tagged(model, words, characters, tags, valid.words)
         return {"val_span_f1": span_score(found, valid.tags).f1}
 
-    fitting = {"monitor": "val_accuracy", "mode": "max", "starts": starts}
+    fitting = {"monitor": "val_accuracy", "mode": "max", "epoch_aware": epoch_aware}
     if marks:
         fitting |= {"monitor": "val_span_f1", "validate": validate}
     if not experiment.fit(options, model, batches, valid_batches, run, scope, **fitting):

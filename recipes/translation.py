@@ -145,7 +145,7 @@ def main(options: Options) -> None:
     def validate():
         return {"val_bleu": scores.bleu(greedy(parts["valid"].sources), parts["valid"].targets, options.tokenize).value}
 
-    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "starts": orders}
+    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "epoch_aware": orders}
     if not experiment.fit(options, model, train, valid, run, scope, **fitting):
         return
 

@@ -36,7 +36,7 @@ if TENSORFLOW:
 
     distribution.divide_cpu(2)
 
-    # See `data.without_autotune`: the iterators of Keras's own datasets are let go of here by the thousand, each may hang.
+    # See `data.without_autotune`: Keras's own datasets are let go of here by the thousand, and each may hang.
     from tensorflow.python.data.ops import dataset_ops
 
     from keras_seq import data

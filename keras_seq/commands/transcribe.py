@@ -27,7 +27,7 @@ class Transcribe:
     json: bool = option(False, "write a JSON object for each file")
     sampling_rate: int | None = option(
         None,
-        f"that files are converted to (default: that of the model; {SAMPLING_RATE} for a SavedModel that does not tell)",
+        f"sampling rate that files are converted to (default: the model's, or {SAMPLING_RATE} if it records none)",
     )
     chunk: int = option(200, "files that are read, sorted by length and worked on together")
     batch_seconds: float = option(120.0, "rows of a batch times its padded length")

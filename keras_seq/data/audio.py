@@ -278,8 +278,8 @@ def read_audio(
             if not 1 / _FARTHEST <= sound.sampling_rate / sampling_rate <= _FARTHEST:
                 raise BadSound(
                     "other_rate",
-                    f"{path} has {sound.sampling_rate:,} samples a second, too far from {sampling_rate:,} to be resampled. "
-                    "Is its header damaged? Make it again.",
+                    f"{path} has {sound.sampling_rate:,} samples a second, too far from {sampling_rate:,} to be "
+                    "resampled. Is its header damaged? Make it again.",
                 )
             if in_memory:
                 waveform = resampled(sound.samples().mean(axis=1), sound.sampling_rate, sampling_rate)

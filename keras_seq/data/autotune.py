@@ -10,8 +10,8 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     thirds of the speed. And it can miss that it has been told to end; who lets go of the iterator, `fit` after an epoch
     say, then waits for it, up to a minute (TensorFlow 2.21). AUTOTUNE is a fixed number of parallel calls without it.
 
-    `bucketed`, `windows`, `blocks`, `streams`, videos and `experiment.predict_batches` apply it themselves. To have the tuner back,
-    give their dataset `with_options` with `autotune.enabled = True`.
+    `bucketed`, `windows`, `blocks`, `streams`, videos and `experiment.predict_batches` apply it themselves. To have
+    the tuner back, give their dataset `with_options` with `autotune.enabled = True`.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

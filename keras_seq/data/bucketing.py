@@ -102,7 +102,7 @@ def bucketed(
             example of the batch.
         drop_remainder: drops the partial batches.
         pad_id: fills the batches of integers.
-        axes: which components count and which share a length, see `SequenceAxes`: `("T", "T")` for words and their tags.
+        axes: which components count and which share a length, see `SequenceAxes`: `("T", "T")` for words and tags.
             By default each component of rank 1 or more has a length of its own. What does not count is padded to the
             longest of its batch.
 

@@ -86,8 +86,7 @@ def audit(
         sources: ids, without start and end token, of different lengths: batches are taken as they come.
         max_length, start_id, end_id, pad_id: see `search`.
         run: the function under audit, called as `search` is.
-        is_stochastic: whether it is_stochastic rather than looks for the best, so that order, duplicates and other batches are nothing
-            to check.
+        is_stochastic: whether results are drawn. Order, duplicates and other batches are not checked then.
         tolerance: how far log p may be off, in nats, and relative to log p where that is beyond 1.
         batch_size: sources decoded together.
         exhaustive_length: compares with all sequences of so many tokens at most, the end token counted, for tiny
@@ -120,7 +119,7 @@ def audit(
         return _forced(decoder, sources[row], np.array([tokens], "int32"), np.array([len(tokens)]), start_id)[0]
 
     checks = [_scores(found, forced, tolerance), _after_end(found, end_id, pad_id), _lengths(found, end_id)]
-    if not draws:
+    if not is_stochastic:
         alone = decode(sources, batch_size=1)
         wider = Hypotheses(*(x[::-1] for x in decode(sources[::-1], extra=3)))
         one = _one_beam(decoder, sources, batch_size, max_length, ids)

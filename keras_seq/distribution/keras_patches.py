@@ -1,7 +1,7 @@
 """What Keras's `fit` lacks under tf.distribute, for the strategies of our own scopes and no others.
 
-Each override is one function below, with its reason. `tests/distribution/test_keras_patches.py` has for each a test on plain
-Keras that fails on the day Keras needs it no more.
+Each override is one function below, with its reason. `tests/distribution/test_keras_patches.py` has for each a test on
+plain Keras that fails on the day Keras needs it no more.
 
 The losses. Keras divides by what one replica has, and averages the replicas: a mean of means, which is not what one
 device computes. Here each replica's sum is divided by the tokens of all replicas, so that the gradients add up to that

@@ -27,7 +27,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
     The dataset gives whole batches, the same as on one device; each batch is split over the replicas by its rows. So a
     budget of tokens is that of all replicas together, and the updates are those of one device, whatever the batches'
     shapes: losses are sums over all replicas divided by the tokens of all replicas, gradients are added up before they
-    are clipped, and the `loss` of an epoch is the loss per token. `keras_patches.py` says how, and what Keras does instead.
+    are clipped, and the `loss` of an epoch is the loss per token. `keras_patches.py` has the reasons.
 
     Every worker reads the whole dataset and takes its rows of each batch, so all must see the same order: seed it, by
     `data.shuffled(seed)` for files and by `keras.utils.set_random_seed` for arrays. `data_service` shares the reading.

@@ -2,7 +2,7 @@
 
 import keras
 from keras import ops
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+from keras.src.backend.common import masking
 
 
 def padding_mask(tokens, pad_id=0):
@@ -20,12 +20,12 @@ def carried_mask(x, mask=None):
 
     For layers that take other tensors beside x: Keras (3.15) hands a layer the mask of x only where x stands alone.
     """
-    return get_keras_mask(x) if mask is None else mask
+    return masking.get_keras_mask(x) if mask is None else mask
 
 
 def with_mask(x, mask):
     """x, which from now on carries this mask; with None, all of it is real."""
-    set_keras_mask(x, mask)
+    masking.set_keras_mask(x, mask)
     return x
 
 
@@ -39,7 +39,7 @@ def without_padding(x, mask):
 
 def get_keras_mask(x):
     """The Keras mask that x carries, bool `(B, T)`; all True where it carries none."""
-    mask = get_keras_mask(x)
+    mask = masking.get_keras_mask(x)
     return ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask
 
 

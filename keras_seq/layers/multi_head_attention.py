@@ -23,8 +23,8 @@ class MultiHeadAttention(CompositeLayer):
             row of the memory; it is asked Q = N T / B queries at once.
         memory: `{"keys", "values"}`, float `(B, K, S, D / H)`, from `project_memory` or from `update_cache`.
         attention_mask: bool `(B, Q or 1, S)` or None; True where the query may look.
-        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `project_memory`, before they
-            go into a cache. None: no rotation.
+        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `project_memory`, before
+            they go into a cache. None: no rotation.
         bias: float `(B or 1, H, Q, S)`, added to the scores, or None.
     Returns:
         float `(N, T, D)`.

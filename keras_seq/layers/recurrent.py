@@ -153,8 +153,8 @@ def with_fast_recurrent_layers(model):
         if "Lambda" not in str(error):
             raise
         raise ValueError(
-            "`with_fast_recurrent_layers` copies the model by its configuration, from which Keras makes no `Lambda` of Python code. "
-            "Write a layer in its place, or give it a function under @keras.saving.register_keras_serializable()."
+            "`with_fast_recurrent_layers` copies the model by its configuration, from which Keras makes no `Lambda` of "
+            "Python code. Write a layer in its place, or give it a function under @keras.saving.register_keras_serializable()."
         ) from error
     copy.set_weights(model.get_weights())
     return copy

@@ -29,7 +29,7 @@ class TransformerStack(CompositeLayer):
             they take layers of one output.
     Call arguments:
         x: float `(B, T, D)`, padding on the right, which no real step sees.
-        initial_state: as returned, or of `get_initial_state`, to go on from; None: x begins the sequence, and holds all of it.
+        initial_state: as returned, or of `get_initial_state`; None: x is the whole sequence.
         mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
     Returns:
         `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, or `{}` without an `initial_state`.

@@ -18,8 +18,9 @@ class LanguageModel(keras.Model):
 
     Args:
         vocabulary_size: number of ids, V.
-        backbone: what is between embedding and scores, D wide: a `layers.RecurrentStack` or a `layers.TransformerStack`, or
-            any layer with `units`, `get_initial_state(batch_size, max_length)`, `call(x, initial_state, mask) -> (x, state)`.
+        backbone: the layer between embedding and scores, D wide: a `layers.RecurrentStack`, a `layers.TransformerStack`,
+            or any layer with `units`, `get_initial_state(batch_size, max_length)` and
+            `call(x, initial_state, mask) -> (x, state)`.
         dropout: rate on the embeddings and on what the backbone makes of them.
         tie_embeddings: whether the scores come from the embedding's own matrix.
         pad_id: the id that marks padding.
@@ -77,8 +78,8 @@ class LanguageModel(keras.Model):
             zeros = keras.tree.flatten(self.backbone.get_initial_state(self.streams, None))
         except ValueError as error:
             raise ValueError(
-                f"`streams` needs a backbone with a state of one size, a `RecurrentStack` say. Received: {self.streams}, "
-                f"with {type(self.backbone).__name__}, which says: {error}"
+                f"`streams` needs a backbone with a state of one size, a `RecurrentStack` say. Received: "
+                f"{self.streams}, with {type(self.backbone).__name__}, which says: {error}"
             ) from error
         add = functools.partial(self.add_weight, initializer="zeros", trainable=False)
         return [add(shape=zero.shape, name=f"carried_{number}") for number, zero in enumerate(zeros)]

@@ -32,7 +32,7 @@ class Transcription(Task):
     `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search
     returns several. Shorter recordings are padded with zeros, which is how `models.audio_front_end` knows them.
     A model that encodes and decodes also has `encode(waveform)`, `step` and `detokenize`: see `tasks.streaming`.
-    Where a layer of the model knows it, as `LogMel` does, there is also `describe() -> sampling_rate`, samples a second.
+    Where a layer of the model has it, as `LogMel` does, there is also `describe() -> sampling_rate`, in hertz.
 
     In Python an input is a waveform `(samples,)` at the model's sampling rate, or a sound file, which is converted to
     it; an output is its text, and the details are `Transcript`.

@@ -65,7 +65,7 @@ def trained(options, scope, **fitting):
     train, valid, epoch_aware = experiment.batches(*parts, tokens_per_batch=32, max_length=7, seed=1)
     with scope:
         model = model_of(experiment.learning_rate(options, int(train.cardinality())))
-    fitting = {"monitor": "val_accuracy", "mode": "max", "starts": epoch_aware, **fitting}
+    fitting = {"monitor": "val_accuracy", "mode": "max", "epoch_aware": epoch_aware, **fitting}
     return run, model, experiment.fit(options, model, train, valid, run, scope, **fitting)
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq import models, tasks, text
-from keras_seq.inspection.speech_alignment import hearing
+from keras_seq.inspection.speech_alignment import speech_alignment
 from tests.reference import fill
 
 if keras.backend.backend() != "tensorflow":
@@ -24,7 +24,7 @@ def recognizer():
 
 
 def test_labels_of_each_step(recognizer):
-    found = hearing(recognizer, WAVEFORM, WORDS, "")
+    found = speech_alignment(recognizer, WAVEFORM, WORDS, "")
     logits = np.asarray(recognizer(WAVEFORM[None]))[0]
     assert found.weights.shape == (WORDS.size, len(logits)) == (len(found.names), len(logits))
     np.testing.assert_allclose(found.weights.sum(axis=0), 1, rtol=1e-5)
@@ -44,7 +44,7 @@ def test_labels_of_each_step(recognizer):
 )
 def test_where_a_decoder_looks(build):
     model = build()
-    found = hearing(model, WAVEFORM, WORDS, "two one")
+    found = speech_alignment(model, WAVEFORM, WORDS, "two one")
     assert found.names[:2] == ["two", "one"] and len(found.names) == 3 and found.blank is None
     assert found.weights.shape[0] == 3
     np.testing.assert_allclose(found.weights.sum(axis=1), 1, rtol=1e-5)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keras_seq import cli, data, export
+from keras_seq import cli, data, experiment, export
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 FAR = pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.long)], ids=["begin", "end"])
@@ -36,7 +36,7 @@ def end_at_the_fit(monkeypatch) -> None:
         model(first)
         raise Begun
 
-    monkeypatch.setattr(recipe, "fit", begun)
+    monkeypatch.setattr(experiment, "fit", begun)
 
 
 def run_page(

@@ -40,7 +40,7 @@ def end_at_the_run_folder(monkeypatch):
         opens(*arguments, **options)
         raise Begun
 
-    monkeypatch.setattr(recipe, "run_folder", opened)
+    monkeypatch.setattr(experiment, "run_folder", opened)
 
 
 def everything_in(folder):

@@ -108,7 +108,7 @@ def test_a_run_goes_on_with_the_state_that_it_carried(tmp_path, monkeypatch):
     options = {"epochs": 2, "save_every": 3, "architecture": "gru"}
     whole, fit = losses_of(run_in(tmp_path / "whole", **options)), experiment.fit
     with monkeypatch.context() as patch:
-        patch.setattr(recipe, "fit", lambda *args, watching, **rest: fit(*args, watching=[Stop()], **rest))
+        patch.setattr(experiment, "fit", lambda *args, watching, **rest: fit(*args, watching=[Stop()], **rest))
         with pytest.raises(KeyboardInterrupt):
             run_in(tmp_path / "parts", **options)
     np.testing.assert_allclose(losses_of(run_in(tmp_path / "parts", **options)), whole, rtol=1e-4)

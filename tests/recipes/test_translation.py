@@ -101,7 +101,7 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
     assert place >= 1
     fit = experiment.fit
     with pytest.MonkeyPatch.context() as patch:  # what follows the fit is seen elsewhere
-        patch.setattr(recipe, "fit", lambda *args, **rest: fit(*args, **rest) and False)
+        patch.setattr(experiment, "fit", lambda *args, **rest: fit(*args, **rest) and False)
         run = run_in(tmp_path, options, save_every=1)
     assert "tokens found" not in capsys.readouterr().out  # it is a run of its own by now
     epochs = [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
