@@ -35,7 +35,7 @@ class Beam(Search):
     a pool of its own and takes no live beam's place. Once a sentence is done, nothing more enters its pool.
 
     With groups, each is a beam search of K / G beams, and its choice of a token costs `diversity` for each time that
-    the groups before it have chosen that token at the same step. That decides what is kept, and nothing else: points
+    the groups before it have chosen that token at the same step. That decides what is kept, and nothing else: scores
     and scores do not contain it. Of equal hypotheses of two groups one is returned.
 
     Args:
@@ -120,7 +120,7 @@ class Beams(NamedTuple):
 
     tokens: object  # (S, K, T)
     log_probs: object  # (S, K)
-    points: object  # (S, K); -inf: an empty beam
+    scores: object  # (S, K); -inf: an empty beam
     pool_tokens: object  # (S, K, T)
     pool_lengths: object  # (S, K)
     pool_log_probs: object  # (S, K)
@@ -131,8 +131,8 @@ class Beams(NamedTuple):
 class Candidates(NamedTuple):
     """The best continuations of each group, C = 2K at most, in the order they were chosen: `(S, C)` each."""
 
-    order: object  # what they were chosen by
-    points: object
+    ranking: object  # the scores that they were chosen by, diversity included
+    scores: object
     log_probs: object
     beam: object
     token: object
@@ -161,17 +161,17 @@ class _Run:
 
     def search(self) -> Hypotheses:
         S, K, T = self.S, self.K, self.T
-        nobody = ops.full((S, K), IMPOSSIBLE, "float32")
-        nothing = ops.full((S, K, T), self.pad_id, "int32")
+        no_score = ops.full((S, K), IMPOSSIBLE, "float32")
+        no_tokens = ops.full((S, K, T), self.pad_id, "int32")
         start = Beams(
-            tokens=nothing,
+            tokens=no_tokens,
             log_probs=ops.zeros((S, K), "float32"),
             # One beam to begin with: K equal ones would stay equal.
-            points=ops.where(ops.arange(K, dtype="int32") == 0, 0.0, nobody),
-            pool_tokens=nothing,
+            scores=ops.where(ops.arange(K, dtype="int32") == 0, 0.0, no_score),
+            pool_tokens=no_tokens,
             pool_lengths=ops.zeros((S, K), "int32"),
-            pool_log_probs=nobody,
-            pool_scores=nobody,
+            pool_log_probs=no_score,
+            pool_scores=no_score,
             done=ops.zeros((S,), "bool"),
         )
         zero = ops.convert_to_tensor(0, "int32")
@@ -188,20 +188,20 @@ class _Run:
         beams = Beams(*beams)
         logits, state = next_logits(self.step, last, self.nest.pack(tensors), self.end_id)  # (N, V)
         tensors = self.nest.unpack(state)
-        found = self.choose(logits, beams, t)
-        is_end = found.token == self.end_id
-        pool = self.finish(beams, t, found, is_end, self.bonuses(tensors))
+        candidates = self.choose(logits, beams, t)
+        is_end = candidates.token == self.end_id
+        pool = self.finish(beams, t, candidates, is_end, self.bonuses(tensors))
 
-        order, index = ops.top_k(ops.where(is_end, IMPOSSIBLE, found.order), K)  # at most K of the 2K end
-        beam, token = self.pick(found.beam, index), self.pick(found.token, index)  # (S, K)
-        points = ops.where(order > IMPOSSIBLE, self.pick(found.points, index), IMPOSSIBLE)
+        ranking, index = ops.top_k(ops.where(is_end, IMPOSSIBLE, candidates.ranking), K)  # at most K of the 2K end
+        beam, token = self.pick(candidates.beam, index), self.pick(candidates.token, index)  # (S, K)
+        scores = ops.where(ranking > IMPOSSIBLE, self.pick(candidates.scores, index), IMPOSSIBLE)
         tokens = ops.where(self.positions == t, ops.expand_dims(token, 2), self.pick(beams.tokens, beam))
         if K > 1:
             rows = ops.reshape(self.group * K + beam, (-1,))  # (N,)
             tensors = [ops.take(x, rows, axis=0) for x in tensors]
-        done = self.is_done(t, beams.done, points, pool[-1])
-        points = ops.where(ops.expand_dims(done, 1), IMPOSSIBLE, points)  # nobody waits for what else it would say
-        beams = Beams(tokens, self.pick(found.log_probs, index), points, *pool, done)
+        done = self.is_done(t, beams.done, scores, pool[-1])
+        scores = ops.where(ops.expand_dims(done, 1), IMPOSSIBLE, scores)  # a sentence that is done keeps no live beam
+        beams = Beams(tokens, self.pick(candidates.log_probs, index), scores, *pool, done)
         return t + 1, ops.reshape(token, (S * K,)), tuple(beams), tensors
 
     def choose(self, logits, beams: Beams, t) -> Candidates:
@@ -211,72 +211,80 @@ class _Run:
             # The 2K best of a sentence are among the 2K best of each beam, so log-probabilities are needed for
             # these only, not for all of (N, V).
             logit, token = blockwise_top_k(logits, W)  # (N, W)
-            gain = logit - logsumexp_from_max(logits, logit[:, :1])
-            gain = ops.where(logit > IMPOSSIBLE, gain, IMPOSSIBLE)  # a row of nothing but -inf would give NaN
-            return self.best(gain, gain, gain, token, beams.points, beams.log_probs)
-        log_probs = normalized(logits)
+            token_scores = logit - logsumexp_from_max(logits, logit[:, :1])
+            # A row of nothing but -inf would give NaN.
+            token_scores = ops.where(logit > IMPOSSIBLE, token_scores, IMPOSSIBLE)
+            return self.best(token_scores, token_scores, token_scores, token, beams.scores, beams.log_probs)
+        token_log_probs = normalized(logits)
         progress = Progress(ops.reshape(beams.tokens, (self.S * self.K, self.T)), t, self.sentence, self.end_id)
-        gains = constrained(log_probs, self.constraints, progress)
+        token_scores = constrained(token_log_probs, self.constraints, progress)
         if self.G == 1:
             phrase_progress = None if self.forced is None else self.forced.phrase_progress(progress)
-            return self.best_of(gains, gains, log_probs, beams.points, beams.log_probs, phrase_progress)
-        return self.choose_in_turn(gains, log_probs, beams)
+            return self.best_of(
+                token_scores, token_scores, token_log_probs, beams.scores, beams.log_probs, phrase_progress
+            )
+        return self.choose_in_turn(token_scores, token_log_probs, beams)
 
-    def choose_in_turn(self, gains, log_probs, beams: Beams) -> Candidates:
+    def choose_in_turn(self, token_scores, token_log_probs, beams: Beams) -> Candidates:
         """One group after the other, each away from what those before it have chosen at this step."""
-        B, G, K, V = self.B, self.G, self.K, gains.shape[1]
-        grouped = [ops.reshape(x, (B, G, K, V)) for x in (gains, log_probs)]
-        sums = [ops.reshape(x, (B, G, K)) for x in (beams.points, beams.log_probs)]
+        B, G, K, V = self.B, self.G, self.K, token_scores.shape[1]
+        grouped = [ops.reshape(x, (B, G, K, V)) for x in (token_scores, token_log_probs)]
+        totals = [ops.reshape(x, (B, G, K)) for x in (beams.scores, beams.log_probs)]
         chosen = ops.zeros((B, V), "float32")  # how often each token was
-        found = []
+        candidates = []
         for g in range(G):
-            gain, log_prob = (ops.reshape(x[:, g], (B * K, V)) for x in grouped)
+            token_scores, token_log_probs = (ops.reshape(x[:, g], (B * K, V)) for x in grouped)
             cost = self.options.diversity * ops.repeat(chosen, K, axis=0)  # (B * K, V)
-            best = self.best_of(gain - cost, gain, log_prob, *(x[:, g] for x in sums))
-            found.append(best)
-            kept, index = ops.top_k(ops.where(best.token == self.end_id, IMPOSSIBLE, best.order), K)
+            best = self.best_of(token_scores - cost, token_scores, token_log_probs, *(x[:, g] for x in totals))
+            candidates.append(best)
+            kept, index = ops.top_k(ops.where(best.token == self.end_id, IMPOSSIBLE, best.ranking), K)
             tokens = along(best.token, index)
-            said = ops.where(ops.expand_dims(kept > IMPOSSIBLE, 2), ops.one_hot(tokens, V), 0.0)
-            chosen = chosen + ops.sum(said, axis=1)
-        C = found[0].order.shape[1]  # G times (B, C) -> (B * G, C)
-        return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*found, strict=True)))
+            emitted = ops.where(ops.expand_dims(kept > IMPOSSIBLE, 2), ops.one_hot(tokens, V), 0.0)
+            chosen = chosen + ops.sum(emitted, axis=1)
+        C = candidates[0].ranking.shape[1]  # G times (B, C) -> (B * G, C)
+        return Candidates(*(ops.reshape(ops.stack(x, axis=1), (B * G, C)) for x in zip(*candidates, strict=True)))
 
-    def best_of(self, order, gains, log_probs, points, sums, phrase_progress=None) -> Candidates:
-        """`best` of all tokens: `order`, `gains` and `log_probs` are (N, V)."""
-        order, token = blockwise_top_k(order, min(2 * self.K, order.shape[1]))  # (N, W)
+    def best_of(self, ranking, token_scores, token_log_probs, scores, log_probs, phrase_progress=None) -> Candidates:
+        """`best` of all tokens: `ranking`, `token_scores` and `token_log_probs` are (N, V)."""
+        ranking, token = blockwise_top_k(ranking, min(2 * self.K, ranking.shape[1]))  # (N, W)
         if phrase_progress is not None:
-            order, token = phrase_progress.with_phrases(gains, order, token)
-        gain, log_prob = (along(x, token) for x in (gains, log_probs))
-        return self.best(order, gain, log_prob, token, points, sums, phrase_progress)
+            ranking, token = phrase_progress.with_phrases(token_scores, ranking, token)
+        token_scores, token_log_probs = (along(x, token) for x in (token_scores, token_log_probs))
+        return self.best(ranking, token_scores, token_log_probs, token, scores, log_probs, phrase_progress)
 
-    def best(self, order, gain, log_prob, token, points, sums, phrase_progress=None) -> Candidates:
-        """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `order` and the points so far.
+    def best(
+        self, ranking, token_scores, token_log_probs, token, scores, log_probs, phrase_progress=None
+    ) -> Candidates:
+        """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `ranking` and the scores
+        so far.
 
         Args:
-            points, sums: points and log p of the beams, `(N / K, K)`.
-            phrase_progress: of `decoding.forced`, has the last say on the order.
+            scores, log_probs: scores and log p of the beams, `(N / K, K)`.
+            phrase_progress: of `RequiredPhrases`; allots the beams of a sentence to its phrases.
         """
-        K, W = self.K, ops.shape(order)[1]
-        order = ops.reshape(ops.reshape(order, (-1, K, W)) + ops.expand_dims(points, 2), (-1, K * W))
+        K, W = self.K, ops.shape(ranking)[1]
+        ranking = ops.reshape(ops.reshape(ranking, (-1, K, W)) + ops.expand_dims(scores, 2), (-1, K * W))
         if phrase_progress is not None:
-            order = phrase_progress.allotted(order, token)
-        order, index = ops.top_k(order, min(2 * K, order.shape[1] or 2 * K))  # (S, C)
+            ranking = phrase_progress.allotted(ranking, token)
+        ranking, index = ops.top_k(ranking, min(2 * K, ranking.shape[1] or 2 * K))  # (S, C)
         beam = index // W
 
-        gain, log_prob, token = (ops.reshape(x, (-1, K * W)) for x in (gain, log_prob, token))
-        gain, log_prob, token = (along(x, index) for x in (gain, log_prob, token))
-        points, sums = (along(x, beam) for x in (points, sums))
-        return Candidates(order, points + gain, sums + log_prob, beam, token)
+        token_scores, token_log_probs, token = (
+            ops.reshape(x, (-1, K * W)) for x in (token_scores, token_log_probs, token)
+        )
+        token_scores, token_log_probs, token = (along(x, index) for x in (token_scores, token_log_probs, token))
+        scores, log_probs = (along(x, beam) for x in (scores, log_probs))
+        return Candidates(ranking, scores + token_scores, log_probs + token_log_probs, beam, token)
 
-    def finish(self, beams: Beams, t, found: Candidates, is_end, bonuses):
+    def finish(self, beams: Beams, t, candidates: Candidates, is_end, bonuses):
         """Merges the first K candidates, where they end, into the pool."""
         K = self.K
-        beam, is_end = found.beam[:, :K], is_end[:, :K]
+        beam, is_end = candidates.beam[:, :K], is_end[:, :K]
         ends = ops.logical_and(is_end, ops.logical_not(ops.expand_dims(beams.done, 1)))
-        scores = found.points[:, :K] / ops.take(self.divisor, t)
+        scores = candidates.scores[:, :K] / ops.take(self.divisor, t)
         if bonuses is not None:
             scores = scores + along(bonuses, beam)
-        scores = ops.where(ops.logical_and(ends, found.order[:, :K] > IMPOSSIBLE), scores, IMPOSSIBLE)
+        scores = ops.where(ops.logical_and(ends, candidates.ranking[:, :K] > IMPOSSIBLE), scores, IMPOSSIBLE)
         scores, index = ops.top_k(ops.concatenate([beams.pool_scores, scores], axis=1), K)  # of (S, 2K)
         prefix = self.pick(
             ops.concatenate([ops.zeros_like(beam) + ops.arange(K, dtype="int32"), beam + K], axis=1), index
@@ -284,7 +292,7 @@ class _Run:
         tokens = self.pick(ops.concatenate([beams.pool_tokens, beams.tokens], axis=1), prefix)  # (S, K, T)
         here = ops.logical_and(ops.expand_dims(index >= K, 2), self.positions == t)
         lengths = ops.concatenate([beams.pool_lengths, ops.zeros_like(beam) + t + 1], axis=1)
-        log_probs = ops.concatenate([beams.pool_log_probs, found.log_probs[:, :K]], axis=1)
+        log_probs = ops.concatenate([beams.pool_log_probs, candidates.log_probs[:, :K]], axis=1)
         return ops.where(here, self.end_id, tokens), self.pick(lengths, index), self.pick(log_probs, index), scores
 
     def bonuses(self, tensors):
@@ -293,12 +301,12 @@ class _Run:
             return None
         return ops.reshape(ops.cast(self.bonus(self.nest.pack(tensors)), "float32"), (self.S, self.K))
 
-    def is_done(self, t, done, points, pool_scores):
-        best = ops.max(points, axis=1)
+    def is_done(self, t, done, scores, pool_scores):
+        best = ops.max(scores, axis=1)
         if self.options.early_stop == "first":
             now = ops.logical_or(pool_scores[:, -1] > IMPOSSIBLE, best == IMPOSSIBLE)
         else:
-            # Points only fall, so the most a live hypothesis can reach is its points over the largest divisor to come.
+            # Scores only fall, so the most a live hypothesis can reach is its score over the largest divisor to come.
             within_reach = best / ops.max(ops.where(self.positions > t, self.divisor, 0.0))
             now = within_reach <= pool_scores[:, min(self.options.num_return, self.K) - 1]
             now = ops.logical_and(now, t + 1 < self.T)  # after the last step nothing is to come, and nothing is cut off
@@ -306,8 +314,8 @@ class _Run:
 
     def result(self, t, beams: Beams, bonuses) -> Hypotheses:
         """The R best of a sentence: of those that have finished, then of those, all of length t, that have not."""
-        alive = ops.logical_and(beams.points > IMPOSSIBLE, t > 0)
-        scores = beams.points / ops.take(self.divisor, ops.maximum(t, 1) - 1)
+        alive = ops.logical_and(beams.scores > IMPOSSIBLE, t > 0)
+        scores = beams.scores / ops.take(self.divisor, ops.maximum(t, 1) - 1)
         live = Hypotheses(
             tokens=beams.tokens,
             lengths=ops.zeros_like(beams.pool_lengths) + t,
@@ -331,10 +339,10 @@ class _Run:
             scores=scores,
         )
 
-    def merged(self, found: Hypotheses) -> Hypotheses:
+    def merged(self, candidates: Hypotheses) -> Hypotheses:
         """(S, K, ...) -> the R best of each sentence, (B, R, ...), none twice."""
         M = self.options.num_beams
-        tokens, lengths, log_probs, scores = found
+        tokens, lengths, log_probs, scores = candidates
         tokens = ops.reshape(tokens, (self.B, M, self.T))
         lengths, log_probs, scores = (ops.reshape(x, (self.B, M)) for x in (lengths, log_probs, scores))
         if self.G > 1:

@@ -1,8 +1,8 @@
 """What may be said, and what is made more or less likely: each works with every search.
 
-A constraint is `constraint(log_probs (N, V), progress) -> (N, V)`: from what each next token adds to the points of a
+A constraint is `constraint(log_probs (N, V), progress) -> (N, V)`: from what each next token adds to the score of a
 row to what it shall add, never above 0, and -inf for what may not be. It comes after the softmax and nothing is
-normalized anew, so that `Hypotheses.log_probs` stays what the model thinks, and what is ranked are the points.
+normalized anew, so that `Hypotheses.log_probs` stays what the model thinks, and the search ranks by scores.
 `progress` is a `decoding.step.Progress`. Any function of that kind will do; what holds something for each sentence says
 `per_sentence = True` and has `for_examples`.
 

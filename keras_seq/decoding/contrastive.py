@@ -80,7 +80,7 @@ class Contrastive(Search):
             constraints: see `decoding.constraints`.
             context: of what came before the start token, `{"hidden": (B, P, D), "mask": bool (B, P)}`; None: nothing.
         Returns:
-            `Hypotheses` with one slot; its scores are its points.
+            `Hypotheses` with one slot; its score is the sum of its tokens' scores.
         """
         check_max_length(max_length)
         self.check(constraints, batch_size)
@@ -94,10 +94,10 @@ class Contrastive(Search):
         places, shape = ops.arange(ops.shape(seen)[1], dtype="int32"), ops.shape(seen)
         begin = shape[1] - T  # where the start token's is; that of token t follows t + 1 places later
 
-        def unfinished(t, logits, log_probs, points, lengths, done, tokens, seen, tensors):
+        def unfinished(t, logits, log_probs, scores, lengths, done, tokens, seen, tensors):
             return ops.logical_and(t < T, ops.logical_not(ops.all(done)))
 
-        def body(t, logits, log_probs, points, lengths, done, tokens, seen, tensors):
+        def body(t, logits, log_probs, scores, lengths, done, tokens, seen, tensors):
             log_p = normalized(logits)  # (B, V)
             gains, candidates = blockwise_top_k(
                 constrained(log_p, constraints, Progress(tokens, t, sentence, end_id)), K
@@ -113,9 +113,9 @@ class Contrastive(Search):
             token = gather_per_row(candidates, best)
             last = ops.where(done, pad_id, token)
             log_probs = ops.where(done, log_probs, log_probs + gather_per_row(log_p, token))
-            points = ops.where(done, points, points + gather_per_row(gains, best))
+            scores = ops.where(done, scores, scores + gather_per_row(gains, best))
             lengths = ops.where(done, lengths, t + 1)
-            done = ops.logical_or(done, ops.logical_or(last == end_id, points == IMPOSSIBLE))
+            done = ops.logical_or(done, ops.logical_or(last == end_id, scores == IMPOSSIBLE))
             tokens = ops.where(positions == t, ops.expand_dims(last, 1), tokens)
 
             row = first + best
@@ -124,7 +124,7 @@ class Contrastive(Search):
             logits = ops.take(logits, row, axis=0)
             tensors = [ops.take(x, ops.repeat(row, K), axis=0) for x in nest.unpack(state)]
             # Shapes are restated for loops over dynamic batches.
-            flat = [ops.reshape(x, (B,)) for x in (log_probs, points, lengths, done)]
+            flat = [ops.reshape(x, (B,)) for x in (log_probs, scores, lengths, done)]
             return t + 1, logits, *flat, ops.reshape(tokens, (B, T)), ops.reshape(seen, shape), tensors
 
         start = (
@@ -138,8 +138,8 @@ class Contrastive(Search):
             seen,
             nest.first,
         )
-        _, _, log_probs, points, lengths, _, tokens, _, _ = ops.while_loop(unfinished, body, start)
-        return hypotheses(tokens, lengths, log_probs, points, width=1, pad_id=pad_id)
+        _, _, log_probs, scores, lengths, _, tokens, _, _ = ops.while_loop(unfinished, body, start)
+        return hypotheses(tokens, lengths, log_probs, scores, width=1, pad_id=pad_id)
 
 
 def _seen(start, context, T):

@@ -22,14 +22,14 @@ def decode_stepwise(
     Args:
         step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * R; logits may be -inf.
         state: any nest of tensors, leading axis N, of shapes that stay.
-        choose: `choose(logits (N, V), progress) -> (token, log_prob, points)`, each `(N,)`: the next token, its log p,
-            and what it adds to the score. Where nothing is possible any more, points are -inf.
+        choose: `choose(logits (N, V), progress) -> (token, log_prob, scores)`, each `(N,)`: the next token, its log p,
+            and what it adds to the score. Where nothing is possible any more, scores are -inf.
         width: R, an int.
         batch_size: B, an int or a scalar tensor.
         max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes. A
             sequence without end token by then is returned as it is.
         start_id, end_id, pad_id: ints.
-        length_penalty: divides the points in `scores`; None divides by nothing.
+        length_penalty: divides the scores in `scores`; None divides by nothing.
         constraints: with any, `choose` is told the tokens so far; without, its `progress.tokens` is None.
     Returns:
         `Hypotheses` with R slots.
@@ -42,20 +42,20 @@ def decode_stepwise(
     positions = ops.arange(T, dtype="int32")
     sentence = ops.arange(rows, dtype="int32") // width
 
-    def unfinished(t, last, log_probs, points, lengths, done, tokens, tensors):
+    def unfinished(t, last, log_probs, scores, lengths, done, tokens, tensors):
         return ops.logical_and(t < T, ops.logical_not(ops.all(done)))
 
-    def body(t, last, log_probs, points, lengths, done, tokens, tensors):
+    def body(t, last, log_probs, scores, lengths, done, tokens, tensors):
         logits, new_state = next_logits(step, last, nest.pack(tensors), end_id)  # (N, V)
         token, log_prob, gained = choose(logits, Progress(tokens if constraints else None, t, sentence, end_id))
         last = ops.where(done, pad_id, token)
         log_probs = ops.where(done, log_probs, log_probs + log_prob)
-        points = ops.where(done, points, points + gained)
+        scores = ops.where(done, scores, scores + gained)
         lengths = ops.where(done, lengths, t + 1)
-        done = ops.logical_or(done, ops.logical_or(last == end_id, points == IMPOSSIBLE))
+        done = ops.logical_or(done, ops.logical_or(last == end_id, scores == IMPOSSIBLE))
         tokens = ops.where(positions == t, ops.expand_dims(last, 1), tokens)
         # Shapes are restated for loops over dynamic batches.
-        flat = [ops.reshape(x, (rows,)) for x in (last, log_probs, points, lengths, done)]
+        flat = [ops.reshape(x, (rows,)) for x in (last, log_probs, scores, lengths, done)]
         return (t + 1, *flat, ops.reshape(tokens, (rows, T)), nest.unpack(new_state))
 
     start = (
@@ -68,26 +68,26 @@ def decode_stepwise(
         ops.full((rows, T), pad_id, "int32"),
         nest.first,
     )
-    _, _, log_probs, points, lengths, _, tokens, _ = ops.while_loop(unfinished, body, start)
+    _, _, log_probs, scores, lengths, _, tokens, _ = ops.while_loop(unfinished, body, start)
     return hypotheses(
-        tokens, lengths, log_probs, points, width=width, pad_id=pad_id, divisor=length_penalties(length_penalty, T)
+        tokens, lengths, log_probs, scores, width=width, pad_id=pad_id, divisor=length_penalties(length_penalty, T)
     )
 
 
-def hypotheses(tokens, lengths, log_probs, points, *, width, pad_id, divisor=None) -> Hypotheses:
+def hypotheses(tokens, lengths, log_probs, scores, *, width, pad_id, divisor=None) -> Hypotheses:
     """What rows have come to, `tokens (N, T)` and the others `(N,)`, with an empty slot where nothing was possible.
 
     Args:
         width: R, of N = B * R.
-        divisor: `(T,)`, what the points of each length are divided by; None: by nothing.
+        divisor: `(T,)`, what the scores of each length are divided by; None: by nothing.
     """
-    possible = ops.logical_and(points > IMPOSSIBLE, lengths > 0)
+    possible = ops.logical_and(scores > IMPOSSIBLE, lengths > 0)
     if divisor is not None:
-        points = points / ops.take(divisor, ops.maximum(lengths, 1) - 1)
+        scores = scores / ops.take(divisor, ops.maximum(lengths, 1) - 1)
     found = Hypotheses(
         tokens=ops.where(ops.expand_dims(possible, 1), tokens, pad_id),
         lengths=ops.where(possible, lengths, 0),
         log_probs=ops.where(possible, log_probs, IMPOSSIBLE),
-        scores=ops.where(possible, points, IMPOSSIBLE),
+        scores=ops.where(possible, scores, IMPOSSIBLE),
     )
     return Hypotheses(*(ops.reshape(x, (-1, width, *ops.shape(x)[1:])) for x in found))  # (N, ...) -> (B, R, ...)

@@ -164,21 +164,21 @@ class PhraseProgress:
         said = ops.logical_or(ops.expand_dims(self.said, 1), reached == lengths)
         return ops.sum(ops.where(said, lengths, 0), axis=2) + ops.max(ops.where(said, 0, reached), axis=2)
 
-    def allotted(self, points, tokens):
+    def allotted(self, scores, tokens):
         """The order in which candidates are chosen, as numbers that fall from the first one on.
 
         Args:
-            points: float `(S, M)`, of the M candidates of a sentence, those of each of its K rows side by side.
+            scores: float `(S, M)`, of the M candidates of a sentence, those of each of its K rows side by side.
             tokens: int `(K * S, M / K)`.
         Returns:
             float `(S, M)`; -inf for what is impossible.
         """
-        bank = ops.reshape(self.banks(tokens), ops.shape(points))  # (S, M)
-        falling = ops.argsort(-points, axis=1)
+        bank = ops.reshape(self.banks(tokens), ops.shape(scores))  # (S, M)
+        falling = ops.argsort(-scores, axis=1)
         bank = along(bank, falling)
         most = ops.shape(self.phrases)[1] * ops.shape(self.phrases)[2]
         of_bank = ops.cast(ops.expand_dims(bank, 2) == ops.arange(most + 1, dtype="int32"), "int32")  # (S, M, banks)
         rank = ops.sum(of_bank * ops.cumsum(of_bank, axis=1), axis=2) - 1  # inside its bank
         place = rank * (most + 1) + most - bank
         place = along(place, ops.argsort(falling, axis=1))  # in the order that was given
-        return ops.where(points > IMPOSSIBLE, -ops.cast(place, "float32"), IMPOSSIBLE)
+        return ops.where(scores > IMPOSSIBLE, -ops.cast(place, "float32"), IMPOSSIBLE)

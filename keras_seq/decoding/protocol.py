@@ -133,7 +133,7 @@ def normalized(logits):
 
 
 def constrained(log_probs, constraints, progress):
-    """What each token adds to the points of a row, `(N, V)`: log p, changed by one constraint after the other."""
+    """What each token adds to the score of a row, `(N, V)`: log p, changed by one constraint after the other."""
     for constraint in constraints:
         log_probs = constraint(log_probs, progress)
     return log_probs

@@ -95,9 +95,9 @@ class Sampling(Search):
 
         def choose(logits, progress):
             log_probs = normalized(logits)
-            points = constrained(log_probs, constraints, progress)
-            token = drawn(filter_logits(points, *options), uniform(mixed(key, progress.length)))
-            return token, gather_per_row(log_probs, token), gather_per_row(points, token)
+            scores = constrained(log_probs, constraints, progress)
+            token = drawn(filter_logits(scores, *options), uniform(mixed(key, progress.length)))
+            return token, gather_per_row(log_probs, token), gather_per_row(scores, token)
 
         return decode_stepwise(
             step,
@@ -114,21 +114,21 @@ class Sampling(Search):
         )
 
 
-def filter_logits(points, temperature, top_k, top_p, min_p):
+def filter_logits(logits, temperature, top_k, top_p, min_p):
     """The part of a distribution that is drawn from, as log-probabilities that need not sum to one, `(N, V)`.
 
     Args:
-        points: float `(N, V)`, log-probabilities up to a constant; -inf for what cannot be.
+        logits: float `(N, V)`, log-probabilities up to a constant; -inf for what cannot be.
         temperature, top_k, top_p, min_p: see `Sampling`; numbers, or tensors that broadcast over `(N, 1)`.
     """
-    points = points / temperature
+    logits = logits / temperature
     if top_p is None and isinstance(top_k, int):
-        points = ops.where(
-            points >= blockwise_top_k(points, min(top_k, points.shape[1]))[0][:, -1:], points, IMPOSSIBLE
+        logits = ops.where(
+            logits >= blockwise_top_k(logits, min(top_k, logits.shape[1]))[0][:, -1:], logits, IMPOSSIBLE
         )
     elif top_k is not None or top_p is not None:
-        falling = -ops.sort(-points, axis=1)
-        rank = ops.expand_dims(ops.arange(points.shape[1], dtype="int32"), 0)
+        falling = -ops.sort(-logits, axis=1)
+        rank = ops.expand_dims(ops.arange(logits.shape[1], dtype="int32"), 0)
         kept = ops.ones_like(falling, "bool")
         if top_k is not None:
             kept = rank < ops.cast(top_k, "int32")
@@ -137,22 +137,22 @@ def filter_logits(points, temperature, top_k, top_p, min_p):
             before = ops.cumsum(probs, axis=1) - probs  # of likelier tokens
             kept = ops.logical_and(kept, ops.logical_or(before < top_p, rank == 0))
         least = ops.min(ops.where(kept, falling, float("inf")), axis=1, keepdims=True)
-        points = ops.where(points >= least, points, IMPOSSIBLE)
+        logits = ops.where(logits >= least, logits, IMPOSSIBLE)
     if min_p is not None:
-        least = ops.max(points, axis=1, keepdims=True) + ops.log(ops.cast(min_p, "float32"))
-        points = ops.where(points >= least, points, IMPOSSIBLE)
-    return points
+        least = ops.max(logits, axis=1, keepdims=True) + ops.log(ops.cast(min_p, "float32"))
+        logits = ops.where(logits >= least, logits, IMPOSSIBLE)
+    return logits
 
 
-def drawn(points, uniforms):
+def drawn(logits, uniforms):
     """Tokens `(N,)` from unnormalized log-probabilities `(N, V)` and numbers in [0, 1), `(N,)`: the inverse of the
     distribution function."""
-    best = ops.max(points, axis=1, keepdims=True)
+    best = ops.max(logits, axis=1, keepdims=True)
     best = ops.where(best > IMPOSSIBLE, best, 0.0)
-    sums = ops.cumsum(ops.exp(points - best), axis=1)
+    sums = ops.cumsum(ops.exp(logits - best), axis=1)
     below = sums <= ops.expand_dims(uniforms, 1) * sums[:, -1:]
     # Where nothing is possible all of them are, and any token will do.
-    return ops.minimum(ops.sum(ops.cast(below, "int32"), axis=1), points.shape[1] - 1)
+    return ops.minimum(ops.sum(ops.cast(below, "int32"), axis=1), logits.shape[1] - 1)
 
 
 def mixed(key, number):

@@ -55,8 +55,8 @@ def stream(
 
     def draw(token, state, number):
         logits, state = model.decode(token, state)
-        points = filter_logits(normalized(logits[:, 0]), *left_of)
-        return ops.cast(drawn(points, uniform(mixed(key, number))), "int32")[:, None], state
+        logits = filter_logits(normalized(logits[:, 0]), *left_of)
+        return ops.cast(drawn(logits, uniform(mixed(key, number))), "int32")[:, None], state
 
     draw = compiled(draw) if compiled else draw
     ids = [vocabulary.start_id, *vocabulary.tokenize([text]).to_list()[0]]
