@@ -63,7 +63,7 @@ class Options(SeriesFlags, experiment.Options):
     )
     residual: bool = option(True, "forecast what the best linear map does not (networks that forecast all at once)")
     decoder: Literal["direct", "autoregressive"] = option("direct", "all steps at once, or each patch from the last")
-    normalization: Literal["mean", "last", "none"] = option("mean", "of each window's past, and back")
+    series_normalization: Literal["mean", "last", "none"] = option("mean", "of each window's past, and back")
     mix_columns: bool = option(False, "let columns see each other; else each is forecast from its own past")
     units: int | None = option(None, "width (default: 32; 64 for files)")
     num_layers: int = option(1, "of the encoder")
@@ -199,7 +199,7 @@ def build(options: Options, num_columns: int, linear: linear_forecast.Linear) ->
         patch_length=options.patch_length,
         patch_stride=options.patch_stride or options.patch_length,
         channel_independent=not options.mix_columns,
-        normalization=None if options.normalization == "none" else options.normalization,
+        series_normalization=None if options.series_normalization == "none" else options.series_normalization,
         decoder=options.decoder,
         decoder_stride=math.gcd(options.patch_length, horizon) if options.decoder == "autoregressive" else 1,
         quantiles=options.quantiles,
@@ -214,7 +214,7 @@ def build(options: Options, num_columns: int, linear: linear_forecast.Linear) ->
 def has_residual(options: Options) -> bool:
     """Whether the network is added to the linear map, which is of normalized pasts, and for all steps at once."""
     direct = options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
-    return options.residual and direct and options.normalization == "mean"
+    return options.residual and direct and options.series_normalization == "mean"
 
 
 def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.Windows) -> None:

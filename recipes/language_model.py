@@ -104,7 +104,9 @@ def main(options: Options) -> None:
             options.num_layers,
             dropout=options.dropout,
             num_heads=options.num_heads,
-            options=None if options.carries else {"positions": options.positions, "max_positions": options.block},
+            architecture_options=None
+            if options.carries
+            else {"positions": options.positions, "max_positions": options.block},
         )
         model = models.LanguageModel(
             vocabulary.size, backbone, dropout=options.dropout, streams=options.batch_size if options.carries else None

@@ -27,9 +27,9 @@ from .synthetic import dial_tones
 # What a flag that is not given means, for the dialled digits and for files.
 GENERATED = {"architecture": "gru", "units": 64, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2}
 # CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
-GENERATED |= {"strings": 600, "seconds_per_batch": 8.0, "num_masks": 0, "normalization": "recording"}
+GENERATED |= {"strings": 600, "seconds_per_batch": 8.0, "num_masks": 0, "feature_normalization": "recording"}
 FILES = {"architecture": "lstm", "units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3}
-FILES |= {"strings": 6_000, "seconds_per_batch": 60.0, "num_masks": 2, "normalization": "batch"}
+FILES |= {"strings": 6_000, "seconds_per_batch": 60.0, "num_masks": 2, "feature_normalization": "batch"}
 
 # A take that is heard once more is another take: speed, loudness and noise are not what it says.
 VARIED = data.AudioAugmentation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
@@ -66,7 +66,7 @@ class Options(experiment.Options):
     num_layers: int | None = option(None, "above the convolutions (default: 1; 2 for files)")
     num_heads: int = option(4, "attention heads of a transformer")
     num_mel_bins: int = option(40, "bands of frequency")
-    normalization: Literal["recording", "batch", "none"] | None = option(
+    feature_normalization: Literal["recording", "batch", "none"] | None = option(
         None, "of each band, by the recording or by all that train (default: recording; batch for files)"
     )
     num_masks: int | None = option(
@@ -202,7 +202,7 @@ def build(options: Options, vocabulary) -> keras.Model:
         options.units,
         sampling_rate=options.sampling_rate,
         num_mel_bins=options.num_mel_bins,
-        normalization=None if options.normalization == "none" else options.normalization,
+        feature_normalization=None if options.feature_normalization == "none" else options.feature_normalization,
         num_masks=options.num_masks,
         time_mask_width=HIDDEN_FRAMES,
         dropout=options.dropout,

@@ -251,7 +251,7 @@ def build(options: Options, source_vocabulary, target_vocabulary, updates: int) 
     return models.Seq2Seq(
         *sizes,
         cell=options.architecture,
-        attention=options.attention,
+        attention=None if options.attention == "none" else options.attention,
         reverse_source=options.reverse_source,
         scheduled_sampling=scheduled_sampling(options, updates),
         **shape,

@@ -159,7 +159,7 @@ def _specification(library, model, max_positions):
         "pre_norm": model.normalize_first,
         "activation": _activation(library, first),
         "ffn_glu": first.gate_dense is not None,
-        "rms_norm": model.normalization == "rms",
+        "rms_norm": model.layer_normalization == "rms",
     }
     if model.positions == "rotary":
         options |= {"rotary_dim": model.units // model.num_heads, "rotary_interleave": False}

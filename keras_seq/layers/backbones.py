@@ -7,7 +7,15 @@ ARCHITECTURES = (*CELLS, "transformer")
 
 
 def sequence_backbone(
-    architecture, units, num_layers=1, *, bidirectional=False, dropout=0.0, num_heads=4, options=None, **kwargs
+    architecture,
+    units,
+    num_layers=1,
+    *,
+    bidirectional=False,
+    dropout=0.0,
+    num_heads=4,
+    architecture_options=None,
+    **kwargs,
 ):
     """The stack of layers that an architecture's name stands for.
 
@@ -21,7 +29,7 @@ def sequence_backbone(
         bidirectional: whether each step knows those after it; a language model's must not.
         dropout: rate, where the stack has it.
         num_heads: of a Transformer.
-        options: more arguments of `RecurrentStack` or `TransformerStack`, as a dict: `{"layer_norm": True}`.
+        architecture_options: more arguments of `RecurrentStack` or `TransformerStack`, such as `{"layer_norm": True}`.
         kwargs: `name`, `dtype`.
     Returns:
         a layer, `call(x (B, T, Dx), initial_state, mask) -> (x (B, T, D), state)`.
@@ -30,7 +38,7 @@ def sequence_backbone(
         "num_layers": num_layers,
         "dropout": dropout,
         "bidirectional": bidirectional,
-        **(options or {}),
+        **(architecture_options or {}),
         **kwargs,
     }
     if architecture == "transformer":

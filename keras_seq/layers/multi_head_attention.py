@@ -13,8 +13,8 @@ class MultiHeadAttention(CompositeLayer):
     """Scaled dot-product attention in several heads, over a memory that can be prepared once and grow.
 
     Args:
-        num_heads: number of heads, H.
         units: width of the output and of all heads together, D.
+        num_heads: number of heads, H.
         use_bias: whether the four projections have a bias.
         num_key_value_heads: number of heads of keys and values, K, each for H / K heads of the queries, which makes
             caches that much smaller; None: as many as `num_heads`.
@@ -34,7 +34,7 @@ class MultiHeadAttention(CompositeLayer):
         arXiv:2305.13245; rotation: Su et al. 2021, arXiv:2104.09864.
     """
 
-    def __init__(self, num_heads, units, use_bias=True, num_key_value_heads=None, **kwargs):
+    def __init__(self, units, num_heads, use_bias=True, num_key_value_heads=None, **kwargs):
         super().__init__(**kwargs)
         if num_heads <= 0 or units % num_heads:
             raise ValueError(f"`num_heads` must divide `units`={units}. Received: {num_heads}")

@@ -154,7 +154,8 @@ def with_fast_recurrent_layers(model):
             raise
         raise ValueError(
             "`with_fast_recurrent_layers` copies the model by its configuration, from which Keras makes no `Lambda` of "
-            "Python code. Write a layer in its place, or give it a function under @keras.saving.register_keras_serializable()."
+            "Python code. Write a layer in its place, or register its function: "
+            "@keras.saving.register_keras_serializable()."
         ) from error
     copy.set_weights(model.get_weights())
     return copy

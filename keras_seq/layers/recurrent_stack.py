@@ -30,7 +30,7 @@ class RecurrentStack(CompositeLayer):
         layer_norm: whether each layer's input is normalized.
         initializer: of all kernels and biases, each with random numbers of its own; None leaves the defaults (and the
             LSTM's forget bias of one).
-        options: more arguments of the cell, as a dict: `{"reset_after": False}`.
+        cell_options: more arguments of the cell, as a dict: `{"reset_after": False}`.
         return_state: whether to return the final states too. `keras.Sequential` and `keras.layers.TimeDistributed` need
             False: they take layers of one output.
     Call arguments:
@@ -43,7 +43,7 @@ class RecurrentStack(CompositeLayer):
         those of the two directions joined on the last axis. With `return_state=False` x alone.
     Raises:
         ValueError: for a cell that is not known or not registered, `num_layers` below 1, odd `units` where the stack is
-            bidirectional, `options` that are not the cell's, `recurrent_dropout` for a cell without it, and a residual
+            bidirectional, `cell_options` that the cell lacks, `recurrent_dropout` for a cell without it, and a residual
             around a layer that changes width.
     """
 
@@ -58,7 +58,7 @@ class RecurrentStack(CompositeLayer):
         residual_from=None,
         layer_norm=False,
         initializer=None,
-        options=None,
+        cell_options=None,
         return_state=True,
         **kwargs,
     ):
@@ -77,9 +77,9 @@ class RecurrentStack(CompositeLayer):
         self.residual_from = residual_from
         self.layer_norm = layer_norm
         self.initializer = initializer
-        self.options = dict(options or {})
+        self.cell_options = dict(cell_options or {})
         self.return_state = return_state
-        _check_options(self.options)
+        _check_options(self.cell_options)
         initializers = seeded_copies(initializer)
         self.forward_layers = [self._layer(f"forward_{i}", initializers) for i in range(num_layers)]
         self.backward_layers = [
@@ -95,7 +95,7 @@ class RecurrentStack(CompositeLayer):
     def _layer(self, name, initializers, go_backwards=False):
         make = CELLS.get(self.cell) or keras.saving.get_registered_object(self.cell)
         takes = inspect.signature(make.__init__).parameters
-        options = {"dtype": self.dtype_policy, **self.options}
+        options = {"dtype": self.dtype_policy, **self.cell_options}
         if self.recurrent_dropout:
             if "recurrent_dropout" not in takes:
                 raise ValueError(
@@ -181,7 +181,7 @@ class RecurrentStack(CompositeLayer):
             "residual_from": self.residual_from,
             "layer_norm": self.layer_norm,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
-            "options": self.options,
+            "cell_options": self.cell_options,
             "return_state": self.return_state,
         }
 
@@ -191,7 +191,7 @@ def _check_options(options):
     own = {"return_sequences", "return_state", "go_backwards", "stateful", "name"} & set(options)
     if own:
         raise ValueError(
-            "`options` are of the cell. A stack returns all steps and all states, and takes states as `initial_state`: "
+            "`cell_options` are the cell's. A stack returns all steps and states, and takes states as `initial_state`: "
             f"it takes no {sorted(own)} there. Received: {options}"
         )
 

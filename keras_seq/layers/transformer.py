@@ -22,15 +22,15 @@ def serialized_activation(activation):
     return activation if str(activation) in GATED else keras.activations.serialize(activation)
 
 
-def normalization_layer(normalization, **kwargs):
-    """The layer that `normalization` names: "layer", or "rms" (Zhang and Sennrich 2019, arXiv:1910.07467)."""
-    if normalization == "layer":
+def normalization_layer(layer_normalization, **kwargs):
+    """The layer that `layer_normalization` names: "layer", or "rms" (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    if layer_normalization == "layer":
         return keras.layers.LayerNormalization(epsilon=1e-5, **kwargs)
-    if normalization == "rms":
+    if layer_normalization == "rms":
         norm = keras.layers.RMSNormalization(epsilon=1e-5, **kwargs)
         norm.supports_masking = True  # it does, and does not say so
         return norm
-    raise ValueError(f"`normalization` must be 'layer' or 'rms'. Received: {normalization!r}")
+    raise ValueError(f"`layer_normalization` must be 'layer' or 'rms'. Received: {layer_normalization!r}")
 
 
 class TransformerLayer(CompositeLayer):
@@ -45,7 +45,7 @@ class TransformerLayer(CompositeLayer):
         intermediate_dropout=None,
         activation="relu",
         normalize_first=True,
-        normalization="layer",
+        layer_normalization="layer",
         num_key_value_heads=None,
         relative_positions=None,
         attention_window=None,
@@ -71,7 +71,7 @@ class TransformerLayer(CompositeLayer):
         self.intermediate_dropout = intermediate_dropout
         self.activation = feed_forward_activation(activation)
         self.normalize_first = normalize_first
-        self.normalization = normalization
+        self.layer_normalization = layer_normalization
         self.num_key_value_heads = num_key_value_heads
         self.relative_positions = relative_positions
         self.attention_window = attention_window
@@ -94,8 +94,8 @@ class TransformerLayer(CompositeLayer):
 
     def _attention(self, name):
         return MultiHeadAttention(
-            self.num_heads,
             self.units,
+            self.num_heads,
             num_key_value_heads=self.num_key_value_heads,
             name=name,
             dtype=self.dtype_policy,
@@ -103,7 +103,9 @@ class TransformerLayer(CompositeLayer):
 
     def _add_parts(self, *parts):
         for part in parts:
-            self.norms[part] = normalization_layer(self.normalization, name=f"{part}_norm", dtype=self.dtype_policy)
+            self.norms[part] = normalization_layer(
+                self.layer_normalization, name=f"{part}_norm", dtype=self.dtype_policy
+            )
             self.dropouts[part] = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _around(self, part, function, x, training):
@@ -145,7 +147,7 @@ class TransformerLayer(CompositeLayer):
             "intermediate_dropout": self.intermediate_dropout,
             "activation": serialized_activation(self.activation),
             "normalize_first": self.normalize_first,
-            "normalization": self.normalization,
+            "layer_normalization": self.layer_normalization,
             "num_key_value_heads": self.num_key_value_heads,
             "relative_positions": self.relative_positions,
             "attention_window": self.attention_window,
@@ -164,7 +166,7 @@ class TransformerEncoderLayer(TransformerLayer):
         intermediate_dropout: rate inside the feed-forward network, which the paper has not; None: as `dropout`.
         activation: of the feed-forward network; "reglu", "geglu" and "swiglu" give it a hidden layer of two factors.
         normalize_first: pre-norm (True) or post-norm (False, as in the paper).
-        normalization: "layer" or "rms".
+        layer_normalization: "layer" or "rms".
         num_key_value_heads: number of heads of keys and values, K; None: as many as `num_heads`.
         relative_positions: what tells the self-attention how far two tokens are apart: "rotary" (Su et al. 2021,
             arXiv:2104.09864), "alibi" (Press et al. 2022, arXiv:2108.12409), or None.

@@ -24,7 +24,7 @@ class TransformerStack(CompositeLayer):
             self-attention).
         max_positions: length of the table of "learned" positions.
         bidirectional: whether each step sees all real ones, or none that comes after it.
-        options: more arguments of the layers, as a dict: `{"activation": "swiglu"}`.
+        layer_options: more arguments of the layers, as a dict: `{"activation": "swiglu"}`.
         return_state: whether to return the state too. `keras.Sequential` and `keras.layers.TimeDistributed` need False:
             they take layers of one output.
     Call arguments:
@@ -50,7 +50,7 @@ class TransformerStack(CompositeLayer):
         positions="rotary",
         max_positions=512,
         bidirectional=False,
-        options=None,
+        layer_options=None,
         return_state=True,
         **kwargs,
     ):
@@ -67,7 +67,7 @@ class TransformerStack(CompositeLayer):
         self.positions = positions
         self.max_positions = max_positions
         self.bidirectional = bidirectional
-        self.options = dict(options or {})
+        self.layer_options = dict(layer_options or {})
         self.return_state = return_state
         policy = self.dtype_policy
         make, kind = TransformerDecoderLayer, {"cross_attention": False}
@@ -83,14 +83,14 @@ class TransformerStack(CompositeLayer):
                 name=f"layer_{i}",
                 dtype=policy,
                 **kind,
-                **self.options,
+                **self.layer_options,
             )
             for i in range(num_layers)
         ]
         last = self.transformer_layers[-1]
         self.norm = None
         if last.normalize_first:  # nothing has normalized its output yet
-            self.norm = normalization_layer(last.normalization, name="norm", dtype=policy)
+            self.norm = normalization_layer(last.layer_normalization, name="norm", dtype=policy)
         self.table = None
         if positions == "learned":
             self.table = LearnedPositions(max_positions, units, name="positions", dtype=policy)
@@ -151,6 +151,6 @@ class TransformerStack(CompositeLayer):
             "positions": self.positions,
             "max_positions": self.max_positions,
             "bidirectional": self.bidirectional,
-            "options": self.options,
+            "layer_options": self.layer_options,
             "return_state": self.return_state,
         }

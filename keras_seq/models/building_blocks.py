@@ -42,7 +42,7 @@ def check_architecture(architecture, names):
 
 
 def encode_sequence(
-    x, architecture, units, num_layers, *, bidirectional, dropout, num_heads=4, kernel_size=5, options=None
+    x, architecture, units, num_layers, *, bidirectional, dropout, num_heads=4, kernel_size=5, architecture_options=None
 ):
     """Lets the steps of a sequence know each other, as the architecture has it.
 
@@ -57,8 +57,10 @@ def encode_sequence(
         ValueError: for an unknown architecture.
     """
     check_architecture(architecture, (*ARCHITECTURES, *BASELINES))
-    if not (options or {}).get("return_state", True):
-        raise ValueError("`options` must leave the stack its state, which is pooled. Received: return_state=False")
+    if not (architecture_options or {}).get("return_state", True):
+        raise ValueError(
+            "`architecture_options` must leave the stack its state, which is pooled. Received: return_state=False"
+        )
     if architecture in BASELINES:
         size, padding = (kernel_size if architecture == "cnn" else 1), ("same" if bidirectional else "causal")
         for i in range(num_layers):
@@ -74,7 +76,7 @@ def encode_sequence(
         bidirectional=bidirectional,
         dropout=dropout,
         num_heads=num_heads,
-        options=options,
+        architecture_options=architecture_options,
         name="encoder",
     )
     return backbone(x)

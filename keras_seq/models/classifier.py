@@ -22,7 +22,7 @@ def classifier(
     dropout=0.3,
     num_heads=4,
     windows=(3, 4, 5),
-    options=None,
+    architecture_options=None,
     pad_id=0,
     name="classifier",
 ):
@@ -45,7 +45,7 @@ def classifier(
         dropout: rate on the embeddings, between layers and before the scores.
         num_heads: of a Transformer.
         windows: how many tokens the convolutions of "cnn" look at.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
         pad_id: the id that marks padding, on the right.
     Returns:
         a `keras.Model` from int `(B, T)` to logits `(B, N)`.
@@ -87,7 +87,8 @@ def classifier(
             x = keras.layers.Dropout(dropout, name=f"dropout_{i}")(x) if i else x
             x = keras.layers.Dense(units, activation="relu", name=f"feedforward_{i}")(x)
     else:
-        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads}
+        steps |= {"architecture_options": architecture_options}
         x = pool(*encode_sequence(x, architecture, units, num_layers, **steps), pooling)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     return keras.Model(tokens, keras.layers.Dense(num_classes, name="logits")(x), name=name)

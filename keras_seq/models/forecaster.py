@@ -30,7 +30,7 @@ def forecaster(
     patch_length=16,
     patch_stride=None,
     channel_independent=True,
-    normalization="mean",
+    series_normalization="mean",
     decoder="direct",
     decoder_stride=1,
     targets=None,
@@ -40,14 +40,14 @@ def forecaster(
     residual=False,
     dropout=0.2,
     num_heads=4,
-    options=None,
+    architecture_options=None,
     name="forecaster",
 ):
     """A model that forecasts series from their past. Compile it with "mse", or with `losses.QuantileLoss(quantiles)`.
 
     The shapes are those of `data.windows`. With the defaults it is PatchTST; `architecture="linear"` is NLinear with
-    `normalization="last"`, RLinear with "mean"; "dlinear" is DLinear with None; "gru" with patches that do not overlap
-    and `decoder_stride=patch_length` is near to SegRNN.
+    `series_normalization="last"`, RLinear with "mean"; "dlinear" is DLinear with None; "gru" with patches that do not
+    overlap and `decoder_stride=patch_length` is near to SegRNN.
 
     Args:
         num_columns: columns of the past, C.
@@ -61,7 +61,7 @@ def forecaster(
             `patch_length=1`: there are no patches, nor are there for the linear ones.
         channel_independent: whether each target is forecast from its own past (and the columns that are no targets) by
             the same weights; or all together.
-        normalization: "mean", "last" or None, of the targets' past: see `layers.ReversibleNormalization`.
+        series_normalization: "mean", "last" or None, of the targets' past: see `layers.ReversibleNormalization`.
         decoder: "direct", all steps at once; or, for recurrent architectures, "autoregressive", each from the last.
         decoder_stride: steps that the autoregressive decoder forecasts at a time; divides `horizon`.
         targets: the places among the columns of those to forecast; None: all.
@@ -70,10 +70,10 @@ def forecaster(
         quantiles: rising, between 0 and 1; None: one number for each step. See `calibrate`.
         residual: whether a linear map of each target's past, the layer "linear", is added to what the network says,
             which begins at nothing: so the model begins as good as the map. It is not trained: give it the weights of
-            least squares, say, a kernel `(L, H)` and a bias `(H,)` over what `normalization` makes of the past.
+            least squares, say, a kernel `(L, H)` and a bias `(H,)` over what `series_normalization` makes of the past.
         dropout: rate on the embedded steps, between layers and before the forecast.
         num_heads: of a Transformer.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
         a `keras.Model` from the past, float `(B, T, C)`; or, where there is more, from `{"past", "known_future": float
         (B, H, K), "static": float (B, F)}`. It gives `(B, H, targets)`, or `(B, H, targets, Q)` with the quantiles in
@@ -103,8 +103,8 @@ def forecaster(
     _check(columns, places, horizon, architecture, decoder, decoder_stride, quantiles)
     if architecture not in LINEAR:
         _check_patches(look_back, patch_length, patch_stride)
-    if normalization not in ("mean", "last", None):
-        raise ValueError(f"`normalization` must be 'mean', 'last' or None. Received: {normalization!r}")
+    if series_normalization not in ("mean", "last", None):
+        raise ValueError(f"`series_normalization` must be 'mean', 'last' or None. Received: {series_normalization!r}")
     if residual and (decoder == "autoregressive" or architecture in LINEAR):
         raise ValueError(
             "`residual` needs a direct decoder, and an architecture that is not linear itself. "
@@ -120,11 +120,11 @@ def forecaster(
     series = steps if not others and places == columns else ops.take(steps, places, axis=-1)
     beside = ops.take(steps, others, axis=-1) if others else None
     x = series
-    if normalization is not None:
+    if series_normalization is not None:
         # In float32 at least, whatever the policy: half of its digits would go into the level of the series.
-        how = {"scale": normalization == "mean", "affine": not residual}  # the map is of unchanged numbers
+        how = {"scale": series_normalization == "mean", "affine": not residual}  # the map is of unchanged numbers
         exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
-        norm = ReversibleNormalization(normalization, **how, dtype=exact, name="normalization")
+        norm = ReversibleNormalization(series_normalization, **how, dtype=exact, name="normalization")
         x = norm(series)
     straight = _straight(x, horizon) if residual else None
     count, Q = len(places), 1 if quantiles is None else len(quantiles)
@@ -141,7 +141,7 @@ def forecaster(
         context, states = _linear(x, static, architecture), []
     else:
         x = _embed(x, static, units, patch_length, patch_stride, dropout)
-        stack = {"dropout": dropout, "num_heads": num_heads, "options": options}
+        stack = {"dropout": dropout, "num_heads": num_heads, "architecture_options": architecture_options}
         context, states = _context(x, architecture, units, num_layers, stack)
     if decoder == "autoregressive":
         y = _autoregressive(newest, states, known, architecture, horizon // decoder_stride, Q)
@@ -157,7 +157,7 @@ def forecaster(
     if quantiles is not None:
         # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
         y = QuantileOffsets(name="calibration")(ops.sort(y, axis=-1))
-    if normalization is not None:
+    if series_normalization is not None:
         y = norm(y, past=series, reverse=True)
     y = ops.reshape(y, (-1, horizon, count)) if quantiles is None else ops.sort(y, axis=-1)
     return keras.Model(inputs if len(inputs) > 1 else past, y, name=name)
@@ -176,8 +176,8 @@ def _embed(x, static, units, patch_length, patch_stride, dropout):
 def _context(x, architecture, units, num_layers, stack):
     """What a forecast is made of: `(B, P, D)` to a recurrent stack's last state, else to all patches side by side."""
     if architecture == "transformer":  # as PatchTST has it
-        usual = {"positions": "learned", "max_positions": x.shape[1], "options": {"activation": "gelu"}}
-        stack = {**stack, "options": {**usual, **(stack["options"] or {})}}
+        usual = {"positions": "learned", "max_positions": x.shape[1], "layer_options": {"activation": "gelu"}}
+        stack = {**stack, "architecture_options": {**usual, **(stack["architecture_options"] or {})}}
     both_ways = architecture in ("transformer", *BASELINES)
     x, states = encode_sequence(x, architecture, units, num_layers, bidirectional=both_ways, **stack)
     context = states[-1][0] if states else keras.layers.Flatten(name="all_patches")(x)

@@ -18,8 +18,8 @@ class LanguageModel(keras.Model):
 
     Args:
         vocabulary_size: number of ids, V.
-        backbone: the layer between embedding and scores, D wide: a `layers.RecurrentStack`, a `layers.TransformerStack`,
-            or any layer with `units`, `get_initial_state(batch_size, max_length)` and
+        backbone: the layer between embedding and scores, D wide: `layers.RecurrentStack`, `layers.TransformerStack`, or
+            any layer with `units`, `get_initial_state(batch_size, max_length)` and
             `call(x, initial_state, mask) -> (x, state)`.
         dropout: rate on the embeddings and on what the backbone makes of them.
         tie_embeddings: whether the scores come from the embedding's own matrix.

@@ -22,7 +22,7 @@ def audio_front_end(
     *,
     sampling_rate=8000,
     num_mel_bins=40,
-    normalization="recording",
+    feature_normalization="recording",
     conv_layers=2,
     num_masks=2,
     time_mask_width=20,
@@ -40,8 +40,8 @@ def audio_front_end(
         units: width of the output, D.
         sampling_rate: samples per second.
         num_mel_bins: bands of frequency.
-        normalization: of each band: "recording", by its own mean and deviation over the recording; "batch", by those of
-            the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short sound; None.
+        feature_normalization: of each band: "recording", by its mean and deviation there; "batch", by those
+            of the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short sound; None.
         conv_layers: convolutions, each of which halves the frames, 100 a second before.
         num_masks: how many stretches of time and how many of frequency are hidden in training; 0: none.
         time_mask_width, frequency_mask_width: how long and how wide each of them is at most.
@@ -52,8 +52,10 @@ def audio_front_end(
     Raises:
         ValueError: for another normalization, and as the layers that it is made of.
     """
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}")
+    if feature_normalization not in NORMALIZATIONS:
+        raise ValueError(
+            f"`feature_normalization` must be one of {NORMALIZATIONS}. Received: {feature_normalization!r}"
+        )
     check_counts(units=units, sampling_rate=sampling_rate, num_mel_bins=num_mel_bins, conv_layers=conv_layers)
     check_rates(dropout=dropout)
     if num_masks and (num_masks < 0 or not 0 <= frequency_mask_width <= num_mel_bins):
@@ -64,9 +66,9 @@ def audio_front_end(
     waveform = keras.Input((None,), name="waveform")
     x = TrailingPaddingMask(name="padding")(waveform)
     x = LogMel(sampling_rate, num_mel_bins=num_mel_bins, name="log_mel")(x)
-    if normalization == "recording":
+    if feature_normalization == "recording":
         x = ReversibleNormalization(affine=False, name="normalization")(x)
-    elif normalization == "batch":
+    elif feature_normalization == "batch":
         x = keras.layers.BatchNormalization(center=False, scale=False, name="normalization")(x)
     if num_masks:
         x = SpecAugment(num_masks, time_mask_width, num_masks, frequency_mask_width, name="augmentation")(x)
@@ -87,7 +89,7 @@ def recognizer(
     front_end=None,
     dropout=0.2,
     num_heads=4,
-    options=None,
+    architecture_options=None,
     name="recognizer",
 ):
     """A model that says which class a recording belongs to, or which labels are said in it.
@@ -110,7 +112,7 @@ def recognizer(
         front_end: what makes vectors of the input, a `keras.Model` of one input; None: `audio_front_end(units)`.
         dropout: rate between layers and before the scores.
         num_heads: of a Transformer.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
         a `keras.Model` from float `(B, samples)` to logits: `(B, N)`; or, for CTC, float32 `(B, T, V)`, of which
         `losses.CTCLoss` and `decoding.ctc` need no lengths, because frames of padding say the blank for certain.
@@ -126,7 +128,8 @@ def recognizer(
         check_pooling(pooling)
     front_end = front_end or audio_front_end(units)
     inputs = keras.Input(batch_shape=front_end.inputs[0].shape, dtype=front_end.inputs[0].dtype, name="waveform")
-    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads}
+    steps |= {"architecture_options": architecture_options}
     x, states = encode_sequence(front_end(inputs), architecture, units, num_layers, **steps)
     if head == "classes":
         x = pool(x, states, pooling)

@@ -41,7 +41,7 @@ class Seq2Seq(keras.Model):
         units: width of every recurrent layer, D.
         cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
         num_layers: of the encoder and of the decoder.
-        attention: "none" or a name of `ATTENTIONS`: "additive", "dot", "general", "scaled_dot", "location".
+        attention: None or a name of `ATTENTIONS`: "additive", "dot", "general", "scaled_dot", "location".
         bidirectional: whether the encoder reads both ways, with `units / 2` in each.
         reverse_source: whether the encoder gets the source's tokens in reverse order (Sutskever et al. 2014). Memory
             and attention weights stay in the source's own order.
@@ -102,8 +102,8 @@ class Seq2Seq(keras.Model):
             embedding_dim=embedding_dim,
         )
         check_rates(dropout=dropout, recurrent_dropout=recurrent_dropout)
-        if attention != "none" and attention not in ATTENTIONS:
-            raise ValueError(f"`attention` must be 'none' or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
+        if attention is not None and attention not in ATTENTIONS:
+            raise ValueError(f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {attention!r}")
         if bridge not in Bridge.KINDS:
             raise ValueError(f"`bridge` must be one of {Bridge.KINDS}. Received: {bridge!r}")
         self.source_vocabulary_size = source_vocabulary_size
@@ -134,7 +134,7 @@ class Seq2Seq(keras.Model):
             "dropout": dropout,
             "recurrent_dropout": recurrent_dropout,
             "layer_norm": layer_norm,
-            "options": self.cell_options,
+            "cell_options": self.cell_options,
             "dtype": policy,
         }
         embedding = {"pad_id": pad_id, "dtype": policy}
@@ -171,7 +171,7 @@ class Seq2Seq(keras.Model):
             num_layers=1, initializer=next(initializers), name="decoder_bottom", **stack
         )
         self.attention = None
-        if attention != "none":
+        if attention is not None:
             self.attention = ATTENTIONS[attention](units, name="attention", dtype=policy)
         self.decoder_top = None
         if num_layers > 1:

@@ -25,7 +25,7 @@ def tagger(
     crf=False,
     dropout=0.3,
     num_heads=4,
-    options=None,
+    architecture_options=None,
     pad_id=0,
     name="tagger",
 ):
@@ -52,7 +52,7 @@ def tagger(
         crf: whether the tags of a sentence are scored together, by a conditional random field.
         dropout: rate on words and characters, between layers and before the scores.
         num_heads: of a Transformer.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
         pad_id: the id that marks padding, on the right, of words and of characters.
     Returns:
         a `keras.Model` from `{"words": int (B, T), "characters": int (B, T, C)}`, or without characters from the words
@@ -92,7 +92,8 @@ def tagger(
         )
         spelled = keras.layers.Dropout(dropout, name="character_dropout")(encoder(spelling))
         x = JoinFeatures(name="words_and_characters")([x, spelled])
-    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+    steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads}
+    steps |= {"architecture_options": architecture_options}
     x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)

@@ -44,7 +44,7 @@ class Transformer(keras.Model):
         intermediate_dropout: rate inside the feed-forward networks, which the paper has not; None: as `dropout`.
         activation: of the feed-forward networks; "reglu", "geglu" and "swiglu" give them a hidden layer of two factors.
         normalize_first: pre-norm (True), or post-norm as in the paper.
-        normalization: "layer" or "rms".
+        layer_normalization: "layer" or "rms".
         num_key_value_heads: number of heads of keys and values in the decoder, and so in its caches; None: as many as
             `num_heads`. The encoder has all heads, since it keeps no cache (Ainslie et al. 2023, arXiv:2305.13245).
         positions: "sinusoidal", "learned" (both are added to the embeddings), "rotary" or "alibi" (both act in every
@@ -79,7 +79,7 @@ class Transformer(keras.Model):
         intermediate_dropout=None,
         activation="relu",
         normalize_first=True,
-        normalization="layer",
+        layer_normalization="layer",
         num_key_value_heads=None,
         positions="sinusoidal",
         max_positions=512,
@@ -115,7 +115,7 @@ class Transformer(keras.Model):
         self.intermediate_dropout = intermediate_dropout
         self.activation = feed_forward_activation(activation)
         self.normalize_first = normalize_first
-        self.normalization = normalization
+        self.layer_normalization = layer_normalization
         self.num_key_value_heads = num_key_value_heads or num_heads
         self.positions = positions
         self.max_positions = max_positions
@@ -146,7 +146,7 @@ class Transformer(keras.Model):
             "intermediate_dropout": intermediate_dropout,
             "activation": activation,
             "normalize_first": normalize_first,
-            "normalization": normalization,
+            "layer_normalization": layer_normalization,
             "relative_positions": positions if positions in ("rotary", "alibi") else None,
             "attention_window": attention_window,
             "dtype": policy,
@@ -158,8 +158,8 @@ class Transformer(keras.Model):
         ]
         self.encoder_norm = self.decoder_norm = None
         if normalize_first:  # nothing has normalized the last layer's output yet
-            self.encoder_norm = normalization_layer(normalization, name="encoder_norm", dtype=policy)
-            self.decoder_norm = normalization_layer(normalization, name="decoder_norm", dtype=policy)
+            self.encoder_norm = normalization_layer(layer_normalization, name="encoder_norm", dtype=policy)
+            self.decoder_norm = normalization_layer(layer_normalization, name="decoder_norm", dtype=policy)
         self.source_positions = self.target_positions = None
         if positions == "learned":
             self.source_positions = LearnedPositions(max_positions, units, name="source_positions", dtype=policy)
@@ -273,7 +273,7 @@ class Transformer(keras.Model):
             "intermediate_dropout": self.intermediate_dropout,
             "activation": serialized_activation(self.activation),
             "normalize_first": self.normalize_first,
-            "normalization": self.normalization,
+            "layer_normalization": self.layer_normalization,
             "num_key_value_heads": self.num_key_value_heads,
             "positions": self.positions,
             "max_positions": self.max_positions,

@@ -31,7 +31,7 @@ def video_classifier(
     filters=(16, 32),
     dropout=0.1,
     num_heads=4,
-    options=None,
+    architecture_options=None,
     name="video_classifier",
 ):
     """A model that says which class a clip belongs to, or of several questions about it the answer to each.
@@ -57,7 +57,7 @@ def video_classifier(
         filters: channels of the convolutions.
         dropout: rate between layers and before the scores; the states of "convlstm" have one of their own, 0.3.
         num_heads: of a Transformer.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
         a `keras.Model` from float `(B, T, height, width, channels)` to logits `(B, N)`, or to a dict of them. The
         pictures of nothing but zeros that a clip ends in are padding.
@@ -80,7 +80,8 @@ def video_classifier(
     else:
         x = FrameCNN(filters, units, pooling="where", name="pictures")(x)
         x = keras.layers.Dropout(dropout, name="picture_dropout")(x)
-        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads, "options": options}
+        steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads}
+        steps |= {"architecture_options": architecture_options}
         x, states = encode_sequence(x, architecture, units, num_layers, **steps)
     pooling = pooling or ("mean" if architecture == "convlstm" else "last")
     x = keras.layers.Dropout(dropout, name="dropout")(pool(x, states, pooling))
@@ -100,7 +101,7 @@ def frame_predictor(
     patch_size=2,
     dropout=0.0,
     num_heads=4,
-    options=None,
+    architecture_options=None,
     name="frame_predictor",
 ):
     """A model that draws, after each picture of a clip, the one that it expects next.
@@ -124,7 +125,7 @@ def frame_predictor(
             picture tells about the other needs large ones, or many layers.
         dropout: rate between layers.
         num_heads: of a Transformer.
-        options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
+        architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
         a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the like.
     Raises:
@@ -149,7 +150,12 @@ def frame_predictor(
     else:
         x = FrameCNN(filters, units, name="pictures")(pairs)
         backbone = sequence_backbone(
-            architecture, units, num_layers, dropout=dropout, num_heads=num_heads, options=options
+            architecture,
+            units,
+            num_layers,
+            dropout=dropout,
+            num_heads=num_heads,
+            architecture_options=architecture_options,
         )
         x, _ = backbone(x)
         x = FrameDecoder((*patches.shape[2:4], filters[0]), filters[::-1], name="recalled")(x)

@@ -23,7 +23,13 @@ def make_unknowing(root):
     vocabulary = text.Words(["a", "man", "rides", "dog", "the"])
     for attention in ("general", "none"):
         keras.utils.set_random_seed(15)
-        options = {"units": 8, "num_layers": 1, "attention": attention, "tie_embeddings": False, "cell": "gru"}
+        options = {
+            "units": 8,
+            "num_layers": 1,
+            "attention": None if attention == "none" else attention,
+            "tie_embeddings": False,
+            "cell": "gru",
+        }
         model = models.Seq2Seq(vocabulary.size, bidirectional=False, **options)
         scores = next(weight for weight in model.weights if "reverse" in weight.path)  # (D, V)
         values = keras.ops.convert_to_numpy(scores).copy()

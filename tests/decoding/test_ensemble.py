@@ -30,7 +30,7 @@ def members():
     recurrent = {"units": 4, "num_layers": 1, "bidirectional": False}
     return [
         varied(Seq2Seq(V, cell="lstm", attention="general", **recurrent), 0),
-        varied(Seq2Seq(V, V, cell="gru", attention="none", reverse_source=True, **recurrent), 1),
+        varied(Seq2Seq(V, V, cell="gru", attention=None, reverse_source=True, **recurrent), 1),
         varied(Transformer(V, units=4, num_heads=2, num_layers=1, dropout=0.0), 2),
     ]
 
@@ -281,7 +281,7 @@ def test_a_saved_model_of_an_ensemble(tmp_path):
 
     vocabulary = text.Words(["a", "b", "c", "d"])
     options = {"units": 4, "num_layers": 1, "bidirectional": False}
-    models = [varied(Seq2Seq(8, cell=cell, attention="none", **options), i) for i, cell in enumerate(("gru", "rnn"))]
+    models = [varied(Seq2Seq(8, cell=cell, attention=None, **options), i) for i, cell in enumerate(("gru", "rnn"))]
     ensemble, texts = Ensemble(models, [2, 1]), ["a b", "", "d c b a", "zz"]
     export.saved_model(
         tasks.find_task(ensemble, vocabulary, num_beams=1, max_length=7), tmp_path / "served", verify=False

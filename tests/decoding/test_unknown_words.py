@@ -135,7 +135,7 @@ def model_of(kind):
         "additive": lambda: Seq2Seq(9, attention="additive", **recurrent),
         "location, reversed": lambda: Seq2Seq(9, attention="location", reverse_source=True, **recurrent),
         "transformer": lambda: Transformer(9, units=4, num_heads=2, num_layers=2, dropout=0.0),
-        "none": lambda: Seq2Seq(9, attention="none", **recurrent),
+        "none": lambda: Seq2Seq(9, attention=None, **recurrent),
     }
     model = models[kind]()
     model.set_weights([2 * spread(w.shape, start=5 * i) for i, w in enumerate(model.get_weights())])

@@ -53,7 +53,7 @@ def cases():
         "lstm, attention, subwords": (text.Subwords, seq2seq(), lambda m, v: tasks.Translation(m, v, num_beams=3)),
         "gru, reversed source, words": (
             text.Words,
-            seq2seq(cell="gru", attention="none", bidirectional=False, reverse_source=True),
+            seq2seq(cell="gru", attention=None, bidirectional=False, reverse_source=True),
             lambda m, v: tasks.Translation(m, v, num_beams=3, num_return=2, max_length=9),
         ),
         "transformer, subwords": (

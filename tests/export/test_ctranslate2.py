@@ -32,11 +32,11 @@ MODELS = {
     "post-norm, gelu, two vocabularies": ({"normalize_first": False, "activation": "gelu"}, True),
     "learned positions, untied": ({"positions": "learned", "max_positions": T, "tie_embeddings": False}, False),
     "rms, rotary, swiglu, one head of keys": (
-        {"normalization": "rms", "positions": "rotary", "activation": "swiglu", "num_key_value_heads": 1},
+        {"layer_normalization": "rms", "positions": "rotary", "activation": "swiglu", "num_key_value_heads": 1},
         True,
     ),
     "rms, post-norm, geglu, two heads of keys": (
-        {"normalization": "rms", "normalize_first": False, "activation": "geglu", "num_key_value_heads": 2},
+        {"layer_normalization": "rms", "normalize_first": False, "activation": "geglu", "num_key_value_heads": 2},
         False,
     ),
     "rotary, reglu, untied, two vocabularies": (

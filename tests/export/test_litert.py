@@ -64,7 +64,7 @@ FORWARD = {
     ),
     "forecaster, transformer": lambda: (forecaster("transformer", num_heads=2), SERIES),
     "forecaster, transformer, relu": lambda: (
-        forecaster("transformer", num_heads=2, options={"options": {"activation": "relu"}}),
+        forecaster("transformer", num_heads=2, architecture_options={"layer_options": {"activation": "relu"}}),
         SERIES,
     ),
     "forecaster, autoregressive quantiles": lambda: (
@@ -72,7 +72,7 @@ FORWARD = {
         SERIES,
     ),
     "forecaster, linear": lambda: (forecaster("linear"), SERIES),
-    "forecaster, dlinear": lambda: (forecaster("dlinear", normalization=None), SERIES),
+    "forecaster, dlinear": lambda: (forecaster("dlinear", series_normalization=None), SERIES),
     "language model, lstm": lambda: (models.LanguageModel(V, stack("lstm")), IDS),
     "language model, transformer": lambda: (models.LanguageModel(V, layers.TransformerStack(8, 2, 1)), IDS),
     "seq2seq, rnn": lambda: (models.Seq2Seq(V, units=8, num_layers=1, cell="rnn", bidirectional=False), PAIRS),

@@ -18,7 +18,7 @@ module = importlib.import_module("keras_seq.export.saved_model")  # `export.save
 
 
 FRESH = ("classifier, lstm, words",)
-SMALL = {"num_layers": 1, "cell": "rnn", "attention": "none", "bidirectional": False}
+SMALL = {"num_layers": 1, "cell": "rnn", "attention": None, "bidirectional": False}
 
 
 def a_saved_model(folder):

@@ -137,7 +137,7 @@ def test_score_is_forced_decoding_and_so_are_the_steps(name, exports):
 
 def test_two_vocabularies_and_another_penalty(tmp_path):
     source, target = vocabulary_of(text.Words), vocabulary_of(text.Subwords)
-    model = loud(models.Seq2Seq(source.size, target.size, units=16, num_layers=1, cell="rnn", attention="none"))
+    model = loud(models.Seq2Seq(source.size, target.size, units=16, num_layers=1, cell="rnn", attention=None))
     options = {"source_vocabulary": source, "num_beams": 2, "length_penalty": decoding.gnmt_penalty(0.6)}
     task = tasks.Translation(model, target, max_length=4, **options)
     path = export.saved_model(task, tmp_path / "new" / "a", verify=False)

@@ -68,7 +68,7 @@ def test_promises_of_a_layer(layer):
 
 
 @pytest.mark.parametrize(
-    "layer", [*(kind(4) for kind in ATTENTIONS.values()), MultiHeadAttention(2, 4, use_bias=False)]
+    "layer", [*(kind(4) for kind in ATTENTIONS.values()), MultiHeadAttention(4, 2, use_bias=False)]
 )
 def test_configuration(layer):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
@@ -145,7 +145,7 @@ def test_one_query_at_a_time_is_all_at_once(kind):
 
 @pytest.mark.parametrize("num_heads", backend_cases([1, 2, 4], on_jax=[2]))
 def test_multi_head_attention_in_numpy(num_heads):
-    layer = MultiHeadAttention(num_heads, 4)
+    layer = MultiHeadAttention(4, num_heads)
     layer(QUERY, layer.project_memory(VALUE))
     names = {v.path.split("/")[-2] + "/" + v.name: array(v) for v in fill(layer).weights}
     attention_mask = np.broadcast_to(MASK[:, None, :], (2, 3, 5)) & (np.arange(5) <= np.arange(3)[:, None] + 1)
@@ -173,7 +173,7 @@ def test_multi_head_attention_in_numpy(num_heads):
 @pytest.mark.parametrize("num_key_value_heads", backend_cases([1, 2, 4], on_jax=[2]))
 def test_shared_heads_are_heads_repeated(num_key_value_heads):
     """Grouped heads equal as many heads as queries have, each group with copies of one head's weights."""
-    grouped, whole = MultiHeadAttention(4, 8, num_key_value_heads=num_key_value_heads), MultiHeadAttention(4, 8)
+    grouped, whole = MultiHeadAttention(8, 4, num_key_value_heads=num_key_value_heads), MultiHeadAttention(8, 4)
     positions, keys = np.arange(3)[None, :], np.arange(5)[None, :]
     where = {"attention_mask": MASK[:, None, :], "positions": positions, "bias": distance_bias(positions, keys, 4)}
     for layer in (grouped, whole):
@@ -197,7 +197,7 @@ def test_shared_heads_are_heads_repeated(num_key_value_heads):
 
 
 def test_multi_head_attention_over_padding_only_gives_numbers():
-    layer = MultiHeadAttention(2, 4)
+    layer = MultiHeadAttention(4, 2)
     nothing = np.zeros((2, 1, 5), "bool")
     assert np.isfinite(array(layer(QUERY, layer.project_memory(VALUE), nothing))).all()
     assert np.isfinite(array(layer.weights_for(QUERY, layer.project_memory(VALUE), nothing))).all()
@@ -280,9 +280,9 @@ def test_scaled_products_fit_into_float16():
     [
         (lambda: AdditiveAttention(0), "`units` must be positive. Received: 0"),
         (lambda: LocationSensitiveAttention(4, kernel_size=0), "must be positive. Received: 32, 0"),
-        (lambda: MultiHeadAttention(4, 8, num_key_value_heads=3), "must divide `num_heads`=4. Received: 3"),
-        (lambda: MultiHeadAttention(3, 8), "`num_heads` must divide `units`=8. Received: 3"),
-        (lambda: MultiHeadAttention(0, 8), "`num_heads` must divide `units`=8. Received: 0"),
+        (lambda: MultiHeadAttention(8, 4, num_key_value_heads=3), "must divide `num_heads`=4. Received: 3"),
+        (lambda: MultiHeadAttention(8, 3), "`num_heads` must divide `units`=8. Received: 3"),
+        (lambda: MultiHeadAttention(8, 0), "`num_heads` must divide `units`=8. Received: 0"),
         (lambda: DotAttention(4)(QUERY, {"keys": VALUE[..., :3], "values": VALUE, "mask": MASK}), "query 4, memory 3"),
     ],
 )

@@ -143,7 +143,7 @@ def test_bidirectional_takes_no_stack(make):
 def test_what_cannot_be_built_by_a_shape_says_so():
     for layer in (
         layers.TransformerDecoderLayer(4, 2, 6),
-        layers.MultiHeadAttention(2, 4),
+        layers.MultiHeadAttention(4, 2),
         layers.AdditiveAttention(4),
     ):
         with pytest.raises(ValueError, match=r"remember\(value\).*Received: build\(\(2, 3, 4\)\)"):
@@ -153,7 +153,7 @@ def test_what_cannot_be_built_by_a_shape_says_so():
 @pytest.mark.parametrize("option", ["stateful", "return_sequences", "go_backwards"])
 def test_options_of_a_stack_are_of_its_cell(option):
     with pytest.raises(ValueError, match=f"options.*{option}"):
-        layers.RecurrentStack("lstm", 4, options={option: True})
+        layers.RecurrentStack("lstm", 4, cell_cell_options={option: True})
 
 
 @tensorflow_only("a batch without a row is a replica's share")

@@ -53,7 +53,7 @@ def assert_same(ours, theirs):
 
 
 def test_multi_head_attention():
-    ours = MultiHeadAttention(HEADS, UNITS)
+    ours = MultiHeadAttention(UNITS, HEADS)
     ours(X, ours.project_memory(SOURCE))
     fill(ours)
     theirs = torch.nn.MultiheadAttention(UNITS, HEADS, batch_first=True)
@@ -67,7 +67,7 @@ def test_multi_head_attention():
 
 @pytest.mark.parametrize("num_key_value_heads", [1, 2])
 def test_grouped_query_attention(num_key_value_heads):
-    ours = MultiHeadAttention(HEADS, UNITS, num_key_value_heads=num_key_value_heads)
+    ours = MultiHeadAttention(UNITS, HEADS, num_key_value_heads=num_key_value_heads)
     ours(X, ours.project_memory(SOURCE))
     fill(ours)
     memory = ours.project_memory(SOURCE)

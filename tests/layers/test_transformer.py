@@ -44,7 +44,12 @@ def decoder(num_heads=2, **options):
 
 
 # What has come since 2017, together and one by one; of four heads two and two share their keys.
-MODERN = {"normalization": "rms", "activation": "swiglu", "num_key_value_heads": 2, "relative_positions": "rotary"}
+MODERN = {
+    "layer_normalization": "rms",
+    "activation": "swiglu",
+    "num_key_value_heads": 2,
+    "relative_positions": "rotary",
+}
 SINCE = [{name: value} for name, value in MODERN.items()]
 SINCE += [{"num_key_value_heads": 1}, {"relative_positions": "alibi"}, {"attention_window": 1}]
 SINCE += [MODERN | {"normalize_first": False}, {"relative_positions": "alibi", "attention_window": 2}]
@@ -99,7 +104,7 @@ class Reference:
 
     def norm(self, part, x):
         norm = self.layer.norms[part]
-        if self.layer.normalization == "rms":
+        if self.layer.layer_normalization == "rms":
             return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * array(norm.scale)
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
         return x * array(norm.gamma) + array(norm.beta)
@@ -228,7 +233,7 @@ def test_relative_positions_know_distances_only(relative_positions):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: TransformerEncoderLayer(4, 2, 6, normalization="batch"), "'layer' or 'rms'. Received: 'batch'"),
+        (lambda: TransformerEncoderLayer(4, 2, 6, layer_normalization="batch"), "'layer' or 'rms'. Received: 'batch'"),
         (lambda: TransformerEncoderLayer(4, 2, 6, relative_positions="t5"), "must be one of .* Received: 't5'"),
         (
             lambda: TransformerEncoderLayer(4, 4, 6, relative_positions="rotary")(X),

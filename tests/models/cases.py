@@ -26,15 +26,15 @@ def transformer(target_vocabulary_size=None, **options):
 
 RECURRENT = {
     # A state of one tensor and of two, with each attention and without; each cell with two of them.
-    **{f"{c}-{a}": recurrent(c, a) for c in ("gru", "lstm") for a in ("none", "general")},
+    **{f"{c}-{a or 'none'}": recurrent(c, a) for c in ("gru", "lstm") for a in (None, "general")},
     "rnn-dot": recurrent("rnn", "dot"),
     "lstm-additive": recurrent("lstm", "additive"),
     "gru-scaled-dot": recurrent("gru", "scaled_dot"),
     "gru-location-deep": recurrent("gru", "location", num_layers=2, bidirectional=True),
-    "lstm-none-reversed-deep": recurrent("lstm", "none", num_layers=2, reverse_source=True, bridge="dense"),
+    "lstm-none-reversed-deep": recurrent("lstm", None, num_layers=2, reverse_source=True, bridge="dense"),
     "gru-additive-reversed-deep": recurrent("gru", "additive", 7, 2, True, reverse_source=True, bridge="zero"),
     "mingru-general-deep": recurrent("mingru", "general", num_layers=2, bidirectional=True),
-    "minlstm-none-reversed": recurrent("minlstm", "none", reverse_source=True),
+    "minlstm-none-reversed": recurrent("minlstm", None, reverse_source=True),
     "rglru-additive-deep": recurrent("rglru", "additive", num_layers=3, residual_from=2, layer_norm=True),
     "own-general-deep": recurrent(LeakyCell, "general", None, 3, residual_from=1, layer_norm=True, bridge="dense"),
     "lstm-general-deep-untied": recurrent("lstm", "general", 7, 2, True, tie_embeddings=False, embedding_dim=3),
@@ -44,7 +44,7 @@ TRANSFORMERS = {
     "transformer-post": transformer(7, normalize_first=False, activation="gelu"),
     "transformer-untied": transformer(tie_embeddings=False),
     "transformer-modern": transformer(
-        num_heads=2, normalization="rms", activation="swiglu", positions="rotary", num_key_value_heads=1
+        num_heads=2, layer_normalization="rms", activation="swiglu", positions="rotary", num_key_value_heads=1
     ),
     "transformer-near": transformer(units=8, num_heads=4, num_key_value_heads=2, positions="alibi", attention_window=1),
     "transformer-learned": transformer(7, positions="learned", max_positions=9, normalize_first=False),

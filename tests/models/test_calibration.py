@@ -10,8 +10,8 @@ QUANTILES = (0.1, 0.5, 0.9)
 CASES = {
     "transformer": {},
     "residual": {"architecture": "feedforward", "residual": True},
-    "linear-last": {"architecture": "linear", "normalization": "last"},
-    "mixed": {"architecture": "feedforward", "normalization": None, "channel_independent": False},
+    "linear-last": {"architecture": "linear", "series_normalization": "last"},
+    "mixed": {"architecture": "feedforward", "series_normalization": None, "channel_independent": False},
     "autoregressive": {"architecture": "gru", "decoder": "autoregressive", "targets": [2, 0]},
 }
 

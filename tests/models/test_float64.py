@@ -15,7 +15,7 @@ X = np.random.default_rng(0).normal(size=(2, 12, 4))
 SMALL = {"units": 8, "num_layers": 1}
 TRANSLATORS = {
     "recurrent": lambda: models.Seq2Seq(9, cell="gru", attention="additive", **SMALL),
-    "reversed": lambda: models.Seq2Seq(9, cell="lstm", attention="none", reverse_source=True, **SMALL),
+    "reversed": lambda: models.Seq2Seq(9, cell="lstm", attention=None, reverse_source=True, **SMALL),
     "location": lambda: models.Seq2Seq(9, cell="mingru", attention="location", **SMALL),
     "transformer": lambda: models.Transformer(9, num_heads=2, **SMALL),
 }
@@ -128,6 +128,6 @@ def test_positions_have_all_digits():
 
 @pytest.mark.parametrize("normalization", ["mean", "last"])
 def test_a_forecast_of_a_high_level_keeps_its_digits(normalization):
-    model = models.forecaster(4, 12, 3, architecture="linear", normalization=normalization)
+    model = models.forecaster(4, 12, 3, architecture="linear", series_normalization=normalization)
     future = np.asarray(model(X)) + 1e6
     np.testing.assert_allclose(np.asarray(model(X + 1e6)), future, rtol=0, atol=1e-6)

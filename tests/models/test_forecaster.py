@@ -17,9 +17,9 @@ SMALL = {"units": 8, "num_layers": 1, "patch_length": 4, "dropout": 0.0, "num_he
 STEPS = {"patch_length": 1}
 CASES = {
     "patchtst": {},
-    "transformer-mixed": {"channel_independent": False, "normalization": None},
-    "nlinear": {"architecture": "linear", "normalization": "last"},
-    "dlinear": {"architecture": "dlinear", "normalization": None},
+    "transformer-mixed": {"channel_independent": False, "series_normalization": None},
+    "nlinear": {"architecture": "linear", "series_normalization": "last"},
+    "dlinear": {"architecture": "dlinear", "series_normalization": None},
     "feedforward": {"architecture": "feedforward"},
     "cnn": {"architecture": "cnn", "channel_independent": False},
     "lstm-steps": {"architecture": "lstm", "num_layers": 2, **STEPS},
@@ -111,7 +111,7 @@ def test_what_is_known_of_a_step_matters_from_that_step_on(decoder):
 
 
 def test_dlinear_is_two_products():
-    model = fill(small(architecture="dlinear", normalization=None))
+    model = fill(small(architecture="dlinear", series_normalization=None))
     kernel, bias = model.get_weights()  # (2 L, H), the trend's rows and the rest's in turn
     longer = np.concatenate([PAST[:, :1]] * 12 + [PAST] + [PAST[:, -1:]] * 12, axis=1)
     trend = np.stack([longer[:, t : t + 25].mean(axis=1) for t in range(L)], axis=1)
@@ -183,7 +183,7 @@ def test_quantiles_hold_what_they_say():
     """Of numbers that nothing tells, eight in ten lie between the first and the ninth tenth of all."""
     keras.utils.set_random_seed(1)
     quantiles = (0.1, 0.5, 0.9)
-    model = models.forecaster(1, L, H, architecture="linear", normalization=None, quantiles=quantiles)
+    model = models.forecaster(1, L, H, architecture="linear", series_normalization=None, quantiles=quantiles)
     learning_rate = keras.optimizers.schedules.CosineDecay(0.02, 600)
     model.compile(Adam(learning_rate), QuantileLoss(quantiles), jit_compile=False)
     x = np.random.default_rng(1).exponential(size=(2048, L + H, 1)).astype("float32")

@@ -46,7 +46,7 @@ BODIES = {
     "mingru": recurrent("mingru"),
     "rglru": recurrent("rglru"),
     "own": recurrent(LeakyCell),
-    "rotary": transformer("rotary", 2, num_key_value_heads=2, normalization="rms", activation="swiglu"),
+    "rotary": transformer("rotary", 2, num_key_value_heads=2, layer_normalization="rms", activation="swiglu"),
     "learned": transformer("learned", normalize_first=False),
     "alibi": transformer("alibi", attention_window=2),
     "sinusoidal": transformer("sinusoidal", num_key_value_heads=1),

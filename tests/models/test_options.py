@@ -32,9 +32,9 @@ def transformer(**options):
 
 def language_model(architecture="gru", vocabulary_size=9, backbone=None, backbone_options=None, **options):
     sizes = (
-        {"num_heads": 2, "options": backbone_options}
+        {"num_heads": 2, "architecture_options": backbone_options}
         if architecture == "transformer"
-        else {"options": backbone_options}
+        else {"architecture_options": backbone_options}
     )
     backbone = layers.sequence_backbone(architecture, 8, **sizes) if backbone is None else backbone
     return models.LanguageModel(vocabulary_size, backbone, **options)
@@ -91,7 +91,7 @@ WRONG = {
     transformer: {
         "units": 7,
         "num_heads": 3,
-        "normalization": "x",
+        "layer_normalization": "x",
         "positions": "x",
         "num_key_value_heads": 3,
         "attention_window": -1,
@@ -108,7 +108,7 @@ WRONG = {
         "units": 0,
         "patch_length": 13,
         "patch_stride": 5,
-        "normalization": "x",
+        "series_normalization": "x",
         "decoder": "x",
         "decoder_stride": 3,
         "targets": [5],
@@ -121,7 +121,7 @@ WRONG = {
     front_end: {
         "sampling_rate": 0,
         "num_mel_bins": 0,
-        "normalization": "x",
+        "feature_normalization": "x",
         "conv_layers": 0,
         "num_masks": -1,
         "frequency_mask_width": 9,
@@ -180,7 +180,7 @@ CHOICES = {
     seq2seq: {
         "cell": CELLS,
         "policy": POLICIES,
-        "attention": ("none", "additive", "dot", "general", "scaled_dot", "location"),
+        "attention": (None, "additive", "dot", "general", "scaled_dot", "location"),
         "bidirectional": (True, False),
         "reverse_source": (True, False),
         "num_layers": (1, 2),
@@ -194,7 +194,7 @@ CHOICES = {
         "policy": POLICIES,
         "activation": ("relu", "gelu", "swiglu"),
         "normalize_first": (True, False),
-        "normalization": ("layer", "rms"),
+        "layer_normalization": ("layer", "rms"),
         "num_key_value_heads": (None, 1),
         "attention_window": (None, 2),
         "tie_embeddings": (True, False),
@@ -206,7 +206,7 @@ CHOICES = {
         "policy": POLICIES,
         "patch_length": (1, 4),
         "channel_independent": (True, False),
-        "normalization": ("mean", "last", None),
+        "series_normalization": ("mean", "last", None),
         "quantiles": (None, (0.1, 0.9)),
         "targets": (None, (1,)),
         "num_known": (0, 2),

@@ -19,9 +19,9 @@ def small_front_end(units=8, **options):
     return models.audio_front_end(units, **{"num_mel_bins": 8, "frequency_mask_width": 2, "dropout": 0.0, **options})
 
 
-def small(normalization="recording", **options):
+def small(feature_normalization="recording", **options):
     options = {"units": 8, "num_layers": 1, "dropout": 0.0, "num_heads": 2, **options}
-    return models.recognizer(4, front_end=small_front_end(normalization=normalization), **options)
+    return models.recognizer(4, front_end=small_front_end(feature_normalization=feature_normalization), **options)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ SMALL = {"units": 8, "num_layers": 1}
 ATTENTIVE = {
     "recurrent": lambda: models.Seq2Seq(None, 9, source_front_end=small_front_end(6), cell="gru", **SMALL),
     "reversed": lambda: models.Seq2Seq(
-        None, 9, source_front_end=small_front_end(6), attention="none", reverse_source=True, **SMALL
+        None, 9, source_front_end=small_front_end(6), attention=None, reverse_source=True, **SMALL
     ),
     "transformer": lambda: models.Transformer(
         None, 9, source_front_end=small_front_end(8), units=8, num_heads=2, num_layers=1, dropout=0.0
@@ -196,7 +196,7 @@ def test_bad_options_are_named(make, message):
 
 @pytest.mark.parametrize("normalization", ["recording", "batch", None])
 def test_padding_changes_no_normalization(normalization):
-    model = models.audio_front_end(4, num_mel_bins=8, normalization=normalization)
+    model = models.audio_front_end(4, num_mel_bins=8, feature_normalization=normalization)
     model = keras.Model.from_config(model.get_config())
     waveform = np.random.default_rng(0).normal(size=(1, 1600)).astype("float32")
     alone, padded = (array(program(model)(x)) for x in (waveform, np.pad(waveform, ((0, 0), (0, 800)))))
@@ -205,7 +205,7 @@ def test_padding_changes_no_normalization(normalization):
 
 @tensorflow_only("what a layer of Keras counts is no backend's, and elsewhere each operation is compiled by itself")
 def test_batch_normalization_learns_of_real_frames_and_is_kept(tmp_path):
-    model = small(head="classes", normalization="batch")
+    model = small(head="classes", feature_normalization="batch")
     normalization = model.get_layer("front_end").get_layer("normalization")
     padded = np.pad(WAVES[:1, :800], ((0, 0), (0, 4000)))
     means = []
@@ -223,4 +223,4 @@ def test_batch_normalization_learns_of_real_frames_and_is_kept(tmp_path):
 
 def test_another_normalization_is_named():
     with pytest.raises(ValueError, match="Received: 'speaker'"):
-        models.audio_front_end(4, normalization="speaker")
+        models.audio_front_end(4, feature_feature_normalization="speaker")

@@ -24,7 +24,7 @@ def rises(to=1.0, over=10):
 
 
 RATES = [0.5, rises(), schedules.InverseSigmoid(0.5, 100)]
-MODELS = [{}, {"attention": "location", "num_layers": 2}, {"attention": "none", "cell": "mingru"}]
+MODELS = [{}, {"attention": "location", "num_layers": 2}, {"attention": None, "cell": "mingru"}]
 
 
 def translator(rate, **options):

@@ -24,7 +24,7 @@ def test_parameters_of_the_model_of_2014_in_small():
         units=h,
         embedding_dim=d,
         num_layers=layers,
-        attention="none",
+        attention=None,
         bidirectional=False,
         reverse_source=True,
         tie_embeddings=False,
@@ -36,7 +36,7 @@ def test_parameters_of_the_model_of_2014_in_small():
 
 
 def test_no_layer_between_when_units_are_as_wide_as_embeddings():
-    model = Seq2Seq(11, units=4, num_layers=1, attention="none", bidirectional=False)
+    model = Seq2Seq(11, units=4, num_layers=1, attention=None, bidirectional=False)
     assert model.count_params() == 11 * 4 + 2 * lstm(4, 4)
 
 
@@ -75,7 +75,7 @@ def test_a_shared_vocabulary_is_one_matrix():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Seq2Seq(9, attention="local"), "`attention` must be 'none' or one of .* Received: 'local'"),
+        (lambda: Seq2Seq(9, attention="local"), "`attention` must be None or one of .* Received: 'local'"),
         (lambda: Seq2Seq(9, cell="elman"), "`cell` must be one of .* Received: 'elman'"),
         (lambda: Seq2Seq(9, units=4, bridge="wooden"), "Received: 'wooden'"),
         (lambda: model("lstm-none").encode(SOURCE, attention_weights=True), "needs a model with attention"),
