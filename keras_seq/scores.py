@@ -131,7 +131,7 @@ def _sacrebleu():
     try:
         import sacrebleu.metrics
     except ImportError:
-        raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
+        raise ImportError('BLEU and chrF need sacreBLEU: pip install "keras-seq[recipes]"') from None
     return sacrebleu.metrics
 
 
@@ -139,5 +139,5 @@ def _jiwer():
     try:
         import jiwer
     except ImportError:
-        raise ImportError("Word error rates need jiwer: pip install keras-seq[recipes]") from None
+        raise ImportError('Word error rates need jiwer: pip install "keras-seq[recipes]"') from None
     return jiwer

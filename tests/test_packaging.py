@@ -25,3 +25,12 @@ def test_recipes_are_named_and_import_each_other_relatively():
     pages = {path.stem for path in (ROOT / "recipes").glob("*.py") if "class Options" in path.read_text()}
     assert pages == set(RECIPES)
     assert not [path for path in (ROOT / "recipes").glob("*.py") if "from recipes import" in path.read_text()]
+
+
+def test_a_recipe_asks_for_each_package_of_its_extra():
+    from keras_seq.experiment import beginning
+
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    required = setup["options.extras_require"]["recipes"].split()
+    assert set(beginning._PACKAGES) == {line.split(">=")[0] for line in required} - {"keras-seq[audio]"}

@@ -59,7 +59,7 @@ def _check_tokenizer(name: str) -> None:
     try:
         from sacrebleu.metrics import BLEU
     except ImportError:
-        raise ImportError("BLEU and chrF need sacreBLEU: pip install keras-seq[recipes]") from None
+        raise ImportError('BLEU and chrF need sacreBLEU: pip install "keras-seq[recipes]"') from None
     if name not in BLEU.TOKENIZERS:
         raise ValueError(f"--tokenize must be one of {', '.join(map(str, BLEU.TOKENIZERS))}. Received: {name}")
     from keras_seq import scores

@@ -125,7 +125,7 @@ def _opened(path: Path) -> Any:
     try:
         import soundfile
     except ImportError as error:
-        raise ImportError("Sound files are read by soundfile: pip install 'keras-seq[audio]'") from error
+        raise ImportError('Sound files are read by soundfile: pip install "keras-seq[audio]"') from error
     try:
         file = soundfile.SoundFile(str(path))
         if file.frames or file.format not in ("WAV", "WAVEX"):

@@ -1,5 +1,6 @@
 """How a run begins: devices, seeds, data, the run folder, vocabularies, the weights of another run."""
 
+import importlib.util
 import os
 import pathlib
 import types
@@ -13,6 +14,9 @@ from keras_seq import data, distribution, text, training
 from keras_seq.experiment.options import Options
 
 _ENDINGS = {"bpe": ".spm", "unigram": ".spm", "words": ".words", "characters": ".characters", "bytes": ".bytes"}
+# The modules of the packages of the extra "recipes". Generated data, scores and plots need them in the course of a run.
+_PACKAGES = {"sacrebleu": "sacrebleu", "jiwer": "jiwer", "num2words": "num2words", "matplotlib": "matplotlib"}
+_PACKAGES |= {"scikit-learn": "sklearn"}
 
 
 def setup(options: Options) -> distribution.scope:
@@ -20,13 +24,23 @@ def setup(options: Options) -> distribution.scope:
 
     Returns:
         The scope to build and compile the model in.
+    Raises:
+        ImportError: if a package of the extra "recipes" is not installed.
     """
+    _check_packages()
     training.keep_freed_memory()
     scope = distribution.scope(options.strategy, precision=options.precision)
     keras.utils.set_random_seed(options.seed)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     return scope
+
+
+def _check_packages() -> None:
+    """Refuses before the training a package that its end would need."""
+    missing = [package for package, module in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ImportError(f'Recipes need {", ".join(missing)}: pip install "keras-seq[recipes]"')
 
 
 def run_folder(

@@ -98,7 +98,7 @@ def _board(rows: Mapping[str, np.ndarray], columns: Sequence[str], marked: Seque
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:
-        raise ImportError("Clips are drawn with Pillow: pip install keras-seq[recipes]") from None
+        raise ImportError('Clips are drawn with Pillow: pip install "keras-seq[recipes]"') from None
     shapes = {pictures.shape[1:] for pictures in rows.values()}
     if len(shapes) > 1:
         raise ValueError(f"All pictures must have the same size. Received: {sorted(shapes)}")

@@ -35,7 +35,7 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ImportError("The handwritten digits are scikit-learn's: pip install keras-seq[recipes]") from None
+        raise ImportError('The handwritten digits come from scikit-learn: pip install "keras-seq[recipes]"') from None
     digits = load_digits()
     return np.round(digits.images * (255 / 16)).astype(np.uint8), digits.target
 

@@ -115,7 +115,7 @@ def test_other_formats(form, subtype, off, tmp_path):
 
 def test_without_soundfile(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(ImportError, match=r"pip install 'keras-seq\[audio\]'"):
+    with pytest.raises(ImportError, match=r'pip install "keras-seq\[audio\]"'):
         read_audio(write(GOOD), 8000)
 
 

@@ -84,6 +84,12 @@ def test_what_is_of_the_run_and_what_is_filled():
     assert experiment.with_defaults(options, {"epochs": 7, "seed": 9}) == dataclasses.replace(options, epochs=7)
 
 
+def test_packages_that_the_end_of_a_run_needs_are_asked_for_at_its_beginning(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in ("jiwer", "sklearn") else object())
+    with pytest.raises(ImportError, match=r'Recipes need jiwer, scikit-learn: pip install "keras-seq\[recipes\]"'):
+        experiment.setup(options_in(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("schedule", "rates"),
     [

@@ -15,7 +15,7 @@ def new_figure(width: float, height: float):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("Plots need matplotlib: pip install keras-seq[recipes]") from None
+        raise ImportError('Plots need matplotlib: pip install "keras-seq[recipes]"') from None
     # A bare Figure draws with Agg and leaves pyplot's global state and the user's backend alone.
     return Figure(figsize=(width, height), layout="constrained")
 
