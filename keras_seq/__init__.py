@@ -1,10 +1,13 @@
 """Sequence models on Keras 3: layers, models, bucketed data, decoding, and a SavedModel that takes strings.
 
 The parts are sub-packages (`keras_seq.layers`, `keras_seq.data`, ...), loaded when they are first used:
-`import keras_seq` alone is instant and loads neither Keras nor TensorFlow.
+`import keras_seq` alone is instant and loads neither Keras nor TensorFlow. It is enough for
+`keras.models.load_model("model.keras")`, which finds the classes of keras_seq by their names.
 """
 
 import importlib
+
+from keras_seq import serialization
 
 __version__ = "0.1.0"
 
@@ -24,10 +27,14 @@ _PARTS = (  # loaded on first use
     "optimizers",
     "schedules",
     "scores",
+    "serialization",
     "tasks",
     "text",
     "training",
 )
+
+
+serialization.register_with_keras()  # for `keras.models.load_model`
 
 
 def __getattr__(name: str):

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "losses": {"class_weight"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
-    "__init__": {"tasks"},  # keras_seq.load
+    "__init__": {"serialization", "tasks"},  # the names that Keras looks up, and keras_seq.load
     "inspection": {"layers", "models"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},

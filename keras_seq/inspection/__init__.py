@@ -1,1 +1,15 @@
-"""Looks into a run and a model. The parts are imported by name: `from keras_seq.inspection import plots`."""
+"""Looks into a run and a model. The parts are loaded when they are first used: `inspection.plots`."""
+
+import importlib
+
+_PARTS = ("certify", "clips", "hearing", "parameters", "plots", "sequences")
+
+
+def __getattr__(name: str):
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PARTS])

@@ -113,3 +113,23 @@ __all__ = [
     "sliding_window_mask",
     "viterbi",
 ]
+
+_INSTEAD = {  # names of other libraries and of the literature
+    "Attention": "DotAttention, GeneralAttention or ScaledDotAttention",
+    "BahdanauAttention": "AdditiveAttention",
+    "Bidirectional": "RecurrentStack(..., bidirectional=True), or keras.layers.Bidirectional around one layer",
+    "Embedding": "TokenEmbedding",
+    "GlobalAveragePooling1D": "MeanPooling",
+    "GlobalMaxPooling1D": "MaxPooling",
+    "LuongAttention": "DotAttention or GeneralAttention",
+    "PositionEmbedding": "LearnedPositions",
+    "RNN": "SimpleRNN, RecurrentStack, or keras.layers.RNN around a cell",
+    "TokenAndPositionEmbedding": "TokenEmbedding and LearnedPositions",
+    "TransformerDecoder": "TransformerDecoderLayer",
+    "TransformerEncoder": "TransformerStack, or TransformerEncoderLayer for one layer",
+}
+
+
+def __getattr__(name):
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

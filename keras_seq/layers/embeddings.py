@@ -22,7 +22,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
     Returns:
         float `(B, T, D)`, with the mask attached; or logits `(B, T, V)`.
     Raises:
-        ValueError: for a `pad_id` that is no id.
+        ValueError: for a `pad_id` that is no id, and for ragged ids.
     Source: Press and Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4, arXiv:1706.03762.
     """
 
@@ -37,6 +37,12 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         self.supports_masking = True
 
     def call(self, inputs, reverse=False):
+        if hasattr(inputs, "row_splits"):
+            raise ValueError(
+                "Ids must be a dense tensor (B, T), padded with `pad_id`. Received a ragged tensor: give "
+                f"`ids.to_tensor({self.pad_id})`. For strings, or rows of any length, put a task around the model, "
+                "such as `tasks.Classification(model, vocabulary, labels)`, and call that."
+            )
         outputs = super().call(inputs, reverse=reverse)
         if self.scale and not reverse:
             outputs = outputs * self.output_dim**0.5

@@ -1,5 +1,6 @@
 """Stacks of recurrent layers, with every state in and every state out."""
 
+import difflib
 import inspect
 
 import keras
@@ -12,6 +13,9 @@ from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM
 from keras_seq.layers.recurrent import GRU, LSTM, SimpleRNN
 
 CELLS = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM, "mingru": MinGRU, "minlstm": MinLSTM, "rglru": RGLRU}
+KERAS_CELLS = {
+    cell.__name__: cell for cell in (keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)
+}
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -19,8 +23,9 @@ class RecurrentStack(CompositeLayer):
     """Several recurrent layers, one above the other.
 
     Args:
-        cell: a name of `CELLS`; or one's own: a class, registered with Keras, that is called with `units` and is a cell
-            (as for `keras.layers.RNN`) or a recurrent layer; or the name it is registered under.
+        cell: a name of `CELLS`; a cell class of Keras, such as `keras.layers.GRUCell`; or a class of yours, registered
+            with Keras, that is called with `units` and is a cell (as for `keras.layers.RNN`) or a recurrent layer; or
+            the name that it is registered under.
         units: width of the output, D. A bidirectional layer has `units / 2` in each direction.
         num_layers: how many.
         dropout: rate between the layers; the output of the last one is left whole.
@@ -93,7 +98,7 @@ class RecurrentStack(CompositeLayer):
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def _layer(self, name, initializers, go_backwards=False):
-        make = CELLS.get(self.cell) or keras.saving.get_registered_object(self.cell)
+        make = CELLS.get(self.cell) or registered_class(self.cell)
         takes = inspect.signature(make.__init__).parameters
         options = {"dtype": self.dtype_policy, **self.cell_options}
         if self.recurrent_dropout:
@@ -197,16 +202,39 @@ def _check_options(options):
 
 
 def cell_name(cell):
-    """The name of a cell: one of `CELLS`, or the name under which Keras knows a class of one's own.
+    """The name of a cell: one of `CELLS`, of `KERAS_CELLS`, or the name under which Keras knows a class of one's own.
 
     Raises:
-        ValueError: for a name that nobody knows and for a class that is not registered.
+        ValueError: for an unknown name, for a class that is not registered, and for a cell that is built already.
     """
+    if isinstance(cell, keras.layers.Layer):
+        name = type(cell).__name__
+        raise ValueError(
+            f"`cell` must be a name or a class, which is called with `units` for each layer: `cell={name}, units=...`, "
+            f"and `options={{...}}` for its other arguments. Received an instance: {cell!r}"
+        )
     name = cell if isinstance(cell, str) else keras.saving.get_registered_name(cell)
-    if name in CELLS or keras.saving.get_registered_object(name) is not None:
+    if name in CELLS or registered_class(name) is not None:
         return name
-    remedy = "decorate it with `@keras.saving.register_keras_serializable()`"
-    raise ValueError(f"`cell` must be one of {sorted(CELLS)}, or a registered class: {remedy}. Received: {cell!r}")
+    raise ValueError(
+        f"`cell` must be one of {sorted(CELLS)}, or a registered class: decorate it with "
+        f"`@keras.saving.register_keras_serializable()`. Received: {cell!r}{suggestion(name, CELLS)}"
+    )
+
+
+def suggestion(name, names):
+    """The end of an error: the name that was probably meant, where there is one of that spelling."""
+    similar = difflib.get_close_matches(name.lower(), names, n=1)
+    return f". Did you mean {similar[0]!r}?" if similar else ""
+
+
+def registered_class(name):
+    """The class that is registered with Keras under `name`, or one of `KERAS_CELLS`, or None.
+
+    The global registry comes first: within `load_model` Keras's scope still has the stand-ins of keras_seq's classes.
+    """
+    registered = keras.saving.get_custom_objects().get(name) or keras.saving.get_registered_object(name)
+    return registered or KERAS_CELLS.get(name)
 
 
 def _joined(parts):

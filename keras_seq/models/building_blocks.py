@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_seq.layers import ARCHITECTURES, POOLINGS, MaskedConv1D, TokenEmbedding, sequence_backbone
+from keras_seq.layers.recurrent_stack import registered_class, suggestion
 
 BASELINES = ("feedforward", "cnn")
 
@@ -37,8 +38,11 @@ def embed(tokens, vocabulary_size, embedding_dim, *, vectors=None, train_vectors
 def check_architecture(architecture, names):
     """Raises a `ValueError` for a name that is not of these and that no cell is registered under."""
     known = not isinstance(architecture, str) or architecture in names
-    if not known and not keras.saving.get_registered_object(architecture):
-        raise ValueError(f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}")
+    if not known and not registered_class(architecture):
+        raise ValueError(
+            f"`architecture` must be one of {names}, or a registered cell. Received: {architecture!r}"
+            f"{suggestion(architecture, names)}"
+        )
 
 
 def encode_sequence(

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
+from keras_seq.layers.recurrent_stack import registered_class
 from keras_seq.models.building_blocks import embed, encode_sequence
 from keras_seq.models.numbers import check_counts, check_rates
 
@@ -66,7 +67,7 @@ def tagger(
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
     check_counts(character_vocabulary_size=character_vocabulary_size)
     check_rates(dropout=dropout)
-    if characters not in ("cnn", *CELLS) and not keras.saving.get_registered_object(str(characters)):
+    if characters not in ("cnn", *CELLS) and not registered_class(str(characters)):
         raise ValueError(
             f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
         )

@@ -68,8 +68,36 @@ class Sampling:
         return epochs.flat_map(lambda epoch: tf.data.Dataset.range(tf.int64.max).map(lambda place: (epoch, place)))
 
 
-class Vocabulary(tf.Module):
+_INSTEAD = {  # names of other libraries
+    "adapt": "the class method `train(texts)`",
+    "build": "the class method `train(texts)`",
+    "decode": "`detokenize(ids)`",
+    "encode": "`tokenize(strings)`, or the dataset step `encoded()`",
+    "fit": "the class method `train(texts)`",
+    "id_to_token": "`pieces(ids)`",
+    "token_to_id": "`tokenize(strings)`",
+    "vocab": "`get_vocabulary()`",
+    "vocabulary": "`get_vocabulary()`",
+    "vocabulary_size": "`size`",
+}
+
+
+class _WithAdvice(type(tf.Module)):
+    """The errors of a class and of its instances for a name of another library name ours."""
+
+    def __getattr__(cls, name: str):
+        raise _no_attribute(cls, name)
+
+
+def _no_attribute(kind: type, name: str) -> AttributeError:
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    return AttributeError(f"{kind.__name__!r} has no attribute {name!r}{advice}")
+
+
+class Vocabulary(tf.Module, metaclass=_WithAdvice):
     """Turns strings into ids and ids into strings. `Subwords`, `Words`, `Characters` and `Bytes` are the kinds.
+
+    A call is `tokenize`, and `len` is `size`.
 
     Everything that the graph needs is held as tensors and tables of this `tf.Module`: a vocabulary that is an
     attribute of a saved module is saved inside its SavedModel, without asset files.
@@ -88,6 +116,19 @@ class Vocabulary(tf.Module):
     def size(self) -> int:
         """The number of ids, the special ones counted."""
         raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __call__(self, strings) -> tf.RaggedTensor:
+        return self.tokenize(strings)
+
+    def __getattr__(self, name: str):
+        raise _no_attribute(type(self), name)
+
+    def get_vocabulary(self) -> list[str]:
+        """The written form of all ids, in their order."""
+        return self.pieces(range(self.size))
 
     def tokenize(self, strings) -> tf.RaggedTensor:
         """Strings `(B,)` to ragged int32 ids `(B, None)`; one string to ids `(T,)`. No start or end id is added."""

@@ -35,6 +35,17 @@ def test_a_first_row_that_names_the_columns_is_no_pair(write, caplog):
     assert "a.tsv:1 names the columns" in caplog.text
 
 
+def test_columns_by_name(write):
+    table = write("a.csv", 'id,word,phonemes\n1,"a, b",c\n2,d,e\n')
+    pairs = read_pairs(table, columns=("phonemes", "word"))
+    assert (pairs.sources, pairs.targets) == (["c", "e"], ["a, b", "d"])
+    assert pairs.report == ParallelReport(read=2, kept=2)
+    with pytest.raises(ValueError, match=r"a.csv:1: .* column 'en' once.*Received: \['id', 'word', 'phonemes'\]"):
+        read_pairs(table, columns=("en", "word"))
+    with pytest.raises(ValueError, match=r"b.tsv:1: the first row must name the column 'word' once"):
+        read_pairs(write("b.tsv", "\nword\tphonemes\n"), columns=("word", "phonemes"))
+
+
 def test_rows_that_are_no_pairs(write):
     path = write("b.tsv", "a\tb\nc\n")
     with pytest.raises(
@@ -49,7 +60,7 @@ def test_rows_that_are_no_pairs(write):
     assert "dropped: 1 with a line that is not UTF-8 or holds a NUL, 1 without two columns" in str(found.report)
     with pytest.raises(ValueError, match="no pair is left"):
         read_pairs(write("b.tsv", "a\t\n"))
-    for wrong in ((0, 0), (0,), (-1, 0)):
+    for wrong in ((0, 0), (0,), (-1, 0), ("a", 1), ("a", "a")):
         with pytest.raises(ValueError, match="`columns` must be two numbers"):
             read_pairs(path, columns=wrong)
 

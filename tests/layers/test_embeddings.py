@@ -70,3 +70,15 @@ def test_the_usual_scale_of_the_weights():
     layer = TokenEmbedding(500, 64)
     layer.build()
     assert layer.get_weights()[0].std() == pytest.approx(64**-0.5, rel=0.05)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has ragged tensors")
+def test_ragged_ids_are_refused_with_the_remedy():
+    import tensorflow as tf
+
+    tokens = keras.Input((None,), dtype="int32")
+    model = keras.Model(tokens, TokenEmbedding(6, 4, pad_id=2)(tokens))
+    ragged = tf.ragged.constant([[5, 1], [3]])
+    with pytest.raises(ValueError, match=r"`ids.to_tensor\(2\)`. For strings.* put a task around the model"):
+        model(ragged)
+    np.testing.assert_array_equal(get_keras_mask(model(ragged.to_tensor(2))), [[True, True], [True, False]])

@@ -251,11 +251,25 @@ def test_a_residual_needs_equal_widths():
         filled("gru", 3, residual_from=0)
 
 
+@pytest.mark.parametrize("cell", [keras.layers.GRUCell, keras.layers.LSTMCell])
+def test_a_cell_class_of_keras(cell):
+    stack = RecurrentStack(cell, 3)
+    x, states = stack(like(X))
+    reference = keras.layers.RNN(cell(3), return_sequences=True)
+    reference.build(X.shape)
+    reference.set_weights(stack.get_weights())
+    assert_close(x, reference(like(X)))
+    again = RecurrentStack.from_config(stack.get_config())
+    assert again.cell == cell.__name__ and len(states[0]) == len(again.get_initial_state(3)[0])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"cell": LeakyCell, "units": 4, "recurrent_dropout": 0.5}, "needs a cell that has it; 'tests>LeakyCell' has"),
-        ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'"),
+        ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'$"),
+        ({"cell": "GRU", "units": 4}, "must be one of .* Received: 'GRU'. Did you mean 'gru'?"),
+        ({"cell": keras.layers.GRUCell(4), "units": 4}, "a name or a class.*: `cell=GRUCell, units=...`.* an instance"),
         ({"cell": "gru", "units": 5, "bidirectional": True}, "`units` must be even .* Received: 5"),
         ({"cell": "gru", "units": 4, "num_layers": 0}, "`num_layers` must be at least 1. Received: 0"),
     ],

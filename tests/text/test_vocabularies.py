@@ -100,6 +100,24 @@ def test_pieces_name_the_special_ids(vocabulary):
     assert vocabulary.pieces(ids) == ["<pad>", "<unk>", "<s>", "</s>"]
 
 
+def test_len_call_and_get_vocabulary_as_in_keras(vocabulary):
+    tokens = vocabulary.get_vocabulary()
+    assert len(vocabulary) == vocabulary.size == len(tokens)
+    assert tokens[vocabulary.pad_id] == vocabulary.pieces([vocabulary.pad_id])[0]
+    assert vocabulary(LINES).to_list() == vocabulary.tokenize(LINES).to_list()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("build", r"Use .*`train\(texts\)`"), ("get_vocab", "'get_vocab'$"), ("decode", r"Use `detokenize\(ids\)`")],
+)
+def test_names_of_other_libraries_are_answered_with_ours(name, advice, words):
+    for owner in (words, text.Words):
+        with pytest.raises(AttributeError, match=f"'Words' has no attribute '{name}'.*{advice}|{advice}"):
+            getattr(owner, name)
+        assert not hasattr(owner, name)
+
+
 @pytest.mark.parametrize(("name", "ending"), [("bpe", "spm"), ("unigram", "spm"), ("words", "words")])
 def test_load_knows_the_kind_by_its_ending(name, ending, request, tmp_path):
     vocabulary = request.getfixturevalue(name)
