@@ -26,6 +26,8 @@ from keras_seq.commands import (
 from keras_seq.commands.streams import exit_cleanly
 from keras_seq.quiet import start_quietly
 
+EXAMPLE = 'echo "four hundred and six" | keras-seq translate --model runs/translation'
+
 
 class Verb(NamedTuple):
     """`keras-seq NAME`: a line for the list of verbs, the dataclass of its options, and what is called with them."""
@@ -36,38 +38,40 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "translate": Verb("lines of one language into another", translate.Translate, translate.translate),
-    "classify": Verb("which class each line belongs to", classify.Classify, classify.classify),
-    "tag": Verb("a tag for each word of each line", tag.Tag, tag.tag),
-    "forecast": Verb("the rows that come after those of a file", forecast.Forecast, forecast.forecast),
-    "transcribe": Verb("what is said in recordings", transcribe.Transcribe, transcribe.transcribe),
-    "generate": Verb("what a language model says after each line", translate.Generate, translate.generate),
-    "score": Verb("how probable a model finds given lines, and their perplexity", score.Score, score.score),
-    "rerank": Verb("n-best lists in a better order, by a mixture of scores", rerank.Rerank, rerank.rerank),
-    "evaluate": Verb("BLEU, chrF and exact match against references", evaluate.Evaluate, evaluate.evaluate),
-    "inspect": Verb("what is in a run folder or a SavedModel", inspect.Inspect, inspect.inspect),
+    "translate": Verb("translation of lines", translate.Translate, translate.translate),
+    "classify": Verb("class of each line", classify.Classify, classify.classify),
+    "tag": Verb("tag of each word of each line", tag.Tag, tag.tag),
+    "forecast": Verb("forecast of the next rows of a series", forecast.Forecast, forecast.forecast),
+    "transcribe": Verb("transcript of recordings", transcribe.Transcribe, transcribe.transcribe),
+    "generate": Verb("continuation of each line by a language model", translate.Generate, translate.generate),
+    "score": Verb("log-probabilities and perplexity of lines", score.Score, score.score),
+    "rerank": Verb("n-best lists in the order of a weighted sum of scores", rerank.Rerank, rerank.rerank),
+    "evaluate": Verb(
+        "scores of a model of any task, or of hypotheses, against references", evaluate.Evaluate, evaluate.evaluate
+    ),
+    "inspect": Verb("contents of a run folder or a SavedModel", inspect.Inspect, inspect.inspect),
     "certify": Verb(
-        "whether an answer depends on anything but its sequence: padding, batch, replicas, export",
+        "proof that an output depends on its sequence alone, not on padding, batch, replicas or export",
         certify.Certify,
         certify.certify,
     ),
-    "average": Verb("the mean of a run's last checkpoints, as a model", weights.Average, weights.average),
-    "export": Verb("a run folder's model in a form that is served", weights.Export, weights.export),
+    "average": Verb("mean of a run's last checkpoints, as a model", weights.Average, weights.average),
+    "export": Verb("a run folder's model as SavedModel, LiteRT, ONNX or CTranslate2", weights.Export, weights.export),
     "doctor": Verb(
-        "what a corpus will be like to train on: lengths, padding, which buckets to take", doctor.Doctor, doctor.doctor
+        "analysis of a corpus before training: lengths, padding, suggested buckets", doctor.Doctor, doctor.doctor
     ),
 }
 
 
 RECIPES = {
-    "translation": "sentences into another language",
-    "language_model": "text that goes on",
-    "sentiment": "a class for each text",
-    "tagging": "a tag for each word",
-    "forecasting": "the next rows of a time series",
-    "speech": "the words of a recording",
-    "video": "a class for each clip, or its next frames",
-    "memory": "how long each recurrent cell remembers",
+    "translation": "translation of sentences",
+    "language_model": "continuation of text",
+    "sentiment": "class of each text",
+    "tagging": "tag of each word",
+    "forecasting": "next rows of a time series",
+    "speech": "words of a recording",
+    "video": "class of each clip, or its next frames",
+    "memory": "number of steps that each recurrent cell remembers",
 }
 
 
@@ -90,12 +94,13 @@ def train(argv: Sequence[str]) -> None:
 
 
 def _help() -> str:
-    lines = [("  train", "a recipe: trains, evaluates and exports a model")]
+    lines = [("  train", "training, evaluation and export of a model by a recipe")]
     lines += [(f"  {name}", verb.line) for name, verb in VERBS.items()]
     verbs = "\n".join(cli.table(lines, numbers=False))
     return (
         "usage: keras-seq VERB ...\n\nSequence models on Keras 3.\n\nverbs:\n"
-        f"{verbs}\n\nkeras-seq VERB --help tells its options; keras-seq --version, the version."
+        f"{verbs}\n\nkeras-seq VERB --help lists the options of a verb, keras-seq --version prints the version.\n\n"
+        f"example, after `make demo` or `keras-seq train translation`:\n  {EXAMPLE}"
     )
 
 

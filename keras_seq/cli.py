@@ -13,6 +13,7 @@ options = parse(Options)        # --units 512 --cell gru --valid-source a.en --d
 
 import argparse
 import dataclasses
+import difflib
 import inspect
 import os
 import pathlib
@@ -131,20 +132,39 @@ def flags(options: type, description: str | None = None, prog: str | None = None
     if not (dataclasses.is_dataclass(options) and isinstance(options, type)):
         raise TypeError(f"`flags` takes a dataclass. Received: {options!r}")
     if description is None:
-        generated = f"{options.__name__}("  # what `dataclass` writes where there is no docstring
-        doc = options.__doc__ or ""
-        description = None if doc.startswith(generated) else doc.strip().split("\n\n")[0]
+        description = _docstring(options).strip().split("\n\n")[0] or None
     # Abbreviated flags would change their meaning on the day that another one is added.
-    parser = argparse.ArgumentParser(prog=prog, description=description, allow_abbrev=False)
+    parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     hints, fields = typing.get_type_hints(options), {f.name: f for f in dataclasses.fields(options) if f.init}
     for owner in options.__mro__:
         names = [name for name in inspect.get_annotations(owner) if name in fields]
         if names:
-            title = (owner.__doc__ or owner.__name__).split("\n")[0].rstrip(".")
+            title = (_docstring(owner) or owner.__name__).split("\n")[0].rstrip(".")
             group = parser if owner is options else parser.add_argument_group(title)
             for name in names:
                 _add_flag(group, fields.pop(name), hints[name])
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line, without the usage: that of a verb has 30 lines."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        words = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else ()
+        self.exit(2, f"error: {message}.{self._remedy(words)} {self.prog} --help lists the options.\n")
+
+    def _remedy(self, words: Sequence[str]) -> str:
+        """The flag that an unknown one resembles, or the one that names the output."""
+        for word in words:
+            if close := difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1):
+                return f" Did you mean {close[0]}?"
+        return " Name the output by --output." if words and "--output" in self._option_string_actions else ""
+
+
+def _docstring(options: type) -> str:
+    """The docstring of a class; nothing where `dataclass` has written the signature there."""
+    doc = options.__doc__ or ""
+    return "" if doc.startswith(f"{options.__name__}(") else doc
 
 
 def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, annotation: Any) -> None:

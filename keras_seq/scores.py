@@ -1,5 +1,6 @@
 """Scores of whole outputs: strings or spans in, numbers out."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,64 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
     found = _jiwer().process_words(references, hypotheses)
     said = found.hits + found.substitutions + found.deletions
     return (found.substitutions + found.deletions + found.insertions) / max(1, said)
+
+
+def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """The word error rate's counterpart on characters, by jiwer; a fraction. Runs of white space count as one space.
+
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+        ImportError: if jiwer is not installed.
+    Source: Morris et al. 2004, "From WER and RIL to MER and WIL".
+    """
+    _check(hypotheses, references)
+    hypotheses, references = ([" ".join(text.split()) for text in texts] for texts in (hypotheses, references))
+    edits = _jiwer().process_characters(references, hypotheses)
+    length = edits.hits + edits.substitutions + edits.deletions
+    return (edits.substitutions + edits.deletions + edits.insertions) / max(1, length)
+
+
+def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> float:
+    """The share of predicted classes that equal their reference; a fraction.
+
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+    """
+    _check(hypotheses, references)
+    return sum(ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)) / len(references)
+
+
+def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], labels: Sequence[Hashable]) -> float:
+    """The unweighted mean of the classes' F1 scores; a fraction.
+
+        F1(c) = 2 x right(c) / (predicted(c) + true(c))
+
+    A class that is neither predicted nor true has F1 0, as in `keras.metrics.F1Score`.
+
+    Args:
+        labels: all classes.
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+    """
+    _check(hypotheses, references)
+    right = Counter(ours for ours, theirs in zip(hypotheses, references, strict=True) if ours == theirs)
+    predicted, true = Counter(hypotheses), Counter(references)
+    return sum(2 * right[label] / max(1, predicted[label] + true[label]) for label in labels) / len(labels)
+
+
+def confusions(
+    hypotheses: Sequence[Hashable], references: Sequence[Hashable], labels: Sequence[Hashable]
+) -> list[list[int]]:
+    """Counts of (true, predicted) pairs: a row for each true class, a column for each predicted one.
+
+    Args:
+        labels: the classes of the rows and columns, in their order. Pairs with another class are left out.
+    Raises:
+        ValueError: if the two are empty or not of the same length.
+    """
+    _check(hypotheses, references)
+    counts = Counter(zip(references, hypotheses, strict=True))
+    return [[counts[true, predicted] for predicted in labels] for true in labels]
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "13a", lowercase: bool = False) -> Score:

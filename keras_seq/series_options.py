@@ -14,22 +14,30 @@ _NOT_READ = ("time_column", "repair")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeriesFlags:
-    """How a CSV file is written"""
+    """Format of CSV files of series"""
 
-    time_column: str = option("0", "time index: its name, or its number from 0; none: rows are equally far apart")
-    time_format: str | None = option(None, "of times, as %d.%m.%Y; number (default: ISO 8601, or what alone fits)")
-    time_zone: str | None = option(None, "where the clock stands, as Europe/Berlin (default: as the times say)")
-    frequency: str | None = option(
-        None, "distance of two rows: a number, or as 15min, D, B, MS (default: the commonest)"
+    time_column: str = option(
+        "0", "column of the time index: its name, or its number from 0; none for rows at equal distances"
     )
-    delimiter: str | None = option(None, "between fields; tab, space (default: the one that cuts all lines alike)")
-    decimal: str | None = option(None, "decimal mark (default: the point, or a comma where that alone fits)")
-    thousands: str | None = option(None, "mark between thousands; space (default: the one that fits, if any)")
-    encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 where its first bytes say so)")
-    comment: str | None = option(None, "beginning of lines that are no rows")
+    time_format: str | None = option(
+        None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only one that fits)"
+    )
+    time_zone: str | None = option(None, "time zone of the clock, such as Europe/Berlin (default: that of the times)")
+    frequency: str | None = option(
+        None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the commonest)"
+    )
+    delimiter: str | None = option(
+        None, "delimiter of the fields, also tab or space (default: the one that divides all lines alike)"
+    )
+    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if that alone fits)")
+    thousands: str | None = option(None, "mark between thousands, also space (default: the one that fits, if any)")
+    encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 by its first bytes)")
+    comment: str | None = option(None, "beginning of comment lines")
     column_names: tuple[str, ...] = option((), "names of all columns, for a file without a header")
-    missing_values: tuple[str, ...] = option((), "cells that stand for no value, as -999")
-    repair: bool = option(False, "sort rows, drop bad ones, fill in bad cells and gaps; else they are errors")
+    missing_values: tuple[str, ...] = option((), "cells without a value, such as -999")
+    repair: bool = option(
+        False, "repair of bad rows: sorting, dropping, interpolation of bad cells and gaps (default: they are errors)"
+    )
 
     def read(
         self,

@@ -32,11 +32,6 @@ FILES = {"look_back": 336, "horizon": (96,), "patch_length": 24, "architecture":
 FILES |= {"dropout": 0.5, "epochs": 4, "learning_rate": 5e-4}
 
 BAND = (0.1, 0.5, 0.9)  # what --quantiles alone means
-SPLIT = (0.7, 0.1, 0.2)
-PUBLISHED = {  # 12, 4 and 4 months of 30 days, as all papers have it
-    **dict.fromkeys(("ETTh1.csv", "ETTh2.csv"), (8_640, 2_880, 2_880)),
-    **dict.fromkeys(("ETTm1.csv", "ETTm2.csv"), (34_560, 11_520, 11_520)),
-}
 DRAWN = 4  # windows of the test part that are drawn
 
 
@@ -134,7 +129,7 @@ def with_season(options: Options, series: data.Series) -> tuple[Options, str]:
 
 def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: int) -> data.WindowSplits:
     """All windows of the three parts, scaled by the rows of the first."""
-    split = options.split or PUBLISHED.get(path.name, SPLIT)
+    split = options.split or data.usual_split(path.name)
     split = tuple(map(int, split)) if max(split) > 1 else split
     try:
         return data.windows(series, options.look_back, horizon, split=split)

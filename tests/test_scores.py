@@ -2,6 +2,8 @@ import math
 import random
 import sys
 
+import keras
+import numpy as np
 import pytest
 
 from keras_seq import data, scores
@@ -122,3 +124,31 @@ def test_word_error_rate_is_that_of_an_exhaustive_search():
         one, other = ([draw.choice("abc") for _ in range(draw.randint(1, 5))] for _ in range(2))
         found = scores.word_error_rate([" ".join(one)], [" ".join(other)])
         assert found == pytest.approx(distance(one, other) / len(other))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_accuracy_and_macro_f1_are_those_of_keras(classes):
+    random = np.random.default_rng(classes)
+    true, predicted = random.integers(0, classes, (2, 50))
+    names = [f"class {number}" for number in range(classes)]
+    sides = [names[number] for number in predicted], [names[number] for number in true]
+    assert scores.accuracy(*sides) == pytest.approx(np.mean(true == predicted))
+    f1 = keras.metrics.F1Score(average="macro")
+    f1.update_state(np.eye(classes)[true], np.eye(classes)[predicted])
+    assert scores.macro_f1(*sides, names) == pytest.approx(float(f1.result()), abs=1e-6)
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (true, predicted), 1)
+    assert scores.confusions(*sides, names) == counts.tolist()
+
+
+def test_a_class_that_does_not_occur_has_f1_0():
+    assert scores.macro_f1(["a", "a"], ["a", "a"], ["a", "b"]) == 0.5
+
+
+def test_character_error_rate():
+    assert scores.character_error_rate(["abd", "x"], ["abc", "xy"]) == pytest.approx(
+        2 / 5
+    )  # a substitution, a deletion
+    assert scores.character_error_rate(["a  b"], [" a b "]) == 0
+    with pytest.raises(ValueError, match="as many references"):
+        scores.character_error_rate(["a"], [])

@@ -20,18 +20,20 @@ class Certify:
     """Draws sequences at random and compares a model's answers for each in two surroundings: other neighbors, another
     order, more padding, another batch, alone; and of a run folder on several replicas and as exported."""
 
-    model: pathlib.Path = option(help=HELP, positional=True)
-    cases: int = option(200, "number of cases, the kinds in turn")
-    seed: int = option(0, "of the draws")
+    model: pathlib.Path = option(help=HELP)
+    cases: int = option(200, "number of cases, of all kinds in turn")
+    seed: int = option(0, "random seed of the cases")
     tolerance: float = option(1e-5, "largest difference of two numbers, relative to the largest answer beyond 1")
     case: int | None = option(None, "number of the one case to replay and show")
-    longest: int | None = option(None, "steps of a sequence (default: 16; of a waveform 4,000 samples, of a clip 6)")
-    max_length: int = option(12, "tokens of the output of a search, the end token counted")
-    replicas: int = option(2, "run folder: devices that a batch is split over; 1 for no such cases")
+    longest: int | None = option(
+        None, "greatest number of steps of a sequence (default: 16; 4,000 samples of a waveform, 6 frames of a clip)"
+    )
+    max_length: int = option(12, "greatest number of output tokens of a search, the end token counted")
+    replicas: int = option(2, "run folder: number of devices that a batch is split over; 1 for no such cases")
     formats: tuple[str, ...] = option(FORMATS, "run folder: exports that are compared", choices=FORMATS)
     text: pathlib.Path | None = option(None, "SavedModel that takes text: file of words to draw from")
-    ids: int | None = option(None, "SavedModel that takes ids: how many ids there are (default: 10)")
-    json: pathlib.Path | None = option(None, "file to write the table to, as one JSON object")
+    ids: int | None = option(None, "SavedModel that takes ids: number of ids (default: 10)")
+    json: pathlib.Path | None = option(None, "file for the table as one JSON object")
 
 
 def certify(options: Certify) -> None:
@@ -107,7 +109,9 @@ def _tell(options: Certify, found: Any, left_out: dict[str, str]) -> None:
         print("The answers are the same for all sequences, so nothing was tried. Give another model.")
     if found.smallest is not None:
         print("\nThe smallest case that failed:", *inspection.shown(found.smallest, options.seed), sep="\n")
-        print(f"See all of it: keras-seq certify {options.model} --seed {options.seed} --case {found.smallest.number}")
+        print(
+            f"See all of it: keras-seq certify --model {options.model} --seed {options.seed} --case {found.smallest.number}"
+        )
 
 
 def _record(options: Certify, found: Any, left_out: dict[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from keras_seq.tasks.results import Failure
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classify(TextColumn, LineOptions):
-    """Says which class each line belongs to: the label, a tab, and its probability. With --json all labels and their
+    """Predicts the class of each line: its label, a tab, and its probability. With --json all labels and their
     probabilities too. A run folder has the labels in vocabulary/labels.txt."""
 
     model: pathlib.Path = option(help=HELP)

@@ -19,24 +19,26 @@ _TIMED_VOCABULARY_LINES = 20_000  # from which words get ids, where only the tim
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doctor(TextColumn):
-    """Says what a corpus will be like to train on: how long its lines are, how much of its batches would be padding,
-    what was dropped, and which buckets to take. Two files are parallel: line by line the translation of each other.
+    """Analyses a corpus before training: lengths of its lines, padding of its batches, dropped lines, suggested
+    buckets. Two files are parallel: line by line the translation of each other.
     The end token of each line is counted, as in training. Tokens and padding are counted on both sides together."""
 
     file: pathlib.Path = option(help="text, one example a line, plain or .gz", positional=True)
-    target: pathlib.Path | None = option(None, "its translation", positional=True)
+    target: pathlib.Path | None = option(None, "translation of the text", positional=True)
     subwords: pathlib.Path | None = option(
-        None, "SentencePiece model that text.Subwords saved; without it, words between ASCII white space are counted"
+        None, "SentencePiece model that text.Subwords saved (default: words between ASCII white space)"
     )
-    tokens_per_batch: int = option(4096, "budget of a batch: rows x the longer padded side")
-    max_shapes: int = option(40, "largest number of fitted shapes")
-    max_length: int | None = option(None, "drop examples with a side of so many tokens or more, as `shorter_than` does")
-    truncate: bool = option(False, "cut such examples to one token less than --max-length, in place of dropping them")
-    replicas: int = option(1, "devices that share a batch: rows are a multiple of it")
-    on_bad_line: Literal["error", "skip"] = option("error", "what to do with lines that are not UTF-8 or hold a NUL")
-    timing: bool = option(True, "time some batches of the pipeline, from the file on, with nobody training")
-    plot: pathlib.Path | None = option(None, "draw lengths, buckets and padding into this file (.png, .svg, .pdf)")
-    json: bool = option(False, "print one JSON object and nothing else")
+    tokens_per_batch: int = option(4096, "size of a batch in tokens: rows times the longer padded side")
+    max_shapes: int = option(40, "greatest number of fitted shapes")
+    max_length: int | None = option(None, "length in tokens from which examples are dropped, as by `shorter_than`")
+    truncate: bool = option(
+        False, "cutting of long examples to one token less than --max-length, in place of dropping them"
+    )
+    replicas: int = option(1, "number of devices that share a batch")
+    on_bad_line: Literal["error", "skip"] = option("error", "treatment of lines that are not UTF-8 or hold a NUL")
+    timing: bool = option(True, "timing of some batches of the pipeline, from the file on, without training")
+    plot: pathlib.Path | None = option(None, "file for a plot of lengths, buckets and padding (.png, .svg, .pdf)")
+    json: bool = option(False, "JSON output, one object and nothing else")
 
 
 def doctor(options: Doctor) -> None:

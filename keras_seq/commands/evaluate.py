@@ -1,122 +1,176 @@
-"""`keras-seq evaluate`: BLEU, chrF and exact match."""
+"""`keras-seq evaluate`: the scores of a model, or of hypotheses, on files with references."""
 
 import dataclasses
 import pathlib
-import sys
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-from keras_seq.cli import option, table
-from keras_seq.commands.line_inputs import with_side_inputs
-from keras_seq.commands.options import HELP, SEVERAL, SHARES, LineOptions, UnknownOptions, replacement
-from keras_seq.commands.search_options import LineSearchOptions, files_beside, given
-from keras_seq.commands.streams import STDIN, Writer, check_files, each_line, lines
-from keras_seq.commands.text_columns import check_tables
-from keras_seq.commands.translate import CutOff, translator
-from keras_seq.tasks.results import Failure
+from keras_seq.cli import flag, option, table
+from keras_seq.commands.options import HELP, SEVERAL, SHARES, LineOptions, UnknownOptions, loaded
+from keras_seq.commands.search_options import LineSearchOptions
+from keras_seq.commands.streams import Writer
+from keras_seq.series_options import SeriesFlags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(UnknownOptions, LineSearchOptions, LineOptions):
-    """Compares hypotheses, or what a model makes of a source, with references, line by line. A line without a result
-    counts as an empty hypothesis."""
+class LabeledFiles:
+    """How files with labels or references are read"""
 
-    references: pathlib.Path = option(help="plain or .gz; -: stdin", positional=True)
-    hypotheses: pathlib.Path | None = option(None, "plain or .gz (default: stdin)", positional=True)
-    model: tuple[pathlib.Path, ...] = option((), f"in place of hypotheses: {HELP}; {SEVERAL}", repeated=True)
+    text_column: str | None = option(None, "column of the texts: its name, or its number from 0 (default: as trained)")
+    label_column: str | None = option(None, "column of the labels: name or number (default: as trained, or 0)")
+    header: Literal["auto", "yes", "no"] | None = option(None, "presence of a header row (default: as trained)")
+    file_column: str = option("0", "column of the sound files in a table of recordings: name or number")
+    word_column: str | None = option(None, "column of the words: name in CoNLL-U, else number (default: as trained)")
+    tag_column: str | None = option(None, "column of the tags: name in CoNLL-U, else number (default: as trained)")
+    spans: Literal["auto", "yes", "no"] | None = option(None, "tags read as spans such as BIO (default: as trained)")
+    frames: int | None = option(None, "number of frames of each clip, evenly spread (default: as trained)")
+    every: int | None = option(None, "step between the frames taken from a file (default: as trained)")
+    documents: Literal["file", "line"] | None = option(None, "unit of running text (default: as trained)")
+    block: int | None = option(None, "tokens of a block of running text (default: as trained, or 64)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate(UnknownOptions, LineSearchOptions, LabeledFiles, SeriesFlags, LineOptions):
+    """Scores a model on files with references, or hypotheses against references line by line. The task of the model
+    decides how files are read and which scores there are; the columns are those that the model was trained with."""
+
+    files: tuple[pathlib.Path, ...] = option(
+        (),
+        "references and hypotheses as lines of text; or, with --model, labeled files of its task: a table of texts or "
+        "of recordings, CoNLL-U or columns, a series, running text, a folder of clips, an .npz file",
+        positional=True,
+    )
+    model: tuple[pathlib.Path, ...] = option((), f"{HELP}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
-    source: pathlib.Path | None = option(None, "what the model translates")
-    tokenize: str = option("13a", "sacreBLEU's tokenizer; none for text that is tokenized already")
+    source: pathlib.Path | None = option(None, "source text of a translator, whose references are the file")
+    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU; none for tokenized text")
     lowercase: bool = option(False, "BLEU without case")
+    split: tuple[float, ...] | None = option(
+        None,
+        "training, validation and test part of a series, rows or shares, whose test part is scored (default: all rows; "
+        "as trained for the file of the training)",
+    )
+
+
+class Scores(NamedTuple):
+    """The scores of a model or of hypotheses.
+
+    Attributes:
+        record: names and numbers, for --json.
+        rows: the cells of the table.
+        lines: more lines below it.
+    """
+
+    record: dict[str, Any]
+    rows: list[tuple[str, ...]]
+    lines: tuple[str, ...] = ()
 
 
 def evaluate(options: Evaluate) -> None:
     options.check()
-    if bool(options.model) != (options.source is not None):
-        raise ValueError("--model and --source go together: the model translates the source.")
-    if options.model and options.hypotheses is not None:
-        raise ValueError(f"--model makes the hypotheses: leave {options.hypotheses} out, or leave --model out.")
-    needless = [*given(options), *(["--replace-unknown"] if options.replace_unknown else [])]
-    if not options.model and needless:
-        raise ValueError(f"{', '.join(needless)}: without --model nothing is searched for. Leave it out.")
-    compared = options.source if options.model else options.hypotheses or STDIN
-    check_files([options.references, compared, *files_beside(options)], options.output)
-    check_tables([options.references, compared], remedy="Give the texts of its column, a line each.")
-    _check_tokenizer(options.tokenize)
+    if options.model and options.source is None:
+        scores = _of_task(options)
+    else:
+        from keras_seq.commands.evaluate_text import score_lines
 
-    references = [line for line in lines([options.references]) if line is not None]
-    hypotheses = _translated(options) if options.model else _read(compared, options.chunk)
-    if len(references) != len(hypotheses):
-        raise ValueError(
-            f"{options.references} has {len(references):,} lines, {'stdin' if compared == STDIN else compared} "
-            f"{len(hypotheses):,}. They must belong together line by line."
-        )
-    bad = [line for line in references if line.text is None]
-    if bad:
-        raise ValueError(f"{bad[0].place}: {bad[0].why}. Mend the references: what is missing there cannot be scored.")
-    _report(options, [line.text for line in references], hypotheses)
-
-
-def _check_tokenizer(name: str) -> None:
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError:
-        raise ImportError('BLEU and chrF need sacreBLEU: pip install "keras-seq[recipes]"') from None
-    if name not in BLEU.TOKENIZERS:
-        raise ValueError(f"--tokenize must be one of {', '.join(map(str, BLEU.TOKENIZERS))}. Received: {name}")
-    from keras_seq import scores
-
-    scores.bleu(["a"], ["a"], name)  # now, and not after hours of translating
-
-
-def _read(path: pathlib.Path, chunk: int) -> list[str]:
-    return _gathered(lines([path]), chunk, lambda texts: texts)
-
-
-def _translated(options: Evaluate) -> list[str]:
-    told = CutOff()
-    compute = told.counting(translator(options, options.model, replace_unknown=replacement(options)))
-
-    def best(texts):
-        return [found if isinstance(found, Failure) else found.texts[0] for found in compute(texts)]
-
-    hypotheses = _gathered(with_side_inputs(lines([options.source]), options), options.chunk, best)
-    told.tell()
-    return hypotheses
-
-
-def _gathered(items, chunk: int, compute) -> list[str]:
-    hypotheses: list[str] = []
-
-    def write(number: int, result: str | Failure) -> None:
-        hypotheses.append("" if isinstance(result, Failure) else result)
-
-    each_line((item for item in items if item is not None), chunk, compute, write, lambda: None)
-    return hypotheses
-
-
-def _report(options: Evaluate, references: list[str], hypotheses: list[str]) -> None:
-    from keras_seq import scores
-
-    if not references:
-        raise ValueError(f"{options.references} has no line to compare.")
-    bleu = scores.bleu(hypotheses, references, options.tokenize, options.lowercase)
-    chrf = scores.chrf(hypotheses, references)
-    exact = scores.exact_match(hypotheses, references)
+        scores = score_lines(options)
     with Writer(options.output) as writer:
         if options.json:
-            writer.record(
-                bleu=bleu.value,
-                chrf=chrf.value,
-                exact_match=exact,
-                lines=len(references),
-                signatures={"bleu": bleu.signature, "chrf": chrf.signature},
-            )
-            return
-        rows = [
-            ("BLEU", f"{bleu.value:.2f}", bleu.signature),
-            ("chrF", f"{chrf.value:.2f}", chrf.signature),
-            ("exact match", f"{exact:.2%}", f"{len(references):,} lines"),
-        ]
-        for line in table(rows, numbers=False):
+            writer.record(**scores.record)
+        for line in [] if options.json else [*table(scores.rows, numbers=False), *scores.lines]:
             writer(line)
-    if options.output is not None:
-        print(f"written to {options.output}", file=sys.stderr)
+
+
+def _of_task(options: Evaluate) -> Scores:
+    if not options.files:
+        raise ValueError("--model is evaluated on files with references. Name one or more.")
+    missing = [path for path in options.files if not path.exists()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0]} does not exist. Name a file with references for the model.")
+    task = loaded(options.model, options.model_weight)
+    score, names = _scorers()[task.name]
+    _refuse_others(options, task, {*names, "files", "model", "model_weight", "output", "json"})
+    return score(options, task)
+
+
+LINES = ("batch_tokens", "max_source_length", "chunk")
+SEARCH = tuple(field.name for field in dataclasses.fields(LineSearchOptions) if field.name not in ("prefix", "force"))
+SERIES = tuple(field.name for field in dataclasses.fields(SeriesFlags))
+
+
+def _scorers() -> dict[str, tuple[Callable[[Evaluate, Any], Scores], tuple[str, ...]]]:
+    """By the name of the task: the function that scores it, and the options that it reads."""
+    from keras_seq.commands import evaluate_labels, evaluate_series, evaluate_sound, evaluate_text
+
+    texts = ("text_column", "label_column", "header")
+    unknown = ("replace_unknown", "dictionary", "tokenize", "lowercase")
+    labeled = (*LINES, *texts, "file_column", "frames", "every")
+    return {
+        "translation": (evaluate_text.score_pairs, (*LINES, *SEARCH, *unknown)),
+        "generation": (evaluate_text.score_running_text, ("documents", "block")),
+        "classification": (evaluate_labels.score_classes, labeled),
+        "tagging": (evaluate_labels.score_tags, (*LINES, "word_column", "tag_column", "spans")),
+        "forecasting": (evaluate_series.score_forecasts, (*SERIES, "split")),
+        "transcription": (evaluate_sound.score_transcripts, ("text_column", "file_column", *SEARCH)),
+        "tensors": (evaluate_labels.score_arrays, ("frames", "every")),
+    }
+
+
+def _refuse_others(options: Evaluate, task: Any, names: set[str]) -> None:
+    """Raises `ValueError` for an option that this task does not read."""
+    others = [
+        flag(field.name)
+        for field in dataclasses.fields(options)
+        if field.name not in names and getattr(options, field.name) != field.default
+    ]
+    if others:
+        verb = "does" if len(others) == 1 else "do"
+        raise ValueError(f"{', '.join(others)} {verb} not apply to {task.where}, a task of {task.name}. Leave it out.")
+
+
+def one_file(options: Evaluate) -> pathlib.Path:
+    """The file, where the task takes one.
+
+    Raises:
+        ValueError: for several.
+    """
+    if len(options.files) > 1:
+        raise ValueError(f"This task is evaluated on one file. Received: {' '.join(map(str, options.files))}")
+    return options.files[0]
+
+
+def as_trained(options: Evaluate, task: Any, **defaults: Any) -> dict[str, Any]:
+    """Options by name: as given, else from the `config.json` of the run, else these defaults."""
+    from keras_seq.training import read_config
+
+    config = read_config(task.folder / "config.json") if task.folder is not None else {}
+    values = {}
+    for name, default in defaults.items():
+        value = getattr(options, name, None)
+        value = config.get(name) if value is None else value
+        values[name] = default if value is None else value
+    return values
+
+
+def column(name: str | None) -> str | int | None:
+    """The number of a column, or its name."""
+    return int(name) if name is not None and name.lstrip("-").isdigit() else name
+
+
+def without_result(results: list) -> list[tuple[int, str]]:
+    """The places and reasons of the inputs without a result."""
+    from keras_seq.tasks.results import Failure
+
+    return [(place, result.reason) for place, result in enumerate(results) if isinstance(result, Failure)]
+
+
+def failure_lines(results: list, unit: str) -> tuple[str, ...]:
+    """A line about the inputs without a result, which count as wrong."""
+    failed = without_result(results)
+    if not failed:
+        return ()
+    number, reason = failed[0][0] + 1, failed[0][1]
+    return (
+        "",
+        f"{len(failed):,} of {len(results):,} {unit} have no result and count as wrong; number {number}: {reason}",
+    )

@@ -1,40 +1,60 @@
 """`keras-seq average` and `keras-seq export`: a run's weights in another form."""
 
 import dataclasses
+import os
 import pathlib
 import sys
 from typing import Any, Literal
 
-from keras_seq.cli import option
+from keras_seq.cli import flag, option
 from keras_seq.commands.options import WEIGHTS
 from keras_seq.commands.search_options import SearchOptions, given, search_options
+from keras_seq.tasks.results import one_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Average:
-    """Averages the weights of a run's last checkpoints, and writes the model. In the run folder it can be given to the
-    other verbs: --model RUN/averaged.keras."""
+    """Averages the weights of a run's last checkpoints, and writes the model, which the other verbs take as --model
+    RUN/averaged.keras."""
 
     model: pathlib.Path = option(help=WEIGHTS)
-    last: int = option(5, "how many checkpoints, the newest ones; fewer where there are fewer")
+    last: int = option(5, "number of checkpoints to average, the newest ones")
     output: pathlib.Path | None = option(None, "file to write (default: averaged.keras in the run folder)")
-    overwrite: bool = option(False, "replace the file if it is there")
+    overwrite: bool = option(False, "replacement of an existing file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(SearchOptions):
-    """Exports a run's model: as a SavedModel that takes strings and gives strings, its search inside if it has one, or
-    a Transformer as a CTranslate2 model folder."""
+    """Exports a run's model. A SavedModel takes strings and gives strings, with the vocabulary and the search inside. A
+    LiteRT or an ONNX file maps ids, sounds, frames or series to the outputs of the model. A CTranslate2 folder has a
+    Transformer and its vocabularies."""
 
     model: pathlib.Path = option(help=WEIGHTS)
-    output: pathlib.Path = option(help="folder to write")
-    format: Literal["saved_model", "ctranslate2"] = option("saved_model", "what to write")
+    output: pathlib.Path = option(help="folder to write, or file: .tflite for LiteRT, .onnx for ONNX")
+    format: Literal["saved_model", "litert", "onnx", "ctranslate2"] = option("saved_model", "format of the export")
     quantization: str | None = option(None, "ctranslate2: int8, int16, float16, ... (default: float32)")
-    first: Literal["start", "end"] | None = option(
-        None, "of a language model: the token before each text (default: start)"
+    length: int | None = option(
+        None,
+        "litert, onnx: length of the example input in tokens, samples or frames (default: 32; 1 second; 10), which is "
+        "the length of all inputs of a LiteRT file",
     )
-    verify: bool = option(True, "load what was written and compare what it says")
-    overwrite: bool = option(False, "replace an export of that kind that is there")
+    rows: int | None = option(None, "litert, onnx: rows of the example input, which LiteRT fixes (default: 1)")
+    steps: int | None = option(None, "litert: greatest number of output tokens of a file that decodes step by step")
+    free_length: bool = option(True, "onnx: inputs of any length")
+    first: Literal["start", "end"] | None = option(None, "token before each text of a language model (default: start)")
+    verify: bool = option(True, "comparison of the written model with the original")
+    overwrite: bool = option(False, "replacement of an existing export of that format")
+
+
+# Which formats an option is of.
+OPTIONS = {
+    "quantization": ("ctranslate2",),
+    "length": ("litert", "onnx"),
+    "rows": ("litert", "onnx"),
+    "steps": ("litert",),
+    "free_length": ("onnx",),
+    "first": ("saved_model",),
+}
 
 
 def average(options: Average) -> None:
@@ -60,32 +80,102 @@ def average(options: Average) -> None:
 
 
 def export(options: Export) -> None:
-    from keras_seq import export as exports
     from keras_seq.tasks.loading import load_run
 
-    if options.format == "ctranslate2" and given(options):
-        raise ValueError(f"{', '.join(given(options))}: a CTranslate2 model has no search inside; tell CTranslate2.")
-    if options.format == "saved_model" and options.quantization is not None:
-        raise ValueError("--quantization is of --format ctranslate2. Leave it out.")
+    _check(options)
     task = load_run(options.model, "keras-seq export")
-    shared = {"verify": options.verify, "overwrite": options.overwrite}
     try:
-        if options.format == "ctranslate2":
-            sides = {"source_vocabulary": getattr(task, "source_vocabulary", None)}
-            shared |= {"quantization": options.quantization}
-            vocabulary = getattr(task, "vocabulary", None)  # a forecaster has none
-            exports.ctranslate2(task.model, options.output, vocabulary, **sides, **shared)
-        else:
-            exports.saved_model(_with_search(task, options), options.output, **shared)
-            if task.name == "tensors":
-                print(
-                    f"{task.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns "
-                    "(forecast.json): the model is exported as it is, from tensors to tensors, as `serve`.",
-                    file=sys.stderr,
-                )
-    except RuntimeError as error:  # of the comparison
-        raise ValueError(f"{options.output} was not written: {error}") from error
+        FORMATS[options.format](options, task)
+    except ImportError:
+        raise
+    except Exception as error:
+        if os.environ.get("KERAS_SEQ_TRACEBACK"):
+            raise
+        raise ValueError(_in_flags(options, error)) from error
     print(f"{options.output}: written{' and compared' if options.verify else ''}.", file=sys.stderr)
+
+
+def _check(options: Export) -> None:
+    """Raises `ValueError` for options that the format does not have."""
+    if options.format != "saved_model" and given(options):
+        raise ValueError(
+            f"{', '.join(given(options))}: only a SavedModel has the search inside, and --format {options.format} "
+            "none. Leave it out."
+        )
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    for name, formats in OPTIONS.items():
+        value = getattr(options, name)
+        if value != defaults[name] and options.format not in formats:
+            raise ValueError(f"{flag(name)} requires --format {' or '.join(formats)}. Leave it out.")
+        if isinstance(value, int) and value < 1 and name != "free_length":
+            raise ValueError(f"{flag(name)} must be at least 1. Received: {value}")
+
+
+def _saved_model(options: Export, task: Any) -> None:
+    from keras_seq import export as exports
+
+    exports.saved_model(_with_search(task, options), options.output, **_shared(options))
+    if task.name == "tensors":
+        print(
+            f"{task.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns (forecast.json): "
+            "the model is exported as it is, from tensors to tensors, as `serve`.",
+            file=sys.stderr,
+        )
+
+
+def _ctranslate2(options: Export, task: Any) -> None:
+    from keras_seq import export as exports
+
+    vocabulary = getattr(task, "vocabulary", None)  # a forecaster has none
+    sides = {"source_vocabulary": getattr(task, "source_vocabulary", None)}
+    exports.ctranslate2(
+        task.model, options.output, vocabulary, **sides, quantization=options.quantization, **_shared(options)
+    )
+
+
+def _litert(options: Export, task: Any) -> None:
+    from keras_seq import export as exports
+    from keras_seq.commands.export_examples import example
+
+    if options.steps is not None and not (hasattr(task.model, "encode") or hasattr(task.model, "initial_state")):
+        raise ValueError(f"`steps`: {task.where} is a task of {task.name}, which does not decode. Leave it out.")
+    inputs = example(task, options.rows or 1, options.length, source_alone=options.steps is not None)
+    exports.litert(task.model, options.output, inputs, steps=options.steps, **_shared(options))
+
+
+def _onnx(options: Export, task: Any) -> None:
+    from keras_seq import export as exports
+    from keras_seq.commands.export_examples import example
+
+    inputs = example(task, options.rows or 1, options.length)
+    exports.onnx(task.model, options.output, inputs, free_length=options.free_length, **_shared(options))
+
+
+FORMATS = {"saved_model": _saved_model, "litert": _litert, "onnx": _onnx, "ctranslate2": _ctranslate2}
+
+
+def _shared(options: Export) -> dict[str, bool]:
+    return {"verify": options.verify, "overwrite": options.overwrite}
+
+
+# What errors of the library call by its name in Python.
+FLAGS = {
+    "another `path`": "another --output",
+    "`export.saved_model`": "--format saved_model",
+    "`free_length=False`": "--no-free-length",
+    "`overwrite=True`": "--overwrite",
+}
+
+
+def _in_flags(options: Export, error: Exception) -> str:
+    """The message of an error in one line, with flags in the place of arguments."""
+    message = one_line(error).partition("Traceback (most recent call last)")[0].rstrip(" :")
+    for name, words in FLAGS.items():
+        message = message.replace(name, words)
+    if isinstance(error, ValueError):
+        return message
+    remedy = "" if message.endswith(".") else "."
+    return f"{options.output} was not written: {message}{remedy}"
 
 
 def _with_search(task: Any, options: Export) -> Any:

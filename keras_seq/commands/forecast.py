@@ -26,9 +26,9 @@ class Forecast(SeriesFlags):
     files: tuple[pathlib.Path, ...] = option(
         (), "CSV, plain or .gz, each with a header; none or -: stdin", positional=True
     )
-    id_column: str | None = option(None, "tells the series of a file apart, where there are several")
+    id_column: str | None = option(None, "column that identifies the series of a file with several")
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
-    json: bool = option(False, "write a JSON object for each row")
+    json: bool = option(False, "JSON output, an object for each row")
 
 
 class Rows(NamedTuple):

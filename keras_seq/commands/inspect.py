@@ -13,11 +13,11 @@ from keras_seq.commands.streams import Writer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Tells what is in a run folder (configuration, vocabularies, layers and their parameters, history, metrics) or in
-    a SavedModel (signatures, variables)."""
+    """Lists the contents of a run folder (configuration, vocabularies, layers and their parameters, history, metrics) or
+    of a SavedModel (signatures, variables)."""
 
-    model: pathlib.Path = option(help=HELP, positional=True)
-    json: bool = option(False, "print one JSON object and nothing else")
+    model: pathlib.Path = option(help=HELP)
+    json: bool = option(False, "JSON output, one object and nothing else")
 
 
 def inspect(options: Inspect) -> None:

@@ -9,20 +9,20 @@ from keras_seq.commands.streams import STDIN, check_files, lines
 
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"
-SEVERAL = "given again for each further run folder, whose models then decode together"
-SHARES = "how much a --model counts in the mean, given once for each, in their order (default: all the same)"
+SEVERAL = "repeated for an ensemble of run folders"
+SHARES = "weight of each --model in the mean, repeated in their order (default: equal weights)"
 
 
 def loaded(paths: tuple[pathlib.Path, ...], weights: tuple[float, ...], *kinds: str) -> Any:
-    """The task that --model and --model-weight name.
+    """The task that --model and --model-weight name, of one of these kinds if there are any.
 
     Raises:
         ValueError: if it is of another kind; and as `tasks.load`.
     """
-    from keras_seq.tasks.loading import load_as
+    from keras_seq.tasks.loading import load, load_as
 
     try:
-        return load_as(paths, *kinds, weights=weights)
+        return load_as(paths, *kinds, weights=weights) if kinds else load(paths, weights)
     except ValueError as error:
         raise ValueError(str(error).replace("`weights`", "--model-weight")) from error
 
@@ -37,13 +37,13 @@ class ModelOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineOptions:
-    """How lines are read and written."""
+    """Reading and writing of lines."""
 
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
-    json: bool = option(False, "write a JSON object for each line")
-    chunk: int = option(2000, "lines that are read, sorted by length and worked on together")
-    batch_tokens: int = option(2048, "rows of a batch times its padded length")
-    max_source_length: int = option(1000, "longer lines, in tokens, get an empty result and a note")
+    json: bool = option(False, "JSON output, an object for each line")
+    chunk: int = option(2000, "number of lines that are read, sorted by length and processed together")
+    batch_tokens: int = option(2048, "size of a batch in tokens: rows times the padded length")
+    max_source_length: int = option(1000, "longest line in tokens; a longer one gets an empty result and a note")
 
     def check(self) -> None:
         """Raises `ValueError` for numbers that are not positive."""
@@ -59,11 +59,11 @@ class LineOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnknownOptions:
-    """What stands for unknown words."""
+    """Unknown words."""
 
-    replace_unknown: bool = option(False, "for an unknown word, write the source word that the model looked at")
+    replace_unknown: bool = option(False, "replacement of each unknown word by the source word with the most attention")
     dictionary: pathlib.Path | None = option(
-        None, "of --replace-unknown: what stands for a source word, each line a word, a tab and that; plain or .gz"
+        None, "translations of source words for --replace-unknown, a line each: word, tab, translation; plain or .gz"
     )
 
 
@@ -76,7 +76,7 @@ def replacement(options: UnknownOptions) -> bool | dict[str, str]:
     if options.dictionary is None:
         return options.replace_unknown
     if not options.replace_unknown:
-        raise ValueError("--dictionary is of --replace-unknown: add that, or leave it out.")
+        raise ValueError("--dictionary requires --replace-unknown.")
     if options.dictionary == STDIN:
         raise ValueError("--dictionary must be a file: stdin is for the lines.")
     check_files([options.dictionary])

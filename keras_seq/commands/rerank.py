@@ -17,10 +17,12 @@ class Rerank:
     comes after what was not, whatever its score."""
 
     files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz; none or -: stdin", positional=True)
-    weights: tuple[str, ...] = option((), "name=number for each score that counts (default: score=1)")
-    num_return: int = option(1, "above 1: write n-best lists again, so long at most, the mixed score last")
+    weights: tuple[str, ...] = option((), "weights of the scores, each name=number (default: score=1)")
+    num_return: int = option(
+        1, "number of candidates written for each sentence; above 1 as n-best lists, the mixed score last"
+    )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
-    json: bool = option(False, "write a JSON object for each sentence")
+    json: bool = option(False, "JSON output, an object for each sentence")
 
 
 def rerank(options: Rerank) -> None:

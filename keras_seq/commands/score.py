@@ -23,12 +23,14 @@ class Score(LineOptions):
 
     model: tuple[pathlib.Path, ...] = option(help=f"{WEIGHTS}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
-    file: pathlib.Path = option(STDIN, "source of a translator; text of a language model; -: stdin", positional=True)
-    target: pathlib.Path | None = option(None, "its translation, of a translator", positional=True)
-    n_best: bool = option(False, "the last file is an n-best list as Moses writes it: add the score to its lines")
-    name: str = option("model", "of the score, with --n-best")
-    summary: bool = option(False, "write the figures of all lines and nothing else")
-    first: Literal["start", "end"] = option("start", "of a language model: the token before each line")
+    file: pathlib.Path = option(
+        STDIN, "source text of a translator, or text of a language model; -: stdin", positional=True
+    )
+    target: pathlib.Path | None = option(None, "translation of the source, for a translator", positional=True)
+    n_best: bool = option(False, "last file as an n-best list of Moses, whose lines get the score")
+    name: str = option("model", "name of the score, with --n-best")
+    summary: bool = option(False, "figures of all lines and nothing else")
+    first: Literal["start", "end"] = option("start", "token before each line of a language model")
 
 
 def score(options: Score) -> None:

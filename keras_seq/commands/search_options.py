@@ -10,45 +10,49 @@ from keras_seq.commands.streams import lines
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How the output is looked for, and what it may be."""
+    """Search and constraints of the output."""
 
     # None means that a flag was not given, so that one of another search can be refused.
     search: Literal["greedy", "beam", "sampling", "contrastive"] | None = option(
-        None, "how to look for the output (default: beam)"
+        None, "search algorithm (default: beam)"
     )
-    num_beams: int | None = option(None, "beam: prefixes kept (default: 5)")
-    num_return: int | None = option(None, "beam, sampling: results for each line (default: 1)")
+    num_beams: int | None = option(None, "beam: number of beams (default: 5)")
+    num_return: int | None = option(None, "beam, sampling: number of results for each line (default: 1)")
     length_penalty: Literal["power", "gnmt", "sockeye"] | None = option(
-        None, "beam: divides log p by length ** alpha (power, the default; sockeye) or ((5 + length) / 6) ** alpha"
+        None, "beam: divisor of log p: length ** alpha (power, the default; sockeye) or ((5 + length) / 6) ** alpha"
     )
     alpha: float | None = option(
-        None, "beam: of the penalty; 0 turns it off (default: 1). contrastive: how much repeating costs (default: 0.6)"
+        None,
+        "beam: exponent of the length penalty, 0 for none (default: 1); contrastive: weight of the penalty (default: 0.6)",
     )
     early_stop: Literal["first", "safe"] | None = option(
-        None, "beam: a line is done when num-beams outputs have ended (first, the default), or when none can get better"
+        None,
+        "beam: end of the search: as soon as num-beams outputs have ended (first, the default), or no better one is possible",
     )
-    num_groups: int | None = option(None, "beam: groups of beams that keep away from each other (default: 1)")
-    diversity: float | None = option(None, "beam, groups: nats that a token of an earlier group costs (default: 0.5)")
-    coverage_penalty: float | None = option(None, "beam: what leaving out parts of the source costs (default: 0)")
-    temperature: float | None = option(None, "sampling: below 1 likelier tokens, above 1 more even ones (default: 1)")
+    num_groups: int | None = option(None, "beam: number of groups of beams with different outputs (default: 1)")
+    diversity: float | None = option(None, "beam: penalty in nats for a token of an earlier group (default: 0.5)")
+    coverage_penalty: float | None = option(None, "beam: weight of the penalty for uncovered source words (default: 0)")
+    temperature: float | None = option(
+        None, "sampling: temperature; likelier tokens below 1, a flatter distribution above (default: 1)"
+    )
     top_k: int | None = option(
-        None, "sampling: from so many likeliest tokens only. contrastive: candidates (default: 4)"
+        None, "sampling: number of likeliest tokens to sample from; contrastive: number of candidates (default: 4)"
     )
-    top_p: float | None = option(None, "sampling: from the likeliest tokens that have this probability together")
-    min_p: float | None = option(None, "sampling: from tokens at least so likely, as a share of the likeliest's")
+    top_p: float | None = option(None, "sampling: total probability of the likeliest tokens to sample from")
+    min_p: float | None = option(None, "sampling: least probability of a token, as a share of the likeliest one's")
     seed: int | None = option(
-        None, "sampling: of the draws; a line's depend on its number and on no other (default: 0)"
+        None, "sampling: random seed; each line also depends on its number, on no other line (default: 0)"
     )
-    max_length: int | None = option(None, "tokens of the output at most, the end token counted")
-    min_length: int | None = option(None, "tokens of the output at least, the end token counted")
+    max_length: int | None = option(None, "greatest number of output tokens, the end token counted")
+    min_length: int | None = option(None, "least number of output tokens, the end token counted")
     end_within: int | None = option(
         None,
-        "tokens within which the output ends by itself: what is longer is not said, where --max-length cuts it off",
+        "hard limit in tokens: only outputs that end within it (--max-length truncates instead)",
     )
-    no_repeat: int | None = option(None, "no run of so many tokens is said twice")
-    repetition_penalty: float | None = option(None, "log p of what has been said before is multiplied by it")
-    ban: pathlib.Path | None = option(None, "file of phrases, one a line, that are not said")
-    only: pathlib.Path | None = option(None, "file of words or phrases: nothing but their tokens is said")
+    no_repeat: int | None = option(None, "length of runs of tokens that occur at most once")
+    repetition_penalty: float | None = option(None, "factor on log p of tokens that were generated before")
+    ban: pathlib.Path | None = option(None, "file of forbidden phrases, one a line")
+    only: pathlib.Path | None = option(None, "file of words or phrases whose tokens alone are allowed")
 
     @property
     def longest(self) -> int | None:
@@ -58,12 +62,10 @@ class SearchOptions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineSearchOptions(SearchOptions):
-    """And what the output of each line has of its own."""
+    """Constraints of the output of each line."""
 
-    prefix: pathlib.Path | None = option(None, "file with the beginning of the output for each line")
-    force: pathlib.Path | None = option(
-        None, "beam: file with the terms, between tabs, that the output of each line has"
-    )
+    prefix: pathlib.Path | None = option(None, "file with the beginning of each line's output")
+    force: pathlib.Path | None = option(None, "beam: file with the required terms of each line's output, between tabs")
 
 
 def given(options: SearchOptions) -> list[str]:

@@ -21,9 +21,9 @@ class Tag(LineOptions):
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "words apart by spaces, or .conllu; plain or .gz; none or -: stdin", positional=True
+        (), "words between spaces, or .conllu; plain or .gz; none or -: stdin", positional=True
     )
-    conllu: bool = option(False, "all input is CoNLL-U, whatever its name")
+    conllu: bool = option(False, "CoNLL-U input under any name")
 
 
 def tag(options: Tag) -> None:

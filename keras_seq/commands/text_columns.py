@@ -18,7 +18,7 @@ class TextColumn:
     """Tables."""
 
     text_column: str | None = option(
-        None, "of .csv, .tsv and .jsonl files: the column of the texts, its name or its number from 0"
+        None, "column of the texts in .csv, .tsv and .jsonl files: its name, or its number from 0"
     )
 
 
@@ -42,7 +42,7 @@ def check_tables(files: Iterable[pathlib.Path], column: str | None = None, remed
     if column is not None and len(tables) < len(files):
         other = next(path for path in files if not is_table(path))
         told = "stdin" if other == STDIN else str(other)
-        raise ValueError(f"--text-column is of files named {', '.join(ENDINGS)}. Received: {told}")
+        raise ValueError(f"--text-column requires files named {', '.join(ENDINGS)}. Received: {told}")
 
 
 def texts(files: Sequence[pathlib.Path], column: str | None) -> Iterator[Line | None]:

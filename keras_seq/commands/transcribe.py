@@ -16,23 +16,23 @@ SAMPLING_RATE = 8000  # of a SavedModel that does not tell
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transcribe:
-    """Writes down what is said in wav files: a line of text for each. With --json the name of the file, the score of
-    the search and the log-probability too."""
+    """Transcribes wav files: a line of text for each. With --json the name of the file, the score of the search and the
+    log-probability too."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
         (), "wav files; none or -: their names are read from stdin, one a line", positional=True
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
-    json: bool = option(False, "write a JSON object for each file")
+    json: bool = option(False, "JSON output, an object for each file")
     sampling_rate: int | None = option(
         None,
-        f"sampling rate that files are converted to (default: the model's, or {SAMPLING_RATE} if it records none)",
+        f"sampling rate that files are converted to (default: the model's; {SAMPLING_RATE} for a SavedModel without one)",
     )
-    chunk: int = option(200, "files that are read, sorted by length and worked on together")
-    batch_seconds: float = option(120.0, "rows of a batch times its padded length")
-    max_seconds: float = option(600.0, "longer files get an empty result and a note")
-    max_length: int = option(100, "of a text in tokens, the end counted, where a run folder's model attends")
+    chunk: int = option(200, "number of files that are read, sorted by length and processed together")
+    batch_seconds: float = option(120.0, "size of a batch in seconds: rows times the padded length")
+    max_seconds: float = option(600.0, "longest file in seconds; a longer one gets an empty result and a note")
+    max_length: int = option(100, "greatest number of output tokens of an attention model, the end token counted")
 
 
 def transcribe(options: Transcribe) -> None:

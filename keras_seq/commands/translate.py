@@ -28,17 +28,15 @@ class Translate(UnknownOptions, LineSearchOptions, TextColumn, LineOptions, Mode
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
-    """Goes on from each line with a language model, and writes the line and what follows it, in the order of the lines.
-    From an empty line it begins freely."""
+    """Continues each line with a language model, and writes the line and its continuation, in the order of the lines.
+    An empty line gets a free text."""
 
-    files: tuple[pathlib.Path, ...] = option(
-        (), "beginnings, one a line, plain or .gz; none or -: stdin", positional=True
-    )
+    files: tuple[pathlib.Path, ...] = option((), "prompts, one a line, plain or .gz; none or -: stdin", positional=True)
     first: Literal["start", "end"] | None = option(
         None,
-        "token before each line (default: start); end: as after a document, in text cut by data.blocks or data.streams",
+        "token before each line (default: start; end, as after a document, in text cut by data.blocks or data.streams)",
     )
-    echo: bool = option(True, "write the line itself before what follows it")
+    echo: bool = option(True, "the line itself before its continuation")
 
 
 def translate(options: Translate) -> None:

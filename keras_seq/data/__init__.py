@@ -34,7 +34,7 @@ from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
 from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
-from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, windows
+from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, usual_split, windows
 
 __all__ = [
     "Archive",
@@ -125,6 +125,7 @@ __all__ = [
     "token_ids",
     "unpack",
     "without_autotune",
+    "usual_split",
     "windows",
     "word_dropout",
 ]

@@ -28,6 +28,12 @@ _CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "month": (lambda times: times.astype("M8[M]").astype(int) % 12, 11),
 }
 
+USUAL_SPLIT = (0.7, 0.1, 0.2)  # training, validation, test
+PUBLISHED_SPLITS = {  # 12, 4 and 4 months of 30 days
+    **dict.fromkeys(("ETTh1.csv", "ETTh2.csv"), (8_640, 2_880, 2_880)),
+    **dict.fromkeys(("ETTm1.csv", "ETTm2.csv"), (34_560, 11_520, 11_520)),
+}
+
 
 class Scaler:
     """Gives columns the mean 0 and the standard deviation 1. A constant column is only moved to 0.
@@ -164,6 +170,15 @@ class WindowSplits:
     target_columns: tuple[str, ...]
     known_columns: tuple[str, ...]
     report: WindowReport
+
+
+def usual_split(name: str) -> tuple[float, float, float] | tuple[int, int, int]:
+    """The split of published results on a file of this name: 12, 4 and 4 months of 30 days for ETT; for others 0.7, 0.1
+    and 0.2.
+
+    Source: Zhou et al. 2021, "Informer", section 5.1, arXiv:2012.07436.
+    """
+    return PUBLISHED_SPLITS.get(name, USUAL_SPLIT)
 
 
 def windows(

@@ -1,5 +1,6 @@
 """A model, or one step of its decoding, as a LiteRT (TensorFlow Lite) file, for telephones and small machines."""
 
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -122,9 +123,16 @@ def _converted(model, signatures):
             return converter.convert()
         except Exception as error:  # the converter has a class of its own for each of its stages
             raise RuntimeError(
-                f"LiteRT has not all operations of this model: {str(error)[:1000]}. Export what it has, or use "
-                "`export.saved_model`."
+                f"LiteRT lacks operations of this model: {_missing(str(error))}. Export a part of the model without "
+                "them, or use `export.saved_model`."
             ) from error
+
+
+def _missing(message):
+    """The names of the operations in an error of the converter, or its first line where it names none."""
+    names = re.findall(r"'tf\.(\w+)' op is neither", message)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return ", ".join(dict.fromkeys(names)) or (lines[0][:200].rstrip(".") if lines else "it does not name them")
 
 
 def _runners(content):

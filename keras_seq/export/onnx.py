@@ -57,7 +57,13 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     signature = [keras.tree.pack_sequence_as(example, specs)]
     with tempfile.TemporaryDirectory() as folder, without_cudnn(model):
         file = Path(folder, "model.onnx")
-        model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
+        try:
+            model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
+        except Exception as error:  # tf2onnx raises ValueErrors, and errors of the classes that it meets
+            raise RuntimeError(
+                f"tf2onnx cannot express this model: {_first_line(error)}. Export a part of the model, or use "
+                "`export.saved_model`."
+            ) from error
         content = file.read_bytes()
     if verify:
         _verify(content, model, example, free)
@@ -89,6 +95,11 @@ def _shapes(model, example, free_length):
     ]
 
 
+def _first_line(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300].rstrip(".") if lines else type(error).__name__
+
+
 def _verify(content, model, example, free):
     import onnxruntime
 
@@ -97,7 +108,10 @@ def _verify(content, model, example, free):
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of classes that onnxruntime keeps to itself
-        raise RuntimeError(f"onnxruntime cannot load the file: {error}") from error
+        raise RuntimeError(
+            f"onnxruntime cannot load the file: {_first_line(error)}. Export a part of the model without that "
+            "operation, or use `export.saved_model`."
+        ) from error
     # Keras numbers what stands in a list: args_0, args_0_1, ..., args_0_10.
     inputs = sorted((x.name for x in session.get_inputs()), key=lambda name: (len(name), name))
     inputs = sorted(inputs) if isinstance(example, dict) else inputs
@@ -109,7 +123,8 @@ def _verify(content, model, example, free):
             found = session.run(None, dict(zip(inputs, arrays, strict=True)))
         except Exception as error:
             remedy = " Try `free_length=False`." if free_length else ""
-            raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {error}{remedy}") from error
+            message = " ".join(str(error).split()).rstrip(".")
+            raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {message}.{remedy}") from error
         here = NamedNest(model(batch, training=False), "outputs").flat
         here = {name: ops.convert_to_numpy(here[name]) for name in sorted(here)}
         check_same(here, dict(zip(here, found, strict=True)), "onnxruntime")

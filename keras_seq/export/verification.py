@@ -120,11 +120,19 @@ def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dic
                 "was ended. Give more seconds, fewer or shorter `samples`, or a `max_length`."
             ) from error
         if done.returncode:
-            lines = done.stderr.strip().splitlines()[-15:]
-            raise RuntimeError(
-                f"The SavedModel fails in a fresh process (exit status {done.returncode}):\n" + "\n".join(lines)
-            )
+            raise _failed(done)
         return [json.loads(line) for line in results.read_text().splitlines()]
+
+
+def _failed(done: subprocess.CompletedProcess) -> RuntimeError:
+    """The error of a process that failed: in short the last line of its stderr, which a note has in full."""
+    lines = done.stderr.strip().splitlines()
+    error = RuntimeError(
+        f"The SavedModel fails in a fresh process (exit status {done.returncode}): "
+        f"{lines[-1].strip() if lines else 'it wrote nothing to stderr'}"
+    )
+    error.add_note("\n".join(lines[-15:]))
+    return error
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ def kinds(lines):
 
 def test_a_run_folder_passes(taggers, keras_seq, tmp_path):
     file = tmp_path / "certificate.json"
-    result = keras_seq("certify", taggers["spelled"], "--cases", 30, "--json", file, *BARE)
+    result = keras_seq("certify", "--model", taggers["spelled"], "--cases", 30, "--json", file, *BARE)
     assert result.code == 0, result.out + result.err
     told = kinds(result.lines)
     names = ["neighbors", "order", "padding", "under the padding", "batch shape", "alone"]
@@ -31,28 +31,28 @@ def test_a_run_folder_passes(taggers, keras_seq, tmp_path):
 
 
 def test_a_case_that_failed_is_shown_and_replayed(taggers, keras_seq):
-    result = keras_seq("certify", taggers["words"], "--cases", 40, "--tolerance", 0, *BARE)
+    result = keras_seq("certify", "--model", taggers["words"], "--cases", 40, "--tolerance", 0, *BARE)
     assert result.code == 1 and kinds(result.lines)["all"][1] > 0
     number = next(line for line in result.lines if line.startswith("case ")).split(",")[0].removeprefix("case ")
     assert result.lines[-1].endswith(f"--seed 0 --case {number}")
-    again = keras_seq("certify", taggers["words"], "--tolerance", 0, "--case", number, *BARE)
+    again = keras_seq("certify", "--model", taggers["words"], "--tolerance", 0, "--case", number, *BARE)
     assert again.code == 1 and again.lines[0].startswith(f"case {number}, seed 0: ")
-    assert keras_seq("certify", taggers["words"], "--case", number, *BARE).code == 0
+    assert keras_seq("certify", "--model", taggers["words"], "--case", number, *BARE).code == 0
 
 
 def test_a_saved_model_passes(forecasters, keras_seq):
-    result = keras_seq("certify", forecasters["served"], "--cases", 12)
+    result = keras_seq("certify", "--model", forecasters["served"], "--cases", 12)
     assert result.code == 0 and "under the padding" in kinds(result.lines), result.out + result.err
 
 
 @pytest.mark.long
 def test_saved_models_of_sounds_and_texts_pass(folders, recognizers, keras_seq, tmp_path):
-    result = keras_seq("certify", recognizers["served"], "--cases", 60)
+    result = keras_seq("certify", "--model", recognizers["served"], "--cases", 60)
     assert result.code == 0 and "padding" in kinds(result.lines), result.out + result.err
     (tmp_path / "words").write_text("\n".join(SOURCE))
-    result = keras_seq("certify", folders["served"], "--cases", 60, "--text", tmp_path / "words")
+    result = keras_seq("certify", "--model", folders["served"], "--cases", 60, "--text", tmp_path / "words")
     assert result.code == 0 and "Left out: padding" in result.out, result.out + result.err
-    result = keras_seq("certify", folders["prose"])
+    result = keras_seq("certify", "--model", folders["prose"])
     assert result.code == 2 and "draws its output at random" in result.err and "seed, temperature" in result.err
 
 
@@ -65,7 +65,7 @@ def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
         (("--json", tmp_path), "is a folder. Name a file."),
         (("--json", tmp_path / "none" / "x.json"), "does not exist. Make it first."),
     ):
-        result = keras_seq("certify", taggers["words"], *flags)
+        result = keras_seq("certify", "--model", taggers["words"], *flags)
         assert result.code == 2 and told in result.err
 
 
@@ -97,7 +97,7 @@ NO_ONNX = {"translator", "language model", "ctc", "attention"}  # what tf2onnx c
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_replicas_and_exports_are_compared(name, run_folders, keras_seq):
-    result = keras_seq("certify", run_folders[name], "--cases", 45)
+    result = keras_seq("certify", "--model", run_folders[name], "--cases", 45)
     assert result.code == 0, result.out + result.err
     expected = {"2 replicas", "saved_model"}
     if name not in NO_ONNX and importlib.util.find_spec("tf2onnx"):
@@ -115,6 +115,6 @@ def test_a_model_that_forgets_its_padding_fails(keras_seq, tmp_path):
     model = keras.Model(tokens, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
     model.set_weights([np.random.default_rng(0).normal(size=w.shape) for w in model.get_weights()])
     model.save(tmp_path / "best.keras")
-    result = keras_seq("certify", tmp_path, "--cases", 60, *BARE)
+    result = keras_seq("certify", "--model", tmp_path, "--cases", 60, *BARE)
     told = kinds(result.lines)
     assert result.code == 1 and told["padding"][1] > 0 and told["order"][1] == told["neighbors"][1] == 0

@@ -25,7 +25,7 @@ def test_average_is_the_mean_of_the_last_and_can_be_named_as_a_model(keras_seq, 
     for found, weight in zip(averaged, first, strict=True):
         np.testing.assert_allclose(found, 1.5 * weight, rtol=1e-6)
     assert "exists already" in keras_seq("average", "--model", run).err
-    (record,) = keras_seq("inspect", run / "averaged.keras", "--json").records
+    (record,) = keras_seq("inspect", "--model", run / "averaged.keras", "--json").records
     assert record["path"].endswith("averaged.keras") and len(record["checkpoints"]) == 3
 
 
@@ -33,16 +33,16 @@ def test_inspect_a_run(keras_seq, folders, tmp_path):
     run = shutil.copytree(folders["lstm"], tmp_path / "run")
     rows = [{"epoch": e, "val_loss": x, "val_bleu": y} for e, x, y in ((1, 2.0, 9.0), (2, 1.0, 5.0), (3, 3.0, 7.0))]
     training.write_history(run / "history.csv", rows)
-    (found,) = keras_seq("inspect", run, "--json").records
+    (found,) = keras_seq("inspect", "--model", run, "--json").records
     model = keras.models.load_model(run / "best.keras")
     assert found["parameters"] == model.count_params() == sum(layer["parameters"] for layer in found["layers"])
     assert found["config"] == {"units": 8} and found["vocabularies"]["joint"]["kind"] == "Words"
     best = {"val_loss": {"value": 1.0, "epoch": 2}, "val_bleu": {"value": 9.0, "epoch": 1}}
     assert found["history"] == {"epochs": 3, "best": best}
-    page = keras_seq("inspect", run).out
+    page = keras_seq("inspect", "--model", run).out
     assert "best val_loss" in page and "1 after epoch 2" in page and f"{model.count_params():,} parameters" in page
     (run / "config.json").write_text("{")
-    refused = keras_seq("inspect", run)
+    refused = keras_seq("inspect", "--model", run)
     assert refused.code == 2 and "config.json is damaged" in refused.err and refused.err.count("\n") == 1
 
 
@@ -50,10 +50,10 @@ def test_inspect_a_run_that_diverged_or_was_written_by_hand(keras_seq, folders, 
     run = shutil.copytree(folders["lstm"], tmp_path / "run \udcff")
     (run / "history.csv").write_text("epoch,val_loss,val_bleu\n1,nan,nan\n2,3.0,nan\n3,nan,\n")
     (run / "metrics.json").write_text('[{"metric": "bleu", "value": null}, {"metric": "words", "value": 7}, {}]')
-    (record,) = keras_seq("inspect", run, "--json").records
+    (record,) = keras_seq("inspect", "--model", run, "--json").records
     best = {"val_loss": {"value": 3.0, "epoch": 2}, "val_bleu": {"value": None, "epoch": 1}}
     assert record["history"] == {"epochs": 3, "best": best}
-    page = keras_seq("inspect", run).out
+    page = keras_seq("inspect", "--model", run).out
     assert "\nbleu " in page and "\nwords " in page and "nan after epoch 1" in page
 
 
@@ -63,10 +63,10 @@ def test_export_and_inspect_a_saved_model(keras_seq, folders, tmp_path):
     stdin = "two men ride\na horse"
     ours = ["translate", "--model", folders["lstm"], "--search", "greedy", "--max-length", 6]
     assert keras_seq("translate", "--model", tmp_path / "out", stdin=stdin).lines == keras_seq(*ours, stdin=stdin).lines
-    (found,) = keras_seq("inspect", tmp_path / "out", "--json").records
+    (found,) = keras_seq("inspect", "--model", tmp_path / "out", "--json").records
     assert found["signatures"]["translate"]["inputs"] == {"text": "string (?,)"}
     assert found["parameters"] == keras.models.load_model(folders["lstm"] / "best.keras").count_params()
-    assert "signature translate" in keras_seq("inspect", tmp_path / "out").out
+    assert "signature translate" in keras_seq("inspect", "--model", tmp_path / "out").out
     refused = keras_seq(*flags)
     assert refused.code == 2 and "holds a SavedModel already" in refused.err
     refused = keras_seq(*flags, "--format", "ctranslate2", "--num-beams", 3)

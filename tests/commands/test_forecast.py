@@ -176,9 +176,9 @@ def test_other_models_are_refused(keras_seq, forecasters, folders):
 
 
 def test_a_forecaster_is_inspected_and_exported(keras_seq, forecasters, tmp_path):
-    (found,) = keras_seq("inspect", forecasters["quantiles"], "--json").records
+    (found,) = keras_seq("inspect", "--model", forecasters["quantiles"], "--json").records
     assert found["columns"]["targets"] == ["OT"] and found["columns"]["quantiles"] == list(QUANTILES)
-    page = keras_seq("inspect", forecasters["quantiles"]).out
+    page = keras_seq("inspect", "--model", forecasters["quantiles"]).out
     assert "load, OT" in page and "0.1, 0.5, 0.9" in page
     flags = ["export", "--model", forecasters["quantiles"], "--output", tmp_path / "out", "--no-verify"]
     refused = keras_seq(*flags, "--num-beams", 3)

@@ -311,7 +311,7 @@ def damaged(folder, tmp_path, kind):
 def test_damaged_run_folders(kind, told, keras_seq, folders, tmp_path):
     copy = damaged(folders["lstm"], tmp_path, kind)
     for verb in ["translate", "inspect"][: 1 if kind == "dense" else 2]:  # any model can be inspected
-        result = keras_seq(verb, *(["--model"] if verb == "translate" else []), copy, stdin="a")
+        result = keras_seq(verb, "--model", copy, stdin="a")
         assert result.code == 2 and not result.out and result.err.count("\n") == 1
         assert result.err.startswith("error: ") and all(part in result.err for part in [*told, str(copy)]), result.err
 

@@ -78,7 +78,7 @@ def refused(result, *told):
 @pytest.mark.parametrize("kind", quick(KINDS, few=["ctc", "words"]))
 def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     run = shutil.copytree(runs[kind], tmp_path / "run")
-    (found,) = keras_seq("inspect", run, "--json").records
+    (found,) = keras_seq("inspect", "--model", run, "--json").records
     best = load(run)
     assert found["parameters"] == best.count_params() > 0 and len(found["checkpoints"]) == 2
     read = {"ctc": ["joint"], "attention": ["joint"], "words": ["words"]}.get(kind, [])
@@ -86,7 +86,7 @@ def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     assert found.get("labels") == (WORDS if kind in ("sounds", "clips") else None)
     assert found.get("tags") == (WORDS if kind == "words" else None)
     assert found.get("sampling_rate") == {"ctc": 8000, "attention": 16000}.get(kind)
-    page = keras_seq("inspect", run).out
+    page = keras_seq("inspect", "--model", run).out
     assert ("16,000 a second" in page) == (kind == "attention") and "checkpoints" in page
     assert keras_seq("average", "--model", run).code == 0
     for mean, weight in zip(load(run, "averaged.keras").weights, best.weights, strict=True):
@@ -196,7 +196,7 @@ def test_a_model_that_knows_no_inputs(keras_seq, tmp_path):
     model = Doubled()
     model(np.ones((1, 3), "float32"))
     run = run_folder(tmp_path / "run", model, checkpoints=0)
-    assert keras_seq("inspect", run, "--json").records[0]["parameters"] == 8
+    assert keras_seq("inspect", "--model", run, "--json").records[0]["parameters"] == 8
     result = keras_seq("export", "--model", run, "--output", tmp_path / "out")
     refused(result, run / "best.keras", "is a Doubled", "tasks.Tensors(model, example)")
 
@@ -205,4 +205,4 @@ def test_a_folder_of_run_folders_names_them(keras_seq, runs, tmp_path):
     (tmp_path / "copy-gru").mkdir()
     shutil.copytree(runs["ctc"], tmp_path / "copy-lstm")
     (tmp_path / "config.json").write_text("{}")
-    refused(keras_seq("inspect", tmp_path), "there are run folders", "copy-lstm")
+    refused(keras_seq("inspect", "--model", tmp_path), "there are run folders", "copy-lstm")

@@ -55,10 +55,10 @@ def test_a_classifier_is_inspected_and_exported(keras_seq, folders, tmp_path):
     for one, other in zip(ours, theirs, strict=True):
         assert one["label"] == other["label"]
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
-    (found,) = keras_seq("inspect", folders["classifier"], "--json").records
+    (found,) = keras_seq("inspect", "--model", folders["classifier"], "--json").records
     assert found["labels"] == LABELS and found["vocabularies"]["joint"]["kind"] == "Words"
-    assert "bad, good, so so" in keras_seq("inspect", folders["classifier"]).out
-    (found,) = keras_seq("inspect", out, "--json").records
+    assert "bad, good, so so" in keras_seq("inspect", "--model", folders["classifier"]).out
+    (found,) = keras_seq("inspect", "--model", out, "--json").records
     assert found["signatures"]["classify"]["outputs"]["label"] == "string (?,)"
 
 
@@ -139,7 +139,7 @@ def test_a_language_model_is_exported_with_its_flags(keras_seq, folders, tmp_pat
     stdin = "a horse\ntwo"
     ours = ["generate", "--model", folders["rnn"], "--search", "greedy", "--max-length", 4, "--first", "end"]
     assert keras_seq("generate", "--model", out, stdin=stdin).lines == keras_seq(*ours, stdin=stdin).lines
-    (found,) = keras_seq("inspect", out, "--json").records
+    (found,) = keras_seq("inspect", "--model", out, "--json").records
     assert found["signatures"]["generate_with_options"]["inputs"]["max_length"] == "int32 (), 4 unless given"
     assert {"generate", "score", "encode", "step", "initial_state", "detokenize"} <= set(found["signatures"])
     refused = keras_seq("export", "--model", folders["lstm"], "--output", out, "--first", "end")

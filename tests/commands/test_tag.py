@@ -96,12 +96,12 @@ def test_a_tagger_is_inspected_and_exported(keras_seq, run, tmp_path):
     stdin = "\n".join([*SOURCE, ""])
     ours = keras_seq("tag", "--model", run, "--json", stdin=stdin).records
     assert keras_seq("tag", "--model", out, "--json", stdin=stdin).records == ours
-    (found,) = keras_seq("inspect", run, "--json").records
+    (found,) = keras_seq("inspect", "--model", run, "--json").records
     assert found["tags"] == TAGS and {name: v["kind"] for name, v in found["vocabularies"].items()} == {
         "words": "Words",
         "characters": "Characters",
     }
-    assert "ADJ, NOUN, VERB" in keras_seq("inspect", run).out
+    assert "ADJ, NOUN, VERB" in keras_seq("inspect", "--model", run).out
     refused = keras_seq("classify", "--model", out, stdin="a")
     assert refused.code == 2 and "is a task of tagging, not of classification" in refused.err
 

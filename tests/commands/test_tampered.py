@@ -135,7 +135,7 @@ def test_a_keras_file_that_wants_more(what, keras_seq, run, tmp_path, nothing_ru
     (tmp_path / "evil.py").write_text("open('ran', 'w')\nEvil = object\n")
     monkeypatch.syspath_prepend(tmp_path)
     repacked(run / "best.keras", config__json=json.dumps(WANTS[what]()))
-    assert refused(keras_seq("inspect", run), run / "best.keras") and "evil" not in sys.modules
+    assert refused(keras_seq("inspect", "--model", run), run / "best.keras") and "evil" not in sys.modules
 
 
 NONSENSE = ["", "{", "[]", "null", "7", '"x"', "{}", "[" * 100_000, '{"class_name": 1, "config": 2}', "\udcff", "NaN"]
@@ -144,7 +144,7 @@ NONSENSE = ["", "{", "[]", "null", "7", '"x"', "{}", "[" * 100_000, '{"class_nam
 @pytest.mark.parametrize("number", range(len(NONSENSE)))
 def test_a_keras_file_of_nonsense(number, keras_seq, run, nothing_runs):
     repacked(run / "best.keras", config__json=NONSENSE[number].encode(errors="surrogateescape"))
-    refused(keras_seq("inspect", run), run / "best.keras")
+    refused(keras_seq("inspect", "--model", run), run / "best.keras")
 
 
 def weights(change):
@@ -220,13 +220,13 @@ FILES = {
 def test_a_keras_file_with_other_parts(what, keras_seq, run, nothing_runs):
     FILES[what](run / "best.keras")
     began = time.monotonic()
-    refused(keras_seq("inspect", run), run / "best.keras")
+    refused(keras_seq("inspect", "--model", run), run / "best.keras")
     assert time.monotonic() - began < 30
 
 
 def test_a_path_that_climbs_leaves_nothing_behind(keras_seq, run, nothing_runs):
     climbs(run / "best.keras")
-    assert keras_seq("inspect", run).code in (0, 2)
+    assert keras_seq("inspect", "--model", run).code in (0, 2)
 
 
 # Any file of a folder, damaged in any way.
@@ -272,12 +272,12 @@ def test_any_file_of_a_run_folder(way, file, keras_seq, run, complete, nothing_r
     WAYS[way](run / file, random.Random(f"{way} {file}"))
     if file != "best.keras":  # then it need not be loaded again and again
         monkeypatch.setattr(loading, "load_keras", lambda file, **kwargs: expected)
-    found = keras_seq("inspect", run, "--json")
+    found = keras_seq("inspect", "--model", run, "--json")
     if found.code:
         refused(found, run)
     else:
         assert all(map(np.array_equal, load(run / "best.keras").get_weights(), expected.get_weights()))
-    assert keras_seq("inspect", run).code == found.code
+    assert keras_seq("inspect", "--model", run).code == found.code
     averaged = keras_seq("average", "--model", run)
     if averaged.code:
         assert averaged.code == 2 and averaged.err.splitlines()[-1].startswith("error: ")

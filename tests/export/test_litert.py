@@ -184,7 +184,7 @@ def test_what_computes_otherwise_is_found_out(tmp_path, monkeypatch):
 @pytest.mark.long
 def test_the_best_path_of_a_crf_is_beyond_litert(tmp_path):
     model = models.best_tags(models.tagger(V, 4, crf=True, units=8))
-    with pytest.raises(RuntimeError, match="LiteRT has not all operations of this model.*BitwiseAnd"):
+    with pytest.raises(RuntimeError, match="LiteRT lacks operations of this model: (\\w+, )*BitwiseAnd"):
         export.litert(model, tmp_path / "a.tflite", IDS)
 
 
@@ -196,7 +196,7 @@ class Unknown(keras.layers.Layer):
 def test_what_litert_has_not_is_an_error_that_says_so(tmp_path):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, Unknown()(inputs))
-    with pytest.raises(RuntimeError, match="LiteRT has not all operations of this model.*[Bb]etainc"):
+    with pytest.raises(RuntimeError, match="LiteRT lacks operations of this model: Betainc"):
         export.litert(model, tmp_path / "a.tflite", np.ones((1, 4), "float32"))
     assert not list(tmp_path.iterdir())
 

@@ -50,7 +50,9 @@ def test_what_onnxruntime_has_not_is_an_error_that_says_so(name, tmp_path):
 @pytest.mark.long
 def test_the_best_path_of_a_crf_is_beyond_tf2onnx(tmp_path):
     model = models.best_tags(models.tagger(V, 4, crf=True, units=8))
-    with pytest.raises(ValueError, match="make_sure failure: Cannot find node with output 'best_tagger"):
+    with pytest.raises(
+        RuntimeError, match="tf2onnx cannot express .* failure: Cannot find node with output 'best_tagger"
+    ):
         export.onnx(model, tmp_path / "a.onnx", IDS)
 
 

@@ -73,7 +73,7 @@ def test_strings_whole_numbers_and_shapes_may_not(changes, message, tmp_path, mo
     ("script", "timeout", "message"),
     [
         ("import time; time.sleep(60)", 1, "longer than `timeout`=1 seconds"),
-        ("raise SystemExit('Op type not registered')", 30, r"exit status 1\):\nOp type not registered"),
+        ("raise SystemExit('Op type not registered')", 30, r"exit status 1\): Op type not registered"),
     ],
     ids=["slow", "failing"],
 )

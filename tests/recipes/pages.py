@@ -1,6 +1,7 @@
 """The commands of a recipe's page in docs/, each of which a test reads, and the long ones run; the first one begins."""
 
 import dataclasses
+import json
 import pathlib
 import shlex
 from collections.abc import Callable, Mapping
@@ -9,10 +10,18 @@ from typing import Any
 
 import pytest
 
+from keras_seq import __main__ as command_line
 from keras_seq import cli, data, experiment, export
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 FAR = pytest.mark.parametrize("to_the_end", [False, pytest.param(True, marks=pytest.mark.long)], ids=["begin", "end"])
+
+
+def evaluated(capsys, model: pathlib.Path, *argv: Any) -> dict[str, Any]:
+    """The record of `keras-seq evaluate --model MODEL ... --json`."""
+    capsys.readouterr()
+    command_line.main(["evaluate", "--model", str(model), *map(str, argv), "--json"])
+    return json.loads(capsys.readouterr().out)
 
 
 class Begun(Exception):

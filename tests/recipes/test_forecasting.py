@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_seq import cli, data, export
 from recipes import forecasting
 from recipes.synthetic import spring_levels
-from tests.recipes.pages import FAR, Begun, end_at_the_fit, run_page
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -66,6 +66,24 @@ def test_it_learns_what_no_linear_map_says(learned):
     assert found["transformer", "MAE"] < found["least squares", "MAE"]
     (entry,) = {entry["split"] for entry in json.loads((learned / "run" / "metrics.json").read_text())}
     assert entry == "test"
+
+
+def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
+    hours = json.loads((begun / "run" / "config.json").read_text())["hours"]
+    series = spring_levels.levels(hours, 1)
+    lines = [["date", *series.columns]]
+    lines += [[str(time), *map(repr, map(float, row))] for time, row in zip(series.times, series.values, strict=True)]
+    with open(tmp_path / "springs.csv", "w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    record = evaluated(capsys, begun / "run", tmp_path / "springs.csv", "--split", 0.7, 0.1, 0.2)
+    expected = metrics_of(begun / "run")
+    for name in ("mse", "mae"):
+        assert record[name] == pytest.approx(expected["feedforward", name.upper()], rel=1e-4)
+        for baseline in ("last day", "last value"):
+            assert record["baselines"][baseline][name] == pytest.approx(expected[baseline, name.upper()], rel=1e-4)
+    assert np.mean(record["mse_by_step"]["model"]) == pytest.approx(record["mse"]) and record["unit"] == "standardized"
+    served = evaluated(capsys, begun / "export", tmp_path / "springs.csv")  # whose scaler is inside
+    assert served["windows"] > record["windows"] and served["unit"] == "in units of the series"
 
 
 def test_it_leaves_what_it_promises(begun):

@@ -16,7 +16,7 @@ from keras_seq import cli, experiment, export
 from recipes import language_model
 from recipes.public import plain_text
 from recipes.synthetic import counting_text
-from tests.recipes.pages import FAR, run_page
+from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -69,6 +69,15 @@ def test_it_leaves_what_it_promises(begun):
         assert (run / name).stat().st_size > 0, name
     for name in ("learning_curve.png", "loss_by_position.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
+
+
+def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
+    (tmp_path / "test.txt").write_text(counting_text.text(20, "test 1"))
+    record, expected = evaluated(capsys, begun / "run", tmp_path / "test.txt"), metrics_of(begun / "run")
+    for context in ("state carried", "blocks of 16"):
+        for metric in ("nats per token", "perplexity", "bits per character"):
+            value = record[context][metric.replace(" ", "_")]
+            assert value == pytest.approx(expected[context, metric], rel=1e-4), (context, metric)
 
 
 @pytest.mark.long

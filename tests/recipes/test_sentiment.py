@@ -12,7 +12,8 @@ from keras_seq import __main__ as command_line
 from keras_seq import cli, export
 from recipes import sentiment
 from recipes.public import rt_polarity
-from tests.recipes.pages import FAR, run_page
+from recipes.synthetic import sentiment_sentences
+from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -65,6 +66,18 @@ def test_the_run_folder_classifies(begun, capsys, tmp_path):
     command_line.main(["classify", "--model", str(begun / "run"), str(tmp_path / "lines")])
     label, share = capsys.readouterr().out.split()
     assert label in ("negative", "positive") and 0.5 <= float(share) <= 1
+
+
+@pytest.mark.parametrize("folder", ["run", "export"])
+def test_evaluate_gives_the_scores_of_the_recipe(folder, begun, capsys, tmp_path):
+    part = sentiment_sentences.labeled_text(TINY.sentences, min(500, TINY.sentences), TINY.seed)["test"]
+    rows = zip((part.label_names[label] for label in part.labels), part.texts, strict=True)
+    (tmp_path / "test.tsv").write_text("".join(f"{label}\t{text}\n" for label, text in rows))
+    record, scores = evaluated(capsys, begun / folder, tmp_path / "test.tsv"), metrics_of(begun / "run")
+    assert record["accuracy"] == pytest.approx(scores["accuracy"]["value"], abs=1e-4)
+    assert record["macro_f1"] == pytest.approx(scores["macro-F1"]["value"], abs=1e-4)
+    assert np.sum(record["confusions"]) == len(part) and record["labels"] == list(sentiment_sentences.LABELS)
+    assert np.trace(record["confusions"]) / len(part) == pytest.approx(record["accuracy"])
 
 
 @pytest.mark.long

@@ -13,7 +13,7 @@ from keras_seq import cli, data, text
 from recipes import speech
 from recipes.public import free_spoken_digits
 from recipes.synthetic import dial_tones
-from tests.recipes.pages import FAR, run_page
+from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -61,6 +61,35 @@ def test_it_leaves_what_it_promises(begun):
     said, heard = (run / "test.txt").read_text().splitlines()[0].split("\t")
     assert said.split() and {*said.split(), *heard.split()} <= set(dial_tones.NAMES)
     assert "val_word_error_rate" in (run / "history.csv").read_text().splitlines()[0]
+
+
+def write_recordings(folder, audio, texts):
+    """A sound file of each recording, in floats, and a table of them."""
+    rows = ["path\tsentence"]
+    for number, (waveform, words) in enumerate(zip(audio.waveforms, texts, strict=True)):
+        soundfile.write(folder / f"{number}.wav", waveform, audio.sampling_rate, subtype="FLOAT")
+        rows.append(f"{number}.wav\t{words}")
+    (folder / "test.tsv").write_text("\n".join(rows) + "\n")
+    return folder / "test.tsv"
+
+
+def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
+    options = cli_options(begun / "run")
+    audio = speech.recordings(options, speech.read(options))["test"]
+    table = write_recordings(tmp_path, audio, speech.texts(audio))
+    expected = metrics_of(begun / "run")
+    for folder in ("run", "export"):
+        record = evaluated(capsys, begun / folder, table)
+        assert record["word_error_rate"] == pytest.approx(expected["word error rate", "test"]["value"], abs=1e-4)
+        assert record["exact_match"] == pytest.approx(expected["exact match", "test"]["value"], abs=1e-4)
+        assert record["character_error_rate"] > 0
+
+
+def cli_options(run):
+    """The options of a run, from its configuration."""
+    config = json.loads((run / "config.json").read_text())
+    names = {field.name for field in dataclasses.fields(speech.Options)}
+    return speech.Options(**{name: value for name, value in config.items() if name in names})
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_seq import cli, data, export
 from recipes import tagging
 from recipes.synthetic import tagged_nonsense
-from tests.recipes.pages import FAR, Begun, end_at_the_fit, run_page
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -64,6 +64,17 @@ def test_it_leaves_what_it_promises(begun):
     assert first.words == tagged_nonsense.tagged_text(100, 100, 1)["test"].words
     header, *rows = (line.split("\t") for line in (run / "by_tag.tsv").read_text().splitlines())
     assert header == ["tag", "true", "found", "precision", "recall", "F1"] and len(rows) == 11
+
+
+def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
+    part = tagged_nonsense.tagged_text(100, 100, 1)["test"]
+    rows = [zip(*row, strict=True) for row in zip(part.words, part.tags, strict=True)]
+    text = "\n".join("".join("\t".join(pair) + "\n" for pair in row) for row in rows)
+    (tmp_path / "test.tsv").write_text(text)
+    expected = metrics_of(begun / "run")["rnn", "accuracy"]["value"]
+    for folder in ("run", "export"):
+        record = evaluated(capsys, begun / folder, tmp_path / "test.tsv")
+        assert record["accuracy"] == pytest.approx(expected, abs=1e-4) and "span_f1" not in record
 
 
 def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(begun):

@@ -13,7 +13,7 @@ import pytest
 from keras_seq import cli, experiment
 from recipes import translation
 from recipes.synthetic import number_names
-from tests.recipes.pages import FAR, Begun, end_at_the_fit
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -59,6 +59,17 @@ def learned(made_once):
         run_in(folder, options, data_dir=folder, architecture="gru", num_beams=2)
 
     return made_once("translation", make)
+
+
+@pytest.mark.long
+def test_evaluate_gives_the_scores_of_the_recipe(learned, capsys):
+    expected = metrics_of(learned / "run")
+    flags = ["--source", learned / "test.en", learned / "test.fr"]
+    for folder in ("run", "export"):
+        record = evaluated(capsys, learned / folder, *flags)
+        for name in ("BLEU", "chrF", "exact match"):
+            value = record[name.lower().replace(" ", "_")]
+            assert value == pytest.approx(expected[name]["value"], abs=1e-4), (folder, name)
 
 
 @pytest.mark.long

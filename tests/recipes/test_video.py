@@ -12,7 +12,7 @@ from keras_seq import cli
 from keras_seq.tasks.loading import load_run
 from recipes import video
 from recipes.synthetic import moving_digits
-from tests.recipes.pages import FAR, run_page
+from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -67,6 +67,22 @@ def test_what_is_served_names_directions_whatever_a_clip_is_padded_with(learned)
     np.testing.assert_allclose(padded["probabilities"], found["probabilities"], atol=1e-4)
     alone = classify(frames=frames[3:4])
     np.testing.assert_allclose(alone["probabilities"][0], found["probabilities"][3], atol=1e-4)
+
+
+def save_clips(folder, part):
+    """The clips as arrays in a folder for each class."""
+    for number, label in enumerate(part.labels):
+        place = folder / part.class_names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        np.save(place / f"{number}.npy", part.clip(number))
+
+
+def test_evaluate_gives_the_scores_of_the_recipe(learned, capsys, tmp_path):
+    part = moving_digits.video("direction", "test", 375, frames=6, size=16, seed=1)
+    save_clips(tmp_path, part)
+    expected = metrics_of(learned / "run")["test", "accuracy", "gru"]
+    record = evaluated(capsys, learned / "run", tmp_path)
+    assert record["accuracy"] == pytest.approx(expected, abs=1e-4) and record["inputs"] == 375
 
 
 @pytest.mark.long
