@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import programs, timing
+from benchmarks import peer_processes, timing
 from keras_seq import cli, decoding, export, tasks, text
 from keras_seq.cli import option
 
@@ -66,7 +66,7 @@ def main(options: Options) -> None:
 
 
 def throughput(options: Options, subwords: text.Subwords, sources: list[list[int]], folder: pathlib.Path) -> None:
-    task = programs.Task(folder / "sources.json", folder, subwords.size, options.length, options.core)
+    task = peer_processes.Task(folder / "sources.json", folder, subwords.size, options.length, options.core)
     task.sources.write_text(json.dumps(sources))
     for name in options.models:
         if name == "transformer" and options.ctranslate2:
@@ -75,7 +75,7 @@ def throughput(options: Options, subwords: text.Subwords, sources: list[list[int
             (folder / "pieces.json").write_text(json.dumps(subwords.pieces(range(subwords.size))))
         with started(options, name, task) as running:
             measured = {
-                (beams, size): programs.in_turn(running, beams, size, options.length, options.rounds)
+                (beams, size): peer_processes.in_turn(running, beams, size, options.length, options.rounds)
                 for beams in SEARCHES
                 for size in options.batch_sizes
             }
@@ -84,7 +84,7 @@ def throughput(options: Options, subwords: text.Subwords, sources: list[list[int
 
 
 @contextlib.contextmanager
-def started(options: Options, name: str, task: programs.Task) -> Iterator[list[programs.Program]]:
+def started(options: Options, name: str, task: peer_processes.Task) -> Iterator[list[peer_processes.Program]]:
     """The programs that have this model, ours first."""
     wanted = [("keras_seq", "ours.py", sys.executable, "")]
     wanted += [("OpenNMT-tf", "opennmt_tf.py", options.opennmt_tf, "")] if options.opennmt_tf else []
@@ -96,13 +96,13 @@ def started(options: Options, name: str, task: programs.Task) -> Iterator[list[p
     with contextlib.ExitStack() as stack:
         running = []
         for title, script, python, variant in wanted:
-            running.append(programs.Program(title, script, str(python), name, task, variant))
+            running.append(peer_processes.Program(title, script, str(python), name, task, variant))
             stack.callback(running[-1].close)
             timing.log(f"{title}: {running[-1].version}")
         yield running
 
 
-def throughput_table(running: list[programs.Program], measured: Mapping, batch_sizes: tuple[int, ...]) -> str:
+def throughput_table(running: list[peer_processes.Program], measured: Mapping, batch_sizes: tuple[int, ...]) -> str:
     """A row for each program: its speeds, and ours over its speed at the same batches and at each one's best."""
     rows = []
     for program in running:
@@ -113,9 +113,11 @@ def throughput_table(running: list[programs.Program], measured: Mapping, batch_s
             if program is running[0]:
                 row += ["-"] * (len(batch_sizes) + 1)
                 continue
-            row += [programs.ratio(found[running[0].title], found[program.title]) for found in speeds.values()]
-            best = [programs.best({s: f[each.title] for s, f in speeds.items()}) for each in (running[0], program)]
-            row.append(programs.ratio(speeds[best[0]][running[0].title], speeds[best[1]][program.title]))
+            row += [peer_processes.ratio(found[running[0].title], found[program.title]) for found in speeds.values()]
+            best = [
+                peer_processes.best({s: f[each.title] for s, f in speeds.items()}) for each in (running[0], program)
+            ]
+            row.append(peer_processes.ratio(speeds[best[0]][running[0].title], speeds[best[1]][program.title]))
         rows.append(row)
     head = ["program"]
     for search in SEARCHES.values():
@@ -157,7 +159,12 @@ def exported(options: Options, subwords: text.Subwords, lines: list[str], folder
             speeds = functions_in_turn({"Python": in_python, "SavedModel": in_graph}, batches, options.rounds)
             middle = {who: timing.shown(timing.median(found)) for who, found in speeds.items()}
             rows.append(
-                [timing.TITLES[name], search, *middle.values(), programs.ratio(speeds["SavedModel"], speeds["Python"])]
+                [
+                    timing.TITLES[name],
+                    search,
+                    *middle.values(),
+                    peer_processes.ratio(speeds["SavedModel"], speeds["Python"]),
+                ]
             )
     print(f"**The SavedModel**, texts to texts, batches of {batch_size}, sentences per CPU second\n")
     print(timing.table(["model", "search", "in Python", "SavedModel", "SavedModel / Python (rounds)"], rows))

@@ -184,8 +184,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    found = training.run.versions()
-    return f"{training.run.hardware()}; " + ", ".join(f"{name} {found[name]}" for name in ("tensorflow", "keras"))
+    found = training.run_folder.versions()
+    return f"{training.run_folder.hardware()}; " + ", ".join(
+        f"{name} {found[name]}" for name in ("tensorflow", "keras")
+    )
 
 
 def log(message: str) -> None:

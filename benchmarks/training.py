@@ -7,7 +7,7 @@ import dataclasses
 
 import keras
 
-from benchmarks import plain_keras, timing, where_time_goes
+from benchmarks import plain_keras, profile, timing
 from keras_seq import cli, data, losses
 from keras_seq.cli import option
 
@@ -60,7 +60,7 @@ def main(options: Options) -> None:
         if options.profiled:
             sample, _ = epoch.sample(max(1, len(epoch) // options.profiled), 0)
             for who, model in {"ours": ours, "plain Keras": plain}.items():
-                shared[name, who] = where_time_goes.seconds_by_operation(model, sample)
+                shared[name, who] = profile.seconds_by_operation(model, sample)
     head = ["target tokens per CPU second (per second)", "ours", "plain Keras"]
     head += ["ours / plain, CPU (rounds)", "by the clock (rounds)", *(f"{peer} *" for peer in PEERS)]
     print(timing.table(head, rows))
@@ -68,13 +68,13 @@ def main(options: Options) -> None:
 
     if shared:
         ours = {name: seconds for name, seconds in shared.items() if name[1] == "ours"}
-        print(shares_table("part of a step", ours, where_time_goes.PARTS))
-        print(shares_table("kind of operation", shared, where_time_goes.KINDS))
+        print(shares_table("part of a step", ours, profile.PARTS))
+        print(shares_table("kind of operation", shared, profile.KINDS))
 
 
 def shares_table(title: str, seconds: dict, patterns: dict[str, str]) -> str:
     """Milliseconds would differ from run to run; what is compared is the time that all operations took together."""
-    found = [where_time_goes.shares(each, patterns) for each in seconds.values()]
+    found = [profile.shares(each, patterns) for each in seconds.values()]
     names = [name for name in [*patterns, "other"] if any(name in shares for shares in found)]
     rows = [[name, *(f"{shares.get(name, 0):.1%}" for shares in found)] for name in names]
     rows.append(["all operations, seconds", *(f"{sum(each.values()):.2f}" for each in seconds.values())])

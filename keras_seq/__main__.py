@@ -14,6 +14,7 @@ from keras_seq.commands import (
     classify,
     doctor,
     evaluate,
+    export,
     forecast,
     inspect,
     rerank,
@@ -21,7 +22,6 @@ from keras_seq.commands import (
     tag,
     transcribe,
     translate,
-    weights,
 )
 from keras_seq.commands.streams import exit_cleanly
 from keras_seq.quiet import start_quietly
@@ -55,8 +55,8 @@ VERBS = {
         certify.Certify,
         certify.certify,
     ),
-    "average": Verb("mean of a run's last checkpoints, as a model", weights.Average, weights.average),
-    "export": Verb("a run folder's model as SavedModel, LiteRT, ONNX or CTranslate2", weights.Export, weights.export),
+    "average": Verb("mean of a run's last checkpoints, as a model", export.Average, export.average),
+    "export": Verb("a run folder's model as SavedModel, LiteRT, ONNX or CTranslate2", export.Export, export.export),
     "doctor": Verb(
         "analysis of a corpus before training: lengths, padding, suggested buckets", doctor.Doctor, doctor.doctor
     ),

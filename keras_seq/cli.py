@@ -19,11 +19,12 @@ import os
 import pathlib
 import re
 import sys
-import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from keras_seq.cli_config import read_values, without_none
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ def option(
     choices: Sequence | None = None,
     positional: bool = False,
     repeated: bool = False,
+    presets: Mapping[str, Any] | None = None,
+    config: bool = False,
 ) -> Any:
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
@@ -41,8 +44,15 @@ def option(
     has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more. The
     flag of a repeated one, a tuple, takes one value, and is given again for each further one: so what stands behind it
     may be positional.
+
+    Args:
+        presets: defaults by the name of a preset, for a field that is None unless its flag is given. The help shows
+            them. The key "" is the default of all presets that are not named.
+        config: whether the field is a file with values of the others, `--config config.json`. Flags beside it override
+            its values.
     """
     metadata = {"help": help, "choices": choices, "positional": positional, "repeated": repeated}
+    metadata |= {"presets": presets, "config": config}
     if isinstance(default, list | dict | set):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -52,8 +62,18 @@ def parse(
     options: type[T], argv: Sequence[str] | None = None, description: str | None = None, prog: str | None = None
 ) -> T:
     """An instance of the dataclass, from `argv` (by default the command line). A bad value ends the program with one
-    line that names the flag and the value, as argparse does."""
-    return options(**vars(flags(options, description, prog).parse_intermixed_args(argv)))
+    line that names the flag and the value, as argparse does.
+
+    Raises:
+        ValueError, OSError: if a file of values, `option(config=True)`, cannot be used.
+    """
+    parser = flags(options, description, prog)
+    parsed = parser.parse_intermixed_args(argv)
+    files = [getattr(parsed, field.name) for field in dataclasses.fields(options) if field.metadata.get("config")]
+    for file in filter(None, files):
+        parser.set_defaults(**read_values(options, file))
+        parsed = parser.parse_intermixed_args(argv)
+    return options(**vars(parsed))
 
 
 def run(
@@ -69,7 +89,10 @@ def run(
         argv: by default the command line.
         prog: the name that help and errors call the program by; by default that of the file that runs.
     """
-    parsed = parse(options, argv, prog=prog)
+    try:
+        parsed = parse(options, argv, prog=prog)
+    except (ValueError, OSError) as error:
+        _refuse(error, options)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(as_flags(str(message), options), file=sys.stderr)
@@ -82,11 +105,17 @@ def run(
     except (ValueError, OSError, ImportError, OverflowError, MemoryError) as error:
         if os.environ.get("KERAS_SEQ_TRACEBACK"):
             raise
-        told = str(error)
-        if isinstance(error, OverflowError | MemoryError):  # neither says what to do, and one often nothing at all
-            told = f"a number, or what it asks for, is too large: {told or 'no memory is left'}. Give smaller numbers."
-        print(f"error: {as_flags(told, options)}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(error, options)
+
+
+def _refuse(error: Exception, options: type) -> NoReturn:
+    message = str(error)
+    if isinstance(error, OverflowError | MemoryError):  # neither names a remedy, and one is often empty
+        message = (
+            f"a number, or what it asks for, is too large: {message or 'no memory is left'}. Give smaller numbers."
+        )
+    print(f"error: {as_flags(message, options)}", file=sys.stderr)
+    sys.exit(2)
 
 
 def as_flags(message: str, options: type) -> str:
@@ -178,14 +207,10 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
         arguments["default"] = field.default_factory()
     elif not positional:  # argparse knows that a positional one is
         arguments["required"] = True
-    if "default" in arguments and arguments["default"] is not None:
-        shown = arguments["default"]
-        shown = " ".join(map(str, shown)) if isinstance(shown, list | tuple) else shown
-        if shown != "":
-            help_text = f"{help_text} (default: {str(shown).replace('%', '%%')})".strip()
-    arguments["help"] = help_text
+    presets = field.metadata.get("presets") or {"": arguments.get("default")}
+    arguments["help"] = f"{help_text}{_shown_defaults(presets)}".strip()
 
-    annotation, optional = _without_none(annotation)
+    annotation, optional = without_none(annotation)
     if annotation is bool and not optional and not positional:
         parser.add_argument(name, action=argparse.BooleanOptionalAction, **arguments)
         return
@@ -210,12 +235,16 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
     parser.add_argument(name, **arguments)
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        inner = [part for part in typing.get_args(annotation) if part is not type(None)]
-        if len(inner) == 1:
-            return inner[0], True
-    return annotation, False
+def _shown_defaults(presets: Mapping[str, Any]) -> str:
+    """ " (default: 1; files: 2)", or nothing where there is no default to show."""
+    shown = [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in presets.items() if name]
+    if presets.get("") not in (None, "", (), []):
+        shown = [_shown(presets[""]), *shown]
+    return f" (default: {'; '.join(shown)})".replace("%", "%%") if shown else ""
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _converter(annotation: Any, optional: bool, name: str):
@@ -227,7 +256,7 @@ def _converter(annotation: Any, optional: bool, name: str):
         raise TypeError(f"The field `{name}` is of a type that no flag can have: {annotation}")
 
     def convert(text: str) -> Any:
-        if optional and text.lower() == "none":
+        if optional and text.lower() == "none" and "none" not in (choices or ()):
             return None
         value = annotation(text)
         if annotation is int and not -(2**63) <= value < 2**63:
@@ -240,7 +269,7 @@ def _converter(annotation: Any, optional: bool, name: str):
 
 class _StoreTuple(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
-        setattr(namespace, self.dest, tuple(values))
+        setattr(namespace, self.dest, None if values == [None] else tuple(values))  # `none` for an optional one
 
 
 class _AppendToTuple(argparse.Action):

@@ -16,12 +16,13 @@ from typing import Any
 # The registered classes of each module. tests/test_serialization.py keeps the table complete.
 CLASSES = {
     "decoding": "Ensemble",
-    "layers": "AdditiveAttention AttentionPooling BlankPadding Bridge CRF CRFLoss CharacterEncoder ConvLSTM2D "
-    "ConvSubsampling DotAttention TrailingPaddingMask AutoregressiveDecoder FrameCNN FrameConvolution FrameDecoder FramePairs GRU "
-    "GeneralAttention JoinFeatures LSTM LastPooling LastSteps LearnedPositions LocationSensitiveAttention LogMel "
-    "MaskedConv1D MaxPooling MeanPooling MinGRU MinLSTM MovingAverage MultiHeadAttention Patches FramePatches "
-    "QuantileOffsets RGLRU RecurrentStack ReversibleNormalization ScaledDotAttention ScheduledSampling SimpleRNN "
-    "SpecAugment TokenEmbedding TransformerDecoderLayer TransformerEncoderLayer TransformerStack ViterbiAccuracy "
+    "layers": "AdditiveAttention AttentionPooling AutoregressiveDecoder BlankPadding Bridge CRF CRFLoss "
+    "CharacterEncoder ConvLSTM2D ConvSubsampling DotAttention FrameCNN FrameConvolution FrameDecoder "
+    "FramePairs FramePatches GRU GeneralAttention JoinFeatures LSTM LastPooling LastSteps "
+    "LearnedPositions LocationSensitiveAttention LogMel MaskedConv1D MaxPooling MeanPooling MinGRU "
+    "MinLSTM MovingAverage MultiHeadAttention Patches QuantileOffsets RGLRU RecurrentStack "
+    "ReversibleNormalization ScaledDotAttention ScheduledSampling SimpleRNN SpecAugment TokenEmbedding "
+    "TrailingPaddingMask TransformerDecoderLayer TransformerEncoderLayer TransformerStack ViterbiAccuracy "
     "ViterbiDecoder",
     "losses": "CTCLoss QuantileLoss TokenCrossentropy",
     "metrics": "Perplexity TokenAccuracy TokenLoss",

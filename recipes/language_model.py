@@ -13,26 +13,25 @@ import math
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, decoding, experiment, export, layers, losses, models, optimizers, tasks
+from keras_seq import cli, data, decoding, experiment, layers, losses, models, tasks
 from keras_seq.cli import option
-from keras_seq.experiment import Result
+from keras_seq.experiment import Result, preset
 from keras_seq.inspection import plots
 
 from .baselines import ngram_language_model
 from .public import plain_text
 from .synthetic import counting_text
 
-# What a flag that is not given means, for the generated text and for files.
-GENERATED = {"units": 128, "num_layers": 1, "dropout": 0.0, "epochs": 8, "learning_rate": 1e-2}
-FILES = {"units": 512, "num_layers": 2, "dropout": 0.3, "epochs": 10, "learning_rate": 2e-3}
-
 MEASURED = 16  # streams of a text that is measured: each begins anew, so there are few
+# They change the samples and what is measured, not what is learned.
+OF_THE_REPORT = ("ngram", "prompt", "sample_length")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Options(experiment.Options):
 
     data_dir: pathlib.Path | None = option(None, "folder of text files (.txt, .txt.gz); by default text is generated")
     download: bool = option(False, "fetch a million characters of Shakespeare, once")
-    lines: int = option(5_000, "of the training text, where it is generated")
+    lines: int = option(5_000, "generated lines of training text")
     documents: Literal["file", "line"] | None = option(
         None, "what ends with the end token (default: a file of characters or bytes, a line of words or subwords)"
     )
@@ -50,25 +49,27 @@ class Options(experiment.Options):
     vocabulary_size: int = option(8_000, "tokens at most")
 
     architecture: Literal[*layers.ARCHITECTURES] = option("lstm", "the model")
-    units: int | None = option(None, "width (default: 128; 512 for files)")
-    num_layers: int | None = option(None, "how many (default: 1; 2 for files)")
-    dropout: float | None = option(None, "rate (default: 0; 0.3 for files)")
+    units: int | None = preset(128, "width", files=512)
+    num_layers: int | None = preset(1, "layers", files=2)
+    dropout: float | None = preset(0.0, "dropout rate", files=0.3)
     num_heads: int = option(4, "attention heads of a transformer")
-    positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option("rotary", "of a transformer")
+    positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option("rotary", "positions of a transformer")
 
     block: int = option(64, "tokens that the gradient reaches back over; all that a transformer sees")
     batch_size: int = option(32, "streams side by side; a transformer's blocks")
-    batches: int | None = option(None, "of an epoch at most, of blocks drawn anew each epoch, for a transformer")
-    epochs: int | None = option(None, "at most (default: 8; 10 for files)")
-    learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.002 for files)")
-    weight_decay: float = option(0.0, "of AdamW")
+    batches: int | None = option(None, "batches of an epoch at most, drawn anew each epoch, for a transformer")
+    epochs: int | None = preset(8, "epochs at most", files=10)
+    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=2e-3)
+    weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    ngram: int = option(5, "order of the counts that are measured beside it; 0: none")
-    prompt: str = option("", "what the samples go on from")
+    ngram: int = option(5, "order of the n-gram counts that are measured beside the model; 0: none")
+    prompt: str = option("", "text that the samples continue")
     sample_length: int = option(300, "tokens of a sample")
-    temperature: float = option(0.8, "of the samples: towards 0 the likeliest token, 1 as the model says")
-    top_k: int | None = option(None, "draw from so many likeliest tokens")
-    top_p: float | None = option(None, "draw from the likeliest tokens of this probability")
+    temperature: float = option(
+        0.8, "temperature of the samples: towards 0 the likeliest token, 1 as the model predicts"
+    )
+    top_k: int | None = option(None, "number of likeliest tokens to draw from")
+    top_p: float | None = option(None, "probability of the likeliest tokens to draw from")
 
     @property
     def carries(self) -> bool:
@@ -78,13 +79,12 @@ class Options(experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    folder = experiment.data_folder(options.data_dir, options.download, "tinyshakespeare")
     by_line = "line" if options.vocabulary in ("words", "bpe", "unigram") else "file"
-    options = dataclasses.replace(options, data_dir=folder, documents=options.documents or by_line)
-    options = experiment.with_defaults(options, GENERATED if folder is None else FILES)
+    options = dataclasses.replace(options, documents=options.documents or by_line)
+    options = experiment.with_data(options, "tinyshakespeare")
     check(options, scope)
     parts = read(options)
-    run = experiment.run_folder(options, scope, parts, leave_out=("ngram", "prompt", "sample_length"))
+    run = experiment.run_folder(options, scope, parts, may_change=OF_THE_REPORT)
 
     # Data
     # Lines, since subwords are learned from these; each with its line feed, which characters have to know.
@@ -112,18 +112,15 @@ def main(options: Options) -> None:
             vocabulary.size, backbone, dropout=options.dropout, streams=options.batch_size if options.carries else None
         )
         model.compile(
-            optimizers.AdamW(
-                experiment.learning_rate(options, int(batches.cardinality())),
-                beta_2=0.99,
-                weight_decay=options.weight_decay,
-                global_clipnorm=1.0,
-            ),
+            experiment.adamw(options, batches, beta_2=0.99),
             losses.TokenCrossentropy(),
             jit_compile=False,  # the loop over the steps takes minutes to compile
         )
     experiment.initialize(options, model, run, {"": vocabulary})
 
     # Fit
+    sampling = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
+    task = tasks.Generation(model, vocabulary, search="sampling", seed=options.seed, **sampling)
     measure = decoding.TokenLosses(model, compiled=tf.function(reduce_retracing=True))
 
     def nats(part: str, length: int = options.block, carries: bool = options.carries) -> np.ndarray:
@@ -134,9 +131,9 @@ def main(options: Options) -> None:
         return measure(data.blocks(ids[part], 128, **cut))
 
     def say(length: int) -> None:
-        """Writes a sample to the terminal, each token as soon as it is drawn."""
+        """Writes a sample of the task's search to the terminal, each token as soon as it is drawn."""
         sys.stdout.write("\n")
-        for piece in sampled(options, model, vocabulary, length):
+        for piece in sampled(options, task, length):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print("\n")
@@ -163,11 +160,7 @@ def main(options: Options) -> None:
     say(options.sample_length)
 
     # Export
-    sampling = {"search": "sampling", "temperature": options.temperature, "top_p": options.top_p}
-    task = tasks.Generation(model, vocabulary, **sampling)
-    task.save(run)
-    export.saved_model(task, options.export, samples=[text[:80] for text in parts[split][:8]])
-    experiment.finish(options, run, scope)
+    experiment.finish(options, run, scope, task, samples=[text[:80] for text in parts[split][:8]])
 
 
 def check(options: Options, scope) -> None:
@@ -194,17 +187,7 @@ def read(options: Options) -> dict[str, list[str]]:
         parts = {part: [counting_text.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
     else:
         parts = plain_text.parts(options.data_dir)
-    for part, texts in parts.items():
-        if options.documents == "line":
-            parts[part] = texts = [line for text in texts for line in lines_of(text) if line.strip()]
-        if sum(map(len, texts)) < 2:
-            raise ValueError(f"There is no text to {'train on' if part == 'train' else 'measure'} ({part}): give more.")
-    return parts
-
-
-def lines_of(text: str) -> list[str]:
-    """Only a line feed ends a line: a form feed and other characters at which `splitlines` splits stand in one."""
-    return [line.rstrip("\r") for line in text.split("\n")]
+    return plain_text.documents(parts, by_line=options.documents == "line")
 
 
 def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:
@@ -223,19 +206,17 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
     return plain_text.with_beginnings(batches, start_id), epoch_aware
 
 
-def sampled(options: Options, model: models.LanguageModel, vocabulary, length: int):
-    """The prompt and what the model says after it, piece by piece."""
+def sampled(options: Options, task: tasks.Generation, length: int) -> Iterator[str]:
+    """The prompt and its continuation, piece by piece, as the task generates it; a Transformer sees one block."""
+    search = task.search
     return decoding.stream(
-        model,
-        vocabulary,
+        task.model,
+        task.vocabulary,
         options.prompt,
         echo=True,
         max_length=length,
         context=None if options.carries else options.block,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        seed=options.seed,
+        **{name: getattr(search, name) for name in ("temperature", "top_k", "top_p", "seed")},
         compiled=tf.function,
     )
 
@@ -265,8 +246,8 @@ def report(options: Options, run, nats, split: str, ids, *, characters: int, V: 
             Result("perplexity", math.exp(loss), ".3f", **common),
             Result("bits per character", loss * tokens / characters / math.log(2), ".4f", **common),
         ]
-    name = "generated lines" if options.data_dir is None else options.data_dir.name
-    common = {"task": "language model", "data": name, "architecture": options.architecture}
+    data = experiment.data_name(options, "generated lines")
+    common = {"task": "language model", "data": data, "architecture": options.architecture}
     experiment.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
     if options.data_dir is None and options.vocabulary == "characters":
         print(f"  The least that any model can reach: {counting_text.entropy():.4f} nats per character.")

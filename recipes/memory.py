@@ -9,6 +9,7 @@ docs/memory.md tells what to look at. Run the same command again and an interrup
 
 import dataclasses
 import functools
+import itertools
 import time
 
 import keras
@@ -31,54 +32,51 @@ WHICH = ("tasks", "architectures")  # a run that has learnt some may learn other
 class Options(experiment.Options):
     """Trains each architecture to remember, and tells how far it goes."""
 
-    tasks: tuple[str, ...] = option(copy_and_addition.TASKS, "what is asked", choices=copy_and_addition.TASKS)
-    architectures: tuple[str, ...] = option(ARCHITECTURES, "who is asked", choices=ARCHITECTURES)
+    tasks: tuple[str, ...] = option(copy_and_addition.TASKS, "tasks to learn", choices=copy_and_addition.TASKS)
+    architectures: tuple[str, ...] = option(ARCHITECTURES, "architectures to compare", choices=ARCHITECTURES)
     lengths: tuple[int, ...] = option((5, 10, 20, 40), "steps over which something is kept, in training")
-    examples: int = option(3_000, "of each length, to train on")
-    test_examples: int = option(500, "of each length, to test on")
+    examples: int = option(3_000, "training examples of each length")
+    test_examples: int = option(500, "test examples of each length")
 
     units: int = option(64, "width of all models")
-    num_layers: int = option(2, "of all models: what has no state in its gates needs a second one to count")
+    num_layers: int = option(2, "layers of all models: without state in its gates a cell needs a second one to count")
     num_heads: int = option(4, "attention heads of the transformer")
 
-    epochs: int = option(10, "at most")
-    tokens_per_batch: int = option(2048, "rows x the longest")
-    learning_rate: float = option(5e-3, "at its peak")
+    epochs: int = option(10, "epochs at most")
+    tokens_per_batch: int = option(2048, "tokens of a batch: rows x the longest")
+    learning_rate: float = option(5e-3, "learning rate at its peak")
 
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
     check(options)
-    run = experiment.run_folder(options, scope, {}, leave_out=WHICH)
-    found, best = {}, (-1.0, None)
-    for task in options.tasks:
-        for architecture in options.architectures:
-            started = time.monotonic()
-            own = dataclasses.replace(options, run=options.run / f"{task}-{architecture}")
-            keras.utils.set_random_seed(options.seed)  # whichever models an interrupted run has behind it
-            model = trained(own, task, architecture, scope)
-            if not scope.chief:
-                continue
-            found[task, architecture] = scores = tested(options, task, model)
-            print(f"{task}, {architecture}: {time.monotonic() - started:.0f} s.")
-            if np.mean(scores) > best[0]:
-                best = (np.mean(scores), (task, model))
-            scope.any_worker(False)  # the other workers have waited since the end of the fit
+    run = experiment.run_folder(options, scope, {}, may_change=WHICH)
+    shares, best = {}, (-1.0, None)
+    for name, architecture in itertools.product(options.tasks, options.architectures):
+        started = time.monotonic()
+        folder = options.run / f"{name}-{architecture}"
+        own = dataclasses.replace(options, run=folder, tasks=(name,), architectures=(architecture,))
+        keras.utils.set_random_seed(options.seed)  # whichever models an interrupted run has finished
+        task = trained(own, scope)
+        if not scope.chief:
+            continue
+        task.save(folder)
+        shares[name, architecture] = tested(own, task)
+        print(f"{name}, {architecture}: {time.monotonic() - started:.0f} s.")
+        if (mean := np.mean(shares[name, architecture])) > best[0]:
+            best = (mean, (name, task))
+        scope.any_worker(False)  # the other workers have waited since the end of the fit
     if not scope.chief:
         scope.any_worker(False)
         return
-    report(options, run, found)
-    task, model = best[1]
-    show(task, model, options.lengths[0], options.seed)
+    report(options, run, shares)
+    name, task = best[1]
+    show(name, task, options.lengths[0], options.seed)
 
     # Export
-    samples = [
-        copy_and_addition.written(task, row)
-        for row in drawn(task, options.lengths[-1], 20, options.seed, "test").tokens
-    ]
-    words = copy_and_addition.vocabulary(task)
-    export.saved_model(tasks.Tagging(model, words, copy_and_addition.ANSWERS[task]), options.export, samples=samples)
-    experiment.finish(options, run, scope)
+    export.saved_model(task, options.export, samples=written(name, options.lengths[-1], 20, options.seed))
+    print(f"Run folders: in {run.path}. SavedModel of the best one, checked in a fresh process: {options.export}")
+    scope.any_worker(False)
 
 
 def check(options: Options) -> None:
@@ -111,7 +109,11 @@ def _of_any_length(*example):
     return tuple(tf.ensure_shape(part, [None]) for part in example)
 
 
-def trained(options: Options, task: str, architecture: str, scope) -> keras.Model:
+def trained(options: Options, scope) -> tasks.Tagging:
+    """One architecture, trained on one task."""
+    (task,), (architecture,) = options.tasks, options.architectures
+    words, answers = copy_and_addition.vocabulary(task), copy_and_addition.ANSWERS[task]
+
     # Data
     batches, valid, epoch_aware = experiment.batches(
         dataset(options, task, "train", options.examples),
@@ -123,16 +125,16 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
-    run = experiment.run_folder(options, scope, {}, leave_out=WHICH)
+    run = experiment.run_folder(options, scope, {}, may_change=WHICH)
     if scope.chief:
-        copy_and_addition.vocabulary(task).save(run.vocabulary / "words.words")
-        text.save_labels(run.vocabulary / "tags.txt", copy_and_addition.ANSWERS[task])
+        words.save(run.vocabulary / "words.words")
+        text.save_labels(run.vocabulary / "tags.txt", answers)
 
     # Model
     with scope:
         model = models.tagger(
-            copy_and_addition.vocabulary(task).size,
-            len(copy_and_addition.ANSWERS[task]),
+            words.size,
+            len(answers),
             architecture=architecture,
             units=options.units,
             num_layers=options.num_layers,
@@ -151,30 +153,33 @@ def trained(options: Options, task: str, architecture: str, scope) -> keras.Mode
     experiment.fit(
         options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max", epoch_aware=epoch_aware
     )
-    return model
+    return tasks.Tagging(model, words, answers)
 
 
-def tested(options: Options, task: str, model: keras.Model) -> list[float]:
-    """The share of right answers at each length, on examples that nobody has seen."""
-    shares = []
+def tested(options: Options, task: tasks.Tagging) -> list[float]:
+    """The share of right answers at each length, on examples that are in no other part."""
+    (name,), shares = options.tasks, []
     for length in asked_lengths(options):
-        examples = drawn(task, length, options.test_examples, options.seed, "test")
-        right = outputs(model, examples).argmax(axis=-1) == examples.answers
+        examples = drawn(name, length, options.test_examples, options.seed, "test")
+        predicted = task([words_of(name, row) for row in examples.tokens])
+        right = np.array(predicted) == np.array(copy_and_addition.ANSWERS[name])[examples.answers]
         shares.append(float(np.average(right, weights=examples.asked)))
     return shares
 
 
-def outputs(model: keras.Model, examples: copy_and_addition.Examples) -> np.ndarray:
-    return np.concatenate(
-        experiment.predict_batches(model, tf.data.Dataset.from_tensor_slices(examples.tokens).batch(100))
-    )
+def words_of(task: str, tokens: np.ndarray) -> list[str]:
+    return copy_and_addition.written(task, tokens).split()
 
 
-def report(options: Options, run, found: dict[tuple[str, str], list[float]]) -> None:
+def written(task: str, length: int, count: int, seed: int) -> list[str]:
+    return [copy_and_addition.written(task, row) for row in drawn(task, length, count, seed, "test").tokens]
+
+
+def report(options: Options, run, reached: dict[tuple[str, str], list[float]]) -> None:
     """Prints and draws who has learnt which length, and writes it down in the run folder."""
     lengths = asked_lengths(options)
     for task in options.tasks:
-        shares = {architecture: found[task, architecture] for architecture in options.architectures}
+        shares = {architecture: reached[task, architecture] for architecture in options.architectures}
         names = [str(length) for length in lengths]
         names[-1] += " (not trained)"
         rows = [(f"{task}, length", *names, "solved to")]
@@ -200,22 +205,17 @@ def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
     return reached
 
 
-def show(task: str, model: keras.Model, length: int, seed: int) -> None:
-    """Prints some examples and what a model says."""
-    examples = drawn(task, length, 3, seed, "test")
-    said = outputs(models.best_tags(model), examples)
+def show(name: str, task: tasks.Tagging, length: int, seed: int) -> None:
+    """Prints some examples and the answers of a model."""
+    examples = drawn(name, length, 3, seed, "test")
+    predicted = task([words_of(name, row) for row in examples.tokens])
+    right = np.array(copy_and_addition.ANSWERS[name])[examples.answers]
 
-    def answers(numbers):
-        rows = zip(numbers, examples.asked > 0, strict=True)
-        return [" ".join(copy_and_addition.ANSWERS[task][number] for number in row[asked]) for row, asked in rows]
+    def answers(rows):
+        return [" ".join(np.array(row)[asked > 0]) for row, asked in zip(rows, examples.asked, strict=True)]
 
-    experiment.samples(
-        {
-            "shown": [copy_and_addition.written(task, row) for row in examples.tokens],
-            "right": answers(examples.answers),
-            "said": answers(said),
-        }
-    )
+    shown = [copy_and_addition.written(name, row) for row in examples.tokens]
+    experiment.samples({"shown": shown, "right": answers(right), "predicted": answers(predicted)})
 
 
 if __name__ == "__main__":

@@ -12,35 +12,17 @@ import pathlib
 from typing import Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_seq import cli, data, experiment, export, layers, losses, metrics, models, optimizers, scores, tasks, text
+from keras_seq import cli, data, experiment, layers, losses, metrics, models, optimizers, scores, tasks, text
 from keras_seq.cli import option
-from keras_seq.experiment import Result
-from keras_seq.inspection import plots
-from keras_seq.inspection.speech_alignment import speech_alignment
+from keras_seq.experiment import Result, preset
 
+from . import digit_strings
 from .public import free_spoken_digits
 from .synthetic import dial_tones
 
-# What a flag that is not given means, for the dialled digits and for files.
-GENERATED = {"architecture": "gru", "units": 64, "num_layers": 1, "dropout": 0.1, "epochs": 12, "learning_rate": 1e-2}
-# CTC needs some hundred updates before it says anything but the blank; a hidden tone leaves several digits possible.
-GENERATED |= {"strings": 600, "seconds_per_batch": 8.0, "num_masks": 0, "feature_normalization": "recording"}
-FILES = {"architecture": "lstm", "units": 128, "num_layers": 2, "dropout": 0.2, "epochs": 20, "learning_rate": 3e-3}
-FILES |= {"strings": 6_000, "seconds_per_batch": 60.0, "num_masks": 2, "feature_normalization": "batch"}
-
-# A take that is heard once more is another take: speed, loudness and noise are not what it says.
-VARIED = data.AudioAugmentation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
-VARIED_TONES = data.AudioAugmentation(
-    decibels=(-12.0, 6.0), noise=(-80.0, -45.0)
-)  # another pitch is another digit there
-PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
-ALONE = 0.1  # the most before and after one that stands alone, in training: files begin and end as they like
 HIDDEN_FRAMES = 8  # at most in a stretch: longer ones would hide whole digits
-HELD_OUT = {"valid": 300, "test": 500}  # strings at most; of validation a quarter of the training strings
-LONG = 100  # strings twice as long as any in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,40 +34,37 @@ class Options(experiment.Options):
     task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
     method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
     sampling_rate: int = option(free_spoken_digits.RATE, "samples a second, which files are converted to")
-    takes: int = option(400, "training takes, where they are generated")
-    strings: int | None = option(None, "training strings that are made of the takes (default: 600; 6000 for files)")
-    copies: int = option(4, "of each training take for --task isolated, each of another speed, loudness and noise")
-    max_digits: int = option(7, "in a string")
-    max_seconds: float = option(30.0, "of a training recording; longer ones are dropped and counted")
+    takes: int = option(400, "generated training takes")
+    # CTC needs some hundred updates before it outputs anything but the blank.
+    strings: int | None = preset(600, "training strings that are made of the takes", files=6_000)
+    copies: int = option(4, "copies of each training take for --task isolated, of different speed, loudness and noise")
+    max_digits: int = option(7, "digits of a string at most")
+    max_seconds: float = option(30.0, "longest training recording, in seconds; longer ones are dropped and counted")
 
-    architecture: Literal[*layers.ARCHITECTURES] | None = option(None, "the model (default: gru; lstm for files)")
+    architecture: Literal[*layers.ARCHITECTURES] | None = preset("gru", "the model", files="lstm")
     attention: Literal["additive", "dot", "general", "scaled_dot", "location"] = option(
-        "location", "of a recurrent model that attends"
+        "location", "attention of a recurrent decoder"
     )
-    units: int | None = option(None, "width (default: 64; 128 for files)")
-    num_layers: int | None = option(None, "above the convolutions (default: 1; 2 for files)")
+    units: int | None = preset(64, "width", files=128)
+    num_layers: int | None = preset(1, "layers above the convolutions", files=2)
     num_heads: int = option(4, "attention heads of a transformer")
     num_mel_bins: int = option(40, "bands of frequency")
-    feature_normalization: Literal["recording", "batch", "none"] | None = option(
-        None, "of each band, by the recording or by all that train (default: recording; batch for files)"
+    feature_normalization: Literal["recording", "batch", "none"] | None = preset(
+        "recording", "normalization of each band, by the recording or by all training batches", files="batch"
     )
-    num_masks: int | None = option(
-        None, "stretches of time, and of frequency, that are hidden in training (default: 0; 2 for files)"
-    )
-    dropout: float | None = option(None, "rate (default: 0.1; 0.2 for files)")
-    label_smoothing: float = option(0.1, "of --method attention")
+    # Without a tone a dialled digit is ambiguous, so nothing is hidden there.
+    num_masks: int | None = preset(0, "stretches of time, and of frequency, that are hidden in training", files=2)
+    dropout: float | None = preset(0.1, "dropout rate", files=0.2)
+    label_smoothing: float = option(0.1, "label smoothing of --method attention")
 
-    epochs: int | None = option(None, "at most (default: 12; 20 for files)")
-    seconds_per_batch: float | None = option(None, "rows x the longest (default: 8; 60 for files)")
-    learning_rate: float | None = option(None, "at its peak (default: 0.01; 0.003 for files)")
+    epochs: int | None = preset(12, "epochs at most", files=20)
+    seconds_per_batch: float | None = preset(8.0, "seconds of a batch: rows x the longest", files=60.0)
+    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=3e-3)
 
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    folder = experiment.data_folder(options.data_dir, options.download, "fsdd")
-    options = experiment.with_defaults(
-        dataclasses.replace(options, data_dir=folder), GENERATED if folder is None else FILES
-    )
+    options = experiment.with_data(options, "fsdd")
     takes = read(options)
     run = experiment.run_folder(options, scope, takes)
 
@@ -117,14 +96,13 @@ def main(options: Options) -> None:
     experiment.initialize(options, model, run, {"": vocabulary} if connected else {})
 
     # Fit
+    task = task_of(options, model, vocabulary)
     fitting = {"monitor": "val_accuracy", "mode": "max"}
     if connected:
-        task = transcription(options, model, vocabulary)
-        transcribe = task
 
         def validate():
-            found = transcribe(parts["valid"].waveforms)
-            return {"val_word_error_rate": scores.word_error_rate(found, texts(parts["valid"]))}
+            error = scores.word_error_rate(task(parts["valid"].waveforms), texts(parts["valid"]))
+            return {"val_word_error_rate": error}
 
         fitting = {"monitor": "val_word_error_rate", "validate": validate}
     if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=epoch_aware, **fitting):
@@ -132,16 +110,14 @@ def main(options: Options) -> None:
 
     # Evaluate
     if connected:
-        report_strings(options, run, parts, transcribe)
-        draw_alignment(model, vocabulary, parts["test"], transcribe, run)
+        report_strings(options, run, parts, task)
+        row = next((row for row, label in enumerate(parts["test"].labels) if len(label) >= 4), 0)
+        experiment.draw_alignment(task, parts["test"].waveforms[row], run.plots / "alignment.png")
     else:
-        report_classes(options, run, parts["test"], classified(model, parts["test"]))
-        task = tasks.Classification(model, None, list(dial_tones.NAMES))
+        report_classes(options, run, parts["test"], task)
 
     # Export
-    task.save(run)
-    export.saved_model(task, options.export, samples=parts["test"].waveforms[:5])
-    experiment.finish(options, run, scope)
+    experiment.finish(options, run, scope, task, samples=parts["test"].waveforms[:5])
 
 
 def read(options: Options) -> dict[str, data.Audio]:
@@ -158,28 +134,12 @@ def attends(options: Options) -> bool:
 
 
 def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
-    """What is heard in "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
-    augmentation = VARIED_TONES if options.data_dir is None else VARIED
+    """The recordings of "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
+    augmentation = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
     if options.task == "isolated":
-        counts = [1] * (options.copies * len(takes["train"]))
-        pauses = {"pauses": (0.0, ALONE), "end_pause": ALONE}
-        train = data.concatenate_recordings(
-            takes["train"], counts, seed=options.seed, augmentation=augmentation, **pauses
-        )
-        return takes | {"train": dataclasses.replace(train, labels=[label for (label,) in train.labels])}
-    random = np.random.default_rng(options.seed)
-    valid, test = min(HELD_OUT["valid"], max(1, options.strings // 4)), min(HELD_OUT["test"], options.strings)
-    sizes = {"train": options.strings, "valid": valid, "test": test}
-    counts = {part: random.integers(1, options.max_digits + 1, size) for part, size in sizes.items()}
-    counts["long"] = np.full(min(LONG, options.strings), 2 * options.max_digits)
-    found = {}
-    for number, part in enumerate(counts):
-        own = {"augmentation": augmentation} if part == "train" else {}
-        source = takes["test" if part == "long" else part]
-        found[part] = data.concatenate_recordings(
-            source, counts[part], seed=options.seed + number, pauses=PAUSES, **own
-        )
-    return found
+        train = digit_strings.copies(takes["train"], options.copies, options.seed, augmentation)
+        return takes | {"train": train}
+    return digit_strings.strings(takes, options.strings, options.max_digits, options.seed, augmentation)
 
 
 def texts(audio: data.Audio) -> list[str]:
@@ -228,61 +188,51 @@ def goal(options: Options) -> dict:
     return {"loss": loss, "weighted_metrics": [metrics.TokenAccuracy()]}
 
 
-def transcription(options: Options, model, vocabulary) -> tasks.Transcription:
-    # Whatever it hears, a decoder comes to an end.
+def task_of(options: Options, model: keras.Model, vocabulary) -> tasks.Transcription | tasks.Classification:
+    if options.task == "isolated":
+        return tasks.Classification(model, None, list(dial_tones.NAMES))
+    # A decoder comes to an end with any recording.
     return tasks.Transcription(model, vocabulary, max_length=4 * options.max_digits, search="greedy")
 
 
-def classified(model: keras.Model, audio: data.Audio) -> np.ndarray:
-    """The number of the likeliest class of each recording, `(N,)`."""
-    return np.concatenate(experiment.predict_batches(model, audio.dataset().padded_batch(64))).argmax(axis=1)
-
-
 def common(options: Options) -> dict[str, str]:
-    name = "dialled digits" if options.data_dir is None else options.data_dir.name
     architecture = options.architecture
     if options.task == "connected":
         architecture += ", CTC" if options.method == "ctc" else ", attention"
-    return {"task": f"{options.task} digits", "data": name, "architecture": architecture}
+    return {
+        "task": f"{options.task} digits",
+        "data": experiment.data_name(options, "dialled digits"),
+        "architecture": architecture,
+    }
 
 
-def report_classes(options: Options, run, test: data.Audio, predicted: np.ndarray) -> None:
-    accuracy = float(np.mean(predicted == np.array(test.labels)))
-    result = Result("accuracy", accuracy, note=f"{int((predicted != np.array(test.labels)).sum())} wrong")
+def report_classes(options: Options, run, test: data.Audio, task: tasks.Classification) -> None:
+    """Prints accuracy and confusions, and writes them down in the run folder."""
+    labels, predicted = [dial_tones.NAMES[label] for label in test.labels], task(test.waveforms)
+    wrong = sum(label != other for label, other in zip(labels, predicted, strict=True))
+    result = Result("accuracy", 1 - wrong / len(test), note=f"{wrong} wrong")
     experiment.report(options, run, [result], title=f"Test, {len(test):,} recordings", **common(options))
-    experiment.confusions(run, test.labels, predicted, dial_tones.NAMES)
+    experiment.confusions(run, test.labels, [dial_tones.NAMES.index(name) for name in predicted], dial_tones.NAMES)
     names = [sound.path.name for sound in test.files] or [f"take {number}" for number in range(len(test))]
-    rows = zip(names, test.labels, predicted, strict=True)
-    said = [f"{name}\t{dial_tones.NAMES[label]}\t{dial_tones.NAMES[found]}\n" for name, label, found in rows]
-    run.write("test.txt", "".join(said))
+    experiment.write_rows(run, "test.txt", {"recording": names, "label": labels, "predicted": predicted})
 
 
-def report_strings(options: Options, run, parts: dict[str, data.Audio], transcribe) -> None:
+def report_strings(options: Options, run, parts: dict[str, data.Audio], task: tasks.Transcription) -> None:
     """Prints error rates and samples, and writes them down in the run folder."""
     results = []
     for part, split in (("test", "test"), ("long", f"test, {2 * options.max_digits} digits")):
-        references, found = texts(parts[part]), transcribe(parts[part].waveforms)
+        references, transcripts = texts(parts[part]), task(parts[part].waveforms)
         words = sum(len(label) for label in parts[part].labels)
-        error = scores.word_error_rate(found, references)
+        error = scores.word_error_rate(transcripts, references)
         note = f"{round(error * words):,} of {words:,} words"
         results += [Result("word error rate", error, note=note, split=split)]
-        results += [Result("exact match", scores.exact_match(found, references), split=split)]
-        lines = zip(references, found, strict=True)
-        run.write(f"{part}.txt", "".join("\t".join(line) + "\n" for line in lines))
+        results += [Result("exact match", scores.exact_match(transcripts, references), split=split)]
+        columns = {"reference": references, "transcript": transcripts}
+        experiment.write_rows(run, f"{part}.txt", columns)
         if part == "test":
-            experiment.samples({"said": references, "heard": found})
+            experiment.samples(columns)
     title = f"Test, {len(parts['test']):,} strings, and {len(parts['long']):,} twice as long as any in training"
     experiment.report(options, run, results, title=title, **common(options))
-
-
-def draw_alignment(model, vocabulary, test: data.Audio, transcribe, run) -> None:
-    """Draws where the model hears what, for the first string of four digits or more."""
-    row = next((row for row, label in enumerate(test.labels) if len(label) >= 4), 0)
-    waveform = test.waveforms[row]
-    (heard,) = transcribe([waveform])
-    features, weights, names, blank = speech_alignment(model, waveform, vocabulary, heard)
-    path = run.plots / "alignment.png"
-    plots.speech_alignment(waveform, test.sampling_rate, features, weights, names, path, blank=blank)
 
 
 if __name__ == "__main__":

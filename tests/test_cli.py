@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 import re
 from typing import Literal
@@ -188,3 +189,70 @@ def test_what_is_inherited_comes_last_in_the_help(capsys):
     own = own.split("options:\n")[1]
     assert "another default (default: 0.3)" in own and "--folds" in own and "--units" not in own
     assert "--units" in inherited and "--dropout" not in inherited
+
+
+@dataclasses.dataclass(frozen=True)
+class Configured(Options):
+    """Trains from a file."""
+
+    config: pathlib.Path | None = option(None, "file of options", config=True)
+    filters: tuple[int, ...] | None = option(None, "channels", presets={"": (1, 2), "files": (3, 4)})
+    parts: tuple[str, ...] = option(("a",), "parts", choices=("a", "b"))
+    normalization: Literal["batch", "none"] | None = option(None, "normalization", presets={"": "batch"})
+
+
+VALUES = {"units": 3, "cell": "gru", "valid_source": None, "out": "x/y", "dropout": 1, "joint": False, "level": 2}
+VALUES |= {"sizes": [5], "names": ["p"], "filters": [8], "parts": ["b"], "normalization": "none"}
+
+
+def parse_file(path, content, *argv):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return cli.parse(Configured, ["--config", str(path), *argv])
+
+
+def test_a_file_gives_the_options_and_flags_override(tmp_path):
+    path = tmp_path / "config.json"
+    parsed = parse_file(path, VALUES)
+    expected = {**VALUES, "out": pathlib.Path("x/y"), "sizes": [5], "names": ("p",), "filters": (8,), "parts": ("b",)}
+    assert parsed == Configured(**expected, config=path) and isinstance(parsed.dropout, float)
+    assert parse_file(path, VALUES, "--units", "4").units == 4
+    assert cli.parse(Configured, ["--cell", "lstm", "--config", str(tmp_path)]).cell == "lstm"  # its folder will do
+    assert parse_file(path, {"units": 3}) == Configured(units=3, config=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"color": 1, "units": 2}, "no option has the name 'color'"),
+        ({"config": "x"}, "no option has the name 'config'"),
+        ({"units": "3"}, '--units cannot be "3"'),
+        ({"units": True}, "--units cannot be true"),
+        ({"units": None}, "--units cannot be null"),
+        ({"joint": 1}, "--joint cannot be 1"),
+        ({"cell": "rnn"}, '--cell cannot be "rnn"'),
+        ({"names": "p"}, '--names cannot be "p"'),
+        ({"parts": ["c"]}, "--parts cannot be"),
+        ({"sizes": [1, 2.5]}, "--sizes cannot be [1, 2.5]"),
+        ("[1]", "must hold a JSON object"),
+        ("{", "is damaged"),
+    ],
+)
+def test_a_file_that_is_wrong_is_one_line_that_names_it(tmp_path, capsys, content, told):
+    path = tmp_path / "config.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda options: None, Configured, ["--config", str(path)])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith(f"error: {path}") and told in error and error.count("\n") == 1
+
+
+def test_a_file_that_is_missing_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.run(lambda options: None, Configured, ["--config", str(tmp_path / "none.json")])
+    assert "none.json does not exist. Give the config.json of a run folder." in capsys.readouterr().err
+
+
+def test_help_shows_the_defaults_of_presets():
+    text = re.sub(r"\s+", " ", cli.flags(Configured).format_help())
+    assert "channels (default: 1 2; files: 3 4)" in text and "normalization (default: batch)" in text
+    assert cli.parse(Configured, ["--normalization", "none", "--filters", "none"]) == Configured(normalization="none")

@@ -28,9 +28,9 @@ def test_recipes_are_named_and_import_each_other_relatively():
 
 
 def test_a_recipe_asks_for_each_package_of_its_extra():
-    from keras_seq.experiment import beginning
+    from keras_seq.experiment.setup import _PACKAGES
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     required = setup["options.extras_require"]["recipes"].split()
-    assert set(beginning._PACKAGES) == {line.split(">=")[0] for line in required} - {"keras-seq[audio]"}
+    assert set(_PACKAGES) == {line.split(">=")[0] for line in required} - {"keras-seq[audio]"}

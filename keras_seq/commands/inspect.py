@@ -13,8 +13,8 @@ from keras_seq.commands.streams import Writer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Lists the contents of a run folder (configuration, vocabularies, layers and their parameters, history, metrics) or
-    of a SavedModel (signatures, variables)."""
+    """Lists the contents of a run folder (configuration, vocabularies, layers, parameters, history, metrics) or of a
+    SavedModel (signatures, variables)."""
 
     model: pathlib.Path = option(help=HELP)
     json: bool = option(False, "JSON output, one object and nothing else")

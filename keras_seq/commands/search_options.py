@@ -23,11 +23,11 @@ class SearchOptions:
     )
     alpha: float | None = option(
         None,
-        "beam: exponent of the length penalty, 0 for none (default: 1); contrastive: weight of the penalty (default: 0.6)",
+        "beam: exponent of the length penalty, 0 for none (default: 1); contrastive: penalty's weight (default: 0.6)",
     )
     early_stop: Literal["first", "safe"] | None = option(
         None,
-        "beam: end of the search: as soon as num-beams outputs have ended (first, the default), or no better one is possible",
+        "beam: end of the search: when num-beams outputs have ended (first, the default), or no better one is possible",
     )
     num_groups: int | None = option(None, "beam: number of groups of beams with different outputs (default: 1)")
     diversity: float | None = option(None, "beam: penalty in nats for a token of an earlier group (default: 0.5)")

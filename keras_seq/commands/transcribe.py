@@ -27,7 +27,7 @@ class Transcribe:
     json: bool = option(False, "JSON output, an object for each file")
     sampling_rate: int | None = option(
         None,
-        f"sampling rate that files are converted to (default: the model's; {SAMPLING_RATE} for a SavedModel without one)",
+        f"sampling rate that files are converted to (default: the model's, or {SAMPLING_RATE} if it records none)",
     )
     chunk: int = option(200, "number of files that are read, sorted by length and processed together")
     batch_seconds: float = option(120.0, "size of a batch in seconds: rows times the padded length")

@@ -167,7 +167,7 @@ class BatchPlan:
         rows: of each batch, int64 `(B,)`.
         shapes: the padded lengths of each batch, int64 `(B, L)`.
         tokens: the real positions of each batch, of all lengths together, int64 `(B,)`.
-        alone: how many examples travel alone, since they fit no bucket or are longer than the budget.
+        oversized: how many examples travel alone, since they fit no bucket or are longer than the budget.
         partial: how many batches have fewer rows than their bucket takes.
     """
 
@@ -175,7 +175,7 @@ class BatchPlan:
     rows: np.ndarray
     shapes: np.ndarray
     tokens: np.ndarray
-    alone: int
+    oversized: int
     partial: int
 
     @property
@@ -260,11 +260,11 @@ def plan_batches(
         padded[in_bucket] = shapes[bucket_of_batch[in_bucket]]
     partial = rows < rows_of[bucket_of_batch]
     budget = tokens_per_batch if examples_per_batch is None else np.inf
-    alone = int(counts[:-1][shapes.max(axis=1) > budget].sum() + counts[-1])
+    oversized = int(counts[:-1][shapes.max(axis=1) > budget].sum() + counts[-1])
     if drop_remainder:
         batch = np.where(partial, -1, np.cumsum(~partial) - 1)[batch]
         rows, padded, tokens, partial = (each[~partial] for each in (rows, padded, tokens, partial))
-    return BatchPlan(batch, rows, padded, tokens, alone, int(partial.sum()))
+    return BatchPlan(batch, rows, padded, tokens, oversized, int(partial.sum()))
 
 
 def count_batches(

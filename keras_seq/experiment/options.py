@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from keras_seq.cli import option
@@ -12,7 +11,7 @@ from keras_seq.cli import option
 T = TypeVar("T", bound="Options")
 
 # Two runs that differ in nothing else are the same run: it goes on.
-NOT_IDENTITY = ("run", "export", "overwrite", "download", "save_every", "strategy", "data_service")
+NOT_IDENTITY = ("config", "run", "export", "overwrite", "download", "save_every", "strategy", "data_service")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +32,9 @@ class Options:
     patience: int = option(8, "epochs without a better validation score before training ends")
     average: int = option(3, "checkpoints averaged at the end, if that scores better in validation; 1: none")
 
+    config: pathlib.Path | None = option(
+        None, "config.json of a run, whose options to take; flags beside it override them", config=True
+    )
     run: pathlib.Path | None = option(None, "run folder (default: runs/ and the recipe's name)")
     export: pathlib.Path | None = option(
         None, "folder of the SavedModel (default: saved_models/ and the recipe's name)"
@@ -65,15 +67,33 @@ class Options:
         name = spec.name if spec is not None else module.strip("_")
         return name.removeprefix("keras_seq.")  # as `keras-seq train` calls it
 
-    def identity(self, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-        """What makes two runs the same run: all but where it runs, where the results go, and what is named."""
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in NOT_IDENTITY and name not in leave_out
-        }
+    def identity(self) -> dict[str, Any]:
+        """The options that make two runs the same run: all but where it runs and where the results go."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_IDENTITY}
 
 
-def with_defaults(options: T, defaults: Mapping[str, Any]) -> T:
-    """The options, with these values in the place of those that are None."""
-    return dataclasses.replace(options, **{n: value for n, value in defaults.items() if getattr(options, n) is None})
+def preset(default: Any, help: str = "", **others: Any) -> Any:
+    """A field whose default depends on the preset: `units: int | None = preset(32, "width", files=128)`.
+
+    The field is None until its flag is given or `with_defaults` has been called. The help shows all of its defaults.
+
+    Args:
+        default: for every preset that is not in `others`.
+        others: by the name of the preset.
+    """
+    return option(None, help, presets={"": default, **others})
+
+
+def with_defaults(options: T, *presets: str) -> T:
+    """The options with the defaults of presets in place of None.
+
+    Args:
+        presets: names. Where a field has a default for several of them, the last one counts.
+    """
+    values = {}
+    for field in dataclasses.fields(options):
+        defaults = field.metadata.get("presets")
+        if defaults and getattr(options, field.name) is None:
+            names = [name for name in presets if name in defaults]
+            values[field.name] = defaults[names[-1] if names else ""]
+    return dataclasses.replace(options, **values)

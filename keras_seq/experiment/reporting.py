@@ -5,13 +5,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import distribution, training
-from keras_seq.cli import table
-from keras_seq.data import without_autotune
+from keras_seq import distribution, export, tasks, training
+from keras_seq.cli import in_one_line, table
 from keras_seq.experiment.options import Options
 from keras_seq.inspection import plots
 from keras_seq.scores import SpanScore
@@ -138,22 +136,34 @@ def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:
     print()
 
 
-def predict_batches(model: keras.Model, dataset: tf.data.Dataset) -> list[np.ndarray]:
-    """What the model makes of each batch of inputs, in their order, one array a batch: they may be of any lengths.
-
-    `model.predict` joins the batches to one array, which those of several lengths do not allow, and of several workers
-    all would have to take part.
+def write_rows(run: training.Run, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Writes a table into the run folder: a row for each example, tabs between the columns, no header.
 
     Args:
-        model: of one output.
-        dataset: batches of inputs, or (inputs, labels, ...), of which the inputs are taken.
+        name: of the file.
+        columns: equally many of each. Tabs and line ends in them become spaces.
     """
-    inputs = dataset.map(lambda *batch: batch[0]).apply(without_autotune)
-    compute = tf.function(lambda batch: model(batch, training=False), input_signature=[inputs.element_spec])
-    return [compute(batch).numpy() for batch in inputs]
+    rows = zip(*columns.values(), strict=True)
+    cells = ([in_one_line(str(cell)).replace("\t", " ") for cell in row] for row in rows)
+    run.write(name, "".join("\t".join(row) + "\n" for row in cells))
 
 
-def finish(options: Options, run: training.Run, scope: distribution.scope) -> None:
-    """Says where everything is, and lets the other workers go."""
+def finish(
+    options: Options, run: training.Run, scope: distribution.scope, task: "tasks.Task", samples: Sequence[Any]
+) -> None:
+    """Saves the task into the run folder, exports it, and lets the other workers go.
+
+    Args:
+        options, run, scope: of the recipe.
+        task: has the trained model.
+        samples: inputs that the export is tried with, in a fresh process.
+    """
+    task.save(run)
+    export.saved_model(task, options.export, samples=samples)
     print(f"Run folder: {run.path}. SavedModel, checked in a fresh process: {options.export}")
     scope.any_worker(False)
+
+
+def data_name(options: Options, synthetic: str) -> str:
+    """The name of the data for a report: that of the folder, or `synthetic` where the options name none."""
+    return synthetic if options.data_dir is None else options.data_dir.name

@@ -1,5 +1,6 @@
 """How a run begins: devices, seeds, data, the run folder, vocabularies, the weights of another run."""
 
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -8,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_seq import data, distribution, text, training
-from keras_seq.experiment.options import Options
+from keras_seq.experiment.options import Options, T, with_defaults
 
 _ENDINGS = {"bpe": ".spm", "unigram": ".spm", "words": ".words", "characters": ".characters", "bytes": ".bytes"}
 # The modules of the packages of the extra "recipes". Generated data, scores and plots need them in the course of a run.
@@ -43,8 +45,22 @@ def _check_packages() -> None:
         raise ImportError(f'Recipes need {", ".join(missing)}: pip install "keras-seq[recipes]"')
 
 
+def with_data(options: T, name: str) -> T:
+    """The options with the folder of their data and, in place of None, the defaults for it: the preset "files", or none
+    for synthetic data.
+
+    Args:
+        options: have `data_dir` and `download`.
+        name: of the data set that `--download` fetches.
+    Raises:
+        FileNotFoundError, ValueError, OSError: see `data_folder`.
+    """
+    folder = data_folder(options.data_dir, options.download, name)
+    return with_defaults(dataclasses.replace(options, data_dir=folder), *(() if folder is None else ("files",)))
+
+
 def run_folder(
-    options: Options, scope: distribution.scope, parts: Mapping[str, Any], leave_out: tuple[str, ...] = ()
+    options: Options, scope: distribution.scope, parts: Mapping[str, Any], may_change: tuple[str, ...] = ()
 ) -> training.Run:
     """Opens the run folder `options.run`, a new one or that of the same run; read the data first, which may be wrong.
 
@@ -53,13 +69,13 @@ def run_folder(
         scope: of `setup`; only the chief writes, and the others wait until what is overwritten is gone.
         parts: what was read, "train", "valid", ...: a run goes on with the same data alone. What it is tested on may
             change.
-        leave_out: options that may differ when the run goes on: how the test is done, say.
+        may_change: names of options that may differ when the run is resumed: those of the test, say.
     Raises:
         ValueError: if the folder holds another run, or one of other data. Nothing is written then.
     """
     digests = {name: data.fingerprint(part) for name, part in parts.items() if name not in ("test", "long")}
-    config = options.identity(leave_out)
-    run = training.Run(options.run, config, overwrite=options.overwrite, data=digests, chief=scope.chief)
+    how = {"overwrite": options.overwrite, "may_change": may_change, "chief": scope.chief}
+    run = training.Run(options.run, options.identity(), data=digests, **how)
     scope.any_worker(False)
     return run
 
@@ -96,6 +112,18 @@ def vocabulary(
             learned.save(temporary)
     scope.any_worker(False)  # the other workers wait for the file
     return text.load(path)
+
+
+def word_vectors(options: Options, vocabulary: text.Vocabulary) -> np.ndarray | None:
+    """The vectors of a vocabulary, `(vocabulary.size, D)`, from the file `options.vectors`; None where it names none.
+
+    Tokens that are not in the file get random vectors. Their number is printed.
+    """
+    if options.vectors is None:
+        return None
+    read = data.read_vectors(options.vectors, vocabulary.pieces(range(vocabulary.size)), seed=options.seed)
+    print(f"{options.vectors}: {read}.")
+    return read.values
 
 
 def initialize(

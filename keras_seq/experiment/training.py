@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_seq import callbacks, data, distribution, schedules, training
+from keras_seq import callbacks, data, distribution, optimizers, schedules, training
 from keras_seq.experiment.options import Options
 from keras_seq.inspection import parameters, plots
 
@@ -27,6 +27,17 @@ def learning_rate(options: Options, steps: int) -> keras.optimizers.schedules.Le
         return schedules.InverseSquareRoot(peak, warmup)
     rising = {"initial_learning_rate": peak / warmup, "warmup_target": peak, "warmup_steps": warmup}
     return keras.optimizers.schedules.CosineDecay(decay_steps=total - warmup, **rising)
+
+
+def adamw(options: Options, batches: tf.data.Dataset, **arguments: Any) -> optimizers.AdamW:
+    """AdamW with the schedule and the `weight_decay` of the options; gradients are clipped to norm 1.
+
+    Args:
+        batches: of an epoch.
+        arguments: further ones of `optimizers.AdamW`.
+    """
+    rate = learning_rate(options, int(batches.cardinality()))
+    return optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, **arguments)
 
 
 def fit(

@@ -11,6 +11,8 @@ from keras_seq.tasks.samples import array_batches
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.task import Task
 
+ROWS = 32  # of a batch
+
 
 class Tensors(Task):
     """Whatever a model computes when it is called.
@@ -88,26 +90,45 @@ class Tensors(Task):
 
 
 def serving(function):
-    """The function from examples, arrays or dicts of them, to `Outputs` or `Failure`s, one after the other: nothing is
-    known of how they could be padded."""
+    """The function from examples, arrays or dicts of them, to `Outputs` or `Failure`s. Examples of the same shapes are
+    computed together; others are not, since nothing is known of how they could be padded."""
     specs = inputs_of(function)
 
-    def compute(example):
-        given = example if isinstance(example, dict) else dict.fromkeys(specs, example)
-        tensors = {name: tf.constant(np.asarray(given[name])[None], spec.dtype) for name, spec in specs.items()}
-        return Outputs({name: x.numpy()[0] for name, x in function(**tensors).items()})
+    def compute(examples):
+        tensors = {name: tf.constant(np.stack([x[name] for x in examples]), spec.dtype) for name, spec in specs.items()}
+        outputs = {name: x.numpy() for name, x in function(**tensors).items()}
+        return [Outputs({name: x[row] for name, x in outputs.items()}) for row in range(len(examples))]
 
     def run(inputs):
-        results = []
-        for example in inputs:
+        examples = [_arrays(example, specs) for example in inputs]
+        results = [one if isinstance(one, Failure) else None for one in examples]
+        for rows in _of_like_shapes(examples):
             try:
-                ((_, result),) = halving([0], lambda rows, example=example: [compute(example)])
-            except (ValueError, TypeError, KeyError) as error:
-                result = Failure(one_line(error))
-            results.append(result)
+                for row, result in halving(rows, lambda some: compute([examples[row] for row in some])):
+                    results[row] = result
+            except (ValueError, TypeError) as error:  # of the shapes, which all of them have
+                results = [Failure(one_line(error)) if row in rows else one for row, one in enumerate(results)]
         return results
 
     return run
+
+
+def _arrays(example, specs):
+    """The arrays of an example by the names of the inputs, or why there are none."""
+    try:
+        values = example if isinstance(example, dict) else dict.fromkeys(specs, example)
+        return {name: np.asarray(values[name]) for name in specs}
+    except (ValueError, TypeError, KeyError) as error:
+        return Failure(one_line(error))
+
+
+def _of_like_shapes(examples):
+    """The places of examples whose arrays have the same shapes, `ROWS` at most together."""
+    groups = {}
+    for row, example in enumerate(examples):
+        if not isinstance(example, Failure):
+            groups.setdefault(tuple(x.shape for x in example.values()), []).append(row)
+    return [rows[first : first + ROWS] for rows in groups.values() for first in range(0, len(rows), ROWS)]
 
 
 class NamedNest:

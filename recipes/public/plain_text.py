@@ -36,6 +36,25 @@ def parts(folder: pathlib.Path) -> dict[str, list[str]]:
     return found
 
 
+def documents(parts: dict[str, list[str]], *, by_line: bool) -> dict[str, list[str]]:
+    """The same texts, each line a document of its own where `by_line`; lines of white space are left out.
+
+    Only a line feed ends a line: a form feed and other characters at which `splitlines` splits are part of one.
+
+    Raises:
+        ValueError: for a part that has not two characters.
+    """
+    if by_line:
+        lines = {
+            part: [line.rstrip("\r") for text in texts for line in text.split("\n")] for part, texts in parts.items()
+        }
+        parts = {part: [line for line in texts if line.strip()] for part, texts in lines.items()}
+    for part, texts in parts.items():
+        if sum(map(len, texts)) < 2:
+            raise ValueError(f"There is no text to {'train on' if part == 'train' else 'measure'} ({part}): give more.")
+    return parts
+
+
 def held_out(documents: list[str]) -> tuple[list[str], list[str]]:
     """The documents without the last tenth of their characters, and that."""
     place, train, valid = sum(map(len, documents)) * (HELD_OUT - 1) // HELD_OUT, [], []

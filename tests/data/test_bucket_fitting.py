@@ -100,7 +100,7 @@ def test_multi30k(real_data):
     for max_shapes, share in ((12, 0.105), (24, 0.065), (40, 0.048)):
         shapes = {"buckets": data.fit_buckets(lengths, max_shapes), "pad_to_bucket_boundary": True}
         plan = plan_batches(lengths, 4096, **shapes)
-        assert (plan.distinct_shapes, plan.alone, plan.dropped) == (max_shapes, 0, 0)
+        assert (plan.distinct_shapes, plan.oversized, plan.dropped) == (max_shapes, 0, 0)
         assert plan.padding <= share
         assert 1 - lengths.sum() / positions(shapes["buckets"], lengths) == pytest.approx(plan.padding)
     batches = encoded.take(5000).apply(data.bucketed(4096, **shapes))

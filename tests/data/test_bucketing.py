@@ -261,17 +261,21 @@ def test_plan_by_hand():
     assert plan.shapes.tolist() == [[2, 2], [2, 2], [9, 9], [9, 9], [50, 3], [3, 60]]
     assert plan.tokens.tolist() == [16, 15, 10, 11, 53, 63]
     assert plan.batch.tolist() == [0] * 4 + [1] * 3 + [4, 5, 1, 2, 3]
-    assert (plan.alone, plan.partial, plan.dropped) == (4, 0, 0)  # two fit no bucket; 9 is more than the budget of 8
+    assert (plan.oversized, plan.partial, plan.dropped) == (
+        4,
+        0,
+        0,
+    )  # two fit no bucket; 9 is more than the budget of 8
     assert (plan.batches, plan.positions) == (6, 8 * 4 + 2 * 18 + 53 + 63)
     assert plan.padding == 1 - 168 / plan.positions
     assert (plan.distinct_shapes, plan.traces) == (4, 4)
 
     plan = plan_batches([3, 1, 4, 4, 2, 9], examples_per_batch=2, buckets=[2, 4])
     assert plan.shapes.tolist() == [[2], [4], [4], [9]] and plan.rows.tolist() == [2, 2, 1, 1]
-    assert (plan.alone, plan.partial, plan.traces) == (1, 1, 4)
+    assert (plan.oversized, plan.partial, plan.traces) == (1, 1, 4)
     plan = plan_batches([3, 1, 4, 4, 2, 9], examples_per_batch=2, buckets=[2, 4], drop_remainder=True)
     assert plan.batch.tolist() == [1, 0, 1, -1, 0, 2]
-    assert (plan.rows.tolist(), plan.dropped, plan.alone, plan.partial) == ([2, 2, 1], 1, 1, 0)
+    assert (plan.rows.tolist(), plan.dropped, plan.oversized, plan.partial) == ([2, 2, 1], 1, 1, 0)
     for nothing in (plan_batches([]), plan_batches(np.zeros((0, 2)), drop_remainder=True)):
         assert (nothing.batches, nothing.padding, nothing.traces) == (0, 0, 0)
 
@@ -296,7 +300,7 @@ def test_plan_agrees_with_its_examples(lengths, budget, buckets, multiple_of, dr
         )
     assert sum(plan.rows) == len(kept)
     smallest = [min((b for b in buckets if b >= n), default=None) for n in lengths]
-    assert plan.alone == sum(b is None or b > budget for b in smallest)
+    assert plan.oversized == sum(b is None or b > budget for b in smallest)
     if drop_remainder:
         assert plan.partial == 0
     else:

@@ -4,14 +4,15 @@ import dataclasses
 import json
 import pathlib
 import re
+import types
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
-from keras_seq import data, distribution, experiment, scores, text, training
-from keras_seq.cli import option
+from keras_seq import cli, data, distribution, experiment, export, scores, text, training
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -21,7 +22,8 @@ if keras.backend.backend() != "tensorflow":
 class Options(experiment.Options):
     """Says of ids whether their sum is high."""
 
-    epochs: int | None = option(None, "at most")
+    epochs: int | None = experiment.preset(7, "epochs at most", files=20, large_files=30)
+    units: int | None = experiment.preset(32, "width", files=128)
     beams: int = 5
 
 
@@ -76,12 +78,69 @@ def test_folders_are_called_after_the_recipe():
     assert dataclasses.replace(Options(), run=pathlib.Path("elsewhere")).run == pathlib.Path("elsewhere")
 
 
-def test_what_is_of_the_run_and_what_is_filled():
-    options = Options(seed=3, strategy="mirrored")
-    identity = options.identity(leave_out=("beams",))
-    assert identity["seed"] == 3 and identity["epochs"] is None
-    assert not {"run", "export", "overwrite", "save_every", "strategy", "data_service", "beams"} & set(identity)
-    assert experiment.with_defaults(options, {"epochs": 7, "seed": 9}) == dataclasses.replace(options, epochs=7)
+def test_what_is_of_the_run():
+    identity = Options(seed=3, strategy="mirrored").identity()
+    assert identity["seed"] == 3 and identity["epochs"] is None and identity["beams"] == 5
+    assert not {"config", "run", "export", "overwrite", "save_every", "strategy", "data_service"} & set(identity)
+
+
+def test_defaults_of_presets():
+    options = Options(seed=9)
+    for presets, epochs, units in (((), 7, 32), (("files",), 20, 128), (("files", "large_files"), 30, 128)):
+        assert experiment.with_defaults(options, *presets) == dataclasses.replace(options, epochs=epochs, units=units)
+    assert experiment.with_defaults(Options(units=0), "files").units == 0  # what is given stays
+    page = " ".join(cli.flags(Options).format_help().split())
+    assert "epochs at most (default: 7; files: 20; large files: 30)" in page
+    assert "width (default: 32; files: 128)" in page
+
+
+def test_a_test_option_may_change_when_a_run_is_resumed(tmp_path):
+    options = options_in(tmp_path)
+    scope = experiment.setup(options)
+    experiment.run_folder(options, scope, {}, may_change=("beams",))
+    again = experiment.run_folder(dataclasses.replace(options, beams=7), scope, {}, may_change=("beams",))
+    assert again.config["beams"] == 7
+    with pytest.raises(ValueError, match="`beams` was 7, is now 8"):
+        experiment.run_folder(dataclasses.replace(options, beams=8), scope, {})
+
+
+def test_vectors_of_a_vocabulary(tmp_path, capsys):
+    words = text.Words(["a", "b"])
+    assert experiment.word_vectors(text_options(None), words) is None
+    (tmp_path / "v.txt").write_text("b 1 2\n")
+    vectors = experiment.word_vectors(text_options(tmp_path / "v.txt"), words)
+    assert vectors.shape == (words.size, 2) and vectors[words.pieces(range(words.size)).index("b")].tolist() == [1, 2]
+    assert "v.txt: 1 of" in capsys.readouterr().out
+
+
+def text_options(path):
+    return types.SimpleNamespace(vectors=path, seed=1)
+
+
+TIMES = {
+    "h": (24, "same hour yesterday"),
+    "15min": (96, "same time yesterday"),
+    "D": (7, "same weekday last week"),
+    "B": (5, "same weekday last week"),
+    "MS": (12, "same month last year"),
+    "QS": (4, "same quarter last year"),
+    "W": (52, "same week last year"),
+}
+
+
+@pytest.mark.parametrize("frequency", list(TIMES))
+def test_the_naive_forecast_is_named_after_the_calendar(frequency):
+    times = pd.date_range("2024-01-01", periods=200, freq=frequency).to_numpy()
+    series = data.Series(np.zeros((200, 1)), ("x",), times)
+    assert experiment.find_season(series, 100) == TIMES[frequency]
+    assert experiment.find_season(series, 3) == (3, "3 rows before")
+    assert experiment.find_season(series, 100, 10) == (10, "10 rows before")
+    with pytest.raises(ValueError, match="--season must be from 1 to --look-back 100. Received: 101"):
+        experiment.find_season(series, 100, 101)
+
+
+def test_numbered_rows_have_no_season():
+    assert experiment.find_season(data.Series(np.zeros((20, 1)), ("x",)), 10) == (1, "last value")
 
 
 def test_packages_that_the_end_of_a_run_needs_are_asked_for_at_its_beginning(tmp_path, monkeypatch):
@@ -270,18 +329,17 @@ def test_kinds_are_printed_and_kept_with_their_scores(tmp_path, capsys):
     assert [line.split("\t") for line in (run.path / "by_tag.tsv").read_text().splitlines()] == rows
 
 
-def test_outputs_of_batches_of_any_lengths():
-    model = keras.Sequential([keras.Input((None,), dtype="int32"), keras.layers.Embedding(9, 2)])
-    batches = [np.array([[1, 2, 3]]), np.array([[4], [5]])]
-    signature = tf.TensorSpec([None, None], tf.int64)
-    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
-    found = experiment.predict_batches(model, dataset.map(lambda ids: (ids, ids)))
-    assert [array.shape for array in found] == [(1, 3, 2), (2, 1, 2)]
-    np.testing.assert_array_equal(found[1], model(batches[1]).numpy())
+def test_rows_keep_to_their_line(tmp_path):
+    run = training.Run(tmp_path / "run", {})
+    experiment.write_rows(run, "test.txt", {"label": ["good", "bad"], "text": ["a\tb\nc", "d"]})
+    assert (run.path / "test.txt").read_text() == "good\ta b c\nbad\td\n"
 
 
-def test_the_end_says_where_things_are_and_lets_the_others_go(tmp_path, capsys):
-    options, worker = options_in(tmp_path), Worker("one_device")
-    experiment.finish(options, training.Run(options.run, {}), worker)
+def test_the_end_saves_exports_and_lets_the_others_go(tmp_path, capsys, monkeypatch):
+    options, worker, seen = options_in(tmp_path), Worker("one_device"), []
+    monkeypatch.setattr(export, "saved_model", lambda task, path, samples: seen.append((path, samples)))
+    task = types.SimpleNamespace(save=lambda run: seen.append(run.path))
+    experiment.finish(options, training.Run(options.run, {}), worker, task, samples=["a"])
+    assert seen == [options.run, (options.export, ["a"])]
     assert str(options.run) in (told := capsys.readouterr().out) and str(options.export) in told
     assert worker.asked == 1

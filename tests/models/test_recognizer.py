@@ -223,4 +223,4 @@ def test_batch_normalization_learns_of_real_frames_and_is_kept(tmp_path):
 
 def test_another_normalization_is_named():
     with pytest.raises(ValueError, match="Received: 'speaker'"):
-        models.audio_front_end(4, feature_feature_normalization="speaker")
+        models.audio_front_end(4, feature_normalization="speaker")

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_seq
 from keras_seq import cli, data, export
 from recipes import forecasting
 from recipes.synthetic import spring_levels
+from tests.recipes.finished import OPENED, check_config
 from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -44,11 +46,13 @@ def write_csv(path, rows=400, columns=("HUFL", "OT"), change=None):
         csv.writer(file).writerows(lines)
 
 
+BEGUN = dataclasses.replace(TINY, architecture="feedforward", look_back=96, horizon=(24,))
+
+
 @pytest.fixture(scope="module")
 def begun(made_once):
     """A run of an epoch, exported."""
-    options = {"architecture": "feedforward", "look_back": 96, "horizon": (24,)}
-    return made_once("forecasting-begun", lambda folder: run_in(folder, **options))
+    return made_once("forecasting-begun", lambda folder: run_in(folder, BEGUN))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_it_learns_what_no_linear_map_says(learned):
     found = metrics_of(learned / "run")
     error = found["transformer", "MSE"]
     assert error < 0.85 * found["least squares", "MSE"]
-    assert error < 0.5 * min(found["last day", "MSE"], found["last value", "MSE"])
+    assert error < 0.5 * min(found["same hour yesterday", "MSE"], found["last value", "MSE"])
     assert found["transformer", "MAE"] < found["least squares", "MAE"]
     (entry,) = {entry["split"] for entry in json.loads((learned / "run" / "metrics.json").read_text())}
     assert entry == "test"
@@ -108,6 +112,22 @@ def test_what_is_exported_is_in_the_units_of_the_series(begun):
     np.testing.assert_allclose(found, served(past=tf.constant(past[:, -96:]))["forecast"], rtol=1e-3)
     both = np.concatenate([past, 0.5 * past + 7])  # the neighbors in the batch do not matter
     np.testing.assert_allclose(served(past=tf.constant(both))["forecast"][:1], found, rtol=1e-3)
+
+
+def test_the_config_gives_the_same_options(begun):
+    check_config(forecasting, begun / "run", BEGUN)
+
+
+@OPENED
+def test_the_task_gives_the_measured_figures(begun, place):
+    task, found, values = keras_seq.load(begun / place), metrics_of(begun / "run"), spring_levels.levels(400, 1).values
+    rows = np.arange(320 - 96, 400 - 96 - 24 + 1)[:, None]  # the last fifth is forecast: windows that end in it
+    past, future = values[rows + np.arange(96)], values[rows + 96 + np.arange(24)]
+    deviation = values[:280].std(axis=0)  # of the training rows
+    error = np.mean(np.square((np.stack(task(list(past))) - future) / deviation))
+    assert error == pytest.approx(found["feedforward", "MSE"], rel=1e-4)
+    yesterday = np.mean(np.square((past[:, -24:] - future) / deviation))
+    assert yesterday == pytest.approx(found["same hour yesterday", "MSE"], rel=1e-4)
 
 
 @pytest.mark.parametrize(

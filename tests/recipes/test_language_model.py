@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_seq
 from keras_seq import __main__ as program
-from keras_seq import cli, experiment, export
+from keras_seq import cli, data, decoding, experiment, export
+from keras_seq.tasks.scoring import scoring
 from recipes import language_model
 from recipes.public import plain_text
 from recipes.synthetic import counting_text
+from tests.recipes.finished import check_config
 from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -78,6 +81,26 @@ def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
         for metric in ("nats per token", "perplexity", "bits per character"):
             value = record[context][metric.replace(" ", "_")]
             assert value == pytest.approx(expected[context, metric], rel=1e-4), (context, metric)
+
+
+def test_the_config_gives_the_same_options(begun):
+    check_config(language_model, begun / "run", dataclasses.replace(TINY, architecture="rnn"))
+
+
+@pytest.mark.long
+def test_the_task_gives_the_measured_figures_and_the_samples(tmp_path, capsys):
+    run = run_in(tmp_path, architecture="rnn", prompt="two", top_k=3)
+    task, served = keras_seq.load(run), keras_seq.load(tmp_path / "export")
+    sample = task("two", max_length=12)
+    assert f"\n{sample}\n\nRun folder" in capsys.readouterr().out and served("two", max_length=12) == sample
+    text = counting_text.text(20, "test 1")
+    ids = data.token_ids([text], task.vocabulary, end_last=False)
+    cut = data.blocks(ids, 128, length=16, start_id=task.vocabulary.start_id)
+    loss = np.nanmean(decoding.TokenLosses(task.model)(cut))
+    assert loss == pytest.approx(metrics_of(run)["blocks of 16", "nats per token"], rel=1e-4)
+    lines = text.splitlines()[:5]
+    score = served.signatures_by_name["score"](text=tf.constant(lines))["log_prob"].numpy()
+    np.testing.assert_allclose(score, [one.total for one in scoring(task)(lines)], rtol=1e-4)
 
 
 @pytest.mark.long

@@ -6,13 +6,16 @@ import json
 import shutil
 
 import keras
+import numpy as np
 import pytest
 
+import keras_seq
 from keras_seq import cli, export
 from keras_seq.layers import ARCHITECTURES
 from keras_seq.tasks.loading import load_run
 from recipes import memory
 from recipes.synthetic import copy_and_addition
+from tests.recipes.finished import OPENED_LONG, check_config
 from tests.recipes.pages import FAR, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -70,6 +73,23 @@ def test_what_is_trained_is_not_trained_again(begun, tmp_path, monkeypatch, caps
     told = capsys.readouterr().out
     assert "Epoch" not in told
     assert "copy, length" in told and "8 (not trained)" in told and "solved to" in told
+
+
+def test_the_config_gives_the_same_options(begun):
+    for run in (begun / "run", begun / "run" / "copy-rnn"):
+        check_config(memory, run, dataclasses.replace(TINY, **ONE))
+
+
+@OPENED_LONG
+def test_the_task_gives_the_measured_figures(begun, place):
+    task = keras_seq.load(begun / "run" / "copy-rnn" if place == "run" else begun / "export")
+    found = shares_of(begun / "run")
+    for length in (2, 4, 8):
+        examples = memory.drawn("copy", length, 20, 1, "test")
+        tags = task([copy_and_addition.written("copy", row).split() for row in examples.tokens])
+        right = np.array(tags) == np.array(copy_and_addition.SYMBOLS)[examples.answers]
+        share = right[examples.asked > 0].mean()
+        assert share == pytest.approx(found["copy", "rnn", f"accuracy, length {length}"], abs=1e-4)
 
 
 @FAR

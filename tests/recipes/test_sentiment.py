@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import pytest
 
+import keras_seq
 from keras_seq import __main__ as command_line
-from keras_seq import cli, export
+from keras_seq import cli, experiment, export, training
 from recipes import sentiment
 from recipes.public import rt_polarity
 from recipes.synthetic import sentiment_sentences
+from tests.recipes.finished import OPENED, check_config
 from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -57,8 +59,15 @@ def test_it_leaves_what_it_promises(begun):
     for name in ("learning_curve.png", "confusion.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     assert (begun / "export" / "saved_model.pb").exists()
-    label, share, text = (run / "test.txt").read_text().splitlines()[0].split("\t")
-    assert label in ("negative", "positive") and share.endswith("%") and text.endswith(" .")
+    rows = [line.split("\t") for line in (run / "test.txt").read_text().splitlines()]
+    test = sentiment_sentences.labeled_text(60, 60, seed=1)[
+        "test"
+    ]  # the true labels, for those that are wrong and sure
+    assert [row[2:] for row in rows] == [
+        [sentiment_sentences.LABELS[x], t] for x, t in zip(test.labels, test.texts, strict=True)
+    ]
+    right = np.mean([predicted == label for predicted, _, label, _ in rows])
+    assert right == pytest.approx(metrics_of(run)["accuracy"]["value"]) and all(row[1].endswith("%") for row in rows)
 
 
 def test_the_run_folder_classifies(begun, capsys, tmp_path):
@@ -78,6 +87,32 @@ def test_evaluate_gives_the_scores_of_the_recipe(folder, begun, capsys, tmp_path
     assert record["macro_f1"] == pytest.approx(scores["macro-F1"]["value"], abs=1e-4)
     assert np.sum(record["confusions"]) == len(part) and record["labels"] == list(sentiment_sentences.LABELS)
     assert np.trace(record["confusions"]) / len(part) == pytest.approx(record["accuracy"])
+
+
+@OPENED
+def test_the_task_gives_the_measured_figures(begun, place):
+    test, found = sentiment_sentences.labeled_text(60, 60, seed=1)["test"], metrics_of(begun / "run")
+    labels, predicted = (
+        [sentiment_sentences.LABELS[label] for label in test.labels],
+        keras_seq.load(begun / place)(test.texts),
+    )
+    pairs = list(zip(labels, predicted, strict=True))
+    assert np.mean([label == other for label, other in pairs]) == pytest.approx(found["accuracy"]["value"], abs=1e-4)
+    f1 = [2 * pairs.count((x, x)) / (labels.count(x) + predicted.count(x)) for x in sentiment_sentences.LABELS]
+    assert np.mean(f1) == pytest.approx(found["macro-F1"]["value"], abs=1e-4)
+
+
+def test_a_run_is_replayed_from_its_config(begun, tmp_path, monkeypatch):
+    check_config(sentiment, begun / "run", dataclasses.replace(TINY, architecture="rnn", bidirectional=False))
+    monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
+    argv = ["--config", str(begun / "run"), "--run", str(tmp_path / "run")]  # the folder stands for its config.json
+    cli.run(sentiment.main, sentiment.Options, argv)
+    (first,), (again,) = (training.read_history(folder / "run" / "history.csv") for folder in (begun, tmp_path))
+    assert again["loss"] == pytest.approx(first["loss"], rel=1e-5)
+    assert again["val_loss"] == pytest.approx(first["val_loss"], rel=1e-5)
+    assert {k: v["value"] for k, v in metrics_of(tmp_path / "run").items()} == pytest.approx(
+        {k: v["value"] for k, v in metrics_of(begun / "run").items()}
+    )
 
 
 @pytest.mark.long
@@ -164,7 +199,7 @@ def test_the_original_files_are_read_too(tmp_path):
 def test_the_published_split(real_data):
     folder = real_data("rt_polarity")
     parts = sentiment.read(sentiment.Options(data_dir=folder))
-    train, valid = sentiment.held_out(parts["train"])
+    train, valid = experiment.hold_out_last(parts["train"])
     assert (len(parts["train"]), len(parts["test"]), len(valid)) == (8530, 1066, 853)
     assert train.texts + valid.texts == parts["train"].texts
 
@@ -232,6 +267,8 @@ def test_numbered_labels_get_names(tmp_path, capsys):
     options = dataclasses.replace(sentiment.Options(), data_dir=tmp_path)
     assert sentiment.read(options)["valid"].label_names == ("0", "1")
     told = capsys.readouterr().out
+    rows = "The first training rows, label and text:\n  1  a fine film 0\n  0  a poor film 0\n  1  a fine film 1\n"
+    assert "{'0': 30, '1': 30}" in told and told.endswith(rows)
     assert "--label-names" in told and "60 of the 60 texts of the part valid are training texts too" in told
     named = sentiment.read(dataclasses.replace(options, label_names=("poor", "fine")))["valid"]
     assert named.label_names == ("poor", "fine") and named.class_counts() == {"poor": 30, "fine": 30}

@@ -4,15 +4,18 @@ import dataclasses
 import json
 import wave
 
+import jiwer
 import keras
 import numpy as np
 import pytest
 import soundfile
 
-from keras_seq import cli, data, text
+import keras_seq
+from keras_seq import cli, data, experiment
 from recipes import speech
 from recipes.public import free_spoken_digits
 from recipes.synthetic import dial_tones
+from tests.recipes.finished import OPENED_LONG, check_config
 from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -92,12 +95,37 @@ def cli_options(run):
     return speech.Options(**{name: value for name, value in config.items() if name in names})
 
 
+@OPENED_LONG
+def test_the_task_gives_the_measured_figures(begun, place):
+    task, found = keras_seq.load(begun / place), metrics_of(begun / "run")
+    parts = speech.recordings(experiment.with_defaults(TINY), speech.read(TINY))
+    for part, split in (("test", "test"), ("long", "test, 4 digits")):
+        texts = [" ".join(dial_tones.NAMES[digit] for digit in label) for label in parts[part].labels]
+        transcripts = task(parts[part].waveforms)
+        rows = [line.split("\t") for line in (begun / "run" / f"{part}.txt").read_text().splitlines()]
+        assert [list(row) for row in zip(texts, transcripts, strict=True)] == rows
+        assert jiwer.wer(texts, transcripts) == pytest.approx(found["word error rate", split]["value"], abs=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", ["run", "export"])
+def test_the_task_of_single_digits_gives_the_measured_figure(made_once, place):
+    root = made_once("speech-isolated", lambda folder: run_in(folder, task="isolated", architecture="rnn"))
+    test = dial_tones.takes(20, 20, 1)["test"]
+    predicted = keras_seq.load(root / place)(test.waveforms)
+    accuracy = np.mean(np.array(predicted) == np.array(dial_tones.NAMES)[test.labels])
+    assert accuracy == pytest.approx(metrics_of(root / "run")["accuracy", "test"]["value"], abs=1e-4)
+
+
+def test_the_config_gives_the_same_options(begun):
+    check_config(speech, begun / "run", dataclasses.replace(TINY, num_layers=1, architecture="rnn"))
+    argv = ["--feature-normalization", "none"]
+    assert cli.parse(speech.Options, argv).feature_normalization == "none"  # no normalization, and not the default
+
+
 @pytest.mark.long
 def test_padding_changes_nothing(learned):
-    options = speech.Options()
-    model = keras.models.load_model(learned / "run" / "best.keras", compile=False)
-    vocabulary = text.load(learned / "run" / "vocabulary" / "joint.words")
-    transcribe = speech.transcription(options, vocabulary).transcriber(model)
+    transcribe = keras_seq.load(learned / "run")
     strings = data.concatenate_recordings(dial_tones.takes(20, 20, 5)["test"], [1, 5, 2, 9], seed=5)
     together = transcribe(strings.waveforms)
     assert together == [transcribe([waveform])[0] for waveform in strings.waveforms]

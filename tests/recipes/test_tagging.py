@@ -7,9 +7,11 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_seq import cli, data, export
+import keras_seq
+from keras_seq import cli, data, experiment, export
 from recipes import tagging
 from recipes.synthetic import tagged_nonsense
+from tests.recipes.finished import OPENED_LONG, check_config
 from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -92,6 +94,20 @@ def test_the_saved_model_says_what_the_recipe_said_for_sentences_of_any_length(b
     assert [name.decode() for name in row[: end - 1]] == found.tags[0][:-1] and len(row) == len(two[0])
 
 
+@OPENED_LONG
+def test_the_task_gives_the_measured_figures(begun, place):
+    test, found = tagged_nonsense.tagged_text(100, 100, 1)["test"], metrics_of(begun / "run")
+    predicted = keras_seq.load(begun / place)(test.words)
+    assert predicted == data.read_tags(begun / "run" / "test.txt", format="columns", tags=2).tags
+    pairs = [pair for rows in zip(test.tags, predicted, strict=True) for pair in zip(*rows, strict=True)]
+    accuracy = sum(true == other for true, other in pairs) / len(pairs)
+    assert accuracy == pytest.approx(found["rnn", "accuracy"]["value"], abs=1e-4)
+
+
+def test_the_config_gives_the_same_options(begun):
+    check_config(tagging, begun / "run", dataclasses.replace(LEARNED, sentences=100, epochs=1))
+
+
 @FAR
 def test_it_begins_with_what_another_run_has_learnt(request, tmp_path, monkeypatch, capsys, to_the_end):
     other = request.getfixturevalue("learned" if to_the_end else "begun")
@@ -148,7 +164,7 @@ def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
 @pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
 def test_what_validates_is_never_the_test_where_there_is_another_way(beside):
     drawn = tagged_nonsense.tagged_text(100, 20)
-    train, valid, test, split = tagging.divided({part: drawn[part] for part in ("train", *beside)})
+    train, valid, test, split = experiment.divide_tagged({part: drawn[part] for part in ("train", *beside)})
     if len(beside) == 2:
         assert (train, valid, test, split) == (drawn["train"], drawn["valid"], drawn["test"], "test")
         return
@@ -160,7 +176,7 @@ def test_what_validates_is_never_the_test_where_there_is_another_way(beside):
 
 def test_the_published_split(real_data):
     folder = real_data("ud_lines")
-    train, valid, test, split = tagging.divided(tagging.read(tagging.Options(data_dir=folder)))
+    train, valid, test, split = experiment.divide_tagged(tagging.read(tagging.Options(data_dir=folder)))
     assert (len(train), len(valid), len(test), split) == (3_112, 345, 1_118, "dev")
     assert len(train.tag_names) == 17
 

@@ -9,10 +9,13 @@ import signal
 
 import keras
 import pytest
+import sacrebleu
 
+import keras_seq
 from keras_seq import cli, experiment
 from recipes import translation
 from recipes.synthetic import number_names
+from tests.recipes.finished import OPENED_LONG, check_config
 from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated
 
 if keras.backend.backend() != "tensorflow":
@@ -50,9 +53,8 @@ def begun(made_once):
 @pytest.fixture(scope="module")
 def learned(made_once):
     """A run on files, of a model that is quick to trace, exported."""
-    options = translation.Options(
-        **{**translation.NUMBERS, "epochs": 4, "learning_rate": 6e-3, "tokens_per_batch": 512}
-    )
+    small = experiment.with_defaults(translation.Options())  # the defaults of the demo, on files
+    options = dataclasses.replace(small, epochs=4, learning_rate=6e-3, tokens_per_batch=512)
 
     def make(folder):
         write_names(folder)
@@ -87,6 +89,21 @@ def test_it_leaves_what_it_promises(begun):
     for name in ("learning_curve.png", "attention.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     assert (begun / "export" / "saved_model.pb").exists()
+
+
+@OPENED_LONG
+def test_the_task_gives_the_measured_figures(begun, place):
+    test, found = number_names.parallel_text(40, 40, 1)["test"], metrics_of(begun / "run")
+    translations = keras_seq.load(begun / place)(test.sources)
+    assert translations == (begun / "run" / "test.txt").read_text().splitlines()
+    bleu = sacrebleu.corpus_bleu(translations, [test.targets]).score
+    assert bleu == pytest.approx(found["BLEU"]["value"], abs=1e-4)
+    chrf = sacrebleu.corpus_chrf(translations, [test.targets]).score
+    assert chrf == pytest.approx(found["chrF"]["value"], abs=1e-4)
+
+
+def test_the_config_gives_the_same_options(begun):
+    check_config(translation, begun / "run", dataclasses.replace(SMALL, architecture="rnn", num_layers=1))
 
 
 @pytest.mark.long

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_seq import cli
+import keras_seq
+from keras_seq import cli, experiment
 from keras_seq.tasks.loading import load_run
 from recipes import video
 from recipes.synthetic import moving_digits
+from tests.recipes.finished import OPENED_LONG, check_config
 from tests.recipes.pages import FAR, evaluated, run_page
 
 if keras.backend.backend() != "tensorflow":
@@ -83,6 +85,32 @@ def test_evaluate_gives_the_scores_of_the_recipe(learned, capsys, tmp_path):
     expected = metrics_of(learned / "run")["test", "accuracy", "gru"]
     record = evaluated(capsys, learned / "run", tmp_path)
     assert record["accuracy"] == pytest.approx(expected, abs=1e-4) and record["inputs"] == 375
+
+
+def test_the_config_gives_the_same_options(learned):
+    check_config(video, learned / "run", dataclasses.replace(video.Options(), clips=1_500, epochs=4, frames=6))
+
+
+@OPENED_LONG
+def test_the_task_gives_the_measured_figures(learned, place):
+    task, found = keras_seq.load(learned / place), metrics_of(learned / "run")
+    for name, part, frames in (("test", "test", 6), ("long", "test", 12)):
+        clips, directions, _ = moving_digits.clips(part, 375, frames, seed=1)
+        predicted = task(list(clips.astype("float32") / 255))
+        accuracy = np.mean(np.array(predicted) == np.array(moving_digits.DIRECTIONS)[directions])
+        assert accuracy == pytest.approx(found[name, "accuracy", "gru"], abs=1e-4)
+
+
+@OPENED_LONG
+def test_the_task_draws_the_measured_pictures(made_once, place):
+    options = dataclasses.replace(TINY, task="next_frame")
+    root = made_once("video-next-frame", lambda folder: run_in(folder, options))
+    check_config(video, root / "run", options)
+    parts = video.read(experiment.with_defaults(options, "next_frame"))
+    frames = experiment.frames_of(parts["test"])
+    drawn = np.stack(keras_seq.load(root / place)(list(frames[:, :-1])))
+    error = np.mean(np.square(drawn[:, 1:] - frames[:, 2:]))
+    assert error == pytest.approx(metrics_of(root / "run")["test", "next picture, MSE", "convlstm"], rel=1e-4)
 
 
 @pytest.mark.long

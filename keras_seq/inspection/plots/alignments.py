@@ -91,7 +91,7 @@ def speech_alignment(
         rows = len(names)
         bottom.imshow(weights, aspect="auto", cmap="Blues", vmin=0.0, vmax=1.0, extent=(0, seconds, rows - 0.5, -0.5))
         bottom.set_yticks(range(rows), names)
-        bottom.set_ylabel("says")
+        bottom.set_ylabel("token")
     else:
         _draw_labels(bottom, weights, names, blank, seconds)
     bottom.set_xlabel("seconds")

@@ -9,9 +9,13 @@ import numpy as np
 
 from keras_seq.inspection.plots.figures import new_figure, save
 
+_COSTS = ("tokens/s", "examples/s", "padding", "learning_rate")  # they tell of the machine and the schedule
+
 
 def learning_curve(history_csv: str | os.PathLike, path: str | os.PathLike) -> pathlib.Path:
-    """Draws the columns of a `history.csv` over the epochs: one panel a number, training and validation together.
+    """Draws the columns of a `history.csv` over the epochs: a panel for each number, training and validation together.
+
+    The loss comes first, then the metrics. Throughput and padding follow in a row of small panels below.
 
     Args:
         history_csv: with a column `epoch`; `val_x` is drawn in the panel of `x`.
@@ -28,25 +32,55 @@ def learning_curve(history_csv: str | os.PathLike, path: str | os.PathLike) -> p
         raise ValueError(f"{history_csv} has no epoch to draw.")
     epochs = [int(float(row["epoch"])) for row in rows]
     columns = {name: [float(row[name] or "nan") for row in rows] for name in rows[0] if name != "epoch"}
-    panels = list(dict.fromkeys(name.removeprefix("val_") for name in columns if name != "seconds"))
+    names = dict.fromkeys(name.removeprefix("val_") for name in columns if name != "seconds")
+    panels = sorted((name for name in names if name not in _COSTS), key=lambda name: name != "loss")
+    costs = [name for name in names if name in _COSTS]
 
-    across = min(len(panels), 3)
+    across, low = min(max(len(panels), 1), 3), 1 if costs else 0
     down = -(-len(panels) // across)
-    figure = new_figure(4.2 * across, 3.0 * down)
+    width = max(4.2 * across, 2.8 * len(costs), 6.0)
+    figure = new_figure(width, 3.4 * down + 1.7 * low)
+    parts = figure.subfigures(down + low, 1, height_ratios=[3.4] * down + [1.7] * low, squeeze=False)[:, 0]
+    for row, first in enumerate(range(0, len(panels), across)):
+        _draw_panels(parts[row], panels[first : first + across], across, epochs, columns)
+    if costs:
+        _draw_panels(parts[-1], costs, len(costs), epochs, columns, small=True)
+    return save(figure, path)
+
+
+def _draw_panels(figure, panels, across, epochs, columns, small=False) -> None:
     for index, panel in enumerate(panels):
-        axes = figure.add_subplot(down, across, index + 1)
+        axes = figure.add_subplot(1, across, index + 1)
         for name, label in ((panel, "training"), (f"val_{panel}", "validation")):
             if name in columns:
-                axes.plot(epochs, columns[name], marker="o" if len(epochs) < 30 else None, markersize=3, label=label)
-        axes.set_title(panel)
-        if panel == "perplexity":
+                _draw_numbers(axes, epochs, columns[name], label, "gray" if small else None)
+        axes.set_title(panel.replace("_", " "), fontsize="small" if small else None)
+        axes.tick_params(labelsize="x-small" if small else None)
+        if panel == "perplexity" and len(epochs) > 1:
             axes.set_yscale("log")  # the first epochs would hide all the others
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        _set_epochs(axes, epochs)
         axes.grid(alpha=0.3)
         if panel in columns and f"val_{panel}" in columns:
             axes.legend()
-    return save(figure, path)
+        if not small:
+            axes.set_xlabel("epoch")
+
+
+def _draw_numbers(axes, epochs, values, label, color) -> None:
+    marker = "o" if len(epochs) < 30 else None
+    (line,) = axes.plot(epochs, values, marker=marker, markersize=3, label=label, color=color)
+    if len(epochs) == 1:  # a point says little without its number
+        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "color": line.get_color()}
+        axes.annotate(f"{values[0]:.4g}", (epochs[0], values[0]), **place)
+
+
+def _set_epochs(axes, epochs) -> None:
+    """Whole numbers on the axis, and a single epoch in its middle."""
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        axes.set_xticks(epochs)
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) -> pathlib.Path:

@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
 
+_HEADROOM = 2.5  # times the largest error of the model: what is drawn of the others
+
 
 def forecasts(
     pasts: np.ndarray,
@@ -17,16 +19,18 @@ def forecasts(
     path: str | os.PathLike,
     band: np.ndarray | None = None,
     band_label: str = "band",
+    times: np.ndarray | None = None,
 ) -> pathlib.Path:
-    """Draws windows of series: a panel for each, with what came before, what was forecast and what then came.
+    """Draws windows of series: a panel for each, with the past, the observed future and the predicted one.
 
     Args:
         pasts: floats `(N, T)`.
         futures, forecast: floats `(N, H)`.
         titles: of the N panels.
         path: the picture; its ending names the format.
-        band: floats `(N, H, 2)`, the lower and the upper end of what was thought likely.
+        band: floats `(N, H, 2)`, the lower and the upper limit of the forecast.
         band_label: what the legend says of it: "80% band".
+        times: datetime64 `(N, T + H)`, the dates on the axis; None: steps, of which 0 is the last row of the past.
     Returns:
         The path of the picture.
     Raises:
@@ -43,34 +47,56 @@ def forecasts(
             f"Received: shapes {pasts.shape}, {futures.shape}, {forecast.shape}, "
             f"{None if band is None else np.shape(band)}, {len(titles)} titles"
         )
+    T = pasts.shape[1]
+    if times is not None and np.shape(times) != (N, T + H):
+        raise ValueError(f"`times` must be {(N, T + H)}. Received: shape {np.shape(times)}")
+    steps = np.tile(np.arange(1 - T, H + 1), (N, 1)) if times is None else np.asarray(times)
     across = min(N, 2)
-    down = -(-N // across)
-    figure = new_figure(6.4 * across, 2.8 * down)
-    steps = np.arange(1, H + 1)
+    figure = new_figure(6.4 * across, 2.8 * -(-N // across))
     for index, title in enumerate(titles):
-        axes = figure.add_subplot(down, across, index + 1)
-        before, last = np.arange(1 - pasts.shape[1], 1), pasts[index, -1:]
-        axes.plot(before, pasts[index], color="gray", linewidth=1, label="past")
-        axes.plot(np.append(0, steps), np.append(last, futures[index]), color=COLOUR, label="what came")
-        axes.plot(steps, forecast[index], color=ACCENT, label="forecast")
-        if band is not None:
-            low, high = np.moveaxis(np.asarray(band, float)[index], -1, 0)
-            axes.fill_between(steps, low, high, color=ACCENT, alpha=0.25, linewidth=0, label=band_label)
-        axes.axvline(0, color="black", linewidth=0.6)
+        axes = figure.add_subplot(-(-N // across), across, index + 1)
+        limits = None if band is None else np.asarray(band, float)[index]
+        _draw_window(axes, steps[index], pasts[index], futures[index], forecast[index], limits, band_label)
         axes.set_title(literal(title))
-        axes.grid(alpha=0.3)
         if index == 0:
             axes.legend(fontsize="small")
-        if index >= N - across:
+        if times is not None:
+            _format_dates(axes)
+        elif index >= N - across:
             axes.set_xlabel("step")
     return save(figure, path)
+
+
+def _draw_window(axes, steps, past, future, forecast, limits, band_label) -> None:
+    T = len(past)
+    now, ahead = steps[max(0, T - 1)], steps[T:]
+    axes.plot(steps[:T], past, color="gray", linewidth=1, label="past")
+    joined = (np.append(now, ahead), np.append(past[-1:], future)) if T else (ahead, future)
+    axes.plot(*joined, color=COLOUR, label="observed")
+    axes.plot(ahead, forecast, color=ACCENT, label="predicted")
+    if limits is not None:
+        axes.fill_between(ahead, *limits.T, color=ACCENT, alpha=0.25, linewidth=0, label=band_label)
+    axes.axvline(now, color="black", linewidth=0.6)
+    axes.grid(alpha=0.3)
+
+
+def _format_dates(axes) -> None:
+    """Few dates, each as short as it can be."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def errors_by_step(errors: Mapping[str, np.ndarray], path: str | os.PathLike, unit: str = "error") -> pathlib.Path:
     """Draws how the error grows with the step that is forecast: a line for each model.
 
+    The axis ends a little above the errors of the first one. Where another one is worse by far, its line leaves the
+    picture, and its name in the legend has its mean.
+
     Args:
-        errors: for each name, floats `(H,)`; the first one stands out.
+        errors: for each name, floats `(H,)`; the first one stands out, drawn with all of its steps.
         path: the picture; its ending names the format.
         unit: what the errors are: "MSE".
     Returns:
@@ -84,11 +110,13 @@ def errors_by_step(errors: Mapping[str, np.ndarray], path: str | os.PathLike, un
         raise ValueError(f"`errors` must be of one shape (H,), H > 0. Received: {shapes}")
     figure = new_figure(6.4, 4.0)
     axes = figure.add_subplot()
+    top = _HEADROOM * max(np.max(next(iter(errors.values()))), np.finfo(float).tiny)
     for place, (name, values) in enumerate(errors.items()):
         look = {"color": ACCENT, "linewidth": 2, "zorder": 3} if place == 0 else {"linewidth": 1}
         steps = np.arange(1, len(values) + 1)
-        axes.plot(steps, values, marker="o" if len(values) < 30 else None, markersize=3, label=name, **look)
-    axes.set_ylim(bottom=0)
+        label = name if np.max(values) <= top else f"{name} (mean {np.mean(values):.3g})"
+        axes.plot(steps, values, marker="o" if len(values) < 30 else None, markersize=3, label=label, **look)
+    axes.set_ylim(0, min(top, 1.08 * max(map(np.max, errors.values()), default=top)) or None)
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.grid(alpha=0.3)

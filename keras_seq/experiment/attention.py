@@ -1,0 +1,41 @@
+"""Which parts of one input a model's output is aligned with, drawn."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_seq import tasks
+from keras_seq.inspection import plots
+from keras_seq.inspection.speech_alignment import speech_alignment
+
+
+def draw_attention(task: "tasks.Translation", sentence: str, path: pathlib.Path) -> None:
+    """Draws which source tokens the decoder attended to for each token of its translation; nothing for a model without
+    attention.
+
+    Args:
+        task: translates the sentence, and its model then reads both sides again.
+        sentence: a source text.
+        path: of the picture.
+    """
+    if not getattr(task.model, "has_attention", False):
+        return
+    source = [*task.source_vocabulary.tokenize(sentence).numpy(), task.source_vocabulary.end_id]
+    target = [*task.vocabulary.tokenize(task(sentence)).numpy(), task.vocabulary.end_id]
+    state = task.model.encode(np.array([source]), max_length=len(target), attention_weights=True)
+    _, state = task.model.decode(np.array([[task.vocabulary.start_id, *target[:-1]]]), state)
+    weights = keras.ops.convert_to_numpy(state["attention"])[0]
+    plots.attention_map(weights, task.source_vocabulary.pieces(source), task.vocabulary.pieces(target), path)
+
+
+def draw_alignment(task: "tasks.Transcription", waveform: np.ndarray, path: pathlib.Path) -> None:
+    """Draws a waveform, its features and, at each time, the probabilities of the labels or the decoder's attention.
+
+    Args:
+        task: transcribes the recording.
+        waveform: `(samples,)`, at the task's sampling rate.
+        path: of the picture.
+    """
+    features, weights, names, blank = speech_alignment(task.model, waveform, task.vocabulary, task(waveform))
+    plots.speech_alignment(waveform, task.sampling_rate, features, weights, names, path, blank=blank)

@@ -1,0 +1,71 @@
+"""Files of pairs of texts: their flags, and how they are read."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+from keras_seq import data
+from keras_seq.cli import option
+
+Files = tuple[pathlib.Path | None, pathlib.Path | None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParallelTextFlags:
+    """Files of pairs, in place of a folder"""
+
+    train_source: pathlib.Path | None = option(None, "training text, plain or .gz, in place of --data-dir")
+    train_target: pathlib.Path | None = option(None, "translations of it; none for a .tsv or .csv file of both sides")
+    valid_source: pathlib.Path | None = option(None, "validation text")
+    valid_target: pathlib.Path | None = option(None, "reference translations of the validation text")
+    test_source: pathlib.Path | None = option(None, "test text, read once, at the end (default: none)")
+    test_target: pathlib.Path | None = option(None, "reference translations of the test text")
+    on_bad_line: Literal["error", "skip"] = option("error", "treatment of lines that are not UTF-8 or hold a NUL")
+
+    def read_parts(self, folder: pathlib.Path | None, source: str, target: str) -> dict[str, data.ParallelText]:
+        """The pairs of "train" and "valid", and of "test" where it is named; their reports are printed.
+
+        Args:
+            folder: of the files; None: the flags name them.
+            source, target: endings of the names of the files in the folder.
+        Raises:
+            ValueError: if a file is missing or cannot be used.
+        """
+        files = self._named_files() if folder is None else _files_of(folder, source, target)
+        parts = {part: _read(*pair, self.on_bad_line) for part, pair in files.items()}
+        print("; ".join(f"{part}: {text.report}" for part, text in parts.items()) + ".")
+        return parts
+
+    def _named_files(self) -> dict[str, Files]:
+        names = ("train", "valid", "test")
+        files = {part: (getattr(self, f"{part}_source"), getattr(self, f"{part}_target")) for part in names}
+        if files["test"] == (None, None):
+            del files["test"]  # the report is on the validation text then
+        missing = [
+            f"--{part}-{'target' if source else 'source'}"
+            for part, (source, target) in files.items()
+            if source is None or (target is None and not _has_pairs(source))
+        ]
+        if missing:
+            raise ValueError(f"--train-source needs the other files too. Missing: {' '.join(missing)}")
+        return files
+
+
+def _files_of(folder: pathlib.Path, source: str, target: str) -> dict[str, Files]:
+    """The source and the target of each part in the folder; None for the target where the source has both sides."""
+    try:
+        return data.find_parallel_splits(folder, source, target)
+    except FileNotFoundError:
+        if not data.find_splits(folder, ["tsv"], needed=[]):
+            raise
+        return {part: (path, None) for part, path in data.find_splits(folder, ["tsv"]).items()}
+
+
+def _has_pairs(path: pathlib.Path) -> bool:
+    return path.name.removesuffix(".gz").endswith((".tsv", ".csv"))
+
+
+def _read(source: pathlib.Path, target: pathlib.Path | None, on_bad_line: str) -> data.ParallelText:
+    if target is None:
+        return data.read_pairs(source, on_bad_line=on_bad_line)
+    return data.read_parallel_text(source, target, on_bad_line=on_bad_line)

@@ -1,0 +1,92 @@
+"""Files of sentences with a tag for each word: their flags, how they are read and divided, and a baseline."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from keras_seq import data
+from keras_seq.cli import option
+
+ENDINGS = ("conllu", "tsv", "txt", "conll", "bio")
+FEWEST = 10  # sentences to train on
+HELD_OUT = 10  # without a validation file, every tenth sentence of the training text is held out
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaggedTextFlags:
+    """Columns of the files"""
+
+    word_column: str | None = option(
+        None, "column of the words: its name in CoNLL-U, else its number (default: FORM; 0)"
+    )
+    tag_column: str | None = option(None, "column of the tags, as --word-column (default: UPOS; -1, the last one)")
+    spans: Literal["auto", "yes", "no"] = option("auto", "whether the tags mark spans: names, chunks")
+
+    def read_parts(self, folder: pathlib.Path) -> dict[str, data.TaggedText]:
+        """The files train, valid and test of a folder; "train" is always there.
+
+        Raises:
+            ValueError: for a file that cannot be used.
+        """
+        names = {"words": self.word_column, "tags": self.tag_column}
+        columns = {key: int(name) if name and name.lstrip("-").isdigit() else name for key, name in names.items()}
+        parts = {}
+        for part, path in data.find_splits(folder, ENDINGS, needed=["train"]).items():
+            parts[part] = data.read_tags(path, **columns)
+            print(f"{path}: {parts[part].report}; {len(parts[part].tag_names)} tags.")
+        return parts
+
+    def check(self, train: data.TaggedText) -> None:
+        """Raises `ValueError` for training text that nothing can be learned from."""
+        counts = collections.Counter(tag for sentence in train.tags for tag in sentence)
+        column = "the last column" if self.tag_column is None else f"column {self.tag_column}"
+        question = f"is {column} the tags (--tag-column)?"
+        if len(counts) < 2:
+            raise ValueError(f"All training words have the tag {next(iter(counts))!r}: {question}")
+        if counts.total() >= 2 * FEWEST and len(counts) > counts.total() / 2:
+            raise ValueError(f"{len(counts):,} different tags of {counts.total():,} training words: {question}")
+        if len(train) < FEWEST:
+            raise ValueError(f"{len(train)} training sentences are too few to learn from: give {FEWEST} at least.")
+
+    def mark_spans(self, tags: Iterable[str]) -> bool:
+        """Whether the tags are those of spans. If so, a line that says it is printed."""
+        tags = sorted(tags)
+        marks = data.mark_spans(tags) if self.spans == "auto" else self.spans == "yes"
+        if marks:
+            data.spans(tags)  # tags that cannot be read as spans are an error now, and not after the training
+            letters = "".join(sorted({tag[0] for tag in tags}, key="BIMELSUWO".index))
+            print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
+        return marks
+
+
+def divide_tagged(
+    parts: Mapping[str, data.TaggedText],
+) -> tuple[data.TaggedText, data.TaggedText, data.TaggedText, str]:
+    """Training, validation and test sentences, and the name of the test part.
+
+    Text that chooses the epoch is no test. So where there is one part beside the training text it is the test, read
+    once, whatever its name; every tenth sentence of the training text is then held out to validate on.
+    """
+    train = parts["train"]
+    if "valid" in parts and "test" in parts:
+        return train, parts["valid"], parts["test"], "test"
+    if len(train) < 2:
+        raise ValueError("One training sentence cannot be divided: add a file dev.conllu, or more sentences.")
+    held_out = range(min(HELD_OUT, len(train)) - 1, len(train), HELD_OUT)
+    valid, train = train.select(held_out), train.select(sorted({*range(len(train))} - {*held_out}))
+    for part in ("test", "valid"):
+        if part in parts:
+            return train, valid, parts[part], "dev" if part == "valid" else part
+    return train, valid, valid, "valid"
+
+
+def usual_tags(train: data.TaggedText) -> tuple[str, dict[str, str]]:
+    """A baseline: the most frequent tag of all, and the most frequent tag of each word."""
+    counts = collections.defaultdict(collections.Counter)
+    for sentence, tags in zip(train.words, train.tags, strict=True):
+        for word, tag in zip(sentence, tags, strict=True):
+            counts[word][tag] += 1
+    usual = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    return sum(counts.values(), collections.Counter()).most_common(1)[0][0], usual
