@@ -110,7 +110,7 @@ def _tell(options: Certify, found: Any, left_out: dict[str, str]) -> None:
     if found.smallest is not None:
         print("\nThe smallest case that failed:", *inspection.shown(found.smallest, options.seed), sep="\n")
         print(
-            f"Whole case: keras-seq certify --model {options.model} --seed {options.seed} --case {found.smallest.number}"
+            f"In full: keras-seq certify --model {options.model} --seed {options.seed} --case {found.smallest.number}"
         )
 
 
