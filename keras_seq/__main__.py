@@ -23,7 +23,7 @@ from keras_seq.commands import (
     transcribe,
     translate,
 )
-from keras_seq.commands.streams import exit_cleanly
+from keras_seq.commands.output import exit_cleanly
 from keras_seq.quiet import start_quietly
 
 EXAMPLE = 'echo "four hundred and six" | keras-seq translate --model runs/translation'

@@ -4,8 +4,9 @@ import dataclasses
 import pathlib
 
 from keras_seq.cli import option
+from keras_seq.commands.lines import STDIN, check_files, each_line
 from keras_seq.commands.options import HELP, LineOptions
-from keras_seq.commands.streams import STDIN, Writer, check_files, each_line
+from keras_seq.commands.output import Writer
 from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 from keras_seq.tasks.results import Failure
 

@@ -56,7 +56,7 @@ def _doctor(options: Doctor) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would be no help, and may be busy with a training
     from keras_seq import text
     from keras_seq.data import doctor as corpus
-    from keras_seq.data import text_lengths
+    from keras_seq.data.lengths import TextFile, measure
     from keras_seq.data.parallel_text import ParallelFiles
 
     vocabulary = None if options.subwords is None else text.Subwords.load(options.subwords)
@@ -67,10 +67,10 @@ def _doctor(options: Doctor) -> None:
             raise ValueError(f"--text-column is of one file. Leave it out, or leave {options.target} out.")
         lines = Texts(options.file, options.text_column, options.on_bad_line)
     elif options.target is None:
-        lines = text_lengths.TextFile(options.file, options.on_bad_line)
+        lines = TextFile(options.file, options.on_bad_line)
     else:
         lines = ParallelFiles(options.file, options.target, on_bad_line=options.on_bad_line)
-    lengths, unknown = text_lengths.measure(lines.dataset(), vocabulary, Progress("examples counted"))
+    lengths, unknown = measure(lines.dataset(), vocabulary, Progress("examples counted"))
     if not len(lengths):
         raise ValueError(f"{options.file}: no line with text is left to look at ({lines.report}).")
     report = corpus.analyze_lengths(

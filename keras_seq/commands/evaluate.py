@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from keras_seq.cli import flag, option, table
 from keras_seq.commands.options import HELP, SEVERAL, SHARES, LineOptions, UnknownOptions, loaded
+from keras_seq.commands.output import Writer
 from keras_seq.commands.search_options import LineSearchOptions
-from keras_seq.commands.streams import Writer
 from keras_seq.series_options import SeriesFlags
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from keras_seq.commands.evaluate import Evaluate, Scores, as_trained, one_file
 from keras_seq.commands.line_inputs import with_side_inputs
+from keras_seq.commands.lines import STDIN, check_files, each_line, lines
 from keras_seq.commands.options import replacement
 from keras_seq.commands.search_options import files_beside, given, search_options
-from keras_seq.commands.streams import STDIN, check_files, each_line, lines
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.commands.translate import CutOff, translator
 from keras_seq.tasks.results import Failure

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from keras_seq.cli import option
+from keras_seq.commands.lines import STDIN, BadLines, check_files
 from keras_seq.commands.options import HELP
-from keras_seq.commands.streams import STDIN, BadLines, Writer, check_files
+from keras_seq.commands.output import Writer
 from keras_seq.series_options import SeriesFlags
 
 
@@ -97,13 +98,6 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
             yield ValueError(f"{place}: {error}")
             continue
         yield Rows(place, names, past, {} if coming is None else {series.time_column: coming})
-
-
-def _told(times: Any, before: Any) -> list[Any]:
-    """Times as they are usually written: days where all are days, else days and seconds; numbers as they are."""
-    from keras_seq.data.series_times import written
-
-    return written(times, like=before)
 
 
 def _csv(cells: list[Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_seq.cli import option, table
 from keras_seq.commands.options import HELP
-from keras_seq.commands.streams import Writer
+from keras_seq.commands.output import Writer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

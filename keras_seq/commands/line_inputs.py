@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from keras_seq.commands.lines import Line, lines
 from keras_seq.commands.search_options import LineSearchOptions, side_inputs
-from keras_seq.commands.streams import Line, lines
 
 
 def with_side_inputs(items: Iterable[Line | None], options: LineSearchOptions) -> Iterator[Any]:

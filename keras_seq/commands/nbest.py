@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from keras_seq.commands.streams import BadLines, Line
+from keras_seq.commands.lines import BadLines, Line
 
 BAR = "|||"
 FINISHED = "finished"

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from keras_seq.cli import option
-from keras_seq.commands.streams import STDIN, check_files, lines
+from keras_seq.commands.lines import STDIN, check_files, lines
 
 HELP = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 WEIGHTS = "run folder (best.keras, vocabulary/), or another .keras file in it"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
-from keras_seq.commands.streams import BadLines, Writer, check_files, lines
+from keras_seq.commands.lines import BadLines, check_files, lines
+from keras_seq.commands.output import Writer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.commands import nbest
+from keras_seq.commands.lines import STDIN, BadLines, Line, check_files, each_line, lines
 from keras_seq.commands.options import SEVERAL, SHARES, WEIGHTS, LineOptions, loaded
-from keras_seq.commands.streams import STDIN, BadLines, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.output import Writer
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure, Scored
 

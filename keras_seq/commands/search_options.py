@@ -5,7 +5,7 @@ import pathlib
 from typing import Any, Literal
 
 from keras_seq.cli import flag, option
-from keras_seq.commands.streams import lines
+from keras_seq.commands.lines import lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

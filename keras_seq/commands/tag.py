@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Iterable, Iterator
 
 from keras_seq.cli import option
+from keras_seq.commands.lines import STDIN, Line, check_files, each_line, lines
 from keras_seq.commands.options import HELP, LineOptions
-from keras_seq.commands.streams import STDIN, Line, Writer, check_files, each_line, lines
+from keras_seq.commands.output import Writer
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure
 

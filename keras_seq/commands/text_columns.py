@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from keras_seq.cli import option
-from keras_seq.commands.streams import STDIN, Line, lines
+from keras_seq.commands.lines import STDIN, Line, lines
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _of_json(line: Line, column: str) -> Line:
 
 
 class Texts:
-    """The texts of a column as `text_lengths.TextFile` has the lines of a file, in memory.
+    """The texts of a column as `TextFile` has the lines of a file, in memory.
 
     Raises:
         ValueError: for a row that cannot be used, unless bad ones are skipped.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_seq.cli import option
+from keras_seq.commands.lines import STDIN, Line, each_line, lines
 from keras_seq.commands.options import HELP
-from keras_seq.commands.streams import STDIN, Line, Writer, each_line, lines
+from keras_seq.commands.output import Writer
 from keras_seq.tasks.results import Failure
 
 SAMPLING_RATE = 8000  # of a SavedModel that does not tell

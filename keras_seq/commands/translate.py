@@ -9,9 +9,10 @@ from typing import Any, Literal
 from keras_seq.cli import in_one_line, option
 from keras_seq.commands import nbest
 from keras_seq.commands.line_inputs import with_side_inputs
+from keras_seq.commands.lines import STDIN, check_files, each_line
 from keras_seq.commands.options import LineOptions, ModelOptions, UnknownOptions, loaded, replacement
+from keras_seq.commands.output import Writer
 from keras_seq.commands.search_options import LineSearchOptions, files_beside, search_options, side_inputs
-from keras_seq.commands.streams import STDIN, Writer, check_files, each_line
 from keras_seq.commands.text_columns import TextColumn, check_tables, texts
 from keras_seq.tasks.results import Failure
 

@@ -3,9 +3,9 @@
 from keras_seq.data.audio import SOUND_SUFFIXES, Audio, AudioReport, BadSound, Sound, read_audio, resampled
 from keras_seq.data.audio_concatenation import AudioAugmentation, concatenate_recordings
 from keras_seq.data.autotune import without_autotune
+from keras_seq.data.batch_plan import BatchPlan, batch_sizes, count_batches, even_boundaries, plan_batches
 from keras_seq.data.bucket_fitting import Bucket, fit_boundaries, fit_buckets
-from keras_seq.data.bucketing import BatchPlan, batch_sizes, bucketed, count_batches, even_boundaries, plan_batches
-from keras_seq.data.buckets import Buckets
+from keras_seq.data.bucketing import Buckets, bucketed
 from keras_seq.data.cache import cached, cached_lengths
 from keras_seq.data.data_sets import DATA_SETS, Archive, DataSet, Source, data_home, fetch
 from keras_seq.data.download import download, sha256_of, unpack

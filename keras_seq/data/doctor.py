@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.bucket_fitting import fit_buckets
-from keras_seq.data.bucketing import plan_batches
 
 _FITTED_SHAPES = (3, 6, 12, 24, 40)  # the numbers of fitted shapes that are tried, and the largest one allowed
 _EVEN_WIDTH = 4  # what `bucketed` does when it is told nothing else

@@ -1,15 +1,8 @@
 """Models as others run them, without this package. What a format needs is imported when it is written."""
 
 from keras_seq.export.ctranslate2 import ctranslate2
-from keras_seq.export.earlier import KINDS, unbound
 from keras_seq.export.litert import litert
 from keras_seq.export.onnx import onnx
 from keras_seq.export.saved_model import saved_model
 
 __all__ = ["ctranslate2", "litert", "onnx", "saved_model"]
-
-
-def __getattr__(name: str):
-    if name in KINDS:
-        return unbound(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

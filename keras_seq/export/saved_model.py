@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from keras_seq.export.destination import check_folder, swap
-from keras_seq.export.earlier import bound
 from keras_seq.export.verification import verify as verify_elsewhere
 from keras_seq.tasks.signatures import Exported, without_cudnn
 
@@ -15,7 +14,7 @@ SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", 
 KIND = ("SavedModel", "saved_model.pb", SAVED_MODEL_FILES)
 
 
-def saved_model(task, path, earlier=None, *, verify=True, samples=None, timeout=900, overwrite=True, **options) -> Path:
+def saved_model(task, path, *, verify=True, samples=None, timeout=900, overwrite=True) -> Path:
     """Writes a SavedModel for processes that import only tensorflow and tensorflow_text.
 
         export.saved_model(tasks.Translation(translator, subwords, num_beams=5), "saved_models/en-de")
@@ -31,7 +30,6 @@ def saved_model(task, path, earlier=None, *, verify=True, samples=None, timeout=
     Args:
         task: one of `keras_seq.tasks`.
         path: the folder to write.
-        earlier, options: see `export.earlier`.
         verify: whether a fresh process loads what was written and does the task for `samples`, which must give what it
             gives in this process: the same strings, and numbers but for 1e-4.
         samples: strings or bytes, or whatever the task takes; None for those of the task.
@@ -48,7 +46,6 @@ def saved_model(task, path, earlier=None, *, verify=True, samples=None, timeout=
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
     check_folder(path, overwrite, *KIND)
-    task = task if earlier is None else bound(task, earlier, **options)
     model = task.exported_model()
     exported = Exported(model, task.signatures(), task.resources)
 

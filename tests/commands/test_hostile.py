@@ -20,7 +20,7 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_seq import __main__ as command_line
 from keras_seq.commands import nbest
-from keras_seq.commands.streams import Line
+from keras_seq.commands.lines import Line
 from tests import hostile
 from tests.commands.test_forecast import write as write_series
 from tests.commands.test_transcribe import write_wav

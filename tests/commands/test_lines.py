@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keras_seq import decoding, text
-from keras_seq.commands import streams
+from keras_seq.commands.lines import chunks
 from keras_seq.tasks import batching, loading
 
 if keras.backend.backend() != "tensorflow":
@@ -402,7 +402,7 @@ def test_chunks_at_pauses_and_before_an_error():
         yield from [1, 2, 3, None, None, 4, 5]
         raise ValueError("damaged")
 
-    found = streams.chunks(items(), 2)
+    found = chunks(items(), 2)
     assert [next(found) for _ in range(3)] == [[1, 2], [3], [4, 5]]
     with pytest.raises(ValueError, match="damaged"):
         next(found)

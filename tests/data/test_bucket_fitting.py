@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq import data, text
+from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.bucket_fitting import distinct_rows
-from keras_seq.data.bucketing import plan_batches
 
 
 def positions(buckets, lengths):

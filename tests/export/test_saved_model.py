@@ -163,13 +163,3 @@ def test_a_stateful_layer_goes_on_from_call_to_call(tmp_path):
     whole.build((2, 10, 3))
     whole.set_weights(model.layers[-1].get_weights()[:3])
     np.testing.assert_allclose(found, whole(np.concatenate(list(chunks), axis=1)), atol=1e-6)
-
-
-def test_calls_of_earlier(tmp_path):
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
-    path = export.saved_model(model, tmp_path / "a", export.Tensors(), verify=False)
-    found = tf.saved_model.load(str(path)).signatures["serve"](inputs=tf.ones((1, 4)))["outputs"]
-    np.testing.assert_allclose(found, model(np.ones((1, 4))), rtol=1e-6)
-    with pytest.raises(AttributeError, match="no attribute 'Cooking'"):
-        export.Cooking  # noqa: B018

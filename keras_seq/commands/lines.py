@@ -1,11 +1,6 @@
-"""Lines in, lines out: what every verb that goes line by line shares."""
+"""Input of the verbs: lines of files or of stdin, and results for them, chunk by chunk."""
 
-import contextlib
-import errno
-import gzip
 import io
-import json
-import math
 import os
 import pathlib
 import re
@@ -14,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from keras_seq.cli import flag, in_one_line
-from keras_seq.tasks.results import Failure, one_line
+from keras_seq.cli import flag
+from keras_seq.tasks.results import Failure
 
 PAUSE_SECONDS = 0.2  # when stdin says nothing for so long, what has come is worked on
 FIRST_ONES = 5  # bad lines that are named at the end
@@ -140,124 +135,6 @@ def _checked(raw: bytes, place: str) -> Line:
         return Line(place, None, f"byte {error.start + 1} (0x{raw[error.start]:02x}) is not valid UTF-8")
 
 
-class Writer:
-    """Where lines go: a file (plain, or `.gz`) or stdout, always UTF-8; they are out when `flush` returns.
-
-    Raises:
-        OSError: here, if the file cannot be opened, and later if it cannot be written; names it.
-    """
-
-    def __init__(self, path: pathlib.Path | None = None):
-        self._name = "stdout" if path is None else str(path)
-        self._lines = []
-        if path is not None:
-            with self._naming():
-                opens = gzip.open if path.suffix == ".gz" else open
-                self._file = opens(path, "wb")
-        elif sys.stdout is None:
-            raise ValueError("stdout is closed. Name a file with --output.")
-        else:
-            self._file = getattr(sys.stdout, "buffer", None)  # a notebook's has none
-        self._closes = path is not None
-
-    def __call__(self, line: str, as_is: bool = False) -> None:
-        """One line; line ends inside it become spaces, unless it is written as it is: it then holds no line feed."""
-        self._lines.append(line if as_is else in_one_line(line))
-
-    def record(self, **fields: Any) -> None:
-        """One JSON object; numbers that are not finite become null."""
-        self._lines.append(json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False))
-
-    def flush(self) -> None:
-        with self._naming():
-            content = "".join(f"{line}\n" for line in self._lines)
-            self._lines = []
-            if self._file is None:
-                sys.stdout.write(content)
-                sys.stdout.flush()
-            else:
-                self._file.write(content.encode("utf-8", "replace"))
-                self._file.flush()
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if error is None or not isinstance(error, OSError):
-                self.flush()
-        finally:
-            if self._closes:
-                with self._naming():
-                    self._file.close()
-
-    @contextlib.contextmanager
-    def _naming(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if self._name == "stdout":
-                abandon_stdout()
-            raise not_written(self._name, error) from error
-
-
-def not_written(name: str, error: OSError) -> OSError:
-    remedy = "Name another file with --output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "Make room on that disk"
-    return OSError(f"{name} could not be written: {error.strerror or error}. {remedy}.")
-
-
-def abandon_stdout() -> None:
-    """Sends what stdout still holds to nowhere, so that Python does not try once more, and fail, when it ends.
-
-    Source: the note on SIGPIPE in Python's documentation of `signal`.
-    """
-    with contextlib.suppress(OSError, AttributeError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def exit_cleanly(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    """The function with an orderly end: when nobody reads on (`| head`), when stdout is full, at Ctrl-C, and when a
-    computation fails, for want of memory say."""
-
-    def run(options: Any) -> None:
-        try:
-            function(options)
-            if sys.stdout is not None:
-                _flush_stdout()
-        except BrokenPipeError:
-            abandon_stdout()
-            sys.exit(1)
-        except KeyboardInterrupt:
-            print("interrupted; what is written so far is whole lines.", file=sys.stderr)
-            sys.exit(1)
-        except Exception as error:
-            if not _is_tensorflow_error(error) or os.environ.get("KERAS_SEQ_TRACEBACK"):
-                raise
-            print(f"error: the model could not be run: {one_line(error)}", file=sys.stderr)
-            sys.exit(1)
-
-    return run
-
-
-def _is_tensorflow_error(error: Exception) -> bool:
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
-
-
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        abandon_stdout()
-        raise not_written("stdout", error) from error
-
-
 class BadLines:
     """Counts lines (or what else, `unit`) without a result, and tells of them on stderr at the end."""
 
@@ -326,11 +203,3 @@ def _as_flags(result: Any) -> Any:
     if not isinstance(result, Failure):
         return result
     return Failure(re.sub(r"`([a-z_]+)`", lambda found: flag(found[1]), result.reason))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
