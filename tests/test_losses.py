@@ -86,6 +86,12 @@ def test_no_real_token_at_all_costs_nothing():
     assert float(TokenCrossentropy()(LABELS, LOGITS, np.zeros((2, 3)))) == 0.0
 
 
+def test_an_ignored_class_has_the_weight_0():
+    ignored = np.where(weights_of([2, 1]), LABELS, -100)
+    expected = float(TokenCrossentropy(0.1)(LABELS, LOGITS, weights_of([2, 1])))
+    assert float(TokenCrossentropy(0.1, ignore_class=-100)(ignored, LOGITS)) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_logits_are_computed_in_float32(dtype):
     # In half precision 512 classes of logit 6 or so would be off in the third digit.
@@ -224,6 +230,16 @@ def test_a_row_with_more_labels_than_frames_costs_nothing():
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
+def test_only_equal_neighbors_need_a_blank_between_them():
+    """Labels 1 2 1 fit three frames, in one alignment; 1 1 does not fit two."""
+    logits = spread((1, 3, 3))
+    expected = -np.log(softmax(logits.astype("float64")))[0, [0, 1, 2], [1, 2, 1]].sum()
+    assert float(CTCLoss().call(np.array([[1, 2, 1]]), logits)[0]) == pytest.approx(expected, rel=1e-5)
+    rows = array(CTCLoss()(np.array([[1, 1], [1, 2]]), np.concatenate([logits[:, :2]] * 2)))
+    second = -np.log(softmax(logits.astype("float64")))[0, [0, 1], [1, 2]].sum()
+    assert float(rows) == pytest.approx(second / 2, rel=1e-5)
+
+
 def test_frames_that_cannot_be_blank_are_frames():
     certain = FRAMES.copy()
     certain[1, 2:, 0] = -1e9
@@ -258,6 +274,7 @@ def test_a_target_of_another_shape_is_not_spread_over_the_forecasts():
     levels = np.array([0.1, 0.5, 0.9])
     expected = np.maximum(levels * errors, (levels - 1) * errors).mean()
     assert float(loss(target, forecasts)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(target[..., None], forecasts)) == pytest.approx(expected, rel=1e-5)
     for wrong in (random.normal(size=(2, 1, 1)), random.normal(size=(2, 2, 2)), random.normal(size=(2,))):
         with pytest.raises(ValueError, match="as large as what was forecast"):
             loss(wrong, forecasts)

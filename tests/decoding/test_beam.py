@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.decoding import gnmt_penalty, power_penalty, sockeye_penalty
+from keras_seq.decoding import Beam, Greedy, gnmt_penalty, power_penalty, sockeye_penalty
 from tests.decoding.models import (
     END,
     IDS,
@@ -170,6 +170,13 @@ def test_a_beam_of_one_is_greedy(penalty):
     greedy = greedy_search(history_step(tables), history_state(range(200)), **options)
     for one, other in zip(arrays(beam), arrays(greedy), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_only_a_plain_beam_of_one_becomes_a_greedy_search():
+    assert Beam(num_beams=1).simplify() == Greedy(Beam().length_penalty)
+    for options in ({"num_beams": 2}, {"early_stop": "safe"}, {"coverage_penalty": 1.0}):
+        options = {"num_beams": 1} | options
+        assert Beam(**options).simplify() == Beam(**options)
 
 
 @pytest.mark.parametrize("early_stop", backend_cases(["first", "safe"], on_jax=["safe"]))

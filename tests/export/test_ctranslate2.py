@@ -276,3 +276,9 @@ def test_importing_export_imports_no_optional_library():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             roots = {name.split(".")[0] for name in names}
             assert not roots & {"ctranslate2", "onnx", "onnxruntime", "tf2onnx", "ai_edge_litert"}, path.name
+
+
+def test_the_verification_tries_sources_with_room_for_the_end_token():
+    sources = module._sources(WORDS, [" ".join(f"w{i}" for i in range(9)), "w3 w4"], 5)
+    assert sources[-2:] == [WORDS.tokenize(["w0 w1 w2 w3"]).to_list()[0], WORDS.tokenize(["w3 w4"]).to_list()[0]]
+    assert {len(source) for source in sources} == {1, 2, 3, 4}

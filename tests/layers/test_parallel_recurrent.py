@@ -263,8 +263,9 @@ def test_units_must_be_positive(name):
 
 
 def test_c_must_be_positive():
-    with pytest.raises(ValueError, match="`c` must be positive. Received: -1"):
-        RGLRU(2, c=-1)
+    for c in (-1, 0):
+        with pytest.raises(ValueError, match=f"`c` must be positive. Received: {c}"):
+            RGLRU(2, c=c)
 
 
 # The scan by itself.

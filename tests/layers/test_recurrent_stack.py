@@ -210,7 +210,7 @@ def test_recurrent_dropout_is_for_training_only_and_the_same_at_all_steps():
 @pytest.mark.parametrize("cell", [LeakyCell, "tests>LeakyCell"], ids=["class", "name"])
 @long_on_jax
 def test_a_cell_of_ones_own(cell):
-    stack = filled(cell, 4, num_layers=2, cell_cell_options={"leak": 0.5})
+    stack = filled(cell, 4, num_layers=2, cell_options={"leak": 0.5})
     x, states = run(stack, X, mask=MASK)
     layers = [keras.layers.RNN(LeakyCell(4, 0.5), return_sequences=True, return_state=True) for _ in range(2)]
     weights, expected = stack.get_weights(), X
