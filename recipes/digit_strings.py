@@ -1,14 +1,16 @@
 """Recordings of strings of digits, joined of takes of single ones."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
-from keras_seq import data
+from keras_seq.lazy import data
 
 # A copy of a take differs from it in speed, loudness and noise, none of which is a matter of the digit.
-SPEECH = data.AudioAugmentation(speeds=(0.85, 1.15), decibels=(-20.0, 10.0), noise=(-80.0, -35.0))
-TONES = data.AudioAugmentation(decibels=(-12.0, 6.0), noise=(-80.0, -45.0))  # another pitch is another digit there
+SPEECH = {"speeds": (0.85, 1.15), "decibels": (-20.0, 10.0), "noise": (-80.0, -35.0)}
+TONES = {"decibels": (-12.0, 6.0), "noise": (-80.0, -45.0)}  # another pitch is another digit there
 PAUSES = (0.0, 0.3)  # seconds of silence before each digit of a string
 ALONE = 0.1  # seconds of silence at most around a single training digit, as files begin and end differently
 HELD_OUT = {"valid": 300, "test": 500}  # strings at most; for validation a quarter of the training strings

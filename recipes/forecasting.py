@@ -8,18 +8,20 @@
 docs/forecasting.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import pathlib
 from typing import Literal
 
-import keras
 import numpy as np
 
-from keras_seq import cli, data, experiment, layers, losses, models, tasks
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option, table
 from keras_seq.experiment import Result, preset
-from keras_seq.inspection import plots
+from keras_seq.lazy import data, keras, losses, models, plots, tasks
 from keras_seq.series_options import SeriesFlags
 
 from .baselines import linear_forecast
@@ -58,7 +60,7 @@ class Options(SeriesFlags, experiment.Options):
     )
 
     # On files a network that looks at each day by itself; the springs have no fixed period.
-    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward", "linear", "dlinear"] | None = preset(
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward", "linear", "dlinear"] | None = preset(
         "transformer", "the model", files="feedforward"
     )
     residual: bool = option(True, "forecast what the best linear map does not (networks that forecast all at once)")

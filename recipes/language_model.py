@@ -8,6 +8,8 @@
 docs/language_model.md tells what to look at. The same command again goes on where an interrupted run stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import pathlib
@@ -16,14 +18,13 @@ import sys
 from collections.abc import Iterator
 from typing import Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_seq import cli, data, decoding, experiment, layers, losses, models, tasks
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.inspection import plots
+from keras_seq.lazy import data, decoding, keras, layers, losses, models, plots, tasks, tf
 
 from .baselines import ngram_language_model
 from .public import plain_text
@@ -48,7 +49,7 @@ class Options(experiment.Options):
     vocabulary: Literal["characters", "words", "bpe", "unigram", "bytes"] = option("characters", "kind of tokens")
     vocabulary_size: int = option(8_000, "tokens at most")
 
-    architecture: Literal[*layers.ARCHITECTURES] = option("lstm", "the model")
+    architecture: Literal[*ARCHITECTURES] = option("lstm", "the model")
     units: int | None = preset(128, "width", files=512)
     num_layers: int | None = preset(1, "layers", files=2)
     dropout: float | None = preset(0.0, "dropout rate", files=0.3)

@@ -7,20 +7,20 @@ Each learns each task on the lengths given, mixed, and is asked at every one of 
 docs/memory.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import itertools
 import time
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_seq import cli, experiment, export, losses, metrics, models, optimizers, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option, table
 from keras_seq.experiment import Result
-from keras_seq.inspection import plots
-from keras_seq.layers import ARCHITECTURES
+from keras_seq.lazy import export, keras, losses, metrics, models, optimizers, plots, tasks, text, tf
 
 from .synthetic import copy_and_addition
 

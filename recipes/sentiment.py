@@ -7,18 +7,20 @@
 docs/sentiment.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import sys
 from typing import Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_seq import cli, data, experiment, layers, models, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
+from keras_seq.lazy import data, keras, models, tasks, text, tf
 
 from .public import rt_polarity
 from .synthetic import sentiment_sentences
@@ -42,7 +44,7 @@ class Options(experiment.LabeledTextFlags, experiment.Options):
     vectors: pathlib.Path | None = option(None, "text file of word vectors to begin with: word2vec, GloVe, fastText")
     train_vectors: bool = option(True, "train these further")
 
-    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward"] = option("gru", "the model")
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("gru", "the model")
     units: int | None = preset(32, "width", files=128)
     num_layers: int = option(1, "layers of the encoder")
     bidirectional: bool = option(True, "read both ways")

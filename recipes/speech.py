@@ -7,16 +7,17 @@
 docs/speech.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from typing import Literal
 
-import keras
-import tensorflow as tf
-
-from keras_seq import cli, data, experiment, layers, losses, metrics, models, optimizers, scores, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
+from keras_seq.lazy import data, keras, losses, metrics, models, optimizers, scores, tasks, text, tf
 
 from . import digit_strings
 from .public import free_spoken_digits
@@ -41,7 +42,7 @@ class Options(experiment.Options):
     max_digits: int = option(7, "digits of a string at most")
     max_seconds: float = option(30.0, "longest training recording, in seconds; longer ones are dropped and counted")
 
-    architecture: Literal[*layers.ARCHITECTURES] | None = preset("gru", "the model", files="lstm")
+    architecture: Literal[*ARCHITECTURES] | None = preset("gru", "the model", files="lstm")
     attention: Literal["additive", "dot", "general", "scaled_dot", "location"] = option(
         "location", "attention of a recurrent decoder"
     )
@@ -135,7 +136,8 @@ def attends(options: Options) -> bool:
 
 def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
     """The recordings of "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
-    augmentation = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
+    varied = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
+    augmentation = data.AudioAugmentation(**varied)
     if options.task == "isolated":
         train = digit_strings.copies(takes["train"], options.copies, options.seed, augmentation)
         return takes | {"train": train}

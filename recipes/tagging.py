@@ -7,18 +7,20 @@
 docs/tagging.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import sys
 from typing import Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_seq import cli, data, experiment, layers, losses, metrics, models, scores, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
+from keras_seq.lazy import data, keras, layers, losses, metrics, models, scores, tasks, text, tf
 
 from .synthetic import tagged_nonsense
 
@@ -34,7 +36,7 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
     sentences: int = option(2_000, "generated training sentences")
     max_length: int = option(120, "longest training sentence, in words; longer ones are dropped and counted")
 
-    architecture: Literal[*layers.ARCHITECTURES, "cnn", "feedforward"] = option("lstm", "the model")
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("lstm", "the model")
     units: int | None = preset(32, "width", files=256)
     num_layers: int = option(1, "layers of the encoder")
     bidirectional: bool = option(True, "read both ways")

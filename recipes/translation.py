@@ -7,16 +7,18 @@
 Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 import sys
 from typing import Literal
 
-import keras
-
-from keras_seq import cli, data, decoding, experiment, layers, losses, metrics, models, optimizers, scores, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
+from keras_seq.lazy import data, decoding, keras, losses, metrics, models, optimizers, scores, tasks, text
 
 from .synthetic import number_names
 
@@ -41,7 +43,7 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
     joint: bool = option(True, "one vocabulary and one embedding for both languages")
 
     # The defaults for files were found on Multi30k.
-    architecture: Literal[*layers.ARCHITECTURES] = option("lstm", "the model")
+    architecture: Literal[*ARCHITECTURES] = option("lstm", "the model")
     attention: Literal["none", "additive", "dot", "general", "scaled_dot", "location"] = option(
         "general", "attention of a recurrent decoder"
     )
@@ -125,7 +127,7 @@ def main(options: Options) -> None:
         greedy = translate(task, parts["valid"].sources, num_beams=1)
         return {"val_bleu": scores.bleu(greedy, parts["valid"].targets, options.tokenize).value}
 
-    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "starts": orders}
+    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "epoch_aware": orders}
     if not experiment.fit(options, model, train, valid, run, scope, **fitting):
         return
 

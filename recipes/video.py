@@ -9,18 +9,19 @@
 docs/video.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from typing import Literal
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_seq import cli, data, experiment, layers, models, tasks, text
+from keras_seq import cli, experiment
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.inspection import clips
+from keras_seq.lazy import clips, data, keras, models, tasks, text, tf
 
 from .synthetic import moving_digits
 
@@ -46,7 +47,7 @@ class Options(experiment.Options):
     size: int = option(16, "points of a picture's side")
     channels: int = option(1, "channels of files: 1, gray, or 3, colored")
 
-    architecture: Literal["convlstm", *layers.ARCHITECTURES, "cnn", "feedforward"] | None = preset(
+    architecture: Literal["convlstm", *ARCHITECTURES, "cnn", "feedforward"] | None = preset(
         "gru", "the model", next_frame="convlstm"
     )
     units: int | None = preset(64, "width", next_frame=256)

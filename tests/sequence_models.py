@@ -39,7 +39,9 @@ def forecaster(architecture="transformer", **options):
 
 def recognizer(architecture="lstm", **options):
     def make():
-        front_end = models.audio_front_end(8, **FRONT_END, **({"normalization": options.pop("normalization", None)}))
+        front_end = models.audio_front_end(
+            8, **FRONT_END, feature_normalization=options.pop("feature_normalization", None)
+        )
         options_ = {"units": 8, "num_layers": 1, "num_heads": 2, "front_end": front_end, **options}
         return models.recognizer(5, architecture=architecture, **options_)
 
@@ -118,14 +120,14 @@ MODELS = {
     ),
     "forecaster": forecaster(),
     "forecaster quantiles": forecaster("gru", quantiles=(0.1, 0.5, 0.9), targets=[1]),
-    "forecaster step by step": forecaster("gru", decoder="autoregressive", normalization="last"),
-    "forecaster linear": forecaster("linear", normalization="last"),
-    "forecaster dlinear": forecaster("dlinear", normalization=None),
+    "forecaster step by step": forecaster("gru", decoder="autoregressive", series_normalization="last"),
+    "forecaster linear": forecaster("linear", series_normalization="last"),
+    "forecaster dlinear": forecaster("dlinear", series_normalization=None),
     "forecaster residual": forecaster("lstm", residual=True, channel_independent=False),
     "forecaster known": forecaster(num_known=2, num_static=2),
-    "recognizer ctc": recognizer(normalization="recording"),
+    "recognizer ctc": recognizer(feature_normalization="recording"),
     "recognizer ctc transformer": recognizer("transformer"),
-    "recognizer ctc batch": recognizer("gru", normalization="batch"),
+    "recognizer ctc batch": recognizer("gru", feature_normalization="batch"),
     "recognizer classes": recognizer("gru", head="classes", pooling="mean"),
     "recognizer attention": attending(lambda f: models.Seq2Seq(None, 7, source_front_end=f, units=8, num_layers=1)),
     "recognizer transformer": attending(

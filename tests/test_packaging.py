@@ -2,6 +2,14 @@
 
 import configparser
 import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from keras_seq import layers
+from keras_seq.__main__ import RECIPES
+from keras_seq.architectures import ARCHITECTURES
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -20,11 +28,21 @@ def test_every_folder_of_the_package_is_installed_and_the_recipes_too():
 
 
 def test_recipes_are_named_and_import_each_other_relatively():
-    from keras_seq.__main__ import RECIPES
-
     pages = {path.stem for path in (ROOT / "recipes").glob("*.py") if "class Options" in path.read_text()}
     assert pages == set(RECIPES)
     assert not [path for path in (ROOT / "recipes").glob("*.py") if "from recipes import" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_options_of_a_recipe_need_no_tensorflow(name):
+    """Help and errors about options come at once."""
+    program = f"import recipes.{name} as recipe, sys; from keras_seq import cli; cli.flags(recipe.Options)"
+    program += "; print([heavy for heavy in ('keras', 'tensorflow') if heavy in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "[]\n"
+
+
+def test_architectures_are_those_of_the_layers():
+    assert layers.ARCHITECTURES == ARCHITECTURES == (*layers.CELLS, "transformer")
 
 
 def test_a_recipe_asks_for_each_package_of_its_extra():

@@ -17,7 +17,7 @@ from keras_seq import layers, losses, metrics, models, optimizers, schedules, se
 from keras_seq.layers.recurrent_stack import registered_class
 
 # Modules that register no class, and that import what is not always there.
-WITHOUT_CLASSES = ("commands", "recipe", "recipes", "__main__", "cli", "series_options")
+WITHOUT_CLASSES = ("commands", "experiment", "recipes", "__main__", "cli", "lazy", "series_options")
 
 
 def registered_here():

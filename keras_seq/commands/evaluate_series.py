@@ -105,15 +105,13 @@ def _baselines(past: Any, columns: Any, series: Any, config: dict[str, Any]) -> 
     """Forecasts `(N, H, targets)` that repeat the last season, and the last value."""
     import numpy as np
 
-    from keras_seq import data
+    from keras_seq.experiment import find_season
 
-    rows, cycle = data.season(series.times) or (1, "")
-    season = config.get("season") or rows
+    season = find_season(series, columns.look_back, config.get("season"))
     baselines = {"last value": np.repeat(past[:, -1:], columns.horizon, axis=1)}
-    if 1 < season <= columns.look_back:
-        name = f"last {cycle}" if season == rows and cycle else f"last {season} rows"
-        places = past.shape[1] - season + np.arange(columns.horizon) % season
-        baselines = {name: past[:, places], **baselines}
+    if season.rows > 1:
+        places = past.shape[1] - season.rows + np.arange(columns.horizon) % season.rows
+        baselines = {season.name: past[:, places], **baselines}
     return baselines
 
 

@@ -2,69 +2,60 @@
 
 A recipe is a page that reads top to bottom: data, model, compile, fit, evaluate, export. These are the functions it
 calls, in that order; nothing here calls a recipe.
+Their modules are imported at the first use, since most of them load TensorFlow.
 """
 
-from keras_seq.experiment.attention import draw_alignment, draw_attention
-from keras_seq.experiment.batching import batches
-from keras_seq.experiment.clips import frame_batches, frames_of, read_clips
-from keras_seq.experiment.folds import cross_validate
-from keras_seq.experiment.labeled_text import LabeledTextFlags, hold_out_last
-from keras_seq.experiment.options import Options, preset, with_defaults
-from keras_seq.experiment.parallel_text import ParallelTextFlags
-from keras_seq.experiment.reporting import (
-    Result,
-    confusions,
-    data_name,
-    finish,
-    record,
-    report,
-    report_by_label,
-    samples,
-    write_rows,
-)
-from keras_seq.experiment.series import draw_forecasts, find_csv, find_season, forecast_windows
-from keras_seq.experiment.setup import data_folder, initialize, run_folder, setup, vocabulary, with_data, word_vectors
-from keras_seq.experiment.tagged_text import TaggedTextFlags, divide_tagged, usual_tags
-from keras_seq.experiment.training import adamw, fit, learning_rate
+import importlib
 
-__all__ = [
-    "LabeledTextFlags",
-    "Options",
-    "ParallelTextFlags",
-    "Result",
-    "TaggedTextFlags",
-    "adamw",
-    "batches",
-    "confusions",
-    "cross_validate",
-    "data_folder",
-    "data_name",
-    "divide_tagged",
-    "draw_alignment",
-    "draw_attention",
-    "draw_forecasts",
-    "find_csv",
-    "find_season",
-    "finish",
-    "fit",
-    "forecast_windows",
-    "frame_batches",
-    "frames_of",
-    "hold_out_last",
-    "initialize",
-    "learning_rate",
-    "preset",
-    "read_clips",
-    "record",
-    "report",
-    "report_by_label",
-    "run_folder",
-    "samples",
-    "setup",
-    "usual_tags",
-    "vocabulary",
-    "with_data",
-    "with_defaults",
-    "word_vectors",
-    "write_rows",
-]
+_HOME = {
+    "LabeledTextFlags": "labeled_text",
+    "Options": "options",
+    "ParallelTextFlags": "parallel_text",
+    "Result": "results",
+    "TaggedTextFlags": "tagged_text",
+    "adamw": "training",
+    "batches": "batching",
+    "confusions": "reporting",
+    "cross_validate": "folds",
+    "data_folder": "setup",
+    "data_name": "reporting",
+    "divide_tagged": "tagged_text",
+    "draw_alignment": "attention",
+    "draw_attention": "attention",
+    "draw_forecasts": "series",
+    "find_csv": "series",
+    "find_season": "series",
+    "finish": "reporting",
+    "fit": "training",
+    "forecast_windows": "series",
+    "frame_batches": "clips",
+    "frames_of": "clips",
+    "hold_out_last": "labeled_text",
+    "initialize": "setup",
+    "learning_rate": "training",
+    "preset": "options",
+    "read_clips": "clips",
+    "record": "reporting",
+    "report": "reporting",
+    "report_by_label": "reporting",
+    "run_folder": "setup",
+    "samples": "reporting",
+    "setup": "setup",
+    "usual_tags": "tagged_text",
+    "vocabulary": "setup",
+    "with_data": "setup",
+    "with_defaults": "options",
+    "word_vectors": "setup",
+    "write_rows": "reporting",
+}
+__all__ = [*_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,12 +1,14 @@
 """Files of texts with a class each: their flags, how they are read, and which of them cannot be learned from."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from keras_seq import data
 from keras_seq.cli import in_one_line, option
+from keras_seq.lazy import data
 
 FEWEST = 10  # texts to train on
 HELD_OUT = 10  # without a validation file, the last tenth of the training text is held out

@@ -1,11 +1,13 @@
 """Files of pairs of texts: their flags, and how they are read."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from typing import Literal
 
-from keras_seq import data
 from keras_seq.cli import option
+from keras_seq.lazy import data
 
 Files = tuple[pathlib.Path | None, pathlib.Path | None]
 

@@ -1,6 +1,5 @@
 """What a recipe tells at its end: a table of results, some samples, where everything is."""
 
-import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,28 +10,9 @@ import tensorflow as tf
 from keras_seq import distribution, export, tasks, training
 from keras_seq.cli import in_one_line, table
 from keras_seq.experiment.options import Options
+from keras_seq.experiment.results import Result
 from keras_seq.inspection import plots
 from keras_seq.scores import SpanScore
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A measured figure: accuracies and error rates as fractions, BLEU and chrF from 0 to 100, losses in nats.
-
-    Args:
-        metric, value: its name and the number.
-        form: how it is printed.
-        note: printed behind it: a signature, a count.
-        split, task, architecture: where they are not those of the other results: a baseline's, say.
-    """
-
-    metric: str
-    value: float
-    form: str = ".2%"
-    note: str = ""
-    split: str = "test"
-    task: str | None = None
-    architecture: str | None = None
 
 
 def report(

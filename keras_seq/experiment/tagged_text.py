@@ -1,13 +1,15 @@
 """Files of sentences with a tag for each word: their flags, how they are read and divided, and a baseline."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from keras_seq import data
 from keras_seq.cli import option
+from keras_seq.lazy import data
 
 ENDINGS = ("conllu", "tsv", "txt", "conll", "bio")
 FEWEST = 10  # sentences to train on

@@ -1,9 +1,7 @@
 """The names of the architectures, and the stack of layers that each stands for."""
 
-from keras_seq.layers.recurrent_stack import CELLS, RecurrentStack
+from keras_seq.layers.recurrent_stack import RecurrentStack
 from keras_seq.layers.transformer_stack import TransformerStack
-
-ARCHITECTURES = (*CELLS, "transformer")
 
 
 def sequence_backbone(

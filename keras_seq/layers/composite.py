@@ -38,8 +38,8 @@ class CompositeLayer(keras.layers.Layer):
 
     def refuse_to_build(self, input_shape):
         raise ValueError(
-            f"`build` is told nothing of the memory's width. {type(self).__name__} is built by its call, and what "
-            f"reads the memory by `project_memory(value)`. Received: build({input_shape})"
+            f"A shape does not give the width of the memory. {type(self).__name__} is built by its call, and its "
+            f"projections of the memory by `project_memory(value)`. Received: build({input_shape})"
         )
 
     def get_build_config(self):

@@ -9,13 +9,14 @@ Source: Toner and Darlow 2024, arXiv:2403.14587, least squares on normalized win
 doi:10.2307/1267351, ridge regression.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
-from keras_seq import data
+from keras_seq.lazy import data, keras
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)  # of the mean square of a step
 EPSILON = 1e-5  # added to the variance, as in ReversibleNormalization

@@ -3,10 +3,12 @@
 github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0.
 """
 
+from __future__ import annotations
+
 import pathlib
 import re
 
-from keras_seq import data
+from keras_seq.lazy import data
 
 RATE = 8000
 # Each take is of one speaker and one digit: all speakers are in all parts. Takes 0 to 4 are left alone.

@@ -1,10 +1,10 @@
 """Files of running text, in the parts that a language model is trained, validated and tested on."""
 
+from __future__ import annotations
+
 import pathlib
 
-import tensorflow as tf
-
-from keras_seq import data
+from keras_seq.lazy import data, tf
 
 HELD_OUT = 10  # where nothing else is there to validate on, the last tenth of the text is
 BEGINNINGS = 16  # of so many rows of a batch one begins

@@ -1,10 +1,12 @@
 """The sentence polarity data as Pang and Lee published it: a sentence a line, a file for each label."""
 
+from __future__ import annotations
+
 import pathlib
 
 import numpy as np
 
-from keras_seq import data
+from keras_seq.lazy import data
 
 FILES = {"negative": "rt-polarity.neg", "positive": "rt-polarity.pos"}
 

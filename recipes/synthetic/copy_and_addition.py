@@ -10,11 +10,13 @@ Source: Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5 (th
 section 4 (copying; there the letters come first and nothing disturbs them), arXiv:1511.06464.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_seq import text
+from keras_seq.lazy import text
 
 SYMBOLS = tuple("abcdefgh")
 COPIED = 3

@@ -12,9 +12,11 @@ little, and the change between them is a moment that CTC can find:
 Each take is as long as it likes, more or less in tune, and in noise.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
-from keras_seq.data import Audio
+from keras_seq.lazy import data
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 RATE = 8000  # samples a second, as on the telephone
@@ -34,10 +36,10 @@ def take(digit: int, random: np.random.Generator) -> np.ndarray:
     return np.clip(wave, -1, 1).astype(np.float32)
 
 
-def takes(count: int = 400, held_out_count: int = 100, seed: int = 0) -> dict[str, Audio]:
+def takes(count: int = 400, held_out_count: int = 100, seed: int = 0) -> dict[str, data.Audio]:
     """Takes for "train", "valid" and "test", each digit alike often."""
     random, parts = np.random.default_rng(seed), {}
     for part, size in {"train": count, "valid": held_out_count, "test": held_out_count}.items():
         digits = [number % len(NAMES) for number in range(size)]
-        parts[part] = Audio(RATE, [take(digit, random) for digit in digits], digits)
+        parts[part] = data.Audio(RATE, [take(digit, random) for digit in digits], digits)
     return parts

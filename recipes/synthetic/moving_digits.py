@@ -9,13 +9,15 @@ depends on what was before the last picture.
 Each digit is in one of the three parts only: what is tested was never seen in training, wherever it stood.
 """
 
+from __future__ import annotations
+
 import functools
 import pathlib
 from typing import Literal
 
 import numpy as np
 
-from keras_seq.data import Video, VideoReport
+from keras_seq.lazy import data
 
 DIRECTIONS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
 STEPS = np.array([[-1, 0], [-1, 1], [0, 1], [1, 1], [1, 0], [1, -1], [0, -1], [-1, -1]])  # down, right
@@ -97,7 +99,7 @@ def clips(
 
 def video(
     task: Literal["direction", "digit", "next_frame"], part: Literal["train", "valid", "test"], count: int, **options
-) -> Video:
+) -> data.Video:
     """Clips as `data.read_video` gives them, with the labels of a task; for "next_frame" none, and there are walls."""
     pictures, direction, digit = clips(part, count, walls=task == "next_frame", **options)
     labels, names = {
@@ -108,8 +110,8 @@ def video(
     paths = [pathlib.Path(f"{part}-{number}") for number in range(count)]  # where they would be
     clip_of = dict(zip(paths, pictures, strict=True))
     frames = pictures.shape[1]
-    report = VideoReport(count, count, frames=count * frames, shortest=frames, longest=frames)
+    report = data.VideoReport(count, count, frames=count * frames, shortest=frames, longest=frames)
     shape = tuple(pictures.shape[1:])
-    return Video(
+    return data.Video(
         paths, None if labels is None else labels.tolist(), names, None, shape, clip_of.__getitem__, pictures, report
     )

@@ -7,9 +7,11 @@ It is a real little language pair: seventy is "soixante-dix", the thousands are 
 the same rule.
 """
 
+from __future__ import annotations
+
 import random
 
-from keras_seq.data import ParallelReport, ParallelText
+from keras_seq.lazy import data
 
 MAX_DIGITS = 6
 HELD_OUT = 0.1  # of the numbers of each length, for validation and for test each
@@ -47,10 +49,10 @@ def _alike(pools: list[list[int]], size: int) -> list[int]:
     return rounds[:size]
 
 
-def parallel_text(size: int = 24_000, held_out_size: int = 1_000, seed: int = 0) -> dict[str, ParallelText]:
+def parallel_text(size: int = 24_000, held_out_size: int = 1_000, seed: int = 0) -> dict[str, data.ParallelText]:
     """English and French names of the numbers of `split_numbers`."""
     parts = {}
     for part, numbers in split_numbers(size, held_out_size, seed).items():
         sources, targets = ([name(number, language) for number in numbers] for language in ("en", "fr"))
-        parts[part] = ParallelText(sources, targets, ParallelReport(len(numbers), len(numbers)))
+        parts[part] = data.ParallelText(sources, targets, data.ParallelReport(len(numbers), len(numbers)))
     return parts

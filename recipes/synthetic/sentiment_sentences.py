@@ -9,9 +9,11 @@ A negation turns a word round. So the words alone, whatever their order, say not
 positive as negative.
 """
 
+from __future__ import annotations
+
 import random
 
-from keras_seq.data import LabeledReport, LabeledText
+from keras_seq.lazy import data
 
 LABELS = ("negative", "positive")
 NOUNS = ["plot", "ending", "acting", "music", "dialogue", "camera", "cast", "story", "pace", "humour"]
@@ -37,7 +39,7 @@ def _clause(noun: str, mood: str, draw: random.Random) -> str:
     return f"the {noun} was {draw.choice(NEGATIONS)} {draw.choice(WORDS[opposite])}"
 
 
-def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> dict[str, LabeledText]:
+def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> dict[str, data.LabeledText]:
     """Sentences for "train", "valid" and "test", each mood alike often, no sentence twice."""
     draw, seen, parts = random.Random(seed), set(), {}
     for part, count in {"train": size, "valid": held_out_size, "test": held_out_size}.items():
@@ -48,5 +50,5 @@ def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> 
                 seen.add(text)
                 texts.append(text)
         labels = [number % 2 for number in range(count)]
-        parts[part] = LabeledText(texts, labels, LABELS, LabeledReport(count, count))
+        parts[part] = data.LabeledText(texts, labels, LABELS, data.LabeledReport(count, count))
     return parts

@@ -11,11 +11,13 @@ water will turn. A model has to see how fast it rises and how far it still has t
      20 |/     \ _/     \ _/     \ ...
 """
 
+from __future__ import annotations
+
 import datetime
 
 import numpy as np
 
-from keras_seq.data import Series, SeriesReport
+from keras_seq.lazy import data
 
 NAMES = ("birch", "mill", "chapel")  # the springs
 HOURS_TO_FILL = (11.0, 14.0, 18.0)  # of each, in mean weather
@@ -27,7 +29,7 @@ NOISE = 0.02  # of the gauge, as a share of the height
 BEGINS = datetime.datetime(2020, 1, 1)
 
 
-def levels(hours: int = 4_000, seed: int = 0) -> Series:
+def levels(hours: int = 4_000, seed: int = 0) -> data.Series:
     """The levels of all springs, so many hours from the beginning of 2020 on: a series of three columns."""
     random = np.random.default_rng(seed)
     inflow = _weather(hours, random)[:, None] / np.array(HOURS_TO_FILL)  # (hours, springs), basins an hour
@@ -40,7 +42,7 @@ def levels(hours: int = 4_000, seed: int = 0) -> Series:
         level = np.clip(level, 0, 1)
     found += NOISE * random.normal(size=found.shape)
     times = np.datetime64(BEGINS, "us") + np.arange(hours) * np.timedelta64(1, "h")
-    return Series(np.round(BOTTOM + HEIGHT * found, 2), NAMES, times, report=SeriesReport(hours, hours))
+    return data.Series(np.round(BOTTOM + HEIGHT * found, 2), NAMES, times, report=data.SeriesReport(hours, hours))
 
 
 def _weather(hours: int, random: np.random.Generator) -> np.ndarray:

@@ -12,9 +12,11 @@ text is made of stems that the training text has not, so that no list of words h
 at both neighbors can know every tag.
 """
 
+from __future__ import annotations
+
 import random
 
-from keras_seq.data import TaggedText, TagReport
+from keras_seq.lazy import data
 
 ONSETS = ["b", "br", "d", "f", "fl", "g", "gr", "k", "m", "n", "p", "pl", "r", "sl", "t", "tr", "v", "w", "z"]
 NUCLEI = ["a", "e", "i", "o", "oo", "ee"]
@@ -94,7 +96,7 @@ def stems(draw: random.Random) -> dict[str, list[str]]:
     return {part: found[ends[place] : ends[place + 1]] for place, part in enumerate(STEMS)}
 
 
-def tagged_text(size: int = 2_000, held_out_size: int = 300, seed: int = 0) -> dict[str, TaggedText]:
+def tagged_text(size: int = 2_000, held_out_size: int = 300, seed: int = 0) -> dict[str, data.TaggedText]:
     """Sentences for "train", "valid" and "test"."""
     draw = random.Random(seed)
     parts = {}
@@ -102,5 +104,5 @@ def tagged_text(size: int = 2_000, held_out_size: int = 300, seed: int = 0) -> d
         grammar = Grammar(own, draw)
         sentences = [grammar.sentence() for _ in range(size if part == "train" else held_out_size)]
         words, tags = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
-        parts[part] = TaggedText(words, tags, TagReport(len(words), len(words), sum(map(len, words))))
+        parts[part] = data.TaggedText(words, tags, data.TagReport(len(words), len(words), sum(map(len, words))))
     return parts

@@ -26,7 +26,7 @@ class Service:
         config = service.WorkerConfig(self.address.removeprefix("grpc://"), heartbeat_interval_ms=100)
         self.workers = [service.WorkerServer(config) for _ in range(data_workers)]
 
-    def split_rows(self, dataset, steps: int, trainers: int, of_epoch: int) -> list[list]:
+    def parts(self, dataset, steps: int, trainers: int, of_epoch: int) -> list[list]:
         """What each trainer gets in so many steps; all read at the same time, as they must."""
         job = next(names)
         register(dataset, of_epoch, self.address, job, trainers)

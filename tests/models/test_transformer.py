@@ -37,7 +37,7 @@ def test_parameters_of_what_came_since():
     attention, grouped = 4 * (D * D + D), 2 * (D * D + D) + 2 * (D * D // 4 + D // 4)
     feed_forward = 2 * (D * F + F) + F * D + D
     layers = attention + feed_forward + 2 * D + 2 * grouped + feed_forward + 3 * D + 2 * D
-    modern = {"normalization": "rms", "activation": "swiglu", "positions": "rotary", **heads}
+    modern = {"layer_normalization": "rms", "activation": "swiglu", "positions": "rotary", **heads}
     transformer = Transformer(V, **modern)
     assert transformer.count_params() == V * D + layers
     cache = transformer.encode(SOURCE, max_length=6)["caches"][0]

@@ -83,7 +83,7 @@ def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
     expected = metrics_of(begun / "run")
     for name in ("mse", "mae"):
         assert record[name] == pytest.approx(expected["feedforward", name.upper()], rel=1e-4)
-        for baseline in ("last day", "last value"):
+        for baseline in ("same hour yesterday", "last value"):
             assert record["baselines"][baseline][name] == pytest.approx(expected[baseline, name.upper()], rel=1e-4)
     assert np.mean(record["mse_by_step"]["model"]) == pytest.approx(record["mse"]) and record["unit"] == "standardized"
     served = evaluated(capsys, begun / "export", tmp_path / "springs.csv")  # whose scaler is inside
@@ -136,14 +136,14 @@ def test_the_task_gives_the_measured_figures(begun, place):
         {"architecture": "feedforward", "quantiles": (0.9, 0.1, 0.5)},
         pytest.param({"architecture": "gru", "quantiles": (0.9, 0.1, 0.5)}, marks=pytest.mark.long),
         pytest.param({"architecture": "lstm", "decoder": "autoregressive"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "linear", "normalization": "last"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "linear", "series_normalization": "last"}, marks=pytest.mark.long),
         pytest.param({"architecture": "feedforward", "mix_columns": True}, marks=pytest.mark.long),
         pytest.param(
             {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
             marks=pytest.mark.long,
         ),
         pytest.param({"architecture": "rnn", "decoder": "autoregressive", "quantiles": ()}, marks=pytest.mark.long),
-        pytest.param({"architecture": "dlinear", "normalization": "none"}, marks=pytest.mark.long),
+        pytest.param({"architecture": "dlinear", "series_normalization": "none"}, marks=pytest.mark.long),
         pytest.param({"architecture": "cnn"}, marks=pytest.mark.long),
         pytest.param({"architecture": "mingru"}, marks=pytest.mark.long),
         pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),

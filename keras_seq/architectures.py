@@ -1,0 +1,3 @@
+"""The names of the architectures, for options: this module loads neither Keras nor TensorFlow."""
+
+ARCHITECTURES = ("rnn", "gru", "lstm", "mingru", "minlstm", "rglru", "transformer")
