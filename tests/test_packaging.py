@@ -46,7 +46,7 @@ def test_architectures_are_those_of_the_layers():
 
 
 def test_a_recipe_asks_for_each_package_of_its_extra():
-    from keras_seq.experiment.setup import _PACKAGES
+    from keras_seq.experiment.preparation import _PACKAGES
 
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

@@ -1,5 +1,6 @@
 """Layers that plug into any Keras model."""
 
+from keras_seq.architectures import ARCHITECTURES
 from keras_seq.layers.attention import (
     ATTENTIONS,
     AdditiveAttention,
@@ -10,7 +11,7 @@ from keras_seq.layers.attention import (
 )
 from keras_seq.layers.audio import ConvSubsampling, LogMel, SpecAugment
 from keras_seq.layers.autoregressive import AutoregressiveDecoder
-from keras_seq.layers.backbones import ARCHITECTURES, sequence_backbone
+from keras_seq.layers.backbones import sequence_backbone
 from keras_seq.layers.bridges import Bridge
 from keras_seq.layers.character_encoder import CharacterEncoder
 from keras_seq.layers.composite import CompositeLayer

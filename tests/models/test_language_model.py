@@ -36,7 +36,7 @@ def recurrent(cell, **options):
 
 def transformer(positions, num_layers=1, **options):
     return lambda: TransformerStack(
-        UNITS, num_heads=4, num_layers=num_layers, intermediate_dim=6, positions=positions, **options
+        UNITS, num_heads=4, num_layers=num_layers, intermediate_dim=6, positions=positions, layer_options=options
     )
 
 
