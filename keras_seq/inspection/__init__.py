@@ -2,7 +2,7 @@
 
 import importlib
 
-_PARTS = ("certify", "clips", "hearing", "parameters", "plots", "sequences")
+_PARTS = ("certify", "clips", "speech_alignment", "parameters", "plots", "sequences")
 
 
 def __getattr__(name: str):
