@@ -256,9 +256,9 @@ class Seq2Seq(keras.Model):
             `(logits, state)`: float `(B, T, V)`, and the state after the last token.
         """
         x = self.target_embedding(tokens)
+        mask = carried_mask(x)
         # The loops run without the mask, a tenth faster: the state after a whole sentence, or of a row that a search
         # has finished, is never used. And a sentence may start with the padding id.
-        # finished, is never used. And a sentence may start with the padding id.
         x = self.dropout_layer(with_mask(x, None), training=training)
         below, above = state["layers"][:1], state["layers"][1:]
         x, below = self.decoder_bottom(x, initial_state=below, training=training)

@@ -40,8 +40,8 @@ def video_classifier(
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(clips, {"direction": directions, "digit": digits})
 
-    Each frame is processed together with the one before it, in the same way at all places, and each feature is pooled with
-    its place. So the model learns motion once, not separately for each place.
+    Each frame is processed together with the one before it, in the same way at all places, and each feature is pooled
+    with its place. So the model learns motion once, not separately for each place.
 
     Args:
         frame_shape: `(height, width, channels)`.
