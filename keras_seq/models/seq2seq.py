@@ -13,7 +13,7 @@ from keras_seq.layers import (
     reverse_tokens,
 )
 from keras_seq.layers.initializers import seeded_copies
-from keras_seq.layers.masks import at_least_float32, with_mask
+from keras_seq.layers.masks import at_least_float32, carried_mask, with_mask
 from keras_seq.models.numbers import check_counts, check_rates
 from keras_seq.models.source_front_end import (
     build_by_call,
