@@ -43,7 +43,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class DistributedReport:
-    """The result of `check_distributed`; `str` is a table. `same` is whether all differences are within `tolerance`."""
+    """The result of `check_distributed`. `str` is a table. `same` is whether all differences are within `tolerance`."""
 
     steps: int
     tolerance: float
@@ -93,7 +93,6 @@ def check_distributed(
             computed: call `distribution.divide_cpu(replicas)` first.
         accumulation_steps: number of parts of each batch, at least 2.
         tolerance: largest relative difference. By default 1e-9 if all weights are float64, else 1e-4.
-        tolerance: of relative differences; by default 1e-9 where all weights are float64, else 1e-4.
     Returns:
         A `DistributedReport`. Print it, and assert its `same`.
     Raises:

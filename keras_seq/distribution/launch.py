@@ -85,7 +85,7 @@ def worker_environment(rank: int, ports: Sequence[int], data_service: str | None
     """The environment of worker `rank` of `len(ports)`, based on that of the launcher.
 
     Args:
-        rank: rank of the worker; 0 is the chief.
+        rank: rank of the worker. 0 is the chief.
         ports: ports of all workers, in the order of their ranks.
         data_service: address of a tf.data service, `grpc://...`.
     """

@@ -131,7 +131,6 @@ def frame_predictor(
         a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the same shape and range.
     Raises:
         ValueError: if an option has an invalid value, or if the squares do not fill the frames.
-        ValueError: for an option that has no such value, or if the squares do not fill the pictures.
     Source: Shi et al. 2015, arXiv:1506.04214; Srivastava et al. 2015, arXiv:1502.04681.
     """
     check_counts(patch_size=patch_size)

@@ -16,7 +16,7 @@ def test_not_a_number_is_never_the_same():
     found = check.Difference("2 replicas", 0.0, "a", float("nan"), "b", 0.0, 0.0, 0.0)
     report = check.DistributedReport(1, 1e-4, (found,))
     assert not report.same
-    assert "they part after it, most in b" in str(report)
+    assert "Later steps differ, most in b" in str(report)
 
 
 @pytest.mark.long

@@ -53,7 +53,7 @@ def test_weights_of_another_file_are_refused(tmp_path):
     source = Checkpoints(tmp_path).save(build(), 1)
     with h5py.File(source, "r+") as file:
         file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/x")
-    with pytest.raises(ValueError, match="no weight of its own in /elsewhere, but points elsewhere"):
+    with pytest.raises(ValueError, match="stores no weight in /elsewhere, but points elsewhere"):
         initialize_from(build(), source)
     with h5py.File(source, "r+") as file:
         del file["elsewhere"]
