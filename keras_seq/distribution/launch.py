@@ -299,8 +299,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--workers", type=_count(1), required=True, metavar="N", help="number of workers, each with its TF_CONFIG")
-    add("--data-workers", type=_count(0), default=0, metavar="M", help="processes of a tf.data service (default: none)")
-    add("--max-restarts", type=_count(0), default=0, metavar="R", help="restarts of all after a failure (default: 0)")
+    add(
+        "--data-workers",
+        type=_count(0),
+        default=0,
+        metavar="M",
+        help="number of tf.data workers (default: 0, no service)",
+    )
+    add(
+        "--max-restarts", type=_count(0), default=0, metavar="R", help="number of restarts after a failure (default: 0)"
+    )
     add("--grace", type=_count(0), default=60, metavar="SECONDS", help="time to save and end on SIGTERM (default: 60)")
     split = argv.index("--") if "--" in argv else len(argv)
     options, unknown = parser.parse_known_args(argv[:split])

@@ -237,7 +237,7 @@ def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -
     """The largest difference between answers of the same name: see `Case`."""
     names = [name for name in one if name in other]
     if not names:
-        raise ValueError(f"Nothing can be compared: the answers are {sorted(one)} and {sorted(other)}.")
+        raise ValueError(f"The answers have no name in common: {sorted(one)} and {sorted(other)}.")
     return max(_difference(np.asarray(one[name]), np.asarray(other[name])) for name in names)
 
 

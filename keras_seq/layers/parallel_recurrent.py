@@ -80,7 +80,7 @@ def _prefixes(gates, values, initial_state, reverse):
     def double(distance, gates, values):
         there = (steps >= distance)[None, :, None]
         shift = -distance if reverse else distance
-        earlier = [ops.roll(x, (shift,), axis=(1,)) for x in (gates, values)]  # a list, as Keras 3.16 requires
+        earlier = [ops.roll(x, (shift,), axis=(1,)) for x in (gates, values)]  # Keras 3.16 rejects single values
         earlier = ops.where(there, earlier[0], 1.0), ops.where(there, earlier[1], 0.0)
         return 2 * distance, *compose(earlier, (gates, values))
 

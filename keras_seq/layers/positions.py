@@ -84,7 +84,7 @@ class LearnedPositions(keras.layers.Layer):
 
     def compute_output_shape(self, positions_shape):
         steps = positions_shape[1]
-        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not known yet
+        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not static
             raise ValueError(f"There are positions for {self.max_length} steps. Received: {steps} steps")
         return (*positions_shape, self.units)
 

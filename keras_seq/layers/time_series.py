@@ -76,7 +76,7 @@ class ReversibleNormalization(keras.layers.Layer):
         past = ops.where(real > 0, past, 0.0)
         count = ops.maximum(ops.sum(real, axis=1, keepdims=True), 1)
         mean = ops.sum(past, axis=1, keepdims=True) / count  # (B, 1, C)
-        # The rounding error of the sum grows with the level and depends on the padding. A second pass removes it.
+        # The rounding error of the sum grows with the level and depends on the padding. A second pass reduces it.
         mean = mean + ops.sum(real * (past - mean), axis=1, keepdims=True) / count
         center, deviation = mean, ops.ones_like(mean)
         if self.center == "last":

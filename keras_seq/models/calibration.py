@@ -40,7 +40,7 @@ def calibrate(model, batches, quantiles):
             unit = forecasts(inputs, 1.0) - y  # effect of an offset of 1, such as the deviation of the past
             errors.append((np.asarray(target)[..., None] - y) / unit)
         if not errors:
-            raise ValueError("Calibration needs at least one batch. Received: `batches` is empty")
+            raise ValueError("Calibration needs at least one batch: `batches` is empty.")
         errors = np.concatenate(errors)
         if not np.isfinite(errors).all():
             raise ValueError("Forecasts and targets must be finite. Some in `batches` are not.")
