@@ -146,7 +146,7 @@ def test_what_cannot_be_built_by_a_shape_says_so():
         layers.MultiHeadAttention(4, 2),
         layers.AdditiveAttention(4),
     ):
-        with pytest.raises(ValueError, match=r"remember\(value\).*Received: build\(\(2, 3, 4\)\)"):
+        with pytest.raises(ValueError, match=r"project_memory\(value\).*Received: build\(\(2, 3, 4\)\)"):
             layer.build((2, 3, 4))
 
 
