@@ -6,7 +6,8 @@ Each worker finds the others by its TF_CONFIG. Their output appears line by line
 the others are ended, its last lines are shown, and the launcher exits with its exit code.
 
 No process outlives the launcher, even if SIGKILL kills it. Each worker leads a new session, and the kernel kills it
-with its parent. A guardian, a shell that waits for the launcher's end of a pipe to close, kills its descendants.
+with its parent. A guardian, a shell that waits for the launcher's end of a pipe to close, kills the descendants of the
+workers.
 """
 
 import argparse

@@ -49,7 +49,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
     Raises:
         ValueError: if the name or the precision is unknown, there are fewer devices than replicas, or float16 is used
             on several replicas.
-        RuntimeError: if the devices were used before the scope was made, and that is not possible.
+        RuntimeError: if the devices were used before the scope was made, and the scope does not allow that.
     """
 
     def __init__(self, name: Name = "auto", *, replicas: int | None = None, precision: Precision | None = None):
