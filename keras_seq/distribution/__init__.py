@@ -1,8 +1,8 @@
-"""Many devices and many workers, with TensorFlow's own tf.distribute: one scope around the model."""
+"""Training on several devices and workers with tf.distribute: one scope around the model."""
 
 import importlib
 
-# Loaded on first use: the launcher starts workers and needs no TensorFlow.
+# Loaded on first use, so that the launcher can start workers without TensorFlow.
 _HOME = {"check_distributed": "check", "data_service": "data_workers", "divide_cpu": "strategy", "scope": "strategy"}
 
 __all__ = sorted(_HOME)

@@ -1,4 +1,4 @@
-"""Proves on a user's own model that many devices train what one device trains."""
+"""Checks on a user's model that training on several devices is equivalent to training on one."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,17 +13,17 @@ from keras_seq.distribution.strategy import scope
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far one way of training is from one device.
+    """The difference between one way of training and training on one device.
 
     Attributes:
-        way: "2 replicas", say.
-        gradient: the largest difference of a gradient in the first step, over the largest gradient.
-        gradient_of: the weight where that is.
-        weights: the largest difference of a weight after the last step, over the largest change of a weight.
-        weights_of: the weight where that is.
-        loss: the difference of the logged loss.
-        evaluation: that of `evaluate` after the last step.
-        predictions: the largest difference of `predict` after the last step, over the largest prediction.
+        way: name of the way, such as "2 replicas".
+        gradient: largest difference of a gradient in the first step, divided by the largest gradient.
+        gradient_of: name of the weight with that difference.
+        weights: largest difference of a weight after the last step, divided by the largest change of a weight.
+        weights_of: name of the weight with that difference.
+        loss: difference of the logged loss.
+        evaluation: difference of `evaluate` after the last step.
+        predictions: largest difference of `predict` after the last step, divided by the largest prediction.
     """
 
     way: str
@@ -37,13 +37,13 @@ class Difference:
 
     @property
     def largest(self) -> float:
-        """NaN where one of them is, which is within no tolerance."""
+        """The largest difference, or NaN if one is NaN, which exceeds every tolerance."""
         return float(np.max([self.gradient, self.weights, self.loss, self.evaluation, self.predictions]))
 
 
 @dataclasses.dataclass(frozen=True)
 class DistributedReport:
-    """What `check_distributed` found; `str` is a table. `same` says whether all differences are within `tolerance`."""
+    """The result of `check_distributed`. `str` is a table. `same` is whether all differences are within `tolerance`."""
 
     steps: int
     tolerance: float
@@ -54,15 +54,15 @@ class DistributedReport:
         return all(difference.largest <= self.tolerance for difference in self.differences)
 
     def __str__(self) -> str:
-        lines = [f"Against one device, {self.steps} steps; tolerance {self.tolerance:.0e}"]
+        lines = [f"Compared with one device: {self.steps} steps, tolerance {self.tolerance:.0e}"]
         lines.append(f"{'':24}{'gradient':>10}{'weights':>10}{'loss':>10}{'evaluate':>10}{'predict':>10}")
         for found in self.differences:
             numbers = (found.gradient, found.weights, found.loss, found.evaluation, found.predictions)
             lines.append(f"{found.way:24}" + "".join(f"{number:10.1e}" for number in numbers))
             if not found.gradient <= self.tolerance:
-                lines.append(f"    They part in the first step already, most in the gradient of {found.gradient_of}.")
+                lines.append(f"    The first step differs already, most in the gradient of {found.gradient_of}.")
             elif not found.weights <= self.tolerance:
-                lines.append(f"    The first step is the same; they part after it, most in {found.weights_of}.")
+                lines.append(f"    The first step is the same. Later steps differ, most in {found.weights_of}.")
         return "\n".join([*lines, "The same." if self.same else "NOT the same."])
 
 
@@ -75,28 +75,29 @@ def check_distributed(
     accumulation_steps: int = 2,
     tolerance: float | None = None,
 ) -> DistributedReport:
-    """Trains a model on one device, on several, and with accumulated gradients, and compares.
+    """Trains a model on one device, on several, and with accumulated gradients, and compares the results.
 
-    Accumulation is compared by splitting each batch into `accumulation_steps` parts, one step each, and by SGD with
-    momentum in place of the model's optimizer: Keras's adaptive ones (3.15, TensorFlow) square the gradient of each
-    occurrence of an embedding's row and not that of the row, which nothing that adds gradients up can repeat.
+    To test accumulation, each batch is split into `accumulation_steps` parts, one step each, and the model's optimizer
+    is replaced by SGD with momentum. Keras's adaptive optimizers (3.15, TensorFlow) square the gradient of each
+    occurrence of an embedding row, instead of the row's gradient. No sum of gradients can reproduce that.
 
-    What looks at a whole batch, batch normalization say, cannot be the same for a part, and the report says so. Nor can
-    what is drawn at random: build the model without dropout.
+    Layers that depend on the whole batch, such as batch normalization, give other results for a part, and the report
+    shows that. Random operations differ too: build the model without dropout.
 
     Args:
-        build_model: returns a new, compiled model; called within each scope. All get the first one's initial weights.
-        dataset: batches of any shapes, the same each time it is iterated.
-        steps: how many updates.
-        replicas: how many devices. Without GPUs the CPU is divided, which must come before anything else is computed:
-            call `distribution.divide_cpu(replicas)` first of all.
-        accumulation_steps: at least 2.
-        tolerance: of relative differences; by default 1e-9 where all weights are float64, else 1e-4.
+        build_model: a function that returns a new, compiled model. It is called within each scope. All models get the
+            initial weights of the first one.
+        dataset: batches of any shapes, the same in every iteration.
+        steps: number of updates.
+        replicas: number of devices. Without GPUs the CPU is divided, which must happen before anything else is
+            computed: call `distribution.divide_cpu(replicas)` first.
+        accumulation_steps: number of parts of each batch, at least 2.
+        tolerance: largest relative difference. By default 1e-9 if all weights are float64, else 1e-4.
     Returns:
-        A `DistributedReport`. Print it; assert its `same`.
+        A `DistributedReport`. Print it, and assert its `same`.
     Raises:
         ValueError: if the model has dropout, or the dataset is empty.
-        RuntimeError: if there are not as many devices and the CPU cannot be divided any more.
+        RuntimeError: if there are too few devices and the CPU can no longer be divided.
     """
     many = scope("mirrored", replicas=replicas)
     one = scope("one_device")
@@ -122,7 +123,7 @@ def _momentum(accumulation_steps: int | None) -> keras.optimizers.Optimizer:
 
 
 class _Trained:
-    """What became of the model: initial and final weights, first gradients, logs and predictions."""
+    """A trained model: initial and final weights, first gradients, logs and predictions."""
 
     def __init__(self, scope, build_model, batches, initial=None, optimizer=None, accumulation_steps=None):
         with scope:
@@ -140,7 +141,7 @@ class _Trained:
         self.predictions = [model.predict(batch, verbose=0) for batch in _inputs_of(batches, accumulation_steps)]
         self.changed = max(np.abs(w - b).max() for w, b in zip(self.weights, before, strict=True))
 
-        # With a learning rate of 1 and nothing else, the gradient is how far a step went.
+        # With plain SGD and a learning rate of 1, the gradient is the change in a step.
         model.set_weights(self.initial)
         with scope:
             model.optimizer = keras.optimizers.SGD(1.0, gradient_accumulation_steps=accumulation_steps)
@@ -151,7 +152,7 @@ class _Trained:
 
 
 def _inputs_of(batches, accumulation_steps):
-    """Those of whole batches: predictions of parts are compared with parts put together."""
+    """The inputs of whole batches, so that the predictions of parts can be compared with the whole."""
     inputs = [keras.utils.unpack_x_y_sample_weight(batch)[0] for batch in batches]
     size = accumulation_steps or 1
     groups = [inputs[first : first + size] for first in range(0, len(inputs), size)]
@@ -172,7 +173,7 @@ def _refuse_dropout(model) -> None:
     ]
     if random:
         raise ValueError(
-            f"What is drawn at random cannot be the same twice: build the model without dropout. It has {random[0]}"
+            f"Random operations give different results each time. Build the model without dropout. It has {random[0]}"
             f"{f' and {len(random) - 1} more' if len(random) > 1 else ''}."
         )
 

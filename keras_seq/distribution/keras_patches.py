@@ -1,12 +1,12 @@
-"""What Keras's `fit` lacks under tf.distribute, for the strategies of our own scopes and no others.
+"""Overrides of Keras's `fit` for tf.distribute, for the strategies of our scopes only.
 
-Each override is one function below, with its reason. `tests/distribution/test_keras_patches.py` has for each a test on
-plain Keras that fails on the day Keras needs it no more.
+Each override is one function below, with its reason. `tests/distribution/test_keras_patches.py` has a test on plain
+Keras for each, which fails once Keras no longer needs it.
 
-The losses. Keras divides by what one replica has, and averages the replicas: a mean of means, which is not what one
-device computes. Here each replica's sum is divided by the tokens of all replicas, so that the gradients add up to that
-of one device. The tokens that a step was divided by are kept until the step ends, for the two who want them: the
-`loss` of the epoch, and gradient accumulation, which for the same reason must weigh each step by its tokens.
+The losses: Keras divides by the number of tokens of one replica, and averages over the replicas. This mean of means
+differs from the loss on one device. Here each replica's sum is divided by the tokens of all replicas, so the gradients
+add up to those of one device. The token count of a step is kept until the step ends, for the `loss` of the epoch and
+for gradient accumulation, which must weight each step by its tokens.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ from keras.src.utils.tracking import no_automatic_dependency_tracking
 from keras_seq.distribution.sharding import distributed
 
 NO_FLOAT16 = (
-    "float16 scales its loss, and Keras's LossScaleOptimizer lets each replica decide by itself whether a step counts, "
-    'so that weights part. Use precision="bfloat16" (policy "mixed_bfloat16"), which needs no scaling, or one device.'
+    "float16 scales its loss, and Keras's LossScaleOptimizer decides on each replica separately whether a step counts, "
+    'so the weights diverge. Use precision="bfloat16" (policy "mixed_bfloat16"), which needs no scaling, or one device.'
 )
 _MARK = "_keras_seq_fits"
 
 
 def patch_keras(strategy: tf.distribute.Strategy) -> None:
-    """Lets models that are built under this strategy be fit by it; the overrides come to stand on the first call."""
+    """Allows models that are built under this strategy to be fit with it. The first call installs the overrides."""
     setattr(strategy, _MARK, True)
     _override()
 
@@ -48,7 +48,7 @@ def _override() -> None:
     base = _owner(keras.Model, "compile")
     optimizer = keras_optimizer.TFOptimizer
     trainer._maybe_symbolic_build = _build_from_spec(trainer._maybe_symbolic_build)
-    base.compile = _compile(base.compile)  # a saved model is compiled by this one alone
+    base.compile = _compile(base.compile)  # a loaded model is compiled by this one only
     keras_trainer.TFEpochIterator.__init__ = _split_batches(keras_trainer.TFEpochIterator.__init__)
     keras_trainer.reduce_per_replica = _reduce_scalars(keras_trainer.reduce_per_replica)
     keras_loss.reduce_weighted_values = _divide_by_all_tokens(keras_loss.reduce_weighted_values)
@@ -61,7 +61,7 @@ def _override() -> None:
 
 
 def _owner(kind: type, method: str) -> type:
-    """The class that a method is from: Keras 3.16 gives its trainers other names."""
+    """The class that defines a method. Keras 3.16 has other names for its trainers."""
     return next(base for base in kind.__mro__ if method in vars(base))
 
 
@@ -69,8 +69,8 @@ def _owner(kind: type, method: str) -> type:
 
 
 def _build_from_spec(original: Callable) -> Callable:
-    """Keras builds a model from the mean of the first batch over the replicas, which cannot be taken where they hold
-    different shapes, crashes with several workers, and uses up a batch of an epoch. The dataset says its shapes."""
+    """Keras builds a model from the mean of the first batch over the replicas. That is impossible if their shapes
+    differ, crashes with several workers, and consumes a batch of the epoch. Here the dataset's shapes are used."""
 
     @functools.wraps(original)
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
@@ -89,7 +89,7 @@ def _first_replica(spec):
 
 
 def _split_batches(original: Callable) -> Callable:
-    """TensorFlow may give workers different batches, or one of them more. `split` gives each its rows of the same."""
+    """TensorFlow may give workers different batches, or an unequal number. Here each gets its rows of every batch."""
 
     @functools.wraps(original)
     def __init__(self, distribute_strategy=None, *args, **kwargs):
@@ -118,7 +118,7 @@ def _reduce_scalars(original: Callable) -> Callable:
 
 
 class _Step(threading.local):
-    """What a training step hands on within the thread of its replica: the tokens its loss was divided by."""
+    """Values of a training step, in the thread of its replica: the number of tokens by which its loss was divided."""
 
     divisors: list | None = None
     tokens: tf.Tensor | None = None
@@ -129,7 +129,7 @@ _step = _Step()
 
 
 def _tokens_of_step() -> tf.Tensor | None:
-    """None where the loss was not Keras's to reduce: in a `train_step` that computes its own."""
+    """The tokens of the current step. None if Keras did not reduce the loss, as in a custom `train_step`."""
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     return _step.tokens if getattr(_step.tokens, "graph", None) is graph else None
 
@@ -151,16 +151,16 @@ def _count_tokens(original: Callable) -> Callable:
 
 
 def _divide_by_all_tokens(original: Callable) -> Callable:
-    """Keras divides by the tokens of one replica, and by the number of replicas."""
+    """Keras divides by the tokens of one replica, and by the number of replicas. Here by the tokens of all."""
 
     def reduce_weighted_values(values, sample_weight=None, mask=None, reduction="sum_over_batch_size", dtype=None):
         context = tf.distribute.get_replica_context()
         if reduction in (None, "none", "sum") or context is None or not is_patched():
             return original(values, sample_weight, mask, reduction, dtype)
         counted = sample_weight if reduction == "mean_with_sample_weight" else None
-        # Of no rows Keras gives back none, in place of their sum.
+        # For no rows, Keras returns the empty values instead of their sum.
         total = tf.reduce_sum(original(values, sample_weight, mask, "sum", dtype))
-        # Without a gradient: a replica that knows its shapes would have none, and the others would wait for its part.
+        # Without a gradient: a replica with static shapes would have none, and the others would wait for it.
         ones = keras.ops.ones_like(tf.stop_gradient(values))
         tokens = tf.reduce_sum(original(ones, counted, mask, "sum", dtype))
         if context.num_replicas_in_sync > 1:
@@ -173,10 +173,10 @@ def _divide_by_all_tokens(original: Callable) -> Callable:
 
 
 class _LossPerToken(keras.metrics.Mean):
-    """Keras weighs the loss of a batch by its rows."""
+    """The mean loss per token. Keras weights the loss of a batch by its rows."""
 
     def update_state(self, values, sample_weight=None):
-        # The values come times the number of replicas, which Keras takes for means of their own.
+        # The values are multiplied by the number of replicas, since Keras takes them for a mean on each replica.
         tokens = _tokens_of_step()
         if tokens is not None:
             sample_weight = tokens / tf.distribute.get_strategy().num_replicas_in_sync
@@ -194,8 +194,8 @@ def _compile(original: Callable) -> Callable:
         of_optimizer = getattr(self.optimizer, "_distribution_strategy", strategy)
         if of_optimizer is not strategy:
             raise ValueError(
-                "The optimizer was made outside the scope that the model was built in: call `compile`, with the "
-                f"optimizer made in it, inside `with scope:`. Received: {self.optimizer}"
+                "The optimizer was made outside the scope of the model. Inside `with scope:`, make the optimizer and "
+                f"call `compile`. Received: {self.optimizer}"
             )
         if strategy.num_replicas_in_sync > 1 and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError(NO_FLOAT16)
@@ -203,7 +203,7 @@ def _compile(original: Callable) -> Callable:
             _refuse_carried_states(self)
         if getattr(self.optimizer, "gradient_accumulation_steps", None) and self.optimizer.ema_overwrite_frequency:
             raise ValueError(
-                "`ema_overwrite_frequency` counts steps, of which accumulation makes several for each update; leave it "
+                "`ema_overwrite_frequency` counts steps, and accumulation takes several steps per update. Leave it "
                 f"out: `fit` ends with the average anyway. Received: {self.optimizer.ema_overwrite_frequency}, with "
                 f"gradient_accumulation_steps={self.optimizer.gradient_accumulation_steps}"
             )
@@ -214,13 +214,13 @@ def _compile(original: Callable) -> Callable:
 
 
 def _refuse_carried_states(model: keras.Model) -> None:
-    """The rows of a batch go on in the next one, and each replica has other rows in each."""
+    """Refuses layers that carry a row's state to the next batch, since a replica has other rows there."""
     for layer in model._flatten_layers():
         carried = "stateful" if getattr(layer, "stateful", False) else "streams"
         if getattr(layer, carried, None):
             raise ValueError(
-                f"{layer.name!r} carries the state of each row to the next batch (`{carried}`); on several replicas "
-                "the rows there are others. Train it on one device: scope('one_device')."
+                f"{layer.name!r} carries the state of each row to the next batch (`{carried}`). With several replicas, "
+                "the rows there are different. Train on one device: scope('one_device')."
             )
 
 
@@ -257,8 +257,8 @@ def _unless_reduced(original: Callable) -> Callable:
 
 
 def _apply_reduced(original: Callable) -> Callable:
-    """Keras clips the gradients of each replica before it adds them up, averages those of accumulated steps, whatever
-    their tokens, and has a condition around the update, which MirroredStrategy does not allow within a replica."""
+    """Keras clips the gradients of each replica before it sums them, averages accumulated steps regardless of their
+    tokens, and has a condition around the update, which MirroredStrategy does not allow within a replica."""
 
     @functools.wraps(original)
     def _backend_apply_gradients(self, grads, trainable_variables):
@@ -279,7 +279,7 @@ def _apply_reduced(original: Callable) -> Callable:
 
 
 def _accumulate(strategy, optimizer, grads, variables, tokens) -> None:
-    """Adds the gradients up, each times its tokens, and every so many steps updates the variables by their mean."""
+    """Sums the gradients, weighted by tokens, and after the last accumulated step updates variables by their mean."""
     totals = [optimizer._accumulated_gradients[optimizer._get_variable_index(v)].value for v in variables]
     seen = optimizer._accumulated_tokens.value
 
@@ -307,8 +307,8 @@ def _accumulate(strategy, optimizer, grads, variables, tokens) -> None:
 
 
 def _of_all_values(original: Callable) -> Callable:
-    """Of the gradients of an embedding, in which a row stands once for each token, Keras looks at the last one of each
-    row: an infinite one before it passes for finite, and its update makes the row NaN."""
+    """The gradient of an embedding has a row for each token. Of equal rows, Keras checks only the last: an infinite
+    one before it passes as finite, and its update makes the row NaN."""
 
     @functools.wraps(original)
     def check_finite(self, grads):

@@ -1,13 +1,13 @@
-"""Starts the workers of one training as processes of this machine, and ends them together.
+"""Starts the workers of one training as processes on this machine, and ends them together.
 
     python -m keras_seq.distribution.launch --workers 2 -- python -m recipes.translation
 
-Each worker finds the others in its TF_CONFIG. Their output comes line by line, behind the worker's rank. When one fails
-the others are ended, its last lines are shown, and its exit code is the launcher's.
+Each worker finds the others by its TF_CONFIG. Their output appears line by line, after the worker's rank. If one fails,
+the others are ended, its last lines are shown, and the launcher exits with its exit code.
 
-Nothing that was started outlives the launcher, even one that was killed by SIGKILL: each worker leads a session of its
-own, the kernel kills it with its parent, and a guardian, a shell that waits for the launcher's end of a pipe to close,
-kills what the worker has started.
+No process outlives the launcher, even if SIGKILL kills it. Each worker leads a new session, and the kernel kills it
+with its parent. A guardian, a shell that waits for the launcher's end of a pipe to close, kills the descendants of the
+workers.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from collections.abc import Callable, Sequence
 
 from keras_seq.distribution.processes import Process, Screen, adopt_orphans, children
 
-_FAILED_GRACE = 10.0  # when one has died the others have nothing left to agree on and to save
-_LEFTOVERS_GRACE = 5.0  # for what workers that have ended left running
+_FAILED_GRACE = 10.0  # after a failure the others cannot save any more
+_LEFTOVERS_GRACE = 5.0  # for descendants of workers that have ended
 _GUARDIAN = 'while read -r group; do groups="$groups -$group"; done; kill -s KILL -- $groups'
 _DATA_SERVICE = "data-service"
 
@@ -35,12 +35,12 @@ _EPILOG = """\
 example:
   python -m keras_seq.distribution.launch --workers 2 -- python -m recipes.translation --strategy multi_worker_mirrored
 
-`python` is the interpreter that runs the launcher. Ctrl-C asks the workers to save and end, a second one kills them.
+`python` is the interpreter of the launcher. Ctrl-C lets the workers save and end, a second Ctrl-C kills them.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: that of the worker that failed, 128 + n for signal n."""
+    """Runs the command line and returns the exit code: that of the failed worker, or 128 + n for signal n."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == [_DATA_SERVICE]:
         serve_data(*argv[1:])
@@ -67,10 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nothing is bound to.
+    """Finds free ports of 127.0.0.1, all different.
 
-    They are taken from below the range that Linux gives to outgoing connections (32768 and up): TensorFlow needs
-    seconds to start, and in that time a port from the range could be gone.
+    The ports are below the range of Linux for outgoing connections (32768 and up). TensorFlow takes seconds to start,
+    during which another process could take a port from that range.
     """
     ports = []
     for port in random.sample(range(20_000, 30_000), 10_000):
@@ -79,15 +79,15 @@ def free_ports(count: int) -> list[int]:
             ports.append(port)
         if len(ports) == count:
             return ports
-    raise OSError(f"{count} free ports are needed between 20000 and 30000, there are {len(ports)}")
+    raise OSError(f"{count} free ports are needed between 20000 and 30000. Found: {len(ports)}")
 
 
 def worker_environment(rank: int, ports: Sequence[int], data_service: str | None = None) -> dict[str, str]:
-    """What worker `rank` of `len(ports)` finds in its environment, on top of the launcher's own.
+    """The environment of worker `rank` of `len(ports)`, based on that of the launcher.
 
     Args:
-        rank: place of the worker; 0 is the chief.
-        ports: of all workers, in the order of their ranks.
+        rank: rank of the worker. 0 is the chief.
+        ports: ports of all workers, in the order of their ranks.
         data_service: address of a tf.data service, `grpc://...`.
     """
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
@@ -95,7 +95,7 @@ def worker_environment(rank: int, ports: Sequence[int], data_service: str | None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     defaults = {
         "TF_NUM_INTRAOP_THREADS": str(max(1, cores // len(ports))),
-        "PYTHONUNBUFFERED": "1",  # a pipe would get Python's output in blocks of 8 KiB
+        "PYTHONUNBUFFERED": "1",  # otherwise Python writes to a pipe in blocks of 8 KiB
         "PYTHONFAULTHANDLER": "1",  # a traceback for a crash in native code too
     }
     environment = {**defaults, **os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
@@ -105,7 +105,7 @@ def worker_environment(rank: int, ports: Sequence[int], data_service: str | None
 
 
 def serve_data(role: str, dispatcher: str) -> None:
-    """Is one process of a tf.data service until it is killed: the "dispatcher", at that address, or a "worker"."""
+    """Runs one process of a tf.data service until it is killed: the "dispatcher", at that address, or a "worker"."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  the vocabularies' ops run here
 
@@ -117,10 +117,10 @@ def serve_data(role: str, dispatcher: str) -> None:
 
 
 class _Job:
-    """One attempt: the workers, and the tf.data service if there is one.
+    """One attempt: the workers, and the tf.data service, if any.
 
     Attributes:
-        stopped: the signal that the launcher was asked to stop by, or 0.
+        stopped: the signal that stopped the launcher, or 0.
         failed: the process that failed first, or None.
     """
 
@@ -129,14 +129,14 @@ class _Job:
         self.workers: list[Process] = []
         self.services: list[Process] = []
         self.guardian: subprocess.Popen | None = None
-        self.others: set[int] = set()  # children that are none of this job's: the guardian's, those from before an exec
+        self.others: set[int] = set()  # children of other origin: the guardian, those from before an exec
         self.stopped, self.failed, self.killed = 0, None, False
         self.asked: list[int] = []  # signals to the launcher
         self.selector = selectors.DefaultSelector()
         self.selector.register(wakeup, selectors.EVENT_READ)
 
     def start(self) -> None:
-        """Starts all processes, or raises OSError."""
+        """Starts all processes, or raises an OSError."""
         null = subprocess.DEVNULL
         guardian = ["/bin/sh", "-c", _GUARDIAN]
         self.guardian = subprocess.Popen(
@@ -147,7 +147,7 @@ class _Job:
         address = f"127.0.0.1:{data_port}"
         data_workers = self.options.data_workers
         if data_workers:
-            # Input is prepared on the CPU; the GPUs' memory is for the workers.
+            # Data workers run on the CPU. The memory of the GPUs is for the trainers.
             environment = {"TF_CPP_MIN_LOG_LEVEL": "1", **os.environ, "CUDA_VISIBLE_DEVICES": ""}
             environment.pop("TF_CONFIG", None)
             command = [sys.executable, "-m", "keras_seq.distribution.launch", _DATA_SERVICE]
@@ -167,8 +167,8 @@ class _Job:
             self.selector.register(output.pipe, selectors.EVENT_READ, output)
 
     def run(self) -> None:
-        """Returns when all workers have ended: by themselves, because one failed, or on a signal."""
-        deadline = None  # None: nobody has been asked to end
+        """Returns when all workers have ended: normally, because one failed, or on a signal."""
+        deadline = None  # None: no worker has received SIGTERM
         gone = False
         while not gone:
             gone = all([worker.gone() for worker in self.workers])
@@ -198,10 +198,10 @@ class _Job:
                 self._kill()
         if self.stopped:
             ends = ", ".join(f"{worker.title}: {worker.how()}" for worker in self.workers)
-            self.screen.say(f"all have ended; {ends}.")
+            self.screen.say(f"all have ended: {ends}.")
 
     def _ask_to_end(self, grace: float) -> float:
-        """Sends SIGTERM to the workers and to what they have started; returns the time at which they are killed."""
+        """Sends SIGTERM to the workers and their descendants. Returns the time at which they will be killed."""
         for worker in self.workers:
             worker.send(signal.SIGTERM)
         return time.monotonic() + grace
@@ -218,11 +218,11 @@ class _Job:
         failed = [worker for worker in self.workers if worker.code not in harmless]
         if any(worker.code is None for worker in self.workers):
             failed += [service for service in self.services if service.gone()]
-        # Found dead together: who was killed did not die of the others.
+        # Several may be found dead together. One that a signal killed did not die because of the others.
         return min(failed, key=lambda process: process.code > 0, default=None)
 
     def _show(self, seconds: float) -> bool:
-        """Shows what has been written, notes the signals; waits for either, at most so long, and says if one came."""
+        """Shows new output and stores signals. Waits at most `seconds` for either, and returns whether one came."""
         events = self.selector.select(seconds)
         for key, _ in events:
             if key.data is None:
@@ -232,7 +232,7 @@ class _Job:
         return bool(events)
 
     def close(self) -> None:
-        """Kills what is left, shows what it has written, and dismisses the guardian."""
+        """Kills all remaining processes, shows their output, and dismisses the guardian."""
         self.selector.unregister(self.wakeup)  # a signal that comes now is for the next attempt
         limit = time.monotonic() + 5.0
         self._kill()
@@ -249,7 +249,7 @@ class _Job:
             self.guardian.stdin.close()
 
     def _kill_orphans(self) -> bool:
-        """Kills processes that left their worker's session and lost their parents; says whether there were any."""
+        """Kills processes that left their worker's session and lost their parents. Returns whether there were any."""
         orphans = children() - self.others
         for pid in orphans:
             with contextlib.suppress(OSError):
@@ -258,7 +258,7 @@ class _Job:
         return bool(orphans)
 
     def show_failure(self) -> None:
-        """The end of what the process that failed has written, and a line on each that then failed by itself."""
+        """Shows the last lines of the failed process, and a line for each other process that failed after it."""
         if not self.failed:
             return
         by_us = (None, 0, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM)
@@ -278,7 +278,7 @@ class _Job:
 
 
 def _listen() -> int:
-    """Catches the signals that end the launcher; the file from which the numbers of those that came are read."""
+    """Catches the signals that end the launcher. Returns the file with the numbers of the received signals."""
     reading, writing = os.pipe()
     for end in (reading, writing):
         os.set_blocking(end, False)
@@ -299,10 +299,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--workers", type=_count(1), required=True, metavar="N", help="processes, each with its TF_CONFIG")
-    add("--data-workers", type=_count(0), default=0, metavar="M", help="processes of a tf.data service (default: none)")
-    add("--max-restarts", type=_count(0), default=0, metavar="R", help="restarts of all when one fails (default: 0)")
-    add("--grace", type=_count(0), default=60, metavar="SECONDS", help="to save and end on SIGTERM (default: 60)")
+    add("--workers", type=_count(1), required=True, metavar="N", help="number of workers, each with its TF_CONFIG")
+    add(
+        "--data-workers",
+        type=_count(0),
+        default=0,
+        metavar="M",
+        help="number of tf.data workers (default: 0, no service)",
+    )
+    add(
+        "--max-restarts", type=_count(0), default=0, metavar="R", help="number of restarts after a failure (default: 0)"
+    )
+    add("--grace", type=_count(0), default=60, metavar="SECONDS", help="time to save and end on SIGTERM (default: 60)")
     split = argv.index("--") if "--" in argv else len(argv)
     options, unknown = parser.parse_known_args(argv[:split])
     options.command = list(argv[split + 1 :])
@@ -314,14 +322,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if options.command[0] in ("python", "python3"):
         options.command[0] = sys.executable
     if not shutil.which(options.command[0]):
-        parser.error(f"the command {options.command[0]!r} is not found, or is no program")
+        parser.error(f"the command {options.command[0]!r} is not found, or is not a program")
     return options
 
 
 def _count(least: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isascii() or not text.isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number, at least {least}. Received: {text!r}")
+            raise argparse.ArgumentTypeError(f"must be an integer of at least {least}. Received: {text!r}")
         return int(text)
 
     return count

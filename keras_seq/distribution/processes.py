@@ -1,4 +1,4 @@
-"""A process with all that it starts, and what it writes, line by line on one screen with that of others."""
+"""A process with all its descendants, and a screen that shows the output of several processes line by line."""
 
 import collections
 import contextlib
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-_PROGRESS_SECONDS = 10.0  # between two states of a progress bar in a log
+_PROGRESS_SECONDS = 10.0  # between two states of a progress bar in a log file
 _LONGEST_LINE = 2**16
 _TAIL = 100
 _COLORS = (36, 33, 35, 32, 34, 31)
@@ -21,13 +21,13 @@ _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def adopt_orphans() -> None:
-    """Makes orphans of this process's descendants its children, so that it sees them end. On Linux only."""
+    """Makes orphaned descendants children of this process, which can then wait for them. On Linux only."""
     if _PRCTL:
         _PRCTL(_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children() -> set[int]:
-    """This process's children; on Linux only."""
+    """The children of this process. On Linux only."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return {int(pid) for pid in file.read().split()}
@@ -36,10 +36,10 @@ def children() -> set[int]:
 
 
 class Process:
-    """A process that leads a session of its own, with all that it starts.
+    """A process that leads a new session, with all its descendants.
 
     Attributes:
-        code: exit code, or minus the signal that killed it; None while it runs.
+        code: exit code, or the negative number of the signal that killed it. None while it runs.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Process:
         ]
 
     def send(self, number: int) -> None:
-        """Sends a signal to it and to what it has started."""
-        if not self.over:  # its number may be another's by now
+        """Sends a signal to the process and its descendants."""
+        if not self.over:  # its number may have been reused
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
 
     def gone(self) -> bool:
-        """Whether it has ended, and all that it has started in its session too."""
+        """Whether the process and all descendants in its session have ended."""
         if self.over:
             return True
         with contextlib.suppress(ChildProcessError):
@@ -102,7 +102,7 @@ class Process:
         return f"killed by {names.get(-self.code, -self.code)}" if self.code < 0 else f"exit code {self.code}"
 
     def last_lines(self) -> list[bytes]:
-        """From its traceback on, or the last twenty."""
+        """The lines from the traceback on, or the last twenty."""
         errors = [text for to, text in self.tail if to == 2]
         for start, text in enumerate(errors):
             if text.startswith((b"Traceback (most recent", b"Fatal Python error")):
@@ -115,13 +115,13 @@ class Process:
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
-    """What a child does before it becomes its program: has the kernel kill it when `parent` is gone."""
+    """A function for the child before it runs its program: makes the kernel kill it when `parent` ends."""
     if not _PRCTL:
         return None
 
     def ask() -> None:
         _PRCTL(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it has gone already
+        if os.getppid() != parent:  # the parent has ended already
             os._exit(1)
 
     return ask
@@ -130,8 +130,8 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 class _Output:
     """One stream of a process, from bytes to lines.
 
-    What a carriage return lets be written over is progress, of which the last state counts. Only the chief's is shown:
-    in place on a terminal; in a log now and then, and when its line ends.
+    Text that a carriage return overwrites is progress, of which only the last state counts. Progress is shown only for
+    the chief: in place on a terminal; in a log file every few seconds, and when its line ends.
     """
 
     def __init__(self, pipe, to: int, process: Process, screen: "Screen", chief: bool):
@@ -139,7 +139,7 @@ class _Output:
         self.rest, self.rewritten, self.shown = b"", False, time.monotonic()
 
     def read(self) -> bool:
-        """Takes what is there; False at the end."""
+        """Reads the available bytes. Returns False at the end."""
         data = os.read(self.pipe.fileno(), 2**16)
         *lines, self.rest = (self.rest + data).split(b"\n")
         if self.rest and (not data or len(self.rest) > _LONGEST_LINE):
@@ -162,7 +162,7 @@ class _Output:
 
     def _progress(self) -> None:
         *states, now = self.rest.split(b"\r")
-        self.rest = _last_state(b"\r".join(states)) + b"\r" + now  # `now` may go on
+        self.rest = _last_state(b"\r".join(states)) + b"\r" + now  # `now` may be incomplete
         text = _last_state(self.rest)
         self.rewritten = True
         if not self.chief:
@@ -178,19 +178,19 @@ class _Output:
 
 
 def _last_state(line: bytes) -> bytes:
-    """What a terminal would show of the line in the end."""
+    """The final text of the line on a terminal."""
     states = [state for state in line.split(b"\r") if state.strip(b"\b ")]
     return states[-1].replace(b"\b", b"").rstrip(b" ") if states else b""
 
 
 class Screen:
-    """Where the lines go: standard output (1), standard error (2), and on a terminal a line of progress below them."""
+    """The destination of lines: standard output (1), standard error (2), and on a terminal a progress line below."""
 
     def __init__(self):
         self.terminal = os.isatty(1)
         self.colored = self.terminal and not os.environ.get("NO_COLOR")
         self.live = b""
-        self.closed = False  # nobody reads any more
+        self.closed = False  # the reader has gone
 
     def prefix(self, name: str, rank: int | None) -> bytes:
         if self.colored and rank is not None:
@@ -213,7 +213,7 @@ class Screen:
         self.live = text
 
     def fitted(self, text: bytes) -> bytes:
-        """Without colors, and no wider than the terminal: a line that wraps cannot be written over."""
+        """The text without colors, cut to the width of the terminal, since a wrapped line cannot be overwritten."""
         plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text.decode(errors="replace"))
         return plain[: shutil.get_terminal_size().columns - 6].encode()
 

@@ -1,4 +1,4 @@
-"""The scope that a model is built in: which devices and which workers it trains on."""
+"""The scope in which a model is built, which sets the devices and workers for its training."""
 
 import json
 import os
@@ -16,7 +16,7 @@ Precision = Literal["float32", "bfloat16", "float16", "float64"]
 
 
 class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):`
-    """What is built and compiled inside can be fit on any number of devices, as on one.
+    """A scope for models that are built and compiled in it, which can be fit on any number of devices as on one.
 
         scope = distribution.scope("auto")     # early: workers find each other here
         with scope:
@@ -24,31 +24,32 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
             model.compile("adam", losses.TokenCrossentropy())
         model.fit(dataset)
 
-    The dataset gives whole batches, the same as on one device; each batch is split over the replicas by its rows. So a
-    budget of tokens is that of all replicas together, and the updates are those of one device, whatever the batches'
-    shapes: losses are sums over all replicas divided by the tokens of all replicas, gradients are added up before they
-    are clipped, and the `loss` of an epoch is the loss per token. `keras_patches.py` has the reasons.
+    The dataset has whole batches, the same as on one device. Each batch is split over the replicas by rows. So a token
+    budget is that of all replicas together, and the updates are those of one device for batches of any shape: losses
+    are sums over all replicas divided by the tokens of all replicas, gradients are summed before clipping, and the
+    `loss` of an epoch is the loss per token. The reasons are in `keras_patches.py`.
 
-    Every worker reads the whole dataset and takes its rows of each batch, so all must see the same order: seed it, by
-    `data.shuffled(seed)` for files and by `keras.utils.set_random_seed` for arrays. `data_service` shares the reading.
+    Every worker reads the whole dataset and takes its rows of each batch, so the order must be the same on all workers.
+    Seed it with `data.shuffled(seed)` for files and `keras.utils.set_random_seed` for arrays. `data_service` shares the
+    reading.
 
     Args:
         name: "one_device"; "mirrored", all GPUs of this machine; "multi_worker_mirrored", all GPUs of all workers,
-            found by TF_CONFIG or, under Slurm, by TensorFlow's own resolver; "tpu"; or "auto": the first that fits of
-            workers, a TPU, several GPUs, one device.
-        replicas: for "mirrored": how many devices. Without GPUs the CPU is divided into as many, which is good for
-            trying things out and no faster.
-        precision: "float32", "bfloat16" (weights stay float32), "float16" (on one device alone) or "float64", set for
-            all that Keras makes from now on; None leaves Keras's settings as they are.
+            found by TF_CONFIG or, under Slurm, by TensorFlow's resolver; "tpu"; or "auto", the first that applies of
+            several workers, a TPU, several GPUs and one device.
+        replicas: number of devices for "mirrored". Without GPUs the CPU is divided into that many, which is useful for
+            tests and not faster.
+        precision: "float32", "bfloat16" (weights stay float32), "float16" (on one device only) or "float64". It applies
+            to all Keras objects made from now on. None keeps Keras's settings.
     Attributes:
         strategy: the `tf.distribute.Strategy`.
-        replicas: how many devices there are in all.
-        workers: how many processes.
-        chief: whether this process is the one that writes files.
+        replicas: total number of devices.
+        workers: number of processes.
+        chief: whether this process writes files.
     Raises:
-        ValueError: for a name or precision that is not known, for more replicas than there are devices, and for
-            float16 on several replicas.
-        RuntimeError: if the devices were used before the scope was made, where that cannot be.
+        ValueError: if the name or the precision is unknown, there are fewer devices than replicas, or float16 is used
+            on several replicas.
+        RuntimeError: if the devices were used before the scope was made, and the scope does not allow that.
     """
 
     def __init__(self, name: Name = "auto", *, replicas: int | None = None, precision: Precision | None = None):
@@ -69,7 +70,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         if precision is not None:
             _set_precision(precision, self.replicas)
         keras_patches.patch_keras(self.strategy)
-        self._summed = tf.function(self._sum, autograph=False)  # without a graph TensorFlow warns of the overhead
+        self._summed = tf.function(self._sum, autograph=False)  # eager calls would make TensorFlow warn
         self._entered = []
 
     @property
@@ -82,7 +83,7 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
         return self.workers == 1 or resolver is None or (resolver.task_id or 0) == 0
 
     def any_worker(self, flag: bool) -> bool:
-        """Whether any worker says so. All workers must ask at the same step."""
+        """Whether the flag is set on any worker. All workers must call this at the same step."""
         if self.workers == 1:
             return flag
         with self.strategy.scope():
@@ -130,16 +131,16 @@ def _mirrored(replicas: int | None) -> tf.distribute.Strategy:
         divide_cpu(replicas)
     if replicas < 1 or replicas > len(tf.config.list_logical_devices(kind)):
         raise ValueError(f"There are {gpus} GPUs for `replicas`. Received: {replicas}")
-    # On CPUs TensorFlow would take its collectives, which mix up two strategies of one process.
+    # On CPUs TensorFlow's default is collectives, which mix up two strategies of one process.
     across = None if gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([f"{kind}:{number}" for number in range(replicas)], across)
 
 
 def divide_cpu(devices: int) -> None:
-    """Divides the CPU into so many logical devices at least.
+    """Divides the CPU into at least `devices` logical devices.
 
     Raises:
-        RuntimeError: if TensorFlow has begun to use it, which fixes their number.
+        RuntimeError: if TensorFlow has already used the CPU, which fixes their number.
     """
     (cpu,) = tf.config.list_physical_devices("CPU")
     if len(tf.config.get_logical_device_configuration(cpu) or [0]) >= devices:
@@ -160,27 +161,27 @@ def _multi_worker_mirrored() -> tf.distribute.Strategy:
         resolver = _slurm_resolver()
     else:
         raise ValueError(
-            "Neither TF_CONFIG nor Slurm's variables (SLURM_STEP_NODELIST) say who the workers are. On one machine: "
-            "`python -m keras_seq.distribution.launch --workers N -- COMMAND`; docs/distribution.md has the rest."
+            "Neither TF_CONFIG nor Slurm's variables (SLURM_STEP_NODELIST) list the workers. On one machine, run "
+            "`python -m keras_seq.distribution.launch --workers N -- COMMAND`. See also docs/distribution.md."
         )
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     except RuntimeError as error:
         raise RuntimeError(
             "The workers must be connected before TensorFlow is used: make the scope before anything else that "
-            f"computes (models, datasets, tensors). TensorFlow says: {error}"
+            f"computes (models, datasets, tensors). TensorFlow raised: {error}"
         ) from error
 
 
 def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
-    """TensorFlow's resolver for who is who; left to itself it also asks `nvidia-smi` for the GPUs, which a node without
-    any lacks, and divides them among the tasks of a node, which Slurm does too."""
-    # As many as "2(x3),1" allows.
+    """TensorFlow's resolver, used only for the list of workers. By default it also calls `nvidia-smi` for the GPUs,
+    which nodes without GPUs lack, and divides the GPUs among the tasks of a node, as Slurm does already."""
+    # The largest number of tasks in a list such as "2(x3),1".
     tasks = max(int(tasks) for tasks in re.findall(r"(?:^|,)(\d+)", os.environ["SLURM_STEP_TASKS_PER_NODE"]))
     slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
         gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
     )
-    cluster = slurm.cluster_spec()  # which also finds the task
+    cluster = slurm.cluster_spec()  # this also finds the task
     gpus = len(tf.config.list_physical_devices("GPU"))
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
         cluster, task_type=slurm.task_type, task_id=slurm.task_id, num_accelerators={"GPU": gpus}

@@ -1,4 +1,4 @@
-"""Looks into a run and a model. The parts are loaded when they are first used: `inspection.plots`."""
+"""Inspects runs and models. The parts are loaded on first use: `inspection.plots`."""
 
 import importlib
 

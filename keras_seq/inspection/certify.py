@@ -1,4 +1,4 @@
-"""Whether a model's answer for a sequence depends on anything but the sequence."""
+"""Checks that a model's output for a sequence depends only on that sequence."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -9,28 +9,28 @@ import numpy as np
 from keras_seq.inspection.sequences import Input, batch, drawn, sizes, widest
 
 KINDS = {
-    "neighbors": "other sequences beside it in a batch of the same shape",
+    "neighbors": "other sequences in a batch of the same shape",
     "order": "the same batch in another order",
     "padding": "the same batch with more padding",
     "under the padding": "other values under the padding",
     "batch shape": "a batch of another number of rows and another width",
-    "alone": "a batch of nothing else, without any padding",
+    "alone": "a batch of this sequence alone, without padding",
 }
 FEWEST, MOST = 2, 5  # rows of a batch
-WIDER = 4  # units of padding that a batch gets at most
+WIDER = 4  # largest number of units of padding added to a batch
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelAdapter:
-    """What is asked about: a model and its sequences.
+    """The interface of `certify` to a model and its sequences.
 
     Attributes:
-        inputs: by name.
-        answers: `answers(batch) -> {name: array}`, with a row for each of the batch's.
+        inputs: the inputs by name.
+        answers: `answers(batch) -> {name: array}`, with a row for each row of the batch.
         own: `own(answers, row, sequence) -> {name: array}`, the answers for the sequence in one row, without those for
-            padding; None: all that is in the row.
-        draw: `draw(random) -> sequence`; None: each input is drawn by itself.
-        others: by name, other ways to the answers for the same batch: of an exported model, say.
+            padding. None: the whole row.
+        draw: `draw(random) -> sequence`. None: each input is drawn separately.
+        others: other functions from the same batch to the answers, by name, such as an exported model.
     """
 
     inputs: Mapping[str, Input]
@@ -41,7 +41,7 @@ class ModelAdapter:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of case that these inputs allow."""
+        """The kinds of cases that these inputs allow."""
         grows = any(each.lengths for each in self.inputs.values())
         hides = any(each.lengths and each.hides for each in self.inputs.values())
         allowed = {"padding": grows, "under the padding": hides}
@@ -58,16 +58,16 @@ class ModelAdapter:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One sequence in two surroundings, and its answers there.
+    """One sequence in two batches, with its answers from both.
 
     Attributes:
-        number, kind: the number and the seed draw the case again.
+        number, kind: number and kind of the case. The number and the seed reproduce the case.
         sequence: an array for each input.
-        shapes: of both batches, by the name of the input.
+        shapes: shapes of the inputs in both batches, by the name of the input.
         one, other: the answers, by name.
-        error: of the model, where it failed to answer.
-        difference: the largest between two numbers, over the largest of the numbers where that is beyond 1; infinite
-            between other strings, whole numbers or shapes, where there is a NaN, and for an error.
+        error: error of the model, if it raised one.
+        difference: largest difference of two numbers, divided by the largest number if that exceeds 1. It is infinite
+            for unequal strings, integers or shapes, for NaN, and after an error.
     """
 
     number: int
@@ -81,13 +81,13 @@ class Case:
 
     @property
     def size(self) -> int:
-        """Numbers in both batches."""
+        """The number of values in both batches."""
         return sum(int(np.prod(shape)) for shapes in self.shapes for shape in shapes.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """All cases of one kind: how many, how many failed, and the largest difference."""
+    """All cases of one kind: their number, the number of failures, and the largest difference."""
 
     kind: str
     cases: int
@@ -97,12 +97,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """What `certify` found.
+    """The result of `certify`.
 
     Attributes:
-        rows: one for each kind of case.
-        varied: whether different sequences got different answers; where they did not, nothing was tried.
-        smallest: the failing case with the fewest numbers.
+        rows: a row for each kind of case.
+        varied: whether different sequences got different answers. If not, the test was void.
+        smallest: failing case with the fewest values.
         ok: whether no case failed and the answers varied.
     """
 
@@ -125,7 +125,7 @@ class Certificate:
         return self.varied and self.failures == 0
 
     def cells(self) -> list[tuple[str, ...]]:
-        """A table: its head, a row for each kind, and the sum."""
+        """A table: a header, a row for each kind, and the total."""
         total = Row("all", self.cases, self.failures, max((row.largest for row in self.rows), default=0.0))
         told = [(r.kind, f"{r.cases:,}", f"{r.failures:,}", f"{r.largest:.1e}") for r in (*self.rows, total)]
         return [("kind of case", "cases", "failures", "largest difference"), *told]
@@ -139,18 +139,18 @@ def certify(
     tolerance: float = 1e-5,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> Certificate:
-    """Draws cases at random, the kinds in turn, and compares the answers for one sequence in two surroundings.
+    """Draws random cases, of each kind in turn, and compares the answers for one sequence in two batches.
 
     Args:
         asked: the model.
-        cases: how many.
-        seed: with the number of a case it draws the case.
-        tolerance: of differences; see `Case`.
-        progress: is called with the number of cases that are done.
+        cases: number of cases.
+        seed: random seed. Together with the number of a case it determines the case.
+        tolerance: largest difference that passes; see `Case`.
+        progress: a function that is called with the number of finished cases.
     Returns:
         a `Certificate`.
     Raises:
-        ValueError: for no cases, or a tolerance below 0.
+        ValueError: if there are no cases, or the tolerance is negative.
     """
     if cases < 1 or not tolerance >= 0:
         raise ValueError(f"`cases` must be positive, `tolerance` not negative. Received: {cases}, {tolerance}")
@@ -169,7 +169,7 @@ def certify(
 
 
 def tried(asked: ModelAdapter, seed: int, number: int) -> Case:
-    """The case that a seed and a number draw, with its answers."""
+    """Draws the case of a seed and a number, and computes its answers."""
     random = np.random.default_rng([seed, number])
     kind = asked.kinds[number % len(asked.kinds)]
     rows = [asked.drawn(random) for _ in range(random.integers(FEWEST, MOST + 1))]
@@ -182,7 +182,7 @@ def tried(asked: ModelAdapter, seed: int, number: int) -> Case:
     drawn = (number, kind, sequence, shapes)
     try:
         found = asked.answers(one), asked.answers(other) if kind in KINDS else asked.others[kind](one)
-    except Exception as error:  # whatever a model raises, it gives no answer
+    except Exception as error:  # any error of the model
         return Case(*drawn, {}, {}, np.inf, f"{type(error).__name__}: {error}")
     answers, others = (asked.of(x, row, sequence) for x, row in zip(found, (place, there), strict=True))
     return Case(*drawn, answers, others, difference(answers, others))
@@ -234,10 +234,10 @@ _SURROUNDINGS = dict(zip(KINDS, (_neighbors, _order, _padding, _under, _shape, _
 
 
 def difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The largest difference of answers that have the same name: see `Case`."""
+    """The largest difference between answers of the same name: see `Case`."""
     names = [name for name in one if name in other]
     if not names:
-        raise ValueError(f"Nothing can be compared: the answers are {sorted(one)} and {sorted(other)}.")
+        raise ValueError(f"The answers have no name in common: {sorted(one)} and {sorted(other)}.")
     return max(_difference(np.asarray(one[name]), np.asarray(other[name])) for name in names)
 
 
@@ -256,7 +256,7 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def shown(case: Case, seed: int, most: int = 12) -> Sequence[str]:
-    """A case in words, a line each."""
+    """A description of a case, one line each for the case, its inputs and its answers."""
     told = [f"case {case.number}, seed {seed}: {case.kind}, difference {case.difference:.1e}"]
     for name, x in case.sequence.items():
         told.append(f"  {name}: {_short(x, most)}, in batches of {case.shapes[0][name]} and {case.shapes[1][name]}")

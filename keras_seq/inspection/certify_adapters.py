@@ -1,4 +1,4 @@
-"""Keras models as `certify` asks them: which inputs they have, and what of their answers is a sequence's own."""
+"""Adapters from Keras models to `certify`: their inputs, and the part of their answers that belongs to a sequence."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from keras_seq.inspection.certify import ModelAdapter
 from keras_seq.inspection.sequences import LONGEST, Input, ids, numbers, spelled
 from keras_seq.layers import LastSteps, LearnedPositions, LogMel, TrailingPaddingMask
 
-SAMPLES, FRAME = 4000, 100  # of a waveform: how many at most, and by how many a batch grows
-FRAMES = 6  # of a clip
-PADDING = -1e8  # a frame with all labels but one below it is padding, see `layers.BlankPadding`
+SAMPLES, FRAME = 4000, 100  # largest number of samples in a waveform, and the number by which a batch grows
+FRAMES = 6  # largest number of frames in a clip
+PADDING = -1e8  # a frame with all labels but one below this is padding, see `layers.BlankPadding`
 
 Compile = Callable[[Callable, Mapping[str, Input]], Callable]
 
 
 def plainly(function: Callable, inputs: Mapping[str, Input]) -> Callable:
-    """The function as it is: Keras runs its operations one by one."""
+    """Returns the function unchanged, so that Keras runs its operations one by one."""
     return function
 
 
@@ -31,22 +31,22 @@ def mapping(
     compiled: Compile = plainly,
     inputs: Mapping[str, Input] | None = None,
 ) -> ModelAdapter:
-    """A functional model that maps sequences: a classifier, a tagger, a forecaster, a recognizer with CTC.
+    """An adapter for a functional model that maps sequences: a classifier, a tagger, a forecaster, a CTC recognizer.
 
-    Whole numbers with a length are ids, 0 their padding. Floats with a length are padded with 0 behind, unless the
-    model takes the last steps alone (`layers.LastSteps`), or has a `keras.layers.Masking` with another value. Where no
-    layer of the model can tell the padding of floats, anything may stand there.
+    Integers with a length axis are ids, padded with 0. Floats with a length axis are padded with 0 at the end, unless
+    the model uses only the last steps (`layers.LastSteps`), or has a `keras.layers.Masking` with another value. If no
+    layer of the model detects the padding of floats, any values may be in its place.
 
-    An answer that has as many steps as the longest input of the batch is compared step by step, one with frames of
-    padding (`layers.BlankPadding`) frame by frame, any other one whole.
+    An answer with as many steps as the longest input of the batch is compared step by step, and one with padded frames
+    (`layers.BlankPadding`) frame by frame. Other answers are compared as a whole.
 
     Args:
-        vocabulary_sizes: of the ids, by the name of the input; None: that of the model's embedding.
-        longest: steps of a sequence at most; None: 16, of a waveform 4,000, of a clip 6.
-        compiled: `compiled(function, inputs)`, a faster function of a batch.
-        inputs: in place of those that the model tells.
+        vocabulary_sizes: sizes of the vocabularies, by the name of the input. None: that of the model's embedding.
+        longest: largest number of steps in a sequence. None: 16, or 4,000 for a waveform, 6 for a clip.
+        compiled: `compiled(function, inputs)`, which returns a faster function of a batch.
+        inputs: inputs that replace those of the model.
     Raises:
-        ValueError: if the model does not tell what it takes.
+        ValueError: if the model has no list of inputs.
     """
     if inputs is None:
         inputs = inputs_of(model, vocabulary_sizes or {}, longest)
@@ -72,7 +72,7 @@ def named(outputs: Any) -> dict[str, Any]:
 
 
 def arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """As NumPy arrays, floats in float32 at least."""
+    """The tensors as NumPy arrays, floats at least in float32."""
     found = {}
     for name, x in tensors.items():
         x = np.asarray(x.numpy() if hasattr(x, "numpy") else ops.convert_to_numpy(x))
@@ -81,7 +81,7 @@ def arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 class Own:
-    """What of the answers of a mapping is a sequence's own.
+    """A function that selects the answers for one sequence.
 
     Args:
         sequences: names of the answers whose length is that of the sequence.
@@ -106,10 +106,10 @@ class Own:
 
 
 def inputs_of(model: keras.Model, vocabulary_sizes: Mapping[str, int], longest: int | None) -> dict[str, Input]:
-    """The inputs that a functional model tells."""
+    """The inputs of a functional model."""
     tensors = getattr(model, "inputs", None)
     if not tensors:
-        raise ValueError(f"A {type(model).__name__} does not tell what it takes: give `inputs`. Received: none")
+        raise ValueError(f"A {type(model).__name__} has no list of its inputs. Pass `inputs`. Received: none")
     given = model.input if isinstance(model.input, dict) else {x.name: x for x in tensors}
     layers = model._flatten_layers()
     sizes = {layer.input_dim for layer in layers if hasattr(layer, "input_dim")}
@@ -120,7 +120,7 @@ def inputs_of(model: keras.Model, vocabulary_sizes: Mapping[str, int], longest: 
             like = next((other for other in found if shape[:1] == (None,) and found[other].lengths), None)
             size = vocabulary_sizes.get(name) or (min(sizes) if sizes else 2)
             draw = spelled(size) if len(shape) == 2 else ids(size)
-            hides = like is not None and len(shape) == 2  # a word that is none has no characters
+            hides = like is not None and len(shape) == 2  # padding in place of a word has no characters
             found[name] = Input(draw, shape, longest=longest or room(model), like=like, hides=hides)
         else:
             found[name] = floats(layers, shape, longest)
@@ -128,7 +128,7 @@ def inputs_of(model: keras.Model, vocabulary_sizes: Mapping[str, int], longest: 
 
 
 def floats(layers: list, shape: tuple, longest: int | None = None) -> Input:
-    """An input of floats, by the layers that tell its padding."""
+    """A float input, with the padding that the layers imply."""
     last = next((layer.steps for layer in layers if isinstance(layer, LastSteps)), None)
     if last is not None and shape[:1] == (None,):
         return Input(
@@ -144,7 +144,7 @@ def floats(layers: list, shape: tuple, longest: int | None = None) -> Input:
 
 
 def room(model: keras.Model, longest: int = LONGEST) -> int:
-    """Steps of a sequence that a model has room for, at most `longest`."""
+    """The largest number of steps in a sequence for the model, at most `longest`."""
     tables = [layer.max_length for layer in model._flatten_layers() if isinstance(layer, LearnedPositions)]
     return min([longest, *tables])
 
@@ -160,19 +160,19 @@ def decoding(
     longest: int | None = None,
     compiled: Compile = plainly,
 ) -> ModelAdapter:
-    """A model that decodes: a translator, a recognizer that attends, a language model.
+    """An adapter for a model that decodes: a translator, a recognizer with attention, a language model.
 
-    The answers are `logits` of a target that the model is shown, and all that `search` finds. Anything may stand under
-    the padding of a target, because no step looks at those after it.
+    The answers are the `logits` of a given target, and all results of `search`. Any values may be under the padding of
+    a target, since no step depends on later ones.
 
     Args:
-        start_id: the token that a target begins with; ids below 4 and the padding id are drawn as any others.
-        vocabulary_size: of the target.
-        source: of a model with `encode`; None: ids of the source's vocabulary.
-        search: `search(source) -> {name: (B, ...)}`; a language model is given beginnings of texts.
-        room_for: tokens that the search adds to a beginning.
-        longest: tokens of a source or a target at most; None: 16.
-        compiled: see `mapping`.
+        start_id: first token of a target. Ids below 4 and the padding id are drawn like any others.
+        vocabulary_size: size of the target vocabulary.
+        source: input of a model with `encode`. None: ids of the source vocabulary.
+        search: `search(source) -> {name: (B, ...)}`. For a language model, the source is the beginning of a text.
+        room_for: number of tokens that the search adds to a beginning.
+        longest: largest number of tokens in a source or a target. None: 16.
+        compiled: as for `mapping`.
     """
     continues = not hasattr(model, "encode")
     most = room(model, longest or LONGEST)
@@ -198,7 +198,7 @@ def decoding(
 
 
 def _after(start_id: int, values: Callable) -> Callable:
-    """Draws what `values` draws, the start token in the first place."""
+    """Draws like `values`, with the start token in the first place."""
 
     def after(random, shape):
         x = values(random, shape)

@@ -1,4 +1,4 @@
-"""Clips as files: side by side in an animated GIF, or picture after picture on one strip. Pillow draws them."""
+"""Draws clips to files with Pillow: side by side in an animated GIF, or all frames on one strip."""
 
 import os
 import pathlib
@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 _PAPER, _INK, _FRAME, _ACCENT = (255, 255, 255), (32, 32, 32), (72, 120, 168), (209, 86, 43)
-_SIDE = 72  # points that the shorter side of a picture is drawn with, at least
-_GAP, _EDGE, _LETTERS = 8, 2, 13  # points between pictures, of a frame, of a line of text
+_SIDE = 72  # smallest size of the shorter side of a drawn frame, in pixels
+_GAP, _EDGE, _LETTERS = 8, 2, 13  # pixels between frames, of a border, of a line of text
 
 
 def film_strip(rows: Mapping[str, np.ndarray], path: str | os.PathLike, *, given: int = 0) -> pathlib.Path:
-    """Draws clips below each other, each from left to right.
+    """Draws clips as rows, each from left to right.
 
     Args:
-        rows: pictures by what is written before them, `(T, H, W, C)` or `(T, H, W)` in [0, 1], or uint8; C is 1 or 3.
-            All of one size; T may differ.
-        path: the picture; its ending names the format.
-        given: how many pictures were given; those after them get another frame, for they are predicted.
+        rows: clips by label, `(T, H, W, C)` or `(T, H, W)` in [0, 1], or uint8. C is 1 or 3. All frames have the same
+            size. T may differ.
+        path: path of the image, whose suffix sets the format.
+        given: number of given frames. Later frames are predicted and get a border of another color.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
-        ValueError: for pictures of other shapes.
+        ValueError: if the clips have other shapes.
         ImportError: if Pillow is not installed.
     """
     rows = {name: _colored(clip, 4, "(T, H, W, C)") for name, clip in _some(rows).items()}
@@ -42,19 +42,19 @@ def animation(
     given: int = 0,
     seconds: float = 0.3,
 ) -> pathlib.Path:
-    """Writes a GIF of clips that run side by side: a column for each clip, and a row for each version of it.
+    """Writes an animated GIF with a column for each clip, and a row for each version of it.
 
     Args:
-        rows: clips by what is written before them, `(N, T, H, W, C)` or `(N, T, H, W)` in [0, 1], or uint8; C is 1 or
-            3: `{"truth": clips, "prediction": drawn}`. All of the same shape.
-        path: the file, `.gif`.
-        columns: what is written above each clip.
-        given: how many pictures were given; those after them get another frame, for they are predicted.
-        seconds: that each picture stands.
+        rows: clips by label, `(N, T, H, W, C)` or `(N, T, H, W)` in [0, 1], or uint8. C is 1 or 3:
+            `{"truth": clips, "prediction": drawn}`. All have the same shape.
+        path: path of the file, `.gif`.
+        columns: label above each clip.
+        given: number of given frames. Later frames are predicted and get a border of another color.
+        seconds: duration of each frame.
     Returns:
         The path of the file.
     Raises:
-        ValueError: for clips of other shapes.
+        ValueError: if the clips have other shapes.
         ImportError: if Pillow is not installed.
     """
     rows = {name: _colored(clips, 5, "(N, T, H, W, C)") for name, clips in _some(rows).items()}
@@ -71,7 +71,7 @@ def animation(
         boards.append(_board(pictures, columns, [0 < given <= step] * count, f"{step + 1} / {steps}"))
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Pillow would drop a board like the one before it, but for the number that is written on each.
+    # Pillow would drop a board equal to the one before it, but each has a different number on it.
     boards[0].save(path, save_all=True, append_images=boards[1:], duration=round(1000 * seconds), loop=0)
     return path
 
@@ -83,7 +83,7 @@ def _some(rows: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 
 
 def _colored(pictures: np.ndarray, rank: int, wanted: str) -> np.ndarray:
-    """uint8, with three channels."""
+    """The pictures as uint8 with three channels."""
     pictures = np.asarray(pictures)
     pictures = pictures[..., None] if pictures.ndim == rank - 1 else pictures
     if pictures.ndim != rank or pictures.shape[-1] not in (1, 3):
@@ -94,7 +94,7 @@ def _colored(pictures: np.ndarray, rank: int, wanted: str) -> np.ndarray:
 
 
 def _board(rows: Mapping[str, np.ndarray], columns: Sequence[str], marked: Sequence[bool], corner: str = ""):
-    """An image of pictures, `(columns, H, W, 3)` in each row, with what is written before and above them."""
+    """An image of pictures, `(columns, H, W, 3)` in each row, with labels to the left and above."""
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError:

@@ -1,4 +1,4 @@
-"""How many parameters a layer has: the closed formulas, and a table of any model that agrees with them."""
+"""Parameter counts of layers: closed formulas, and a table for any model that uses them."""
 
 from typing import NamedTuple
 
@@ -6,32 +6,32 @@ import keras
 
 
 def simple_rnn(d: int, h: int) -> int:
-    """d inputs, h units: input weights, recurrent weights, a bias."""
+    """Parameters for d inputs and h units: input weights, recurrent weights, a bias."""
     return d * h + h * h + h
 
 
 def lstm(d: int, h: int) -> int:
-    """d inputs, h units: three gates and the candidate."""
+    """Parameters for d inputs and h units: three gates and the candidate."""
     return 4 * (d * h + h * h + h)
 
 
 def gru(d: int, h: int, reset_after: bool = True) -> int:
-    """d inputs, h units: two gates and the candidate; with `reset_after`, Keras's default, a second bias each."""
+    """Parameters for d inputs and h units: two gates and the candidate, with a second bias each for `reset_after`."""
     return 3 * (d * h + h * h + (2 * h if reset_after else h))
 
 
 def dense(d: int, h: int) -> int:
-    """d inputs, h units and their bias."""
+    """Parameters for d inputs and h units: weights and a bias."""
     return d * h + h
 
 
 def embedding(v: int, d: int) -> int:
-    """A vector of d numbers for each of v ids."""
+    """Parameters for a vector of d numbers for each of v ids."""
     return v * d
 
 
 class Row(NamedTuple):
-    """One layer that has weights of its own: where it stands, what it is, how many, and why so many."""
+    """One layer with weights: its path, its type, its number of parameters, and the formula for it."""
 
     path: str
     layer: str
@@ -40,10 +40,10 @@ class Row(NamedTuple):
 
 
 def table(model: keras.Layer) -> list[Row]:
-    """A row for each layer that has weights of its own, in the order of the weights; shared layers once.
+    """A row for each layer with weights outside its sublayers, in the order of the weights. A shared layer has one row.
 
-    The rows of a model add up to its parameters. `formula` is the closed formula with this layer's numbers in it, for
-    the layers that have one here, and else the shapes of the weights.
+    The rows of a model add up to its number of parameters. `formula` is the closed formula with this layer's numbers,
+    if there is one here, or else the shapes of the weights.
 
     Raises:
         ValueError: if the model is not built yet.
@@ -56,7 +56,7 @@ def table(model: keras.Layer) -> list[Row]:
 
 
 def shown(rows: list[Row]) -> str:
-    """The table as text, the sum below."""
+    """The table as text, with the total at the end."""
     lines = [("layer", "type", "parameters", "formula")]
     lines += [(row.path, row.layer, f"{row.parameters:,}", row.formula) for row in rows]
     lines += [("total", "", f"{sum(row.parameters for row in rows):,}", "")]
@@ -70,7 +70,7 @@ def shown(rows: list[Row]) -> str:
 def _collect(layer, above, rows, seen):
     path = [*above, layer.name]
     formula = _formula(layer)
-    if not formula:  # a layer with one is a row as a whole
+    if not formula:  # a layer with a formula is a single row
         for child in layer._layers:
             if isinstance(child, keras.Layer):
                 _collect(child, path, rows, seen)
@@ -81,7 +81,7 @@ def _collect(layer, above, rows, seen):
 
 
 def _formula(layer) -> str:
-    """The closed formula of a layer with its numbers in it; nothing where it is not the whole truth."""
+    """The closed formula of a layer with its numbers, or an empty string if it does not give the exact count."""
     if isinstance(layer, keras.layers.LSTM):
         formula, count = "4(dh + hh + h)", lstm
     elif isinstance(layer, keras.layers.GRU) and layer.reset_after:

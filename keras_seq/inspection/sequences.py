@@ -1,4 +1,4 @@
-"""Sequences drawn at random, and batches made of them: what `certify` asks a model with."""
+"""Random sequences, and batches of them, for `certify`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-LONGEST = 16  # steps of a sequence, unless told otherwise
+LONGEST = 16  # default of the largest number of steps in a sequence
 
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """One input of a model: how a sequence of it is drawn, and what a batch is padded with.
+    """One input of a model, with the distribution of its sequences and the padding of its batches.
 
     Attributes:
         values: `values(random, shape) -> array`, without padding.
-        shape: of one sequence; None for an axis that has a length.
-        pad: the value that padding consists of.
-        shortest, longest: steps of the axes that have a length.
-        like: the name of an input that has the same first length; None: the length is this input's own.
-        front: whether padding stands before the sequence, as the past of a series does.
-        hides: whether anything may stand under the padding, because the model has another way to know it.
-        unit: steps by which a batch is made wider, at least; so many samples of a waveform are one frame, say.
+        shape: shape of one sequence, with None for an axis that has a length.
+        pad: value of padding.
+        shortest, longest: smallest and largest number of steps of the axes that have a length.
+        like: name of another input with the same first length. None: the length is independent.
+        front: whether padding comes before the sequence, as for the past of a series.
+        hides: whether any values may be under the padding, because the model detects padding in another way.
+        unit: smallest number of steps by which a batch grows, for example the samples of one frame of a waveform.
     """
 
     values: Callable[[np.random.Generator, tuple], np.ndarray]
@@ -36,11 +36,11 @@ class Input:
 
     @property
     def lengths(self) -> int:
-        """How many axes have a length; they come first."""
+        """The number of axes that have a length. They come first."""
         return sum(size is None for size in self.shape)
 
     def drawn(self, random: np.random.Generator, first: int | None) -> np.ndarray:
-        """One sequence, its first length given or drawn."""
+        """Draws one sequence. Its first length is given or drawn."""
         lengths = random.integers(self.shortest, self.longest + 1, self.lengths).tolist()
         if first is not None and lengths:
             lengths[0] = first
@@ -48,7 +48,7 @@ class Input:
 
 
 def drawn(inputs: Mapping[str, Input], random: np.random.Generator) -> dict[str, np.ndarray]:
-    """One sequence, an array for each input."""
+    """Draws one sequence: an array for each input."""
     found: dict[str, np.ndarray] = {}
     for name, each in inputs.items():
         found[name] = each.drawn(random, None if each.like is None else len(found[each.like]))
@@ -58,10 +58,10 @@ def drawn(inputs: Mapping[str, Input], random: np.random.Generator) -> dict[str,
 def sizes(
     inputs: Mapping[str, Input], sequences: Sequence[Mapping[str, np.ndarray]], extra: int = 0
 ) -> dict[str, tuple[int, ...]]:
-    """For each input the sizes of the axes that have a length, of the batch that holds these sequences.
+    """For each input, the sizes of the axes that have a length, in a batch of these sequences.
 
     Args:
-        extra: units by which the first of these axes is wider than it must be.
+        extra: number of units by which the first of these axes is wider than necessary.
     """
     found = {}
     for name, each in inputs.items():
@@ -72,7 +72,7 @@ def sizes(
 
 
 def widest(one: Mapping[str, tuple], other: Mapping[str, tuple]) -> dict[str, tuple[int, ...]]:
-    """The sizes of the batch that has room for either."""
+    """The sizes of a batch that can contain either."""
     return {name: tuple(map(max, one[name], other[name])) for name in one}
 
 
@@ -82,11 +82,11 @@ def batch(
     size: Mapping[str, tuple],
     under: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-    """Sequences side by side, an array with a batch axis for each input.
+    """A batch of sequences: for each input, an array with a batch axis.
 
     Args:
-        size: of the axes that have a length.
-        under: draws what stands under the padding of inputs that hide it; None: padding.
+        size: sizes of the axes that have a length.
+        under: random generator for the values under the padding of inputs that hide it. None: padding.
     """
     return {name: _batch(each, [x[name] for x in sequences], size[name], under) for name, each in inputs.items()}
 
@@ -98,13 +98,13 @@ def _batch(each: Input, rows: Sequence[np.ndarray], size: tuple, under: np.rando
         x[...] = each.values(under, shape)
     for number, row in enumerate(rows):
         place = (number, *_steps(each, size, row))
-        x[place] = each.pad  # a word that is one has no characters behind its own
-        x[(*place, *map(slice, row.shape[1 : len(size)]))] = row[()]  # a lone string as it is
+        x[place] = each.pad  # a word has padding after its characters
+        x[(*place, *map(slice, row.shape[1 : len(size)]))] = row[()]  # a single string unchanged
     return x
 
 
 def _steps(each: Input, size: tuple, row: np.ndarray) -> tuple[slice, ...]:
-    """Where a row stands along the first axis that has a length, if there is one."""
+    """The position of a row along the first axis that has a length, if there is one."""
     if not size:
         return ()
     return (slice(size[0] - len(row), None) if each.front else slice(len(row)),)
@@ -116,7 +116,7 @@ def ids(size: int, first: int = 1) -> Callable:
 
 
 def spelled(size: int) -> Callable:
-    """Draws words of ids, each with a length of its own: `(T, C)`, 0 behind the shorter ones."""
+    """Draws words of ids, each with a random length: `(T, C)`, with 0 after the shorter ones."""
 
     def values(random, shape):
         x = random.integers(1, size, shape).astype("int32")

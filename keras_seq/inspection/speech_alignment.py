@@ -1,4 +1,4 @@
-"""Where in a recording a model hears what."""
+"""The alignment between a recording and a model's output."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class SpeechAlignment(NamedTuple):
-    """What `plots.speech_alignment` draws of one recording.
+    """The data of one recording for `plots.speech_alignment`.
 
     Attributes:
         features: float `(frames, bands)`, the log mel spectrogram.
-        weights: float `(names, steps)`: of a decoder, where it looks for each token; with CTC, the probability of each
-            label at each step.
-        names: of the tokens or labels.
-        blank: which of the names is CTC's blank; None: there is none.
+        weights: float `(names, steps)`: for a decoder, the attention weights of each token; with CTC, the probability
+            of each label at each step.
+        names: names of the tokens or labels.
+        blank: index of CTC's blank in the names, or None.
     """
 
     features: np.ndarray
@@ -24,14 +24,14 @@ class SpeechAlignment(NamedTuple):
 
 
 def speech_alignment(model: keras.Model, waveform: np.ndarray, vocabulary, text: str) -> SpeechAlignment:
-    """Looks into a model that writes down what it hears.
+    """Aligns a recording with the output of a model that transcribes it.
 
     Args:
-        model: a `recognizer` with CTC, or a `Seq2Seq` or `Transformer` with a `source_front_end`; the front end is
+        model: a `recognizer` with CTC, or a `Seq2Seq` or `Transformer` with a `source_front_end`. The front end is
             an `audio_front_end`.
         waveform: float `(samples,)`.
-        vocabulary: of the texts, its `pad_id` CTC's blank.
-        text: what a decoder is to say, token by token: what it heard, say. CTC needs none.
+        vocabulary: vocabulary of the texts, with CTC's blank as its `pad_id`.
+        text: target text for a decoder, such as its transcript. Unused with CTC.
     """
     attends = hasattr(model, "encode")
     front_end = model.source_front_end if attends else model.get_layer("front_end")
@@ -46,5 +46,5 @@ def speech_alignment(model: keras.Model, waveform: np.ndarray, vocabulary, text:
     state = model.encode(waveform[None], max_length=len(target), attention_weights=True)
     _, state = model.decode(np.array([[vocabulary.start_id, *target[:-1]]]), state)
     weights = keras.ops.convert_to_numpy(state["attention"])[0]
-    weights = weights.mean(axis=0) if weights.ndim == 3 else weights  # the heads' mean
+    weights = weights.mean(axis=0) if weights.ndim == 3 else weights  # mean over the heads
     return SpeechAlignment(features, weights, vocabulary.pieces(target), None)

@@ -1,12 +1,12 @@
 """Attention over a memory.
 
-Every layer here works in two halves, so that a decoder prepares the memory once and queries it at each step:
+Each layer here has two steps. A decoder projects the memory once and queries it at every step:
 
     memory = layer.project_memory(value, mask)       # {"keys", "values", "mask"}
     context, weights = layer(query, memory)    # any number of queries at once
 
-Keras has layers named `Attention` and `AdditiveAttention`. They lack the literature's weight matrices and prepare
-the memory anew at every call; these have both.
+Keras has layers named `Attention` and `AdditiveAttention`. They lack the literature's weight matrices, and project the
+memory again at every call.
 """
 
 import keras
@@ -18,10 +18,10 @@ from keras_seq.losses import of_some_rows
 
 
 class MemoryAttention(CompositeLayer):
-    """What the attentions of recurrent decoders share: a memory, a score, a weighted mean.
+    """Base class of the attentions for recurrent decoders: a memory, a score, a weighted mean.
 
-    `uses_past` says whether a decoder must hand `call` the sum of all earlier steps' weights, `(B, S)`, as `past`. The
-    others take it and leave it.
+    `uses_past` is whether `call` requires `past`, the sum of the weights of all earlier steps, `(B, S)`. The other
+    attentions accept and ignore it.
     """
 
     uses_past = False
@@ -34,7 +34,7 @@ class MemoryAttention(CompositeLayer):
         self.supports_masking = True
 
     def keys(self, value):
-        """What the score compares the query with, computed once for a memory: `(B, S, Dv)` to `(B, S, K)`."""
+        """Computes the keys of the score, once for each memory: `(B, S, Dv)` to `(B, S, K)`."""
         return value
 
     def score(self, query, keys):
@@ -42,7 +42,7 @@ class MemoryAttention(CompositeLayer):
         raise TypeError(f"{type(self).__name__} must define `score(query, keys)`")
 
     def project_memory(self, value, mask=None):
-        """What `call` attends to: `value`, float `(B, S, Dv)`; `mask`, bool `(B, S)`, by default the one it carries."""
+        """Prepares `value`, float `(B, S, Dv)`, for `call`. `mask`, bool `(B, S)`, defaults to the mask of `value`."""
         mask = carried_mask(value, mask)
         if mask is None:
             mask = ops.ones_like(value[..., 0], dtype="bool")
@@ -52,7 +52,7 @@ class MemoryAttention(CompositeLayer):
     def call(self, query, memory, past=None):
         N, T, D = ops.shape(query)
         B, S, V = ops.shape(memory["values"])
-        # (N, T, Dq) -> (B, N / B * T, Dq): the beams of a sentence, side by side, ask one row of the memory.
+        # (N, T, Dq) -> (B, N / B * T, Dq): adjacent beams of a sentence share one row of the memory.
         scores = self.score(ops.reshape(query, (B, -1, D)), memory["keys"])
         weights = masked_softmax(scores, memory["mask"][:, None, :])
         context = ops.matmul(weights, memory["values"])
@@ -63,7 +63,7 @@ class MemoryAttention(CompositeLayer):
         return (*query_shape[:2], V), (*query_shape[:2], S)
 
     def build_parts(self, input_shape):
-        """What the query goes through; what the memory goes through is built by `project_memory`."""
+        """Builds the layers applied to the query. `project_memory` builds those applied to the memory."""
         if hasattr(self, "key_dense") and not self.key_dense.built:
             self.refuse_to_build(input_shape)
 
@@ -73,14 +73,14 @@ class MemoryAttention(CompositeLayer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class AdditiveAttention(MemoryAttention):
-    """Attends through a one-hidden-layer score.
+    """Attention with a score from one hidden layer.
 
         score(q, k) = v . tanh(W q + U k)
 
     Args:
         units: width of the hidden layer.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
+        query: float `(B, T, Dq)`.   memory: the result of `project_memory(value, mask)` for float `(B, S, Dv)`.
     Returns:
         `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`.
     Raises:
@@ -110,14 +110,14 @@ class AdditiveAttention(MemoryAttention):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class DotAttention(MemoryAttention):
-    """Attends through the plain product of query and key, which must be of one width.
+    """Attention whose score is the dot product of query and key, which must have the same width.
 
         score(q, k) = q . k
 
     Args:
         units: width of queries and values, D.
     Call arguments:
-        query: float `(B, T, D)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, D)`.
+        query: float `(B, T, D)`.   memory: the result of `project_memory(value, mask)` for float `(B, S, D)`.
     Returns:
         `(context, weights)`, `(B, T, D)` and `(B, T, S)`.
     Raises:
@@ -128,7 +128,7 @@ class DotAttention(MemoryAttention):
     def score(self, query, keys):
         if query.shape[-1] != keys.shape[-1]:
             raise ValueError(
-                f"Dot attention needs a query as wide as the memory; use 'general' or 'additive' otherwise. "
+                f"Dot attention needs a query as wide as the memory. Use 'general' or 'additive' otherwise. "
                 f"Received: query {query.shape[-1]}, memory {keys.shape[-1]}"
             )
         return ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
@@ -136,30 +136,30 @@ class DotAttention(MemoryAttention):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ScaledDotAttention(DotAttention):
-    """Attends through the product of query and key, divided by the root of their width.
+    """Attention whose score is the dot product of query and key, divided by the square root of their width.
 
         score(q, k) = q . k / sqrt(D)
 
-    Without it wide queries make the softmax so steep that hardly a gradient comes through.
+    Without the division, wide queries make the softmax so steep that its gradients almost vanish.
 
     Args, call arguments, returns and errors: as for `DotAttention`.
     Source: Vaswani et al. 2017, section 3.2.1, arXiv:1706.03762.
     """
 
     def score(self, query, keys):
-        return super().score(query * query.shape[-1] ** -0.5, keys)  # before the product: float16 ends at 65504
+        return super().score(query * query.shape[-1] ** -0.5, keys)  # scaled first: float16 overflows at 65504
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class GeneralAttention(MemoryAttention):
-    """Attends through a bilinear score, the matrix applied to the memory once.
+    """Attention with a bilinear score, whose matrix is applied once to the memory.
 
         score(q, k) = q . W k
 
     Args:
         units: width of the queries, Dq.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
+        query: float `(B, T, Dq)`.   memory: the result of `project_memory(value, mask)` for float `(B, S, Dv)`.
     Returns:
         `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`.
     Source: Luong et al. 2015, section 3.1, arXiv:1508.04025.
@@ -178,23 +178,23 @@ class GeneralAttention(MemoryAttention):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LocationSensitiveAttention(AdditiveAttention):
-    """Attends through an additive score that sees where the steps before have looked, as reading aloud asks for.
+    """Additive attention whose score depends on the weights of the earlier steps, as speech synthesis requires.
 
         score(q, k_s) = v . tanh(W q + U k_s + L f_s),   f = filters * (the sum of the weights of all steps before)
 
     Args:
         units: width of the hidden layer.
         filters: number of convolution filters.
-        kernel_size: how many source positions a filter covers.
+        kernel_size: number of source positions that a filter covers.
     Call arguments:
-        query: float `(B, T, Dq)`.   memory: what `project_memory(value, mask)` returns for float `(B, S, Dv)`.
-        past: float `(B, S)`, the sum of the weights of all steps before these; None: these are the first.
+        query: float `(B, T, Dq)`.   memory: the result of `project_memory(value, mask)` for float `(B, S, Dv)`.
+        past: float `(B, S)`, the sum of the weights of all earlier steps, or None for the first steps.
     Returns:
-        `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`. Who goes on later adds `ops.sum(weights, axis=1)` to `past`.
+        `(context, weights)`, `(B, T, Dv)` and `(B, T, S)`. To continue later, add `ops.sum(weights, axis=1)` to `past`.
     Raises:
         ValueError: if `units`, `filters` or `kernel_size` is not positive.
-    Source: Chorowski et al. 2015, section 2.1, arXiv:1506.07503; the sum instead of the last step's weights: Shen et
-        al. 2018, section 2.2, arXiv:1712.05884, which has the defaults too.
+    Source: Chorowski et al. 2015, section 2.1, arXiv:1506.07503. The sum instead of the last step's weights, and the
+        defaults: Shen et al. 2018, section 2.2, arXiv:1712.05884.
     """
 
     uses_past = True
@@ -209,14 +209,14 @@ class LocationSensitiveAttention(AdditiveAttention):
             filters, kernel_size, padding="same", use_bias=False, name="location_filters", dtype=self.dtype_policy
         )
         self.location_dense = keras.layers.Dense(units, use_bias=False, name="location", dtype=self.dtype_policy)
-        # Now, since a loop over steps is no place to make variables in.
+        # Built here, since variables must not be created inside a loop over steps.
         self.location_filters.build((None, None, 1))
         self.location_dense.build((None, None, filters))
         self.score_dense.build((None, None, units))
 
     def call(self, query, memory, past=None):
         query = self.query_dense(query)  # (B, T, units)
-        # In float32 at least, since the sum of many steps' weights outgrows the precision of one.
+        # In float32 at least, since the sum of the weights of many steps needs more digits than float16 has.
         exact = at_least_float32(self.compute_dtype)
         past = ops.zeros(ops.shape(memory["mask"]), exact) if past is None else ops.cast(past, exact)
 

@@ -1,10 +1,10 @@
-"""From sound to the sequences of vectors that the other layers work on.
+"""Maps sound to sequences of vectors for the other layers.
 
     x = LogMel(sampling_rate=8000)(waveform, mask=real_samples)     # (B, samples) -> (B, frames, mels)
     x = SpecAugment()(x)                                             # only in training
     x = ConvSubsampling(units=256)(x)                               # (B, frames / 4, units)
 
-Each hands the mask on in its own rate.
+Each layer returns the mask at the rate of its output.
 """
 
 import keras
@@ -15,27 +15,27 @@ from keras_seq.losses import of_some_rows
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LogMel(keras.layers.Layer):
-    """Log-mel features: the energy of each frame in bands as wide as the ear's, in natural logarithms.
+    """Log-mel features: the natural logarithm of each frame's energy in the bands of the mel scale.
 
-    `keras.layers.MelSpectrogram` with time before frequency and with frames that do not depend on what else is in the
-    batch: there, the quietest value follows from the loudest of the batch, and the end of a waveform is mirrored, which
-    looks different once there is padding. Frame f is centerd at sample `f * stride`; it is real where that sample is.
-    What lies under the padding is taken for silence. Computed in float32 whatever the policy.
+    Like `keras.layers.MelSpectrogram`, with time before frequency, and with frames that do not depend on the rest of
+    the batch. The Keras layer derives its smallest value from the largest of the batch, and mirrors the end of a
+    waveform, so its results change with padding. Frame f is centered at sample `f * stride`, and is real if that sample
+    is. Padding counts as silence. Computed in float32 under any policy.
 
     Args:
         sampling_rate: samples per second.
-        window_ms, stride_ms: width of a frame, and from one frame to the next, in milliseconds.
+        window_ms, stride_ms: width of a frame and distance between frames, in milliseconds.
         num_mel_bins: number of bands.
-        min_freq, max_freq: the lowest and the highest frequency, in Hertz; the latter by default half the rate.
-        floor: the least energy, so that silence has a logarithm.
+        min_freq, max_freq: lowest and highest frequency, in Hertz. The default of the latter is half the rate.
+        floor: smallest energy, which gives silence a finite logarithm.
     Call arguments:
         waveform: float `(B, samples)`, usually from -1 to 1.
-        mask: bool `(B, samples)`; True marks a real sample.
+        mask: bool `(B, samples)`. True marks a real sample.
     Returns:
-        float `(B, ceil(samples / stride), num_mel_bins)`, with the mask of the frames attached.
+        float `(B, ceil(samples / stride), num_mel_bins)`, with the mask of the frames.
     Raises:
         ValueError: if the window or the stride is less than one sample.
-    Source: Davis and Mermelstein 1980; the mel scale is that of HTK.
+    Source: Davis and Mermelstein 1980. The mel scale is that of HTK.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LogMel(keras.layers.Layer):
         x = ops.cast(waveform, "float32")
         if mask is not None:
             x = ops.where(mask, x, 0.0)
-        # Keras mirrors the end of what it gets; so that it mirrors silence, with or without padding, some is added.
+        # Keras mirrors the end of its input. Added silence makes that the same with or without padding.
         x = ops.pad(x, ((0, 0), (0, self.fft_length)))
         energies = ops.transpose(of_some_rows(self.mel, x), (0, 2, 1))  # (B, frames, mels)
         frames = (ops.shape(waveform)[1] + self.stride - 1) // self.stride
@@ -93,7 +93,7 @@ class LogMel(keras.layers.Layer):
     def compute_mask(self, waveform, mask=None):
         return None if mask is None else mask[:, :: self.stride]
 
-    def compute_output_shape(self, input_shape):  # JAX cannot infer it where the number of samples is unknown
+    def compute_output_shape(self, input_shape):  # JAX cannot infer it if the number of samples is unknown
         B, samples = input_shape
         return B, None if samples is None else -(-samples // self.stride), self.num_mel_bins
 
@@ -112,23 +112,23 @@ class LogMel(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ConvSubsampling(keras.layers.Layer):
-    """Convolutions of stride 2 over time and frequency, which make frames fewer before the costly layers.
+    """Convolutions of stride 2 over time and frequency, which reduce the number of frames before the costly layers.
 
-    Each layer pads with zeros on both sides alike and takes padded frames for zeros: Keras's `padding="same"` shifts by
-    a frame as the number of frames, padding included, is even or odd.
+    Each layer pads with zeros, equally on both sides, and sets padded frames to zero. With Keras's `padding="same"` the
+    result shifts by one frame, depending on whether the number of frames, including padding, is even or odd.
 
     Args:
         units: width of the output.
-        num_layers: number of convolutions; each halves the frames.
-        filters: channels of the convolutions, by default `units`.
-        kernel_size: frames and bands that a convolution looks at, odd.
-        activation: after each convolution.
+        num_layers: number of convolutions. Each halves the number of frames.
+        filters: number of channels of the convolutions, by default `units`.
+        kernel_size: number of frames and bands that a convolution covers, odd.
+        activation: activation after each convolution.
     Call arguments:
         inputs: float `(B, frames, mels)`.
-        mask: bool `(B, frames)`; True marks a real frame. Comes by itself with inputs that carry a Keras mask.
+        mask: bool `(B, frames)`. True marks a real frame. Defaults to the Keras mask of the inputs.
     Returns:
-        float `(B, T, units)`, T being `frames / 2`, rounded up, once for each layer; with the mask of these steps
-        attached: a step is real where the frame in its middle is.
+        float `(B, T, units)`. T is `frames` halved once for each layer, each time rounded up. Has the mask of these
+        steps: a step is real if its middle frame is.
     Raises:
         ValueError: if `kernel_size` is not odd.
     Source: Dong et al. 2018, doi:10.1109/ICASSP.2018.8462506; Gulati et al. 2020, arXiv:2005.08100.
@@ -179,7 +179,7 @@ class ConvSubsampling(keras.layers.Layer):
     def compute_mask(self, inputs, mask=None):
         return None if mask is None else mask[:, :: 2**self.num_layers]
 
-    def compute_output_shape(self, input_shape):  # JAX cannot infer it where the number of frames is unknown
+    def compute_output_shape(self, input_shape):  # JAX cannot infer it if the number of frames is unknown
         B, frames, _ = input_shape
         return B, None if frames is None else -(-frames // 2**self.num_layers), self.units
 
@@ -196,25 +196,25 @@ class ConvSubsampling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class SpecAugment(keras.layers.Layer):
-    """Hides some stretches of time and some bands of frequency, in training only. There is no time warping.
+    """Masks random ranges of time and frequency, in training only. There is no time warping.
 
-    What is hidden takes the mean of the row's real frames, the paper's zero where features are normalized. The paper
-    bounds each time mask by a share of the frames; here the bound is for all of a row's time masks together.
+    Masked values become the mean of the row's real frames. That is zero, as in the paper, if features are normalized.
+    The paper limits each time mask to a share of the frames. Here the limit applies to a row's time masks together.
 
     Args:
-        num_time_masks, time_mask: how many stretches of time, and the most frames that each of them hides.
-        num_frequency_masks, frequency_mask: how many stretches of bands, and the most bands that each of them hides.
-        max_share: the largest share of the real frames that the time masks of a row hide.
-        seed: for the random numbers, or None.
+        num_time_masks, time_mask: number of time masks, and the largest number of frames in each.
+        num_frequency_masks, frequency_mask: number of frequency masks, and the largest number of bands in each.
+        max_share: largest share of a row's real frames that its time masks cover.
+        seed: seed of the random numbers, or None.
     Call arguments:
         inputs: float `(B, frames, mels)`.
-        training: whether to hide anything.
-        mask: bool `(B, frames)`; True marks a real frame. Comes by itself with inputs that carry a Keras mask.
+        training: whether to mask anything.
+        mask: bool `(B, frames)`. True marks a real frame. Defaults to the Keras mask of the inputs.
     Returns:
-        float `(B, frames, mels)`; padding stays as it is.
+        float `(B, frames, mels)`. Padding is unchanged.
     Raises:
         ValueError: if `max_share` is not in [0, 1], or `frequency_mask` exceeds the number of bands.
-    Source: Park et al. 2019, arXiv:1904.08779; the defaults are those of LibriSpeech double, but for `max_share`.
+    Source: Park et al. 2019, arXiv:1904.08779. The defaults are those of LibriSpeech double, except `max_share`.
     """
 
     def __init__(
@@ -247,15 +247,15 @@ class SpecAugment(keras.layers.Layer):
             )
 
     def _whole(self, shape, most):
-        """Random whole numbers from 0 to `most`, int32."""
+        """Random integers from 0 to `most`, int32."""
         uniform = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         numbers = ops.cast(uniform * (ops.cast(most, "float32") + 1), "int32")
-        return ops.minimum(numbers, most)  # a product just below the next number may be rounded to it
+        return ops.minimum(numbers, most)  # a product just below the next integer may be rounded up to it
 
     def _stretches(self, places, sizes, number, widest):
-        """Marks in each row `number` random stretches, up to `widest` `(B, 1)` wide, of `sizes` `(B, 1)` places.
+        """Marks `number` random ranges in each row, up to `widest` `(B, 1)` wide, of `sizes` `(B, 1)` places.
 
-        places: int `(B or 1, n)`, which of these places each frame or band is.
+        places: int `(B or 1, n)`, the place of each frame or band.
         """
         shape = (ops.shape(sizes)[0], number)
         widths = self._whole(shape, widest)
@@ -285,7 +285,7 @@ class SpecAugment(keras.layers.Layer):
             )
             hidden = ops.logical_or(hidden, hidden_bands[:, None, :])
         hidden = ops.logical_and(hidden, mask[:, :, None])
-        # In float32, because float16 does not hold the sum of all features.
+        # In float32, because the sum of all features overflows float16.
         x = ops.where(mask[:, :, None], ops.cast(inputs, "float32"), 0.0)
         real = ops.cast(ops.maximum(lengths, 1) * bands, "float32")
         mean = ops.sum(x, axis=(1, 2))[:, None] / real  # (B, 1)

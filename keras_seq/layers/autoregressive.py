@@ -1,4 +1,4 @@
-"""A decoder of numbers that goes on from what it has said itself."""
+"""An autoregressive decoder for real-valued sequences."""
 
 import keras
 from keras import ops
@@ -9,17 +9,17 @@ from keras_seq.layers.recurrent_stack import RecurrentStack
 
 @keras.saving.register_keras_serializable("keras_seq")
 class AutoregressiveDecoder(CompositeLayer):
-    """A recurrent stack whose every step begins with what came out of the one before, in training too.
+    """A recurrent stack that receives its previous output as input at every step, in training too.
 
     Args:
-        cell: as for `RecurrentStack`.
+        cell: recurrent cell, as for `RecurrentStack`.
         units: width of the stack, D.
-        num_layers: how many layers.
-        steps: how many steps to take, H.
+        num_layers: number of layers.
+        steps: number of steps, H.
     Call arguments:
-        first: float `(B, F)`, what the first step begins with.
-        states: the stack's first states, as another one of like size returns them.
-        known: float `(B, H, K)`, what is known of each step beforehand; or None.
+        first: float `(B, F)`, the input of the first step.
+        states: initial states of the stack, such as the final states of a stack of the same size.
+        known: float `(B, H, K)`, features of each step that are available in advance, or None.
     Returns:
         float `(B, H, F)`.
     Source: Sutskever et al. 2014, arXiv:1409.3215, without teacher forcing.
@@ -46,7 +46,7 @@ class AutoregressiveDecoder(CompositeLayer):
         self.loop.build((None, self.steps, K))
 
     def call(self, first, states, known=None, training=False):
-        place = ops.arange(1, self.steps + 1, dtype=self.compute_dtype) / self.steps  # how far away each step is
+        place = ops.arange(1, self.steps + 1, dtype=self.compute_dtype) / self.steps  # the distance of each step
         inputs = ops.broadcast_to(place[None, :, None], (ops.shape(first)[0], self.steps, 1))
         if known is not None:
             inputs = ops.concatenate([inputs, known], axis=-1)
@@ -67,24 +67,24 @@ class AutoregressiveDecoder(CompositeLayer):
 
 
 class _FeedbackCell(keras.layers.Layer):
-    """One step, as `keras.layers.RNN` wants it; its state is what was said, and the flat states of the stack."""
+    """One step, for `keras.layers.RNN`. Its state is the last output and the flat states of the stack."""
 
     def __init__(self, stack, dense, states_shape, **kwargs):
         super().__init__(**kwargs)
         self.stack = stack
         self.dense = dense
-        # Python's lists: Keras's own, which it makes of a layer's attributes, are no nests of a state.
+        # Plain lists: Keras wraps lists set as attributes, and its wrapper does not match the structure of a state.
         self.nest = keras.tree.map_shape_structure(lambda shape: shape[-1], states_shape)
         self.state_size = [dense.units, *keras.tree.flatten(self.nest)]
         self.output_size = dense.units
 
     def build(self, input_shape):
-        pass  # the parts are built
+        pass  # the parts are built already
 
     def call(self, inputs, states):
         said, *states = states
         x = ops.concatenate([inputs, said], axis=-1)[:, None]  # (B, 1, K + F)
-        # There is no dropout inside the loop, so that in training too a step is a single call of each cell.
+        # No dropout inside the loop, so a step is a single call of each cell, in training too.
         x, states = self.stack(x, initial_state=keras.tree.pack_sequence_as(self.nest, states), training=False)
         said = self.dense(x[:, 0])
         return said, [said, *keras.tree.flatten(states)]

@@ -1,4 +1,4 @@
-"""The names of the architectures, and the stack of layers that each stands for."""
+"""The names of the architectures and their stacks of layers."""
 
 from keras_seq.layers.recurrent_stack import RecurrentStack
 from keras_seq.layers.transformer_stack import TransformerStack
@@ -15,20 +15,20 @@ def sequence_backbone(
     architecture_options=None,
     **kwargs,
 ):
-    """The stack of layers that an architecture's name stands for.
+    """Builds the stack of layers of an architecture, given by name.
 
         x, state = sequence_backbone("gru", units=128)(x)
         model = models.LanguageModel(65, sequence_backbone("transformer", units=128, num_layers=4))
 
     Args:
-        architecture: "transformer"; or, for a `RecurrentStack`, a name of `CELLS` or what else it takes for a cell.
-        units: width of the output, D; of a Transformer's input too.
-        num_layers: how many layers.
-        bidirectional: whether each step knows those after it; a language model's must not.
-        dropout: rate, where the stack has it.
-        num_heads: of a Transformer.
+        architecture: "transformer", or any cell of `RecurrentStack`, such as a name of `CELLS`.
+        units: width of the output, D, and of a Transformer's input.
+        num_layers: number of layers.
+        bidirectional: whether each step depends on later steps. Must be False for a language model.
+        dropout: rate of dropout, where the stack has it.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of `RecurrentStack` or `TransformerStack`, such as `{"layer_norm": True}`.
-        kwargs: `name`, `dtype`.
+        kwargs: `name` and `dtype` of the layer.
     Returns:
         a layer, `call(x (B, T, Dx), initial_state, mask) -> (x (B, T, D), state)`.
     """

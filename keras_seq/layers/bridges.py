@@ -1,4 +1,4 @@
-"""From the encoder's final states to the decoder's first."""
+"""Computes the decoder's initial states from the encoder's final states."""
 
 import keras
 from keras import ops
@@ -6,16 +6,16 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Bridge(keras.layers.Layer):
-    """Hands the encoder's final states to the decoder.
+    """Passes the encoder's final states to the decoder.
 
     Args:
-        kind: "copy" hands them over as they are, "dense" through a tanh layer for each state, "zero" starts from zeros.
+        kind: "copy" passes them unchanged, "dense" through a tanh layer for each state. "zero" passes zeros.
     Call arguments:
-        states: per layer a list of `(B, D)`.
+        states: nested list, for each layer a list of states `(B, D)`.
     Returns:
-        the same nest.
+        the states, in the same structure.
     Raises:
-        ValueError: for another `kind`.
+        ValueError: if `kind` is not one of these.
     Source: copy: Sutskever et al. 2014; dense: Bahdanau et al. 2015, appendix A.2.2.
     """
 

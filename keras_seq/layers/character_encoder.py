@@ -1,4 +1,4 @@
-"""Words by their spelling."""
+"""Word vectors from characters."""
 
 import keras
 from keras import ops
@@ -12,23 +12,23 @@ from keras_seq.layers.recurrent_stack import RecurrentStack
 
 @keras.saving.register_keras_serializable("keras_seq")
 class CharacterEncoder(CompositeLayer):
-    """Makes a vector of each word from its characters, so that words never seen have one too.
+    """Computes a vector for each word from its characters, so that unseen words have one too.
 
     Args:
-        vocabulary_size: number of ids of characters.
+        vocabulary_size: number of character ids.
         units: width of the output, D.
-        architecture: "cnn", a convolution and its maximum over the word; or a cell of `RecurrentStack`, whose final
-            states of both directions are taken.
-        embedding_dim: width of the characters' embeddings.
-        kernel_size: characters that the convolution looks at.
-        dropout: rate on the characters' embeddings.
-        pad_id: the id that marks padding, on the right of each word.
+        architecture: "cnn", a convolution and its maximum over the word, or a cell of `RecurrentStack`, whose final
+            states in both directions are concatenated.
+        embedding_dim: width of the character embeddings.
+        kernel_size: number of characters that the convolution covers.
+        dropout: rate of dropout on the character embeddings.
+        pad_id: id of padding, on the right of each word.
     Call arguments:
-        characters: int `(B, T, C)`, those of each word.
+        characters: int `(B, T, C)`, the character ids of each word.
     Returns:
-        float `(B, T, D)`, zeros for a word without characters; with the mask of the words that have some.
+        float `(B, T, D)`, zeros for a word without characters. The mask marks the words that have characters.
     Raises:
-        ValueError: for `units` that are odd where the architecture is a cell, and for an unknown cell.
+        ValueError: if the architecture is a cell and `units` is odd, or if the cell is unknown.
     Source: Lample et al. 2016, section 4.1, arXiv:1603.01360; "cnn": Ma and Hovy 2016, section 2.1, arXiv:1603.01354.
     """
 
@@ -68,7 +68,7 @@ class CharacterEncoder(CompositeLayer):
         tokens = ops.reshape(characters, (-1, C))  # (B, T, C) -> (B * T, C)
         real = ops.not_equal(tokens, self.pad_id)
         some = ops.any(real, axis=1, keepdims=True)  # (B * T, 1)
-        # cuDNN takes no row without a real step, and every padded batch has words without a character.
+        # cuDNN does not support rows without a real step, and every padded batch has words without characters.
         mask = ops.logical_or(real, ops.logical_and(ops.logical_not(some), ops.arange(C, dtype="int32") == 0))
         x = self.dropout_layer(self.embedding(tokens), training=training)
         if self.architecture == "cnn":

@@ -1,4 +1,4 @@
-"""What layers share that are made of other layers."""
+"""Base class of layers that consist of other layers."""
 
 import inspect
 
@@ -6,26 +6,26 @@ import keras
 
 
 def spec_of_call(layer, *args, **kwargs):
-    """The symbolic outputs of a layer by its `call`.
+    """The symbolic outputs of a layer, from its `call`.
 
-    Keras (3.15) takes `compute_output_shape` in place of it where a layer has one: then nothing is built whose parts
-    are built as `call` comes to them, and all outputs have the layer's own dtype.
+    Keras (3.15) uses `compute_output_shape` instead if a layer has one. Then parts that `call` builds are not built,
+    and all outputs have the layer's dtype.
     """
     return keras.Operation.compute_output_spec(layer, *args, **kwargs)
 
 
 class CompositeLayer(keras.layers.Layer):
-    """A layer whose weights all belong to layers of its own, which are built as its `call` first comes to them.
+    """A layer whose weights all belong to sublayers, each built when `call` first reaches it.
 
-    Within a call `build` builds nothing. Otherwise Keras would run `call` once more before the first call, for the sake
-    of building; and within that run the same for each composite layer inside: of a Transformer's layers that is eight
-    passes for one. Called by hand, or by a wrapper such as `keras.layers.TimeDistributed`, `build(shape)` makes the
-    weights: see `build_parts`.
+    Within a call `build` builds nothing. Otherwise Keras would run `call` once more before the first call, only to
+    build, and again for each composite layer inside: eight passes instead of one for the layers of a Transformer.
+    Called directly, or by a wrapper such as `keras.layers.TimeDistributed`, `build(shape)` creates the weights: see
+    `build_parts`.
 
-    A file keeps no shape to call it with: what is loaded is built by its first call too.
+    A saved file has no input shape for `build`. A loaded layer is also built by its first call.
     """
 
-    input_kind = None  # the dtype of what `build` calls the layer with; None: the layer's own
+    input_kind = None  # the dtype of the input in `build`, or None for the layer's dtype
 
     def build(self, input_shape=None):
         if input_shape is not None and not self._called:
@@ -33,13 +33,13 @@ class CompositeLayer(keras.layers.Layer):
         self.built = True
 
     def build_parts(self, input_shape):
-        """Builds the layers within, by a symbolic call. A layer that is called with more than x says what it needs."""
+        """Builds the sublayers with a symbolic call. Layers that are called with more than x override it."""
         spec_of_call(self, keras.KerasTensor(input_shape, self.input_kind or self.compute_dtype))
 
     def refuse_to_build(self, input_shape):
         raise ValueError(
-            f"A shape does not give the width of the memory. {type(self).__name__} is built by its call, and its "
-            f"projections of the memory by `project_memory(value)`. Received: build({input_shape})"
+            f"`build` does not receive the width of the memory. {type(self).__name__} is built by its call, and its "
+            f"layers for the memory by `project_memory(value)`. Received: build({input_shape})"
         )
 
     def get_build_config(self):
@@ -54,7 +54,7 @@ class CompositeLayer(keras.layers.Layer):
     def from_config(cls, config):
         if "go_backwards" in config and "go_backwards" not in inspect.signature(cls.__init__).parameters:
             raise ValueError(
-                "`keras.layers.Bidirectional` takes one recurrent layer, an LSTM say. A stack reads both ways with "
+                "`keras.layers.Bidirectional` takes one recurrent layer, such as an LSTM. For a stack, use "
                 f"`RecurrentStack(..., bidirectional=True)`. Received: {cls.__name__}"
             )
         return cls(**config)

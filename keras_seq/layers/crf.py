@@ -1,19 +1,19 @@
-"""A linear-chain conditional random field: tags that are scored together with their neighbors.
+"""A linear-chain conditional random field, which scores each tag together with its neighbors.
 
-The layer turns the scores of a network into *potentials*, and everything else works on those: the loss, the metric and
-the decoder. So a tagger is compiled, fit and served like any other model:
+The layer turns the scores of a network into *potentials*. The loss, the metric and the decoder all take potentials, so
+a tagger is compiled, fit and served like any other model:
 
     potentials = CRF(num_tags)(emissions)
     model = keras.Model(tokens, potentials)
     model.compile("adam", CRFLoss(), metrics=[ViterbiAccuracy()])
     served = keras.Model(tokens, ViterbiDecoder()(potentials))
 
-Potentials are float32 `(B, T, N, N)`; `potentials[b, t, i, j]` is what it adds to the score of a row of tags to have
-tag j at step t and tag i at the real step before. All rows of the first real step are alike. Padding is written into
-the potentials as a step that keeps the tag: 0 on the diagonal, `LOW` beside it. They take T times N times N numbers for
-a sentence, which is little for tags and too much for a vocabulary.
+Potentials are float32 `(B, T, N, N)`. `potentials[b, t, i, j]` is added to the score of a tag sequence that has tag j
+at step t and tag i at the real step before. All rows of the first real step are equal. Padding is encoded as a step
+that keeps the tag: 0 on the diagonal, `LOW` elsewhere. Potentials take T times N times N numbers for a sentence, which
+is little for tags and too much for a vocabulary.
 
-Source: Lafferty et al. 2001; for taggers Lample et al. 2016, section 2.2, arXiv:1603.01360.
+Source: Lafferty et al. 2001. For taggers: Lample et al. 2016, section 2.2, arXiv:1603.01360.
 """
 
 import keras
@@ -22,34 +22,34 @@ from keras import ops
 
 from keras_seq.losses import WeightedLoss, checked_labels, steps_of, token_weights
 
-# Excludes a path as minus infinity does, without a NaN where everything is excluded. The scores of a sentence must stay
-# well below.
+# Excludes a path like minus infinity, but without NaN where every path is excluded. The scores of a sentence must stay
+# well below its magnitude.
 LOW = -1e9
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class CRF(keras.layers.Layer):
-    """Joins the scores of each step and of each pair of neighbors into the potentials of a conditional random field.
+    """Computes the potentials of a conditional random field from the scores of steps and of pairs of neighbors.
 
         score(y) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_(t-1), y_t] + end[y_T]
 
-    Sums and neighbors are those of the real steps; padding may be anywhere. A row of padding only has the one score 0.
+    Sums and neighbors are those of the real steps. Padding may be anywhere. The score of a row of padding alone is 0.
 
     Args:
         num_tags: number of tags, N.
-        transitions_initializer: of `transitions`; `start` and `end` begin at zero.
+        transitions_initializer: initializer of `transitions`. `start` and `end` start at zero.
     Call arguments:
-        emissions: float `(B, T, N)`, as a `Dense(num_tags)` gives them.
-        mask: bool `(B, T)`; True marks a real step. Comes by itself with emissions that carry a Keras mask.
+        emissions: float `(B, T, N)`, for example from `Dense(num_tags)`.
+        mask: bool `(B, T)`. True marks a real step. Defaults to the Keras mask of the emissions.
     Returns:
         potentials, float32 `(B, T, N, N)` under any policy of less precision, for `CRFLoss` and `ViterbiDecoder`.
     Raises:
-        ValueError: if `num_tags` is less than 2, or not the width of the emissions.
+        ValueError: if `num_tags` is less than 2, or differs from the width of the emissions.
     Source: Lafferty et al. 2001; Lample et al. 2016, section 2.2, arXiv:1603.01360.
     """
 
     def __init__(self, num_tags, transitions_initializer="glorot_uniform", **kwargs):
-        super().__init__(autocast=False, **kwargs)  # emissions that come in float32 stay as precise as they are
+        super().__init__(autocast=False, **kwargs)  # float32 emissions keep their precision
         if num_tags < 2:
             raise ValueError(f"`num_tags` must be at least 2. Received: {num_tags}")
         self.num_tags = num_tags
@@ -73,7 +73,7 @@ class CRF(keras.layers.Layer):
         counts = ops.cumsum(ops.cast(mask, "int32"), axis=1)  # (B, T)
         first = ops.logical_and(mask, counts == 1)
         last = ops.logical_and(mask, counts == counts[:, -1:])
-        # `where` on JAX takes no variables.
+        # On JAX `where` does not accept variables.
         transitions, start, end = (ops.convert_to_tensor(w) for w in (self.transitions, self.start, self.end))
         emissions = emissions + ops.where(last[:, :, None], end, 0.0)
         before = ops.where(first[:, :, None, None], start, transitions)  # (B, T, N, N)
@@ -87,7 +87,7 @@ class CRF(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(emissions.shape), self.variable_dtype)
 
     def log_partition(self, emissions, mask=None):
-        """Log of the sum of exp(score) over all rows of tags: `(B,)`."""
+        """Log of the sum of exp(score) over all tag sequences: `(B,)`."""
         return log_partition(self(emissions, mask=mask))
 
     def log_likelihood(self, emissions, tags, mask=None):
@@ -96,7 +96,7 @@ class CRF(keras.layers.Layer):
         return log_likelihood(potentials, tags, real_steps(potentials))
 
     def decode(self, emissions, mask=None):
-        """The best rows of tags and their scores: `(tags, scores)`, int32 `(B, T)` and `(B,)`. Padding has tag 0."""
+        """The best tag sequences and their scores: `(tags, scores)`, int32 `(B, T)` and `(B,)`. Padding has tag 0."""
         return viterbi(self(emissions, mask=mask))
 
     def get_config(self):
@@ -108,7 +108,7 @@ class CRF(keras.layers.Layer):
 
 
 def real_steps(potentials):
-    """The mask that the potentials were made with: bool `(B, T)`."""
+    """The mask from which the potentials were made: bool `(B, T)`."""
     return ops.min(potentials, axis=(2, 3), initial=float("inf")) > LOW / 2
 
 
@@ -117,9 +117,9 @@ def _by_step(potentials):
 
 
 def _forward(potentials, reduce):
-    """What all paths into each tag come to, before each step `(T, B, N)` and at the end `(B, N)`.
+    """The scores of all paths into each tag, reduced, before each step `(T, B, N)` and at the end `(B, N)`.
 
-    All rows of the first real step are alike: before it, there is one path in each tag, of score 0.
+    All rows of the first real step are equal: before it, each tag has one path, of score 0.
     """
 
     def step(scores, potentials):
@@ -130,7 +130,7 @@ def _forward(potentials, reduce):
 
 
 def _backward(potentials):
-    """What all paths out of each tag come to after each step: `(T, B, N)`."""
+    """The scores of all paths out of each tag, reduced, after each step: `(T, B, N)`."""
 
     def step(scores, potentials):
         return ops.logsumexp(potentials + scores[:, None, :], axis=2), scores
@@ -139,10 +139,10 @@ def _backward(potentials):
 
 
 def log_partition(potentials):
-    """Log of the sum of exp(score) over all rows of tags: `(B,)`.
+    """Log of the sum of exp(score) over all tag sequences: `(B,)`.
 
-    Its gradient, the probability of each pair of neighbors, is computed by sums forward and backward: XLA, with which
-    Keras compiles on a GPU, refuses the derivative of a scan on TensorFlow. There is no second derivative.
+    Its gradient, the probability of each pair of neighbors, is computed by forward and backward sums. XLA, which Keras
+    uses on a GPU, cannot differentiate a scan on TensorFlow. Second-order gradients are not supported.
     """
 
     @ops.custom_gradient
@@ -156,33 +156,33 @@ def log_partition(potentials):
             paths = before[:, :, :, None] + _by_step(potentials) + after[:, :, None, :]  # (T, B, N, N)
             return ops.transpose(ops.exp(paths - total[:, None, None]) * upstream[:, None, None], (1, 0, 2, 3))
 
-        # Less the log of N, because N paths enter the first real step where there is one.
+        # Minus log N, because N paths enter the first real step, if there is one.
         return total - np.log(potentials.shape[-1]), gradient
 
     return partition(potentials)
 
 
 def log_likelihood(potentials, tags, labeled):
-    """Log-probability that the labeled steps have these tags, whatever tags the other steps have.
+    """Log-probability of the tags of the labeled steps, summed over all tags of the other steps.
 
     Args:
         potentials: `(B, T, N, N)`.   tags: int `(B, T)`.
-        labeled: bool `(B, T)`; counts for real steps only.
+        labeled: bool `(B, T)`, used for real steps only.
     Returns:
-        `(B,)`, not positive; 0 for a row without labels.
-    Source: for partial labels Tsuboi et al. 2008, aclanthology.org/C08-1113.
+        `(B,)`, not positive. 0 for a row without labels.
+    Source: for partial labels, Tsuboi et al. 2008, aclanthology.org/C08-1113.
     """
     labeled = ops.logical_and(labeled, real_steps(potentials))
     given = ops.cast(tags, "int32")[:, :, None] == ops.arange(potentials.shape[-1], dtype="int32")  # (B, T, N)
     allowed = ops.logical_or(given, ops.logical_not(labeled)[:, :, None])
     constrained = ops.where(allowed[:, :, None, :], potentials, ops.cast(LOW, potentials.dtype))
-    # One scan of 2 B rows costs little more than one of B: what is slow is the number of steps.
+    # One scan of 2 B rows costs little more than one of B, since the cost is the number of steps.
     both, every = ops.split(log_partition(ops.concatenate([constrained, potentials], axis=0)), 2)
     return both - every
 
 
 def viterbi(potentials):
-    """The best rows of tags and their scores.
+    """Finds the best tag sequences and their scores.
 
     Args:
         potentials: `(B, T, N, N)`.
@@ -190,8 +190,8 @@ def viterbi(potentials):
         `(tags, scores)`, int32 `(B, T)` and float `(B,)`. Padding has tag 0.
     """
     before, final = _forward(potentials, ops.max)
-    # The step back from each tag, found for all steps at once: Keras's scan on TensorFlow gives back nothing but what
-    # has the type of its state, and takes no more than one input where T is unknown.
+    # The best previous tag of each tag, for all steps at once: on TensorFlow, the outputs of a Keras scan must have the
+    # dtype of its state, and it takes only one input if T is unknown.
     back = ops.argmax(before[..., None] + _by_step(potentials), axis=2)  # (T, B, N)
 
     def step(tags, back):
@@ -204,16 +204,16 @@ def viterbi(potentials):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ViterbiDecoder(keras.layers.Layer):
-    """Turns potentials into the best tags, at the end of a model that is served.
+    """Turns potentials into the best tags, at the end of a served model.
 
     Call arguments:
-        potentials: `(B, T, N, N)`, of a `CRF`.
+        potentials: `(B, T, N, N)`, from a `CRF`.
     Returns:
-        int32 `(B, T)`; padding has tag 0.
+        int32 `(B, T)`. Padding has tag 0.
     """
 
     def __init__(self, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # `LOW` does not fit into float16
+        super().__init__(autocast=False, **kwargs)  # `LOW` overflows float16
         self.supports_masking = True
 
     def call(self, potentials):
@@ -234,18 +234,18 @@ def _weights(potentials, sample_weight):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class CRFLoss(WeightedLoss):
-    """Negative log-likelihood of the tags per real step: the sum over all rows divided by the number of real steps.
+    """Negative log-likelihood of the tags per real step: the sum over all rows, divided by the number of real steps.
 
-    Which steps are real, the potentials say. A real step of weight 0 is one without a label: its tag is summed over. A
-    row counts as much as the largest weight of its steps.
+    The potentials mark the real steps. A real step of weight 0 is unlabeled: the likelihood is summed over its tags. A
+    row is weighted by the largest weight of its steps.
 
     Call arguments:
-        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, from a `CRF`.
         sample_weight: float `(B, T)`, `(B, T, 1)`, or `(B,)` or `(B, 1)` for weights of whole rows, or None.
     Returns:
-        scalar, in nats; 0 where no step is real.
+        scalar, in nats. 0 if no step is real.
     Raises:
-        ValueError: for a tag of a step that counts and that the model has not: see `losses.checked_labels`.
+        ValueError: if a step with a weight has a tag that is out of range: see `losses.checked_labels`.
     """
 
     def __init__(self, name="crf_loss", **kwargs):
@@ -264,10 +264,10 @@ class CRFLoss(WeightedLoss):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ViterbiAccuracy(keras.metrics.Mean):
-    """The share of real steps whose tag in the best row of tags is the right one.
+    """Accuracy of the best tag sequence: the share of real steps with the right tag.
 
     Call arguments:
-        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, of a `CRF`.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: potentials `(B, T, N, N)`, from a `CRF`.
         sample_weight: as for `CRFLoss`.
     """
 

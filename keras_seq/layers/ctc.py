@@ -1,27 +1,27 @@
-"""Frames that say a label or none, where the batch has padding."""
+"""Padding of per-frame logits."""
 
 import keras
 from keras import ops
 
-# Excludes a label as minus infinity does, without a NaN where everything is excluded.
+# Excludes a label like minus infinity, but without NaN where every label is excluded.
 LOW = -1e9
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class BlankPadding(keras.layers.Layer):
-    """Writes the padding into the logits of a CTC model: frames of padding say the blank, for certain.
+    """Encodes padding in the logits of a CTC model: padded frames predict the blank with certainty.
 
-    A labeling has the same probability with such frames as without them. So whoever gets the logits needs no lengths:
-    `losses.CTCLoss` and `keras.losses.CTC`, `decoding.ctc` and `keras.ops.ctc_decode`, and a server.
+    Such frames do not change the probability of a labeling. So nothing that receives the logits needs lengths:
+    `losses.CTCLoss`, `keras.losses.CTC`, `decoding.ctc`, `keras.ops.ctc_decode`, or a server.
 
     Args:
-        blank_id: the label that is none.
+        blank_id: id of the blank label.
     Call arguments:
         logits: float `(B, T, V)`.
-        mask: bool `(B, T)`; True marks a real frame. Comes by itself with logits that carry a Keras mask.
+        mask: bool `(B, T)`. True marks a real frame. Defaults to the Keras mask of the logits.
     Returns:
-        float32 `(B, T, V)` under any policy of less precision, in frames of padding 0 for the blank and `LOW` for the
-        others. There is no mask any more: a loss of Keras would weigh frames by it.
+        float32 `(B, T, V)` under any policy of less precision. Padded frames have 0 for the blank and `LOW` for the
+        other labels. The mask is removed, since a Keras loss would weight frames by it.
     """
 
     def __init__(self, blank_id=0, **kwargs):
@@ -30,7 +30,7 @@ class BlankPadding(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, logits, mask=None):
-        logits = ops.cast(logits, self.variable_dtype)  # the sums over many frames need its digits
+        logits = ops.cast(logits, self.variable_dtype)  # sums over many frames need its precision
         if mask is None:
             return logits
         blank = ops.where(ops.arange(logits.shape[-1], dtype="int32") == self.blank_id, 0.0, LOW)

@@ -1,4 +1,4 @@
-"""From ids to vectors, and back to scores over the vocabulary."""
+"""Maps ids to vectors, and vectors to scores over the vocabulary."""
 
 import keras
 from keras import ops
@@ -6,28 +6,28 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenEmbedding(keras.layers.ReversibleEmbedding):
-    """Embeds ids, makes the mask, and (called with `reverse=True`) scores the vocabulary with the same matrix.
+    """Embeds ids, computes their mask, and scores the vocabulary with the same matrix (`reverse=True`).
 
-    Keras's `ReversibleEmbedding` with two differences: the mask comes from `pad_id`, whichever id that is, and
+    Differs from Keras's `ReversibleEmbedding` in two ways: the mask comes from `pad_id`, which may be any id, and
     `scale=True` multiplies the embeddings by the square root of their width, as Transformers with tied weights do.
 
     Args:
         input_dim: size of the vocabulary.
         output_dim: width of the embeddings, D.
-        pad_id: the id that marks padding.
+        pad_id: id of padding.
         scale: whether to multiply the embeddings by `sqrt(output_dim)`.
-        kwargs: of `keras.layers.ReversibleEmbedding`.
+        kwargs: arguments of `keras.layers.ReversibleEmbedding`.
     Call arguments:
         inputs: int `(B, T)`, or float `(B, T, D)` with `reverse=True`.
     Returns:
-        float `(B, T, D)`, with the mask attached; or logits `(B, T, V)`.
+        float `(B, T, D)`, with its mask, or logits `(B, T, V)`.
     Raises:
-        ValueError: for a `pad_id` that is no id, and for ragged ids.
+        ValueError: if `pad_id` is not an id, or if the ids are ragged.
     Source: Press and Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4, arXiv:1706.03762.
     """
 
     def __init__(self, input_dim, output_dim, pad_id=0, scale=False, embeddings_initializer=None, **kwargs):
-        kwargs.pop("mask_zero", None)  # `pad_id` says more
+        kwargs.pop("mask_zero", None)  # replaced by `pad_id`
         if not 0 <= pad_id < input_dim:
             raise ValueError(f"`pad_id` must be one of the ids, 0 to {input_dim - 1}. Received: {pad_id}")
         embeddings_initializer = embeddings_initializer or keras.initializers.RandomNormal(stddev=output_dim**-0.5)
@@ -39,7 +39,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
     def call(self, inputs, reverse=False):
         if hasattr(inputs, "row_splits"):
             raise ValueError(
-                "Ids must be a dense tensor (B, T), padded with `pad_id`. Received a ragged tensor: give "
+                "Ids must be a dense tensor (B, T), padded with `pad_id`. Received a ragged tensor: pass "
                 f"`ids.to_tensor({self.pad_id})`. For strings, or rows of any length, put a task around the model, "
                 "such as `tasks.Classification(model, vocabulary, labels)`, and call that."
             )
@@ -49,7 +49,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         return outputs
 
     def compute_mask(self, inputs, mask=None):
-        # Keras does not say here whether it was a reverse call; only that has floats for inputs, and keeps their mask.
+        # Keras does not pass `reverse` here. Only a reverse call has float inputs, and it keeps their mask.
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
             return mask
         return ops.not_equal(inputs, self.pad_id)

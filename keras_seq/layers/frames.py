@@ -1,5 +1,5 @@
-"""Pictures of a video: one vector for each, or pictures still, beside those before them, convolved, as patches; and
-pictures drawn from vectors."""
+"""Layers for video frames: they map frames to vectors, to frames, to pairs with the previous frame or to patches, and
+vectors to frames."""
 
 import keras
 from keras import ops
@@ -10,18 +10,18 @@ from keras_seq.losses import of_some_rows
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FrameDecoder(CompositeLayer):
-    """Draws a picture from each vector of a sequence: the way of `FrameCNN` back.
+    """Generates a frame from each vector of a sequence: the inverse of `FrameCNN`.
 
-    A dense layer gives the smallest picture; each transposed convolution doubles its height and width.
+    A dense layer produces the smallest picture. Each transposed convolution doubles its height and width.
 
     Args:
-        frame_shape: `(height, width, channels)` of the pictures. What is drawn is cut to it.
-        filters: channels before each transposed convolution.
-        kernel_size: of the convolutions.
-        activation: after each of them but the last, which has none.
+        frame_shape: `(height, width, channels)` of the frames. The output is cropped to it.
+        filters: number of channels before each transposed convolution.
+        kernel_size: kernel size of the convolutions.
+        activation: activation after each convolution except the last, which has none.
     Call arguments:
         inputs: float `(B, T, D)`.
-        mask: bool `(B, T)`, handed on.
+        mask: bool `(B, T)`, passed on.
     Returns:
         float `(B, T, height, width, channels)`.
     """
@@ -87,14 +87,14 @@ class FrameDecoder(CompositeLayer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FramePairs(keras.layers.Layer):
-    """Puts each picture's channels beside those of the picture before it; the first has itself.
+    """Concatenates each frame's channels with those of the frame before. The first frame is paired with itself.
 
-    So a convolution sees what moves, and alike wherever it does. From vectors of single pictures a network has to learn
-    that of each place anew.
+    So a convolution sees movement, in the same way at every place. From vectors of single frames a network must learn
+    movement separately for each place.
 
     Call arguments:
         inputs: `(B, T, height, width, channels)`.
-        mask: bool `(B, T)`, handed on.
+        mask: bool `(B, T)`, passed on.
     Returns:
         `(B, T, height, width, 2 * channels)`.
     Source: Karpathy et al. 2014, "early fusion", doi:10.1109/CVPR.2014.223.
@@ -114,15 +114,15 @@ class FramePairs(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FrameConvolution(CompositeLayer):
-    """`keras.layers.Conv2D` of each picture of a clip by itself; height and width stay.
+    """Applies `keras.layers.Conv2D` to each frame of a clip. Height and width do not change.
 
     Args:
-        filters: channels of the output.
-        kernel_size: points that a side of the kernel has.
-        activation: after the convolution.
+        filters: number of output channels.
+        kernel_size: side of the kernel, in pixels.
+        activation: activation after the convolution.
     Call arguments:
         inputs: float `(B, T, height, width, channels)`.
-        mask: bool `(B, T)`, handed on.
+        mask: bool `(B, T)`, passed on.
     Returns:
         float `(B, T, height, width, filters)`.
     """
@@ -166,18 +166,18 @@ class FrameConvolution(CompositeLayer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FramePatches(keras.layers.Layer):
-    """Makes squares of a picture its points, which have the channels of all that is in them; and the other way round.
+    """Turns each square of a frame into one pixel with the channels of all pixels in the square, or the inverse.
 
     Args:
-        size: points of a square's side, P.
-        reverse: whether to make pictures of patches.
+        size: side of a square, in pixels, P.
+        reverse: whether to make frames from patches.
     Call arguments:
         inputs: `(B, T, height, width, channels)`.
-        mask: bool `(B, T)`, handed on.
+        mask: bool `(B, T)`, passed on.
     Returns:
-        `(B, T, height / P, width / P, P * P * channels)`; in reverse the picture of such patches.
+        `(B, T, height / P, width / P, P * P * channels)`. In reverse, the frames of such patches.
     Raises:
-        ValueError: if `size` divides not height and width, or to reverse not the channels by its square.
+        ValueError: if `size` does not divide height and width or, in reverse, its square not the number of channels.
     Source: Shi et al. 2015, section 4.1, arXiv:1506.04214.
     """
 
@@ -195,7 +195,7 @@ class FramePatches(keras.layers.Layer):
             x = ops.reshape(inputs, (-1, height, width, P, P * channels // P**2))
         else:
             height, width, channels = shape[2:]
-            x = ops.reshape(inputs, (-1, height, P, width, channels // P))  # rows of patches, and the rows in them
+            x = ops.reshape(inputs, (-1, height, P, width, channels // P))  # rows of patches, and the rows within them
         return ops.reshape(ops.swapaxes(x, 2, 3), shape)
 
     def compute_output_shape(self, input_shape):
@@ -203,9 +203,9 @@ class FramePatches(keras.layers.Layer):
         P = self.size
         if None in (height, width) or (channels % P**2 if self.reverse else (height % P or width % P)):
             raise ValueError(
-                f"Squares of {P} points a side must fill the picture"
-                f"{', and its channels be those of such squares' if self.reverse else ''}. "
-                f"Received: {height} x {width} points, {channels} channels"
+                f"Squares of {P} pixels a side must fill the frame"
+                f"{', and the number of channels must fit such squares' if self.reverse else ''}. "
+                f"Received: {height} x {width} pixels, {channels} channels"
             )
         if self.reverse:
             return B, T, height * P, width * P, channels // P**2
@@ -217,31 +217,31 @@ class FramePatches(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FrameCNN(keras.layers.Layer):
-    """A small convolutional network for each picture of a video by itself.
+    """A small convolutional network applied to each frame of a video.
 
-    Convolutions of stride 2, then a dense layer over what is left of the picture. All pictures go through in one batch.
-    `keras.layers.ConvLSTM2D` is the other way: recurrence from picture to picture, which stay pictures.
+    Convolutions of stride 2, then a dense layer. All frames are processed in one batch. `keras.layers.ConvLSTM2D` is
+    the alternative: recurrence from frame to frame, whose outputs are frames.
 
     Args:
-        filters: channels of each convolution.
+        filters: number of channels of each convolution.
         units: width of the output.
-        pooling: what the dense layer sees. "flatten": every place by itself, so what is learned of one says nothing
-            about the others; the size of the pictures must be known. "mean" or "max": of each channel its mean or
-            largest value, wherever it is. "where": the largest value, and how far down and to the right, from -1 to 1,
-            the values are in the mean, weighted by their softmax.
-        kernel_size: of the convolutions.
-        activation: after each convolution.
+        pooling: input of the dense layer. "flatten": every place separately, so nothing learned at one place applies to
+            others. Requires frames of a fixed size. "mean" or "max": the mean or largest value of each channel over all
+            places. "where": the largest value, and the mean vertical and horizontal position of the values, from -1 to
+            1, weighted by their softmax.
+        kernel_size: kernel size of the convolutions.
+        activation: activation after each convolution.
     Call arguments:
-        inputs: `(B, T, height, width, channels)`; whole numbers are taken as they are, so divide by 255 before.
-        mask: bool `(B, T)`, handed on: pictures do not see each other.
+        inputs: `(B, T, height, width, channels)`. Integers are not scaled, so divide by 255 first.
+        mask: bool `(B, T)`, passed on, since frames do not affect each other.
     Returns:
         float `(B, T, units)`.
     Raises:
-        ValueError: for another `pooling`; with "flatten", if height or width is not known.
+        ValueError: if `pooling` is not one of these, or if it is "flatten" and height or width is not fixed.
     Source: "where": Finn et al. 2016, "spatial soft arg-max", arXiv:1509.06113.
     """
 
-    POOLINGS = {"flatten": 1, "mean": 1, "max": 1, "where": 3}  # numbers for each channel
+    POOLINGS = {"flatten": 1, "mean": 1, "max": 1, "where": 3}  # numbers per channel
 
     def __init__(self, filters=(16, 32), units=64, pooling="flatten", kernel_size=3, activation="relu", **kwargs):
         super().__init__(**kwargs)
@@ -271,9 +271,7 @@ class FrameCNN(keras.layers.Layer):
     def build(self, input_shape):
         *_, height, width, channels = input_shape
         if self.pooling == "flatten" and None in (height, width):
-            raise ValueError(
-                f'`pooling="flatten"` needs pictures of a known size. Received: shape {tuple(input_shape)}'
-            )
+            raise ValueError(f'`pooling="flatten"` needs frames of a fixed size. Received: shape {tuple(input_shape)}')
         for convolution in self.convolutions:
             convolution.build((None, None, None, channels))
             channels = convolution.filters
@@ -311,7 +309,7 @@ class FrameCNN(keras.layers.Layer):
 
 
 def _mean_places(x):
-    """How far down and to the right the values of `(N, h, w, C)` are, by their softmax: two `(N, C)`, from -1 to 1."""
+    """Mean vertical and horizontal position of the values `(N, h, w, C)`, by softmax: two `(N, C)`, from -1 to 1."""
     _, height, width, channels = ops.shape(x)
     weights = ops.softmax(ops.reshape(x, (-1, height * width, channels)), axis=1)
     weights = ops.reshape(weights, (-1, height, width, channels))
@@ -325,7 +323,7 @@ def _mean_places(x):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ConvLSTM2D(keras.layers.ConvLSTM2D):
-    """`keras.layers.ConvLSTM2D`, whose outputs have the mask of its inputs; those of Keras 3.16 have none."""
+    """`keras.layers.ConvLSTM2D` whose outputs have the mask of its inputs. Those of Keras 3.16 have none."""
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape)

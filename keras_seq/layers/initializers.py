@@ -1,4 +1,4 @@
-"""One initializer for many weights."""
+"""Derives many initializers from one."""
 
 import itertools
 
@@ -7,14 +7,13 @@ import numpy as np
 
 
 def seeded_copies(initializer):
-    """Copies of an initializer without end, each with random numbers of its own.
+    """Yields copies of an initializer without end, each with different random numbers.
 
-    An initializer of Keras gives equal numbers each time it is called: two weights of one shape that share it begin as
-    one.
+    A Keras initializer returns the same numbers at every call, so two weights of one shape that share it start equal.
 
     Args:
-        initializer: whatever `keras.initializers.get` takes; with a seed, the seeds of the copies follow from it.
-            None gives None. A function, which cannot be copied, is given as it is.
+        initializer: any argument of `keras.initializers.get`. If it has a seed, the copies' seeds derive from it. None
+            yields None. A function cannot be copied and is yielded unchanged.
     """
     for i in itertools.count():
         copy = keras.initializers.get(initializer)
@@ -22,6 +21,6 @@ def seeded_copies(initializer):
             config = copy.get_config()
             if isinstance(config.get("seed"), int):
                 config["seed"] = int(np.random.SeedSequence([config["seed"], i]).generate_state(1)[0])
-            if not isinstance(config.get("seed"), dict):  # a `SeedGenerator` goes on by itself
+            if not isinstance(config.get("seed"), dict):  # a `SeedGenerator` advances at each call
                 copy = type(copy).from_config(config)
         yield copy

@@ -1,4 +1,4 @@
-"""Boolean masks, and the softmax that heeds them. True marks what may be looked at, as everywhere in Keras."""
+"""Boolean masks and a masked softmax. As everywhere in Keras, True marks positions that take part."""
 
 import keras
 from keras import ops
@@ -11,26 +11,26 @@ def padding_mask(tokens, pad_id=0):
 
 
 def at_least_float32(dtype):
-    """What sums are taken in: float64 stays float64, and half precision becomes float32."""
+    """The dtype of sums: float64 for float64, else float32."""
     return "float64" if dtype == "float64" else "float32"
 
 
 def carried_mask(x, mask=None):
-    """The mask that was given, else the one that x carries, bool `(B, T)`, else None.
+    """`mask` if it is given, else the Keras mask of x, bool `(B, T)`, else None.
 
-    For layers that take other tensors beside x: Keras (3.15) hands a layer the mask of x only where x stands alone.
+    For layers that take other tensors besides x: Keras (3.15) passes a layer the mask of x only if x is its only input.
     """
     return masking.get_keras_mask(x) if mask is None else mask
 
 
 def with_mask(x, mask):
-    """x, which from now on carries this mask; with None, all of it is real."""
+    """Attaches a mask to x and returns x. With None, all steps are real."""
     masking.set_keras_mask(x, mask)
     return x
 
 
 def without_padding(x, mask):
-    """x `(B, T, ...)` with zeros where the mask `(B, T)` excludes it: a NaN there reaches no sum and no gradient."""
+    """Sets x `(B, T, ...)` to zero where the mask `(B, T)` is False, so a NaN there reaches no sum and no gradient."""
     if mask is None:
         return x
     mask = ops.reshape(mask, (*ops.shape(mask), *[1] * (len(x.shape) - 2)))
@@ -38,13 +38,13 @@ def without_padding(x, mask):
 
 
 def get_keras_mask(x):
-    """The Keras mask that x carries, bool `(B, T)`; all True where it carries none."""
+    """The Keras mask of x, bool `(B, T)`. All True if x has none."""
     mask = masking.get_keras_mask(x)
     return ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask
 
 
 def causal_mask(query_positions, key_positions):
-    """Lets each query look at keys no later than itself.
+    """Allows each query to attend to keys no later than itself.
 
     Args:
         query_positions: int `(B, T)`.
@@ -56,14 +56,14 @@ def causal_mask(query_positions, key_positions):
 
 
 def sliding_window_mask(query_positions, key_positions, window):
-    """Lets each query look at keys no further away than `window`, before it or after it, and at itself.
+    """Allows each query to attend to itself and to keys at most `window` positions before or after it.
 
     Args:
         query_positions: int `(B, T)`.
         key_positions: int `(B or 1, S)`.
-        window: how far; 0 for itself alone.
+        window: largest distance; 0 for the query's position alone.
     Returns:
-        bool `(B, T, S)`; together with `causal_mask`, by `ops.logical_and`, at most `window + 1` keys.
+        bool `(B, T, S)`. Combined with `causal_mask` by `ops.logical_and`, at most `window + 1` keys.
     Raises:
         ValueError: if `window` is negative.
     Source: Beltagy et al. 2020, section 3.1, arXiv:2004.05150, whose window counts both sides together.
@@ -75,23 +75,23 @@ def sliding_window_mask(query_positions, key_positions, window):
 
 
 def masked_softmax(scores, mask):
-    """Softmax over the last axis, with nothing on the positions that `mask` excludes.
+    """Softmax over the last axis, with zero weight at positions that `mask` excludes.
 
     Args:
         scores: float `(B, ..., S)`.
-        mask: bool, broadcastable to `scores`, or None. A row without a single real position gives even weights.
+        mask: bool, broadcastable to `scores`, or None. A row without real positions gets uniform weights.
     """
     if mask is not None:
-        # Below any score, and finite, so that a row that is all padding gives numbers.
+        # Below any score, and finite, so that a row of padding does not give NaN.
         least = -65504.0 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -3e38
         scores = ops.where(mask, scores, ops.cast(least, scores.dtype))
     return ops.softmax(scores, axis=-1)
 
 
 def reverse_tokens(tokens, mask, keep_last=True):
-    """Reverses the real tokens of each row and leaves the padding where it is.
+    """Reverses the real tokens of each row. Padding keeps its place.
 
-    The same call undoes it. "a b c <end> <pad>" becomes "c b a <end> <pad>".
+    A second call restores the order. "a b c <end> <pad>" becomes "c b a <end> <pad>".
 
     Args:
         tokens: `(B, T)` ids or `(B, T, D)` features.
@@ -101,7 +101,7 @@ def reverse_tokens(tokens, mask, keep_last=True):
     """
     steps = ops.arange(ops.shape(mask)[1], dtype="int32")[None, :]  # (1, T)
     lengths = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)  # (B, 1)
-    count = lengths - 1 if keep_last else lengths  # how many turn round
+    count = lengths - 1 if keep_last else lengths  # number of tokens that are reversed
     indices = ops.where(steps < count, count - 1 - steps, steps)  # (B, T)
     if len(tokens.shape) == 3:
         indices = indices[:, :, None]
@@ -110,14 +110,14 @@ def reverse_tokens(tokens, mask, keep_last=True):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TrailingPaddingMask(keras.layers.Layer):
-    """Takes what a row ends in for padding: all steps after the last one with another value than `mask_value`.
+    """Masks trailing padding: every step after the last one that differs from `mask_value`.
 
-    `keras.layers.Masking` takes such steps inside a sequence for padding too, silence in a recording say. What floats
-    are padded with is 0, so here is how a model tells by itself how long each waveform or clip is; that a recording
-    itself ends in samples that are exactly 0 does it no harm.
+    `keras.layers.Masking` also masks such steps inside a sequence, for example silence in a recording. Floats are
+    padded with 0, so a model can find the length of each waveform or clip with this layer. It is harmless if a
+    recording itself ends in samples that are exactly 0.
 
     Args:
-        mask_value: what padding consists of.
+        mask_value: value of padding.
     Call arguments:
         inputs: `(B, T)` or `(B, T, ...)`.
     Returns:
@@ -125,12 +125,12 @@ class TrailingPaddingMask(keras.layers.Layer):
     """
 
     def __init__(self, mask_value=0.0, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # a waveform is no longer the same in float16
+        super().__init__(autocast=False, **kwargs)  # float16 would change a waveform
         self.mask_value = mask_value
         self.supports_masking = True
 
     def call(self, inputs):
-        return ops.copy(inputs)  # Keras hangs the mask on what is returned, and the caller's tensor must stay without
+        return ops.copy(inputs)  # Keras attaches the mask to the output, and the caller's tensor must not get one
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -142,7 +142,7 @@ class TrailingPaddingMask(keras.layers.Layer):
         real = ops.not_equal(inputs, self.mask_value)
         if len(inputs.shape) > 2:
             real = ops.any(real, axis=tuple(range(2, len(inputs.shape))))  # (B, T)
-        # By sums, because the number of steps need not be known here.
+        # By sums, since the number of steps may be unknown here.
         from_the_end = ops.cumsum(ops.flip(ops.cast(real, "int32"), axis=1), axis=1)
         return ops.flip(from_the_end, axis=1) > 0
 
@@ -152,10 +152,10 @@ class TrailingPaddingMask(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class JoinFeatures(keras.layers.Layer):
-    """Puts more features beside those of each step. The first input alone tells which steps are padding.
+    """Concatenates more features to those of each step. The mask is that of the first input.
 
-    `keras.layers.Concatenate` (3.15) takes a step for real as soon as one of its inputs does, so that whatever stands
-    under the padding of the others changes the answer for the real steps.
+    `keras.layers.Concatenate` (3.15) takes a step as real if any of its inputs does. Values under the padding of the
+    other inputs would then change the outputs of the real steps.
 
     Call arguments:
         inputs: `[x, more]`, float `(B, T, D)` and `(B, T, E)`.

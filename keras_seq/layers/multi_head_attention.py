@@ -1,4 +1,4 @@
-"""Attention in several heads, and the cache that a decoder keeps of its own steps."""
+"""Multi-head attention, and the cache of keys and values for decoding."""
 
 import keras
 from keras import ops
@@ -10,28 +10,28 @@ from keras_seq.layers.positions import rotate
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MultiHeadAttention(CompositeLayer):
-    """Scaled dot-product attention in several heads, over a memory that can be prepared once and grow.
+    """Scaled dot-product attention with several heads, over a memory that is projected once and can grow.
 
     Args:
         units: width of the output and of all heads together, D.
         num_heads: number of heads, H.
         use_bias: whether the four projections have a bias.
-        num_key_value_heads: number of heads of keys and values, K, each for H / K heads of the queries, which makes
-            caches that much smaller; None: as many as `num_heads`.
+        num_key_value_heads: number of heads of keys and values, K. Each serves H / K query heads, which makes caches
+            smaller by that factor. None: `num_heads`.
     Call arguments:
-        query: float `(N, T, Dq)`. N is B, or a multiple of it where the beams of a sentence, side by side, share one
-            row of the memory; it is asked Q = N T / B queries at once.
+        query: float `(N, T, Dq)`. N is B, or a multiple of B if the adjacent beams of a sentence share one row of the
+            memory. Each row of the memory then receives Q = N T / B queries at once.
         memory: `{"keys", "values"}`, float `(B, K, S, D / H)`, from `project_memory` or from `update_cache`.
-        attention_mask: bool `(B, Q or 1, S)` or None; True where the query may look.
-        positions: int `(N or 1, T)`, for rotary positions: queries are rotated here, keys by `project_memory`, before
-            they go into a cache. None: no rotation.
+        attention_mask: bool `(B, Q or 1, S)` or None. True where the query may attend.
+        positions: int `(N or 1, T)`, for rotary positions. Queries are rotated here, keys by `project_memory` before
+            they enter a cache. None: no rotation.
         bias: float `(B or 1, H, Q, S)`, added to the scores, or None.
     Returns:
         float `(N, T, D)`.
     Raises:
-        ValueError: if `num_heads` does not divide `units`, or `num_key_value_heads` not `num_heads`.
-    Source: Vaswani et al. 2017, section 3.2, arXiv:1706.03762; fewer heads of keys and values: Ainslie et al. 2023,
-        arXiv:2305.13245; rotation: Su et al. 2021, arXiv:2104.09864.
+        ValueError: if `num_heads` does not divide `units`, or `num_key_value_heads` does not divide `num_heads`.
+    Source: Vaswani et al. 2017, section 3.2, arXiv:1706.03762. Fewer heads of keys and values: Ainslie et al. 2023,
+        arXiv:2305.13245. Rotation: Su et al. 2021, arXiv:2104.09864.
     """
 
     def __init__(self, units, num_heads, use_bias=True, num_key_value_heads=None, **kwargs):
@@ -60,20 +60,20 @@ class MultiHeadAttention(CompositeLayer):
         return x if positions is None else rotate(x, positions)
 
     def _grouped(self, x, num_heads):
-        """(B, H, Q, X) to (B, K, H / K * Q, X), where heads that share keys are so many more queries; and back."""
+        """(B, H, Q, X) to (B, K, H / K * Q, X), or back: heads that share keys become more queries."""
         if self.num_key_value_heads == self.num_heads:
             return x
         return ops.reshape(x, (ops.shape(x)[0], num_heads, -1, ops.shape(x)[3]))
 
     def project_memory(self, value, positions=None):
-        """Projects `(B, S, Dv)` to keys and values; `positions` `(B or 1, S)` rotates the keys."""
+        """Projects `(B, S, Dv)` to keys and values. `positions` `(B or 1, S)` rotates the keys."""
         keys = self._heads(self.key_dense(value), self.num_key_value_heads, positions)
         values = self._heads(self.value_dense(value), self.num_key_value_heads)
-        # The heads come first, as the products want them: turned here once and not at every step.
+        # The products need the heads first. They are transposed here once, not at every step.
         return {"keys": ops.transpose(keys, (0, 2, 1, 3)), "values": ops.transpose(values, (0, 2, 1, 3))}
 
     def _weights(self, query, memory, attention_mask, positions, bias):
-        """Where each query looks, `(B, H, Q, S)`."""
+        """The attention weights of each query, `(B, H, Q, S)`."""
         keys = memory["keys"]
         query = self._heads(self.query_dense(query), self.num_heads, positions) * self.head_dim**-0.5
         query = ops.reshape(query, (ops.shape(keys)[0], -1, self.num_heads, self.head_dim))  # (B, Q, H, D / H)
@@ -119,25 +119,25 @@ class MultiHeadAttention(CompositeLayer):
 
 
 def create_cache(batch_size, max_length, num_heads, head_dim, dtype):
-    """Room for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
+    """An empty cache for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
     shape = (batch_size, num_heads, max_length, head_dim)
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
 
 
 def within_room(x, positions, cache):
-    """x `(B, T, D)`, NaN at positions `(B, T)` that a cache has no room for.
+    """x `(B, T, D)`, with NaN at positions `(B, T)` beyond the end of a cache.
 
-    TensorFlow raises there; XLA, on JAX or where it compiles, would leave such a step out, and nobody would know.
+    TensorFlow raises an error there. XLA, on JAX or in compiled code, would silently skip such a step.
     """
     fits = positions < ops.shape(cache["keys"])[2]
     return ops.where(fits[:, :, None], x, ops.cast(float("nan"), x.dtype))
 
 
 def update_cache(cache, new, positions):
-    """Writes new keys and values at each row's own positions.
+    """Writes new keys and values into a cache, at separate positions for each row.
 
     Args:
-        cache: `{"keys", "values"}`, `(B, H, L, D / H)`.   new: the same for T new steps, `(B, H, T, D / H)`.
+        cache: `{"keys", "values"}`, `(B, H, L, D / H)`.   new: those of T new steps, `(B, H, T, D / H)`.
         positions: int `(B, T)`.
     """
     B, H, T, D = ops.shape(new["keys"])

@@ -1,4 +1,4 @@
-"""Recurrent layers whose gates do not look at the state, so that all steps can be computed at once."""
+"""Recurrent layers whose gates do not depend on the state, so that all steps can be computed at once."""
 
 import keras
 from keras import ops
@@ -10,19 +10,19 @@ if keras.backend.backend() == "tensorflow":
 
 
 def linear_scan(gates, values, initial_state=None, reverse=False):
-    """The linear recurrence that the layers below share, for all steps at once.
+    """Computes the linear recurrence of the layers below, for all steps at once.
 
         h_t = gates_t h_(t-1) + values_t
 
     Args:
         gates: float `(B, T, D)`, between 0 and 1.   values: float `(B, T, D)`.
-        initial_state: `(B, D)`; None means zeros.
-        reverse: whether to begin with the last step; the outputs stay in the order of the inputs.
+        initial_state: `(B, D)`. None means zeros.
+        reverse: whether to start at the last step. The outputs keep the order of the inputs.
     Returns:
-        `(B, T, D)` of the dtype of `values`; the sums are float32 at least.
+        `(B, T, D)`, with the dtype of `values`. Sums are computed at least in float32.
     Raises:
-        NotImplementedError: where a second derivative is asked for.
-    Source: Blelloch 1990, "Prefix Sums and Their Applications", section 1.4.1, for the parallel form.
+        NotImplementedError: if second-order gradients are requested.
+    Source: the parallel form is that of Blelloch 1990, "Prefix Sums and Their Applications", section 1.4.1.
     """
     dtype = keras.backend.standardize_dtype(values.dtype)
     if initial_state is None:
@@ -36,7 +36,7 @@ def linear_scan(gates, values, initial_state=None, reverse=False):
 
 
 def parallel_scan(gates, values, initial_state, reverse=False):
-    """`linear_scan` in about log2(T) passes over all steps, which is quickest on a GPU."""
+    """`linear_scan` in about log2(T) passes over all steps, which is fastest on a GPU."""
 
     @ops.custom_gradient
     def run(gates, values, initial_state):
@@ -49,7 +49,7 @@ def parallel_scan(gates, values, initial_state, reverse=False):
 
     @ops.custom_gradient
     def once(slopes, gates, values, initial_state, outputs):
-        # What reaches h_t is its own slope and, through the next step's gate, what reaches h_(t+1).
+        # The gradient of h_t is its direct gradient plus, through the next step's gate, the gradient of h_(t+1).
         nothing = ops.zeros_like(initial_state)
         d_values = _prefixes(_shifted(gates, nothing, not reverse), slopes, nothing, not reverse)
         d_gates = d_values * _shifted(outputs, initial_state, reverse)
@@ -60,11 +60,11 @@ def parallel_scan(gates, values, initial_state, reverse=False):
 
 
 def _no_second_derivative(*_, **__):
-    raise NotImplementedError("`linear_scan`, and so the layers built on it, have no second derivative.")
+    raise NotImplementedError("`linear_scan` and the layers that use it do not support second-order gradients.")
 
 
 def _prefixes(gates, values, initial_state, reverse):
-    """Composes the maps h -> a h + b of all steps up to each: first (a, b), then (c, d), is (a c, c b + d)."""
+    """Composes the maps h -> a h + b of all steps up to each. First (a, b), then (c, d), is (a c, c b + d)."""
 
     def compose(first, then):
         return first[0] * then[0], then[0] * first[1] + then[1]
@@ -73,14 +73,14 @@ def _prefixes(gates, values, initial_state, reverse):
         gates, values = ops.associative_scan(compose, (gates, values), reverse=reverse, axis=1)
         return gates * initial_state[:, None] + values
 
-    # Keras has no `associative_scan` where T is not known. After n rounds here each step stands for 2^n.
+    # Keras has no `associative_scan` for unknown T. After n rounds here, each step covers the last 2^n steps.
     T = ops.shape(values)[1]
     steps = ops.arange(T, dtype="int32")[::-1] if reverse else ops.arange(T, dtype="int32")
 
     def double(distance, gates, values):
         there = (steps >= distance)[None, :, None]
         shift = -distance if reverse else distance
-        earlier = [ops.roll(x, (shift,), axis=(1,)) for x in (gates, values)]  # Keras 3.16 takes no lone tensor
+        earlier = [ops.roll(x, (shift,), axis=(1,)) for x in (gates, values)]  # Keras 3.16 rejects single values
         earlier = ops.where(there, earlier[0], 1.0), ops.where(there, earlier[1], 0.0)
         return 2 * distance, *compose(earlier, (gates, values))
 
@@ -89,34 +89,34 @@ def _prefixes(gates, values, initial_state, reverse):
 
 
 def _shifted(x, first, reverse):
-    """What stood at the step before, `first` at the first."""
+    """The values of the step before. The first step gets `first`."""
     parts = (x[:, 1:], first[:, None]) if reverse else (first[:, None], x[:, :-1])
     return ops.concatenate(parts, axis=1)
 
 
 class ParallelRecurrent(keras.layers.Layer):
-    """What the three layers share: Keras's interface of a recurrent layer around h_t = gates_t h_(t-1) + values_t.
+    """Base class of the three layers: Keras's interface of a recurrent layer for h_t = gates_t h_(t-1) + values_t.
 
-    A layer of one's own names its `parts` and defines `gates_and_values`.
+    Subclasses set `parts` and define `gates_and_values`.
 
     Args:
         units: width of state and output, D.
-        return_sequences: whether to return the outputs of all steps, or the last one's.
+        return_sequences: whether to return the outputs of all steps, or only that of the last step.
         return_state: whether to return the final state too.
-        go_backwards: whether to begin with the last step; the outputs come in the order of the computation, as Keras's.
-        kernel_initializer, bias_initializer: of the one kernel `(Dx, parts * D)` and its bias.
+        go_backwards: whether to start at the last step. As in Keras, outputs are in the order of computation.
+        kernel_initializer, bias_initializer: initializers of the kernel `(Dx, parts * D)` and its bias.
     Call arguments:
         x: float `(B, T, Dx)`.
-        initial_state: list of one `(B, D)`; None means zeros.
-        mask: bool `(B, T)` or None; a masked step leaves the state alone, and its output is that state.
+        initial_state: list of one `(B, D)`. None means zeros.
+        mask: bool `(B, T)` or None. A masked step does not change the state, and its output is that state.
     Returns:
-        `(B, T, D)`, or `(B, D)` without `return_sequences`; with `return_state` `(outputs, state)`.
+        `(B, T, D)`, or `(B, D)` without `return_sequences`. With `return_state`: `(outputs, state)`.
     Raises:
         ValueError: if `units` is not positive.
     """
 
     parts = 2
-    stateful, states = False, None  # `keras.layers.Bidirectional` asks
+    stateful, states = False, None  # read by `keras.layers.Bidirectional`
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class ParallelRecurrent(keras.layers.Layer):
         self.state_size = [units]
 
     def gates_and_values(self, *parts):
-        """From the projections of the inputs, `parts` times `(..., D)`, to the gates and values of the recurrence."""
+        """Maps the projections of the inputs, `parts` times `(..., D)`, to the gates and values of the recurrence."""
         raise TypeError(f"{type(self).__name__} must define `gates_and_values(*parts)`")
 
     def build(self, x_shape, initial_state_shape=None):
@@ -153,7 +153,7 @@ class ParallelRecurrent(keras.layers.Layer):
         return [ops.zeros((batch_size, self.units), self.compute_dtype)]
 
     def cell(self, x, states, training=False):
-        """A single step, `(B, Dx)`, from one state to the next, as a Keras layer's cell: `(output, states)`."""
+        """One step, `(B, Dx)` and states to `(output, states)`, like the cell of a Keras layer."""
         gates, values = self._projected(x)
         h = ops.cast(gates * ops.cast(states[0], gates.dtype) + values, self.compute_dtype)
         return h, [h]
@@ -174,7 +174,7 @@ class ParallelRecurrent(keras.layers.Layer):
         return (outputs, final) if self.return_state else outputs
 
     def _projected(self, x):
-        # In float32 even where the layer computes in half precision, in which a gate of 0.999 is not to be had.
+        # In float32 even if the layer computes in half precision, which cannot represent a gate of 0.999.
         x = ops.matmul(ops.cast(x, self.compute_dtype), self.kernel) + self.bias
         x = ops.cast(x, at_least_float32(self.compute_dtype))
         return self.gates_and_values(*ops.split(x, self.parts, axis=-1))
@@ -203,12 +203,12 @@ class ParallelRecurrent(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MinGRU(ParallelRecurrent):
-    """A GRU whose gate and candidate see the input alone.
+    """A GRU whose gate and candidate depend only on the input.
 
         z = sigmoid(W_z x + b_z),   h_t = (1 - z) h_(t-1) + z activation(W_h x + b_h)
 
     Args:
-        activation: of the candidate; None is the paper's.
+        activation: activation of the candidate. None as in the paper.
         units and the rest: see `ParallelRecurrent`.
     Source: Feng et al. 2024, section 3.1, arXiv:2410.01201.
     """
@@ -238,13 +238,13 @@ class MinGRU(ParallelRecurrent):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MinLSTM(MinGRU):
-    """An LSTM whose gates and candidate see the input alone, forgetting and taking in adding up to one.
+    """An LSTM whose gates and candidate depend only on the input, and whose two gates add up to one.
 
         f, i = sigmoid(W_f x + b_f), sigmoid(W_i x + b_i)
         h_t = f / (f + i) h_(t-1) + i / (f + i) activation(W_h x + b_h)
 
     Args:
-        activation: of the candidate; None is the paper's.
+        activation: activation of the candidate. None as in the paper.
         units and the rest: see `ParallelRecurrent`.
     Source: Feng et al. 2024, section 3.2, arXiv:2410.01201.
     """
@@ -252,23 +252,23 @@ class MinLSTM(MinGRU):
     parts = 3
 
     def gates_and_values(self, f, i, candidate):
-        # i / (f + i) = sigmoid(log i - log f): no sum of two gates that are both zero. And then it is a MinGRU.
+        # i / (f + i) = sigmoid(log i - log f), which avoids the sum of two zero gates. The rest is MinGRU.
         return super().gates_and_values(ops.log_sigmoid(i) - ops.log_sigmoid(f), candidate)
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class RGLRU(ParallelRecurrent):
-    """The real-gated linear recurrent unit of Griffin, with the linear layer that stands before it in a block.
+    """The real-gated linear recurrent unit of Griffin, combined with the linear layer before it in a block.
 
         r, i = sigmoid(W_r x + b_r), sigmoid(W_i x + b_i),   a = sigmoid(Lambda)^(c r)
         h_t = a h_(t-1) + sqrt(1 - a^2) (i (W x + b))
 
-    In a block of Griffin the gates see W x + b. Here they see x, by one kernel for all three: two matrices one after
-    the other are one. `Lambda` begins where sigmoid(Lambda)^c is spread evenly between 0.9 and 0.999. RecurrentGemma's
-    code, log a = -c softplus(a_param) r, keeps -Lambda.
+    In a Griffin block the gates are computed from W x + b. Here they are computed from x, with one kernel for all
+    three: the product of two matrices is one matrix. `Lambda` is initialized so that sigmoid(Lambda)^c is uniform
+    between 0.9 and 0.999. RecurrentGemma's code, log a = -c softplus(a_param) r, stores -Lambda.
 
     Args:
-        c: how much faster than by sigmoid(Lambda) a state may be forgotten.
+        c: largest exponent of sigmoid(Lambda), which speeds up forgetting.
         units and the rest: see `ParallelRecurrent`.
     Source: De et al. 2024, section 2.4, arXiv:2402.19427.
     """
@@ -303,7 +303,7 @@ class RGLRU(ParallelRecurrent):
 
     def gates_and_values(self, r, i, x):
         log_a = self.c * ops.log_sigmoid(ops.cast(self.Lambda, r.dtype)) * ops.sigmoid(r)
-        # The root's slope is infinite at zero, where a gate is one.
+        # The slope of the root is infinite at zero, where a gate is one.
         scale = ops.sqrt(ops.maximum(-ops.expm1(2 * log_a), 1e-30))
         return ops.exp(log_a), scale * ops.sigmoid(i) * x
 

@@ -1,4 +1,4 @@
-"""From a sequence of vectors to one vector, looking at the real steps only."""
+"""Pools a sequence of vectors into one vector, from its real steps only."""
 
 import keras
 from keras import ops
@@ -7,13 +7,13 @@ from keras_seq.layers.masks import masked_softmax, without_padding
 
 
 class Pooling(keras.layers.Layer):
-    """What the poolings share: `(B, T, D)` and its mask go in, `(B, D)` without a mask comes out.
+    """Base class of the pooling layers, which map `(B, T, D)` and its mask to `(B, D)` without a mask.
 
-    Padding may be anywhere. A row without a single real step gives zeros.
+    Padding may be anywhere. A row without real steps gives zeros.
 
     Call arguments:
         inputs: float `(B, T, D)`.
-        mask: bool `(B, T)`; True marks a real step. Comes by itself with inputs that carry a Keras mask.
+        mask: bool `(B, T)`. True marks a real step. Defaults to the Keras mask of the inputs.
     Returns:
         float `(B, D)`.
     """
@@ -53,7 +53,7 @@ class MeanPooling(Pooling):
     __doc__ = "Takes the mean of the real steps." + Pooling.__doc__.partition(".")[2]
 
     def pool(self, inputs, mask):
-        # The sum of some thousand steps is more than float16 holds.
+        # The sum of some thousand steps overflows float16.
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         x = ops.where(mask[:, :, None], x, ops.zeros_like(x))
         counts = ops.cast(ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True), x.dtype)  # (B, 1)
@@ -65,7 +65,7 @@ class MaxPooling(Pooling):
     __doc__ = "Takes the largest value of each feature over the real steps." + Pooling.__doc__.partition(".")[2]
 
     def pool(self, inputs, mask):
-        # Minus infinity leaves with the second `where`, before any arithmetic could make it a NaN.
+        # The second `where` removes minus infinity before arithmetic could turn it into NaN.
         largest = ops.where(mask[:, :, None], inputs, ops.cast(float("-inf"), inputs.dtype))
         largest = ops.max(largest, axis=1, initial=-float("inf"))
         return ops.where(ops.any(mask, axis=1)[:, None], largest, ops.zeros_like(largest))
@@ -77,18 +77,18 @@ class AttentionPooling(Pooling):
 
         score(x) = v . tanh(W x + b)
 
-    Padding may be anywhere. A row without a single real step gives zeros.
+    Padding may be anywhere. A row without real steps gives zeros.
 
     Args:
         units: width of the hidden layer, by default D.
     Call arguments:
         inputs: float `(B, T, D)`.
-        mask: bool `(B, T)`; True marks a real step. Comes by itself with inputs that carry a Keras mask.
+        mask: bool `(B, T)`. True marks a real step. Defaults to the Keras mask of the inputs.
     Returns:
-        float `(B, D)`. `weights_for(inputs, mask)` gives the weights, `(B, T)`.
+        float `(B, D)`. `weights_for(inputs, mask)` returns the weights, `(B, T)`.
     Raises:
         ValueError: if `units` is not positive.
-    Source: Yang et al. 2016, section 2.2, aclanthology.org/N16-1174; with several scores at once Lin et al. 2017,
+    Source: Yang et al. 2016, section 2.2, aclanthology.org/N16-1174. With several scores at once: Lin et al. 2017,
         arXiv:1703.03130.
     """
 
@@ -107,7 +107,7 @@ class AttentionPooling(Pooling):
         self.score_dense.build((None, None, units))
 
     def weights_for(self, inputs, mask):
-        """How much each step counts: `(B, T)`, nothing for padding, one in all where there is a real step."""
+        """Weight of each step: `(B, T)`, zero for padding. The weights of a row with a real step add up to one."""
         scores = ops.squeeze(self.score_dense(self.hidden_dense(inputs)), axis=-1)  # (B, T)
         weights = masked_softmax(ops.cast(scores, keras.backend.result_type(scores.dtype, "float32")), mask)
         return ops.cast(ops.where(mask, weights, ops.zeros_like(weights)), inputs.dtype)

@@ -1,15 +1,15 @@
-"""Where a token stands: as a vector added to it, as a rotation of queries and keys, or as a bias on their scores."""
+"""Token positions: as a vector added to the token, as a rotation of queries and keys, or as a bias on their scores."""
 
 import math
 
 import keras
 from keras import ops
 
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")  # what a model may be told them by
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi")  # the ways to encode positions
 
 
 def check_positions(positions, units):
-    """Raises a `ValueError` for a name that is not of `POSITIONS`, and for a width that has no sines and cosines."""
+    """Raises a `ValueError` if a name is not in `POSITIONS`, or if the width is unsuitable for sines and cosines."""
     if positions not in POSITIONS:
         raise ValueError(f"`positions` must be one of {POSITIONS}. Received: {positions!r}")
     if positions == "sinusoidal" and units % 2:
@@ -22,18 +22,18 @@ def positions_from(start, length):
 
 
 def _angles(positions, units, max_wavelength, dtype):
-    """The position times each of `units / 2` rates, `(B, T, units / 2)`: float16 ends its integers at 2048."""
+    """The position times each of `units / 2` rates, `(B, T, units / 2)`. float16 is exact only for integers to 2048."""
     steps = ops.arange(units // 2, dtype=dtype) / (units // 2)
     rates = ops.exp(-math.log(max_wavelength) * steps)  # (D / 2,)
     return ops.cast(positions, dtype)[:, :, None] * rates
 
 
 def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_000):
-    """Encodes positions as sines and cosines, the sines first. There is no table, so no length is too long.
+    """Encodes positions as sines and cosines, the sines first. There is no table, so the length is unlimited.
 
     Args:
         positions: int `(B, T)`.
-        units: width, D; even.
+        units: width, D (even).
     Returns:
         float `(B, T, D)`.
     Raises:
@@ -48,19 +48,19 @@ def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_00
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LearnedPositions(keras.layers.Layer):
-    """Looks positions up in a table that is learned.
+    """Looks up positions in a learned table.
 
     Args:
         max_length: number of positions in the table.
         units: width, D.
-        initializer: of the table.
+        initializer: initializer of the table.
     Call arguments:
-        positions: int `(B, T)`. Those beyond the table get its last vector, so that a sentence too long for it
-            is read less well rather than not at all.
+        positions: int `(B, T)`. Those beyond the table get its last vector, so a sentence that is too long is processed
+            less accurately, but does not fail.
     Returns:
         float `(B, T, D)`.
     Raises:
-        ValueError: if `max_length` is not positive, or less than T where T is known beforehand.
+        ValueError: if `max_length` is not positive, or less than T, if T is static.
     Source: Gehring et al. 2017, section 3.1, arXiv:1705.03122.
     """
 
@@ -84,7 +84,7 @@ class LearnedPositions(keras.layers.Layer):
 
     def compute_output_shape(self, positions_shape):
         steps = positions_shape[1]
-        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not known yet
+        if isinstance(steps, int) and steps > self.max_length:  # None and JAX's symbols are not static
             raise ValueError(f"There are positions for {self.max_length} steps. Received: {steps} steps")
         return (*positions_shape, self.units)
 
@@ -98,10 +98,10 @@ class LearnedPositions(keras.layers.Layer):
 
 
 def rotate(x, positions, max_wavelength=10_000):
-    """Rotates queries or keys by their positions, so that their products depend on the distance alone.
+    """Rotates queries or keys by their positions, so that their products depend only on the distance.
 
-    Feature i makes a pair with feature i + D / 2, as the sines above with their cosines; the paper pairs neighbors,
-    which is the same up to the order of the projection's columns.
+    Feature i is paired with feature i + D / 2, like sines and cosines above. The paper pairs neighbors, which is the
+    same up to the order of the projection's columns.
 
     Args:
         x: float `(B, T, H, D)`, D even.
@@ -124,10 +124,10 @@ def rotate(x, positions, max_wavelength=10_000):
 
 
 def distance_bias(query_positions, key_positions, num_heads, dtype="float32"):
-    """Attention with linear biases (ALiBi): the further away a key, the lower its score, at each head's own rate.
+    """Attention with linear biases (ALiBi): scores fall with the distance of the key, at a fixed rate for each head.
 
-    Nothing is learned and no length is too long. Keys after the query, which the paper's decoder does not see, count
-    by their distance too.
+    Nothing is learned, and the length is unlimited. Keys after the query, which the paper's decoder does not see, are
+    penalized by their distance too.
 
     Args:
         query_positions: int `(B, T)`.
@@ -135,7 +135,7 @@ def distance_bias(query_positions, key_positions, num_heads, dtype="float32"):
         num_heads: number of heads, H.
     Returns:
         float `(B, H, T, S)`, for the `bias` of `MultiHeadAttention`.
-    Source: Press et al. 2022, section 3, arXiv:2108.12409; where H is no power of two, as in the authors' code.
+    Source: Press et al. 2022, section 3, arXiv:2108.12409. If H is not a power of two, as in the authors' code.
     """
     power = 2 ** int(math.log2(num_heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]

@@ -1,4 +1,4 @@
-"""Keras's SimpleRNN, GRU and LSTM, faster on a CPU."""
+"""Keras's SimpleRNN, GRU and LSTM, with a faster loop on a CPU."""
 
 import keras
 from keras import ops
@@ -10,14 +10,14 @@ if keras.backend.backend() == "tensorflow":
 
 
 class _FastLoop:
-    """What the three layers share: the choice of the loop over the time steps.
+    """Base of the three layers, which chooses the loop over the time steps.
 
-    Keras's own runs on another backend than TensorFlow, on a GPU (there it is cuDNN's), and for options that the fast
-    one does not have: `unroll`, `recurrent_dropout`, `zero_output_for_mask`, `implementation=1`, `use_cudnn=True`,
-    another activation, and for a GRU `reset_after=False`.
+    Keras's loop runs on other backends than TensorFlow, on a GPU (with cuDNN), and for options that the fast loop does
+    not support: `unroll`, `recurrent_dropout`, `zero_output_for_mask`, `implementation=1`, `use_cudnn=True`, another
+    activation, and for a GRU `reset_after=False`.
 
-    And what padding is: Keras's own lose the mask that the sequences carry where an `initial_state` comes with them,
-    and those of Keras 3.16 give none to the layers behind them.
+    The layers also keep the mask. Keras's layers lose the mask of the sequences when called with an `initial_state`,
+    and those of Keras 3.16 pass no mask to the layers after them.
     """
 
     def build(self, sequences_shape, initial_state_shape=None):
@@ -51,7 +51,7 @@ class _FastLoop:
         return outputs[:, -1], outputs, states
 
     def _fast_step(self):
-        """The step for the fast loop, or None where Keras's loop must run."""
+        """The step for the fast loop, or None if Keras's loop must run."""
         possible = (
             keras.backend.backend() == "tensorflow"
             and not self.unroll
@@ -73,7 +73,7 @@ class _FastLoop:
 
 
 def _flat_mask(mask):
-    """The mask `(B, T)` of bools, or None, from whatever Keras takes: numbers, a list of one, a trailing axis of 1."""
+    """The mask as bool `(B, T)`, or None, from any form that Keras takes: numbers, a list of one, a last axis of 1."""
     masks = [] if mask is None else keras.tree.flatten(mask)
     if not masks:
         return None
@@ -85,7 +85,7 @@ def _flat_mask(mask):
 class SimpleRNN(_FastLoop, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with a faster loop on a CPU: the same arguments, weights and numbers.
 
-    Fast for the activations tanh, relu, sigmoid and linear. It has no second derivative.
+    Fast for the activations tanh, relu, sigmoid and linear. Second-order gradients are not supported.
     """
 
     def _step(self):
@@ -100,7 +100,7 @@ class SimpleRNN(_FastLoop, keras.layers.SimpleRNN):
 class GRU(_FastLoop, keras.layers.GRU):
     """`keras.layers.GRU` with a faster loop on a CPU: the same arguments, weights and numbers.
 
-    Fast for the usual activations and `reset_after=True`. It has no second derivative.
+    Fast for the usual activations and `reset_after=True`. Second-order gradients are not supported.
     """
 
     def _step(self):
@@ -115,7 +115,7 @@ class GRU(_FastLoop, keras.layers.GRU):
 class LSTM(_FastLoop, keras.layers.LSTM):
     """`keras.layers.LSTM` with a faster loop on a CPU: the same arguments, weights and numbers.
 
-    Fast for the usual activations. It has no second derivative.
+    Fast for the usual activations. Second-order gradients are not supported.
     """
 
     def _step(self):
@@ -123,16 +123,16 @@ class LSTM(_FastLoop, keras.layers.LSTM):
 
 
 def with_fast_recurrent_layers(model):
-    """A copy of a Keras model with our SimpleRNN, GRU and LSTM in place of Keras's, wherever they stand in it.
+    """Copies a Keras model with our SimpleRNN, GRU and LSTM in place of Keras's, at any depth.
 
-    `custom_objects` cannot do that: Keras resolves the names of its own layers first.
+    `custom_objects` cannot do this, since Keras resolves the names of its own layers first.
 
     Args:
-        model: a model that can be made from its configuration. What it was compiled with comes along.
+        model: a model that can be made from its configuration. It stays compiled.
     Returns:
         a new model with the same weights.
     Raises:
-        ValueError: for a model with a `Lambda` of Python code, which Keras makes from no configuration.
+        ValueError: if the model has a `Lambda` of Python code, which Keras cannot make from a configuration.
     """
     ours = {layer.__name__: layer for layer in (SimpleRNN, GRU, LSTM)}
 
@@ -153,8 +153,8 @@ def with_fast_recurrent_layers(model):
         if "Lambda" not in str(error):
             raise
         raise ValueError(
-            "`with_fast_recurrent_layers` copies the model by its configuration, from which Keras makes no `Lambda` of "
-            "Python code. Write a layer in its place, or register its function: "
+            "`with_fast_recurrent_layers` copies the model by its configuration, but Keras cannot make a `Lambda` of "
+            "Python code from one. Write a layer instead, or register the function: "
             "@keras.saving.register_keras_serializable()."
         ) from error
     copy.set_weights(model.get_weights())

@@ -1,4 +1,4 @@
-"""Stacks of recurrent layers, with every state in and every state out."""
+"""Stacks of recurrent layers that take all states and return all states."""
 
 import difflib
 import inspect
@@ -20,36 +20,36 @@ KERAS_CELLS = {
 
 @keras.saving.register_keras_serializable("keras_seq")
 class RecurrentStack(CompositeLayer):
-    """Several recurrent layers, one above the other.
+    """Several recurrent layers on top of each other.
 
     Args:
-        cell: a name of `CELLS`; a cell class of Keras, such as `keras.layers.GRUCell`; or a class of yours, registered
-            with Keras, that is called with `units` and is a cell (as for `keras.layers.RNN`) or a recurrent layer; or
-            the name that it is registered under.
+        cell: a name of `CELLS`; a Keras cell class, such as `keras.layers.GRUCell`; a custom class, registered with
+            Keras, that takes `units` and is a cell (as for `keras.layers.RNN`) or a recurrent layer; or the registered
+            name of such a class.
         units: width of the output, D. A bidirectional layer has `units / 2` in each direction.
-        num_layers: how many.
-        dropout: rate between the layers; the output of the last one is left whole.
-        recurrent_dropout: rate on the state, the same units at all steps (Gal and Ghahramani 2016, arXiv:1512.05287).
-        bidirectional: whether each layer reads the sequence both ways.
-        residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer.
+        num_layers: number of layers.
+        dropout: rate of dropout between the layers. The output of the last layer has none.
+        recurrent_dropout: rate of dropout on the state, of the same units at all steps (Gal and Ghahramani 2016,
+            arXiv:1512.05287).
+        bidirectional: whether each layer processes the sequence in both directions.
+        residual_from: first layer, counted from 0, whose input is added to its output. None for no layer.
         layer_norm: whether each layer's input is normalized.
-        initializer: of all kernels and biases, each with random numbers of its own; None leaves the defaults (and the
-            LSTM's forget bias of one).
+        initializer: initializer of all kernels and biases, with different random numbers for each. None keeps the
+            defaults (and the LSTM's forget bias of one).
         cell_options: more arguments of the cell, as a dict: `{"reset_after": False}`.
-        return_state: whether to return the final states too. `keras.Sequential` and `keras.layers.TimeDistributed` need
-            False: they take layers of one output.
+        return_state: whether to return the final states too. `keras.Sequential` and `keras.layers.TimeDistributed`
+            require False, since they take layers with one output.
     Call arguments:
         x: float `(B, T, Dx)`.
-        initial_state: per layer a list of `(B, D)`, as returned; None means zeros.
-        mask: bool `(B, T)`, padding on the right; steps of padding leave the state alone. Comes by itself with an x
-            that carries a Keras mask.
+        initial_state: for each layer a list of `(B, D)`, as returned. None means zeros.
+        mask: bool `(B, T)`, padding on the right. Padding does not change the state. Defaults to the Keras mask of x.
     Returns:
-        `(x, states)`: float `(B, T, D)`, and per layer its final states, `[h]` or for an LSTM `[h, c]`, `(B, D)` each;
-        those of the two directions joined on the last axis. With `return_state=False` x alone.
+        `(x, states)`: float `(B, T, D)`, and the final states of each layer, `[h]` or for an LSTM `[h, c]`, `(B, D)`
+        each. The states of two directions are concatenated. With `return_state=False`, x alone.
     Raises:
-        ValueError: for a cell that is not known or not registered, `num_layers` below 1, odd `units` where the stack is
-            bidirectional, `cell_options` that the cell lacks, `recurrent_dropout` for a cell without it, and a residual
-            around a layer that changes width.
+        ValueError: if a cell is unknown or not registered, `num_layers` is below 1, `units` is odd in a bidirectional
+            stack, the cell does not have one of `cell_options` or `recurrent_dropout`, or a layer with a residual
+            connection changes the width.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RecurrentStack(CompositeLayer):
         if num_layers < 1:
             raise ValueError(f"`num_layers` must be at least 1. Received: {num_layers}")
         if bidirectional and units % 2:
-            raise ValueError(f"`units` must be even where `bidirectional=True`. Received: {units}")
+            raise ValueError(f"`units` must be even if `bidirectional=True`. Received: {units}")
         self.supports_masking = True
         self.cell = cell_name(cell)
         self.units = units
@@ -104,7 +104,7 @@ class RecurrentStack(CompositeLayer):
         if self.recurrent_dropout:
             if "recurrent_dropout" not in takes:
                 raise ValueError(
-                    f"`recurrent_dropout` needs a cell that has it; {self.cell!r} has not. "
+                    f"`recurrent_dropout` needs a cell that supports it. {self.cell!r} does not. "
                     f"Received: {self.recurrent_dropout}"
                 )
             options["recurrent_dropout"] = self.recurrent_dropout
@@ -119,11 +119,11 @@ class RecurrentStack(CompositeLayer):
         if "return_sequences" in takes:
             return make(units, **options, **loop)
         loop = keras.layers.RNN(make(units, **options), dtype=self.dtype_policy, **loop)
-        loop.supports_masking = True  # it does; Keras 3.16 warns all the same
+        loop.supports_masking = True  # it does support masking, but Keras 3.16 would warn
         return loop
 
     def get_initial_state(self, batch_size, max_length=None):
-        """The state before the first step, in the nest that `call` takes and returns; as large for any length."""
+        """The state before the first step, in the structure of `call`. Its size does not depend on the length."""
         states = []
         for i in range(self.num_layers):
             directions = [each[i].get_initial_state(batch_size) for each in self._directions()]
@@ -135,7 +135,7 @@ class RecurrentStack(CompositeLayer):
 
     def call(self, x, initial_state=None, mask=None, training=False):
         mask, states = carried_mask(x, mask), []
-        if self.layer_norm or self.cell not in CELLS:  # our own layers do so themselves
+        if self.layer_norm or self.cell not in CELLS:  # our layers do this themselves
             x = without_padding(x, mask)
         for i in range(self.num_layers):
             below = x
@@ -192,26 +192,26 @@ class RecurrentStack(CompositeLayer):
 
 
 def _check_options(options):
-    """Raises a `ValueError` for what is not the cell's, but the stack's own."""
+    """Raises a `ValueError` for options that belong to the stack, not to the cell."""
     own = {"return_sequences", "return_state", "go_backwards", "stateful", "name"} & set(options)
     if own:
         raise ValueError(
-            "`cell_options` are the cell's. A stack returns all steps and states, and takes states as `initial_state`: "
-            f"it takes no {sorted(own)} there. Received: {options}"
+            "`cell_options` are the arguments of the cell. A stack returns all steps and states, and takes states as "
+            f"`initial_state`, so `cell_options` must not have {sorted(own)}. Received: {options}"
         )
 
 
 def cell_name(cell):
-    """The name of a cell: one of `CELLS`, of `KERAS_CELLS`, or the name under which Keras knows a class of one's own.
+    """The name of a cell: one of `CELLS`, of `KERAS_CELLS`, or the name under which a custom class is registered.
 
     Raises:
-        ValueError: for an unknown name, for a class that is not registered, and for a cell that is built already.
+        ValueError: if a name is unknown, a class is not registered, or a cell is an instance instead of a class.
     """
     if isinstance(cell, keras.layers.Layer):
         name = type(cell).__name__
         raise ValueError(
             f"`cell` must be a name or a class, which is called with `units` for each layer: `cell={name}, units=...`, "
-            f"and `options={{...}}` for its other arguments. Received an instance: {cell!r}"
+            f"and `cell_options={{...}}` for its other arguments. Received an instance: {cell!r}"
         )
     name = cell if isinstance(cell, str) else keras.saving.get_registered_name(cell)
     if name in CELLS or registered_class(name) is not None:
@@ -223,7 +223,7 @@ def cell_name(cell):
 
 
 def suggestion(name, names):
-    """The end of an error: the name that was probably meant, where there is one of that spelling."""
+    """The end of an error message: the name that was probably meant, if one is similar."""
     similar = difflib.get_close_matches(name.lower(), names, n=1)
     return f". Did you mean {similar[0]!r}?" if similar else ""
 
@@ -231,14 +231,14 @@ def suggestion(name, names):
 def registered_class(name):
     """The class that is registered with Keras under `name`, or one of `KERAS_CELLS`, or None.
 
-    The global registry comes first: within `load_model` Keras's scope still has the stand-ins of keras_seq's classes.
+    The global registry comes first: within `load_model` Keras's scope still has the placeholders of our classes.
     """
     registered = keras.saving.get_custom_objects().get(name) or keras.saving.get_registered_object(name)
     return registered or KERAS_CELLS.get(name)
 
 
 def _joined(parts):
-    """The directions side by side; a single one as it is."""
+    """Concatenates the directions. A single one is returned unchanged."""
     return parts[0] if len(parts) == 1 else ops.concatenate(list(parts), axis=-1)
 
 
@@ -246,7 +246,7 @@ def _run(layer, x, state, mask, training):
     """Runs one recurrent layer: `(x, final states)`."""
     one_step = x.shape[1] == 1 and mask is None and state is not None and not training
     if one_step and layer.built and hasattr(layer, "cell"):
-        # While decoding: the layer's cell itself, without a loop around a single iteration.
+        # When decoding, the layer's cell alone, without a loop around a single iteration.
         x, state = layer.cell(x[:, 0], list(state))
         return x[:, None], keras.tree.flatten(state)
     x, *state = layer(x, initial_state=state, mask=mask, training=training)

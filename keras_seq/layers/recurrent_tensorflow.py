@@ -1,26 +1,26 @@
-"""The loop over the time steps, for TensorFlow on a CPU: Keras's numbers, with the gradient written out by hand.
+"""The loop over the time steps, for TensorFlow on a CPU: Keras's results, with a hand-written gradient.
 
-What makes it faster than Keras's loop, whose gradient is derived from the loop's body:
+It is faster than Keras's loop, whose gradient is derived from the loop's body, for three reasons:
 
-- the inputs are projected for all steps at once, before the loop;
-- the gradients of all weights, and of the inputs, are one product each over all steps, after the loop backwards; Keras
-  computes and adds them up step by step;
-- what a step leaves for its gradient are the gates' values, and what remains to be done to them are TensorFlow's own
-  fused gradients of sigmoid and tanh.
+- The inputs are projected for all steps at once, before the loop.
+- The gradients of all weights, and of the inputs, are one product each over all steps, after the backward loop. Keras
+  computes and adds them up step by step.
+- A step stores the gates' values for its gradient. The rest is done by TensorFlow's fused gradients of sigmoid and
+  tanh.
 
-What is left is the products themselves. Read `loop` first; a step below is the arithmetic of one architecture.
+The remaining cost is that of the products. Read `loop` first. Each step class below is the arithmetic of one cell.
 """
 
 import tensorflow as tf
 
 
 def available() -> bool:
-    """Whether this is the best loop to be had: on a GPU Keras takes cuDNN's."""
+    """Whether this is the fastest loop available. On a GPU, Keras uses cuDNN."""
     return not tf.config.list_logical_devices("GPU")
 
 
 class SimpleRNNStep:
-    """h' = activation(zx + zr), for an activation whose slope its own value tells."""
+    """h' = activation(zx + zr), for an activation whose slope is a function of its value."""
 
     num_saved, shared_slope = 1, True
     SLOPES = {
@@ -104,25 +104,25 @@ def loop(
     go_backwards=False,
     keep=True,
 ):
-    """Runs a step over a sequence.
+    """Runs a step class over a sequence.
 
         zx = x kernel + bias,   zr = h recurrent_kernel + recurrent_bias,   states = step.forward(zx, zr, states)
 
     Args:
-        step: one of the steps above; the first of its states is its output, h.
+        step: one of the steps above. The first of its states is its output, h.
         x: `(B, T, Dx)`.
         initial_state: list of `(B, D)`.
         kernel: `(Dx, gates * D)`.   recurrent_kernel: `(D, gates * D)`.
         bias, recurrent_bias: `(gates * D,)` or None.
-        mask: bool `(B, T)` or None. At a masked step the states stay, and the output is that of the step before, zeros
-            where there was none, as in Keras.
-        go_backwards: whether to begin with the last step; the outputs come in the order of the computation.
-        keep: whether to keep what the gradient needs. Without it less is written, and a gradient that is asked for all
-            the same runs the loop once more.
+        mask: bool `(B, T)` or None. A masked step keeps the states and repeats the output of the step before. As in
+            Keras, outputs before the first real step are zeros.
+        go_backwards: whether to start at the last step. Outputs are in the order of computation.
+        keep: whether to store the values that the gradient needs. If False less is written, and a gradient, if
+            requested anyway, runs the loop again.
     Returns:
         `(outputs, states)`: `(B, T, D)`, and the final states.
     Raises:
-        NotImplementedError: where a second derivative is asked for.
+        NotImplementedError: if second-order gradients are requested.
     """
     B, T = tf.shape(x)[0], tf.shape(x)[1]
     units, width = recurrent_kernel.shape
@@ -130,7 +130,7 @@ def loop(
     weights = [tf.cast(tf.convert_to_tensor(weight), x.dtype) for weight in (kernel, recurrent_kernel, *biases)]
     steps_mask = None if mask is None else tf.transpose(mask)[:, :, None]  # (T, B, 1)
 
-    def at(t):  # where in x the t-th step of the computation stands
+    def at(t):  # the index in x of the t-th step of the computation
         return T - 1 - t if go_backwards else t
 
     def array(width):
@@ -148,7 +148,7 @@ def loop(
         flat = tf.reshape(tf.transpose(x, (1, 0, 2)), (-1, x.shape[2]))  # (T * B, Dx)
 
         def ahead(keep):
-            # One step of what stands in the order of time is a view of it; an array's elements would be copies.
+            # One step of a time-major tensor is a view of it. The elements of a TensorArray would be copies.
             zx = tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), (T, B, width))
 
             def forward(t, states, outputs, before, saved):
@@ -168,10 +168,10 @@ def loop(
         states, outputs, *kept = ahead(keep)
 
         @tf.custom_gradient
-        def gradient(slopes, *_):  # the rest is there for a second tape to see what a gradient depends on
+        def gradient(slopes, *_):  # the rest shows a second tape the inputs of the gradient
             before, saved = kept if keep else ahead(keep=True)[2:]
             d_outputs = tf.transpose(slopes[0], (1, 0, 2))  # (T, B, D)
-            transposed = tf.transpose(recurrent_kernel)  # a product with it is faster than a transposing product
+            transposed = tf.transpose(recurrent_kernel)  # this is faster than transposing in the product
 
             def backward(t, slopes, dzx, dzr):
                 slopes = [slopes[0] + d_outputs[t], *slopes[1:]]
@@ -181,7 +181,7 @@ def loop(
                 new = [tf.matmul(dr, transposed), *straight[1:]]
                 if straight[0] is not None:
                     new[0] += straight[0]
-                if mask is not None:  # past a masked step goes all that comes
+                if mask is not None:  # the whole gradient passes through a masked step
                     new = [a + b for a, b in zip(new, where_real(t, zeros, slopes), strict=True)]
                 return t - 1, new, dzx.write(at(t), dx), dzr if step.shared_slope else dzr.write(at(t), dr)
 
@@ -209,22 +209,22 @@ def loop(
 
 def _no_second_derivative(*_):
     raise NotImplementedError(
-        "The recurrent layers of keras_seq have no second derivative; take those of keras.layers, to which the same "
-        "weights fit."
+        "The recurrent layers of keras_seq do not support second-order gradients. Use those of keras.layers, which "
+        "take the same weights."
     )
 
 
 def linear_scan(gates, values, initial_state, reverse=False):
-    """h_t = gates_t h_(t-1) + values_t, one step after the other: on a CPU each step's numbers stay in the cache.
+    """h_t = gates_t h_(t-1) + values_t, computed step by step. On a CPU each step's numbers stay in the cache.
 
     Args:
         gates, values: float `(B, T, D)`.
         initial_state: `(B, D)`, of the same dtype.
-        reverse: whether to begin with the last step; the outputs stay in the order of the inputs.
+        reverse: whether to start at the last step. The outputs keep the order of the inputs.
     Returns:
         `(B, T, D)`.
     Raises:
-        NotImplementedError: where a second derivative is asked for.
+        NotImplementedError: if second-order gradients are requested.
     """
     shape, T = values.shape, tf.shape(values)[1]
     first, last, step = (T - 1, 0, -1) if reverse else (0, T - 1, 1)
@@ -236,7 +236,7 @@ def linear_scan(gates, values, initial_state, reverse=False):
         return tf.transpose(x, (1, 0, 2))
 
     def refuse(*_):
-        raise NotImplementedError("`linear_scan`, and so the layers built on it, have no second derivative.")
+        raise NotImplementedError("`linear_scan` and the layers that use it do not support second-order gradients.")
 
     @tf.custom_gradient
     def run(gates, values, initial_state):
@@ -251,7 +251,7 @@ def linear_scan(gates, values, initial_state, reverse=False):
         outputs = outputs.stack()  # (T, B, D)
 
         @tf.custom_gradient
-        def gradient(slopes, *_):  # the rest is there for a second tape to see what a gradient depends on
+        def gradient(slopes, *_):  # the rest shows a second tape the inputs of the gradient
             slopes = in_time(slopes)
 
             def backward(n, carried, d_gates, d_values):

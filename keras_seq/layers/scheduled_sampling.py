@@ -1,4 +1,4 @@
-"""A decoder's own tokens in place of the target's, while it trains."""
+"""Scheduled sampling: trains a decoder on its predictions in place of some target tokens."""
 
 from numbers import Real
 
@@ -8,33 +8,33 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ScheduledSampling(keras.layers.Layer):
-    """Replaces tokens of a target by those that the decoder itself would say, so that it learns to go on from them.
+    """Replaces tokens of a target by the decoder's predictions, so that it learns to continue from them.
 
-    Each token but the first, which starts the target, and padding is replaced with probability `rate` by the likeliest
-    one after the true tokens before it. Those come from a first pass over all steps at once: exact for what replaces
-    the first token, and for later ones an approximation that leaves out earlier replacements.
+    Each token, except the first (the start token) and padding, is replaced with probability `rate` by the most
+    probable token after the true tokens before it. These predictions come from a first pass over all steps at once.
+    They are exact for the first replacement, and an approximation for later ones, which ignores earlier replacements.
 
     Args:
-        rate: a number from 0 to 1, or a schedule of it, called with the number of batches trained on so far: Keras's
-            `PolynomialDecay(0.0, 10_000, 0.25)` rises linearly to a quarter; or `schedules.InverseSigmoid`.
-        pad_id: the id that marks padding.
-        seed: of the draw which tokens are replaced; None for chance.
+        rate: a number from 0 to 1, or a schedule, called with the number of training batches so far. Keras's
+            `PolynomialDecay(0.0, 10_000, 0.25)` rises linearly to a quarter. See also `schedules.InverseSigmoid`.
+        pad_id: id of padding.
+        seed: seed of the random replacements, or None.
     Call arguments:
-        target: int `(B, T)`, beginning with the start token.
-        logits: float `(B, T, V)`, of the token after each.
-        training: otherwise the target stays as it is.
+        target: int `(B, T)`, which starts with the start token.
+        logits: float `(B, T, V)`, scores of the token after each token.
+        training: whether to replace tokens.
     Returns:
         int `(B, T)`, through which no gradient flows.
     Raises:
-        ValueError: for a number that is no probability.
-    Source: Bengio et al. 2015, arXiv:1506.03099; in two passes over all steps: Duckworth et al. 2019, arXiv:1906.04331;
+        ValueError: if `rate` is a number that is not a probability.
+    Source: Bengio et al. 2015, arXiv:1506.03099. In two passes over all steps: Duckworth et al. 2019, arXiv:1906.04331;
         Mihaylova and Martins 2019, arXiv:1906.07651.
     """
 
     def __init__(self, rate, pad_id=0, seed=None, **kwargs):
         super().__init__(**kwargs)
         if isinstance(rate, Real) and not 0 <= rate <= 1:
-            raise ValueError(f"`rate` must be from 0 to 1, or a schedule of that. Received: {rate}")
+            raise ValueError(f"`rate` must be from 0 to 1, or a schedule of such rates. Received: {rate}")
         self.rate = rate
         self.pad_id = pad_id
         self.seed = seed

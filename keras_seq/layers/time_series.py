@@ -1,4 +1,4 @@
-"""Layers for time series: normalized by their own past, cut into patches, parted into trend and season."""
+"""Layers for time series: normalization by their past, patches, and decomposition into trend and season."""
 
 import keras
 import numpy as np
@@ -7,34 +7,34 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("keras_seq")
 class ReversibleNormalization(keras.layers.Layer):
-    """Gives each channel of each row the mean 0 and the deviation 1, and turns that round for what is forecast.
+    """Normalizes each channel of each row to mean 0 and deviation 1, and reverses that for the forecast.
 
         norm = ReversibleNormalization()
         forecast = norm(model(norm(past)), past=past, reverse=True)
 
-    So a model need not know at what level a series stands, which drifts. Mean and deviation are those of the row's own
-    real steps, and no gradient goes through them.
+    So a model does not depend on the level of a series, which drifts. Mean and deviation are computed from the row's
+    real steps, without gradients.
 
     Args:
-        center: what is moved to 0: the "mean" of the steps, or the "last" one (Zeng et al. 2023, arXiv:2205.13504).
+        center: value that is moved to 0: the "mean" of the steps, or the "last" one (Zeng et al. 2023,
+            arXiv:2205.13504).
         scale: whether to divide by the deviation.
-        affine: whether a slope and a shift are learned for each channel, and undone in the reverse.
-        epsilon: added to the variance.
+        affine: whether to learn a slope and a shift for each channel, which the reverse undoes.
+        epsilon: number added to the variance.
     Call arguments:
-        inputs: float `(B, T, C)`; to reverse, `(B, H, C)` or, for Q quantiles of each channel, `(B, H, C, Q)`.
-        past: float `(B, T, C)`, what the mean and the deviation are of; None: `inputs`.
-        reverse: whether to turn the normalization round.
-        mask, past_mask: bool `(B, T)`; True marks a real step. They come by themselves with tensors that carry a Keras
-            mask.
+        inputs: float `(B, T, C)`. To reverse, `(B, H, C)` or, for Q quantiles of each channel, `(B, H, C, Q)`.
+        past: float `(B, T, C)`, the series from which mean and deviation are computed. None: `inputs`.
+        reverse: whether to reverse the normalization.
+        mask, past_mask: bool `(B, T)`. True marks a real step. They default to the Keras masks of the tensors.
     Returns:
-        float, of the shape of `inputs`. A row without a real step is normalized to zeros.
+        float, with the shape of `inputs`. A row without real steps is normalized to zeros.
     Raises:
-        ValueError: for another `center`, and for a reverse without `past`.
+        ValueError: if `center` is not one of these, or if `reverse=True` without `past`.
     Source: Kim et al. 2022, openreview.net/forum?id=cGDAkQo1C0p.
     """
 
     def __init__(self, center="mean", scale=True, affine=True, epsilon=1e-5, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # float16 has too few digits for the sum of squares
+        super().__init__(autocast=False, **kwargs)  # float16 is too imprecise for the sum of squares
         if center not in ("mean", "last"):
             raise ValueError(f"`center` must be 'mean' or 'last'. Received: {center!r}")
         self.center = center
@@ -51,9 +51,7 @@ class ReversibleNormalization(keras.layers.Layer):
 
     def call(self, inputs, past=None, reverse=False, mask=None, past_mask=None):
         if reverse and past is None:
-            raise ValueError(
-                "`reverse=True` needs the `past` whose mean and deviation are to come back. Received: None"
-            )
+            raise ValueError("`reverse=True` needs `past`, from which mean and deviation are computed. Received: None")
         if past is None:
             past, past_mask = inputs, mask
         x = ops.cast(inputs, self.variable_dtype)
@@ -78,7 +76,7 @@ class ReversibleNormalization(keras.layers.Layer):
         past = ops.where(real > 0, past, 0.0)
         count = ops.maximum(ops.sum(real, axis=1, keepdims=True), 1)
         mean = ops.sum(past, axis=1, keepdims=True) / count  # (B, 1, C)
-        # Rounding of the sum grows with the level and depends on the padding; what it left out is summed well.
+        # The rounding error of the sum grows with the level and depends on the padding. A second pass reduces it.
         mean = mean + ops.sum(real * (past - mean), axis=1, keepdims=True) / count
         center, deviation = mean, ops.ones_like(mean)
         if self.center == "last":
@@ -91,7 +89,7 @@ class ReversibleNormalization(keras.layers.Layer):
         return ops.stop_gradient(center), ops.stop_gradient(deviation)
 
     def compute_mask(self, inputs, mask=None):
-        # Keras hands over one mask for each tensor: that of `inputs` comes first.
+        # Keras passes one mask for each tensor. The first is that of `inputs`.
         return mask[0] if isinstance(mask, (list, tuple)) else mask
 
     def compute_output_shape(self, inputs_shape, past_shape=None):
@@ -109,16 +107,16 @@ class ReversibleNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LastSteps(keras.layers.Layer):
-    """Takes the last steps of a series, however long it is.
+    """Takes the last steps of a series of any length.
 
     Args:
-        steps: how many, L.
+        steps: number of steps, L.
     Call arguments:
         inputs: float `(B, T, C)`.
     Returns:
         float `(B, L, C)`.
     Raises:
-        ValueError: for a series that has fewer steps.
+        ValueError: if a series has fewer steps.
     """
 
     def __init__(self, steps, **kwargs):
@@ -129,7 +127,7 @@ class LastSteps(keras.layers.Layer):
         given = inputs.shape[1]
         if isinstance(given, int) and given < self.steps:
             raise ValueError(f"A series must have at least {self.steps} steps. Received: {given}")
-        # With the real size of the batch, so that steps that are missing are not taken from the next row.
+        # With the real size of the batch, so that missing steps are not taken from the next row.
         return ops.reshape(inputs[:, -self.steps :], (ops.shape(inputs)[0], self.steps, inputs.shape[2]))
 
     def compute_output_shape(self, input_shape):
@@ -141,20 +139,20 @@ class LastSteps(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Patches(keras.layers.Layer):
-    """Cuts a series into patches that may overlap: some steps after one another, which become one.
+    """Cuts a series into patches of consecutive steps, which may overlap. Each patch becomes one step.
 
-    The last step is repeated `stride` times first, so that the newest patch begins with the newest steps; steps at the
-    beginning that fill no patch are left out.
+    The last step is first repeated `stride` times, so that the last patch starts with the newest steps. Steps at the
+    beginning that do not fill a patch are dropped.
 
     Args:
-        length: steps of a patch.
-        stride: steps from one patch to the next; None: `length`, and nothing is repeated.
+        length: number of steps in a patch.
+        stride: number of steps from one patch to the next. None: `length`, and nothing is repeated.
     Call arguments:
-        inputs: float `(B, T, D)`, T known.
+        inputs: float `(B, T, D)`, with static T.
     Returns:
         float `(B, P, length * D)`.
     Raises:
-        ValueError: for numbers that are not positive, a stride longer than a patch, and fewer steps than a patch has.
+        ValueError: if a number is not positive, the stride exceeds the length, or a series is shorter than a patch.
     Source: Nie et al. 2023, section 3.1, arXiv:2211.14730.
     """
 
@@ -188,10 +186,10 @@ class Patches(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MovingAverage(keras.layers.Layer):
-    """The trend of a series: at each step the mean of those around it, the ends repeated beyond themselves.
+    """The trend of a series: at each step the mean of the steps around it. The ends are padded with the end values.
 
     Args:
-        window: steps that the mean is of, odd.
+        window: number of steps in the mean, odd.
     Call arguments:
         inputs: float `(B, T, C)`.
     Returns:
@@ -222,12 +220,12 @@ class MovingAverage(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class QuantileOffsets(keras.layers.Layer):
-    """Moves each quantile of each step by a number of its own, which `models.calibrate` finds and no gradient changes.
+    """Adds a separate offset to each quantile of each step. `models.calibrate` sets the offsets, and training does not.
 
     Call arguments:
         inputs: float `(B, H, C, Q)`.
     Returns:
-        float `(B, H, C, Q)`, float32 at least; at first as it came.
+        float `(B, H, C, Q)`, float32 at least. The initial offsets are zero.
     """
 
     def __init__(self, **kwargs):

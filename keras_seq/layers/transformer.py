@@ -1,4 +1,4 @@
-"""Transformer blocks. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
+"""Transformer layers. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
 import keras
 from keras import ops
@@ -8,13 +8,13 @@ from keras_seq.layers.masks import causal_mask, sliding_window_mask, without_pad
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, update_cache
 from keras_seq.layers.positions import distance_bias
 
-# Hidden layers of two factors, f(x W) * (x V), by the f that Shazeer 2020, arXiv:2002.05202, names them after.
+# Gated hidden layers, f(x W) * (x V), with the function f of each name in Shazeer 2020, arXiv:2002.05202.
 GATED = {"reglu": "relu", "geglu": "gelu", "swiglu": "silu"}
 RELATIVE_POSITIONS = (None, "rotary", "alibi")
 
 
 def feed_forward_activation(activation):
-    """The function that `activation` names, or the name itself if it stands for a layer of two factors."""
+    """The activation function given by name, or the name itself if it stands for a gated hidden layer."""
     return activation if str(activation) in GATED else keras.activations.get(activation)
 
 
@@ -23,18 +23,18 @@ def serialized_activation(activation):
 
 
 def normalization_layer(layer_normalization, **kwargs):
-    """The layer that `layer_normalization` names: "layer", or "rms" (Zhang and Sennrich 2019, arXiv:1910.07467)."""
+    """The normalization layer given by name: "layer", or "rms" (Zhang and Sennrich 2019, arXiv:1910.07467)."""
     if layer_normalization == "layer":
         return keras.layers.LayerNormalization(epsilon=1e-5, **kwargs)
     if layer_normalization == "rms":
         norm = keras.layers.RMSNormalization(epsilon=1e-5, **kwargs)
-        norm.supports_masking = True  # it does, and does not say so
+        norm.supports_masking = True  # it does support masking, but does not declare it
         return norm
     raise ValueError(f"`layer_normalization` must be 'layer' or 'rms'. Received: {layer_normalization!r}")
 
 
 class TransformerLayer(CompositeLayer):
-    """What encoder and decoder layers share: all but the cross-attention, and how the parts are put together."""
+    """Base class of encoder and decoder layers: all parts but the cross-attention, and the connections around them."""
 
     def __init__(
         self,
@@ -109,14 +109,14 @@ class TransformerLayer(CompositeLayer):
             self.dropouts[part] = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
 
     def _around(self, part, function, x, training):
-        """Puts the residual connection, the normalization and the dropout around one part of the layer."""
+        """Applies one part of the layer, with residual connection, normalization and dropout."""
         norm, dropout = self.norms[part], self.dropouts[part]
         if self.normalize_first:
             return x + dropout(function(norm(x)), training=training)
         return norm(x + dropout(function(x), training=training))
 
     def _attend_self(self, x, positions, mask, cache=None):
-        """Attends to x itself or, given a cache, to all that x is written into. Returns the keys and values too."""
+        """Attends to x itself or, with a cache, to x and all earlier steps in it. Returns the keys and values too."""
         rotation = positions if self.relative_positions == "rotary" else None
         memory = self.self_attention.project_memory(x, rotation)
         key_positions = positions
@@ -160,23 +160,23 @@ class TransformerEncoderLayer(TransformerLayer):
 
     Args:
         units: width, D.
-        num_heads: number of attention heads, H; divides `units`.
+        num_heads: number of attention heads, H (divides `units`).
         intermediate_dim: width of the feed-forward network.
-        dropout: rate, after each part.
-        intermediate_dropout: rate inside the feed-forward network, which the paper has not; None: as `dropout`.
-        activation: of the feed-forward network; "reglu", "geglu" and "swiglu" give it a hidden layer of two factors.
+        dropout: rate of dropout after each part.
+        intermediate_dropout: rate of dropout inside the feed-forward network, absent in the paper. None: `dropout`.
+        activation: activation of the feed-forward network. "reglu", "geglu" and "swiglu" select a gated hidden layer.
         normalize_first: pre-norm (True) or post-norm (False, as in the paper).
         layer_normalization: "layer" or "rms".
-        num_key_value_heads: number of heads of keys and values, K; None: as many as `num_heads`.
-        relative_positions: what tells the self-attention how far two tokens are apart: "rotary" (Su et al. 2021,
+        num_key_value_heads: number of heads of keys and values, K. None: `num_heads`.
+        relative_positions: encoding of the distance between two tokens in the self-attention: "rotary" (Su et al. 2021,
             arXiv:2104.09864), "alibi" (Press et al. 2022, arXiv:2108.12409), or None.
-        attention_window: how far away, to either side, the self-attention sees; None: everywhere.
+        attention_window: largest distance of the self-attention, to either side. None: no limit.
     Call arguments:
-        x: float `(B, S, D)`.   mask: bool `(B, S)`; True marks a real token.
+        x: float `(B, S, D)`.   mask: bool `(B, S)`. True marks a real token.
     Returns:
         float `(B, S, D)`.
     Raises:
-        ValueError: if the numbers of heads do not divide, or an option has no such value.
+        ValueError: if the numbers of heads do not divide, or an option does not have such a value.
     Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762.
     """
 
@@ -186,7 +186,7 @@ class TransformerEncoderLayer(TransformerLayer):
 
     def call(self, x, mask=None, training=False):
         x = without_padding(x, mask)
-        mask = None if mask is None else mask[:, None, :]  # every query sees the same keys
+        mask = None if mask is None else mask[:, None, :]  # all queries attend to the same keys
         positions = ops.arange(ops.shape(x)[1], dtype="int32")[None, :]
         x = self._around("self", lambda x: self._attend_self(x, positions, mask)[0], x, training)
         return self._around("feed_forward", lambda x: self._feed_forward(x, training), x, training)
@@ -200,22 +200,22 @@ class TransformerDecoderLayer(TransformerLayer):
     """Causal self-attention, attention over the encoder's memory, and a feed-forward network.
 
     Args: as for `TransformerEncoderLayer`, and
-        cross_attention: whether there is attention over a memory; a language model's layers have none.
+        cross_attention: whether to attend to a memory. Must be False in a language model.
     Call arguments:
         x: float `(B, T, D)`.
-        memory: `{"keys", "values"}` of the source, from `project_memory`; without cross-attention None.
-        memory_mask: bool `(B, S)`; True marks a real source token. Needed with `memory`.
-        cache: `{"keys", "values"}` of the steps before, float `(B, L, K, D / H)`; None when x holds all steps. If it
-            has an entry "attention", the weights over the source, `(B, T, S)`, are put there.
-        positions: int `(B, T)`, where x stands in the target and is written in the cache; needed with `cache`. None:
-            x holds all steps, from the first.
-        self_mask: bool `(B, T, L)` (or `(B, T, T)` without a cache), which steps each step may look at; None: itself
-            and those before. An `attention_window` narrows it.
+        memory: `{"keys", "values"}` of the source, from `project_memory`. None without cross-attention.
+        memory_mask: bool `(B, S)`. True marks a real source token. Required with `memory`.
+        cache: `{"keys", "values"}` of the earlier steps, float `(B, L, K, D / H)`, or None if x has all steps. If it
+            has an entry "attention", the weights over the source, `(B, T, S)`, are stored there.
+        positions: int `(B, T)`, positions of x in the target, where x is written into the cache. Required with `cache`.
+            None: x has all steps, from the first.
+        self_mask: bool `(B, T, L)` (or `(B, T, T)` without a cache), the steps to which each step may attend. None:
+            itself and earlier steps. An `attention_window` narrows it.
     Returns:
-        `(x, cache)`: float `(B, T, D)`, and the cache with x's keys and values written in.
+        `(x, cache)`: float `(B, T, D)`, and the cache with the keys and values of x added.
     Raises:
-        ValueError: if `memory` is missing or superfluous, if a cache comes without positions, and as the encoder's.
-    Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762; without a memory: Liu et al. 2018, arXiv:1801.10198.
+        ValueError: if `memory` is missing or superfluous, if a cache comes without positions, and as for the encoder.
+    Source: Vaswani et al. 2017, section 3.1, arXiv:1706.03762. Without a memory: Liu et al. 2018, arXiv:1801.10198.
     """
 
     def __init__(self, *args, cross_attention=True, **kwargs):
@@ -224,13 +224,13 @@ class TransformerDecoderLayer(TransformerLayer):
         self.cross_attention = self._attention("cross_attention") if cross_attention else None
 
     def project_memory(self, memory):
-        """Keys and values of the encoder's output `(B, S, D)`, for all steps to come."""
+        """Keys and values of the encoder's output `(B, S, D)`, for all later steps."""
         return self.cross_attention.project_memory(memory)
 
     def call(self, x, memory=None, memory_mask=None, cache=None, positions=None, self_mask=None, training=False):
         if (memory is None) != (self.cross_attention is None):
             raise ValueError(
-                f"A `memory` is for layers with cross-attention, and for all of these. Received: "
+                f"Layers with cross-attention require a `memory`. Others do not take one. Received: "
                 f"cross_attention={self.cross_attention is not None}, memory {'not ' * (memory is None)}given"
             )
         if positions is None:
@@ -248,7 +248,7 @@ class TransformerDecoderLayer(TransformerLayer):
             return x
 
         def attend_source(x):
-            mask = memory_mask[:, None, :]  # every step sees the same source
+            mask = memory_mask[:, None, :]  # all steps attend to the same source
             if "attention" in seen:
                 seen["attention"] = self.cross_attention.weights_for(x, memory, mask)
             return self.cross_attention(x, memory, attention_mask=mask)

@@ -1,4 +1,4 @@
-"""Transformer layers, with every cache in and every cache out: `RecurrentStack`'s counterpart."""
+"""Stacks of Transformer layers that take all caches and return all caches: the counterpart of `RecurrentStack`."""
 
 import keras
 from keras import ops
@@ -12,32 +12,32 @@ from keras_seq.layers.transformer import TransformerDecoderLayer, TransformerEnc
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TransformerStack(CompositeLayer):
-    """Several Transformer layers without cross-attention, one above the other.
+    """Several Transformer layers without cross-attention on top of each other.
 
     Args:
         units: width, D.
-        num_heads: number of attention heads, H; divides `units`.
-        num_layers: how many.
-        intermediate_dim: width of the feed-forward networks; None: 4 D.
-        dropout: rate on what comes in and after each part of every layer.
-        positions: "sinusoidal", "learned" (both are added to what comes in), "rotary" or "alibi" (both act in every
+        num_heads: number of attention heads, H (divides `units`).
+        num_layers: number of layers.
+        intermediate_dim: width of the feed-forward networks. None: 4 D.
+        dropout: rate of dropout on the input and after each part of every layer.
+        positions: "sinusoidal", "learned" (both are added to the input), "rotary" or "alibi" (both act in every
             self-attention).
         max_positions: length of the table of "learned" positions.
-        bidirectional: whether each step sees all real ones, or none that comes after it.
+        bidirectional: whether each step attends to all real steps, or only to itself and earlier ones.
         layer_options: more arguments of the layers, as a dict: `{"activation": "swiglu"}`.
-        return_state: whether to return the state too. `keras.Sequential` and `keras.layers.TimeDistributed` need False:
-            they take layers of one output.
+        return_state: whether to return the state too. `keras.Sequential` and `keras.layers.TimeDistributed` require
+            False, since they take layers with one output.
     Call arguments:
-        x: float `(B, T, D)`, padding on the right, which no real step sees.
-        initial_state: as returned, or of `get_initial_state`; None: x is the whole sequence.
-        mask: bool `(B, T)`; True marks a real step. With an `initial_state` it tells where each row goes on afterwards.
+        x: float `(B, T, D)`, padding on the right, to which no real step attends.
+        initial_state: state as returned, or from `get_initial_state`. None: x is the whole sequence.
+        mask: bool `(B, T)`. True marks a real step. With an `initial_state` it sets the next position of each row.
     Returns:
         `(x, state)`: float `(B, T, D)`, and `{"position": int (B,), "caches"}`, or `{}` without an `initial_state`.
-        With `return_state=False` x alone.
+        With `return_state=False`, x alone.
     Raises:
-        ValueError: for `num_layers` below 1, unknown `positions`, x of another width, an `initial_state` where the
-            stack is bidirectional, and as the layers'.
-    Source: Vaswani et al. 2017, arXiv:1706.03762; causal: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
+        ValueError: if `num_layers` is below 1, `positions` is unknown, x has another width, or a bidirectional stack
+            gets an `initial_state`, and as for the layers.
+    Source: Vaswani et al. 2017, arXiv:1706.03762. Causal: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class TransformerStack(CompositeLayer):
         ]
         last = self.transformer_layers[-1]
         self.norm = None
-        if last.normalize_first:  # nothing has normalized its output yet
+        if last.normalize_first:  # its output is not normalized yet
             self.norm = normalization_layer(last.layer_normalization, name="norm", dtype=policy)
         self.table = None
         if positions == "learned":
@@ -97,9 +97,9 @@ class TransformerStack(CompositeLayer):
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
 
     def get_initial_state(self, batch_size, max_length):
-        """The state before the first step, with room for `max_length` steps, padding counted."""
+        """The state before the first step, with caches for `max_length` steps, including padding."""
         if max_length is None:
-            raise ValueError("A `TransformerStack` needs `max_length`, the room of its caches. Received: None")
+            raise ValueError("A `TransformerStack` needs `max_length`, the length of its caches. Received: None")
         attention = self.transformer_layers[0].self_attention
         room = (batch_size, max_length, attention.num_key_value_heads, attention.head_dim, self.compute_dtype)
         caches = [create_cache(*room) for _ in self.transformer_layers]
@@ -113,7 +113,7 @@ class TransformerStack(CompositeLayer):
         caches, positions = [None] * self.num_layers, ops.arange(T, dtype="int32")[None, :]  # (1, T)
         if initial_state is not None:
             if self.bidirectional:
-                raise ValueError("With `bidirectional=True` there is nothing to go on from. Received: an initial_state")
+                raise ValueError("`bidirectional=True` does not allow an `initial_state`. Received: an initial_state")
             caches, positions = initial_state["caches"], positions_from(initial_state["position"], T)  # (B, T)
             x = within_room(x, positions, caches[0])
         if self.table is not None:
@@ -130,9 +130,9 @@ class TransformerStack(CompositeLayer):
             filled.append(cache)
         if self.norm is not None:
             x = self.norm(x)
-        state = {}  # Keras's functional models take no None
+        state = {}  # functional models do not accept None
         if initial_state is not None:
-            # What padding has written into a cache is out of sight, and the next real steps write over it.
+            # Cache entries of padding are never attended to, and the next real steps overwrite them.
             steps = T if mask is None else ops.sum(ops.cast(mask, "int32"), axis=1)
             state = {"position": initial_state["position"] + steps, "caches": filled}
         return (x, state) if self.return_state else x

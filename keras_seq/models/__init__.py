@@ -1,6 +1,6 @@
-"""Classes that decode, going on from a state token by token, and functions that build models which only map."""
+"""Classes for models that decode token by token from a state, and functions that build all other models."""
 
-import keras_seq.optimizers  # noqa: F401  registers what a model may have been compiled with
+import keras_seq.optimizers  # noqa: F401  registers optimizers of compiled models
 from keras_seq.models.calibration import calibrate
 from keras_seq.models.classifier import classifier
 from keras_seq.models.forecaster import forecaster

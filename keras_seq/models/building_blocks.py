@@ -1,4 +1,4 @@
-"""What the functions that build models share: from ids to vectors, from vectors to vectors that know their context."""
+"""Parts of the functions that build models: they embed ids, encode sequences and pool them."""
 
 import keras
 import numpy as np
@@ -14,12 +14,12 @@ def embed(tokens, vocabulary_size, embedding_dim, *, vectors=None, train_vectors
 
     Args:
         tokens: symbolic int `(B, T)`.
-        vectors: float `(vocabulary_size, embedding_dim)` to begin with, or None.
-        train_vectors: whether these are trained further.
+        vectors: initial embeddings, float `(vocabulary_size, embedding_dim)`, or None.
+        train_vectors: whether to train `vectors` further.
     Returns:
         symbolic float `(B, T, embedding_dim)`, with its mask.
     Raises:
-        ValueError: for `vectors` of another shape.
+        ValueError: if `vectors` has another shape.
     """
     if vectors is not None and np.shape(vectors) != (vocabulary_size, embedding_dim):
         raise ValueError(
@@ -36,7 +36,7 @@ def embed(tokens, vocabulary_size, embedding_dim, *, vectors=None, train_vectors
 
 
 def check_architecture(architecture, names):
-    """Raises a `ValueError` for a name that is not of these and that no cell is registered under."""
+    """Raises a `ValueError` if a name is neither one of these nor that of a registered cell."""
     known = not isinstance(architecture, str) or architecture in names
     if not known and not registered_class(architecture):
         raise ValueError(
@@ -48,22 +48,22 @@ def check_architecture(architecture, names):
 def encode_sequence(
     x, architecture, units, num_layers, *, bidirectional, dropout, num_heads=4, kernel_size=5, architecture_options=None
 ):
-    """Lets the steps of a sequence know each other, as the architecture has it.
+    """Encodes a sequence with an architecture.
 
     Args:
         x: symbolic float `(B, T, Dx)`, with its mask.
         architecture: one of `ARCHITECTURES`, a registered cell, or a baseline: "cnn", convolutions over `kernel_size`
-            steps, or "feedforward", which looks at each step by itself.
-        bidirectional: whether steps know those after them.
+            steps, or "feedforward", which processes each step separately.
+        bidirectional: whether steps depend on later steps.
     Returns:
         `(x, states)`: symbolic float `(B, T, units)`, and the final states of a recurrent stack, else empty.
     Raises:
-        ValueError: for an unknown architecture.
+        ValueError: if the architecture is unknown.
     """
     check_architecture(architecture, (*ARCHITECTURES, *BASELINES))
     if not (architecture_options or {}).get("return_state", True):
         raise ValueError(
-            "`architecture_options` must leave the stack its state, which is pooled. Received: return_state=False"
+            "`architecture_options` must keep the stack's state, which is pooled. Received: return_state=False"
         )
     if architecture in BASELINES:
         size, padding = (kernel_size if architecture == "cnn" else 1), ("same" if bidirectional else "causal")
@@ -87,20 +87,20 @@ def encode_sequence(
 
 
 def check_pooling(pooling):
-    """Raises a `ValueError` for a name that is not of `POOLINGS`."""
+    """Raises a `ValueError` if a name is not in `POOLINGS`."""
     if pooling not in POOLINGS:
         raise ValueError(f"`pooling` must be one of {tuple(POOLINGS)}. Received: {pooling!r}")
 
 
 def pool(x, states, pooling):
-    """One vector of a sequence: symbolic `(B, T, D)` to `(B, D)`.
+    """Pools a sequence into one vector: symbolic `(B, T, D)` to `(B, D)`.
 
     Args:
-        states: as `encode_sequence` returns them. Their last ones are what "last" takes where there are any: those of a
-            bidirectional stack have read all of the sequence, whereas the backward half of its last step has not.
+        states: states from `encode_sequence`. "last" takes the final ones, if any: those of a bidirectional stack cover
+            the whole sequence, whereas the backward half of its last step does not.
         pooling: a name of `POOLINGS`.
     Raises:
-        ValueError: for another name.
+        ValueError: if the name is not one of these.
     """
     check_pooling(pooling)
     if pooling == "last" and states:

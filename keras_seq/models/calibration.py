@@ -1,29 +1,29 @@
-"""Bands that hold what they say: a forecaster's quantiles, moved to where they are on data it was not trained on."""
+"""Calibration of a forecaster's quantiles on data that it was not trained on."""
 
 import numpy as np
 from keras import ops
 
 
 def calibrate(model, batches, quantiles):
-    """Moves the quantiles of a `forecaster`, so that each share of what came in `batches` lies below its quantile.
+    """Moves the quantiles of a `forecaster` so that the right share of the targets in `batches` lies below each.
 
-    A network is surer of the data that it was trained on than of any other, and of all data as long as its bands have
-    not opened yet. For each step and each quantile this finds how far what came is from the forecast (in units of each
-    row's own past, where the forecaster normalizes it), and moves the quantile there, the same for all columns. Nothing
-    is trained, and the model that is saved or exported afterwards has it in it. A second call begins anew.
+    A network is more certain of its training data than of other data, and of all data until its bands have widened. For
+    each step and each quantile, this computes the quantile of the forecast errors (in units of the deviation of each
+    row's past, if the forecaster normalizes it) and adds it to the forecast, the same for all columns. Nothing is
+    trained. A saved or exported model includes the offsets. A second call starts over.
 
     Args:
-        model: a `forecaster` with quantiles, trained.
-        batches: of `(inputs, target (B, H, C))` that it was not trained on, a validation set.
-        quantiles: the model's, Q.
+        model: a trained `forecaster` with quantiles.
+        batches: batches of `(inputs, target (B, H, C))` that were not used in training, such as a validation set.
+        quantiles: the quantiles of the model, Q.
     Returns:
-        the share of what came that lay below each quantile before, `(Q,)`; afterwards it is the quantile, but for
-        forecasts that crossed.
+        the share of the targets below each quantile before calibration, `(Q,)`. Afterwards the share equals the
+        quantile, except for forecasts that crossed.
     Raises:
-        ValueError: for a model without such quantiles, for no batches, and for numbers that are not finite; the model
-            stays as it was.
-    Source: Romano et al. 2019, arXiv:1905.03222 (conformalized quantile regression; each side on its own). Windows that
-        overlap are not exchangeable, so that its guarantee is not theirs.
+        ValueError: if the model does not have these quantiles, there are no batches, or numbers are not finite. The
+            model is then unchanged.
+    Source: Romano et al. 2019, arXiv:1905.03222 (conformalized quantile regression, each side separately). Overlapping
+        windows are not exchangeable, so its guarantee does not apply to them.
     """
     layer = next((layer for layer in model.layers if layer.name == "calibration"), None)
     if layer is None or layer.offsets.shape[-1] != len(quantiles):
@@ -37,10 +37,10 @@ def calibrate(model, batches, quantiles):
     try:
         for inputs, target in batches:
             y = forecasts(inputs, 0.0)
-            unit = forecasts(inputs, 1.0) - y  # how far an offset of 1 moves it: the deviation of its past, say
+            unit = forecasts(inputs, 1.0) - y  # effect of an offset of 1, such as the deviation of the past
             errors.append((np.asarray(target)[..., None] - y) / unit)
         if not errors:
-            raise ValueError("There is nothing to calibrate on: `batches` is empty.")
+            raise ValueError("Calibration needs at least one batch: `batches` is empty.")
         errors = np.concatenate(errors)
         if not np.isfinite(errors).all():
             raise ValueError("Forecasts and targets must be finite. Some in `batches` are not.")

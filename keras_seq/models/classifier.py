@@ -1,4 +1,4 @@
-"""One class for each text."""
+"""Models that predict one class for each text."""
 
 import keras
 
@@ -26,32 +26,32 @@ def classifier(
     pad_id=0,
     name="classifier",
 ):
-    """A model that says which class a sequence of ids belongs to. Compile it with a cross-entropy `from_logits`.
+    """A model that predicts the class of a sequence of ids. Compile it with a cross-entropy `from_logits`.
 
     Args:
         vocabulary_size: number of ids, V.
         num_classes: number of classes, N.
-        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline. "cnn": `units` convolutions
-            over each of the `windows`, and the maximum of each over the text. "feedforward": the mean of the
-            embeddings, through `num_layers` dense layers.
-        units: width, D. Kim 2014 has 100, embeddings 300 wide and dropout of 0.5.
-        num_layers: how many layers; "cnn" has one.
-        bidirectional: whether each step knows those after it.
-        pooling: "attention", "mean", "max" or "last": how the steps become one vector; not for the baselines. "last"
-            takes the final states of both directions of a recurrent architecture.
-        embedding_dim: width of the embeddings; None: that of `vectors`, else `units`.
-        vectors: float `(V, embedding_dim)`, embeddings to begin with; None: random ones.
-        train_vectors: whether `vectors` are trained further.
-        dropout: rate on the embeddings, between layers and before the scores.
-        num_heads: of a Transformer.
-        windows: how many tokens the convolutions of "cnn" look at.
+        architecture: one of `layers.ARCHITECTURES`, a registered cell, or a baseline. "cnn": `units` convolutions over
+            each of the `windows`, and the maximum of each over the text. "feedforward": the mean of the embeddings,
+            through `num_layers` dense layers.
+        units: width, D. Kim 2014 uses 100, with embeddings of width 300 and a dropout of 0.5.
+        num_layers: number of layers. "cnn" has one.
+        bidirectional: whether each step depends on later steps.
+        pooling: pooling of the steps into one vector: "attention", "mean", "max" or "last". Unused by the baselines.
+            "last" takes the final states of both directions of a recurrent architecture.
+        embedding_dim: width of the embeddings. None: that of `vectors`, else `units`.
+        vectors: initial embeddings, float `(V, embedding_dim)`. None: random ones.
+        train_vectors: whether to train `vectors` further.
+        dropout: rate of dropout on the embeddings, between layers and before the scores.
+        num_heads: number of attention heads of a Transformer.
+        windows: numbers of tokens that the convolutions of "cnn" cover.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
-        pad_id: the id that marks padding, on the right.
+        pad_id: id of padding, on the right.
     Returns:
         a `keras.Model` from int `(B, T)` to logits `(B, N)`.
     Raises:
-        ValueError: for an option that has no such value.
-    Source: attention: Yang et al. 2016, aclanthology.org/N16-1174; "cnn": Kim 2014, arXiv:1408.5882; "feedforward":
+        ValueError: if an option has an invalid value.
+    Source: attention: Yang et al. 2016, aclanthology.org/N16-1174. "cnn": Kim 2014, arXiv:1408.5882. "feedforward":
         Iyyer et al. 2015, aclanthology.org/P15-1162.
     """
     check_counts(vocabulary_size=vocabulary_size, num_classes=num_classes, units=units, num_layers=num_layers)
@@ -59,7 +59,7 @@ def classifier(
     check_rates(dropout=dropout)
     if architecture == "cnn":
         if not windows:
-            raise ValueError(f"`windows` must be some numbers of tokens. Received: {windows!r}")
+            raise ValueError(f"`windows` must not be empty. Received: {windows!r}")
         for window in windows:
             check_counts(windows=window)
     elif architecture != "feedforward":

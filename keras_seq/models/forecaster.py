@@ -1,4 +1,4 @@
-"""The future of time series: points or quantiles, all steps at once or one after the other."""
+"""Time series forecasters: points or quantiles, all steps at once or step by step."""
 
 import keras
 from keras import ops
@@ -45,44 +45,46 @@ def forecaster(
 ):
     """A model that forecasts series from their past. Compile it with "mse", or with `losses.QuantileLoss(quantiles)`.
 
-    The shapes are those of `data.windows`. With the defaults it is PatchTST; `architecture="linear"` is NLinear with
-    `series_normalization="last"`, RLinear with "mean"; "dlinear" is DLinear with None; "gru" with patches that do not
-    overlap and `decoder_stride=patch_length` is near to SegRNN.
+    The shapes are those of `data.windows`. The defaults are PatchTST. `architecture="linear"` is NLinear with
+    `series_normalization="last"`, and RLinear with "mean". "dlinear" is DLinear with None. "gru" with patches that do
+    not overlap and `decoder_stride=patch_length` is close to SegRNN.
 
     Args:
-        num_columns: columns of the past, C.
-        look_back: steps of the past that are read, L; of a longer one the last.
-        horizon: steps of the future, H.
-        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "linear", "dlinear" (trend and
-            rest apart), "feedforward", "cnn".
+        num_columns: number of columns of the past, C.
+        look_back: number of past steps that the model uses, L. Of a longer past, the last steps are used.
+        horizon: number of future steps, H.
+        architecture: one of `layers.ARCHITECTURES`, a registered cell, or a baseline: "linear", "dlinear" (trend and
+            rest separately), "feedforward" or "cnn".
         units: width, D.
-        num_layers: how many layers.
-        patch_length, patch_stride: steps that become one, and from one such patch to the next, by default half of it;
-            `patch_length=1`: there are no patches, nor are there for the linear ones.
-        channel_independent: whether each target is forecast from its own past (and the columns that are no targets) by
-            the same weights; or all together.
-        series_normalization: "mean", "last" or None, of the targets' past: see `layers.ReversibleNormalization`.
-        decoder: "direct", all steps at once; or, for recurrent architectures, "autoregressive", each from the last.
-        decoder_stride: steps that the autoregressive decoder forecasts at a time; divides `horizon`.
-        targets: the places among the columns of those to forecast; None: all.
-        num_known: columns whose future is known, K.
-        num_static: numbers that are known of a series, F.
-        quantiles: rising, between 0 and 1; None: one number for each step. See `calibrate`.
-        residual: whether a linear map of each target's past, the layer "linear", is added to what the network says,
-            which begins at nothing: so the model begins as good as the map. It is not trained: give it the weights of
-            least squares, say, a kernel `(L, H)` and a bias `(H,)` over what `series_normalization` makes of the past.
-        dropout: rate on the embedded steps, between layers and before the forecast.
-        num_heads: of a Transformer.
+        num_layers: number of layers.
+        patch_length, patch_stride: number of steps that form one patch, and from one patch to the next (by default half
+            of it). With `patch_length=1`, and for the linear architectures, there are no patches.
+        channel_independent: whether to forecast each target separately, from its past and the columns that are not
+            targets, with shared weights. If False, all are forecast together.
+        series_normalization: normalization of the targets' past, "mean", "last" or None: see
+            `layers.ReversibleNormalization`.
+        decoder: "direct" for all steps at once or, for recurrent architectures, "autoregressive" for each step from the
+            one before.
+        decoder_stride: number of steps that the autoregressive decoder forecasts at a time. Must divide `horizon`.
+        targets: indices of the columns to forecast. None: all.
+        num_known: number of columns whose future is available, K.
+        num_static: number of static features of a series, F.
+        quantiles: increasing quantiles between 0 and 1, or None for one number for each step. See `calibrate`.
+        residual: whether to add a linear map of each target's past, the layer "linear", to the network's output, which
+            starts at zero. So the model starts as good as the map. The map is not trained. Set its weights, for example
+            by least squares: a kernel `(L, H)` and a bias `(H,)`, applied to the past after `series_normalization`.
+        dropout: rate of dropout on the embedded steps, between layers and before the forecast.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
-        a `keras.Model` from the past, float `(B, T, C)`; or, where there is more, from `{"past", "known_future": float
-        (B, H, K), "static": float (B, F)}`. It gives `(B, H, targets)`, or `(B, H, targets, Q)` with the quantiles in
-        their order.
+        a `keras.Model` from the past, float `(B, T, C)` or, with more inputs, from `{"past", "known_future": float
+        (B, H, K), "static": float (B, F)}`. Its output is `(B, H, targets)`, or `(B, H, targets, Q)` with the quantiles
+        in their order.
     Raises:
-        ValueError: for an option that has no such value.
+        ValueError: if an option has an invalid value.
     Source: Nie et al. 2023, arXiv:2211.14730 (PatchTST); Zeng et al. 2023, arXiv:2205.13504 (DLinear, NLinear); Kim et
         al. 2022, openreview.net/forum?id=cGDAkQo1C0p; Lin et al. 2023, arXiv:2308.11200 (SegRNN); Wen et al. 2017,
-        arXiv:1711.11053 (quantiles, known future).
+        arXiv:1711.11053 (quantiles, future inputs).
     """
     _check_numbers(
         num_columns=num_columns,
@@ -107,7 +109,7 @@ def forecaster(
         raise ValueError(f"`series_normalization` must be 'mean', 'last' or None. Received: {series_normalization!r}")
     if residual and (decoder == "autoregressive" or architecture in LINEAR):
         raise ValueError(
-            "`residual` needs a direct decoder, and an architecture that is not linear itself. "
+            "`residual` needs a direct decoder, and an architecture that is not linear. "
             f"Received: {decoder!r}, {architecture!r}"
         )
     past = keras.Input((None, num_columns), name="past")
@@ -121,8 +123,8 @@ def forecaster(
     beside = ops.take(steps, others, axis=-1) if others else None
     x = series
     if series_normalization is not None:
-        # In float32 at least, whatever the policy: half of its digits would go into the level of the series.
-        how = {"scale": series_normalization == "mean", "affine": not residual}  # the map is of unchanged numbers
+        # In float32 at least under any policy, since half of float16's digits would be lost on the level of the series.
+        how = {"scale": series_normalization == "mean", "affine": not residual}  # the map applies to unscaled values
         exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
         norm = ReversibleNormalization(series_normalization, **how, dtype=exact, name="normalization")
         x = norm(series)
@@ -155,7 +157,7 @@ def forecaster(
     if residual:
         y = y + straight
     if quantiles is not None:
-        # Sorted, because quantiles must not cross; that never makes the pinball loss larger (Chernozhukov et al. 2010).
+        # Sorted, because quantiles must not cross. Sorting never increases the pinball loss (Chernozhukov et al. 2010).
         y = QuantileOffsets(name="calibration")(ops.sort(y, axis=-1))
     if series_normalization is not None:
         y = norm(y, past=series, reverse=True)
@@ -164,7 +166,7 @@ def forecaster(
 
 
 def _embed(x, static, units, patch_length, patch_stride, dropout):
-    """Steps, or patches of them, as vectors: `(B, L, C)` to `(B, P, D)`."""
+    """Embeds steps, or patches of them: `(B, L, C)` to `(B, P, D)`."""
     if patch_length > 1:
         x = Patches(patch_length, patch_stride or max(1, patch_length // 2), name="patches")(x)
     x = keras.layers.Dense(units, name="embedding")(x)
@@ -174,8 +176,8 @@ def _embed(x, static, units, patch_length, patch_stride, dropout):
 
 
 def _context(x, architecture, units, num_layers, stack):
-    """What a forecast is made of: `(B, P, D)` to a recurrent stack's last state, else to all patches side by side."""
-    if architecture == "transformer":  # as PatchTST has it
+    """The input of the forecast: `(B, P, D)` to a recurrent stack's last state, else to all patches concatenated."""
+    if architecture == "transformer":  # as in PatchTST
         usual = {"positions": "learned", "max_positions": x.shape[1], "layer_options": {"activation": "gelu"}}
         stack = {**stack, "architecture_options": {**usual, **(stack["architecture_options"] or {})}}
     both_ways = architecture in ("transformer", *BASELINES)
@@ -185,7 +187,7 @@ def _context(x, architecture, units, num_layers, stack):
 
 
 def _linear(x, static, architecture):
-    """What a linear forecast is of: all steps, side by side."""
+    """The input of a linear forecast: all steps, concatenated."""
     if architecture == "dlinear":
         trend = MovingAverage(name="trend")(x)
         x = ops.concatenate([trend, x - trend], axis=-1)
@@ -194,14 +196,14 @@ def _linear(x, static, architecture):
 
 
 def _straight(series, horizon):
-    """A linear map of each channel's own steps, the same for all: `(B, L, C)` to `(B, H, C, 1)`."""
+    """A linear map of each channel's steps, with the same weights for all channels: `(B, L, C)` to `(B, H, C, 1)`."""
     x = ops.transpose(series, (0, 2, 1))
     y = keras.layers.Dense(horizon, trainable=False, name="linear")(x)  # (B, C, H)
     return ops.transpose(y, (0, 2, 1))[..., None]
 
 
 def _direct(x, known, horizon, width, units, residual):
-    """All steps at once: `(B, D)` to `(B, H, width)`, and what is known of each step added to it."""
+    """Forecasts all steps at once: `(B, D)` to `(B, H, width)`, plus the effect of the given future columns."""
     begins = {"kernel_initializer": "zeros" if residual else "glorot_uniform"}
     y = keras.layers.Dense(horizon * width, name="forecast", **begins)(x)
     y = ops.reshape(y, (-1, horizon, width))
@@ -212,7 +214,7 @@ def _direct(x, known, horizon, width, units, residual):
 
 
 def _autoregressive(newest, states, known, cell, calls, Q):
-    """Some steps at a time, from the newest ones on: `(B, S, C)` to `(B, H / S, S * C * Q)`."""
+    """Forecasts some steps at a time, starting from the newest ones: `(B, S, C)` to `(B, H / S, S * C * Q)`."""
     S, C = newest.shape[1:]
     first = ops.reshape(ops.repeat(newest, Q, axis=-1), (-1, S * C * Q))
     if known is not None:
@@ -223,7 +225,7 @@ def _autoregressive(newest, states, known, cell, calls, Q):
 
 def _check_numbers(**options):
     check_rates(dropout=options.pop("dropout"))
-    for name in ("num_known", "num_static"):  # there may be none
+    for name in ("num_known", "num_static"):  # these may be zero
         check_counts(**{name: options.pop(name) or None})
     check_counts(**options)
 
@@ -238,7 +240,7 @@ def _check(columns, places, horizon, architecture, decoder, decoder_stride, quan
     if horizon % decoder_stride:
         raise ValueError(f"`decoder_stride` must divide `horizon`={horizon}. Received: {decoder_stride}")
     if quantiles is not None and (not quantiles or list(quantiles) != sorted(set(quantiles))):
-        raise ValueError(f"`quantiles` must rise. Received: {quantiles}")
+        raise ValueError(f"`quantiles` must be increasing. Received: {quantiles}")
     if quantiles is not None and not 0 < min(quantiles) <= max(quantiles) < 1:
         raise ValueError(f"`quantiles` must be between 0 and 1. Received: {quantiles}")
 

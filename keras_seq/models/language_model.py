@@ -1,4 +1,4 @@
-"""The language model: what comes next."""
+"""The language model, which predicts the next token."""
 
 import functools
 from collections.abc import Mapping
@@ -14,29 +14,30 @@ from keras_seq.models.source_front_end import build_by_call
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LanguageModel(keras.Model):
-    """Scores every token given those before it.
+    """Scores every token given the tokens before it.
 
     Args:
         vocabulary_size: number of ids, V.
-        backbone: the layer between embedding and scores, D wide: `layers.RecurrentStack`, `layers.TransformerStack`, or
-            any layer with `units`, `get_initial_state(batch_size, max_length)` and
+        backbone: the layer between embedding and scores, of width D: `layers.RecurrentStack`,
+            `layers.TransformerStack`, or any layer with `units`, `get_initial_state(batch_size, max_length)` and
             `call(x, initial_state, mask) -> (x, state)`.
-        dropout: rate on the embeddings and on what the backbone makes of them.
-        tie_embeddings: whether the scores come from the embedding's own matrix.
-        pad_id: the id that marks padding.
-        streams: the number of streams, B, whose states the model carries from one batch of `data.streams` to the next;
-            needs a backbone whose state is as large for any length. None: it carries none.
+        dropout: rate of dropout on the embeddings and on the backbone's output.
+        tie_embeddings: whether the scores are computed with the embedding matrix.
+        pad_id: id of padding.
+        streams: number of streams, B, whose states the model carries from one batch of `data.streams` to the next.
+            Needs a backbone with a state of fixed size. None: no states are carried.
     Call arguments:
-        tokens: int `(B, T)`, beginning with the start token where the data has one, padding on the right. Or a batch of
-            `data.streams`, `{"tokens": int (B, T), "starts": bool (B,)}`: each row goes on from the state that the same
-            row of the batch before has left, or from zeros where it starts. These states are weights that are not
-            trained: checkpoints have them, and gradients end at them (truncated backpropagation through time).
+        tokens: int `(B, T)`, padding on the right, starting with the start token if the data has one. Or a batch of
+            `data.streams`, `{"tokens": int (B, T), "starts": bool (B,)}`: each row continues from the last state of the
+            same row in the batch before, or from zeros if it starts. These states are non-trainable weights, which
+            checkpoints include. Gradients stop at them (truncated backpropagation through time).
     Returns:
         logits, float `(B, T, V)`, of the token after each.
     Raises:
-        ValueError: for a bidirectional backbone, which sees what it has to say, and one with `return_state=False`; for
-            `streams` with a backbone whose state grows; for a batch of streams in another number than `streams`.
-    Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix; Mikolov et al. 2010 for the carried state.
+        ValueError: if a backbone is bidirectional, and so depends on the tokens to predict, or has
+            `return_state=False`, if `streams` is set with a backbone whose state grows, or if the number of streams in
+            a batch differs from `streams`.
+    Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix. Mikolov et al. 2010 for the carried state.
     """
 
     def __init__(self, vocabulary_size, backbone, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
@@ -44,10 +45,10 @@ class LanguageModel(keras.Model):
         check_counts(vocabulary_size=vocabulary_size, streams=streams)
         check_rates(dropout=dropout)
         if getattr(backbone, "bidirectional", False):
-            raise ValueError("`backbone` must read from left to right. Received: a layer with bidirectional=True")
+            raise ValueError("`backbone` must not depend on later tokens. Received: a layer with bidirectional=True")
         if not getattr(backbone, "return_state", True):
             raise ValueError(
-                "`backbone` must return the state to go on from. Received: a layer with return_state=False"
+                "`backbone` must return its state, to continue from it. Received: a layer with return_state=False"
             )
         self.vocabulary_size = vocabulary_size
         self.backbone = backbone
@@ -78,8 +79,8 @@ class LanguageModel(keras.Model):
             zeros = keras.tree.flatten(self.backbone.get_initial_state(self.streams, None))
         except ValueError as error:
             raise ValueError(
-                f"`streams` needs a backbone with a state of one size, a `RecurrentStack` say. Received: "
-                f"{self.streams}, with {type(self.backbone).__name__}, which says: {error}"
+                f"`streams` needs a backbone with a state of fixed size, such as a `RecurrentStack`. Received: "
+                f"{self.streams}, with {type(self.backbone).__name__}, which raised: {error}"
             ) from error
         add = functools.partial(self.add_weight, initializer="zeros", trainable=False)
         return [add(shape=zero.shape, name=f"carried_{number}") for number, zero in enumerate(zeros)]
@@ -90,7 +91,7 @@ class LanguageModel(keras.Model):
         tokens, starts = tokens["tokens"], tokens["starts"]
         if not self.carried or starts.shape[0] not in (None, self.streams):
             raise ValueError(
-                "A batch of streams needs a model that carries as many: "
+                "A batch of streams needs a model with the same number of streams: "
                 f"`LanguageModel(..., streams={starts.shape[0]})`. Received: streams={self.streams}"
             )
         zero = self.backbone.get_initial_state(self.streams, None)
@@ -104,11 +105,11 @@ class LanguageModel(keras.Model):
         return logits
 
     def initial_state(self, batch_size, max_length=None, hidden_states=False):
-        """The state before the first token, a dict of nests of tensors with leading axis B.
+        """The state before the first token, a nested dict of tensors whose first axis is B.
 
         Args:
-            max_length: how many tokens there is room for; a recurrent backbone needs no number.
-            hidden_states: whether `decode` puts those of its steps into `state["hidden"]`, `(B, T, D)`.
+            max_length: largest number of tokens. Not needed by a recurrent backbone.
+            hidden_states: whether `decode` stores the hidden states of its steps in `state["hidden"]`, `(B, T, D)`.
         """
         state = {"backbone": self.backbone.get_initial_state(batch_size, max_length)}
         if hidden_states:
@@ -116,18 +117,18 @@ class LanguageModel(keras.Model):
         return state
 
     def decode(self, tokens, state, training=False):
-        """Goes on from `state` by the given tokens, one or many.
+        """Continues from `state` with the given tokens, one or many.
 
         Args:
             tokens: int `(B, T)`.
-            state: of `initial_state`, or as returned; None: the tokens are the whole sequence.
+            state: a state from `initial_state`, or as returned. None: the tokens are the whole sequence.
         Returns:
-            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+            `(logits, state)`: float `(B, T, V)`, and the state after the last token.
         """
         x = self.dropout_layer(self.embedding(tokens), training=training)
         mask = None if state is None else padding_mask(tokens, self.pad_id)
         if state is not None and tokens.shape[1] == 1:
-            # One step of padding is what a search feeds to a finished row, whose state nobody asks for any more.
+            # A search passes a single step of padding to each finished row, whose state is never used.
             x, mask = with_mask(x, None), None
         before = None if state is None else state["backbone"]
         x, after = self.backbone(x, initial_state=before, mask=mask, training=training)

@@ -1,4 +1,4 @@
-"""Sound to classes or labels."""
+"""Models that map sound to classes or labels."""
 
 import keras
 
@@ -30,27 +30,28 @@ def audio_front_end(
     dropout=0.1,
     name="front_end",
 ):
-    """A model that makes vectors of waveforms: log-mel features, normalized, and convolutions.
+    """A model that maps waveforms to vectors: log-mel features, normalization and convolutions.
 
-    It is what `recognizer` begins with, and a `source_front_end` for `Seq2Seq` and `Transformer`:
+    It is the first part of `recognizer`, and a `source_front_end` for `Seq2Seq` and `Transformer`:
 
         model = models.Seq2Seq(None, 14, source_front_end=models.audio_front_end(128), units=128)
 
     Args:
         units: width of the output, D.
-        sampling_rate: samples per second.
-        num_mel_bins: bands of frequency.
-        feature_normalization: of each band: "recording", by its mean and deviation there; "batch", by those
-            of the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short sound; None.
-        conv_layers: convolutions, each of which halves the frames, 100 a second before.
-        num_masks: how many stretches of time and how many of frequency are hidden in training; 0: none.
-        time_mask_width, frequency_mask_width: how long and how wide each of them is at most.
-        dropout: rate on the output.
+        sampling_rate: number of samples per second.
+        num_mel_bins: number of frequency bands.
+        feature_normalization: normalization of each band: "recording" uses its mean and deviation in the recording,
+            "batch" those of the training data (`keras.layers.BatchNormalization`), which keeps the spectrum of a short
+            sound, and None does nothing.
+        conv_layers: number of convolutions. Each halves the frame rate, which is 100 per second before.
+        num_masks: number of time masks, and of frequency masks, in training. 0: none.
+        time_mask_width, frequency_mask_width: largest width of each mask, in frames and in bands.
+        dropout: rate of dropout on the output.
     Returns:
-        a `keras.Model` from float `(B, samples)` to float `(B, T, D)` with its mask. The zeros that a waveform ends
-        in are padding.
+        a `keras.Model` from float `(B, samples)` to float `(B, T, D)` with its mask. Trailing zeros of a waveform are
+        padding.
     Raises:
-        ValueError: for another normalization, and as the layers that it is made of.
+        ValueError: if `feature_normalization` is not one of these, and as for the layers inside.
     """
     if feature_normalization not in NORMALIZATIONS:
         raise ValueError(
@@ -92,32 +93,32 @@ def recognizer(
     architecture_options=None,
     name="recognizer",
 ):
-    """A model that says which class a recording belongs to, or which labels are said in it.
+    """A model that predicts the class of a recording, or the sequence of labels in it.
 
         model = recognizer(11)                                        # ten digits, and the blank
         model.compile("adam", losses.CTCLoss())
         logits = model.predict(waveforms)
         found = decoding.ctc(logits, [logits.shape[1]] * len(logits))
 
-    For attention in place of CTC there are `Seq2Seq` and `Transformer`, with an `audio_front_end`.
+    For attention instead of CTC, use `Seq2Seq` or `Transformer` with an `audio_front_end`.
 
     Args:
-        num_labels: number of classes; with CTC, of labels from 1 on and the blank, which is 0.
-        head: "ctc": what each frame says; or "classes": one class for all of a recording.
-        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "cnn", "feedforward".
+        num_labels: number of classes or, for CTC, of labels including the blank, which is 0.
+        head: "ctc" for logits at each frame, or "classes" for one class for each recording.
+        architecture: one of `layers.ARCHITECTURES`, a registered cell, or a baseline, "cnn" or "feedforward".
         units: width, D.
-        num_layers: how many layers above the front end.
-        bidirectional: whether each frame knows those after it.
-        pooling: for "classes", how the frames become one vector: "attention", "mean", "max" or "last".
-        front_end: what makes vectors of the input, a `keras.Model` of one input; None: `audio_front_end(units)`.
-        dropout: rate between layers and before the scores.
-        num_heads: of a Transformer.
+        num_layers: number of layers after the front end.
+        bidirectional: whether each frame depends on later frames.
+        pooling: for "classes", pooling of the frames into one vector: "attention", "mean", "max" or "last".
+        front_end: a `keras.Model` that maps one input to vectors. None: `audio_front_end(units)`.
+        dropout: rate of dropout between layers and before the scores.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
-        a `keras.Model` from float `(B, samples)` to logits: `(B, N)`; or, for CTC, float32 `(B, T, V)`, of which
-        `losses.CTCLoss` and `decoding.ctc` need no lengths, because frames of padding say the blank for certain.
+        a `keras.Model` from float `(B, samples)` to logits `(B, N)` or, for CTC, float32 `(B, T, V)`. Padded frames
+        predict the blank with certainty, so `losses.CTCLoss` and `decoding.ctc` need no lengths.
     Raises:
-        ValueError: for an option that has no such value.
+        ValueError: if an option has an invalid value.
     Source: Graves et al. 2006, "Connectionist temporal classification"; Graves et al. 2013, arXiv:1303.5778.
     """
     if head not in HEADS:

@@ -27,44 +27,45 @@ from keras_seq.models.source_front_end import (
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Seq2Seq(keras.Model):
-    """A recurrent encoder, a recurrent decoder, and between them the final states, attention, or both.
+    """A recurrent encoder and decoder, connected by the final states, by attention, or by both.
 
-    The decoder's first layer asks the attention; what it answers goes, beside that layer's output, into all layers
-    above and into the scores. No attention depends on a later layer's past, so in training all steps attend at once;
-    "location" alone needs its own earlier weights, and goes step by step.
+    The output of the decoder's first layer is the attention query. The context vector is concatenated to that output as
+    the input of the upper layers, and to the last output for the scores. Attention does not depend on past outputs of
+    later layers, so in training all steps attend at once. Only "location" needs its earlier weights and runs step by
+    step.
 
     Args:
-        source_vocabulary_size: number of source ids; None with a `source_front_end`.
-        target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
-        source_front_end: for a source that is no ids: what makes vectors of it, a `keras.Model` such as
-            `audio_front_end` builds, from one input to float `(B, S, Dx)` with its Keras mask.
+        source_vocabulary_size: number of source ids. None with a `source_front_end`.
+        target_vocabulary_size: number of target ids. None: one vocabulary and one embedding matrix for both sides.
+        source_front_end: a `keras.Model` that maps a non-token source (such as audio) to vectors, from one input to
+            float `(B, S, Dx)` with its Keras mask. See `audio_front_end`.
         units: width of every recurrent layer, D.
-        cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered class of one's own: see `RecurrentStack`.
-        num_layers: of the encoder and of the decoder.
+        cell: a name of `CELLS` ("rnn", "gru", "lstm", ...), or a registered custom class: see `RecurrentStack`.
+        num_layers: number of layers of the encoder, and of the decoder.
         attention: None or a name of `ATTENTIONS`: "additive", "dot", "general", "scaled_dot", "location".
-        bidirectional: whether the encoder reads both ways, with `units / 2` in each.
-        reverse_source: whether the encoder gets the source's tokens in reverse order (Sutskever et al. 2014). Memory
-            and attention weights stay in the source's own order.
-        embedding_dim: width of the embeddings; None: `units`.
-        tie_embeddings: whether the scores come from the target embedding's own matrix.
-        dropout: rate on the embeddings, between layers and before the scores.
-        recurrent_dropout, layer_norm, initializer: of the recurrent layers, as in `RecurrentStack`.
+        bidirectional: whether the encoder processes the source in both directions, with `units / 2` in each.
+        reverse_source: whether the encoder gets the source tokens in reverse order (Sutskever et al. 2014). Memory and
+            attention weights keep the order of the source.
+        embedding_dim: width of the embeddings. None: `units`.
+        tie_embeddings: whether the scores are computed with the target embedding matrix.
+        dropout: rate of dropout on the embeddings, between layers and before the scores.
+        recurrent_dropout, layer_norm, initializer: options of the recurrent layers, as in `RecurrentStack`.
         cell_options: more arguments of the cell, as a dict.
-        residual_from: the first layer, counted from 0, whose input is added to its output; None: no layer. The
-            decoder's layer 0 never has one, and with attention neither has layer 1, whose input is wider.
+        residual_from: first layer, counted from 0, whose input is added to its output. None: no layer. The decoder's
+            layer 0 never has a residual connection. With attention, layer 1 has none either, since its input is wider.
         bridge: "copy", "dense" or "zero".
-        scheduled_sampling: how often the decoder goes on, in training, from a token of its own in place of the
-            target's: a rate, or a schedule of it, see `layers.ScheduledSampling`. With 0 there is no first pass that
-            says these tokens, without dropout and without a gradient.
-        initializer: of embeddings and recurrent layers; None for the usual ones.
-        pad_id: the id that marks padding.
+        scheduled_sampling: probability, in training, that a predicted token replaces a target token: a rate, or a
+            schedule of it, see `layers.ScheduledSampling`. The predictions come from a first pass without dropout and
+            without a gradient, which is skipped if this is 0.
+        initializer: initializer of embeddings and recurrent layers. None for the defaults.
+        pad_id: id of padding.
     Call arguments:
-        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token; the source
-            as the `source_front_end` takes it where there is one.
+        inputs: `{"source": int (B, S), "target": int (B, T)}`. The target starts with the start token. With a
+            `source_front_end`, the source is its input.
     Returns:
         logits, float `(B, T, V)`.
     Source: Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2015, arXiv:1409.0473; Luong et al. 2015,
-        arXiv:1508.04025; attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
+        arXiv:1508.04025. Attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class Seq2Seq(keras.Model):
 
     @property
     def shares_memory(self):
-        """Whether `decode` takes several rows of tokens, side by side, for each row of the memory."""
+        """Whether `decode` takes several adjacent rows of tokens for each row of the memory."""
         return self.attention is None or not self.attention.uses_past
 
     def build(self, input_shape=None):
@@ -213,20 +214,20 @@ class Seq2Seq(keras.Model):
 
     @property
     def has_attention(self):
-        """Whether `encode` may be asked for `attention_weights`."""
+        """Whether `encode` supports `attention_weights`."""
         return self.attention is not None
 
     def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
-        """Reads the source.
+        """Encodes the source.
 
         Args:
-            source: int `(B, S)`, or what the `source_front_end` takes.
-            max_length: not needed here; a Transformer's cache has to know.
-            attention_weights: whether `decode` puts the weights of its steps into `state["attention"]`, `(B, T, S)`.
-            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+            source: int `(B, S)`, or the input of the `source_front_end`.
+            max_length: ignored here, but required by the cache of a Transformer.
+            attention_weights: whether `decode` stores the weights of its steps in `state["attention"]`, `(B, T, S)`.
+            hidden_states: whether `decode` stores the vectors from which the scores are computed in `state["hidden"]`,
                 `(B, T, D)`.
         Returns:
-            the decoder's first state: a dict of which "memory" stays as it is while decoding.
+            the decoder's first state: a dict, whose "memory" does not change while decoding.
         """
         x, mask = source_vectors(self, source, training)
         x = self.dropout_layer(reverse_tokens(x, mask) if self.reverse_source else x, training=training)
@@ -243,21 +244,21 @@ class Seq2Seq(keras.Model):
             if attention_weights:
                 state["attention"] = ops.zeros((B, 1, S), self.compute_dtype)
         elif attention_weights:
-            raise ValueError("`attention_weights=True` needs a model with attention. Received: attention='none'")
+            raise ValueError("`attention_weights=True` needs a model with attention. Received: attention=None")
         return state
 
     def decode(self, tokens, state, training=False):
-        """Goes on from `state` by the given target tokens, one or many.
+        """Continues from `state` with the given target tokens, one or many.
 
         Args:
-            tokens: int `(B, T)`. Padding after them changes none of their logits; the state is that after the padding.
+            tokens: int `(B, T)`. Padding after them does not change their logits. The state is that after the padding.
         Returns:
-            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+            `(logits, state)`: float `(B, T, V)`, and the state after the last token.
         """
         x = self.target_embedding(tokens)
         mask = carried_mask(x)
-        # The loops run without it, a tenth faster: nobody asks for the state after a whole sentence, nor for that of a
-        # row that a search has finished. And a sentence may begin with the padding id.
+        # The loops run without the mask, a tenth faster: the state after a whole sentence, or of a row that a search
+        # has finished, is never used. And a sentence may start with the padding id.
         x = self.dropout_layer(with_mask(x, None), training=training)
         below, above = state["layers"][:1], state["layers"][1:]
         x, below = self.decoder_bottom(x, initial_state=below, training=training)

@@ -1,4 +1,4 @@
-"""What a model that decodes reads: ids, which it embeds, or whatever its front end makes vectors of."""
+"""The input of encoder-decoder models: ids to embed, or a front end that maps other sources to vectors."""
 
 import keras
 from keras import ops
@@ -7,14 +7,14 @@ from keras_seq.layers import get_keras_mask, padding_mask
 
 
 def check_source(source_vocabulary_size, target_vocabulary_size, front_end, units=None):
-    """Raises a `ValueError` unless there is either a vocabulary or a front end, with what belongs to it.
+    """Raises a `ValueError` unless there is either a vocabulary or a front end, with the options that it requires.
 
     Args:
-        units: the width that the front end's vectors must have, or None.
+        units: required width of the front end's vectors, or None.
     """
     if (source_vocabulary_size is None) == (front_end is None):
         raise ValueError(
-            "A source is of ids or read by a front end: give either `source_vocabulary_size` or `source_front_end`. "
+            "A source has ids or a front end: pass either `source_vocabulary_size` or `source_front_end`. "
             f"Received: {source_vocabulary_size} and {front_end}"
         )
     if front_end is None:
@@ -33,7 +33,7 @@ def check_source(source_vocabulary_size, target_vocabulary_size, front_end, unit
 
 
 def source_spec(model):
-    """The symbolic source to build a model with."""
+    """The symbolic source with which to build a model."""
     if model.source_front_end is None:
         return keras.KerasTensor((None, None), "int32")
     given = model.source_front_end.inputs[0]
@@ -41,10 +41,10 @@ def source_spec(model):
 
 
 def build_by_call(model, inputs):
-    """Builds the layers of a model, by its `call` of symbolic inputs.
+    """Builds the layers of a model with a symbolic call.
 
-    Where all of them are ids, TensorFlow calls it with two tokens instead: numbers are quicker there than a graph,
-    which is of no use afterwards.
+    If all inputs are ids, on TensorFlow the model is called with two tokens instead: this is faster than a graph, which
+    would not be reused.
     """
     ids = all("int" in x.dtype for x in keras.tree.flatten(inputs))
     if ids and keras.backend.backend() == "tensorflow":
@@ -54,7 +54,7 @@ def build_by_call(model, inputs):
 
 
 def source_vectors(model, source, training):
-    """What the encoder works on: `(x, mask)`, float `(B, S, D)` and bool `(B, S)`."""
+    """The input of the encoder: `(x, mask)`, float `(B, S, D)` and bool `(B, S)`."""
     if model.source_front_end is None:
         return model.source_embedding(source), padding_mask(source, model.pad_id)
     x = model.source_front_end(source, training=training)
@@ -66,5 +66,5 @@ def serialized_front_end(front_end):
 
 
 def with_front_end(config):
-    """The configuration with the front end itself in it."""
+    """The configuration, with the front end deserialized."""
     return {**config, "source_front_end": keras.saving.deserialize_keras_object(config.get("source_front_end"))}

@@ -1,4 +1,4 @@
-"""One tag for each word."""
+"""Models that predict one tag for each word."""
 
 import keras
 from keras import ops
@@ -30,38 +30,38 @@ def tagger(
     pad_id=0,
     name="tagger",
 ):
-    """A model that gives each word scores for the tags.
+    """A model that scores the tags of each word.
 
         model = tagger(8000, 17, character_vocabulary_size=100, crf=True)
         model.compile("adam", layers.CRFLoss(), weighted_metrics=[layers.ViterbiAccuracy()])
         tags = best_tags(model).predict({"words": words, "characters": characters})
 
     Args:
-        vocabulary_size: number of ids of words.
+        vocabulary_size: number of word ids.
         num_tags: number of tags, N.
-        architecture: one of `layers.ARCHITECTURES`, or a registered cell; or a baseline: "cnn" looks at windows of five
-            words, "feedforward" at each word by itself.
+        architecture: one of `layers.ARCHITECTURES`, a registered cell, or a baseline: "cnn" covers windows of five
+            words, "feedforward" processes each word separately.
         units: width, D.
-        num_layers: how many layers.
-        bidirectional: whether each word knows those after it.
-        embedding_dim: width of the words' embeddings; None: that of `vectors`, else `units`.
-        vectors: float `(vocabulary_size, embedding_dim)`, embeddings to begin with; None: random ones.
-        train_vectors: whether `vectors` are trained further.
-        characters: how the characters of a word become a vector: "cnn" or a cell, as for `layers.CharacterEncoder`.
-        character_vocabulary_size: number of ids of characters; None: words are known by their ids alone.
-        character_units: width of what the characters become.
-        crf: whether the tags of a sentence are scored together, by a conditional random field.
-        dropout: rate on words and characters, between layers and before the scores.
-        num_heads: of a Transformer.
+        num_layers: number of layers.
+        bidirectional: whether each word depends on later words.
+        embedding_dim: width of the word embeddings. None: that of `vectors`, else `units`.
+        vectors: initial embeddings, float `(vocabulary_size, embedding_dim)`. None: random ones.
+        train_vectors: whether to train `vectors` further.
+        characters: encoder of the characters of a word: "cnn" or a cell, as for `layers.CharacterEncoder`.
+        character_vocabulary_size: number of character ids. None: words are represented by their ids alone.
+        character_units: width of the character encoder's output.
+        crf: whether to score the tags of a sentence together, with a conditional random field.
+        dropout: rate of dropout on words and characters, between layers and before the scores.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
-        pad_id: the id that marks padding, on the right, of words and of characters.
+        pad_id: id of padding, on the right, for words and for characters.
     Returns:
         a `keras.Model` from `{"words": int (B, T), "characters": int (B, T, C)}`, or without characters from the words
-        alone, int `(B, T)`. It gives logits `(B, T, N)`, for `losses.TokenCrossentropy`; or, with `crf=True`,
-        potentials `(B, T, N, N)`, for `layers.CRFLoss`. `best_tags` makes tags of either.
+        alone, int `(B, T)`. Its output is logits `(B, T, N)`, for `losses.TokenCrossentropy`, or with `crf=True`
+        potentials `(B, T, N, N)`, for `layers.CRFLoss`. `best_tags` turns either into tags.
     Raises:
-        ValueError: for an option that has no such value.
-    Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354; "cnn": Collobert et al. 2011.
+        ValueError: if an option has an invalid value.
+    Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354. "cnn": Collobert et al. 2011.
     """
     check_counts(vocabulary_size=vocabulary_size, num_tags=num_tags, units=units, num_layers=num_layers)
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
@@ -102,12 +102,12 @@ def tagger(
 
 
 def best_tags(model):
-    """A model that gives the tags themselves, with the layers and weights of a `tagger`.
+    """A model that returns the tags themselves, with the layers and weights of a `tagger`.
 
     Args:
-        model: of `tagger`, with or without a conditional random field.
+        model: a `tagger`, with or without a conditional random field.
     Returns:
-        a `keras.Model` from the same inputs to int32 `(B, T)`; padding has tag 0.
+        a `keras.Model` from the same inputs to int32 `(B, T)`. Padding has tag 0.
     """
     decode = ViterbiDecoder if len(model.output.shape) == 4 else LikeliestTags
     return keras.Model(model.input, decode(name="tags")(model.output), name=f"best_{model.name}")
@@ -115,7 +115,7 @@ def best_tags(model):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LikeliestTags(keras.layers.Layer):
-    """The likeliest tag of each real step: logits `(B, T, N)` to int32 `(B, T)`, 0 for padding."""
+    """The most probable tag of each real step: logits `(B, T, N)` to int32 `(B, T)`, 0 for padding."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)

@@ -28,42 +28,42 @@ from keras_seq.models.source_front_end import (
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Transformer(keras.Model):
-    """A Transformer that translates sequences of ids.
+    """A Transformer encoder-decoder for sequences of ids.
 
     Args:
-        source_vocabulary_size: number of source ids; None with a `source_front_end`.
-        target_vocabulary_size: number of target ids; None: one vocabulary and one embedding matrix for both sides.
-        source_front_end: for a source that is no ids: what makes vectors of it, a `keras.Model` such as
-            `audio_front_end` builds, from one input to float `(B, S, D)` with its Keras mask.
+        source_vocabulary_size: number of source ids. None with a `source_front_end`.
+        target_vocabulary_size: number of target ids. None: one vocabulary and one embedding matrix for both sides.
+        source_front_end: a `keras.Model` that maps a non-token source (such as audio) to vectors, from one input to
+            float `(B, S, D)` with its Keras mask. See `audio_front_end`.
         units: width, D.
-        num_heads: number of attention heads; divides `units`.
+        num_heads: number of attention heads. Must divide `units`.
         intermediate_dim: width of the feed-forward networks.
-        num_layers: of the encoder.
-        num_decoder_layers: of the decoder; None: as many.
-        dropout: rate on the embeddings and after each part of every layer.
-        intermediate_dropout: rate inside the feed-forward networks, which the paper has not; None: as `dropout`.
-        activation: of the feed-forward networks; "reglu", "geglu" and "swiglu" give them a hidden layer of two factors.
+        num_layers: number of layers of the encoder.
+        num_decoder_layers: number of layers of the decoder. None: `num_layers`.
+        dropout: rate of dropout on the embeddings and after each part of every layer.
+        intermediate_dropout: rate of dropout inside the feed-forward networks, absent in the paper. None: `dropout`.
+        activation: activation of the feed-forward networks. "reglu", "geglu" and "swiglu" select a gated hidden layer.
         normalize_first: pre-norm (True), or post-norm as in the paper.
         layer_normalization: "layer" or "rms".
-        num_key_value_heads: number of heads of keys and values in the decoder, and so in its caches; None: as many as
-            `num_heads`. The encoder has all heads, since it keeps no cache (Ainslie et al. 2023, arXiv:2305.13245).
+        num_key_value_heads: number of heads of keys and values in the decoder, and so in its caches. None: `num_heads`.
+            The encoder has all heads, since it has no cache (Ainslie et al. 2023, arXiv:2305.13245).
         positions: "sinusoidal", "learned" (both are added to the embeddings), "rotary" or "alibi" (both act in every
             self-attention).
         max_positions: length of the tables of "learned" positions.
-        attention_window: how far away self-attentions see, in the encoder to either side; None: everywhere.
-        tie_embeddings: whether the scores come from the target embedding's own matrix.
-        pad_id: the id that marks padding.
+        attention_window: largest distance of the self-attentions, in the encoder to either side. None: no limit.
+        tie_embeddings: whether the scores are computed with the target embedding matrix.
+        pad_id: id of padding.
     Call arguments:
-        inputs: `{"source": int (B, S), "target": int (B, T)}`, the target beginning with the start token; the source
-            as the `source_front_end` takes it where there is one.
+        inputs: `{"source": int (B, S), "target": int (B, T)}`. The target starts with the start token. With a
+            `source_front_end`, the source is its input.
     Returns:
         logits, float `(B, T, V)`.
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
-    has_attention = True  # `encode` may be asked for `attention_weights`
+    has_attention = True  # `encode` supports `attention_weights`
 
-    shares_memory = True  # `decode` takes several rows of tokens, side by side, for each row of the memory
+    shares_memory = True  # `decode` takes several adjacent rows of tokens for each row of the memory
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Transformer(keras.Model):
             for i in range(self.num_decoder_layers)
         ]
         self.encoder_norm = self.decoder_norm = None
-        if normalize_first:  # nothing has normalized the last layer's output yet
+        if normalize_first:  # the last layer's output is not normalized yet
             self.encoder_norm = normalization_layer(layer_normalization, name="encoder_norm", dtype=policy)
             self.decoder_norm = normalization_layer(layer_normalization, name="decoder_norm", dtype=policy)
         self.source_positions = self.target_positions = None
@@ -178,7 +178,7 @@ class Transformer(keras.Model):
         return logits
 
     def _placed(self, x, learned_positions, positions, training):
-        """The vectors told where they stand, with dropout."""
+        """Adds positions to the vectors, and applies dropout."""
         if learned_positions is not None:
             x = x + learned_positions(positions)
         elif self.positions == "sinusoidal":
@@ -186,18 +186,18 @@ class Transformer(keras.Model):
         return self.dropout_layer(x, training=training)
 
     def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
-        """Reads the source.
+        """Encodes the source.
 
         Args:
-            source: int `(B, S)`, or what the `source_front_end` takes.
-            max_length: how many target steps the caches have room for. None: no caches, so that the one `decode` that
-                follows must be given all steps at once, as in training.
-            attention_weights: whether `decode` puts the weights of its steps, the last layer's, averaged over the
-                heads, into `state["attention"]`, `(B, T, S)`. Needs `max_length`.
-            hidden_states: whether `decode` puts the vectors that the scores come from into `state["hidden"]`,
+            source: int `(B, S)`, or the input of the `source_front_end`.
+            max_length: length of the caches, in target steps. None: no caches, so the single `decode` that follows must
+                get all steps at once, as in training.
+            attention_weights: whether `decode` stores the weights of its steps in `state["attention"]`, `(B, T, S)`:
+                those of the last layer, averaged over the heads. Needs `max_length`.
+            hidden_states: whether `decode` stores the vectors from which the scores are computed in `state["hidden"]`,
                 `(B, T, D)`.
         Returns:
-            the decoder's first state: a dict of which "memory" stays as it is while decoding.
+            the decoder's first state: a dict, whose "memory" does not change while decoding.
         """
         x, mask = source_vectors(self, source, training)
         B, S = ops.shape(mask)
@@ -220,12 +220,12 @@ class Transformer(keras.Model):
         return state
 
     def decode(self, tokens, state, training=False):
-        """Goes on from `state` by the given target tokens, one or many.
+        """Continues from `state` with the given target tokens, one or many.
 
         Args:
             tokens: int `(B, T)`.
         Returns:
-            `(logits, state)`: float `(B, T, V)`, and the state after the last of the tokens.
+            `(logits, state)`: float `(B, T, V)`, and the state after the last token.
         """
         T = ops.shape(tokens)[1]
         caches = state.get("caches")

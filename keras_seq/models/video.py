@@ -1,4 +1,4 @@
-"""Clips to classes, and to the pictures that come next."""
+"""Models that classify clips, or predict the next frames."""
 
 import keras
 import numpy as np
@@ -34,35 +34,36 @@ def video_classifier(
     architecture_options=None,
     name="video_classifier",
 ):
-    """A model that says which class a clip belongs to, or of several questions about it the answer to each.
+    """A model that predicts the class of a clip, or the answers to several questions about it.
 
         model = video_classifier((32, 32, 1), {"direction": 8, "digit": 10})
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(clips, {"direction": directions, "digit": digits})
 
-    Each picture is looked at together with the one before it, alike in all places, and what was found is told with its
-    place: so motion is learned once, not anew for each place.
+    Each frame is processed together with the one before it, in the same way at all places, and each feature is pooled
+    with its place. So the model learns motion once, not separately for each place.
 
     Args:
         frame_shape: `(height, width, channels)`.
-        num_classes: number of classes; or a dict of several numbers by their names.
-        architecture: what joins the pictures, each of which a `FrameCNN` makes a vector of: one of
-            `layers.ARCHITECTURES`, a registered cell, or a baseline, "cnn" or "feedforward". Or "convlstm": recurrence
-            from picture to picture, which stay pictures.
+        num_classes: number of classes, or a dict of several such numbers by name.
+        architecture: the model over the frame vectors of a `FrameCNN`: one of `layers.ARCHITECTURES`, a registered
+            cell, or a baseline, "cnn" or "feedforward". Or "convlstm": recurrence over feature maps.
         units: width, D.
-        num_layers: how many layers; for "convlstm" there are as many as `filters`.
-        bidirectional: whether each picture knows those after it.
-        pooling: "attention", "mean", "max" or "last": how the pictures become one vector. None: "mean" for "convlstm",
-            whose states grow as a clip goes on, so that the last one of a longer clip is nothing known; else "last".
-        filters: channels of the convolutions.
-        dropout: rate between layers and before the scores; the states of "convlstm" have one of their own, 0.3.
-        num_heads: of a Transformer.
+        num_layers: number of layers. "convlstm" has as many as `filters`.
+        bidirectional: whether each frame depends on later frames.
+        pooling: pooling of the frames into one vector: "attention", "mean", "max" or "last". None: "mean" for
+            "convlstm", whose states grow during a clip, so that the last state of a longer clip is unlike any in
+            training, else "last".
+        filters: number of channels of each convolution.
+        dropout: rate of dropout between layers and before the scores. The states of "convlstm" have a separate rate,
+            0.3.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
-        a `keras.Model` from float `(B, T, height, width, channels)` to logits `(B, N)`, or to a dict of them. The
-        pictures of nothing but zeros that a clip ends in are padding.
+        a `keras.Model` from float `(B, T, height, width, channels)` to logits `(B, N)`, or to a dict of logits.
+        Trailing frames that are all zeros are padding.
     Raises:
-        ValueError: for an option that has no such value.
+        ValueError: if an option has an invalid value.
     Source: Donahue et al. 2015, arXiv:1411.4389; "convlstm": Shi et al. 2015, arXiv:1506.04214.
     """
     for count in num_classes.values() if isinstance(num_classes, dict) else [num_classes]:
@@ -73,7 +74,7 @@ def video_classifier(
     frames = keras.Input((None, *frame_shape), name="frames")
     x = FramePairs(name="pairs")(TrailingPaddingMask(name="padding")(frames))
     if architecture == "convlstm":
-        # Cells add up without bound. Where training makes memory short and unsure, longer clips do not upset it.
+        # Cell states grow without bound. A shorter, noisier memory in training makes the model robust to longer clips.
         x, states = _conv_lstm(x, filters, dropout, strides=2, unit_forget_bias=False, recurrent_dropout=0.3), []
         x = FrameCNN((), units, pooling="where", name="pictures")(x)
         x = keras.layers.Activation("relu", name="relu")(x)
@@ -104,10 +105,10 @@ def frame_predictor(
     architecture_options=None,
     name="frame_predictor",
 ):
-    """A model that draws, after each picture of a clip, the one that it expects next.
+    """A model that predicts the next frame after each frame of a clip.
 
-    What remembers the clip, and the last two pictures as they are, go into a convolution that draws: most of a picture
-    is in the one before it, and need not be remembered.
+    A convolution draws the next frame from the memory of the clip and the last two frames. Most of a frame is in the
+    one before it, and need not be remembered.
 
         model = frame_predictor((32, 32, 1))
         model.compile("adam", "mse")
@@ -115,34 +116,34 @@ def frame_predictor(
 
     Args:
         frame_shape: `(height, width, channels)`.
-        architecture: "convlstm": recurrence from picture to picture; or one of `layers.ARCHITECTURES` or a registered
+        architecture: "convlstm" for recurrence from frame to frame, or one of `layers.ARCHITECTURES` or a registered
             cell, between a `FrameCNN` and a `FrameDecoder`.
-        units: width of the vector that a picture becomes, D; "convlstm" has none.
-        num_layers: how many layers between; for "convlstm" there are as many as `filters`.
-        filters: channels of the convolutions, in the decoder in reverse.
-        patch_size: squares of so many points a side become one point, which has their channels, where pictures are
-            remembered ("convlstm") and drawn. A layer of "convlstm" sees one such point to each side: what one end of a
-            picture tells about the other needs large ones, or many layers.
-        dropout: rate between layers.
-        num_heads: of a Transformer.
+        units: width of the frame vectors, D. Unused by "convlstm".
+        num_layers: number of layers in between. "convlstm" has as many as `filters`.
+        filters: number of channels of each convolution, in reverse order in the decoder.
+        patch_size: side of the squares of pixels that become one pixel with all their channels, in the memory of
+            "convlstm" and in the output. A layer of "convlstm" covers one such pixel to each side. Relations across a
+            whole frame need large squares, or many layers.
+        dropout: rate of dropout between layers.
+        num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
     Returns:
-        a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the like.
+        a `keras.Model` from float `(B, T, height, width, channels)`, in [0, 1], to the same shape and range.
     Raises:
-        ValueError: for an option that has no such value, or if the squares do not fill the pictures.
+        ValueError: if an option has an invalid value, or if the squares do not fill the frames.
     Source: Shi et al. 2015, arXiv:1506.04214; Srivastava et al. 2015, arXiv:1502.04681.
     """
     check_counts(patch_size=patch_size)
     _check(frame_shape, units, num_layers, filters, dropout, num_heads)
     if None in frame_shape or frame_shape[0] % patch_size or frame_shape[1] % patch_size:
         raise ValueError(
-            f"Squares of `patch_size` points must fill pictures of `frame_shape`={tuple(frame_shape)}. "
+            f"Squares of `patch_size` pixels a side must fill frames of `frame_shape`={tuple(frame_shape)}. "
             f"Received: {patch_size}"
         )
     if architecture != "convlstm":
         check_architecture(architecture, ("convlstm", *ARCHITECTURES))
     frames = keras.Input((None, *frame_shape), name="frames")
-    # Nothing here looks at what comes later, so padding needs no mask.
+    # No frame depends on later ones, so padding needs no mask.
     pairs = FramePairs(name="pairs")(frames)
     patches = FramePatches(patch_size, name="patches")(pairs)
     if architecture == "convlstm":
@@ -173,7 +174,7 @@ def _check(frame_shape, units, num_layers, filters, dropout, num_heads):
     for size in frame_shape:
         check_counts(frame_shape=size)
     if not filters:
-        raise ValueError(f"`filters` must be some numbers of channels. Received: {filters!r}")
+        raise ValueError(f"`filters` must not be empty. Received: {filters!r}")
     for channels in filters:
         check_counts(filters=channels)
     check_counts(units=units, num_layers=num_layers, num_heads=num_heads)
@@ -181,18 +182,18 @@ def _check(frame_shape, units, num_layers, filters, dropout, num_heads):
 
 
 def next_frames(model, frames, steps, *, batch_size=64):
-    """Draws so many pictures after those of each clip, each from all before it, those drawn included.
+    """Predicts `steps` frames after those of each clip, each from all earlier frames, including predicted ones.
 
     Args:
         model: a `frame_predictor`.
         frames: float `(N, T, height, width, channels)`, without padding.
-        steps: how many pictures to draw.
-        batch_size: clips that are gone on with together.
+        steps: number of frames to predict.
+        batch_size: number of clips in a batch.
     Returns:
         a NumPy array, float32 `(N, steps, height, width, channels)`.
     """
     given = np.shape(frames)[1]
-    # One shape all the way, compiled once: what is not drawn yet has no say, for nothing looks at what comes later.
+    # One shape for all steps, compiled once. Frames that are not predicted yet have no effect on earlier ones.
     clips = np.pad(np.asarray(frames, "float32"), ((0, 0), (0, steps), (0, 0), (0, 0), (0, 0)))
     for step in range(given, given + steps):
         clips[:, step] = model.predict(clips, batch_size=batch_size, verbose=0)[:, step - 1]
@@ -200,7 +201,7 @@ def next_frames(model, frames, steps, *, batch_size=64):
 
 
 def _conv_lstm(x, filters, dropout, strides=1, unit_forget_bias=True, recurrent_dropout=0.0):
-    """Layers of recurrence over pictures, each `strides` times smaller than the one before."""
+    """Recurrent layers over frames. The output of each is `strides` times smaller than its input."""
     for i, channels in enumerate(filters):
         x = ConvLSTM2D(
             channels,

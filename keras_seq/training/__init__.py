@@ -1,4 +1,4 @@
-"""The run folder: what a training run leaves behind, and how it goes on after it was interrupted."""
+"""The run folder: the files of a training run, and the means to resume an interrupted one."""
 
 from keras_seq.training.averaging import Chosen, average_checkpoints, choose_weights
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints

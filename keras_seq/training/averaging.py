@@ -1,4 +1,4 @@
-"""Averages the weights of several checkpoints, which evens out the noise of the last updates."""
+"""Averages the weights of several checkpoints, which reduces the noise of the last updates."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from keras_seq.training.run_folder import Run, atomic_write
 
 
 def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
-    """Sets the model's weights to the mean of those in the checkpoints: `Checkpoints(run_dir).paths()`, the last k.
+    """Sets the model's weights to the mean of checkpoints, usually the last k of `Checkpoints(run_dir).paths()`.
 
-    The mean is taken in float64. Weights which are no floats (counters) are the last checkpoint's. The optimizer's
-    state stays as it was.
+    The mean is computed in float64. Weights that are not floats (counters) are those of the last checkpoint. The
+    optimizer's state does not change.
 
     Args:
         model: a built model that fits the checkpoints.
-        paths: their files, oldest first.
+        paths: paths of the checkpoints, oldest first.
     Raises:
-        ValueError: if there are no paths, or a checkpoint does not fit the model (the model stays as it was).
+        ValueError: if there are no paths, or a checkpoint does not fit the model (the model is then unchanged).
     Source: Vaswani et al. 2017, section 6.1, arXiv:1706.03762.
     """
     if not paths:
@@ -52,23 +52,23 @@ def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
 
 
 class Chosen(NamedTuple):
-    """The validation scores of the best epoch and of the mean of the last ones; None where there was no such choice."""
+    """The validation scores of the best epoch and of the mean of the last ones, or None if there was no such choice."""
 
     best: float
     mean: float | None
 
 
 def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "min") -> Chosen:
-    """Leaves the model with the best epoch's weights or the mean of the last ones, whichever validates better.
+    """Sets the model to the best epoch's weights or to the mean of the last ones, whichever has the better score.
 
-    The mean is that of all checkpoints in the run folder, two at least (`Resume(keep=...)` says how many there are).
-    Where it is as good as the best epoch, it is taken, and `best.keras` is written anew.
+    The mean is over all checkpoints in the run folder, at least two (`Resume(keep=...)` sets their number). If its
+    score is at least as good as that of the best epoch, the mean is used, and replaces `best.keras`.
 
     Args:
         model: a built model.
-        run: of the training, with `best.keras`, as `EarlyStopping` leaves it.
-        score: measures the model on the validation data.
-        mode: "max" where more is better, "min" where less is.
+        run: the training run, with the `best.keras` of `EarlyStopping`.
+        score: a function that scores the model on the validation data.
+        mode: "max" if higher is better, "min" if lower is better.
     """
     best = keras.models.load_model(run.best, compile=False).get_weights()
     model.set_weights(best)
@@ -78,7 +78,7 @@ def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "
         return Chosen(of_best, None)
     average_checkpoints(model, paths)
     of_mean = score()
-    if of_mean >= of_best if mode == "max" else of_mean <= of_best:  # never where it is no number
+    if of_mean >= of_best if mode == "max" else of_mean <= of_best:  # False if it is NaN
         with atomic_write(run.best) as temporary:
             model.save(temporary)
     else:

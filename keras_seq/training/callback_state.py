@@ -1,7 +1,7 @@
-"""The state of callbacks, as a checkpoint holds it: their attributes that are numbers, strings, truth values or None.
+"""The state of callbacks in a checkpoint: their attributes that are numbers, strings, booleans or None.
 
-An attribute named as an argument of the constructor is a setting and no state: whoever goes on with another patience
-means it.
+Attributes named like constructor arguments are settings, not state, and are not restored, so a resumed run may use
+another `patience`.
 """
 
 import inspect
@@ -15,25 +15,25 @@ _PLAIN = (bool, int, float, str, type(None), np.bool_, np.integer, np.floating)
 
 
 def states(callbacks: Sequence[Any]) -> list[dict[str, Any]]:
-    """The states, in what JSON can hold."""
+    """The states, as JSON values."""
     return [{"class": type(callback).__name__, "state": _state(callback)} for callback in callbacks]
 
 
 def restore(callbacks: Sequence[Any], saved: Sequence[Mapping[str, Any]]) -> None:
-    """Puts the states back, the n-th callback of a class getting that of the n-th one saved; warns of what is left."""
+    """Restores the states. The n-th callback of a class gets the n-th saved state of it. Warns of unused states."""
     left = list(saved)
     for callback in callbacks:
         name = type(callback).__name__
         mine = next((entry for entry in left if entry["class"] == name), None)
         if mine is None:
-            warnings.warn(f"The checkpoint has no state for the callback {name}, which begins anew.", stacklevel=3)
+            warnings.warn(f"The checkpoint has no state for the callback {name}, which starts over.", stacklevel=3)
             continue
         left.remove(mine)
         for attribute, value in mine["state"].items():
             setattr(callback, attribute, _decoded(value))
     if left:
         names = ", ".join(entry["class"] for entry in left)
-        warnings.warn(f"The checkpoint has the state of callbacks that `Resume` was not given: {names}.", stacklevel=3)
+        warnings.warn(f"The checkpoint has the state of callbacks that `Resume` did not get: {names}.", stacklevel=3)
 
 
 def _state(callback: Any) -> dict[str, Any]:

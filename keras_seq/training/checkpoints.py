@@ -1,10 +1,10 @@
-"""Checkpoints: all that training needs to go on, after an epoch or inside one, in one file each.
+"""Checkpoints: the full training state, after an epoch or inside one, in one file each.
 
-A checkpoint is Keras's own `.weights.h5`, so `model.load_weights` reads it too. Keras 3.15 puts the optimizer's
-variables into that file, but when it loads one it skips, with no more than a warning, an optimizer that is not built
-or has another number of variables, and says nothing at all about layers which the model lacks; dropout's random state
-is not in it. So each file also holds a manifest (the position, and the names and shapes of everything in it, which
-`restore` compares first), the states of the model's seed generators and, inside an epoch, those of its metrics.
+A checkpoint is a Keras `.weights.h5`, so `model.load_weights` reads it too. Keras 3.15 stores the optimizer's variables
+in that file. But when it loads a file, it skips an optimizer that is not built or has another number of variables with
+only a warning, and ignores layers that the model lacks without one. The random state of dropout is not in the file. So
+each checkpoint also has a manifest (the position, and the names and shapes of its contents, which `restore` compares
+first), the states of the model's seed generators and, inside an epoch, those of its metrics.
 """
 
 import json
@@ -25,14 +25,14 @@ _GROUP = "keras_seq"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint says of itself; its name is for people, and counts for nothing.
+    """A checkpoint, as described by its manifest. The file name is only for people and has no effect.
 
     Attributes:
-        path: its file.
-        epoch: how many epochs were complete when it was saved.
-        step: how many steps of the next epoch had been trained.
-        logs: those of the last complete epoch; empty inside an epoch.
-        callbacks: the states of callbacks, as `callback_state.states` gave them.
+        path: path of the file.
+        epoch: number of complete epochs when it was saved.
+        step: number of trained steps of the next epoch.
+        logs: logs of the last complete epoch. Empty inside an epoch.
+        callbacks: states of the callbacks, from `callback_state.states`.
     """
 
     path: pathlib.Path
@@ -50,12 +50,12 @@ class Checkpoints:
     """The checkpoints of a run, in its folder `checkpoints`.
 
     `epoch-0003.weights.h5` was saved after epoch 3, `epoch-0003-step-00120.weights.h5` 120 steps later. The last `keep`
-    of the first kind stay, and of the second kind the newest one, until its epoch ends.
+    files of the first kind are kept, and the newest of the second kind until its epoch ends.
 
     Args:
-        run_dir: the run folder.
-        keep: how many epochs' checkpoints stay; older ones are deleted when one is saved.
-        chief: False for a worker that reads what another one writes.
+        run_dir: path of the run folder.
+        keep: number of epochs whose checkpoints are kept. Each save deletes older ones.
+        chief: whether this worker writes checkpoints. False for a worker that only reads them.
     Raises:
         ValueError: if `keep` is not positive.
     """
@@ -68,7 +68,7 @@ class Checkpoints:
         self.chief = chief
 
     def paths(self) -> list[pathlib.Path]:
-        """The files saved after an epoch, oldest first; damaged ones are left out with a warning."""
+        """The files saved after an epoch, oldest first. Damaged ones are skipped with a warning."""
         return [checkpoint.path for checkpoint in self._whole() if not checkpoint.step]
 
     def save(
@@ -80,13 +80,13 @@ class Checkpoints:
         step: int = 0,
         callbacks: Sequence[Mapping[str, Any]] = (),
     ) -> pathlib.Path:
-        """Saves the state after `epoch` whole epochs and `step` steps of the next, then deletes what is too old.
+        """Saves the state after `epoch` whole epochs and `step` steps of the next, then deletes old checkpoints.
 
-        The file appears under its name only when it is whole; an error leaves all earlier checkpoints as they were. Of
-        several workers all must call this at the same step: variables of metrics are read together.
+        The file appears under its name only when it is complete. An error leaves all earlier checkpoints unchanged. All
+        workers must call this at the same step, since variables of metrics are read together.
 
         Raises:
-            OSError: if the file cannot be written; names it and the remedy.
+            OSError: if the file cannot be written. The error names the file and the remedy.
         """
         inside = f"-step-{step:05d}" if step else ""
         path = self.folder / f"epoch-{epoch:04d}{inside}.weights.h5"
@@ -112,14 +112,14 @@ class Checkpoints:
         return path
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; a damaged one is passed over with a warning. None if there is none."""
+        """The newest complete checkpoint, or None. Damaged ones are skipped with a warning."""
         return max(self._whole(), key=lambda checkpoint: checkpoint.position, default=None)
 
     def restore(self, model) -> Checkpoint | None:
-        """Puts the newest whole checkpoint into the model and its optimizer; the metrics are left to `load_metrics`.
+        """Loads the newest complete checkpoint into the model and its optimizer. `load_metrics` loads the metrics.
 
         Returns:
-            The checkpoint, None if there is none.
+            The checkpoint, or None.
         Raises:
             ValueError: if the model is not built, or the checkpoint does not fit it.
         """
@@ -133,16 +133,16 @@ class Checkpoints:
         for path in sorted(self.folder.glob("epoch-*.weights.h5")):
             try:
                 found.append(_read_manifest(path)[0])
-            except FileNotFoundError:  # deleted since by the worker that writes
+            except FileNotFoundError:  # deleted in the meantime by the chief
                 continue
             except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-                message = f"The checkpoint {path} is damaged and passed over; it can be deleted. {error}"
+                message = f"The checkpoint {path} is damaged and was skipped. It can be deleted. {error}"
                 warnings.warn(message, stacklevel=3)
         return sorted(found, key=lambda checkpoint: checkpoint.position)
 
     def _delete_old(self, position: tuple[int, int], saved: pathlib.Path) -> None:
         others = [checkpoint for checkpoint in self._whole() if checkpoint.path != saved]
-        # Those after this position are of a course that the run has left.
+        # Those after this position belong to a course of training that the run has left.
         useless = [other for other in others if other.step or other.position > position]
         epochs = [other for other in others if other not in useless]
         useless += epochs[: max(0, len(epochs) - self.keep + (not position[1]))]
@@ -151,10 +151,10 @@ class Checkpoints:
 
 
 def written_by_chief(model, path: pathlib.Path, write: Callable[[pathlib.Path], None], chief: bool) -> None:
-    """Lets the chief write the model to `path`, in place of what is there, and the other workers follow.
+    """Lets the chief write the model to `path`, replacing the old file, and makes the other workers take part.
 
-    Metrics that are attributes of a model or a layer are part of what Keras saves, and are read by all workers together
-    or not at all: such a model the others write too, to a place of their own that is removed at once.
+    Keras also saves metrics that are attributes of a model or a layer. All workers must read these together, so for
+    such a model the other workers write too, to a temporary folder.
     """
     if chief:
         with atomic_write(path) as temporary:
@@ -165,15 +165,15 @@ def written_by_chief(model, path: pathlib.Path, write: Callable[[pathlib.Path], 
 
 
 def load(model, path: str | os.PathLike) -> None:
-    """Puts one checkpoint into a built model, its optimizer (if it is compiled) and its seed generators.
+    """Loads one checkpoint into a built model, its optimizer (if it is compiled) and its seed generators.
 
     Raises:
-        ValueError: if the model is not built, the checkpoint is damaged, or it does not fit the model: names the first
-            weight that differs, with both shapes.
+        ValueError: if the model is not built, the checkpoint is damaged, or it does not fit the model. In the last
+            case, the error names the first weight that differs, with both shapes.
     """
     path = pathlib.Path(path)
     if not model.built:
-        raise ValueError(f"The model must be built before {path} is restored: call it on one batch first.")
+        raise ValueError(f"The model must be built before {path} is restored. Call it on one batch first.")
     _, manifest, arrays = _read_manifest(path)
     _check(path, "weight", manifest["weights"], _listed(model.weights))
     optimizer = getattr(model, "optimizer", None)
@@ -184,13 +184,13 @@ def load(model, path: str | os.PathLike) -> None:
         _check(path, "optimizer variable", manifest["optimizer"], _listed(optimizer.variables))
     try:
         model.load_weights(path)
-    except (OSError, KeyError, RuntimeError) as error:  # of HDF5, where its manifest is whole and the rest is not
-        message = f"The checkpoint {path} is damaged; delete it, and an older one is taken. {error}"
+    except (OSError, KeyError, RuntimeError) as error:  # from HDF5, if the manifest is intact and the rest is not
+        message = f"The checkpoint {path} is damaged. Delete it, and an older one is used. {error}"
         raise ValueError(message) from error
     seeds = _seed_states(model)
     if len(seeds) != len(arrays["random"]):
         warnings.warn(
-            f"{path} has {len(arrays['random'])} random states and the model {len(seeds)}, which begin anew.",
+            f"{path} has {len(arrays['random'])} random states and the model {len(seeds)}, which start over.",
             stacklevel=2,
         )
     else:
@@ -199,19 +199,19 @@ def load(model, path: str | os.PathLike) -> None:
 
 
 def metrics_fit(model, path: str | os.PathLike) -> bool:
-    """Whether the model has the metrics whose states are in the checkpoint; Keras makes them with the first step."""
+    """Whether the model has the metrics whose states are in the checkpoint. Keras creates them with the first step."""
     saved = _read_manifest(pathlib.Path(path))[1].get("metrics", [])
     return [shape for _, shape in saved] == [shape for _, shape in _listed(model.metrics_variables)]
 
 
 def load_metrics(model, path: str | os.PathLike) -> None:
-    """Puts the states of the metrics into the model, so that they go on counting inside the epoch.
+    """Restores the states of the metrics, so that they include the whole epoch.
 
-    A model with other metrics than those in the checkpoint keeps its own, with a warning.
+    A model with other metrics than those in the checkpoint is left unchanged, with a warning.
     """
     if not metrics_fit(model, path):
         warnings.warn(
-            f"{path} has the states of other metrics than the model's: this epoch's logs leave out its first steps.",
+            f"{path} has the states of other metrics than the model's. This epoch's logs omit its first steps.",
             stacklevel=2,
         )
         return
@@ -241,7 +241,7 @@ def _write_manifest(file, model, manifest: dict[str, Any], metrics: list[np.ndar
     }
     with h5py.File(file, "r+") as opened:
         group = opened.create_group(_GROUP)
-        # A dataset, since an attribute of HDF5 holds no more than 64 KiB.
+        # A dataset, since an HDF5 attribute is limited to 64 KiB.
         group.create_dataset("manifest", data=json.dumps(manifest))
         for kind, values in (("random", map(np.asarray, _seed_states(model))), ("metrics", metrics)):
             for index, value in enumerate(values):
@@ -249,18 +249,18 @@ def _write_manifest(file, model, manifest: dict[str, Any], metrics: list[np.ndar
 
 
 def _read_manifest(path: pathlib.Path) -> tuple[Checkpoint, dict[str, Any], dict[str, list[np.ndarray]]]:
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"{path} is no file.")
+    if path.exists() and not path.is_file():  # reading a pipe would block
+        raise ValueError(f"{path} is not a file.")
     with h5py.File(path, "r") as file:
         if _GROUP not in file:
-            raise ValueError(f"{path} has no manifest: it was not saved by `Checkpoints`.")
+            raise ValueError(f"{path} has no manifest, so it was not saved by `Checkpoints`.")
         group = file[_GROUP]
         manifest = json.loads(group["manifest"][()].decode("utf-8"))
         arrays = {
             kind: [group[f"{kind}/{index}"][()] for index in range(len(group.get(kind, ())))]
             for kind in ("random", "metrics")
         }
-    place = manifest["epoch"], manifest.get("step", 0)  # what an earlier version saved has no step
+    place = manifest["epoch"], manifest.get("step", 0)  # files of an earlier version have no step
     return Checkpoint(path, *place, manifest["logs"], manifest.get("callbacks", [])), manifest, arrays
 
 

@@ -1,4 +1,4 @@
-"""A file that HDF5 writes to, on a disk that may be full."""
+"""A file for HDF5 that handles a full disk safely."""
 
 import contextlib
 import io
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def hdf5_file(path: str | os.PathLike) -> Iterator["Unfailing"]:
-    """A new file for `model.save_weights` and `h5py.File`; the first error of the disk comes when the block ends.
+    """A new file for `model.save_weights` and `h5py.File`. The first disk error is raised when the block ends.
 
-    HDF5 1.14 keeps what it could not write, tries again when the file is closed, and crashes the process there or at
-    its next file. So it is not told: nothing more is written after an error, and the block raises it.
+    After a failed write, HDF5 1.14 keeps the data, tries again when the file is closed, and crashes the process there
+    or at its next file. So errors are hidden from HDF5: nothing is written after an error, and the block raises it.
     """
     file = Unfailing(path)
     try:
@@ -22,7 +22,7 @@ def hdf5_file(path: str | os.PathLike) -> Iterator["Unfailing"]:
 
 
 class Unfailing(io.BytesIO):
-    """Writes to a file on disk until that fails. A `BytesIO`, since Keras takes no other object for a file."""
+    """Writes to a file on disk until an error. A `BytesIO`, since Keras accepts no other file object."""
 
     def __init__(self, path: str | os.PathLike):
         super().__init__()
@@ -31,17 +31,17 @@ class Unfailing(io.BytesIO):
         self._file = io.FileIO(path, "w+")
 
     def __str__(self) -> str:
-        return self._path  # Keras looks at the ending
+        return self._path  # Keras checks the suffix
 
     def check(self) -> None:
-        """Raises the error, if there was one; before HDF5 opens the file again, which it cannot."""
+        """Raises the error, if any, before HDF5 opens the file again, which would fail."""
         if self.error is not None:
             raise self.error
 
     def end(self) -> None:
         try:
             self._file.close()
-        except OSError as error:  # where the disk is far away, it may say so only now
+        except OSError as error:  # a network file system may report errors only now
             self.error = self.error or error
 
     def write(self, content) -> int:
@@ -74,7 +74,7 @@ class Unfailing(io.BytesIO):
         return 0 if self._file.closed else self._file.tell()
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, since writes are not buffered."""
 
     @contextlib.contextmanager
     def _noting_errors(self) -> Iterator[None]:

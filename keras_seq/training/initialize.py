@@ -1,4 +1,4 @@
-"""Begins with the weights of another run, whatever of them fits."""
+"""Initializes a model with all matching weights of another run."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras_seq.training.checkpoints import Checkpoints
 from keras_seq.training.hdf5_file import hdf5_file
 
-# What a file of weights holds beside the weights.
+# The groups of a weights file that are not weights of the model.
 _OTHERS = ("optimizer", "keras_seq")
 _BFLOAT16 = tf.bfloat16.as_numpy_dtype
 
@@ -25,13 +25,13 @@ Tokens = Sequence[str]
 
 
 class Initialized(NamedTuple):
-    """What `initialize_from` did.
+    """The result of `initialize_from`.
 
     Attributes:
-        path: the file that was read.
-        taken: names of the weights that were taken as they are.
-        remapped: of those over a vocabulary: how many tokens were found in the other one, and how many are new.
-        left: names of the weights that stayed as they were.
+        path: path of the file that was read.
+        taken: names of the weights that were copied unchanged.
+        remapped: for each weight over a vocabulary, the number of tokens found in the other vocabulary and of new ones.
+        left: names of the weights that were not changed.
     """
 
     path: pathlib.Path
@@ -49,33 +49,32 @@ class Initialized(NamedTuple):
 def initialize_from(
     model, run: str | os.PathLike, vocabularies: Mapping[str, tuple[Tokens, Tokens]] | None = None
 ) -> Initialized:
-    """Puts another run's weights into a model, to train it further on other data or with another vocabulary.
+    """Initializes a model with the weights of another run, to train it on other data or with another vocabulary.
 
-    A weight is taken where the other model has one at the same place (of the same layers' attributes, lists and names)
-    and of the same shape. Weights over a vocabulary - embeddings, the matrix and the bias of the scores - are taken
-    token by token; a token that the other vocabulary lacks keeps the values it has. The optimizer's state, the random
-    state and the metrics are not touched.
+    A weight is copied if the other model has one of the same shape at the same place (the same attributes, lists and
+    names of layers). Weights over a vocabulary - embeddings, the matrix and the bias of the scores - are copied token
+    by token. A token that is not in the other vocabulary keeps its values. The optimizer's state, the random state and
+    the metrics do not change.
 
     Args:
         model: a built model.
-        run: a run folder, of which `best.keras` is taken or, without one, the newest checkpoint; or a file of either
+        run: a run folder, from which `best.keras` is read or, without one, the newest checkpoint; or a file of either
             kind.
         vocabularies: `{part of a weight's name: (the other run's tokens, this model's tokens)}`, in the order of their
-            ids; of several the first that is part of the name. The models of `keras_seq` have "source_embedding" and
-            "target_embedding", one vocabulary for both sides the latter alone; "" is part of every name. Only weights
-            with an axis of that many tokens are meant.
+            ids. The first key that is part of the name applies. The models of `keras_seq` have "source_embedding" and
+            "target_embedding", or only the latter if both sides share one vocabulary. "" is part of every name. Only
+            weights with an axis of that many tokens are remapped.
     Returns:
-        An `Initialized`; printed, it is the report.
+        An `Initialized`. Printed, it is a report.
     Raises:
-        ValueError: if there are no weights to be found, the model is not built, or nothing fits (the model stays as
-            it was).
+        ValueError: if no weights are found, the model is not built, or nothing fits (the model is then unchanged).
     """
     path = _file(pathlib.Path(run))
     if not model.built:
-        raise ValueError(f"The model must be built before it gets the weights of {path}: call it on one batch first.")
+        raise ValueError(f"The model must be built before it gets the weights of {path}. Call it on one batch first.")
     report = Initialized(path, [], {}, [])
     with tempfile.TemporaryDirectory() as folder:
-        # By way of a file, since Keras's own place of each weight is told by nothing else.
+        # Through a file, since only a file shows where Keras puts each weight.
         ours = pathlib.Path(folder) / "model.weights.h5"
         with hdf5_file(ours) as file:
             model.save_weights(file)
@@ -86,8 +85,8 @@ def initialize_from(
             shapes = [f"{name} {dataset.shape}" for name, dataset in theirs.items()]
         if not report.taken and not any(found for found, _ in report.remapped.values()):
             raise ValueError(
-                f"No weight of {path} fits the model. It has {', '.join(shapes[:3])}, ...; the model has "
-                f"{', '.join(report.left[:3])}, ... Take the run's own architecture and width (its config.json)."
+                f"No weight of {path} fits the model. It has {', '.join(shapes[:3])}, ... The model has "
+                f"{', '.join(report.left[:3])}, ... Use the architecture and width of that run (its config.json)."
             )
         model.load_weights(ours)
     return report
@@ -112,7 +111,7 @@ def _initialize(name: str, ours, theirs, vocabularies: Mapping[str, tuple[Tokens
 
 
 def _axis(theirs, ours, old: int, new: int) -> int | None:
-    """The axis over the vocabulary; where two would do, the first, as in embeddings."""
+    """The axis over the vocabulary. If two are possible, the first, as in embeddings."""
     for axis in range(ours.ndim if ours.ndim == theirs.ndim else 0):
         expected = list(theirs.shape)
         expected[axis] = new
@@ -128,7 +127,7 @@ def _file(run: pathlib.Path) -> pathlib.Path:
         return run / "best.keras"
     newest = Checkpoints(run).latest()
     if newest is None:
-        raise ValueError(f"{run} is no run with weights: it has neither best.keras nor a checkpoint.")
+        raise ValueError(f"{run} is not a run with weights: it has neither best.keras nor a checkpoint.")
     return newest.path
 
 
@@ -142,31 +141,29 @@ def _opened(path: pathlib.Path) -> Iterator[h5py.File]:
             content = path
         file = h5py.File(content, "r")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no weights that can be read: {error}") from error
+        raise ValueError(f"{path} has no readable weights: {error}") from error
     with file:
         _check_own(file, path)
         yield file
 
 
 def _check_own(group: h5py.Group, path: pathlib.Path) -> None:
-    """Raises `ValueError` where numbers lie in other files, as Keras does when it loads weights."""
+    """Raises a `ValueError` if data is stored in other files, as Keras does when it loads weights."""
     for key in group:
         link, item = group.get(key, getlink=True), None
         if isinstance(link, h5py.HardLink):
             item = group[key]
         if item is None or (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)):
-            raise ValueError(
-                f"{path} has no weight of its own in {group.name.rstrip('/')}/{key}, but points elsewhere."
-            )
+            raise ValueError(f"{path} stores no weight in {group.name.rstrip('/')}/{key}, but points elsewhere.")
         if isinstance(item, h5py.Group):
             _check_own(item, path)
 
 
 def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """The weights in a file by a name that is the same for every model of the same build.
+    """The weights in a file, by names that are the same for every model of the same structure.
 
-    Keras names what is in a list by its class and number, and has the layer's own name beside it, which says more where
-    somebody gave it; where nobody did, it depends on what else was made in the process.
+    Keras names the items of a list by class and number, and stores the layer's name beside them. That name is better if
+    the user chose it. Otherwise it depends on other layers made in the process.
     """
     found = {}
 
@@ -184,7 +181,7 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
                     kind = re.sub(r"_\d+$", "", key)
                     label = key if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", given) else given
                     label = key if any(other.startswith(f"{name}/{label}/".lstrip("/")) for other in found) else label
-                # A list holds things and no weights of its own. Sequential and functional models' is called "layers".
+                # A list has items and no weights. Sequential and functional models call it "layers".
                 is_list = "vars" not in item
                 visit(item, name if key == "layers" and is_list else f"{name}/{label}".strip("/"), is_list)
 
@@ -194,7 +191,7 @@ def _by_name(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _read(dataset: h5py.Dataset) -> np.ndarray:
     values = dataset[()]
-    if dataset.attrs.get("dtype") == "bfloat16":  # HDF5 does not know it
+    if dataset.attrs.get("dtype") == "bfloat16":  # not supported by HDF5
         values = values.view(_BFLOAT16).astype("float32")
     return values
 

@@ -1,4 +1,4 @@
-"""Keeps the memory that tensors are made in from wandering back to the kernel."""
+"""Stops glibc from returning freed memory to the kernel."""
 
 import ctypes
 
@@ -7,21 +7,21 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed memory in the process. Call it before the first tensor is made.
+    """Makes glibc keep freed memory in the process. Call it before the first tensor is made.
 
-    By default glibc maps every large block anew and unmaps it when it is freed. A training step frees and
-    allocates the same large tensors again and again; on a CPU the page faults of fresh pages can cost more than
+    By default glibc maps each large block when it is allocated, and unmaps it when it is freed. A training step frees
+    and allocates the same large tensors repeatedly. On a CPU the page faults of fresh pages can cost more than
     the arithmetic on them. With this the same programs ran 1.1 to 1.5 times as fast. The price: the process
-    holds on to the most memory that it ever used. The environment variables `MALLOC_MMAP_MAX_=0
-    MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=268435456` do the same from outside.
+    never returns memory, so its use stays at the peak. The environment variables `MALLOC_MMAP_MAX_=0
+    MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_TOP_PAD_=268435456` have the same effect without this call.
 
     TensorFlow 2.21 itself sets the trim threshold to 128 KiB when it makes its first generator dataset
-    (`from_generator`, the input of a MirroredStrategy; its log says "Memory patch applied"). The other two settings
+    (`from_generator`, the input of a MirroredStrategy), and logs "Memory patch applied". The other two settings
     stay, with 256 MiB kept at the top of the heap.
 
     Returns:
-        True when all three settings were taken; False where there is no glibc (macOS, Windows, musl), where
-        nothing is changed.
+        True if all three settings were accepted. False without glibc (macOS, Windows, musl), where nothing
+        changes.
     Source: mallopt(3).
     """
     try:

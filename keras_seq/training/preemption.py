@@ -1,4 +1,4 @@
-"""Preemption: the machine is wanted back, and a signal says so some time before it is taken."""
+"""Preemption: a signal announces that the machine will soon be taken away."""
 
 import contextlib
 import signal
@@ -6,23 +6,23 @@ import threading
 from collections.abc import Iterable
 
 PREEMPTED = 143
-"""The exit code of a run that was asked to stop, saved its state and can go on: 128 + 15, a shell's own for SIGTERM."""
+"""The exit code of a run that a signal stopped after it saved its state: 128 + 15, as in a shell after SIGTERM."""
 
 
 class Preemption:
-    """Takes notice of signals instead of ending the process, as long as the block lasts.
+    """Records signals instead of ending the process, while the block runs.
 
         with Preemption() as preemption:
             while not preemption.requested: ...
 
     Clusters send SIGTERM: Kubernetes and cloud machines before they take a node back, Slurm before its time limit with
-    `sbatch --signal=TERM@120`. Signals are Python's business only in the main thread; in another one nothing is changed
-    and nothing is ever requested.
+    `sbatch --signal=TERM@120`. Python handles signals only in the main thread. In another thread nothing changes, and
+    no signal is recorded.
 
     Args:
-        signals: those to be taken notice of.
+        signals: signals to record.
     Attributes:
-        requested: the name of the signal that came, "SIGTERM" say; None until one comes.
+        requested: name of the signal that came, such as "SIGTERM", or None.
     """
 
     def __init__(self, signals: Iterable[int] = (signal.SIGTERM,)):
@@ -42,7 +42,7 @@ class Preemption:
                 came.append(number)
 
             for number in self._signals:
-                # None stands for a handler that was not installed from Python, and cannot be put back from it.
+                # None stands for a handler that was not installed from Python, which Python cannot restore.
                 self._before[number] = signal.signal(number, take_notice) or signal.SIG_DFL
         return self
 

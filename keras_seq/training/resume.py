@@ -1,4 +1,4 @@
-"""Callbacks that make a run go on where it stopped."""
+"""Callbacks that resume an interrupted run."""
 
 import math
 import os
@@ -16,50 +16,51 @@ from keras_seq.training.preemption import PREEMPTED, Preemption
 from keras_seq.training.run_folder import Run, read_history, remove_unfinished, write_history
 
 _GOES_ON_INSIDE = (
-    "the data must be able to begin inside an epoch: apply `rest = data.from_step(0)` last, before `prefetch`; give it "
-    "to `Resume(..., epoch_aware=[rest])`; and let the dataset know its length (`data.count_batches`, "
+    "the data must be able to start inside an epoch: apply `rest = data.from_step(0)` last, before `prefetch`, pass it "
+    "as `Resume(..., epoch_aware=[rest])`, and set the length of the dataset (`data.count_batches`, "
     "`tf.data.experimental.assert_cardinality`)"
 )
 
 
 class Resume(keras.callbacks.Callback):
-    """Makes a run go on where it stopped: after its last epoch or, with `save_every`, inside one.
+    """Resumes a run after its last epoch or, with `save_every`, inside an epoch.
 
     After each epoch it saves a checkpoint and a row of `history.csv`. A new `fit` with the same run restores the newest
-    checkpoint and starts at the right epoch by itself; weights, optimizer, dropout and learning rate are those of the
+    checkpoint and starts at the right epoch. Weights, optimizer, dropout and learning rate are those of the
     uninterrupted run. So is the data, if its order is a function of the epoch:
 
         order, rest = data.shuffled(seed), data.from_step(0)
         resume = training.Resume("runs/a", save_every=1000, epoch_aware=[order, rest])
         model.fit(examples.apply(order).apply(data.bucketed(...)).apply(rest), callbacks=[resume], ...)
 
-    The first epoch after a restart then has its remaining steps only; progress bar and callbacks see no others, and
-    Keras warns that the data ran out. Its logs are those of the whole epoch, since the metrics go on counting.
+    The first epoch after a restart then has only its remaining steps. The progress bar and the callbacks receive no
+    others, and Keras warns that the data ran out. The logs cover the whole epoch, since the metrics are restored.
 
-    When a signal says that the machine is wanted back, the step is finished, a checkpoint is saved at that place (if
-    the data can begin there; if not, the run goes on from the last one), and the process ends with exit code
-    `PREEMPTED`: `fit` raises `SystemExit(143)`. Between two epochs validation and the callbacks are waited for.
+    On a preemption signal, the current step is finished, a checkpoint is saved at that step (if the data can start
+    there; otherwise the run will resume from the last one), and the process ends with exit code `PREEMPTED`: `fit`
+    raises `SystemExit(143)`. Between two epochs, validation and the callbacks run to their end first.
 
-    Order of callbacks: what adds numbers to the logs (`callbacks.Throughput`, `callbacks.Evaluator`) and what has its
-    state saved, then `Resume`, then `EarlyStopping`.
+    Order of callbacks: first those that add numbers to the logs (`callbacks.Throughput`, `callbacks.Evaluator`) and
+    those whose state is saved, then `Resume`, then `EarlyStopping`.
 
     Args:
-        run: a `Run`, or the path of a run folder. Workers share it; `Run(chief=False)` makes one that reads and does
-            not write.
-        keep: how many epochs' checkpoints stay.
-        save_every: save inside an epoch too, after so many steps; needs `starts` with a `data.from_step`.
-        callbacks: those whose state is saved: `keras.callbacks.ReduceLROnPlateau`, say. Their attributes that are
-            numbers, strings, truth values or None, save what is named as an argument of their constructor.
-        epoch_aware: what is told, when an epoch begins, its number (`start_epoch`: `data.shuffled`, noise, mixtures,
-            sampling) or where it begins (`start_step`: `data.from_step`). What else iterates over the data, building a
-            model say, then shifts nothing. More may be added to the attribute before `fit`.
-        signals: those that ask the run to stop; `(signal.SIGTERM, signal.SIGUSR1)`, say, or `()` for none.
-        agree: for several workers: takes whether this one was asked to stop, and says whether any was. All workers
-            call it at the same steps: `distribution.scope(...).agreed`.
-        agree_every: steps between two such calls.
+        run: a `Run`, or the path of a run folder. Workers share it. A `Run(chief=False)` reads it but does not write.
+        keep: number of epochs whose checkpoints are kept.
+        save_every: number of steps between checkpoints inside an epoch. Requires a `data.from_step` in `epoch_aware`.
+        callbacks: callbacks whose state is saved, such as `keras.callbacks.ReduceLROnPlateau`. The state consists of
+            the attributes that are numbers, strings, booleans or None, except those named like an argument of the
+            constructor.
+        epoch_aware: objects that receive the number of each epoch when it starts (`start_epoch`: `data.shuffled`,
+            noise, mixtures, sampling), or its first step (`start_step`: `data.from_step`). Other iterations over the
+            data, for example to build a model, then do not shift the order. More may be added to the attribute before
+            `fit`.
+        signals: signals that stop the run, such as `(signal.SIGTERM, signal.SIGUSR1)`, or `()` for none.
+        agree: for several workers, a function from whether this worker received a signal to whether any did. All
+            workers call it at the same steps: `distribution.scope(...).any_worker`.
+        agree_every: number of steps between two such calls.
     Raises:
-        ValueError: if `keep`, `save_every` or `agree_every` is not positive; in `fit`, if the checkpoint does not fit
-            the model, or if the data cannot begin inside an epoch where that is needed.
+        ValueError: if `keep`, `save_every` or `agree_every` is not positive. In `fit`, if the checkpoint does not fit
+            the model, or if the data cannot start inside an epoch where this is required.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class Resume(keras.callbacks.Callback):
 
     @property
     def initial_epoch(self) -> int:
-        """How many epochs the run has behind it."""
+        """The number of epochs that the run has completed."""
         return self._position()[0]
 
     @property
     def initial_step(self) -> int:
-        """How many steps of the next epoch it has behind it."""
+        """The number of steps of the next epoch that the run has completed."""
         return self._position()[1]
 
     def on_train_begin(self, logs=None):
@@ -107,7 +108,7 @@ class Resume(keras.callbacks.Callback):
         self._check_data()
         self._last_asked = self._last_saved = self._first_step
         rows = read_history(self.run.history)
-        # A row may have been written just before a crash kept its checkpoint from being saved.
+        # A crash may have come after a row was written and before its checkpoint was saved.
         if self.run.chief and any(row["epoch"] > self._epoch for row in rows):
             write_history(self.run.history, [row for row in rows if row["epoch"] <= self._epoch])
         # `fit` reads this after the callbacks' `on_train_begin`; Keras's BackupAndRestore sets it too.
@@ -118,7 +119,7 @@ class Resume(keras.callbacks.Callback):
         self.model._initial_epoch = None
         if epoch != self._epoch:
             self._epoch, self._first_step, self._last_asked, self._last_saved = epoch, 0, 0, 0
-        # What stands behind `Resume` has had its `on_epoch_end`; the epoch's checkpoint is there already.
+        # The callbacks after `Resume` have run their `on_epoch_end`, and the epoch's checkpoint is saved.
         self._stop_if_asked(now=True)
         for start in self.epoch_aware:
             if hasattr(start, "start_epoch"):
@@ -126,7 +127,7 @@ class Resume(keras.callbacks.Callback):
             if hasattr(start, "start_step"):
                 start.start_step(self._first_step)
         if self._restored is not None:
-            # Now and not earlier: callbacks reset themselves in `on_train_begin`, and `fit` resets the metrics.
+            # Not earlier: callbacks reset themselves in `on_train_begin`, and `fit` resets the metrics.
             if self.callbacks or self._restored.callbacks:
                 callback_state.restore(self.callbacks, self._restored.callbacks)
             if self._restored.step:
@@ -134,10 +135,10 @@ class Resume(keras.callbacks.Callback):
             self._restored = None
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Here and not when the batch ends, since that hook would make `fit` wait for the device after every step.
+        # Not at the end of the batch, since that hook would make `fit` wait for the device after every step.
         step = self._first_step + batch
         if self._first_step and step >= self._steps:
-            # What Keras does itself when the data has run out; but the step that finds that out has drawn its dropout.
+            # Keras does the same when the data runs out, but only after that step has drawn its dropout.
             raise StopIteration
         if not batch:
             return
@@ -171,15 +172,15 @@ class Resume(keras.callbacks.Callback):
             raise ValueError(f"{place}: {_GOES_ON_INSIDE}.")
         if self._first_step >= self._steps:
             raise ValueError(
-                f"{place}, which has {self._steps} steps now: the data or the options of the batches are not those of "
-                "that run. Put them back, or train in another folder."
+                f"{place}, which has {self._steps} steps now. The data or the batch options differ from those of that "
+                "run. Restore them, or train in another folder."
             )
 
     def _restore_metrics(self, checkpoint: Checkpoint) -> None:
         if metrics_fit(self.model, checkpoint.path):
             load_metrics(self.model, checkpoint.path)
             return
-        # Outside a strategy's scope Keras makes the metrics when the first step is traced, which is too late.
+        # Outside a strategy's scope Keras creates the metrics when it traces the first step, which is too late.
         train_function = self.model.train_function
 
         def with_metrics(iterator):
@@ -197,7 +198,7 @@ class Resume(keras.callbacks.Callback):
             self._last_saved = step
 
     def _stop_if_asked(self, step: int = 0, now: bool = False) -> None:
-        """Ends the process if a signal asked for it, after saving what can be; `now`: whatever `agree_every` says."""
+        """Ends the process if a signal came, and saves the state first. `now` overrides `agree_every`."""
         asked = self._preemption.requested
         stop = bool(asked)
         if self.agree is not None:
@@ -209,30 +210,30 @@ class Resume(keras.callbacks.Callback):
         if step and self._goes_on_inside:
             self._save_inside(step)
         if self.agree is not None:
-            self.agree(True)  # nobody leaves before the chief has saved
+            self.agree(True)  # no worker leaves before the chief has saved
         self._preemption.__exit__()
         if self.run.chief:
             epoch, step = self._position()
             place = f"after epoch {epoch}" + (f" and {step} steps of the next" if step else "")
-            place = f"goes on {place}" if epoch or step else "begins anew"
+            place = f"resumes {place}" if epoch or step else "starts over"
             asked = f"by {asked}" if asked else "by a signal to another worker"
             print(f"\nStopped {asked}. The same command {place}: {self.run.path}", file=sys.stderr)
         raise SystemExit(PREEMPTED)
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's `EarlyStopping` for a run: keeps the best model in `best.keras`, remembers the epochs before a restart.
+    """Keras's `EarlyStopping` for a run. Keeps the best model in `best.keras`, and takes earlier epochs into account.
 
-    The state is rebuilt from `history.csv`, so it must stand after `Resume` in the list of callbacks. A run that had
+    The state is rebuilt from `history.csv`, so it must come after `Resume` in the list of callbacks. A run that had
     stopped early before stays stopped: no further epoch is trained. Epochs without the monitored number (an
-    `Evaluator` with `every=2`) do not count against the patience.
+    `Evaluator` with `every=2`) do not count towards the patience.
 
     Args:
         run: a `Run`, or the path of a run folder.
         monitor: name in the logs.
         mode: "min" or "max".
-        patience: how many numbers in a row may bring no improvement.
-        min_delta: the least change that counts as one.
+        patience: number of consecutive values without improvement before the run stops.
+        min_delta: smallest change that counts as an improvement.
     """
 
     def __init__(
@@ -256,11 +257,11 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         rows = [row for row in read_history(self.run.history) if row["epoch"] <= epoch]
         for row in rows:
             self._count(row["epoch"] - 1, row)
-        # Only the last epoch's verdict counts: the run may have been continued with more patience.
+        # Only the last epoch counts, since the run may be continued with more patience.
         self.model.stop_training = False
         self.stopped_epoch = rows[-1]["epoch"] - 1 if rows and 0 < self.patience <= self.wait else 0
-        # The best model is saved after the epoch's checkpoint: a crash in between is made good here. Inside the next
-        # epoch it has been saved, and the weights are others.
+        # The best model is saved after the epoch's checkpoint. If a crash came in between, it is saved now. Inside the
+        # next epoch it was saved already, and the weights have changed.
         if not step and rows and self.best is not None and self.best_epoch == rows[-1]["epoch"] - 1:
             self._save_best()
         if self.stopped_epoch:
@@ -274,14 +275,14 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         super().on_train_end(logs)
         self.model._initial_epoch = None
         if not self._seen:
-            warnings.warn(f"No epoch had `{self.monitor}` in its logs, which was to be monitored.", stacklevel=2)
+            warnings.warn(f"No epoch had `{self.monitor}`, the monitored value, in its logs.", stacklevel=2)
 
     def _count(self, epoch: int, logs) -> bool:
-        """Takes one epoch's numbers into account; says whether they are the best so far."""
+        """Takes one epoch's values into account. Returns whether they are the best so far."""
         if self.monitor not in logs:
             return False
         self._seen, before, value = True, self.best, float(logs[self.monitor])
-        if math.isnan(value):  # no number is better than NaN, so it would stay the best for ever
+        if math.isnan(value):  # no number compares as better than NaN, so it would stay the best forever
             value = math.inf if self.mode == "min" else -math.inf
         super().on_epoch_end(epoch, {self.monitor: value})
         return before is None or self.best != before

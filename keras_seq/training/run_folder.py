@@ -22,18 +22,18 @@ _PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepie
 
 
 _UNFINISHED = ".writing-"
-_ANOTHER_FOLDER = "Name another folder (--run of a recipe), or begin anew there (--overwrite, `overwrite=True`)."
+_ANOTHER_FOLDER = "Name another folder (--run of a recipe), or start over in it (--overwrite, `overwrite=True`)."
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary path in the folder of `path`, which takes the place of `path` when the block ends well.
+    """Yields a temporary path in the folder of `path`, which replaces `path` when the block ends without error.
 
-    A reader sees the old file or the new one, whole, whenever the process or the machine stops. If the block raises,
-    the old file stays and the temporary one is removed. The temporary name keeps the ending, which Keras looks at.
+    A reader finds either the old file or the complete new one, even if the process or the machine stops. If the block
+    raises, the old file stays and the temporary one is removed. The temporary name keeps the suffix, which Keras reads.
 
     Raises:
-        OSError: if the file cannot be written; names it, the reason and the remedy.
+        OSError: if the file cannot be written. The error names the file, the reason and the remedy.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f"{_UNFINISHED}{os.getpid()}-{path.name}")
@@ -50,13 +50,13 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Removes what a process that was killed had begun to write. No other process may be writing in the folder."""
+    """Removes unfinished files of a killed process. No other process may be writing in the folder."""
     for path in pathlib.Path(folder).glob(f"{_UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
 def _not_written(path: pathlib.Path, error: OSError) -> OSError:
-    before = "the file of that name is as it was before" if path.exists() else "no file of that name was left"
+    before = "the file of that name is unchanged" if path.exists() else "no file of that name was left"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         with contextlib.suppress(OSError):
             before += f", {shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB are free there"
@@ -64,15 +64,15 @@ def _not_written(path: pathlib.Path, error: OSError) -> OSError:
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = f"Make the folder {path.parent} writable"
     else:
-        remedy = f"See to the folder {path.parent}"
+        remedy = f"Check the folder {path.parent}"
     return OSError(f"{path} could not be written ({before}): {error}. {remedy}, and run the same command again.")
 
 
 def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
-    """Reads a `history.csv`: one dict per epoch, `epoch` an int from 1; what an epoch has no number for is left out.
+    """Reads a `history.csv`: one dict per epoch, with `epoch` an int from 1. Empty cells are left out.
 
     Raises:
-        ValueError: if it is damaged; names the file and the remedy.
+        ValueError: if the file is damaged. The error names the file and the remedy.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -83,19 +83,19 @@ def read_history(path: str | os.PathLike) -> list[dict[str, float]]:
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads a `config.json`; empty where there is none.
+    """Reads a `config.json`. Returns an empty dict if there is no such file.
 
     Raises:
-        ValueError: if it is damaged; names the file and the remedy.
+        ValueError: if the file is damaged. The error names the file and the remedy.
     """
     return _read_json(path, {}, lambda value: isinstance(value, dict), "an object")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads a `metrics.json`; empty where there is none.
+    """Reads a `metrics.json`. Returns an empty list if there is no such file.
 
     Raises:
-        ValueError: if it is damaged; names the file and the remedy.
+        ValueError: if the file is damaged. The error names the file and the remedy.
     """
 
     def fits(value):
@@ -111,23 +111,23 @@ def _read_json(path: str | os.PathLike, default: Any, fits: Callable[[Any], bool
     with _reading(path):
         value = json.loads(path.read_text(encoding="utf-8"))
         if not fits(value):
-            raise ValueError(f"it must hold {what}, and begins with {json.dumps(value)[:40]}")
+            raise ValueError(f"it must hold {what}, but begins with {json.dumps(value)[:40]}")
         return value
 
 
 @contextlib.contextmanager
 def _reading(path: pathlib.Path) -> Iterator[None]:
     try:
-        if not path.is_file():  # a pipe would be waited for
-            raise ValueError("it is no file")
+        if not path.is_file():  # reading a pipe would block
+            raise ValueError("it is not a file")
         yield
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, csv.Error) as error:
         told = f"{type(error).__name__} {error}" if isinstance(error, KeyError | TypeError) else str(error)
-        raise ValueError(f"{path} is damaged: {told}. Mend it, or move it away.") from error
+        raise ValueError(f"{path} is damaged: {told}. Repair it, or move it away.") from error
 
 
 def write_history(path: str | os.PathLike, rows: Iterable[Mapping[str, float]]) -> None:
-    """Writes a `history.csv` whole (it is small), so that a later epoch may bring columns which earlier ones lacked."""
+    """Writes a whole `history.csv` (it is small), so that later epochs may add columns."""
     rows = list(rows)
     names = list(dict.fromkeys(["epoch", *(name for row in rows for name in row)]))
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
@@ -139,22 +139,22 @@ def write_history(path: str | os.PathLike, rows: Iterable[Mapping[str, float]]) 
 class Run:
     """A run folder: configuration, vocabulary, checkpoints, best model, history, metrics and plots of one training run.
 
-    A new or empty folder becomes a new run. A folder that holds a run of the same configuration is that run, to be
-    continued. Anything else is refused, so that no run is overwritten by accident.
+    A new or empty folder becomes a new run. A folder with a run of the same configuration is opened to continue that
+    run. Anything else is refused, so that no run is overwritten by accident.
 
     Args:
-        path: the folder.
-        config: what makes the run what it is; anything JSON can hold (paths become strings). None opens a run
-            without comparing.
-        overwrite: start anew: the parts of the run that the folder holds are removed; other files stay.
-        may_change: names in `config` that may differ when a run is continued, `epochs` say.
-        data: a digest of each part of what the run is trained on, as `data.fingerprint` gives, by its name. They are
-            written into `data.json`, and a run of other data is not continued.
-        chief: whether this process is the one that writes. Of several workers that share the folder one is; for the
-            others nothing is written or removed, here or by what is given this run.
+        path: path of the folder.
+        config: configuration that identifies the run: any JSON values (paths become strings). None opens a run without
+            comparing it.
+        overwrite: whether to start over. The run's files in the folder are removed, and other files stay.
+        may_change: names in `config` that may differ when a run is continued, such as `epochs`.
+        data: a digest of each part of the training data by name, from `data.fingerprint`. They are written to
+            `data.json`, and a run with other data is not continued.
+        chief: whether this process writes. Of several workers that share the folder, one is the chief. For the others,
+            nothing is written or removed, neither here nor by objects that receive this run.
     Raises:
-        ValueError: if the folder holds a run of another configuration (names the differing keys and values) or of
-            other data, or files which are no run. Nothing is written then.
+        ValueError: if the folder has a run of another configuration (the error names the differing keys and values) or
+            of other data, or has files but no run. Nothing is written then.
     """
 
     def __init__(
@@ -172,16 +172,16 @@ class Run:
         self.started = time.monotonic()
         self.earlier_seconds = 0.0
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"A run needs a folder, and {self.path} is a file.")
+            raise ValueError(f"A run needs a folder, but {self.path} is a file.")
         present = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
         if present and not present & {"config.json", "history.csv", "checkpoints"}:
             raise ValueError(
-                f"The folder {self.path} is not empty and holds no run (it has {', '.join(sorted(present)[:3])}). "
+                f"The folder {self.path} is not empty and has no run in it (it has {', '.join(sorted(present)[:3])}). "
                 "Name another folder for this run."
             )
         if overwrite and chief:
             self._remove_parts()
-        if not overwrite or chief:  # the old configuration may still be there for the others
+        if not overwrite or chief:  # other workers may still find the old configuration
             self._check_config(config, set(may_change))
             self._check_data(data)
         if chief:
@@ -220,16 +220,16 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration, read from `config.json`; empty where the run was opened without one."""
+        """The configuration, read from `config.json`. Empty if the run was opened without one."""
         return read_config(self.path / "config.json")
 
     @property
     def seconds(self) -> float:
-        """Wall seconds of this run: this process and, up to the epoch it went on from, those before it."""
+        """Wall-clock seconds of this run: this process and, up to the epoch where it resumed, the earlier ones."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def write(self, name: str, content: str) -> None:
-        """Writes a text file into the folder, whole or not at all; for a worker that is not the chief, nothing."""
+        """Writes a complete text file into the folder, or none. Does nothing on a worker that is not the chief."""
         if self.chief:
             with atomic_write(self.path / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")
@@ -238,11 +238,11 @@ class Run:
         """Adds measured figures to `metrics.json` and returns all of them.
 
         Args:
-            metrics: dicts with `recipe`, `task`, `data`, `architecture`, `split`, `metric`, `value`, `seed`. What is
-                left out of `command`, `seconds`, `hardware` and `versions` is filled in. A figure of the same split
-                and metric (and recipe, task, data, architecture, seed) takes the old one's place.
+            metrics: dicts with `recipe`, `task`, `data`, `architecture`, `split`, `metric`, `value`, `seed`. Missing
+                values of `command`, `seconds`, `hardware` and `versions` are filled in. A figure replaces an older one
+                with the same split and metric (and recipe, task, data, architecture, seed).
         Raises:
-            ValueError: if a dict has a field that the format does not know, or lacks `metric` or `value`.
+            ValueError: if a dict has a field that is not in the format, or lacks `metric` or `value`.
         """
         known = read_metrics(self.metrics)
         filled = {"command": command_line(), "seconds": round(self.seconds, 1), "hardware": hardware()}
@@ -251,7 +251,7 @@ class Run:
             unknown, missing = sorted(set(metric) - set(METRIC_FIELDS)), {"metric", "value"} - set(metric)
             if unknown or missing:
                 raise ValueError(
-                    f"A metric has the fields {', '.join(METRIC_FIELDS)}, `metric` and `value` always. "
+                    f"A metric may have the fields {', '.join(METRIC_FIELDS)}, and must have `metric` and `value`. "
                     f"Received: {dict(metric)}"
                 )
             entry = {name: ({**filled, **metric}).get(name) for name in METRIC_FIELDS}
@@ -292,13 +292,13 @@ class Run:
         different = [name for name in data or {} if old and old.get(name) != data[name]]
         if different:
             raise ValueError(
-                f"The folder {self.path} holds a run of other data: {', '.join(different)} changed since it began, and "
-                f"its labels, words and scales fit the old data alone. Put that back. {_ANOTHER_FOLDER}"
+                f"The folder {self.path} holds a run of other data: {', '.join(different)} changed since it began. Its "
+                f"labels, words and scales fit only the old data. Restore that. {_ANOTHER_FOLDER}"
             )
 
 
 def command_line() -> str:
-    """The command that started this process, as one would type it."""
+    """The command that started this process, as typed in a shell."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
@@ -307,7 +307,7 @@ def command_line() -> str:
 
 
 def hardware() -> str:
-    """The machine in one line: processor, number of cores that this process may use, memory, and GPUs if there are."""
+    """The machine in one line: processor, number of cores available to this process, memory, and GPUs if any."""
     name, memory = platform.processor() or platform.machine(), ""
     with contextlib.suppress(OSError, StopIteration):
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -341,7 +341,7 @@ def _identity(metric: Mapping[str, Any]) -> list[Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """The value as it comes back from a JSON file: tuples are lists, paths strings, NumPy numbers plain ones."""
+    """The value as read back from a JSON file: tuples become lists, paths strings, NumPy numbers plain numbers."""
 
     def plain(other: Any) -> Any:
         return other.item() if hasattr(other, "item") else str(other)

@@ -147,7 +147,7 @@ def test_what_cannot_be_sent(service, one_device):
         "py_function": numbers.map(lambda x: tf.py_function(abs, [x], tf.int64)),
         "numpy_function": numbers.map(lambda x: tf.numpy_function(abs, [x], tf.int64)),
         "on_trainer=throughput.counted": numbers.map(lambda x: counter.assign_add(x)),
-        "an iterator, say": numbers.map(lambda _: next(iterator)),
+        "such as an iterator": numbers.map(lambda _: next(iterator)),
         "or a DenseHashTable": numbers.map(table.lookup),
     }
     unnoticed = []
@@ -175,7 +175,7 @@ def test_what_is_missing(service, one_device):
     for dataset, what in (
         (tf.data.Dataset.range(3).repeat(), "is endless"),
         (tf.data.Dataset.range(0), "is empty"),
-        (tf.data.Dataset.range(3).filter(lambda x: x > 0), "does not know its length"),
+        (tf.data.Dataset.range(3).filter(lambda x: x > 0), "has an unknown length"),
     ):
         with pytest.raises(ValueError, match=what):
             dataset.apply(step)

@@ -205,7 +205,7 @@ def test_restarts_are_counted(tmp_path, failures, restarts):
         ("--workers 2", "there is no command. It comes after `--`: --workers 2 -- COMMAND"),
         ("--workers 2 python -m recipes.x", "It comes after `--`: --workers 2 -- python -m recipes.x"),
         ("--workers 2 --", "there is no command"),
-        ("--workers 0 -- python", "--workers: must be a whole number, at least 1. Received: '0'"),
+        ("--workers 0 -- python", "--workers: must be an integer of at least 1. Received: '0'"),
         ("--workers two -- python", "Received: 'two'"),
         ("-- python", "--workers"),
         ("--workers 1 --max-restarts -1 -- python", "--max-restarts"),

@@ -74,7 +74,7 @@ def test_pictures_do_not_see_each_other():
     ("make", "message"),
     [
         (lambda: FrameCNN(pooling="middle"), "`pooling` must be one of .*'where'.*. Received: 'middle'"),
-        (lambda: FrameCNN()(keras.Input((3, None, 8, 1))), r"known size. Received: shape \(None, 3, None, 8, 1\)"),
+        (lambda: FrameCNN()(keras.Input((3, None, 8, 1))), r"fixed size. Received: shape \(None, 3, None, 8, 1\)"),
     ],
 )
 def test_errors_name_the_rule_and_the_value(make, message):
@@ -83,7 +83,7 @@ def test_errors_name_the_rule_and_the_value(make, message):
 
 
 @pytest.mark.parametrize(
-    ("size", "reverse", "message"), [(3, False, "Squares of 3 .* 4 x 6 points"), (2, True, "4 x 6 points, 2 channels")]
+    ("size", "reverse", "message"), [(3, False, "Squares of 3 .* 4 x 6 pixels"), (2, True, "4 x 6 pixels, 2 channels")]
 )
 def test_what_does_not_fit_is_named(size, reverse, message):
     with pytest.raises(ValueError, match=message):

@@ -204,7 +204,7 @@ def test_a_second_derivative_is_refused():
             inner.watch(x)
             y = layer(x)
         first = inner.gradient(y, x)
-    with pytest.raises(NotImplementedError, match=r"no second derivative; take those of keras\.layers"):
+    with pytest.raises(NotImplementedError, match=r"not support second-order gradients. Use those of keras\.layers"):
         outer.gradient(first, x)
 
 

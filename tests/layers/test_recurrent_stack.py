@@ -266,7 +266,10 @@ def test_a_cell_class_of_keras(cell):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": LeakyCell, "units": 4, "recurrent_dropout": 0.5}, "needs a cell that has it; 'tests>LeakyCell' has"),
+        (
+            {"cell": LeakyCell, "units": 4, "recurrent_dropout": 0.5},
+            "needs a cell that supports it. 'tests>LeakyCell' does not",
+        ),
         ({"cell": "elman", "units": 4}, "must be one of .* Received: 'elman'$"),
         ({"cell": "GRU", "units": 4}, "must be one of .* Received: 'GRU'. Did you mean 'gru'?"),
         ({"cell": keras.layers.GRUCell(4), "units": 4}, "a name or a class.*: `cell=GRUCell, units=...`.* an instance"),

@@ -103,7 +103,7 @@ def test_the_trend_is_a_mean_with_the_ends_repeated():
     ("make", "message"),
     [
         (lambda: ReversibleNormalization("median"), "'mean' or 'last'. Received: 'median'"),
-        (lambda: ReversibleNormalization()(PAST, reverse=True), "needs the `past` .* Received: None"),
+        (lambda: ReversibleNormalization()(PAST, reverse=True), "needs `past`.* Received: None"),
         (lambda: Patches(4, 5), "from 1 to `length`=4. Received: 5"),
         (lambda: Patches(8)(PAST), "at least `length`=8 steps. Received: 6"),
         (lambda: MovingAverage(4), "must be odd. Received: 4"),

@@ -94,7 +94,7 @@ def test_it_decodes_from_zeros_whatever_it_carries():
 
 
 def test_it_says_what_is_wrong():
-    with pytest.raises(ValueError, match="state of one size.*TransformerStack"):
+    with pytest.raises(ValueError, match="state of fixed size.*TransformerStack"):
         LanguageModel(V, TransformerStack(UNITS, num_heads=3, num_layers=1), streams=B)
     batch = {"tokens": np.ones((2, 3), "int32"), "starts": np.array([True, False])}
     for model in (language_model("gru"), LanguageModel(V, RecurrentStack("gru", UNITS))):

@@ -201,7 +201,7 @@ def test_quantiles_hold_what_they_say():
         ({"decoder": "beam"}, "`decoder` must be one of .* Received: 'beam'"),
         ({"decoder_stride": 3}, "must divide `horizon`=4. Received: 3"),
         ({"targets": [0, 3]}, r"the columns 0 to 2. Received: \[0, 3\]"),
-        ({"quantiles": (0.9, 0.1)}, r"must rise. Received: \(0.9, 0.1\)"),
+        ({"quantiles": (0.9, 0.1)}, r"must be increasing. Received: \(0.9, 0.1\)"),
         ({"patch_length": 16}, "`patch_length` must not exceed `look_back`=12. Received: 16"),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_run_that_begins_with_another_one_goes_on_inside_the_epoch_where_a_sig
     assert ended.value.code == 143
     said = capsys.readouterr()
     assert re.search(r"From .*best.keras: .*target_embedding/0: \d+ tokens found, \d+ new", said.out)
-    place = int(re.search(r"goes on after epoch 1 and (\d+) steps", said.err).group(1))
+    place = int(re.search(r"resumes after epoch 1 and (\d+) steps", said.err).group(1))
     assert place >= 1
     fit = experiment.fit
     with pytest.MonkeyPatch.context() as patch:  # what follows the fit is seen elsewhere

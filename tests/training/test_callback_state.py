@@ -67,5 +67,5 @@ def test_a_plateau_of_keras_goes_on_counting():
 def test_callbacks_that_do_not_match_are_named():
     with pytest.warns(UserWarning, match="no state for the callback Other"):
         callback_state.restore([Other()], [])
-    with pytest.warns(UserWarning, match="not given: Watcher"):
+    with pytest.warns(UserWarning, match="did not get: Watcher"):
         callback_state.restore([], through_json([Watcher()]))

@@ -84,12 +84,12 @@ def test_history_widens_and_comes_back(tmp_path):
 def test_a_damaged_file_is_named(tmp_path, name, content):
     Run(tmp_path, CONFIG)
     (tmp_path / name).write_text(content, "latin-1")
-    with pytest.raises(ValueError, match=rf"{name} is damaged: .*Mend it, or move it away") as error:
+    with pytest.raises(ValueError, match=rf"{name} is damaged: .*Repair it, or move it away") as error:
         Run(tmp_path, CONFIG).add_metrics([{"metric": "bleu", "value": 1.0}])
     assert "\n" not in str(error.value)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ValueError, match=f"{name} is damaged: it is no file"):  # and nobody waits for one who writes
+    with pytest.raises(ValueError, match=f"{name} is damaged: it is not a file"):  # and nobody waits for one who writes
         Run(tmp_path, CONFIG).add_metrics([{"metric": "bleu", "value": 1.0}])
 
 

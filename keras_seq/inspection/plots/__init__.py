@@ -1,4 +1,4 @@
-"""Pictures of a run, as files. matplotlib is imported when the first one is drawn; no display is needed."""
+"""Plots of a run, as files. matplotlib is imported when the first one is drawn, and no display is needed."""
 
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets

@@ -1,4 +1,4 @@
-"""What a model says, over what it reads or hears."""
+"""Plots of a model's output against its input: text or audio."""
 
 import os
 import pathlib
@@ -12,15 +12,15 @@ from keras_seq.inspection.plots.figures import COLOUR, literal, new_figure, runs
 def attention_map(
     weights: np.ndarray, source_pieces: Sequence[str], target_pieces: Sequence[str], path: str | os.PathLike
 ) -> pathlib.Path:
-    """Draws attention weights: a row for each target piece, a column for each source piece, dark where they attend.
+    """Draws attention weights: a row for each target piece, a column for each source piece, darker for more weight.
 
     Args:
-        weights: `(T, S)` of one sentence, or `(H, T, S)`, of which the mean over the heads is drawn. Rows and columns
+        weights: `(T, S)` for one sentence, or `(H, T, S)`, whose mean over the heads is drawn. Rows and columns
             beyond the pieces (padding) are cut off.
         source_pieces, target_pieces: at most S and T strings.
-        path: the picture; its ending names the format.
+        path: path of the image, whose suffix sets the format.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if there are no pieces, or more pieces than weights.
         ImportError: if matplotlib is not installed.
@@ -55,22 +55,22 @@ def speech_alignment(
     *,
     blank: int | None = None,
 ) -> pathlib.Path:
-    """Draws where in a recording what is heard: the waveform, its features, and below them on the same time axis what
-    a model makes of each step.
+    """Draws the alignment of a recording: the waveform, its features and, on the same time axis, the model's output at
+    each step.
 
     Args:
         waveform: `(samples,)`.
-        sampling_rate: samples a second.
-        features: `(frames, bands)`, log-mel say, of the whole waveform.
-        weights: `(N, T)`, from 0 to 1: with `blank` the probability of each label at each step, drawn as lines, those
-            that never come near 0.1 left out; without, a row of attention for each token, drawn as fields.
-        names: of the N labels or tokens.
-        blank: the label of CTC that is none; None: the weights are attention.
-        path: the picture; its ending names the format.
+        sampling_rate: number of samples per second.
+        features: `(frames, bands)` for the whole waveform, such as log-mel features.
+        weights: `(N, T)`, from 0 to 1. With `blank`, the probability of each label at each step, drawn as lines,
+            without labels that stay below 0.1. Otherwise, a row of attention weights for each token, drawn as cells.
+        names: names of the N labels or tokens.
+        blank: index of CTC's blank label. None: the weights are attention.
+        path: path of the image, whose suffix sets the format.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
-        ValueError: if there is nothing to draw, or there are not as many names as rows.
+        ValueError: if there is nothing to draw, or the number of names differs from the number of rows.
         ImportError: if matplotlib is not installed.
     """
     waveform, features, weights = (np.asarray(x, "float32") for x in (waveform, features, weights))
@@ -100,7 +100,7 @@ def speech_alignment(
 
 
 def _draw_labels(axes, weights: np.ndarray, names: Sequence[str], blank: int, seconds: float) -> None:
-    """Probabilities over time, the name of a label over each of its peaks."""
+    """Draws probabilities over time, with the name of a label above each of its peaks."""
     steps = weights.shape[1]
     times = (np.arange(steps) + 0.5) * seconds / steps
     axes.plot(times, weights[blank], color="0.7", linestyle="--", label=names[blank])

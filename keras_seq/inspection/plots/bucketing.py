@@ -1,4 +1,4 @@
-"""The lengths of a corpus, its buckets, and their padding."""
+"""Plots of the lengths of a corpus, its buckets, and their padding."""
 
 import os
 import pathlib
@@ -16,20 +16,21 @@ def buckets(
     chosen: str,
     path: str | os.PathLike,
 ) -> pathlib.Path:
-    """Draws the lengths of a corpus with the buckets that its examples go to, and padding over the number of shapes.
+    """Draws the lengths of a corpus with the buckets of its examples, and padding against the number of shapes.
 
-    One length: a histogram, and a line at the end of each bucket. Two: how many examples have which source and target
-    length, the darker the more, with both histograms at the sides; a line runs between two buckets, so that all pairs
-    inside one field are padded to its upper right corner, the dot.
+    One length: a histogram, with a line at the end of each bucket. Two: the number of examples of each source and
+    target length, darker for more, with both histograms at the sides. Lines separate the buckets. All pairs inside one
+    field are padded to its upper right corner, marked by a dot.
 
     Args:
         lengths: ints `(N,)`, or `(N, 2)` of source and target.
-        maxima: inclusive, numbers or (source, target); an example goes to the first that it fits into, by rising sum.
-        plans: ways of batching by name: the number of shapes, and the share of padding.
-        chosen: the name of the one to mark.
-        path: the picture; its ending names the format.
+        maxima: inclusive limits of the buckets, numbers or (source, target). An example goes to the first bucket that
+            it fits into, in order of increasing sum.
+        plans: ways of batching by name, with the number of shapes and the share of padding.
+        chosen: name of the plan to mark.
+        path: path of the image, whose suffix sets the format.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if there are no lengths.
         ImportError: if matplotlib is not installed.
@@ -48,13 +49,13 @@ def buckets(
 
 
 def _longest_drawn(lengths: np.ndarray) -> int:
-    """Two examples in a thousand may be left out of sight: few very long ones would press all others into a corner."""
+    """The end of the axis. Up to two examples in a thousand are not shown: few long ones would hide the others."""
     return max(2, int(np.quantile(lengths, 0.998, method="lower") * 1.1) + 1)
 
 
 def _draw_boundaries(axes, lengths: np.ndarray, maxima: Sequence[int]) -> None:
     last = _longest_drawn(lengths)
-    width = -(-last // 120)  # more bars than that melt into one another
+    width = -(-last // 120)  # more bars than that would blur
     axes.hist(lengths, np.arange(0.5, last + width + 0.5, width), color=COLOUR)
     ends = [longest + 0.5 for longest in maxima if longest <= last]
     axes.vlines(ends, 0, 1, color=ACCENT, linewidth=0.8, transform=axes.get_xaxis_transform(), label="end of a bucket")

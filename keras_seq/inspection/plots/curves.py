@@ -1,4 +1,4 @@
-"""Losses and other numbers, over the epochs of a run and over the places of a block."""
+"""Plots of losses and other numbers, over the epochs of a run and over positions in a block."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_seq.inspection.plots.figures import new_figure, save
 
-_COSTS = ("tokens/s", "examples/s", "padding", "learning_rate")  # they tell of the machine and the schedule
+_COSTS = ("tokens/s", "examples/s", "padding", "learning_rate")  # these describe the machine and the schedule
 
 
 def learning_curve(history_csv: str | os.PathLike, path: str | os.PathLike) -> pathlib.Path:
@@ -18,10 +18,10 @@ def learning_curve(history_csv: str | os.PathLike, path: str | os.PathLike) -> p
     The loss comes first, then the metrics. Throughput and padding follow in a row of small panels below.
 
     Args:
-        history_csv: with a column `epoch`; `val_x` is drawn in the panel of `x`.
-        path: the picture; its ending names the format (.png, .svg, .pdf).
+        history_csv: path of a file with a column `epoch`. `val_x` is drawn in the panel of `x`.
+        path: path of the image, whose suffix sets the format (.png, .svg, .pdf).
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if the file has no epoch.
         ImportError: if matplotlib is not installed.
@@ -69,13 +69,13 @@ def _draw_panels(figure, panels, across, epochs, columns, small=False) -> None:
 def _draw_numbers(axes, epochs, values, label, color) -> None:
     marker = "o" if len(epochs) < 30 else None
     (line,) = axes.plot(epochs, values, marker=marker, markersize=3, label=label, color=color)
-    if len(epochs) == 1:  # a point says little without its number
+    if len(epochs) == 1:  # a single point needs its number
         place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "color": line.get_color()}
         axes.annotate(f"{values[0]:.4g}", (epochs[0], values[0]), **place)
 
 
 def _set_epochs(axes, epochs) -> None:
-    """Whole numbers on the axis, and a single epoch in its middle."""
+    """Sets integers on the axis, with a single epoch in the middle."""
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         axes.set_xticks(epochs)
@@ -84,20 +84,20 @@ def _set_epochs(axes, epochs) -> None:
 
 
 def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) -> pathlib.Path:
-    """Draws the loss of the tokens over their place in a block: how much what was before them is worth, and how far.
+    """Draws the loss of the tokens against their position in a block, which shows the value of longer contexts.
 
     Args:
-        losses: by name, floats `(T,)` in nats: the mean at each place; T may differ.
-        path: the picture; its ending names the format.
+        losses: floats `(T,)` in nats by name: the mean at each position. T may differ.
+        path: path of the image, whose suffix sets the format.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if there is nothing to draw, or the losses are not `(T,)`.
         ImportError: if matplotlib is not installed.
     """
     shapes = {name: np.shape(values) for name, values in losses.items()}
     if not shapes or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
-        raise ValueError(f"`losses` must hold floats (T,) by name, one array at least. Received: {shapes}")
+        raise ValueError(f"`losses` must have at least one array of floats (T,) by name. Received: {shapes}")
     figure = new_figure(7.0, 4.0)
     axes = figure.add_subplot()
     for name, values in losses.items():
@@ -105,7 +105,7 @@ def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) 
         axes.plot(places, values, marker="o" if len(values) < 100 else None, markersize=2, linewidth=1, label=name)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
-    axes.set_xlabel("place in the block")
+    axes.set_xlabel("position in the block")
     axes.set_ylabel("loss, nats per token")
     axes.grid(alpha=0.3)
     axes.legend()

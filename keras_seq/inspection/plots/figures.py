@@ -1,4 +1,4 @@
-"""What the pictures share: colors, an empty figure, the file that it becomes."""
+"""Shared parts of the plots: colors, an empty figure, and saving."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ ACCENT = "#d1562b"
 
 
 def new_figure(width: float, height: float):
-    """An empty figure; the size is in inches."""
+    """An empty figure. The size is in inches."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -21,23 +21,23 @@ def new_figure(width: float, height: float):
 
 
 def save(figure, path: str | os.PathLike) -> pathlib.Path:
-    """Writes it in the format that the ending of the path names, and makes the folder."""
+    """Saves a figure in the format of the path's suffix, and makes the folder."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        # Scripts that the default font lacks are drawn as boxes; that is no reason to alarm anybody.
+        # Scripts that the default font lacks are drawn as boxes, which needs no warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=120)
     return path
 
 
 def literal(text: str) -> str:
-    """Text as it is: a dollar sign would start a formula."""
+    """The text with dollar signs escaped, since one would start a formula."""
     return text.replace("$", r"\$")
 
 
 def runs(there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where True stands in a row: the row, the first column and the one after the last, `(runs,)` each."""
+    """The runs of True in rows: the row, the first column and the one after the last, `(runs,)` each."""
     steps = np.diff(there.astype(int), axis=1, prepend=0, append=0)
     rows, first = np.nonzero(steps == 1)
     return rows, first, np.nonzero(steps == -1)[1]

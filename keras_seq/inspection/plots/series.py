@@ -1,4 +1,4 @@
-"""Forecasts of series, and their errors."""
+"""Plots of time series forecasts, and of their errors."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
 
-_HEADROOM = 2.5  # times the largest error of the model: what is drawn of the others
+_HEADROOM = 2.5  # times the largest error of the model: the limit for the others
 
 
 def forecasts(
@@ -26,15 +26,15 @@ def forecasts(
     Args:
         pasts: floats `(N, T)`.
         futures, forecast: floats `(N, H)`.
-        titles: of the N panels.
-        path: the picture; its ending names the format.
+        titles: titles of the N panels.
+        path: path of the image, whose suffix sets the format.
         band: floats `(N, H, 2)`, the lower and the upper limit of the forecast.
-        band_label: what the legend says of it: "80% band".
-        times: datetime64 `(N, T + H)`, the dates on the axis; None: steps, of which 0 is the last row of the past.
+        band_label: label of the band in the legend, such as "80% band".
+        times: datetime64 `(N, T + H)`, the dates on the axis. None: steps, of which 0 is the last row of the past.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
-        ValueError: if the shapes do not belong together, or there is no window.
+        ValueError: if the shapes do not fit together, or there is no window.
         ImportError: if matplotlib is not installed.
     """
     pasts, futures, forecast = (np.asarray(x, float) for x in (pasts, futures, forecast))
@@ -81,7 +81,7 @@ def _draw_window(axes, steps, past, future, forecast, limits, band_label) -> Non
 
 
 def _format_dates(axes) -> None:
-    """Few dates, each as short as it can be."""
+    """Sets few dates, each as short as possible."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=3, maxticks=7)
@@ -90,24 +90,24 @@ def _format_dates(axes) -> None:
 
 
 def errors_by_step(errors: Mapping[str, np.ndarray], path: str | os.PathLike, unit: str = "error") -> pathlib.Path:
-    """Draws how the error grows with the step that is forecast: a line for each model.
+    """Draws the error against the forecast step: a line for each model.
 
-    The axis ends a little above the errors of the first one. Where another one is worse by far, its line leaves the
-    picture, and its name in the legend has its mean.
+    The axis ends a little above the errors of the first model. If another one is much worse, its line leaves the
+    image, and the legend has its mean.
 
     Args:
-        errors: for each name, floats `(H,)`; the first one stands out, drawn with all of its steps.
-        path: the picture; its ending names the format.
-        unit: what the errors are: "MSE".
+        errors: floats `(H,)` by name. The first one is highlighted, and all its steps are visible.
+        path: path of the image, whose suffix sets the format.
+        unit: unit of the errors, such as "MSE".
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
-        ValueError: if there is no line, or they have not the same number of steps.
+        ValueError: if there is no line, or the numbers of steps differ.
         ImportError: if matplotlib is not installed.
     """
     shapes = {name: np.shape(values) for name, values in errors.items()}
     if len(set(shapes.values())) != 1 or any(len(shape) != 1 or not shape[0] for shape in shapes.values()):
-        raise ValueError(f"`errors` must be of one shape (H,), H > 0. Received: {shapes}")
+        raise ValueError(f"`errors` must have one shape (H,), H > 0. Received: {shapes}")
     figure = new_figure(6.4, 4.0)
     axes = figure.add_subplot()
     top = _HEADROOM * max(np.max(next(iter(errors.values()))), np.finfo(float).tiny)

@@ -1,4 +1,4 @@
-"""Tables of shares, each field the darker the more."""
+"""Plots of tables of shares, with darker cells for larger values."""
 
 import os
 import pathlib
@@ -10,16 +10,16 @@ from keras_seq.inspection.plots.figures import literal, new_figure, save
 
 
 def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> pathlib.Path:
-    """Draws how often which class was taken for which: a row for each true class, a column for each predicted one.
+    """Draws a confusion matrix: a row for each true class, a column for each predicted one.
 
-    The darker, the larger the share of the row; a class that never comes has a white row.
+    Cells are darker for a larger share of the row. A class without examples has a white row.
 
     Args:
         counts: ints `(N, N)`.
-        names: of the N classes.
-        path: the picture; its ending names the format.
+        names: names of the N classes.
+        path: path of the image, whose suffix sets the format.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if the counts are not `(N, N)`.
         ImportError: if matplotlib is not installed.
@@ -49,15 +49,15 @@ def shares(
     rows: str,
     columns: str,
 ) -> pathlib.Path:
-    """Draws a table of shares, accuracies say, each field the darker the more.
+    """Draws a table of shares, such as accuracies, with darker cells for larger values.
 
     Args:
         values: fractions `(R, C)`.
-        row_names, column_names: R and C of them.
-        path: the picture; its ending names the format.
-        rows, columns: what they are, written beside and below.
+        row_names, column_names: the R and C names.
+        path: path of the image, whose suffix sets the format.
+        rows, columns: titles of the two axes, beside and below.
     Returns:
-        The path of the picture.
+        The path of the image.
     Raises:
         ValueError: if the values are not `(R, C)`.
         ImportError: if matplotlib is not installed.
