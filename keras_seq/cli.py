@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from keras_seq.cli_config import read_values, without_none
+from keras_seq.quiet import start_quickly
 
 T = TypeVar("T")
 
@@ -93,6 +94,7 @@ def run(
         parsed = parse(options, argv, prog=prog)
     except (ValueError, OSError) as error:
         _refuse(error, options)
+    start_quickly()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(as_flags(str(message), options), file=sys.stderr)

@@ -29,3 +29,13 @@ def test_a_process_that_starts_tensorflow_says_nothing():
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0 and done.stdout == done.stderr == b""
+
+
+def test_keras_loads_without_what_a_program_does_not_use():
+    """The program itself can use the packages."""
+    program = "from keras_seq.quiet import start_quickly as start; start(); start(); import tensorflow, keras, sys;"
+    program += "print([name for name in ('sklearn', 'matplotlib', 'pandas', 'jax') if name in sys.modules]);"
+    program += "import pandas, sklearn.datasets, matplotlib.pyplot; print(keras.ops.sum([1, 2]).numpy())"
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split("\n")[:2] == ["[]", "3"], done.stderr
