@@ -51,7 +51,7 @@ def test_a_row_without_the_column_has_no_result(keras_seq, folders, tmp_path):
     assert f"{tmp_path / 'a.tsv'}:3: the row has 1 columns" in found.err
     for flag in (["--text-column", "text"], ["--text-column", "0"]):
         refused = keras_seq("classify", "--model", folders["classifier"], *flag, stdin="a\n")
-        assert refused.code == 2 and "--text-column is of files named .csv" in refused.err
+        assert refused.code == 2 and "--text-column requires files named .csv" in refused.err
 
 
 def test_other_verbs_take_no_table_for_lines(keras_seq, folders, taggers, tmp_path):
