@@ -1,4 +1,4 @@
-"""The flags of a search and of what it may say, and the search and the constraints that they describe."""
+"""Flags of a search and of constraints of its output, and the options that they describe."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from keras_seq.commands.lines import lines
 class SearchOptions:
     """Search and constraints of the output."""
 
-    # None means that a flag was not given, so that one of another search can be refused.
+    # None means that the flag was not given. A flag of another search is an error.
     search: Literal["greedy", "beam", "sampling", "contrastive"] | None = option(
         None, "search algorithm (default: beam)"
     )
@@ -56,7 +56,7 @@ class SearchOptions:
 
     @property
     def longest(self) -> int | None:
-        """Tokens of the output at most, as far as it was told."""
+        """Greatest number of output tokens; None: not given."""
         return self.end_within if self.max_length is None else self.max_length
 
 
@@ -69,7 +69,7 @@ class LineSearchOptions(SearchOptions):
 
 
 def given(options: SearchOptions) -> list[str]:
-    """The flags of the search that were given, as typed."""
+    """The flags of the search that were given, in the form `--num-beams`."""
     return [flag(name) for name in _given(options)]
 
 
@@ -79,24 +79,24 @@ def _given(options: SearchOptions) -> list[str]:
 
 
 def files_beside(options: LineSearchOptions) -> list[pathlib.Path]:
-    """The files that are read beside the input."""
+    """The files that are read in addition to the input."""
     paths = (options.ban, options.only, options.prefix, options.force)
     return [path for path in paths if path is not None]
 
 
 def search_options(options: SearchOptions) -> dict[str, Any]:
-    """The options of the search that were given, by name, for a task's `predictor`; phrases are read from their files.
+    """The options of the search that were given, by name, for a task's `predictor`. Phrases are read from their files.
 
     Raises:
-        ValueError: for a line that cannot be read.
-        OSError: for a file that cannot.
+        ValueError: if a line cannot be read.
+        OSError: if a file cannot be read.
     """
-    found = {name: getattr(options, name) for name in _given(options) if name not in ("prefix", "force")}
-    return found | {name: _phrases(found[name]) for name in ("ban", "only") if name in found}
+    values = {name: getattr(options, name) for name in _given(options) if name not in ("prefix", "force")}
+    return values | {name: _phrases(values[name]) for name in ("ban", "only") if name in values}
 
 
 def side_inputs(options: LineSearchOptions) -> tuple[str, ...]:
-    """The names of the files with a line for each line of the input."""
+    """Names of the options whose files have a line for each line of the input."""
     return tuple(name for name in ("prefix", "force") if getattr(options, name) is not None)
 
 

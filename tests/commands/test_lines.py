@@ -191,7 +191,7 @@ def test_the_first_of_a_list_is_the_translation_and_what_rerank_chooses(length, 
     chosen = keras_seq("rerank", stdin=several)
     assert chosen.lines == [record.get("text", "") for record in alone.records] and chosen.lines[-1] == ""
     told = sum(not record.get("finished", True) for record in alone.records)
-    assert f"{told} of 11 results have not come to their end" in alone.err or not told
+    assert f"{told} of 11 results did not end by themselves" in alone.err or not told
     (tmp_path / "list").write_text(several)
     (tmp_path / "source").write_bytes(stdin)
     rescored = keras_seq("score", "--model", folders["lstm"], "--n-best", tmp_path / "source", tmp_path / "list")
