@@ -17,7 +17,7 @@ class SeriesFlags:
     """Format of CSV files of series"""
 
     time_column: str = option(
-        "0", "column of the time index: its name, or its number from 0; none for rows at equal distances"
+        "0", "column of the time index: its name, or its number from 0 (none: rows at equal distances)"
     )
     time_format: str | None = option(
         None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only one that fits)"
@@ -50,7 +50,7 @@ class SeriesFlags:
         """The `data.Series` in a file.
 
         Args:
-            columns: columns to read; None: all.
+            columns: columns to read (None: all).
             id_column: column that identifies each of several series.
             shown: name of the file in errors.
         Raises:

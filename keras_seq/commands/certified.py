@@ -34,7 +34,7 @@ def asked_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]
 
 
 def _adapter(task: Any, options: Any) -> tuple[Any, Any]:
-    """The adapter, and the task to export: one that takes texts or recordings and searches; None: tensors only."""
+    """The adapter, and the task to export: one that takes texts or recordings and searches (None: tensors only)."""
     from keras_seq.inspection.certify_adapters import mapping
 
     if task.name in ("translation", "generation"):

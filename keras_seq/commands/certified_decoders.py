@@ -65,7 +65,7 @@ def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> C
 
     Args:
         vocabulary: vocabulary of the source.
-        start_id: token before a text that a language model continues; None: the end token follows the text instead.
+        start_id: token before a text that a language model continues (None: the end token follows the text instead).
     """
     from keras_seq.inspection.sequences import drawn
 

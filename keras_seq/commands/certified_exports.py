@@ -15,7 +15,7 @@ def called_with(model: Any, batch: dict) -> Any:
 
 
 def saved_model(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
-    """A SavedModel: the first signature of a task, which takes texts or waveforms; without a task, one on tensors."""
+    """A SavedModel: the first signature of a task, which takes texts or waveforms, or without a task one on tensors."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401, its operations may be in the graph
 

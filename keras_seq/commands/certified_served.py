@@ -101,7 +101,7 @@ def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | Non
 
 
 def _look_back(opened: Any) -> int | None:
-    """Number of past steps that a forecaster reads, from its `describe` signature; None: not recorded."""
+    """Number of past steps that a forecaster reads, from its `describe` signature (None: not recorded)."""
     if (
         "describe" not in opened.signatures_by_name
         or "look_back" not in opened.signatures_by_name["describe"].structured_outputs
@@ -111,7 +111,7 @@ def _look_back(opened: Any) -> int | None:
 
 
 def _with_length(opened: Any, verb: str, max_length: int) -> Callable | None:
-    """The verb with a fixed output length, which in the main signature may depend on the batch; None if it has none."""
+    """The verb with a fixed output length, if it has one. In the main signature the length may depend on the batch."""
     import tensorflow as tf
 
     name = f"{verb}_with_options"

@@ -27,10 +27,10 @@ class Certify:
     tolerance: float = option(1e-5, "largest difference of two numbers, relative to the largest output beyond 1")
     case: int | None = option(None, "number of the one case to replay and show")
     longest: int | None = option(
-        None, "greatest number of steps of a sequence (default: 16; 4,000 samples of a waveform, 6 frames of a clip)"
+        None, "greatest number of steps of a sequence (default: 16, of a waveform 4,000 samples, of a clip 6 frames)"
     )
     max_length: int = option(12, "greatest number of output tokens of a search, the end token counted")
-    replicas: int = option(2, "run folder: number of devices that a batch is split over; 1 for no such cases")
+    replicas: int = option(2, "run folder: number of devices that a batch is split over (1: no such cases)")
     formats: tuple[str, ...] = option(FORMATS, "run folder: exports that are compared", choices=FORMATS)
     text: pathlib.Path | None = option(None, "SavedModel that takes text: file of words to draw from")
     ids: int | None = option(None, "SavedModel that takes ids: number of ids (default: 10)")

@@ -18,7 +18,7 @@ class Classify(TextColumn, LineOptions):
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, one example a line, or tables; plain or .gz; none or -: stdin", positional=True
+        (), "text, one example a line, or tables, plain or .gz (none or -: stdin)", positional=True
     )
 
 

@@ -43,7 +43,7 @@ class Evaluate(UnknownOptions, LineSearchOptions, LabeledFiles, SeriesFlags, Lin
     model: tuple[pathlib.Path, ...] = option((), f"{HELP}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     source: pathlib.Path | None = option(None, "source text of a translator, whose references are the file")
-    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU; none for tokenized text")
+    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU (none: for tokenized text)")
     lowercase: bool = option(False, "BLEU without case")
     split: tuple[float, ...] | None = option(
         None,

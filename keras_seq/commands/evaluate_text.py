@@ -1,4 +1,4 @@
-"""Scores of texts: BLEU, chrF and exact match of lines; perplexity of running text."""
+"""Scores of texts: BLEU, chrF and exact match of lines, and perplexity of running text."""
 
 import math
 import pathlib
@@ -42,7 +42,7 @@ def score_lines(options: Evaluate) -> Scores:
 
 
 def _sides(options: Evaluate) -> tuple[pathlib.Path, pathlib.Path | None]:
-    """The file of references and, without a model, the file of hypotheses; None: stdin."""
+    """The file of references and, without a model, the file of hypotheses (None: stdin)."""
     if bool(options.model) != (options.source is not None):
         raise ValueError("--source requires --model, which translates it.")
     if not options.files or len(options.files) > 2:

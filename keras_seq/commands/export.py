@@ -35,7 +35,7 @@ class Export(SearchOptions):
     quantization: str | None = option(None, "ctranslate2: int8, int16, float16, ... (default: float32)")
     length: int | None = option(
         None,
-        "litert, onnx: length of the example input in tokens, samples or frames (default: 32; 1 second; 10), which is "
+        "litert, onnx: length of the example input in tokens, samples or frames (default: 32, 1 second, 10), which is "
         "the length of all inputs of a LiteRT file",
     )
     rows: int | None = option(None, "litert, onnx: rows of the example input, which LiteRT fixes (default: 1)")

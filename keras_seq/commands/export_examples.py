@@ -16,8 +16,8 @@ def example(task: Any, rows: int, length: int | None, *, source_alone: bool = Fa
     Args:
         task: task of a run folder.
         rows: number of rows, B.
-        length: size T of axes of any size; None: 32 tokens, a second of audio, 10 frames, or the look-back of a
-            forecaster.
+        length: size T of axes of any size (None: 32 tokens, a second of audio, 10 frames, or the look-back of a
+            forecaster).
         source_alone: whether to return the input of `encode` in place of the input of the whole model.
     Raises:
         ValueError: for a model without `inputs`.

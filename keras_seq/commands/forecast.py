@@ -24,7 +24,7 @@ class Forecast(SeriesFlags):
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "CSV, plain or .gz, each with a header; none or -: stdin", positional=True
+        (), "CSV, plain or .gz, each with a header (none or -: stdin)", positional=True
     )
     id_column: str | None = option(None, "column that identifies the series of a file with several")
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")

@@ -96,7 +96,7 @@ def _file_blocks(path: pathlib.Path) -> Iterator[bytes]:
 
 
 def _stdin_blocks() -> Iterator[bytes | None]:
-    """Complete lines as they arrive; None after a pause."""
+    """Complete lines as they arrive, and None after a pause."""
     from keras_seq.data.lines import mended
 
     if sys.stdin is None:
@@ -168,7 +168,7 @@ def each_line(
     """Computes results for items, a chunk of them at a time, and writes them in the order of the items.
 
     Args:
-        items: `Line`s, or tuples of them that belong together; None is a pause.
+        items: `Line`s, or tuples of them that belong together, and None for a pause.
         chunk: greatest number of items that are computed together.
         compute: function from the texts (or tuples of texts) of valid items to as many results, each possibly a
             `Failure`.

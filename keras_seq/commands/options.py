@@ -19,7 +19,7 @@ def loaded(paths: tuple[pathlib.Path, ...], weights: tuple[float, ...], *kinds: 
     Args:
         kinds: names of the accepted tasks (default: any).
     Raises:
-        ValueError: if the task is of another kind; and as `tasks.load`.
+        ValueError: if the task is of another kind, and as `tasks.load`.
     """
     from keras_seq.tasks.loading import load, load_as
 
@@ -45,7 +45,7 @@ class LineOptions:
     json: bool = option(False, "JSON output, an object for each line")
     chunk: int = option(2000, "number of lines that are read, sorted by length and processed together")
     batch_tokens: int = option(2048, "size of a batch in tokens: rows times the padded length")
-    max_source_length: int = option(1000, "longest line in tokens; a longer one gets an empty result and a note")
+    max_source_length: int = option(1000, "longest line in tokens (a longer one gets an empty result and a note)")
 
     def check(self) -> None:
         """Raises `ValueError` for numbers below 1."""
@@ -65,7 +65,7 @@ class UnknownOptions:
 
     replace_unknown: bool = option(False, "replacement of each unknown word by the source word with the most attention")
     dictionary: pathlib.Path | None = option(
-        None, "translations of source words for --replace-unknown, a line each: word, tab, translation; plain or .gz"
+        None, "translations of source words for --replace-unknown, plain or .gz, a line each: word, tab, translation"
     )
 
 

@@ -17,10 +17,10 @@ class Rerank:
     Moses: number ||| text ||| name= value ... ||| score. The name of the last field is score. Truncated candidates
     (finished= 0) come after all others, whatever their score."""
 
-    files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz; none or -: stdin", positional=True)
+    files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz (none or -: stdin)", positional=True)
     weights: tuple[str, ...] = option((), "weights of the scores, each name=number (default: score=1)")
     num_return: int = option(
-        1, "number of candidates written for each sentence; above 1 as n-best lists, the weighted sum last"
+        1, "number of candidates written for each sentence (above 1: as n-best lists, the weighted sum last)"
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "JSON output, an object for each sentence")

@@ -25,7 +25,7 @@ class Score(LineOptions):
     model: tuple[pathlib.Path, ...] = option(help=f"{WEIGHTS}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     file: pathlib.Path = option(
-        STDIN, "source text of a translator, or text of a language model; -: stdin", positional=True
+        STDIN, "source text of a translator, or text of a language model (-: stdin)", positional=True
     )
     target: pathlib.Path | None = option(None, "translation of the source, for a translator", positional=True)
     n_best: bool = option(False, "last file as an n-best list of Moses, whose lines get the score")

@@ -56,7 +56,7 @@ class SearchOptions:
 
     @property
     def longest(self) -> int | None:
-        """Greatest number of output tokens; None: not given."""
+        """Greatest number of output tokens (None: not given)."""
         return self.end_within if self.max_length is None else self.max_length
 
 

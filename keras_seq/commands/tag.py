@@ -22,7 +22,7 @@ class Tag(LineOptions):
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "words between spaces, or .conllu; plain or .gz; none or -: stdin", positional=True
+        (), "words between spaces, or .conllu, plain or .gz (none or -: stdin)", positional=True
     )
     conllu: bool = option(False, "CoNLL-U input under any name")
 

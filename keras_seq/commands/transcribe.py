@@ -22,7 +22,7 @@ class Transcribe:
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "wav files; none or -: their names are read from stdin, one a line", positional=True
+        (), "wav files (none or -: their names are read from stdin, one a line)", positional=True
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "JSON output, an object for each file")
@@ -32,7 +32,7 @@ class Transcribe:
     )
     chunk: int = option(200, "number of files that are read, sorted by length and processed together")
     batch_seconds: float = option(120.0, "size of a batch in seconds: rows times the padded length")
-    max_seconds: float = option(600.0, "longest file in seconds; a longer one gets an empty result and a note")
+    max_seconds: float = option(600.0, "longest file in seconds (a longer one gets an empty result and a note)")
     max_length: int = option(100, "greatest number of output tokens of an attention model, the end token counted")
 
 

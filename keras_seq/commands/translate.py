@@ -23,7 +23,7 @@ class Translate(UnknownOptions, LineSearchOptions, TextColumn, LineOptions, Mode
     n-best list in the format of Moses: number ||| text ||| log_prob= ... finished= 1 ||| score."""
 
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+        (), "text, plain or .gz, one example a line (none or -: stdin)", positional=True
     )
 
 
@@ -32,7 +32,9 @@ class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
     """Continues each line with a language model and writes the line and its continuation, in order. An empty line gets
     an unprompted text."""
 
-    files: tuple[pathlib.Path, ...] = option((), "prompts, one a line, plain or .gz; none or -: stdin", positional=True)
+    files: tuple[pathlib.Path, ...] = option(
+        (), "prompts, one a line, plain or .gz (none or -: stdin)", positional=True
+    )
     first: Literal["start", "end"] | None = option(
         None,
         "token before each line (default: start; end, as after a document, in text cut by data.blocks or data.streams)",
