@@ -174,7 +174,7 @@ def error_of(capsys, *argv):
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     folder = tmp_path / "data"
     argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "no such folder" in error_of(capsys, *argv)
+    assert "does not exist" in error_of(capsys, *argv)
     folder.mkdir()
     assert "train is not a folder" in error_of(capsys, *argv)
     write_clips(folder / "train", count=2)
