@@ -81,7 +81,7 @@ class Writer:
 def not_written(name: str, error: OSError) -> OSError:
     remedy = "Name another file with --output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        remedy = "Free space on that disk"
+        remedy = "Make room on that disk"
     return OSError(f"{name} could not be written: {error.strerror or error}. {remedy}.")
 
 

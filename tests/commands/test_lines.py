@@ -345,7 +345,10 @@ def test_what_is_no_model_and_no_file(keras_seq, folders, tmp_path):
             "--alpha: --search greedy has no such option",
         ),
         (["--model", folders["lstm"], "--output", tmp_path / "no" / "x"], "could not be written"),
-        (["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"], "very file"),
+        (
+            ["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"],
+            "is an input file",
+        ),
         (["--model", folders["lstm"], "--chunk", 0], "--chunk must be"),
     ):
         result = keras_seq("translate", *argv, stdin="a")
