@@ -65,7 +65,7 @@ def fit(
     Args:
         options: options of the recipe.
         model: compiled model, built in the scope.
-        train: batches with a known cardinality, whose order is a function of the epoch.
+        train: batches with a finite cardinality, whose order is a function of the epoch.
         valid: batches for Keras's validation, or None.
         run, scope: run of `run_folder` and scope of `setup`.
         monitor: name of the score, from `validate` or, without it, from Keras's validation on `valid`. None: no

@@ -4,8 +4,8 @@
     six goats, seven goats.
 
 The thing, the first number and the count of each line are drawn uniformly at random. Everything else is determined by
-them. So the next characters depend on words further back than n-grams of a few characters reach, and the lowest loss
-that any model can reach is known.
+them. So the next characters depend on words further back than n-grams of a few characters reach, and `entropy` is
+the lowest loss that any model can reach.
 """
 
 import math
