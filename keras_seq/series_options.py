@@ -27,9 +27,9 @@ class SeriesFlags:
         None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the commonest)"
     )
     delimiter: str | None = option(
-        None, "delimiter of the fields, also tab or space (default: the one that divides all lines alike)"
+        None, "delimiter of the fields, also tab or space (default: the one that splits all lines equally)"
     )
-    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if that alone fits)")
+    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if only that fits)")
     thousands: str | None = option(None, "mark between thousands, also space (default: the one that fits, if any)")
     encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 by its first bytes)")
     comment: str | None = option(None, "beginning of comment lines")

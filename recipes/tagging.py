@@ -176,12 +176,14 @@ def span_score(predicted: list[list[str]], true: list[list[str]], kind: str | No
     return scores.span_f1([data.spans(row) for row in predicted], [data.spans(row) for row in true], kind)
 
 
-def report(options: Options, run, train: data.TaggedText, test: data.TaggedText, found, split, spans: bool) -> None:
+def report(
+    options: Options, run, train: data.TaggedText, test: data.TaggedText, predictions, split, spans: bool
+) -> None:
     """Prints scores, confusions, a table of the tags and samples, and writes them into the run folder."""
     most, usual = experiment.usual_tags(train)
     baseline = [[usual.get(word, most) for word in sentence] for sentence in test.words]
     new = np.array([word not in usual for sentence in test.words for word in sentence])
-    true, ours, theirs = (np.concatenate(side) for side in (test.tags, found, baseline))
+    true, ours, theirs = (np.concatenate(side) for side in (test.tags, predictions, baseline))
     plainly = {"architecture": "most frequent tag", "split": split}
 
     results = [Result("accuracy", np.mean(true == ours), note=f"{len(true):,} words", split=split)]
@@ -189,7 +191,7 @@ def report(options: Options, run, train: data.TaggedText, test: data.TaggedText,
         note = f"{new.sum():,} words"
         results += [Result("accuracy, new words", np.mean((true == ours)[new]), note=note, split=split)]
     if spans:
-        for name, value in zip(("precision", "recall", "F1"), span_score(found, test.tags), strict=False):
+        for name, value in zip(("precision", "recall", "F1"), span_score(predictions, test.tags), strict=False):
             results += [Result(f"span {name}", value, split=split)]
         results += [Result("span F1", span_score(baseline, test.tags).f1, **plainly)]
     results += [Result("accuracy", np.mean(true == theirs), **plainly)]
@@ -201,10 +203,10 @@ def report(options: Options, run, train: data.TaggedText, test: data.TaggedText,
     experiment.confusions(run, [tags.index(tag) for tag in true], [tags.index(tag) for tag in ours], tags)
     # A tag is a span of one word.
     read_spans = data.spans if spans else lambda row: [(place, place + 1, tag) for place, tag in enumerate(row)]
-    sides = [[read_spans(row) for row in side] for side in (found, test.tags)]
+    sides = [[read_spans(row) for row in side] for side in (predictions, test.tags)]
     kinds = sorted({kind for side in sides for row in side for *_, kind in row})
     experiment.report_by_label(run, "span" if spans else "tag", {kind: scores.span_f1(*sides, kind) for kind in kinds})
-    columns = {"words": test.words, "tags": test.tags, "predicted": found}
+    columns = {"words": test.words, "tags": test.tags, "predicted": predictions}
     experiment.samples({name: [" ".join(row) for row in rows] for name, rows in columns.items()})
     sentences = (zip(*rows, strict=True) for rows in zip(*columns.values(), strict=True))
     run.write(f"{split}.txt", "\n".join("".join("\t".join(row) + "\n" for row in rows) for rows in sentences))

@@ -234,10 +234,10 @@ def report_pictures(options: Options, run, task: tasks.Tensors, parts: dict[str,
 
 def compared(metric: str, drawn, copied, truth, split: str, note: str) -> list[Result]:
     """The mean squared errors of the predicted and of the copied frames."""
-    ours, theirs = (float(np.mean(np.square(pictures - truth))) for pictures in (drawn, copied))
+    model_error, copy_error = (float(np.mean(np.square(pictures - truth))) for pictures in (drawn, copied))
     return [
-        Result(metric, ours, ".5f", f"{ours / theirs:.3f} of copying; {note}", split),
-        Result(metric, theirs, ".5f", note, split, architecture="copy of the last picture"),
+        Result(metric, model_error, ".5f", f"{model_error / copy_error:.3f} of copying; {note}", split),
+        Result(metric, copy_error, ".5f", note, split, architecture="copy of the last picture"),
     ]
 
 

@@ -14,7 +14,7 @@ def called_with(model: Any, batch: dict) -> Any:
     return batch if isinstance(model.input, dict) else next(iter(batch.values()))
 
 
-def saved_model(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+def saved_model(model: Any, adapter: Any, place: pathlib.Path, task: Any) -> Callable:
     """A SavedModel: the first signature of a task, which takes texts or waveforms, or without a task one on tensors."""
     import tensorflow as tf
     import tensorflow_text  # noqa: F401, its operations may be in the graph
@@ -45,19 +45,19 @@ def _numpy(tensors: dict) -> dict[str, np.ndarray]:
     return {name: x.numpy() for name, x in tensors.items()}
 
 
-def onnx(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+def onnx(model: Any, adapter: Any, place: pathlib.Path, task: Any) -> Callable:
     """An ONNX file of the model's call."""
     from keras_seq.export import onnx as write
     from keras_seq.inspection.certify_adapters import named
 
-    example = called_with(model, _example(asked))
+    example = called_with(model, _example(adapter))
     file = write(model, place.with_suffix(".onnx"), example, verify=False)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are also raised
     outputs = sorted(named(model(example, training=False)))
-    outputs = ["logits"] if "target" in asked.inputs else outputs
+    outputs = ["logits"] if "target" in adapter.inputs else outputs
 
     def answers(batch):
         inputs = called_with(model, batch)
@@ -67,21 +67,21 @@ def onnx(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
 
     try:
         session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
-        answers(_example(asked))
+        answers(_example(adapter))
     except Exception as error:  # the exception classes of onnxruntime are private
         raise RuntimeError(f"onnxruntime cannot run the ONNX file of this model: {error}") from error
     return answers
 
 
-def _example(asked: Any) -> dict[str, np.ndarray]:
+def _example(adapter: Any) -> dict[str, np.ndarray]:
     from keras_seq.inspection.sequences import batch, sizes
 
     random = np.random.default_rng(0)
-    rows = [asked.drawn(random) for _ in range(2)]
-    return batch(asked.inputs, rows, sizes(asked.inputs, rows))
+    rows = [adapter.drawn(random) for _ in range(2)]
+    return batch(adapter.inputs, rows, sizes(adapter.inputs, rows))
 
 
-def ctranslate2(model: Any, asked: Any, place: pathlib.Path, task: Any) -> Callable:
+def ctranslate2(model: Any, adapter: Any, place: pathlib.Path, task: Any) -> Callable:
     """A CTranslate2 model folder, which gives log p of the tokens of each target."""
     from keras_seq.export import ctranslate2 as write
 

@@ -160,7 +160,7 @@ def score_arrays(options: Evaluate, task: Any) -> Scores:
 
 
 def _next_frames(options: Evaluate, task: Any) -> Scores:
-    """The error of each clip's next frames, from the third on, beside a copy of the frame before."""
+    """Mean squared error of the next frames of clips, from the third on, and that of copies of the frame before."""
 
     truth = [clip for clip in _frames(_clips(options, task))]
     results = task.predictor()([clip[:-1] for clip in truth])
@@ -215,13 +215,13 @@ def _arrays(path: pathlib.Path, task: Any) -> Scores:
     return Scores(record, rows)
 
 
-def _array_scores(ours: Any, expected: Any, path: pathlib.Path, name: str) -> dict[str, float]:
+def _array_scores(outputs: Any, expected: Any, path: pathlib.Path, name: str) -> dict[str, float]:
     """Accuracy of logits `(..., N)` if the expected values are class numbers `(...)`, else mean errors."""
     import numpy as np
 
-    if np.issubdtype(expected.dtype, np.integer) and expected.shape == ours.shape[:-1]:
-        return {"accuracy": float(np.mean(ours.argmax(axis=-1) == expected))}
-    if ours.shape != expected.shape:
-        raise ValueError(f"{path}: {name!r} has the shape {expected.shape}, but the model's output {ours.shape}.")
-    off = ours.astype(float) - expected
+    if np.issubdtype(expected.dtype, np.integer) and expected.shape == outputs.shape[:-1]:
+        return {"accuracy": float(np.mean(outputs.argmax(axis=-1) == expected))}
+    if outputs.shape != expected.shape:
+        raise ValueError(f"{path}: {name!r} has the shape {expected.shape}, but the model's output {outputs.shape}.")
+    off = outputs.astype(float) - expected
     return {"mse": float(np.mean(np.square(off))), "mae": float(np.mean(np.abs(off)))}

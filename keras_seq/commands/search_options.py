@@ -52,7 +52,9 @@ class SearchOptions:
     no_repeat: int | None = option(None, "length of runs of tokens that occur at most once")
     repetition_penalty: float | None = option(None, "factor on log p of tokens that were generated before")
     ban: pathlib.Path | None = option(None, "file of forbidden phrases, one a line")
-    only: pathlib.Path | None = option(None, "file of words or phrases whose tokens alone are allowed")
+    only: pathlib.Path | None = option(
+        None, "file of words or phrases, one a line, whose tokens are the only ones allowed"
+    )
 
     @property
     def longest(self) -> int | None:
@@ -70,10 +72,10 @@ class LineSearchOptions(SearchOptions):
 
 def given(options: SearchOptions) -> list[str]:
     """The flags of the search that were given, in the form `--num-beams`."""
-    return [flag(name) for name in _given(options)]
+    return [flag(name) for name in _given_names(options)]
 
 
-def _given(options: SearchOptions) -> list[str]:
+def _given_names(options: SearchOptions) -> list[str]:
     fields = dataclasses.fields(LineSearchOptions)
     return [field.name for field in fields if getattr(options, field.name, None) is not None]
 
@@ -91,7 +93,7 @@ def search_options(options: SearchOptions) -> dict[str, Any]:
         ValueError: if a line cannot be read.
         OSError: if a file cannot be read.
     """
-    values = {name: getattr(options, name) for name in _given(options) if name not in ("prefix", "force")}
+    values = {name: getattr(options, name) for name in _given_names(options) if name not in ("prefix", "force")}
     return values | {name: _phrases(values[name]) for name in ("ban", "only") if name in values}
 
 

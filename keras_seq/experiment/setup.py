@@ -150,13 +150,13 @@ def initialize(
     def tokens(vocabulary):
         return vocabulary.pieces(range(vocabulary.size))
 
-    def theirs(name):
+    def other_tokens(name):
         folder = options.init_from / "vocabulary"
         for path in [*folder.glob(f"{files.get(name, name)}.*"), *folder.glob("joint.*")]:
             return tokens(text.load(path))
         raise ValueError(f"--init-from {options.init_from} has no vocabulary. Name a run folder.")
 
-    pairs = {name: (theirs(name), tokens(ours)) for name, ours in vocabularies.items()}
+    pairs = {name: (other_tokens(name), tokens(ours)) for name, ours in vocabularies.items()}
     print(training.initialize_from(model, options.init_from, pairs))
 
 
