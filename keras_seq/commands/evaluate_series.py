@@ -15,8 +15,8 @@ _WHOLE = (0.0, 0.0, 1.0)  # all rows are the test part
 def score_forecasts(options: Evaluate, task: Any) -> Scores:
     """MSE and MAE of a forecaster on all windows of a series, or of its test split.
 
-    Errors are standardized by the scaler of the run, as in the recipe's report. A SavedModel has no separate scaler,
-    so its errors are in the units of the series.
+    Errors are standardized by the scaler of the run, as in the recipe's report. A SavedModel does not provide its
+    scaler, so its errors are in the units of the series.
     """
     import numpy as np
 

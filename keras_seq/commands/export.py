@@ -71,7 +71,9 @@ def average(options: Average) -> None:
         raise ValueError(f"{output} exists already. Name another --output, or add --overwrite.")
     paths = training.Checkpoints(task.folder).paths()[-options.last :]
     if not paths:
-        raise ValueError(f"{task.folder / 'checkpoints'} has no complete checkpoint. Resume the run, or copy it again.")
+        raise ValueError(
+            f"{task.folder / 'checkpoints'} has no complete checkpoint. Resume the run, or copy them again."
+        )
     training.average_checkpoints(task.model, paths)
     with training.atomic_write(output) as temporary:
         task.model.save(temporary)
