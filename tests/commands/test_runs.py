@@ -163,7 +163,7 @@ def test_flags_that_do_not_apply_are_refused(keras_seq, runs, tmp_path):
     text.Words(WORDS).save(run / "vocabulary" / "joint.words")
     for model in (run, runs["ctc"]):
         result = keras_seq("export", "--model", model, "--output", tmp_path / "out", "--format", "ctranslate2")
-        refused(result, "CTranslate2", "export.saved_model")
+        refused(result, "CTranslate2", "--format saved_model")
 
 
 def test_verbs_of_text_say_what_such_a_run_is(keras_seq, runs):
