@@ -47,8 +47,8 @@ class Evaluate(UnknownOptions, LineSearchOptions, LabeledFiles, SeriesFlags, Lin
     lowercase: bool = option(False, "BLEU without case")
     split: tuple[float, ...] | None = option(
         None,
-        "training, validation and test part of a series, rows or shares, whose test part is scored (default: all rows; "
-        "as trained for the file of the training)",
+        "training, validation and test rows of a series, or shares, to score the test split (default: all rows, or as "
+        "trained for the file of the training)",
     )
 
 

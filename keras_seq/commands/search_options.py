@@ -33,16 +33,14 @@ class SearchOptions:
     diversity: float | None = option(None, "beam: penalty in nats for a token of an earlier group (default: 0.5)")
     coverage_penalty: float | None = option(None, "beam: weight of the penalty for uncovered source words (default: 0)")
     temperature: float | None = option(
-        None, "sampling: temperature; likelier tokens below 1, a flatter distribution above (default: 1)"
+        None, "sampling: temperature, below 1 for likelier tokens, above 1 for a flatter distribution (default: 1)"
     )
     top_k: int | None = option(
         None, "sampling: number of likeliest tokens to sample from; contrastive: number of candidates (default: 4)"
     )
     top_p: float | None = option(None, "sampling: total probability of the likeliest tokens to sample from")
     min_p: float | None = option(None, "sampling: least probability of a token, as a share of the likeliest one's")
-    seed: int | None = option(
-        None, "sampling: random seed; each line also depends on its number, on no other line (default: 0)"
-    )
+    seed: int | None = option(None, "sampling: random seed, combined with the number of each line (default: 0)")
     max_length: int | None = option(None, "greatest number of output tokens, the end token counted")
     min_length: int | None = option(None, "least number of output tokens, the end token counted")
     end_within: int | None = option(

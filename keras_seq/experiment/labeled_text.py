@@ -70,7 +70,7 @@ def _check(parts: Mapping[str, data.LabeledText]) -> None:
     if len(train) < FEWEST:
         raise ValueError(f"{len(train)} training texts are too few. Give at least {FEWEST}.")
     if all(name.lstrip("+-").isdigit() for name in train.label_names):
-        print(f"The labels are numbers, {', '.join(train.label_names)}; --label-names gives them names.")
+        print(f"The labels are numbers: {', '.join(train.label_names)}. Give them names with --label-names.")
     known = set(train.texts)
     for part, other in parts.items():
         if part != "train" and len(set(other.labels)) < 2:

@@ -73,7 +73,7 @@ def divide_tagged(
     if "valid" in parts and "test" in parts:
         return train, parts["valid"], parts["test"], "test"
     if len(train) < 2:
-        raise ValueError("One training sentence cannot be divided: add a file dev.conllu, or more sentences.")
+        raise ValueError("A single training sentence cannot be split. Add a file dev.conllu, or more sentences.")
     held_out = range(min(HELD_OUT, len(train)) - 1, len(train), HELD_OUT)
     valid, train = train.select(held_out), train.select(sorted({*range(len(train))} - {*held_out}))
     for part in ("test", "valid"):
