@@ -1,7 +1,7 @@
 """The command line: `keras-seq VERB ...`, or `python -m keras_seq VERB ...`.
 
-A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `keras_seq/commands/` has them. What a
-verb needs is imported inside its function, so that help comes at once: TensorFlow takes seconds.
+A verb is a dataclass of options and a function, both in `keras_seq/commands/`, and an entry in `VERBS`. A verb's
+function imports its dependencies itself, so that help is fast: importing TensorFlow takes seconds.
 """
 
 import sys
@@ -30,7 +30,7 @@ EXAMPLE = 'echo "four hundred and six" | keras-seq translate --model runs/transl
 
 
 class Verb(NamedTuple):
-    """`keras-seq NAME`: a line for the list of verbs, the dataclass of its options, and what is called with them."""
+    """A verb, `keras-seq NAME`: its line in the list of verbs, its dataclass of options, and its function of them."""
 
     line: str
     options: type
@@ -76,7 +76,7 @@ RECIPES = {
 
 
 def train(argv: Sequence[str]) -> None:
-    """`keras-seq train NAME ...`: runs a recipe, as `python -m recipes.NAME ...` does in a checkout."""
+    """Runs `keras-seq train NAME ...`: a recipe, as `python -m recipes.NAME ...` does in a checkout."""
     import importlib
 
     name, *others = list(argv) or [""]
@@ -105,9 +105,9 @@ def _help() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the verb that the command line names. What the user did wrong is one line and exit code 2."""
+    """Runs the verb that the command line names. A user error prints one line and exits with code 2."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name of a file shows its bytes
+        if hasattr(stream, "reconfigure"):  # bytes are shown for a file name that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     name, *others = list(sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help"):
@@ -120,9 +120,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         start_quietly()
         cli.run(exit_cleanly(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
-        told = f"there is no verb {name!r}" if name else "a verb is missing"
+        message = f"there is no verb {name!r}" if name else "a verb is missing"
         print(
-            f"error: {told}. The verbs are: {', '.join(['train', *VERBS])}. keras-seq --help describes them.",
+            f"error: {message}. The verbs are: {', '.join(['train', *VERBS])}. keras-seq --help describes them.",
             file=sys.stderr,
         )
         sys.exit(2)

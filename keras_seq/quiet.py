@@ -21,7 +21,7 @@ _GREETING = re.compile(
 
 
 def start_quietly() -> None:
-    """Drops the greetings of TensorFlow (CPU features, missing CUDA libraries) from stderr. Call it before the import."""
+    """Drops TensorFlow's greetings (CPU features, missing CUDA libraries) from stderr. Call it before the import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

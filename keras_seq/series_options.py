@@ -1,4 +1,4 @@
-"""How a CSV file of series is written, as flags: of `keras-seq forecast` and of the recipe."""
+"""Flags for the format of CSV files of series, shared by `keras-seq forecast` and the recipe."""
 
 import dataclasses
 import pathlib
@@ -17,7 +17,7 @@ class SeriesFlags:
     """Format of CSV files of series"""
 
     time_column: str = option(
-        "0", "column of the time index: its name, or its number from 0; none for rows at equal distances"
+        "0", "column of the time index: its name, or its number from 0 (none: rows at equal distances)"
     )
     time_format: str | None = option(
         None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only one that fits)"
@@ -27,9 +27,9 @@ class SeriesFlags:
         None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the commonest)"
     )
     delimiter: str | None = option(
-        None, "delimiter of the fields, also tab or space (default: the one that divides all lines alike)"
+        None, "delimiter of the fields, also tab or space (default: the one that splits all lines equally)"
     )
-    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if that alone fits)")
+    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if only that fits)")
     thousands: str | None = option(None, "mark between thousands, also space (default: the one that fits, if any)")
     encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 by its first bytes)")
     comment: str | None = option(None, "beginning of comment lines")
@@ -50,38 +50,38 @@ class SeriesFlags:
         """The `data.Series` in a file.
 
         Args:
-            columns: to read; None: all.
-            id_column: tells several series apart.
-            shown: what the file is called in errors.
+            columns: columns to read (None: all).
+            id_column: column that identifies each of several series.
+            shown: name of the file in errors.
         Raises:
-            ValueError: for what is wrong in it; names the line, the value and the flag that helps.
+            ValueError: if the file cannot be read. The message names the line, the value and the flag that helps.
         """
         from keras_seq import data
 
         names = [field.name for field in dataclasses.fields(SeriesFlags) if field.name not in _NOT_READ]
-        given = {name: _NAMED.get(value, value) for name in names if (value := getattr(self, name))}
-        if "frequency" in given and re.fullmatch(r"[\d.]+", given["frequency"]):
-            given["frequency"] = float(given["frequency"])
+        arguments = {name: _NAMED.get(value, value) for name in names if (value := getattr(self, name))}
+        if "frequency" in arguments and re.fullmatch(r"[\d.]+", arguments["frequency"]):
+            arguments["frequency"] = float(arguments["frequency"])
         time = self.time_column
         time = None if time == "none" else int(time) if time.isdigit() else time
         if self.repair:
-            given |= {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"}
+            arguments |= {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"}
         try:
-            return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **given)
+            return data.read_series(file, time_column=time, columns=columns, id_column=id_column, **arguments)
         except ValueError as error:
-            raise ValueError(_told(str(error).replace(str(file), shown or str(file)))) from error
+            raise ValueError(_in_flags(str(error).replace(str(file), shown or str(file)))) from error
 
     def told(self, shown: str, report: Any) -> str:
-        """What is to be told of how a file was read, if anything: what was found by its content, what was repaired."""
+        """A note on how a file was read: the detected format and the repaired rows. "" if there is nothing to note."""
         if self.repair and not report.repaired:
             return f"{shown}: {report}; nothing to repair"
         return f"{shown}: {report}" if report.read_as or self.repair else ""
 
 
-def _told(message: str) -> str:
-    """An error of the reader, with what --repair does."""
-    mended = any(f"{argument}=" in message for argument in ("on_bad_row", "on_bad_value", "on_gap"))
-    return as_flags(message, _Named) + " Here --repair does that." * mended
+def _in_flags(message: str) -> str:
+    """An error of the reader in terms of flags, with --repair as a remedy if it applies."""
+    repairable = any(f"{argument}=" in message for argument in ("on_bad_row", "on_bad_value", "on_gap"))
+    return as_flags(message, _Named) + " Here --repair does that." * repairable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Forecasting: from a CSV file of time series to a SavedModel that takes the past and gives what comes.
+"""Forecasting: trains a forecaster on a CSV file of time series and exports a SavedModel that maps past to future.
 
     python -m recipes.forecasting                                        generated springs, a minute
     python -m recipes.forecasting --data-dir DIR                         the CSV file in DIR, the next 96 rows
     python -m recipes.forecasting --data-dir DIR --horizon 24 96 720     a model for each horizon
-    python -m recipes.forecasting --data-dir DIR --quantiles             and how far it may be off
+    python -m recipes.forecasting --data-dir DIR --quantiles             with uncertainty bands
 
-docs/forecasting.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+docs/forecasting.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -27,59 +27,65 @@ from keras_seq.series_options import SeriesFlags
 from .baselines import linear_forecast
 from .synthetic import spring_levels
 
-BAND = (0.1, 0.5, 0.9)  # the quantiles of --quantiles without a number
+BAND = (0.1, 0.5, 0.9)  # quantiles of --quantiles without a number
 SPLIT = (0.7, 0.1, 0.2)
-PUBLISHED = {  # 12, 4 and 4 months of 30 days, as all papers have it
+PUBLISHED = {  # 12, 4 and 4 months of 30 days, as in all papers
     **dict.fromkeys(("ETTh1.csv", "ETTh2.csv"), (8_640, 2_880, 2_880)),
     **dict.fromkeys(("ETTm1.csv", "ETTm2.csv"), (34_560, 11_520, 11_520)),
 }
-DRAWN = 4  # windows of the test part that are drawn
+DRAWN = 4  # test windows that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(SeriesFlags, experiment.Options):
-    """Trains, scores and exports a forecaster of time series, for each horizon its own."""
+    """Trains, scores and exports a forecaster of time series for each horizon."""
 
-    data_dir: pathlib.Path | None = option(None, "folder with a CSV file, a row for each time; by default generated")
-    download: bool = option(False, "fetch the hours of an electricity transformer, ETTh1, once")
-    file: str | None = option(None, "which file of the folder (default: the only CSV file there)")
-    columns: tuple[str, ...] = option((), "to read and to forecast (default: all others)")
+    data_dir: pathlib.Path | None = option(
+        None, "folder with a CSV file, a row for each time (default: synthetic series)"
+    )
+    download: bool = option(False, "download of hourly data of an electricity transformer, ETTh1, once")
+    file: str | None = option(None, "name of the file in the folder (default: its only CSV file)")
+    columns: tuple[str, ...] = option((), "columns to read and to forecast (default: all but the time)")
     split: tuple[float, ...] | None = option(
         None,
-        f"training, validation, test: rows or shares (default: {' '.join(map(str, SPLIT))}; ETT: the published months)",
+        f"training, validation and test rows, or shares (default: {' '.join(map(str, SPLIT))}, ETT: published months)",
     )
-    hours: int = option(4_000, "hours of generated springs")
+    hours: int = option(4_000, "length of the synthetic series in hours")
 
-    look_back: int | None = preset(96, "rows of the past that are read", files=336)
-    horizon: tuple[int, ...] | None = preset((24,), "rows that are forecast; several for a model each", files=(96,))
+    look_back: int | None = preset(96, "number of past rows that are read", files=336)
+    horizon: tuple[int, ...] | None = preset(
+        (24,), "number of rows to forecast (several numbers: a model for each)", files=(96,)
+    )
     season: int | None = option(
-        None, "rows after which the naive forecast repeats (default: a day, week or year, by the time step)"
+        None, "season of the naive forecast in rows (default: a day, week or year, by the time step)"
     )
     quantiles: tuple[float, ...] | None = option(
-        None, f"quantiles to forecast instead of the mean; without a number {' '.join(map(str, BAND))}"
+        None, f"quantiles to forecast instead of the mean (without a number: {' '.join(map(str, BAND))})"
     )
 
-    # On files a network that looks at each day by itself; the springs have no fixed period.
+    # On files, a network that processes each day separately. The synthetic springs have no fixed period.
     architecture: Literal[*ARCHITECTURES, "cnn", "feedforward", "linear", "dlinear"] | None = preset(
-        "transformer", "the model", files="feedforward"
+        "transformer", "architecture of the model", files="feedforward"
     )
-    residual: bool = option(True, "forecast what the best linear map does not (networks that forecast all at once)")
-    decoder: Literal["direct", "autoregressive"] = option("direct", "all steps at once, or each patch from the last")
+    residual: bool = option(True, "forecasts as a residual of the best linear map (with the direct decoder)")
+    decoder: Literal["direct", "autoregressive"] = option(
+        "direct", "decoder: all steps at once, or each patch from the last one"
+    )
     series_normalization: Literal["mean", "last", "none"] = option("mean", "normalization of each window by its past")
-    mix_columns: bool = option(False, "let columns see each other; else each is forecast from its own past")
+    mix_columns: bool = option(False, "forecasts from all columns (default: each column from its past alone)")
     units: int | None = preset(32, "width", files=64)
-    num_layers: int = option(1, "layers of the encoder")
-    num_heads: int = option(4, "attention heads of a transformer")
-    patch_length: int | None = preset(8, "rows that become one step", files=24)
-    patch_stride: int | None = option(None, "rows from one patch to the next (default: patches do not overlap)")
+    num_layers: int = option(1, "number of layers of the encoder")
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    patch_length: int | None = preset(8, "number of rows in a patch, which is one step", files=24)
+    patch_stride: int | None = option(None, "number of rows from one patch to the next (default: no overlap)")
     dropout: float | None = preset(0.0, "dropout rate", files=0.5)
     weight_decay: float = option(0.0, "weight decay of AdamW")
-    loss: Literal["mse", "mae", "huber"] = option("mse", "training loss of forecasts that are one number")
+    loss: Literal["mse", "mae", "huber"] = option("mse", "training loss of point forecasts")
 
-    epochs: int | None = preset(12, "epochs at most", files=4)
-    patience: int = option(3, "epochs without a better validation loss before training ends")
-    batch_size: int = option(64, "windows of a batch")
-    learning_rate: float | None = preset(5e-3, "learning rate at its peak", files=5e-4)
+    epochs: int | None = preset(12, "greatest number of epochs", files=4)
+    patience: int = option(3, "number of epochs without a better validation loss before training ends")
+    batch_size: int = option(64, "number of windows in a batch")
+    learning_rate: float | None = preset(5e-3, "peak learning rate", files=5e-4)
 
 
 def main(options: Options) -> None:
@@ -93,20 +99,20 @@ def main(options: Options) -> None:
     parts = {horizon: windows(options, path, series, horizon) for horizon in options.horizon}  # errors before training
     errors = {}
     for horizon, splits in parts.items():
-        own = dataclasses.replace(options, horizon=(horizon,))
+        horizon_options = dataclasses.replace(options, horizon=(horizon,))
         if len(parts) > 1:
             folders = {name: getattr(options, name) / f"horizon-{horizon:03}" for name in ("run", "export")}
-            own = dataclasses.replace(own, **folders)
-            keras.utils.set_random_seed(options.seed)  # whichever horizons came before
-        errors[horizon] = forecast(own, path, series, splits, scope, season.name)
+            horizon_options = dataclasses.replace(horizon_options, **folders)
+            keras.utils.set_random_seed(options.seed)  # independent of the horizons before
+        errors[horizon] = forecast(horizon_options, path, series, splits, scope, season.name)
     if len(parts) > 1 and scope.chief:
         rows = [("MSE", *next(iter(errors.values())))]
-        rows += [(f"horizon {horizon}", *(f"{e:.4f}" for e in own.values())) for horizon, own in errors.items()]
+        rows += [(f"horizon {horizon}", *(f"{e:.4f}" for e in each.values())) for horizon, each in errors.items()]
         print("\n" + "\n".join(f"  {line}" for line in table(rows)))
 
 
 def read(options: Options) -> tuple[pathlib.Path, data.Series]:
-    """The file, or what stands for it, and the series in it."""
+    """The file and its series, or a name and a synthetic series."""
     if options.data_dir is None:
         return pathlib.Path("springs"), spring_levels.levels(options.hours, options.seed)
     path = experiment.find_csv(options.data_dir, options.file)
@@ -116,7 +122,7 @@ def read(options: Options) -> tuple[pathlib.Path, data.Series]:
 
 
 def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: int) -> data.WindowSplits:
-    """All windows of the three parts, scaled by the rows of the first."""
+    """All windows of the three splits, scaled by the training rows."""
     split = options.split or data.usual_split(path.name)
     split = tuple(map(int, split)) if max(split) > 1 else split
     try:
@@ -128,7 +134,11 @@ def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: 
 def forecast(
     options: Options, path, series: data.Series, splits: data.WindowSplits, scope, naive: str
 ) -> dict[str, float]:
-    """Trains, scores and exports a model for one horizon: the test error of each forecaster."""
+    """Trains, scores and exports a model for one horizon.
+
+    Returns:
+        The test error of each forecaster.
+    """
     # Data
     (horizon,), places = options.horizon, range(len(series.columns))
     print(f"\nHorizon {horizon}: {splits.report}.")
@@ -165,7 +175,7 @@ def forecast(
 
 
 def build(options: Options, num_columns: int, linear: linear_forecast.Linear) -> keras.Model:
-    """The model; what the linear map knows already, it need not learn."""
+    """The model, with the fitted linear map inside if it has a residual."""
     (horizon,) = options.horizon
     model = models.forecaster(
         num_columns,
@@ -191,13 +201,13 @@ def build(options: Options, num_columns: int, linear: linear_forecast.Linear) ->
 
 
 def has_residual(options: Options) -> bool:
-    """Whether the network is added to the linear map, which is of normalized pasts, and for all steps at once."""
+    """Whether the network is added to the linear map, which requires normalized pasts and the direct decoder."""
     direct = options.decoder == "direct" and options.architecture not in ("linear", "dlinear")
     return options.residual and direct and options.series_normalization == "mean"
 
 
 def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.Windows) -> None:
-    """Fits the width of the bands, or the share of the network, to the validation windows."""
+    """Fits the width of the bands, or the weight of the network's residual, to the validation windows."""
     if options.quantiles:
         shares = models.calibrate(model, valid.dataset(batch_size=linear_forecast.ROWS), options.quantiles)
         below = " ".join(f"{share:.1%}" for share in shares)
@@ -205,14 +215,14 @@ def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.
         print(f"Calibrated: {below} of the validation values lay below the quantiles, now {wanted}.")
     else:
         share = linear_forecast.temper(model, linear, valid)
-        print(f"Of what the network adds to the linear map, validation leaves {share:.0%}.")
+        print(f"Weight of the network's addition to the linear map, chosen in validation: {share:.0%}.")
 
 
 def report(options: Options, run, path, series, splits: data.WindowSplits, task, linear, naive) -> dict[str, float]:
-    """Prints errors and samples, draws them, and writes them down in the run folder: the test error of each."""
+    """Prints and draws errors and samples, writes them into the run folder, and returns each test error."""
     (horizon,), test = options.horizon, splits.test
     outputs = experiment.forecast_windows(task, series, test, linear_forecast.ROWS)  # (N, H, C[, Q]), scaled
-    median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or the nearest to it
+    median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or the nearest quantile
     likely = outputs[..., median] if options.quantiles else outputs
     past, future = (np.concatenate(part) for part in zip(*linear_forecast.pairs(test), strict=True))
     forecasts = {

@@ -1,11 +1,11 @@
-"""Language modeling: from running text to a model that foretells what comes next, and goes on from any beginning.
+"""Language modeling: trains a model on running text to predict the next token and to continue any prompt.
 
     python -m recipes.language_model                              generated lines, by character, a minute
-    python -m recipes.language_model --data-dir DIR               DIR/train.txt, and valid.txt, test.txt if there;
-                                                                  or all DIR/*.txt, of which the last tenth is held out
+    python -m recipes.language_model --data-dir DIR               DIR/train.txt, and optionally valid.txt, test.txt,
+                                                                  or all DIR/*.txt, with the last tenth held out
     python -m recipes.language_model --data-dir DIR --architecture transformer
 
-docs/language_model.md tells what to look at. The same command again goes on where an interrupted run stopped.
+docs/language_model.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -30,51 +30,55 @@ from .baselines import ngram_language_model
 from .public import plain_text
 from .synthetic import counting_text
 
-MEASURED = 16  # streams of a text that is measured: each begins anew, so there are few
-# They change the samples and what is measured, not what is learned.
+MEASURED = 16  # parallel streams in evaluation; few, as each starts without context
+# Options of the samples and the evaluation, which do not affect training.
 OF_THE_REPORT = ("ngram", "prompt", "sample_length")
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.Options):
-    """Trains, measures and exports a language model."""
+    """Trains, evaluates and exports a language model."""
 
-    data_dir: pathlib.Path | None = option(None, "folder of text files (.txt, .txt.gz); by default text is generated")
-    download: bool = option(False, "fetch a million characters of Shakespeare, once")
-    lines: int = option(5_000, "generated lines of training text")
+    data_dir: pathlib.Path | None = option(None, "folder of text files, .txt or .txt.gz (default: synthetic text)")
+    download: bool = option(False, "download of a million characters of Shakespeare, once")
+    lines: int = option(5_000, "number of generated lines of training text")
     documents: Literal["file", "line"] | None = option(
-        None, "what ends with the end token (default: a file of characters or bytes, a line of words or subwords)"
+        None, "unit that ends with the end token (default: file for characters or bytes, line for words or subwords)"
     )
 
     vocabulary: Literal["characters", "words", "bpe", "unigram", "bytes"] = option("characters", "kind of tokens")
-    vocabulary_size: int = option(8_000, "tokens at most")
+    vocabulary_size: int = option(8_000, "greatest number of tokens")
 
-    architecture: Literal[*ARCHITECTURES] = option("lstm", "the model")
+    architecture: Literal[*ARCHITECTURES] = option("lstm", "architecture of the model")
     units: int | None = preset(128, "width", files=512)
-    num_layers: int | None = preset(1, "layers", files=2)
+    num_layers: int | None = preset(1, "number of layers", files=2)
     dropout: float | None = preset(0.0, "dropout rate", files=0.3)
-    num_heads: int = option(4, "attention heads of a transformer")
-    positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option("rotary", "positions of a transformer")
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option(
+        "rotary", "position encoding of a transformer"
+    )
 
-    block: int = option(64, "tokens that the gradient reaches back over; all that a transformer sees")
-    batch_size: int = option(32, "streams side by side; a transformer's blocks")
-    batches: int | None = option(None, "batches of an epoch at most, drawn anew each epoch, for a transformer")
-    epochs: int | None = preset(8, "epochs at most", files=10)
-    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=2e-3)
+    block: int = option(64, "number of tokens of backpropagation through time, or of a transformer's context")
+    batch_size: int = option(32, "number of parallel streams, or of a transformer's blocks, in a batch")
+    batches: int | None = option(
+        None, "transformer: greatest number of batches in an epoch, drawn again for each epoch (default: all)"
+    )
+    epochs: int | None = preset(8, "greatest number of epochs", files=10)
+    learning_rate: float | None = preset(1e-2, "peak learning rate", files=2e-3)
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    ngram: int = option(5, "order of the n-gram counts that are measured beside the model; 0: none")
+    ngram: int = option(5, "order of an n-gram model to compare with (0: none)")
     prompt: str = option("", "text that the samples continue")
-    sample_length: int = option(300, "tokens of a sample")
+    sample_length: int = option(300, "length of a sample in tokens")
     temperature: float = option(
-        0.8, "temperature of the samples: towards 0 the likeliest token, 1 as the model predicts"
+        0.8, "temperature of the samples: likelier tokens towards 0, the model's distribution at 1"
     )
-    top_k: int | None = option(None, "number of likeliest tokens to draw from")
-    top_p: float | None = option(None, "probability of the likeliest tokens to draw from")
+    top_k: int | None = option(None, "number of likeliest tokens to sample from")
+    top_p: float | None = option(None, "total probability of the likeliest tokens to sample from")
 
     @property
     def carries(self) -> bool:
-        """Whether a state goes on from batch to batch."""
+        """Whether a state is carried from batch to batch."""
         return self.architecture != "transformer"
 
 
@@ -88,7 +92,7 @@ def main(options: Options) -> None:
     run = experiment.run_folder(options, scope, parts, may_change=OF_THE_REPORT)
 
     # Data
-    # Lines, since subwords are learned from these; each with its line feed, which characters have to know.
+    # Subwords are learned from lines. Each keeps its line feed, which the characters must include.
     lines = [line for document in parts["train"] for line in re.findall(".*\n|.+", document)]
     vocabulary = experiment.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
     ids = {
@@ -125,22 +129,24 @@ def main(options: Options) -> None:
     measure = decoding.TokenLosses(model, compiled=tf.function(reduce_retracing=True))
 
     def nats(part: str, length: int = options.block, carries: bool = options.carries) -> np.ndarray:
-        """The loss of each token of a part, `(N, length)`: with a state that is carried, or in blocks on their own."""
+        """The loss of each token of a split, `(N, length)`: with a carried state, or in independent blocks."""
         cut = {"length": length, "start_id": vocabulary.start_id}
         if carries:
             return measure(data.streams(ids[part], min(MEASURED, len(ids[part])), **cut))
         return measure(data.blocks(ids[part], 128, **cut))
 
-    def say(length: int) -> None:
-        """Writes a sample of the task's search to the terminal, each token as soon as it is drawn."""
+    def print_sample(length: int) -> None:
+        """Prints a sample of the task's search, each token as soon as it is drawn."""
         sys.stdout.write("\n")
         for piece in sampled(options, task, length):
             sys.stdout.write(piece)
             sys.stdout.flush()
         print("\n")
 
-    each_epoch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: say(options.sample_length // 3))
-    goes_on = experiment.fit(
+    each_epoch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: print_sample(options.sample_length // 3)
+    )
+    is_chief = experiment.fit(
         options,
         model,
         batches,
@@ -151,38 +157,38 @@ def main(options: Options) -> None:
         epoch_aware=epoch_aware,
         watching=[each_epoch] if scope.chief else [],
     )
-    if not goes_on:
+    if not is_chief:
         return
 
     # Evaluate
     split = "test" if "test" in parts else "valid"
     characters = sum(len(text) + 1 for text in parts[split]) - (options.documents == "file")
     report(options, run, nats, split, ids, characters=characters, V=vocabulary.size)
-    say(options.sample_length)
+    print_sample(options.sample_length)
 
     # Export
     experiment.finish(options, run, scope, task, samples=[text[:80] for text in parts[split][:8]])
 
 
 def check(options: Options, scope) -> None:
-    """What cannot be, said before anything is read."""
+    """Raises `ValueError` for options that exclude each other, before any data is read."""
     for name in ("block", "batch_size", "lines", "sample_length"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
     if options.carries and scope.replicas > 1:
         raise ValueError(
             f"--architecture {options.architecture} carries a state from batch to batch, which "
-            f"{scope.replicas} devices do not share: train on one (--strategy one_device), or a transformer."
+            f"{scope.replicas} devices do not share. Train on one (--strategy one_device), or train a transformer."
         )
     if options.carries and options.batches is not None:
         raise ValueError(
-            f"--batches draws blocks, and --architecture {options.architecture} reads the text from its beginning to "
-            "its end: leave it out, or take --architecture transformer."
+            f"--batches draws blocks, but --architecture {options.architecture} reads the text from beginning to end. "
+            "Leave it out, or choose --architecture transformer."
         )
 
 
 def read(options: Options) -> dict[str, list[str]]:
-    """The documents of the parts that there are; "train" and "valid" always."""
+    """The documents of each split: "train" and "valid", and "test" if there is one."""
     if options.data_dir is None:
         sizes = {"train": options.lines} | dict.fromkeys(("valid", "test"), max(20, options.lines // 10))
         parts = {part: [counting_text.text(size, f"{part} {options.seed}")] for part, size in sizes.items()}
@@ -192,11 +198,11 @@ def read(options: Options) -> dict[str, list[str]]:
 
 
 def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:
-    """Streams for a model that carries its state, shuffled blocks for one that does not; and what is told the epoch."""
+    """Streams for a model that carries its state, otherwise shuffled blocks, and the steps that depend on the epoch."""
     if options.carries:
         if len(ids) < 2 * options.batch_size:
             raise ValueError(
-                f"--batch-size {options.batch_size} streams need as many tokens and more; there are {len(ids):,}."
+                f"--batch-size {options.batch_size} streams need at least twice as many tokens. Received: {len(ids):,}"
             )
         batches, epoch_aware = data.streams(ids, options.batch_size, options.block, start_id=start_id), []
     else:
@@ -208,7 +214,7 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
 
 
 def sampled(options: Options, task: tasks.Generation, length: int) -> Iterator[str]:
-    """The prompt and its continuation, piece by piece, as the task generates it; a Transformer sees one block."""
+    """The prompt and its continuation, piece by piece. A Transformer's context is one block."""
     search = task.search
     return decoding.stream(
         task.model,
@@ -223,11 +229,11 @@ def sampled(options: Options, task: tasks.Generation, length: int) -> Iterator[s
 
 
 def report(options: Options, run, nats, split: str, ids, *, characters: int, V: int) -> None:
-    """Measures one part, prints the table, draws what memory is worth, and writes it all down."""
+    """Evaluates one split, prints and writes a table, and draws the loss by position in a block."""
     block, tokens = options.block, len(ids[split])
     measured = {"state carried": nats(split)} if options.carries else {}
     measured[f"blocks of {block}"] = nats(split, block, carries=False)
-    if options.positions != "learned" or options.carries:  # others know no table of positions that ends
+    if options.positions != "learned" or options.carries:  # only learned positions are limited to a block
         measured[f"blocks of {2 * block}"] = nats(split, 2 * block, carries=False)
     if options.ngram:
         measured[f"{options.ngram}-grams counted"] = ngram_language_model.losses(
@@ -251,7 +257,7 @@ def report(options: Options, run, nats, split: str, ids, *, characters: int, V: 
     common = {"task": "language model", "data": data, "architecture": options.architecture}
     experiment.report(options, run, results, title=f"{split.capitalize()}, {tokens:,} tokens", **common)
     if options.data_dir is None and options.vocabulary == "characters":
-        print(f"  The least that any model can reach: {counting_text.entropy():.4f} nats per character.")
+        print(f"  Lower bound of any model: {counting_text.entropy():.4f} nats per character.")
     by_place = {name: np.nanmean(values, axis=0) for name, values in measured.items() if values.ndim == 2}
     plots.loss_by_position(by_place, run.plots / "loss_by_position.png")
 

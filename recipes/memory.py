@@ -1,10 +1,10 @@
-"""Memory: which architecture keeps what it has seen over how many steps.
+"""Memory: measures the number of steps over which each architecture can remember its inputs.
 
     python -m recipes.memory                                          all architectures, copy and addition
     python -m recipes.memory --architectures rnn lstm --lengths 10 20 40 80
 
-Each learns each task on the lengths given, mixed, and is asked at every one of them and at twice the longest.
-docs/memory.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+Each architecture is trained on each task with all lengths mixed, and tested at each length and at twice the longest.
+docs/memory.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from keras_seq.lazy import export, keras, losses, metrics, models, optimizers, p
 
 from .synthetic import copy_and_addition
 
-SOLVED = 0.99  # of the answers are right
-WHICH = ("tasks", "architectures")  # a run that has learnt some may learn others too
+SOLVED = 0.99  # share of right answers at which a length counts as solved
+WHICH = ("tasks", "architectures")  # options that a resumed run may change, to add others
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.Options):
-    """Trains each architecture to remember, and tells how far it goes."""
+    """Trains each architecture to remember, and reports the longest length that it solves."""
 
     tasks: tuple[str, ...] = option(copy_and_addition.TASKS, "tasks to learn", choices=copy_and_addition.TASKS)
     architectures: tuple[str, ...] = option(ARCHITECTURES, "architectures to compare", choices=ARCHITECTURES)
-    lengths: tuple[int, ...] = option((5, 10, 20, 40), "steps over which something is kept, in training")
-    examples: int = option(3_000, "training examples of each length")
-    test_examples: int = option(500, "test examples of each length")
+    lengths: tuple[int, ...] = option((5, 10, 20, 40), "numbers of steps to remember in training")
+    examples: int = option(3_000, "number of training examples of each length")
+    test_examples: int = option(500, "number of test examples of each length")
 
     units: int = option(64, "width of all models")
-    num_layers: int = option(2, "layers of all models: without state in its gates a cell needs a second one to count")
-    num_heads: int = option(4, "attention heads of the transformer")
+    num_layers: int = option(2, "number of layers of all models (cells without state in their gates need 2 to count)")
+    num_heads: int = option(4, "number of attention heads of the transformer")
 
-    epochs: int = option(10, "epochs at most")
-    tokens_per_batch: int = option(2048, "tokens of a batch: rows x the longest")
-    learning_rate: float = option(5e-3, "learning rate at its peak")
+    epochs: int = option(10, "greatest number of epochs")
+    tokens_per_batch: int = option(2048, "size of a batch in tokens: rows x the longest")
+    learning_rate: float = option(5e-3, "peak learning rate")
 
 
 def main(options: Options) -> None:
@@ -55,13 +55,13 @@ def main(options: Options) -> None:
     for name, architecture in itertools.product(options.tasks, options.architectures):
         started = time.monotonic()
         folder = options.run / f"{name}-{architecture}"
-        own = dataclasses.replace(options, run=folder, tasks=(name,), architectures=(architecture,))
-        keras.utils.set_random_seed(options.seed)  # whichever models an interrupted run has finished
-        task = trained(own, scope)
+        model_options = dataclasses.replace(options, run=folder, tasks=(name,), architectures=(architecture,))
+        keras.utils.set_random_seed(options.seed)  # independent of the models that an interrupted run has finished
+        task = trained(model_options, scope)
         if not scope.chief:
             continue
         task.save(folder)
-        shares[name, architecture] = tested(own, task)
+        shares[name, architecture] = tested(model_options, task)
         print(f"{name}, {architecture}: {time.monotonic() - started:.0f} s.")
         if (mean := np.mean(shares[name, architecture])) > best[0]:
             best = (mean, (name, task))
@@ -88,18 +88,18 @@ def check(options: Options) -> None:
 
 
 def asked_lengths(options: Options) -> tuple[int, ...]:
-    """Those of training, and twice the longest."""
+    """The lengths of the test: those of training, and twice the longest."""
     return (*options.lengths, 2 * options.lengths[-1])
 
 
 def drawn(task: str, length: int, count: int, seed: int, part: str) -> copy_and_addition.Examples:
-    """Examples that depend on nothing else."""
+    """Draws examples that depend on these arguments alone."""
     key = [seed, copy_and_addition.TASKS.index(task), length, ("train", "valid", "test").index(part)]
     return copy_and_addition.examples(task, length, count, np.random.default_rng(key))
 
 
 def dataset(options: Options, task: str, part: str, count: int) -> tf.data.Dataset:
-    """Examples of all lengths of training, one length after the other: (tokens, answers, where they are asked)."""
+    """Examples of all training lengths, one length after the other: (tokens, answers, mask of the answers)."""
     lengths = [drawn(task, length, count, options.seed, part) for length in options.lengths]
     one_by_one = [tf.data.Dataset.from_tensor_slices(tuple(examples)).map(_of_any_length) for examples in lengths]
     return functools.reduce(lambda before, other: before.concatenate(other), one_by_one)
@@ -110,7 +110,7 @@ def _of_any_length(*example):
 
 
 def trained(options: Options, scope) -> tasks.Tagging:
-    """One architecture, trained on one task."""
+    """Trains one architecture on one task."""
     (task,), (architecture,) = options.tasks, options.architectures
     words, answers = copy_and_addition.vocabulary(task), copy_and_addition.ANSWERS[task]
 
@@ -138,7 +138,7 @@ def trained(options: Options, scope) -> tasks.Tagging:
             architecture=architecture,
             units=options.units,
             num_layers=options.num_layers,
-            bidirectional=False,  # what was seen must be kept
+            bidirectional=False,  # the state must keep earlier inputs
             num_heads=options.num_heads,
             dropout=0.0,
         )
@@ -157,7 +157,7 @@ def trained(options: Options, scope) -> tasks.Tagging:
 
 
 def tested(options: Options, task: tasks.Tagging) -> list[float]:
-    """The share of right answers at each length, on examples that are in no other part."""
+    """The share of right answers at each length, on examples of no other split."""
     (name,), shares = options.tasks, []
     for length in asked_lengths(options):
         examples = drawn(name, length, options.test_examples, options.seed, "test")
@@ -176,7 +176,7 @@ def written(task: str, length: int, count: int, seed: int) -> list[str]:
 
 
 def report(options: Options, run, reached: dict[tuple[str, str], list[float]]) -> None:
-    """Prints and draws who has learnt which length, and writes it down in the run folder."""
+    """Prints and draws the accuracy of each architecture at each length, and writes it into the run folder."""
     lengths = asked_lengths(options)
     for task in options.tasks:
         shares = {architecture: reached[task, architecture] for architecture in options.architectures}
@@ -196,7 +196,7 @@ def report(options: Options, run, reached: dict[tuple[str, str], list[float]]) -
 
 
 def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
-    """The length up to which, and at all shorter ones, the answers are right; 0: not even at the shortest."""
+    """The longest length at which, and below which, all lengths are solved. 0 if the shortest is not."""
     reached = 0
     for length, share in zip(lengths, shares, strict=True):
         if share < SOLVED:
@@ -206,7 +206,7 @@ def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
 
 
 def show(name: str, task: tasks.Tagging, length: int, seed: int) -> None:
-    """Prints some examples and the answers of a model."""
+    """Prints some examples and a model's answers."""
     examples = drawn(name, length, 3, seed, "test")
     predicted = task([words_of(name, row) for row in examples.tokens])
     right = np.array(copy_and_addition.ANSWERS[name])[examples.answers]

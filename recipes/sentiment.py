@@ -1,10 +1,10 @@
-"""Sentiment: from sentences with labels to a SavedModel that takes strings and gives classes.
+"""Sentiment: trains a classifier on labeled sentences and exports a SavedModel that maps strings to classes.
 
     python -m recipes.sentiment                                          generated sentences, a minute
     python -m recipes.sentiment --data-dir DIR                           DIR/train.tsv, and valid.tsv, test.tsv if there
     python -m recipes.sentiment --data-dir DIR --folds 10                cross-validation on DIR/train.tsv
 
-docs/sentiment.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+docs/sentiment.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ class Options(experiment.LabeledTextFlags, experiment.Options):
     """Trains, scores and exports a classifier of sentences."""
 
     data_dir: pathlib.Path | None = option(
-        None, "folder with train.tsv (or .csv, .jsonl) and, if they are there, valid and test; by default generated"
+        None, "folder with train.tsv (or .csv, .jsonl), and optionally valid and test (default: synthetic data)"
     )
-    download: bool = option(False, "fetch the sentence polarity data of Pang and Lee, once")
-    sentences: int = option(4_000, "generated training sentences")
+    download: bool = option(False, "download of the sentence polarity data of Pang and Lee, once")
+    sentences: int = option(4_000, "number of generated training sentences")
     folds: int = option(0, "number of folds to cross-validate on the training text, in place of a single run")
-    class_weights: bool = option(False, "weight each class by its inverse frequency")
-    max_length: int = option(200, "longest training text, in tokens; longer ones are dropped and counted")
+    class_weights: bool = option(False, "weighting of each class by its inverse frequency")
+    max_length: int = option(200, "longest training text in tokens (longer ones are dropped and counted)")
 
     vocabulary: Literal["words", "bpe", "unigram", "characters"] = option("words", "kind of tokens")
-    vocabulary_size: int = option(20_000, "words or pieces at most")
-    vectors: pathlib.Path | None = option(None, "text file of word vectors to begin with: word2vec, GloVe, fastText")
-    train_vectors: bool = option(True, "train these further")
+    vocabulary_size: int = option(20_000, "greatest number of words or pieces")
+    vectors: pathlib.Path | None = option(None, "text file of initial word vectors: word2vec, GloVe, fastText")
+    train_vectors: bool = option(True, "training of the word vectors")
 
-    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("gru", "the model")
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("gru", "architecture of the model")
     units: int | None = preset(32, "width", files=128)
-    num_layers: int = option(1, "layers of the encoder")
-    bidirectional: bool = option(True, "read both ways")
-    pooling: Literal["attention", "mean", "max", "last"] = option("attention", "how the steps become one vector")
-    windows: tuple[int, ...] = option((3, 4, 5), "widths of a cnn's convolutions, in words")
-    num_heads: int = option(4, "attention heads of a transformer")
-    # A few thousand sentences are soon learned by heart: on files the regularization is what counts.
+    num_layers: int = option(1, "number of layers of the encoder")
+    bidirectional: bool = option(True, "bidirectional encoder")
+    pooling: Literal["attention", "mean", "max", "last"] = option("attention", "pooling of the steps into one vector")
+    windows: tuple[int, ...] = option((3, 4, 5), "widths of a cnn's convolutions in words")
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    # Models soon overfit a few thousand sentences: on files, strong regularization matters most.
     dropout: float | None = preset(0.1, "dropout rate", files=0.5)
-    word_dropout: float | None = preset(0.0, "share of training words made unknown", files=0.3)
+    word_dropout: float | None = preset(0.0, "share of training words replaced by the unknown token", files=0.3)
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    epochs: int | None = preset(12, "epochs at most", files=15)
-    tokens_per_batch: int = option(1024, "tokens of a batch: rows x the longest")
-    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=2e-3)
+    epochs: int | None = preset(12, "greatest number of epochs", files=15)
+    tokens_per_batch: int = option(1024, "size of a batch in tokens: rows x the longest")
+    learning_rate: float | None = preset(1e-2, "peak learning rate", files=2e-3)
 
 
 def main(options: Options) -> None:
@@ -80,7 +80,7 @@ def main(options: Options) -> None:
 
 
 def read(options: Options) -> dict[str, data.LabeledText]:
-    """The parts that there are; "train" always."""
+    """The splits: "train", and "valid" and "test" if there are any."""
     if options.data_dir is None:
         return sentiment_sentences.labeled_text(options.sentences, min(500, options.sentences), options.seed)
     if (options.data_dir / rt_polarity.FILES["positive"]).exists():
@@ -89,7 +89,7 @@ def read(options: Options) -> dict[str, data.LabeledText]:
 
 
 def fitted(options: Options, train: data.LabeledText, valid: data.LabeledText | None, run, scope):
-    """The trained classifier. Without validation data it is trained for all epochs."""
+    """Trains a classifier, for all epochs if there is no validation data."""
     # Data
     vocabulary = experiment.vocabulary(run, scope, train.texts, options.vocabulary, options.vocabulary_size)
     if scope.chief:
@@ -120,7 +120,7 @@ def fitted(options: Options, train: data.LabeledText, valid: data.LabeledText | 
             experiment.adamw(options, batches),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            jit_compile=False,  # a compilation for each shape takes longer than it saves
+            jit_compile=False,  # compiling each shape takes longer than it saves
         )
     experiment.initialize(options, model, run, {"": vocabulary})
 
@@ -150,11 +150,11 @@ def build(options: Options, vocabulary: text.Vocabulary, num_classes: int) -> ke
 
 
 def classify(task: tasks.Classification, texts: list[str]) -> list[tasks.Classified]:
-    return task.details(texts, max_source_length=sys.maxsize)  # the test text counts whole, however long a text is
+    return task.details(texts, max_source_length=sys.maxsize)  # scores include all texts, of any length
 
 
 def scores(part: data.LabeledText, results: list[tasks.Classified]) -> dict[str, float]:
-    """Accuracy, and the mean of the classes' F1 scores."""
+    """Accuracy, and the mean F1 score of the classes."""
     f1 = keras.metrics.F1Score(average="macro")
     probabilities = np.array([[result.probabilities[name] for name in part.label_names] for result in results])
     f1.update_state(keras.ops.one_hot(part.labels, len(part.label_names)), probabilities.astype("float32"))
@@ -168,7 +168,7 @@ def common(options: Options) -> dict[str, str]:
 
 
 def report(options: Options, run, task: tasks.Classification, part: data.LabeledText, split: str) -> None:
-    """Prints scores, confusions and samples, and writes them down in the run folder."""
+    """Prints scores, confusions and samples, and writes them into the run folder."""
     results, names = classify(task, part.texts), part.label_names
     entries = [Result(metric, value, split=split) for metric, value in scores(part, results).items()]
     experiment.report(options, run, entries, title=f"{split.capitalize()}, {len(part):,} texts", **common(options))
@@ -180,10 +180,12 @@ def report(options: Options, run, task: tasks.Classification, part: data.Labeled
 
 
 def cross_validate(options: Options, whole: data.LabeledText, run, scope) -> None:
-    """Trains on all folds but one, for all epochs, and scores the one that was left out; each fold in its turn."""
+    """Holds out each fold in turn: trains on the other folds, for all epochs, and scores the one held out."""
 
-    def score(own: Options, train, test):
-        task = fitted(own, whole.select(train), None, experiment.run_folder(own, scope, {"train": whole}), scope)
+    def score(fold_options: Options, train, test):
+        task = fitted(
+            fold_options, whole.select(train), None, experiment.run_folder(fold_options, scope, {"train": whole}), scope
+        )
         held_out = whole.select(test)
         return scores(held_out, classify(task, held_out.texts)) if scope.chief else None
 

@@ -1,10 +1,10 @@
-"""Speech: from recordings to a SavedModel that hears which digit is said, or which digits one after the other.
+"""Speech: trains a recognizer on recordings of digits or digit strings and exports a SavedModel that transcribes them.
 
-    python -m recipes.speech                                             dialled digits, strings of them, a minute
+    python -m recipes.speech                                             strings of dialled digits, a minute
     python -m recipes.speech --task isolated --data-dir DIR              DIR/DIGIT_SPEAKER_TAKE.wav, one digit each
     python -m recipes.speech --data-dir DIR --method attention           strings of these, an encoder and a decoder
 
-docs/speech.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+docs/speech.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -23,44 +23,46 @@ from . import digit_strings
 from .public import free_spoken_digits
 from .synthetic import dial_tones
 
-HIDDEN_FRAMES = 8  # at most in a stretch: longer ones would hide whole digits
+HIDDEN_FRAMES = 8  # greatest width of a time mask: wider ones would mask whole digits
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.Options):
-    """Trains, scores, explains and exports a recognizer of spoken digits."""
+    """Trains, scores and exports a recognizer of spoken digits, and draws an alignment."""
 
-    data_dir: pathlib.Path | None = option(None, "folder with DIGIT_SPEAKER_TAKE.wav; by default digits are dialled")
-    download: bool = option(False, "fetch the Free Spoken Digit Dataset, once")
-    task: Literal["isolated", "connected"] = option("connected", "one digit, or strings of them")
-    method: Literal["ctc", "attention"] = option("ctc", "for strings: labels of frames, or an encoder and a decoder")
-    sampling_rate: int = option(free_spoken_digits.RATE, "samples a second, which files are converted to")
-    takes: int = option(400, "generated training takes")
+    data_dir: pathlib.Path | None = option(
+        None, "folder with DIGIT_SPEAKER_TAKE.wav (default: synthetic dialled digits)"
+    )
+    download: bool = option(False, "download of the Free Spoken Digit Dataset, once")
+    task: Literal["isolated", "connected"] = option("connected", "single digits, or digit strings")
+    method: Literal["ctc", "attention"] = option("ctc", "method for strings: labels of frames, or encoder and decoder")
+    sampling_rate: int = option(free_spoken_digits.RATE, "sampling rate in Hz that files are converted to")
+    takes: int = option(400, "number of generated training takes")
     # CTC needs some hundred updates before it outputs anything but the blank.
-    strings: int | None = preset(600, "training strings that are made of the takes", files=6_000)
-    copies: int = option(4, "copies of each training take for --task isolated, of different speed, loudness and noise")
-    max_digits: int = option(7, "digits of a string at most")
-    max_seconds: float = option(30.0, "longest training recording, in seconds; longer ones are dropped and counted")
+    strings: int | None = preset(600, "number of training strings made from the takes", files=6_000)
+    copies: int = option(4, "isolated: number of copies of each training take, with other speed, loudness and noise")
+    max_digits: int = option(7, "greatest number of digits in a string")
+    max_seconds: float = option(30.0, "longest training recording in seconds (longer ones are dropped and counted)")
 
-    architecture: Literal[*ARCHITECTURES] | None = preset("gru", "the model", files="lstm")
+    architecture: Literal[*ARCHITECTURES] | None = preset("gru", "architecture of the model", files="lstm")
     attention: Literal["additive", "dot", "general", "scaled_dot", "location"] = option(
         "location", "attention of a recurrent decoder"
     )
     units: int | None = preset(64, "width", files=128)
-    num_layers: int | None = preset(1, "layers above the convolutions", files=2)
-    num_heads: int = option(4, "attention heads of a transformer")
-    num_mel_bins: int = option(40, "bands of frequency")
+    num_layers: int | None = preset(1, "number of layers above the convolutions", files=2)
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    num_mel_bins: int = option(40, "number of mel frequency bands")
     feature_normalization: Literal["recording", "batch", "none"] | None = preset(
         "recording", "normalization of each band, by the recording or by all training batches", files="batch"
     )
-    # Without a tone a dialled digit is ambiguous, so nothing is hidden there.
-    num_masks: int | None = preset(0, "stretches of time, and of frequency, that are hidden in training", files=2)
+    # A dialled digit is ambiguous without one of its tones, so none is masked.
+    num_masks: int | None = preset(0, "number of time masks, and of frequency masks, in training", files=2)
     dropout: float | None = preset(0.1, "dropout rate", files=0.2)
     label_smoothing: float = option(0.1, "label smoothing of --method attention")
 
-    epochs: int | None = preset(12, "epochs at most", files=20)
-    seconds_per_batch: float | None = preset(8.0, "seconds of a batch: rows x the longest", files=60.0)
-    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=3e-3)
+    epochs: int | None = preset(12, "greatest number of epochs", files=20)
+    seconds_per_batch: float | None = preset(8.0, "size of a batch in seconds: rows x the longest", files=60.0)
+    learning_rate: float | None = preset(1e-2, "peak learning rate", files=3e-3)
 
 
 def main(options: Options) -> None:
@@ -81,7 +83,7 @@ def main(options: Options) -> None:
         max_length=int(options.max_seconds * options.sampling_rate),
         seed=options.seed,
         replicas=scope.replicas,
-        axes=("S", None),  # what a batch costs is its sound
+        axes=("S", None),  # the source, audio, determines the cost of a batch
         finish=data.teacher_forcing(vocabulary.start_id) if attends(options) else lambda batches: batches,
     )
 
@@ -91,7 +93,7 @@ def main(options: Options) -> None:
         rate = experiment.learning_rate(options, int(train.cardinality()))
         model.compile(
             optimizers.Adam(rate, global_clipnorm=1.0),
-            jit_compile=False,  # a compilation for each shape takes longer than it saves
+            jit_compile=False,  # compiling each shape takes longer than it saves
             **goal(options),
         )
     experiment.initialize(options, model, run, {"": vocabulary} if connected else {})
@@ -126,7 +128,7 @@ def read(options: Options) -> dict[str, data.Audio]:
     if options.data_dir is not None:
         return free_spoken_digits.takes(options.data_dir, options.sampling_rate)
     if options.sampling_rate != dial_tones.RATE:
-        raise ValueError(f"--sampling-rate is for files: digits are dialled at {dial_tones.RATE:,} samples a second.")
+        raise ValueError(f"--sampling-rate requires files: digits are dialled at {dial_tones.RATE:,} samples a second.")
     return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
 
 
@@ -135,7 +137,7 @@ def attends(options: Options) -> bool:
 
 
 def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
-    """The recordings of "train", "valid", "test" and, for strings, "long": each made of the takes of one part alone."""
+    """The recordings of "train", "valid", "test" and, for strings, "long", each from the takes of a single split."""
     varied = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
     augmentation = data.AudioAugmentation(**varied)
     if options.task == "isolated":
@@ -149,7 +151,7 @@ def texts(audio: data.Audio) -> list[str]:
 
 
 def examples(options: Options, audio: data.Audio, vocabulary) -> tf.data.Dataset:
-    """`(waveform, label)`: a class, or ids, with the end token where a decoder has to say it."""
+    """Examples `(waveform, label)`. A label is a class, or ids, which end with the end token for a decoder."""
     if options.task == "connected":
         ids = vocabulary.tokenize(list(dial_tones.NAMES)).to_list()
         end = [vocabulary.end_id] if attends(options) else []
@@ -171,17 +173,17 @@ def build(options: Options, vocabulary) -> keras.Model:
     )
     if not attends(options):
         head, size = ("classes", len(dial_tones.NAMES)) if options.task == "isolated" else ("ctc", vocabulary.size)
-        own = {"head": head, "architecture": options.architecture, "num_heads": options.num_heads}
-        return models.recognizer(size, front_end=front_end, **own, **shape)
-    own = {"source_front_end": front_end, **shape}
+        encoder = {"head": head, "architecture": options.architecture, "num_heads": options.num_heads}
+        return models.recognizer(size, front_end=front_end, **encoder, **shape)
+    shape = {"source_front_end": front_end, **shape}
     if options.architecture == "transformer":
         wide = {"num_heads": options.num_heads, "intermediate_dim": 2 * options.units}
-        return models.Transformer(None, vocabulary.size, **wide, **own)
-    return models.Seq2Seq(None, vocabulary.size, cell=options.architecture, attention=options.attention, **own)
+        return models.Transformer(None, vocabulary.size, **wide, **shape)
+    return models.Seq2Seq(None, vocabulary.size, cell=options.architecture, attention=options.attention, **shape)
 
 
 def goal(options: Options) -> dict:
-    """What `compile` is told to minimize and to measure."""
+    """The loss and the metrics for `compile`."""
     if options.task == "isolated":
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "metrics": ["accuracy"]}
     if options.method == "ctc":
@@ -193,7 +195,7 @@ def goal(options: Options) -> dict:
 def task_of(options: Options, model: keras.Model, vocabulary) -> tasks.Transcription | tasks.Classification:
     if options.task == "isolated":
         return tasks.Classification(model, None, list(dial_tones.NAMES))
-    # A decoder comes to an end with any recording.
+    # The decoder must stop on any recording.
     return tasks.Transcription(model, vocabulary, max_length=4 * options.max_digits, search="greedy")
 
 
@@ -209,7 +211,7 @@ def common(options: Options) -> dict[str, str]:
 
 
 def report_classes(options: Options, run, test: data.Audio, task: tasks.Classification) -> None:
-    """Prints accuracy and confusions, and writes them down in the run folder."""
+    """Prints accuracy and confusions, and writes them into the run folder."""
     labels, predicted = [dial_tones.NAMES[label] for label in test.labels], task(test.waveforms)
     wrong = sum(label != other for label, other in zip(labels, predicted, strict=True))
     result = Result("accuracy", 1 - wrong / len(test), note=f"{wrong} wrong")
@@ -220,7 +222,7 @@ def report_classes(options: Options, run, test: data.Audio, task: tasks.Classifi
 
 
 def report_strings(options: Options, run, parts: dict[str, data.Audio], task: tasks.Transcription) -> None:
-    """Prints error rates and samples, and writes them down in the run folder."""
+    """Prints error rates and samples, and writes them into the run folder."""
     results = []
     for part, split in (("test", "test"), ("long", f"test, {2 * options.max_digits} digits")):
         references, transcripts = texts(parts[part]), task(parts[part].waveforms)

@@ -1,10 +1,10 @@
-"""Tagging: from sentences with a tag for each word to a SavedModel that takes strings and gives words and tags.
+"""Tagging: trains a tagger on sentences with a tag for each word and exports a SavedModel from strings to tags.
 
     python -m recipes.tagging                              generated sentences, a minute
     python -m recipes.tagging --data-dir DIR               DIR/train.conllu, and dev.conllu, test.conllu if there
     python -m recipes.tagging --data-dir DIR --crf         spans: columns of words and B-, I-, O tags
 
-docs/tagging.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+docs/tagging.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
     """Trains, scores and exports a tagger of words, or of spans."""
 
     data_dir: pathlib.Path | None = option(
-        None, "folder with train.conllu (or columns: .tsv, .txt) and, if there, valid or dev, and test"
+        None, "folder with train.conllu (or columns: .tsv, .txt), and optionally valid or dev, and test"
     )
-    download: bool = option(False, "fetch English LinES, a treebank of Universal Dependencies, once")
-    sentences: int = option(2_000, "generated training sentences")
-    max_length: int = option(120, "longest training sentence, in words; longer ones are dropped and counted")
+    download: bool = option(False, "download of English LinES, a treebank of Universal Dependencies, once")
+    sentences: int = option(2_000, "number of generated training sentences")
+    max_length: int = option(120, "longest training sentence in words (longer ones are dropped and counted)")
 
-    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("lstm", "the model")
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("lstm", "architecture of the model")
     units: int | None = preset(32, "width", files=256)
-    num_layers: int = option(1, "layers of the encoder")
-    bidirectional: bool = option(True, "read both ways")
-    num_heads: int = option(4, "attention heads of a transformer")
-    characters: Literal["lstm", "gru", "cnn", "none"] = option("lstm", "encoder of the spelling of words")
-    character_units: int | None = preset(32, "width of the spelling's encoder", files=128)
-    crf: bool = option(False, "score the tags of a sentence together")
-    vectors: pathlib.Path | None = option(None, "text file of word vectors to begin with: word2vec, GloVe, fastText")
+    num_layers: int = option(1, "number of layers of the encoder")
+    bidirectional: bool = option(True, "bidirectional encoder")
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    characters: Literal["lstm", "gru", "cnn", "none"] = option("lstm", "encoder of the characters of words")
+    character_units: int | None = preset(32, "width of the character encoder", files=128)
+    crf: bool = option(False, "conditional random field over the tags of a sentence")
+    vectors: pathlib.Path | None = option(None, "text file of initial word vectors: word2vec, GloVe, fastText")
     dropout: float | None = preset(0.1, "dropout rate", files=0.5)
-    word_dropout: float = option(0.25, "a: a share a / (a + n) of the words that occur n times is made unknown")
+    word_dropout: float = option(0.25, "a: unknown tokens replace a share a / (a + n) of the words that occur n times")
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    epochs: int | None = preset(8, "epochs at most", files=20)
-    tokens_per_batch: int = option(1024, "words of a batch: rows x the longest")
-    learning_rate: float | None = preset(1e-2, "learning rate at its peak", files=2e-3)
+    epochs: int | None = preset(8, "greatest number of epochs", files=20)
+    tokens_per_batch: int = option(1024, "size of a batch in words: rows x the longest")
+    learning_rate: float | None = preset(1e-2, "peak learning rate", files=2e-3)
 
 
 def main(options: Options) -> None:
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
             experiment.adamw(options, batches),
             layers.CRFLoss() if options.crf else losses.TokenCrossentropy(),
             weighted_metrics=[layers.ViterbiAccuracy() if options.crf else metrics.TokenAccuracy("accuracy")],
-            jit_compile=False,  # a compilation for each shape takes longer than it saves
+            jit_compile=False,  # compiling each shape takes longer than it saves
         )
     vocabularies = {"": words} if characters is None else {"spelling": characters, "": words}
     experiment.initialize(options, model, run, vocabularies, files={"spelling": "characters", "": "words"})
@@ -118,21 +118,22 @@ def main(options: Options) -> None:
 
 
 def read(options: Options) -> dict[str, data.TaggedText]:
-    """The parts that there are; "train" always."""
+    """The splits: "train", and "valid" and "test" if there are any."""
     if options.data_dir is None:
         return tagged_nonsense.tagged_text(options.sentences, min(300, options.sentences), options.seed)
     return options.read_parts(options.data_dir)
 
 
 def rare(options: Options, words: text.Words, train: data.TaggedText) -> np.ndarray:
-    """The share of each id that is made unknown: the rarer a word, the more often."""
+    """The share of each id that is replaced by the unknown token, which is larger for rarer words."""
     ids = words.lookup([word for sentence in train.words for word in sentence])
     counts = np.bincount(ids.numpy(), minlength=words.size)
     return options.word_dropout / (options.word_dropout + np.maximum(counts, 1))
 
 
 def encoded(words: text.Words, characters: text.Characters | None, tags: list[str]):
-    """A dataset step: (words, tags) of a sentence to ids of the words, of their characters `(T, C)`, of the tags."""
+    """A dataset step from (words, tags) of a sentence to ids of the words, of their characters `(T, C)` and of the
+    tags."""
     numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tags, tf.range(len(tags))), -1)
 
     def encode(sentence, marks):
@@ -143,7 +144,7 @@ def encoded(words: text.Words, characters: text.Characters | None, tags: list[st
 
 
 def weighted(words, *others):
-    """A batch as the model takes it; padding has weight 0."""
+    """A batch in the form that the model takes. Padding has weight 0."""
     *spelled, tags = others
     inputs = {"words": words, "characters": spelled[0]} if spelled else words
     return inputs, tags, tf.cast(words != text.PAD_ID, tf.float32)
@@ -170,19 +171,21 @@ def build(options: Options, words: text.Words, characters: text.Characters | Non
 
 
 def tag(task: tasks.Tagging, sentences: list[list[str]]) -> list[list[str]]:
-    return task(sentences, max_source_length=sys.maxsize)  # each sentence counts, however long it is
+    return task(sentences, max_source_length=sys.maxsize)  # scores include all sentences, of any length
 
 
-def span_score(found: list[list[str]], true: list[list[str]], kind: str | None = None) -> scores.SpanScore:
-    return scores.span_f1([data.spans(row) for row in found], [data.spans(row) for row in true], kind)
+def span_score(predicted: list[list[str]], true: list[list[str]], kind: str | None = None) -> scores.SpanScore:
+    return scores.span_f1([data.spans(row) for row in predicted], [data.spans(row) for row in true], kind)
 
 
-def report(options: Options, run, train: data.TaggedText, test: data.TaggedText, found, split, spans: bool) -> None:
-    """Prints scores, confusions, a table of the tags and samples, and writes them down in the run folder."""
+def report(
+    options: Options, run, train: data.TaggedText, test: data.TaggedText, predictions, split, spans: bool
+) -> None:
+    """Prints scores, confusions, a table of the tags and samples, and writes them into the run folder."""
     most, usual = experiment.usual_tags(train)
     baseline = [[usual.get(word, most) for word in sentence] for sentence in test.words]
     new = np.array([word not in usual for sentence in test.words for word in sentence])
-    true, ours, theirs = (np.concatenate(side) for side in (test.tags, found, baseline))
+    true, ours, theirs = (np.concatenate(side) for side in (test.tags, predictions, baseline))
     plainly = {"architecture": "most frequent tag", "split": split}
 
     results = [Result("accuracy", np.mean(true == ours), note=f"{len(true):,} words", split=split)]
@@ -190,7 +193,7 @@ def report(options: Options, run, train: data.TaggedText, test: data.TaggedText,
         note = f"{new.sum():,} words"
         results += [Result("accuracy, new words", np.mean((true == ours)[new]), note=note, split=split)]
     if spans:
-        for name, value in zip(("precision", "recall", "F1"), span_score(found, test.tags), strict=False):
+        for name, value in zip(("precision", "recall", "F1"), span_score(predictions, test.tags), strict=False):
             results += [Result(f"span {name}", value, split=split)]
         results += [Result("span F1", span_score(baseline, test.tags).f1, **plainly)]
     results += [Result("accuracy", np.mean(true == theirs), **plainly)]
@@ -202,10 +205,10 @@ def report(options: Options, run, train: data.TaggedText, test: data.TaggedText,
     experiment.confusions(run, [tags.index(tag) for tag in true], [tags.index(tag) for tag in ours], tags)
     # A tag is a span of one word.
     read_spans = data.spans if spans else lambda row: [(place, place + 1, tag) for place, tag in enumerate(row)]
-    sides = [[read_spans(row) for row in side] for side in (found, test.tags)]
+    sides = [[read_spans(row) for row in side] for side in (predictions, test.tags)]
     kinds = sorted({kind for side in sides for row in side for *_, kind in row})
     experiment.report_by_label(run, "span" if spans else "tag", {kind: scores.span_f1(*sides, kind) for kind in kinds})
-    columns = {"words": test.words, "tags": test.tags, "predicted": found}
+    columns = {"words": test.words, "tags": test.tags, "predicted": predictions}
     experiment.samples({name: [" ".join(row) for row in rows] for name, rows in columns.items()})
     sentences = (zip(*rows, strict=True) for rows in zip(*columns.values(), strict=True))
     run.write(f"{split}.txt", "\n".join("".join("\t".join(row) + "\n" for row in rows) for rows in sentences))

@@ -1,10 +1,10 @@
-"""Translation: from parallel text to a SavedModel that takes strings and gives strings.
+"""Translation: trains a translator on parallel text and exports a SavedModel that maps strings to strings.
 
     python -m recipes.translation                                          number names, English to French, 2 minutes
     python -m recipes.translation --data-dir DIR --source en --target de   DIR/train.en, DIR/train.de, DIR/val.en, ...
     python -m recipes.translation --data-dir DIR                           DIR/train.tsv, ...: source, tab, target
 
-Run the same command again and an interrupted run goes on where it stopped.
+Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ SHOWN = 5  # sentences whose translations are printed; the attention of the long
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.ParallelTextFlags, experiment.Options):
-    """Trains, scores, explains and exports a translator."""
+    """Trains, scores and exports a translator, and draws its attention."""
 
     data_dir: pathlib.Path | None = option(
         None, "folder with train*, val* and test* files of both languages, or .tsv files: source, tab, target"
     )
-    numbers: int = option(24_000, "training pairs of generated number names, without text of yours")
-    source: str = option("en", "source language: how the names of its files end")
-    target: str = option("fr", "target language")
-    max_length: int = option(100, "longest side of a training pair, in tokens; longer pairs are dropped and counted")
-    tokenize: str = option("13a", "sacreBLEU's tokenizer; none for text that is tokenized already")
+    numbers: int = option(24_000, "number of generated training pairs of number names, without files")
+    source: str = option("en", "source language, the ending of its files")
+    target: str = option("fr", "target language, the ending of its files")
+    max_length: int = option(100, "longest side of a training pair in tokens (longer pairs are dropped and counted)")
+    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU (none: for tokenized text)")
 
     vocabulary: Literal["bpe", "unigram", "words"] | None = preset("words", "kind of tokens", files="bpe")
-    vocabulary_size: int = option(8000, "pieces or words at most")
+    vocabulary_size: int = option(8000, "greatest number of pieces or words")
     joint: bool = option(True, "one vocabulary and one embedding for both languages")
 
-    # The defaults for files were found on Multi30k.
-    architecture: Literal[*ARCHITECTURES] = option("lstm", "the model")
+    # The defaults for files were tuned on Multi30k.
+    architecture: Literal[*ARCHITECTURES] = option("lstm", "architecture of the model")
     attention: Literal["none", "additive", "dot", "general", "scaled_dot", "location"] = option(
         "general", "attention of a recurrent decoder"
     )
-    reverse_source: bool = option(False, "read the source backwards (recurrent models)")
+    reverse_source: bool = option(False, "reversed source (recurrent models)")
     scheduled_sampling: float = option(
         0.0, "share of target tokens that a recurrent decoder generates itself in training, from half the updates on"
     )
     units: int | None = preset(128, "width", files=256)
-    num_layers: int | None = preset(1, "layers of encoder and decoder", files=2, transformer_on_files=3)
-    num_heads: int = option(4, "attention heads of a transformer")
+    num_layers: int | None = preset(1, "number of layers of encoder and decoder", files=2, transformer_on_files=3)
+    num_heads: int = option(4, "number of attention heads of a transformer")
     intermediate_dim: int | None = option(None, "feed-forward width of a transformer (default: 2 x units)")
     normalize_first: bool = option(True, "pre-norm transformer")
     dropout: float | None = preset(0.0, "dropout rate", files=0.2)
@@ -61,15 +61,15 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
         None, "dropout inside a transformer's feed-forward part (default: that of --dropout)"
     )
 
-    epochs: int | None = preset(8, "epochs at most", files=16, transformer_on_files=14)
+    epochs: int | None = preset(8, "greatest number of epochs", files=16, transformer_on_files=14)
     # Batches are small, since 29,000 pairs give few updates.
     tokens_per_batch: int | None = preset(
-        1024, "tokens of a batch: rows x the longer padded side", transformer_on_files=2048
+        1024, "size of a batch in tokens: rows x the longer padded side", transformer_on_files=2048
     )
     shapes: int | None = option(None, "number of bucket shapes (default: a fifth of an epoch's batches, at most 40)")
-    learning_rate: float | None = preset(4e-3, "learning rate at its peak", files=2e-3, transformer_on_files=1.5e-3)
+    learning_rate: float | None = preset(4e-3, "peak learning rate", files=2e-3, transformer_on_files=1.5e-3)
     warmup_steps: int | None = preset(
-        100, "updates to the peak, a quarter of all at most", files=200, transformer_on_files=500
+        100, "number of warm-up updates, at most a quarter of all", files=200, transformer_on_files=500
     )
     label_smoothing: float | None = preset(0.0, "label smoothing", files=0.1)
 
@@ -77,7 +77,7 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
     length_penalty: float = option(1.0, "exponent of the length penalty: the score is log p / length ** penalty")
 
 
-# They change how the test text is translated, not what is learned.
+# Options of the test translations, which do not affect training.
 OF_THE_TEST = ("num_beams", "length_penalty", "test_source", "test_target")
 
 
@@ -109,7 +109,7 @@ def main(options: Options) -> None:
             optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
             losses.TokenCrossentropy(options.label_smoothing),
             weighted_metrics=[metrics.Perplexity()],
-            jit_compile=False,  # a compilation for each shape takes longer than it saves on so small a corpus
+            jit_compile=False,  # compiling each shape takes longer than it saves on such a small corpus
         )
     experiment.initialize(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
 
@@ -120,7 +120,7 @@ def main(options: Options) -> None:
         source_vocabulary,
         num_beams=options.num_beams,
         length_penalty=decoding.power_penalty(options.length_penalty),
-        max_length=2 * options.max_length,  # a served model must come to an end with any text
+        max_length=2 * options.max_length,  # a served model must stop on any text
     )
 
     def validate():
@@ -144,7 +144,7 @@ def main(options: Options) -> None:
 def with_defaults(options: Options) -> Options:
     """The options with the defaults for the data and the model in place of None."""
     if options.architecture == "transformer" and options.scheduled_sampling:
-        raise ValueError("--scheduled-sampling is of recurrent models: leave it out, or take another --architecture.")
+        raise ValueError("--scheduled-sampling requires a recurrent --architecture. Leave it out, or choose another.")
     presets = ["files"] if options.data_dir or options.train_source else []
     presets += ["transformer_on_files"] if presets and options.architecture == "transformer" else []
     options = experiment.with_defaults(options, *presets)
@@ -152,14 +152,14 @@ def with_defaults(options: Options) -> Options:
 
 
 def read(options: Options) -> dict[str, data.ParallelText]:
-    """The parts that there are; "train" and "valid" always."""
+    """The splits: "train" and "valid", and "test" if there is one."""
     if options.data_dir is None and options.train_source is None:
         return number_names.parallel_text(options.numbers, min(1_000, options.numbers), options.seed)
     return options.read_parts(options.data_dir, options.source, options.target)
 
 
 def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tuple[text.Vocabulary, text.Vocabulary]:
-    """The vocabularies of both sides, which may be one and the same."""
+    """The vocabularies of source and target, which are the same object with --joint."""
 
     def of(name, *sides):
         lines = [line for side in sides for line in side]
@@ -201,11 +201,11 @@ def scheduled_sampling(options: Options, updates: int) -> float | keras.optimize
 
 
 def translate(task: tasks.Translation, texts: list[str], **search) -> list[str]:
-    return task(texts, max_source_length=sys.maxsize, **search)  # each sentence counts, however long it is
+    return task(texts, max_source_length=sys.maxsize, **search)  # scores include all sentences, of any length
 
 
 def report(options: Options, run, test: data.ParallelText, hypotheses: list[str], split: str) -> None:
-    """Prints scores and samples, and writes them down in the run folder."""
+    """Prints scores and samples, and writes them into the run folder."""
     bleu = scores.bleu(hypotheses, test.targets, options.tokenize)
     chrf = scores.chrf(hypotheses, test.targets)
     experiment.report(

@@ -1,12 +1,12 @@
-"""Video: from clips to a SavedModel that says what they show, or draws what comes next.
+"""Video: trains a model on clips and exports a SavedModel that classifies them or predicts their next frames.
 
-    python -m recipes.video                                  generated: in which of 8 directions a digit moves
-    python -m recipes.video --task digit                     which digit it is that moves
-    python -m recipes.video --task next_frame                the pictures that come next
+    python -m recipes.video                                  synthetic: in which of 8 directions a digit moves
+    python -m recipes.video --task digit                     which digit moves
+    python -m recipes.video --task next_frame                the next frames
     python -m recipes.video --data-dir DIR                   DIR/train, valid, test: a folder of clips for each class
     python -m recipes.video --data-dir DIR --task next_frame
 
-docs/video.md tells what to look at. Run the same command again and an interrupted run goes on where it stopped.
+docs/video.md explains the results. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -27,46 +27,46 @@ from .synthetic import moving_digits
 
 # The first one is the default.
 TASKS = {"generated clips": ("direction", "digit", "next_frame"), "clips from files": ("class", "next_frame")}
-KNOWN = 2  # pictures before which nobody can know where something is going
-DRAWN = 6  # clips of the test part that are drawn
+KNOWN = 2  # frames that it takes to see a motion
+DRAWN = 6  # test clips that are drawn
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.Options):
-    """Trains, scores and exports a model of clips: their classes, or the pictures that come next."""
+    """Trains, scores and exports a model of clips that predicts their classes or their next frames."""
 
     task: Literal["direction", "digit", "class", "next_frame"] | None = preset(
-        TASKS["generated clips"][0], "what is predicted from the clips", files=TASKS["clips from files"][0]
+        TASKS["generated clips"][0], "target of the prediction", files=TASKS["clips from files"][0]
     )
     data_dir: pathlib.Path | None = option(
-        None, "folder with train and, if they are there, valid and test: in each a folder of clips for each class"
+        None, "folder with train, and optionally valid and test, each with a folder of clips for each class"
     )
-    clips: int | None = preset(4_000, "generated training clips", digit=8_000)
-    frames: int = option(10, "pictures of a clip; of a file that has more, so many evenly spread")
-    every: int = option(1, "distance of the pictures of a file that are read: 2 for every other one")
-    size: int = option(16, "points of a picture's side")
-    channels: int = option(1, "channels of files: 1, gray, or 3, colored")
+    clips: int | None = preset(4_000, "number of generated training clips", digit=8_000)
+    frames: int = option(10, "number of frames of a clip, evenly spread over a longer file")
+    every: int = option(1, "step between the frames taken from a file (2: every other one)")
+    size: int = option(16, "height and width of a frame in pixels")
+    channels: int = option(1, "number of channels of files: 1 (gray) or 3 (color)")
 
     architecture: Literal["convlstm", *ARCHITECTURES, "cnn", "feedforward"] | None = preset(
-        "gru", "the model", next_frame="convlstm"
+        "gru", "architecture of the model", next_frame="convlstm"
     )
     units: int | None = preset(64, "width", next_frame=256)
-    num_layers: int = option(1, "layers between the pictures' vectors; a convlstm has as many as --filters")
+    num_layers: int = option(1, "number of layers over the frames' vectors (convlstm: one for each of --filters)")
     filters: tuple[int, ...] | None = preset(
-        (32, 64, 64), "channels of the convolutions", direction=(16, 32), next_frame=(64, 64)
+        (32, 64, 64), "numbers of channels of the convolutions", direction=(16, 32), next_frame=(64, 64)
     )
-    patch_size: int = option(4, "points of a side of the squares that next_frame remembers and draws at once")
-    bidirectional: bool = option(False, "let each picture know those after it (not for next_frame)")
+    patch_size: int = option(4, "next_frame: side of the square patches of a frame in pixels")
+    bidirectional: bool = option(False, "bidirectional layers (not for next_frame)")
     pooling: Literal["attention", "mean", "max", "last"] | None = option(
-        None, "how the pictures become one vector (default: last; mean for convlstm)"
+        None, "pooling of the frames into one vector (default: last, convlstm: mean)"
     )
-    num_heads: int = option(4, "attention heads of a transformer")
+    num_heads: int = option(4, "number of attention heads of a transformer")
     dropout: float | None = preset(0.2, "dropout rate", direction=0.1, next_frame=0.0)
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    epochs: int | None = preset(8, "epochs at most", digit=12, **{"class": 20}, next_frame=6)
-    batch_size: int = option(32, "clips of a batch")
-    learning_rate: float | None = preset(3e-3, "learning rate at its peak", next_frame=4e-3)
+    epochs: int | None = preset(8, "greatest number of epochs", digit=12, **{"class": 20}, next_frame=6)
+    batch_size: int = option(32, "number of clips in a batch")
+    learning_rate: float | None = preset(3e-3, "peak learning rate", next_frame=4e-3)
 
 
 def main(options: Options) -> None:
@@ -112,22 +112,23 @@ def main(options: Options) -> None:
 
 
 def checked(options: Options) -> Options:
-    """The options with a task and what follows from it."""
+    """The options with a task and the defaults of the task."""
     source = "generated clips" if options.data_dir is None else "clips from files"
     task = options.task or TASKS[source][0]
     if task not in TASKS[source]:
         raise ValueError(f"--task of {source} must be one of {', '.join(TASKS[source])}. Received: {task}")
     if options.frames <= KNOWN:
-        raise ValueError(f"--frames must be more than {KNOWN}: less is no motion. Received: {options.frames}")
+        raise ValueError(f"--frames must be more than {KNOWN}, to show a motion. Received: {options.frames}")
     if task == "next_frame" and options.bidirectional:
-        raise ValueError("--bidirectional: who predicts a picture must not know those after it. Leave it out.")
+        raise ValueError("--bidirectional: a next frame must be predicted from earlier frames alone. Leave it out.")
     if task == "next_frame" and options.architecture in ("cnn", "feedforward"):
-        raise ValueError(f"--architecture {options.architecture} classifies only; --task next_frame takes the others.")
+        raise ValueError(f"--architecture {options.architecture} classifies only. --task next_frame takes the others.")
     return experiment.with_defaults(dataclasses.replace(options, task=task), task)
 
 
 def read(options: Options) -> dict[str, data.Video]:
-    """The parts that there are, "train" and "valid" always; where it is generated "long", of twice as many pictures."""
+    """The splits: "train" and "valid", and "test" if there is one. Synthetic data also has "long", with clips of twice
+    the length."""
     if options.data_dir is None:
         held_out = max(100, options.clips // 4)
         counts = {"train": options.clips, "valid": held_out, "test": held_out}
@@ -140,7 +141,7 @@ def read(options: Options) -> dict[str, data.Video]:
 
 
 def batches(options: Options, part: data.Video, order=None) -> tf.data.Dataset:
-    """Batches of clips and labels; or of clips without their last picture, and without their first."""
+    """Batches of clips and labels, or for next_frame of clips without their last and without their first frame."""
     if options.task != "next_frame":
         return part.dataset(order).batch(options.batch_size)
     clips = dataclasses.replace(part, labels=None).dataset(order).batch(options.batch_size)
@@ -174,12 +175,12 @@ def common(options: Options) -> dict[str, str]:
 
 
 def measured(parts: dict[str, data.Video], split: str) -> list[str]:
-    """The parts that are measured: the split, and generated clips of twice as many pictures."""
+    """The splits to evaluate: the given one, and synthetic clips of twice the length."""
     return [split, "long"] if "long" in parts else [split]
 
 
 def report_classes(options: Options, run, task: tasks.Classification, parts: dict[str, data.Video], split: str) -> None:
-    """Prints accuracies, confusions and samples, draws some clips, and writes all down in the run folder."""
+    """Prints accuracies, confusions and samples, draws some clips, and writes all into the run folder."""
     entries, results = [], {}
     for name in measured(parts, split):
         results[name] = [one for batch in experiment.frame_batches(parts[name]) for one in task.details(batch)]
@@ -209,8 +210,8 @@ def report_classes(options: Options, run, task: tasks.Classification, parts: dic
 
 
 def report_pictures(options: Options, run, task: tasks.Tensors, parts: dict[str, data.Video], split: str) -> None:
-    """Prints errors beside those of a copy of the last picture, and draws some clips that continue by themselves."""
-    entries, shown = [], options.frames // 2  # pictures that a roll-out begins with
+    """Prints errors next to those of a copy of the last frame, and draws some roll-outs of clips."""
+    entries, shown = [], options.frames // 2  # frames at the start of a roll-out
     for name in measured(parts, split):
         truth = experiment.frames_of(parts[name])
         steps = truth.shape[1]
@@ -233,11 +234,11 @@ def report_pictures(options: Options, run, task: tasks.Tensors, parts: dict[str,
 
 
 def compared(metric: str, drawn, copied, truth, split: str, note: str) -> list[Result]:
-    """The mean squared error of what was drawn, and that of what was copied."""
-    ours, theirs = (float(np.mean(np.square(pictures - truth))) for pictures in (drawn, copied))
+    """The mean squared errors of the predicted and of the copied frames."""
+    model_error, copy_error = (float(np.mean(np.square(pictures - truth))) for pictures in (drawn, copied))
     return [
-        Result(metric, ours, ".5f", f"{ours / theirs:.3f} of copying; {note}", split),
-        Result(metric, theirs, ".5f", note, split, architecture="copy of the last picture"),
+        Result(metric, model_error, ".5f", f"{model_error / copy_error:.3f} of copying; {note}", split),
+        Result(metric, copy_error, ".5f", note, split, architecture="copy of the last picture"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The verbs of the command line, one file a verb or a family of them.
+"""The verbs of the command line, one file for each verb or family of verbs.
 
-A verb is a dataclass of options and a function of it. What it needs of TensorFlow is imported inside the function.
+A verb is a dataclass of options and a function that takes them. TensorFlow is imported inside the function.
 """

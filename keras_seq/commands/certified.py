@@ -1,4 +1,4 @@
-"""The models of run folders as `keras-seq certify` asks them."""
+"""Adapters of run folders for `keras-seq certify`."""
 
 import contextlib
 import dataclasses
@@ -15,26 +15,26 @@ from keras_seq.commands.certified_exports import EXPORTED, called_with
 
 @contextlib.contextmanager
 def asked_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """What is asked of a run folder's model, and the reasons why some kinds of case are left out."""
-    asked, exported = _asked(task, options)
+    """Adapter of a run folder's model, and the reason for each kind of case that is left out."""
+    adapter, exported = _adapter(task, options)
     others: dict[str, Callable] = {}
     left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="certify-") as folder:
-        place = pathlib.Path(folder)
+        root = pathlib.Path(folder)
         if options.replicas > 1:
-            others[f"{options.replicas} replicas"] = _replicated(task.file, asked.inputs, options.replicas)
+            others[f"{options.replicas} replicas"] = _replicated(task.file, adapter.inputs, options.replicas)
         for name in options.formats:
             if name == "ctranslate2" and not hasattr(task.model, "encoder_layers"):
-                continue  # it runs Transformers alone
+                continue  # it runs Transformers only
             try:
-                others[name] = EXPORTED[name](task.model, asked, place / name, exported)
+                others[name] = EXPORTED[name](task.model, adapter, root / name, exported)
             except (ImportError, ValueError, RuntimeError) as error:
                 left_out[name] = str(error).strip().splitlines()[0][:300]
-        yield dataclasses.replace(asked, others=others), left_out
+        yield dataclasses.replace(adapter, others=others), left_out
 
 
-def _asked(task: Any, options: Any) -> tuple[Any, Any]:
-    """What is asked, and the task that it is exported for, where that takes texts or sounds and searches."""
+def _adapter(task: Any, options: Any) -> tuple[Any, Any]:
+    """The adapter, and the task to export: one that takes texts or recordings and searches (None: tensors only)."""
     from keras_seq.inspection.certify_adapters import mapping
 
     if task.name in ("translation", "generation"):
@@ -47,14 +47,14 @@ def _asked(task: Any, options: Any) -> tuple[Any, Any]:
         sides = {"words": task.vocabulary, "characters": task.characters}
         sizes = {name: side.size for name, side in sides.items() if side is not None}
         model = with_tags(model)
-    found = mapping(model, vocabulary_sizes=sizes, longest=options.longest, compiled=traced)
+    adapter = mapping(model, vocabulary_sizes=sizes, longest=options.longest, compiled=traced)
     if task.name == "transcription":
-        found = dataclasses.replace(found, answers=_with_text(found.answers, task.vocabulary))
-    return found, None
+        adapter = dataclasses.replace(adapter, answers=_with_text(adapter.answers, task.vocabulary))
+    return adapter, None
 
 
 def with_tags(model: Any) -> Any:
-    """A tagger that gives its scores as `outputs` and its best tags as `tags`."""
+    """A tagger that returns its scores as `outputs` and its best tags as `tags`."""
     import keras
 
     from keras_seq.models import best_tags
@@ -63,7 +63,7 @@ def with_tags(model: Any) -> Any:
 
 
 def _with_text(answers: Callable, vocabulary: Any) -> Callable:
-    """The answers of a recognizer with CTC, and its texts."""
+    """Adds the texts to the outputs of a CTC recognizer."""
     import tensorflow as tf
 
     from keras_seq.decoding import ctc
@@ -74,25 +74,25 @@ def _with_text(answers: Callable, vocabulary: Any) -> Callable:
         return vocabulary.detokenize(ctc(logits, tf.fill([shape[0]], shape[1])).tokens[:, 0])
 
     def call(batch):
-        found = answers(batch)
-        (logits,) = found.values()
-        return {**found, "text": text(logits).numpy()}
+        outputs = answers(batch)
+        (logits,) = outputs.values()
+        return {**outputs, "text": text(logits).numpy()}
 
     return call
 
 
 def _replicated(file: pathlib.Path, inputs: Mapping[str, Any], replicas: int) -> Callable:
-    """The answers of `predict` where each batch is split over several devices."""
+    """Outputs of `predict` with each batch split over several devices."""
     from keras_seq import distribution
     from keras_seq.inspection.certify_adapters import named
     from keras_seq.tasks.run_folder import load_keras
 
     with distribution.scope("mirrored", replicas=replicas):
         model = load_keras(file)
-        model.jit_compile = False  # XLA compiles each shape anew
+        model.jit_compile = False  # XLA recompiles for each shape
 
     def answers(batch):
-        found = model.predict(called_with(model, batch), verbose=0)
-        return {"logits": found} if "target" in inputs else {k: np.asarray(x) for k, x in named(found).items()}
+        outputs = model.predict(called_with(model, batch), verbose=0)
+        return {"logits": outputs} if "target" in inputs else {k: np.asarray(x) for k, x in named(outputs).items()}
 
     return answers

@@ -1,4 +1,4 @@
-"""Models that decode, as `keras-seq certify` asks them: of a target that they are shown, and of a search."""
+"""Adapters of decoding models for `keras-seq certify`: outputs for a given target, and search results."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,34 +8,34 @@ import numpy as np
 
 
 def traced(function: Callable, inputs: Mapping[str, Any]) -> Callable:
-    """The function of a batch as a graph, traced once for all shapes."""
+    """Compiles a function of a batch into a graph that is traced once for all shapes."""
     import tensorflow as tf
 
     random, specs = np.random.default_rng(0), {}
-    for name, each in inputs.items():
-        one = each.values(random, tuple(1 if size is None else size for size in each.shape))
-        if one.dtype != object:  # texts are for what is exported
-            specs[name] = tf.TensorSpec((None, *each.shape), one.dtype)
+    for name, spec in inputs.items():
+        one = spec.values(random, tuple(1 if size is None else size for size in spec.shape))
+        if one.dtype != object:  # only exported models take texts
+            specs[name] = tf.TensorSpec((None, *spec.shape), one.dtype)
     graph = tf.function(function, input_signature=[specs], autograph=False)
     return lambda batch: graph({name: tf.constant(batch[name]) for name in specs})
 
 
 def _search(model: Any, vocabulary: Any, max_length: int, read: Callable = lambda source: source) -> Callable:
-    """The function from sources to `tokens`, `score` and `log_prob` of the best output, by beams."""
+    """A beam search, from sources to `tokens`, `score` and `log_prob` of the best hypothesis."""
     from keras_seq.decoding import search
 
     ids = {"start_id": vocabulary.start_id, "end_id": vocabulary.end_id, "pad_id": vocabulary.pad_id}
 
-    def find(source):
-        found = search(model, source, max_length=max_length, search="beam", **ids)
-        best = {"tokens": found.tokens, "score": found.scores, "log_prob": found.log_probs}
+    def best_output(source):
+        outputs = search(model, source, max_length=max_length, search="beam", **ids)
+        best = {"tokens": outputs.tokens, "score": outputs.scores, "log_prob": outputs.log_probs}
         return {name: x[:, 0] for name, x in best.items()}
 
-    return find
+    return best_output
 
 
 def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
-    """What is asked of a translator or a language model, and the task that it is exported for."""
+    """Adapter of a translator or a language model, and the task to export."""
     from keras_seq import decoding
     from keras_seq.inspection.certify_adapters import decoding as decoder
     from keras_seq.inspection.sequences import Input, texts
@@ -44,7 +44,7 @@ def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
     continues = task.name == "generation"
     model = decoding.PromptedModel(task.model, vocabulary.pad_id) if continues else task.model
     sides = [vocabulary] if continues else [vocabulary, source_vocabulary]
-    asked = decoder(
+    adapter = decoder(
         task.model,
         start_id=vocabulary.start_id,
         vocabulary_size=vocabulary.size,
@@ -53,19 +53,19 @@ def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
         longest=options.longest,
         compiled=traced,
     )
-    inputs = {**asked.inputs, "text": Input(texts([b"a"]), ())}
-    answers = _with_log_probs(_with_texts(asked.answers, vocabulary))
-    draw = _draw(asked.inputs, source_vocabulary, vocabulary.start_id if continues else None)
-    asked = dataclasses.replace(asked, inputs=inputs, answers=answers, draw=draw)
-    return asked, type(task)(task.model, *sides, max_length=length, search="beam")
+    inputs = {**adapter.inputs, "text": Input(texts([b"a"]), ())}
+    answers = _with_log_probs(_with_texts(adapter.answers, vocabulary))
+    draw = _draw(adapter.inputs, source_vocabulary, vocabulary.start_id if continues else None)
+    adapter = dataclasses.replace(adapter, inputs=inputs, answers=answers, draw=draw)
+    return adapter, type(task)(task.model, *sides, max_length=length, search="beam")
 
 
 def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> Callable:
-    """Draws a source with its text, which what is exported can be given, and a target.
+    """A function that draws a source, its text as input of exported models, and a target.
 
     Args:
-        vocabulary: of the source.
-        start_id: the token before a text that a language model goes on with; None: the end token stands behind it.
+        vocabulary: vocabulary of the source.
+        start_id: token before a text that a language model continues (None: the end token follows the text instead).
     """
     from keras_seq.inspection.sequences import drawn
 
@@ -73,7 +73,7 @@ def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> C
 
     def draw(random):
         ids: list[int] = []
-        while not 0 < len(ids) < longest:  # of a text the ids need not be those that it was made of
+        while not 0 < len(ids) < longest:  # tokenizing a text need not restore its ids
             words = random.integers(1, vocabulary.size, (1, random.integers(1, longest))).astype("int32")
             text = vocabulary.detokenize(words).numpy()[0]
             ids = vocabulary.tokenize([text]).numpy()[0].tolist()
@@ -85,12 +85,12 @@ def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> C
 
 
 def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:
-    """What is asked of a recognizer that attends, and the task that it is exported for."""
+    """Adapter of an attention-based recognizer, and the task to export."""
     from keras_seq.inspection.certify_adapters import decoding as decoder
     from keras_seq.inspection.certify_adapters import floats
 
     model, vocabulary = task.model, task.vocabulary
-    asked = decoder(
+    adapter = decoder(
         model,
         start_id=vocabulary.start_id,
         vocabulary_size=vocabulary.size,
@@ -98,29 +98,29 @@ def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:
         search=_search(model, vocabulary, options.max_length),
         compiled=traced,
     )
-    asked = dataclasses.replace(asked, answers=_with_texts(asked.answers, vocabulary))
-    return asked, type(task)(model, vocabulary, max_length=options.max_length, search="beam")
+    adapter = dataclasses.replace(adapter, answers=_with_texts(adapter.answers, vocabulary))
+    return adapter, type(task)(model, vocabulary, max_length=options.max_length, search="beam")
 
 
 def _with_texts(answers: Callable, vocabulary: Any) -> Callable:
-    """The answers, and the tokens that a search found as `text`."""
+    """Adds the tokens of the search result as `text`."""
 
     def call(batch):
-        found = answers(batch)
-        return {**found, "text": vocabulary.detokenize(found["tokens"]).numpy()}
+        outputs = answers(batch)
+        return {**outputs, "text": vocabulary.detokenize(outputs["tokens"]).numpy()}
 
     return call
 
 
 def _with_log_probs(answers: Callable) -> Callable:
-    """The answers, and log p of the tokens of each target as `token_log_probs (B, T - 1)`."""
+    """Adds log p of the tokens of each target as `token_log_probs (B, T - 1)`."""
 
     def call(batch):
-        found = answers(batch)
-        logits, target = found["logits"].astype("float64"), batch["target"]
+        outputs = answers(batch)
+        logits, target = outputs["logits"].astype("float64"), batch["target"]
         log_probs = logits - logits.max(-1, keepdims=True)
         log_probs -= np.log(np.exp(log_probs).sum(-1, keepdims=True))
-        told = np.take_along_axis(log_probs[:, :-1], target[:, 1:, None], -1)[..., 0]
-        return {**found, "token_log_probs": told}
+        target_log_probs = np.take_along_axis(log_probs[:, :-1], target[:, 1:, None], -1)[..., 0]
+        return {**outputs, "token_log_probs": target_log_probs}
 
     return call

@@ -1,4 +1,4 @@
-"""SavedModels as `keras-seq certify` asks them."""
+"""Adapters of SavedModels for `keras-seq certify`."""
 
 import contextlib
 import pathlib
@@ -14,10 +14,10 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @contextlib.contextmanager
 def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
-    """What is asked of a SavedModel's main signature, and the reasons why some kinds of case are left out.
+    """Adapter of a SavedModel's main signature, and the reason for each kind of case that is left out.
 
     Raises:
-        ValueError: if it has no signature that is known, or one that draws at random.
+        ValueError: if it has none of the signatures in `VERBS`, or one that samples.
     """
     from keras_seq.inspection.certify import ModelAdapter
     from keras_seq.inspection.certify_adapters import Own
@@ -33,20 +33,20 @@ def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, 
     look_back = _look_back(opened)
     specs = function.structured_input_signature[1]
     inputs = {name: _input(name, spec, words, look_back, options) for name, spec in specs.items()}
-    call = _with_length(opened, verb, options.max_length) or (lambda **given: function(**given))
+    call = _with_length(opened, verb, options.max_length) or (lambda **inputs_by_name: function(**inputs_by_name))
 
     def answers(batch):
         import tensorflow as tf
 
-        found = call(**{name: tf.constant(batch[name], spec.dtype) for name, spec in specs.items()})
-        return {name: x.numpy() for name, x in found.items()}
+        outputs = call(**{name: tf.constant(batch[name], spec.dtype) for name, spec in specs.items()})
+        return {name: x.numpy() for name, x in outputs.items()}
 
     shapes = {name: spec.shape for name, spec in function.structured_outputs.items()}
     lengths = {name for name, shape in shapes.items() if shape.rank and shape.rank > 1 and shape[1] is None}
-    own = _of_words if verb == "tag" else Own(inputs, lengths) if verb == "serve" else None
+    output_of_row = _of_words if verb == "tag" else Own(inputs, lengths) if verb == "serve" else None
     text = any(not each.lengths for each in inputs.values())
     left_out = {"padding": "A SavedModel that takes text pads it itself: see `neighbors` and `batch shape`."}
-    yield ModelAdapter(inputs, answers, own), left_out if text and not _grow(inputs) else {}
+    yield ModelAdapter(inputs, answers, output_of_row), left_out if text and not _grow(inputs) else {}
 
 
 def _grow(inputs: Mapping[str, Any]) -> bool:
@@ -54,20 +54,20 @@ def _grow(inputs: Mapping[str, Any]) -> bool:
 
 
 def _of_words(answers: Mapping[str, np.ndarray], row: int, sequence: Mapping) -> dict[str, np.ndarray]:
-    """The tags of a text's own words."""
+    """The tags of the words of one text, without those of padding."""
     count = len(sequence["text"].item().split())
     return {name: x[row][:count] for name, x in answers.items()}
 
 
 def _words(file: pathlib.Path) -> list[bytes]:
-    """The words of a file.
+    """The different words of a file.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if the file has no words.
     """
     words = sorted(set(file.read_bytes().split()))
     if not words:
-        raise ValueError(f"--text {file} has no words. Give a file of text that the model knows.")
+        raise ValueError(f"--text {file} has no words. Give a file of text with words of the model's vocabulary.")
     return words
 
 
@@ -101,7 +101,7 @@ def _input(name: str, spec: Any, words: list[bytes] | None, look_back: int | Non
 
 
 def _look_back(opened: Any) -> int | None:
-    """Steps of the past that a forecaster reads, as it tells itself."""
+    """Number of past steps that a forecaster reads, from its `describe` signature (None: not recorded)."""
     if (
         "describe" not in opened.signatures_by_name
         or "look_back" not in opened.signatures_by_name["describe"].structured_outputs
@@ -111,7 +111,7 @@ def _look_back(opened: Any) -> int | None:
 
 
 def _with_length(opened: Any, verb: str, max_length: int) -> Callable | None:
-    """The function with a fixed length of the output: that of the main signature may depend on the batch."""
+    """The verb with a fixed output length, if it has one. In the main signature the length may depend on the batch."""
     import tensorflow as tf
 
     name = f"{verb}_with_options"
@@ -121,8 +121,8 @@ def _with_length(opened: Any, verb: str, max_length: int) -> Callable | None:
     drawn = sorted({"seed", "temperature"} & set(takes))
     if drawn:
         raise ValueError(
-            f"{opened.folder} draws its output at random, by the place of a text in the batch (it takes "
-            f"{', '.join(drawn)}): no two batches need give the same. Give the run folder, which is searched by beams."
+            f"{opened.folder} draws its output at random (it takes {', '.join(drawn)}): it depends on the place of a "
+            "text in the batch. Give the run folder, which is certified with beam search."
         )
     length = tf.constant(max_length, takes["max_length"].dtype)
     return lambda text: getattr(opened.module, name)(text, max_length=length)

@@ -1,4 +1,4 @@
-"""`keras-seq classify`: which class each line belongs to."""
+"""`keras-seq classify`: the class of each line."""
 
 import dataclasses
 import pathlib
@@ -13,12 +13,12 @@ from keras_seq.tasks.results import Failure
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classify(TextColumn, LineOptions):
-    """Predicts the class of each line: its label, a tab, and its probability. With --json all labels and their
-    probabilities too. A run folder has the labels in vocabulary/labels.txt."""
+    """Predicts the class of each line and writes its label, a tab, and its probability. With --json, it also writes
+    the probabilities of all labels. A run folder has the labels in vocabulary/labels.txt."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, one example a line, or tables; plain or .gz; none or -: stdin", positional=True
+        (), "text, one example a line, or tables, plain or .gz (none or -: stdin)", positional=True
     )
 
 
@@ -31,7 +31,7 @@ def classify(options: Classify) -> None:
     task = load_as(options.model, "classification")
     if task.rank is not None:
         raise ValueError(
-            f"{task.where} classifies arrays, and keras-seq classify takes lines of text. Use keras_seq.load in Python."
+            f"{task.where} classifies arrays, but keras-seq classify takes lines of text. Use keras_seq.load in Python."
         )
     compute = task.predictor(**options.limits)
     with Writer(options.output) as writer:

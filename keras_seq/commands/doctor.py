@@ -1,4 +1,4 @@
-"""`keras-seq doctor`: what a corpus will be like to train on."""
+"""`keras-seq doctor`: analysis of a corpus before training: lengths, padding, buckets."""
 
 import dataclasses
 import json
@@ -14,14 +14,14 @@ from keras_seq.cli import option, table
 from keras_seq.commands.progress import Progress
 from keras_seq.commands.text_columns import TextColumn, Texts, check_tables
 
-_TIMED_VOCABULARY_LINES = 20_000  # from which words get ids, where only the time is asked for
+_TIMED_VOCABULARY_LINES = 20_000  # of the vocabulary that is trained for timing only
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Doctor(TextColumn):
-    """Analyses a corpus before training: lengths of its lines, padding of its batches, dropped lines, suggested
-    buckets. Two files are parallel: line by line the translation of each other.
-    The end token of each line is counted, as in training. Tokens and padding are counted on both sides together."""
+    """Analyzes a corpus before training: lengths of its lines, padding of its batches, dropped lines, suggested
+    buckets. Two files are parallel text: each line of one is the translation of the same line of the other.
+    Each line's end token is counted, as in training. Tokens and padding are the totals of both sides."""
 
     file: pathlib.Path = option(help="text, one example a line, plain or .gz", positional=True)
     target: pathlib.Path | None = option(None, "translation of the text", positional=True)
@@ -44,7 +44,7 @@ class Doctor(TextColumn):
 def doctor(options: Doctor) -> None:
     logger = logging.getLogger("keras_seq")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # what a reader drops stands in the report
+    logger.setLevel(logging.ERROR)  # the report lists the lines that a reader drops
     try:
         _doctor(options)
     finally:
@@ -53,7 +53,7 @@ def doctor(options: Doctor) -> None:
 
 def _doctor(options: Doctor) -> None:
     if "tensorflow" not in sys.modules:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would be no help, and may be busy with a training
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU does not help here, and may be busy training
     from keras_seq import text
     from keras_seq.data import doctor as corpus
     from keras_seq.data.lengths import TextFile, measure
@@ -64,7 +64,7 @@ def _doctor(options: Doctor) -> None:
     check_tables(files, options.text_column)
     if options.text_column is not None:
         if options.target is not None:
-            raise ValueError(f"--text-column is of one file. Leave it out, or leave {options.target} out.")
+            raise ValueError(f"--text-column takes a single file. Leave it out, or leave {options.target} out.")
         lines = Texts(options.file, options.text_column, options.on_bad_line)
     elif options.target is None:
         lines = TextFile(options.file, options.on_bad_line)
@@ -72,7 +72,7 @@ def _doctor(options: Doctor) -> None:
         lines = ParallelFiles(options.file, options.target, on_bad_line=options.on_bad_line)
     lengths, unknown = measure(lines.dataset(), vocabulary, Progress("examples counted"))
     if not len(lengths):
-        raise ValueError(f"{options.file}: no line with text is left to look at ({lines.report}).")
+        raise ValueError(f"{options.file}: no line with text is left to analyze ({lines.report}).")
     report = corpus.analyze_lengths(
         lengths,
         tokens_per_batch=options.tokens_per_batch,
@@ -101,7 +101,7 @@ def _doctor(options: Doctor) -> None:
 
 
 def _batches(dataset, buckets: tuple, options: Doctor):
-    """What `Report.code` says."""
+    """Batches as `Report.code` makes them."""
     from keras_seq.data.bucketing import bucketed
     from keras_seq.data.lengths import shorter_than
 
@@ -171,11 +171,11 @@ _REASONS = {
     "too_long": "too long",
 }
 _MEANING = (
-    "padding: the share of positions that hold no token, both sides together, where each batch is padded to its "
-    "bucket's shape. shapes: different padded lengths. traces: shapes with the rows told apart, partial batches "
-    "too: what XLA compiles. partial: batches of the end of an epoch that are not full. tokens a batch: without "
-    "padding, mean and standard deviation, in the order of the file. alone: examples whose bucket is longer "
-    "than the budget, each a batch by itself."
+    "padding: share of positions without a token, both sides together, with each batch padded to its bucket's "
+    "shape. shapes: number of different padded lengths. traces: number of different shapes including the rows, "
+    "which XLA compiles, partial batches too. partial: batches at the end of an epoch that are not full. tokens a "
+    "batch: without padding, mean and standard deviation, in the order of the file. oversized: examples whose "
+    "bucket is longer than the budget, each a batch by itself."
 )
 
 
@@ -191,7 +191,7 @@ def _lengths(sides) -> list[str]:
 
 
 def _bars(counts: Sequence[int]) -> str:
-    """A column for each count; the highest is the most, and only 0 is blank."""
+    """A histogram with a bar for each count: the largest count is a full bar, and only 0 is blank."""
     try:
         ink = " ▁▂▃▄▅▆▇█"
         ink.encode(sys.stdout.encoding or "ascii")
@@ -210,9 +210,9 @@ def _advice(report) -> list[str]:
             lines += [f"With {plan.name} ({plan.shapes:,} in use), an epoch has {times:.2f} times as many positions."]
     full = best.batches - best.partial_batches
     if full < best.partial_batches:
-        lines += [f"Only {full:,} of its {best.batches:,} batches are full: the corpus is small for so many shapes."]
+        lines += [f"Only {full:,} of its {best.batches:,} batches are full: too many shapes for a small corpus."]
     if best.partial_batches:
         lines += ["Shuffle the batches too, `.apply(data.shuffled(seed, 1000))`: those that are not full come last."]
     if best.oversized:
-        lines += [f"{best.oversized:,} travel alone: --max-length {report.budget + 1} or less drops the longest."]
+        lines += [f"{best.oversized:,} are oversized: --max-length {report.budget + 1} or less drops the longest."]
     return [*lines, *textwrap.indent(report.code, "    ").split("\n")]

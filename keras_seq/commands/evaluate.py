@@ -1,4 +1,4 @@
-"""`keras-seq evaluate`: the scores of a model, or of hypotheses, on files with references."""
+"""`keras-seq evaluate`: scores of a model, or of hypotheses, on files with references."""
 
 import dataclasses
 import pathlib
@@ -14,7 +14,7 @@ from keras_seq.series_options import SeriesFlags
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabeledFiles:
-    """How files with labels or references are read"""
+    """Format of files with labels or references"""
 
     text_column: str | None = option(None, "column of the texts: its name, or its number from 0 (default: as trained)")
     label_column: str | None = option(None, "column of the labels: name or number (default: as trained, or 0)")
@@ -31,8 +31,8 @@ class LabeledFiles:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(UnknownOptions, LineSearchOptions, LabeledFiles, SeriesFlags, LineOptions):
-    """Scores a model on files with references, or hypotheses against references line by line. The task of the model
-    decides how files are read and which scores there are; the columns are those that the model was trained with."""
+    """Scores a model on files with references, or hypotheses against references line by line. The model's task
+    determines the format of the files and the scores. By default, columns are those of the model's training."""
 
     files: tuple[pathlib.Path, ...] = option(
         (),
@@ -43,12 +43,12 @@ class Evaluate(UnknownOptions, LineSearchOptions, LabeledFiles, SeriesFlags, Lin
     model: tuple[pathlib.Path, ...] = option((), f"{HELP}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     source: pathlib.Path | None = option(None, "source text of a translator, whose references are the file")
-    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU; none for tokenized text")
+    tokenize: str = option("13a", "tokenizer of sacreBLEU's BLEU (none: for tokenized text)")
     lowercase: bool = option(False, "BLEU without case")
     split: tuple[float, ...] | None = option(
         None,
-        "training, validation and test part of a series, rows or shares, whose test part is scored (default: all rows; "
-        "as trained for the file of the training)",
+        "training, validation and test rows of a series, or shares, to score the test split (default: all rows, or as "
+        "trained for the file of the training)",
     )
 
 
@@ -57,8 +57,8 @@ class Scores(NamedTuple):
 
     Attributes:
         record: names and numbers, for --json.
-        rows: the cells of the table.
-        lines: more lines below it.
+        rows: cells of the table.
+        lines: further lines below the table.
     """
 
     record: dict[str, Any]
@@ -83,7 +83,7 @@ def evaluate(options: Evaluate) -> None:
 
 def _of_task(options: Evaluate) -> Scores:
     if not options.files:
-        raise ValueError("--model is evaluated on files with references. Name one or more.")
+        raise ValueError("--model requires files with references. Name one or more.")
     missing = [path for path in options.files if not path.exists()]
     if missing:
         raise FileNotFoundError(f"{missing[0]} does not exist. Name a file with references for the model.")
@@ -99,7 +99,7 @@ SERIES = tuple(field.name for field in dataclasses.fields(SeriesFlags))
 
 
 def _scorers() -> dict[str, tuple[Callable[[Evaluate, Any], Scores], tuple[str, ...]]]:
-    """By the name of the task: the function that scores it, and the options that it reads."""
+    """For each task name, the function that scores the task, and the options that it reads."""
     from keras_seq.commands import evaluate_labels, evaluate_series, evaluate_sound, evaluate_text
 
     texts = ("text_column", "label_column", "header")
@@ -117,7 +117,7 @@ def _scorers() -> dict[str, tuple[Callable[[Evaluate, Any], Scores], tuple[str, 
 
 
 def _refuse_others(options: Evaluate, task: Any, names: set[str]) -> None:
-    """Raises `ValueError` for an option that this task does not read."""
+    """Raises `ValueError` for an option that the task does not read."""
     others = [
         flag(field.name)
         for field in dataclasses.fields(options)
@@ -129,10 +129,10 @@ def _refuse_others(options: Evaluate, task: Any, names: set[str]) -> None:
 
 
 def one_file(options: Evaluate) -> pathlib.Path:
-    """The file, where the task takes one.
+    """The file of a task that takes a single one.
 
     Raises:
-        ValueError: for several.
+        ValueError: if there are several files.
     """
     if len(options.files) > 1:
         raise ValueError(f"This task is evaluated on one file. Received: {' '.join(map(str, options.files))}")
@@ -140,7 +140,7 @@ def one_file(options: Evaluate) -> pathlib.Path:
 
 
 def as_trained(options: Evaluate, task: Any, **defaults: Any) -> dict[str, Any]:
-    """Options by name: as given, else from the `config.json` of the run, else these defaults."""
+    """Options by name: from the command line, else from the `config.json` of the run, else from `defaults`."""
     from keras_seq.training import read_config
 
     config = read_config(task.folder / "config.json") if task.folder is not None else {}
@@ -153,19 +153,19 @@ def as_trained(options: Evaluate, task: Any, **defaults: Any) -> dict[str, Any]:
 
 
 def column(name: str | None) -> str | int | None:
-    """The number of a column, or its name."""
+    """Number of a column, or its name."""
     return int(name) if name is not None and name.lstrip("-").isdigit() else name
 
 
 def without_result(results: list) -> list[tuple[int, str]]:
-    """The places and reasons of the inputs without a result."""
+    """Indices of the inputs without a result, with the reasons."""
     from keras_seq.tasks.results import Failure
 
     return [(place, result.reason) for place, result in enumerate(results) if isinstance(result, Failure)]
 
 
 def failure_lines(results: list, unit: str) -> tuple[str, ...]:
-    """A line about the inputs without a result, which count as wrong."""
+    """A note on the inputs without a result, which count as wrong."""
     failed = without_result(results)
     if not failed:
         return ()

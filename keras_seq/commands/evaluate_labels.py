@@ -8,7 +8,7 @@ from keras_seq.cli import table
 from keras_seq.commands.evaluate import Evaluate, Scores, as_trained, column, failure_lines, one_file
 from keras_seq.tasks.results import Failure
 
-_SEEN = 2  # frames before which the motion of a clip is unknown
+_SEEN = 2  # frames that it takes to see the motion of a clip
 
 
 def score_classes(options: Evaluate, task: Any) -> Scores:
@@ -45,16 +45,16 @@ def _texts(options: Evaluate, task: Any) -> tuple[list[str], list[str]]:
     read = as_trained(options, task, text_column="1", label_column="0", header="auto")
     columns = {"text": column(read["text_column"]), "label": column(read["label_column"])}
     header = {"auto": None, "yes": True, "no": False}[read["header"]]
-    found = data.read_labeled_text(list(options.files), header=header, **columns)
-    return found.texts, [found.label_names[label] for label in found.labels]
+    labeled = data.read_labeled_text(list(options.files), header=header, **columns)
+    return labeled.texts, [labeled.label_names[label] for label in labeled.labels]
 
 
 def named(labels: list[str], names: Sequence[str], path: pathlib.Path, task: Any) -> list[str]:
-    """The labels by the names that the model has for them. Numbers that were renamed in training (--label-names) are
-    matched in their order, where all of them occur.
+    """The labels under the model's names for them. Numbers that were renamed in training (--label-names) are matched
+    in their order, if all of them occur.
 
     Raises:
-        ValueError: for a label that the model does not know.
+        ValueError: for a label that is not a class of the model.
     """
     unknown = sorted(set(labels) - set(names))
     if not unknown:
@@ -64,7 +64,7 @@ def named(labels: list[str], names: Sequence[str], path: pathlib.Path, task: Any
         renamed = dict(zip(numbers, names, strict=True))
         return [renamed[label] for label in labels]
     raise ValueError(
-        f"{path}: the label {unknown[0]!r} is none of the classes of {task.where}: {', '.join(names)}. Does "
+        f"{path}: the label {unknown[0]!r} is not a class of {task.where}: {', '.join(names)}. Does "
         "--label-column name the column of the labels?"
     )
 
@@ -91,12 +91,12 @@ def _class_scores(predicted: list, labels: list[str], names: list[str], more: tu
 
 
 def _clips(options: Evaluate, task: Any) -> Any:
-    """The clips of a folder with a folder for each class, in the size that the model reads."""
+    """Clips of a folder with a folder for each class, in the model's frame size."""
     from keras_seq import data
 
     folder = one_file(options)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder. Clips are read from a folder with a folder of clips for each class.")
+        raise ValueError(f"{folder} is not a folder. Give a folder with a folder of clips for each class.")
     read = as_trained(options, task, frames=None, every=1)
     height, width, channels = frame_shape(task)
     return data.read_video(
@@ -105,13 +105,13 @@ def _clips(options: Evaluate, task: Any) -> Any:
 
 
 def frame_shape(task: Any) -> tuple[int, int, int]:
-    """Height, width and channels of the frames that a model reads."""
+    """Height, width and channels of the model's frames."""
     (spec,) = _inputs(task).values()
     return tuple(spec.shape[2:])
 
 
 def _inputs(task: Any) -> dict[str, Any]:
-    """The specs of the task's tensors by their names."""
+    """Specs of the task's input tensors by name."""
     from keras_seq.tasks.signatures import inputs_of
 
     functions = getattr(task, "signatures_by_name", None)
@@ -128,7 +128,7 @@ class _Tagged(NamedTuple):
 
 
 def score_tags(options: Evaluate, task: Any) -> Scores:
-    """The accuracy of a tagger, and precision, recall and F1 of spans where the tags mark spans."""
+    """Accuracy of a tagger, and precision, recall and F1 of spans if the tags mark spans."""
     from keras_seq import data, scores
 
     read = as_trained(options, task, word_column=None, tag_column=None, spans="auto")
@@ -160,7 +160,7 @@ def score_arrays(options: Evaluate, task: Any) -> Scores:
 
 
 def _next_frames(options: Evaluate, task: Any) -> Scores:
-    """The error of each clip's next frames, from the third on, beside a copy of the frame before."""
+    """Mean squared error of the next frames of clips, from the third on, and that of copies of the frame before."""
 
     truth = [clip for clip in _frames(_clips(options, task))]
     results = task.predictor()([clip[:-1] for clip in truth])
@@ -185,43 +185,43 @@ def _mean_square(differences: Iterable[Any]) -> float:
 
 
 def _arrays(path: pathlib.Path, task: Any) -> Scores:
-    """An .npz file has the inputs and the expected outputs by the names of the task."""
+    """Scores of a model on an .npz file with inputs and expected outputs under the names of the task."""
     import numpy as np
 
     if path.suffix != ".npz":
         raise ValueError(
-            f"{path} is no .npz file. Arrays are read from one, inputs and expected outputs by their names."
+            f"{path} is not an .npz file. Give one with the inputs and the expected outputs by their names."
         )
     names = list(_inputs(task))
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    missing = [name for name in names if name not in found]
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    missing = [name for name in names if name not in arrays]
     if missing:
         raise ValueError(
-            f"{path} has no array {missing[0]!r}. It has {', '.join(found)}; the model reads {', '.join(names)}."
+            f"{path} has no array {missing[0]!r}. It has {', '.join(arrays)}; the model reads {', '.join(names)}."
         )
-    examples = [dict(zip(names, row, strict=True)) for row in zip(*(found[name] for name in names), strict=True)]
+    examples = [dict(zip(names, row, strict=True)) for row in zip(*(arrays[name] for name in names), strict=True)]
     results = task.predictor()(examples)
     if any(isinstance(result, Failure) for result in results):
         raise ValueError(f"{path}: {failure_lines(results, 'examples')[1]}")
-    outputs = [name for name in results[0].arrays if name in found]
+    outputs = [name for name in results[0].arrays if name in arrays]
     if not outputs:
         raise ValueError(f"{path} has no expected output. Add one of {', '.join(results[0].arrays)}, by that name.")
     record, rows = {"examples": len(examples)}, []
     for name in outputs:
-        scores = _array_scores(np.stack([result.arrays[name] for result in results]), found[name], path, name)
+        scores = _array_scores(np.stack([result.arrays[name] for result in results]), arrays[name], path, name)
         record[name] = scores
         rows += [(name, metric, f"{value:.5g}") for metric, value in scores.items()]
     return Scores(record, rows)
 
 
-def _array_scores(ours: Any, expected: Any, path: pathlib.Path, name: str) -> dict[str, float]:
-    """The accuracy of logits `(..., N)` where class numbers `(...)` are expected, else mean errors."""
+def _array_scores(outputs: Any, expected: Any, path: pathlib.Path, name: str) -> dict[str, float]:
+    """Accuracy of logits `(..., N)` if the expected values are class numbers `(...)`, else mean errors."""
     import numpy as np
 
-    if np.issubdtype(expected.dtype, np.integer) and expected.shape == ours.shape[:-1]:
-        return {"accuracy": float(np.mean(ours.argmax(axis=-1) == expected))}
-    if ours.shape != expected.shape:
-        raise ValueError(f"{path}: {name!r} has the shape {expected.shape}, and the model gives {ours.shape}.")
-    off = ours.astype(float) - expected
+    if np.issubdtype(expected.dtype, np.integer) and expected.shape == outputs.shape[:-1]:
+        return {"accuracy": float(np.mean(outputs.argmax(axis=-1) == expected))}
+    if outputs.shape != expected.shape:
+        raise ValueError(f"{path}: {name!r} has the shape {expected.shape}, but the model's output {outputs.shape}.")
+    off = outputs.astype(float) - expected
     return {"mse": float(np.mean(np.square(off))), "mae": float(np.mean(np.abs(off)))}

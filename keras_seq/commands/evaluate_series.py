@@ -1,4 +1,4 @@
-"""Scores of forecasts: errors of each step of the horizon beside naive baselines."""
+"""Scores of forecasts: errors of each step of the horizon, next to those of naive baselines."""
 
 import dataclasses
 import sys
@@ -13,10 +13,10 @@ _WHOLE = (0.0, 0.0, 1.0)  # all rows are the test part
 
 
 def score_forecasts(options: Evaluate, task: Any) -> Scores:
-    """MSE and MAE of a forecaster on all windows of a series, or of its test part.
+    """MSE and MAE of a forecaster on all windows of a series, or of its test split.
 
-    Errors are standardized by the scaler of the run, as the recipe reports them; a SavedModel does not give its scaler,
-    and its errors are in the units of the series.
+    Errors are standardized by the scaler of the run, as in the recipe's report. A SavedModel does not provide its
+    scaler, so its errors are in the units of the series.
     """
     import numpy as np
 
@@ -52,7 +52,7 @@ def _read(options: Evaluate, task: Any, columns: Any) -> tuple[Any, tuple, dict[
 
 
 def _reading(options: Evaluate, config: dict[str, Any]) -> Evaluate:
-    """The options, with the run's own flags of reading in the place of those that were not given."""
+    """The options, with the run's flags for reading in place of those at their defaults."""
     changes = {}
     for field in dataclasses.fields(SeriesFlags):
         value = config.get(field.name)
@@ -71,12 +71,12 @@ def _windows(series: Any, columns: Any, split: tuple, path: Any) -> Any:
         raise ValueError(f"{path}: {error}") from error
     if not len(splits.test):
         rows = columns.look_back + columns.horizon
-        raise ValueError(f"{path} has no window to score: one takes {rows:,} rows without a gap. Give a longer series.")
+        raise ValueError(f"{path} has no window to score: one needs {rows:,} rows without a gap. Give a longer series.")
     return splits.test
 
 
 def _pairs(windows: Any) -> tuple[Any, Any]:
-    """The past and the future of all windows, in the units of the series."""
+    """Past and future of all windows, in the units of the series."""
     import numpy as np
 
     past, target = (windows.arrays[name].numpy() for name in ("past", "target"))
@@ -95,14 +95,14 @@ def _predicted(task: Any, past: Any) -> Any:
 
 
 def _likeliest(outputs: Any, columns: Any) -> Any:
-    """The forecast itself, or of quantiles the one nearest to the median."""
+    """The forecast itself, or the quantile that is nearest to the median."""
     import numpy as np
 
     return outputs[..., np.abs(np.array(columns.quantiles) - 0.5).argmin()] if columns.quantiles else outputs
 
 
 def _baselines(past: Any, columns: Any, series: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """Forecasts `(N, H, targets)` that repeat the last season, and the last value."""
+    """Naive forecasts `(N, H, targets)` that repeat the last season, and the last value."""
     import numpy as np
 
     from keras_seq.experiment import find_season
@@ -116,7 +116,7 @@ def _baselines(past: Any, columns: Any, series: Any, config: dict[str, Any]) -> 
 
 
 def _band(outputs: Any, future: Any, columns: Any) -> dict[str, float]:
-    """The share of the future between the outermost quantiles."""
+    """Share of the future values between the outermost quantiles."""
     import numpy as np
 
     if len(columns.quantiles) < 2:

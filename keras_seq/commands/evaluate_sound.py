@@ -1,4 +1,4 @@
-"""Scores of transcripts, and the recordings that a table lists."""
+"""Scores of transcripts, and reading of the recordings that a table lists."""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from keras_seq.commands.evaluate import Evaluate, Scores, column, failure_lines
 from keras_seq.commands.search_options import search_options
 from keras_seq.tasks.results import Failure
 
-_FILE_NAMES = {"file", "path", "audio", "wav", "filename", "file_name", "recording"}  # what such columns are called
+_FILE_NAMES = {"file", "path", "audio", "wav", "filename", "file_name", "recording"}  # usual names of the column
 
 
 class Recordings(NamedTuple):
@@ -36,12 +36,12 @@ def score_transcripts(options: Evaluate, task: Any) -> Scores:
 
 
 def read_recordings(options: Evaluate, task: Any) -> Recordings:
-    """The recordings of tables, at the sampling rate of the model.
+    """Reads the recordings of tables, at the sampling rate of the model.
 
     A row of a table, .tsv or .csv, names a sound file, relative to the folder of the table, and its text or label.
 
     Raises:
-        ValueError: for a row without them, or a file that cannot be read; names the line.
+        ValueError: for a row without both, or a file that cannot be read. The message names the line.
     """
     from keras_seq.tasks.transcription import RATE, sampling_rate
 
@@ -64,11 +64,11 @@ def _waveform(path: pathlib.Path, rate: int, place: str) -> Any:
 
 
 def _rows(table: pathlib.Path, options: Evaluate) -> list[tuple[str, pathlib.Path, str]]:
-    """The place of each row, its sound file and its text."""
+    """The place of each row in the table, its sound file and its text."""
     from keras_seq.data.table_rows import Problem, csv_rows, format_of, tsv_rows
 
     if table.is_dir() or format_of(table) == "jsonl":
-        raise ValueError(f"{table} is no .tsv or .csv table of sound files and their texts. Give one: file, tab, text.")
+        raise ValueError(f"{table} is not a .tsv or .csv table. Give one of sound files and texts: file, tab, text.")
     rows = list((csv_rows if format_of(table) == "csv" else tsv_rows)(table, "error"))
     wanted = column(options.file_column), column(options.text_column or options.label_column or "1")
     places, first = _places(table, rows, wanted)
@@ -77,7 +77,7 @@ def _rows(table: pathlib.Path, options: Evaluate) -> list[tuple[str, pathlib.Pat
         if isinstance(fields, Problem) and fields.kind == "blank":
             continue
         if isinstance(fields, Problem) or len(fields) <= max(places):
-            raise ValueError(f"{table}:{line}: a row has a sound file and its text. Received: {fields!r:.80}")
+            raise ValueError(f"{table}:{line}: a row must have a sound file and its text. Received: {fields!r:.80}")
         result.append((f"{table}:{line}", table.parent / fields[places[0]], fields[places[1]].strip()))
     if not result:
         raise ValueError(f"{table} has no row. Give one with a sound file and its text.")
@@ -85,11 +85,11 @@ def _rows(table: pathlib.Path, options: Evaluate) -> list[tuple[str, pathlib.Pat
 
 
 def _places(table: pathlib.Path, rows: list, wanted: tuple) -> tuple[list[int], int]:
-    """The numbers of the two columns, and that of the first row that is no header."""
+    """Numbers of the two columns, and the number of the first row after the header."""
     header = [name.strip() for name in rows[0][1]] if rows and isinstance(rows[0][1], list) else []
     missing = [name for name in wanted if isinstance(name, str) and name not in header]
     if missing:
-        raise ValueError(f"{table}:1: no column has the name {missing[0]!r}. The header names {', '.join(header)}.")
+        raise ValueError(f"{table}:1: no column is named {missing[0]!r}. The header has {', '.join(header)}.")
     places = [header.index(name) if isinstance(name, str) else name for name in wanted]
     named = any(isinstance(name, str) for name in wanted)
     usual = len(header) > places[0] and header[places[0]].lower() in _FILE_NAMES

@@ -1,4 +1,4 @@
-"""Scores of texts: BLEU, chrF and exact match of lines; perplexity of running text."""
+"""Scores of texts: BLEU, chrF and exact match of lines, and perplexity of running text."""
 
 import math
 import pathlib
@@ -13,12 +13,12 @@ from keras_seq.commands.text_columns import check_tables
 from keras_seq.commands.translate import CutOff, translator
 from keras_seq.tasks.results import Failure
 
-STREAMS = 16  # of a text that is measured with a carried state: each begins anew, so there are few
-ROWS = 128  # blocks of a batch
+STREAMS = 16  # parallel streams of a text with a carried state; few, as each starts without context
+ROWS = 128  # blocks in a batch
 
 
 def score_lines(options: Evaluate) -> Scores:
-    """The scores of hypotheses, or of the translations of --source, against references line by line. A line without a
+    """Scores of hypotheses, or of the translations of --source, against references line by line. A line without a
     result counts as an empty hypothesis."""
     references, hypotheses = _sides(options)
     compared = options.source if options.model else hypotheses or STDIN
@@ -31,18 +31,18 @@ def score_lines(options: Evaluate) -> Scores:
     if len(expected) != len(texts):
         raise ValueError(
             f"{references} has {len(expected):,} lines, {'stdin' if compared == STDIN else compared} "
-            f"{len(texts):,}. They must belong together line by line."
+            f"{len(texts):,}. Each line must have its reference on the same line."
         )
     bad = [line for line in expected if line.text is None]
     if bad:
-        raise ValueError(f"{bad[0].place}: {bad[0].why}. Mend the references: what is missing there cannot be scored.")
+        raise ValueError(f"{bad[0].place}: {bad[0].why}. Fix the references: a line without one cannot be scored.")
     if not expected:
         raise ValueError(f"{references} has no line to compare.")
     return _scores(options, [line.text for line in expected], texts)
 
 
 def _sides(options: Evaluate) -> tuple[pathlib.Path, pathlib.Path | None]:
-    """The references and, without a model, the hypotheses; None: stdin."""
+    """The file of references and, without a model, the file of hypotheses (None: stdin)."""
     if bool(options.model) != (options.source is not None):
         raise ValueError("--source requires --model, which translates it.")
     if not options.files or len(options.files) > 2:
@@ -52,23 +52,23 @@ def _sides(options: Evaluate) -> tuple[pathlib.Path, pathlib.Path | None]:
         )
     references, *hypotheses = options.files
     if options.model and hypotheses:
-        raise ValueError(f"--model makes the hypotheses: leave {hypotheses[0]} out, or leave --model out.")
+        raise ValueError(f"--model generates the hypotheses. Leave {hypotheses[0]} out, or leave --model out.")
     needless = [*given(options), *(["--replace-unknown"] if options.replace_unknown else [])]
     if not options.model and needless:
-        raise ValueError(f"{', '.join(needless)}: without --model nothing is searched for. Leave it out.")
+        raise ValueError(f"{', '.join(needless)}: without --model there is no search. Leave it out.")
     return references, (hypotheses or [None])[0]
 
 
 def score_pairs(options: Evaluate, task: Any) -> Scores:
-    """The scores of a translator on a table of sources and targets."""
+    """Scores of a translator on a table of sources and targets."""
     from keras_seq import data
 
     check_tokenizer(options.tokenize)
     path = one_file(options)
     if not path.name.removesuffix(".gz").endswith((".tsv", ".csv")):
         raise ValueError(
-            f"{path} is no .tsv or .csv file of sources and targets. Give one, or the source text by --source and the "
-            "references as the file."
+            f"{path} is not a .tsv or .csv file of sources and targets. Give one, or pass the source text with "
+            "--source and the references as the file."
         )
     pairs = data.read_pairs(path)
     limits = {**options.limits, **search_options(options)}
@@ -78,7 +78,7 @@ def score_pairs(options: Evaluate, task: Any) -> Scores:
 
 
 def check_tokenizer(name: str) -> None:
-    """Raises for a tokenizer that sacreBLEU does not have, or cannot use here."""
+    """Raises an error for a tokenizer that sacreBLEU does not have, or cannot use here."""
     try:
         from sacrebleu.metrics import BLEU
     except ImportError:
@@ -87,7 +87,7 @@ def check_tokenizer(name: str) -> None:
         raise ValueError(f"--tokenize must be one of {', '.join(map(str, BLEU.TOKENIZERS))}. Received: {name}")
     from keras_seq import scores
 
-    scores.bleu(["a"], ["a"], name)  # now, and not after hours of translating
+    scores.bleu(["a"], ["a"], name)  # fails here, not after hours of translation
 
 
 def _translated(options: Evaluate) -> list[str]:
@@ -133,7 +133,7 @@ def score_running_text(options: Evaluate, task: Any) -> Scores:
     from keras_seq import data
 
     if getattr(task, "model", None) is None or not hasattr(task.model, "initial_state"):
-        raise ValueError(f"{task.where} is a SavedModel, which gives no probabilities. Give the run folder.")
+        raise ValueError(f"{task.where} is a SavedModel, which returns no probabilities. Give the run folder.")
     read = as_trained(options, task, documents="file", block=64, architecture="")
     documents = _documents(options, read["documents"])
     ids = data.token_ids(documents, task.vocabulary, end_last=read["documents"] == "line")
@@ -148,7 +148,7 @@ def score_running_text(options: Evaluate, task: Any) -> Scores:
 
 
 def _documents(options: Evaluate, unit: str) -> list[str]:
-    """The documents, a file or a line each, read as the recipe reads them."""
+    """The documents, each a file or a line, read in the same way as by the recipe."""
     from keras_seq import data
 
     documents = data.read_text(list(options.files)).documents
@@ -160,7 +160,7 @@ def _documents(options: Evaluate, unit: str) -> list[str]:
 
 
 def _nats(task: Any, ids: Any, read: dict[str, Any]) -> dict[str, float]:
-    """The mean loss of a token, with a state that is carried through the text where the model can, and in blocks."""
+    """Mean loss of a token: in blocks and, for a model with a recurrent state, with the state carried along."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""`keras-seq average` and `keras-seq export`: a run's weights in another form."""
+"""`keras-seq average` and `keras-seq export`: averaged weights of a run, and its model in other formats."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ from keras_seq.tasks.results import one_line
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Average:
-    """Averages the weights of a run's last checkpoints, and writes the model, which the other verbs take as --model
+    """Averages the weights of a run's last checkpoints and writes the model. The other verbs take it as --model
     RUN/averaged.keras."""
 
     model: pathlib.Path = option(help=WEIGHTS)
@@ -25,8 +25,8 @@ class Average:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(SearchOptions):
-    """Exports a run's model. A SavedModel takes strings and gives strings, with the vocabulary and the search inside. A
-    LiteRT or an ONNX file maps ids, sounds, frames or series to the outputs of the model. A CTranslate2 folder has a
+    """Exports a run's model. A SavedModel maps strings to strings and includes the vocabulary and the search. A LiteRT
+    or an ONNX file maps ids, sounds, frames or series to the outputs of the model. A CTranslate2 folder has a
     Transformer and its vocabularies."""
 
     model: pathlib.Path = option(help=WEIGHTS)
@@ -35,7 +35,7 @@ class Export(SearchOptions):
     quantization: str | None = option(None, "ctranslate2: int8, int16, float16, ... (default: float32)")
     length: int | None = option(
         None,
-        "litert, onnx: length of the example input in tokens, samples or frames (default: 32; 1 second; 10), which is "
+        "litert, onnx: length of the example input in tokens, samples or frames (default: 32, 1 second, 10), which is "
         "the length of all inputs of a LiteRT file",
     )
     rows: int | None = option(None, "litert, onnx: rows of the example input, which LiteRT fixes (default: 1)")
@@ -46,7 +46,7 @@ class Export(SearchOptions):
     overwrite: bool = option(False, "replacement of an existing export of that format")
 
 
-# Which formats an option is of.
+# Formats to which each option applies.
 OPTIONS = {
     "quantization": ("ctranslate2",),
     "length": ("litert", "onnx"),
@@ -71,7 +71,9 @@ def average(options: Average) -> None:
         raise ValueError(f"{output} exists already. Name another --output, or add --overwrite.")
     paths = training.Checkpoints(task.folder).paths()[-options.last :]
     if not paths:
-        raise ValueError(f"{task.folder / 'checkpoints'} has no checkpoint that is whole. Train on, or copy them anew.")
+        raise ValueError(
+            f"{task.folder / 'checkpoints'} has no complete checkpoint. Resume the run, or copy them again."
+        )
     training.average_checkpoints(task.model, paths)
     with training.atomic_write(output) as temporary:
         task.model.save(temporary)
@@ -99,8 +101,8 @@ def _check(options: Export) -> None:
     """Raises `ValueError` for options that the format does not have."""
     if options.format != "saved_model" and given(options):
         raise ValueError(
-            f"{', '.join(given(options))}: only a SavedModel has the search inside, and --format {options.format} "
-            "none. Leave it out."
+            f"{', '.join(given(options))}: only a SavedModel includes the search, not --format {options.format}. "
+            "Leave it out."
         )
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
     for name, formats in OPTIONS.items():
@@ -117,8 +119,8 @@ def _saved_model(options: Export, task: Any) -> None:
     exports.saved_model(_with_search(task, options), options.output, **_shared(options))
     if task.name == "tensors":
         print(
-            f"{task.folder / 'vocabulary'} names no classes (labels.txt), tags (tags.txt) or columns (forecast.json): "
-            "the model is exported as it is, from tensors to tensors, as `serve`.",
+            f"{task.folder / 'vocabulary'} has no classes (labels.txt), tags (tags.txt) or columns (forecast.json): "
+            "the model is exported without pre- and postprocessing, from tensors to tensors, as `serve`.",
             file=sys.stderr,
         )
 
@@ -158,7 +160,7 @@ def _shared(options: Export) -> dict[str, bool]:
     return {"verify": options.verify, "overwrite": options.overwrite}
 
 
-# What errors of the library call by its name in Python.
+# Flags for the Python names in errors of the library.
 FLAGS = {
     "another `path`": "another --output",
     "`export.saved_model`": "--format saved_model",
@@ -168,7 +170,7 @@ FLAGS = {
 
 
 def _in_flags(options: Export, error: Exception) -> str:
-    """The message of an error in one line, with flags in the place of arguments."""
+    """The message of an error in one line, with flags in place of arguments."""
     message = one_line(error).partition("Traceback (most recent call last)")[0].rstrip(" :")
     for name, words in FLAGS.items():
         message = message.replace(name, words)
@@ -179,17 +181,15 @@ def _in_flags(options: Export, error: Exception) -> str:
 
 
 def _with_search(task: Any, options: Export) -> Any:
-    """The task with the search that the flags ask for."""
-    asked = search_options(options)
+    """The task with the search that the flags describe."""
+    search = search_options(options)
     if options.first is not None:
         if task.name != "generation":
-            raise ValueError(
-                f"--first: {task.where} is a task of {task.name}, with no text before its own. Leave it out."
-            )
-        asked["first"] = options.first
-    if not asked:
+            raise ValueError(f"--first: {task.where} is a task of {task.name}, not a language model. Leave it out.")
+        search["first"] = options.first
+    if not search:
         return task
     if not hasattr(task, "with_search"):
         flags = given(options)
         raise ValueError(f"{', '.join(flags)}: {task.where} is a task of {task.name}, without a search. Leave it out.")
-    return task.with_search(asked)
+    return task.with_search(search)

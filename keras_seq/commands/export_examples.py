@@ -1,4 +1,4 @@
-"""Example inputs of a task's model, from which LiteRT and ONNX files take their shapes."""
+"""Example inputs of a task's model, which give LiteRT and ONNX files their shapes."""
 
 from typing import Any
 
@@ -6,21 +6,21 @@ import keras
 import numpy as np
 
 WORD = 16  # characters of a word
-FRAMES, SECONDS = 10, 1  # of a clip and of a recording, where no length is asked for
+FRAMES, SECONDS = 10, 1  # default lengths of a clip and of a recording
 TOKENS = 32
 
 
 def example(task: Any, rows: int, length: int | None, *, source_alone: bool = False) -> Any:
-    """Inputs of the model of a task, drawn at random: an array, or a nest of arrays as the model takes it.
+    """Random inputs of a task's model: an array, or a nest of arrays in the model's structure.
 
     Args:
-        task: of a run folder.
-        rows: B.
-        length: T of axes of any size; None: 32 tokens, a second of sound, 10 frames, or the rows that a forecaster
-            reads.
-        source_alone: the input of `encode` in place of the input of the whole model.
+        task: task of a run folder.
+        rows: number of rows, B.
+        length: size T of axes of any size (None: 32 tokens, a second of audio, 10 frames, or the look-back of a
+            forecaster).
+        source_alone: whether to return the input of `encode` in place of the input of the whole model.
     Raises:
-        ValueError: for a model that does not tell its inputs.
+        ValueError: for a model without `inputs`.
     """
     model, random = task.model, np.random.default_rng(0)
     if hasattr(model, "encode"):
@@ -30,7 +30,7 @@ def example(task: Any, rows: int, length: int | None, *, source_alone: bool = Fa
         return _ids(task, (rows, length or TOKENS), random)
     if not getattr(model, "inputs", None):
         raise ValueError(
-            f"{task.where} is a {type(model).__name__}, which does not tell its inputs. Export it in Python."
+            f"{task.where} is a {type(model).__name__}, which does not describe its inputs. Export it in Python."
         )
     return keras.tree.map_structure(lambda x: _array(task, x, rows, length, random), model.input)
 

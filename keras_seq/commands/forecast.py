@@ -1,4 +1,4 @@
-"""`keras-seq forecast`: the rows that come after those of a file."""
+"""`keras-seq forecast`: forecasts of the next rows of a file."""
 
 import contextlib
 import csv
@@ -19,13 +19,12 @@ from keras_seq.series_options import SeriesFlags
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Forecast(SeriesFlags):
-    """Forecasts the rows that come after those of CSV files: a row for each time, with a column for each target, or for
-    each quantile of it (OT_0.1, OT_0.5, ...). The model reads the last rows of a file, the columns that it was trained
-    on."""
+    """Forecasts the next rows of CSV files. The output has a row for each time, with a column for each target, or for
+    each quantile of it (OT_0.1, OT_0.5, ...). The model reads the last rows of a file, in its training columns."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "CSV, plain or .gz, each with a header; none or -: stdin", positional=True
+        (), "CSV, plain or .gz, each with a header (none or -: stdin)", positional=True
     )
     id_column: str | None = option(None, "column that identifies the series of a file with several")
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
@@ -33,7 +32,7 @@ class Forecast(SeriesFlags):
 
 
 class Rows(NamedTuple):
-    """What was read of one series: its names, the last rows `(L, C)` and the times `(H,)` that come next."""
+    """The end of one series: its names, its last rows `(L, C)`, and the times `(H,)` of the next rows."""
 
     place: str
     names: dict[str, str]
@@ -60,13 +59,13 @@ def forecast(options: Forecast) -> None:
                         writer.record(file=str(path), error=str(rows))
                     continue
                 (result,) = compute([rows.past])
-                found = result.values.reshape(columns.horizon, -1)
+                forecasts = result.values.reshape(columns.horizon, -1)
                 header = [*rows.names, *rows.times, *columns.names]
                 if not options.json and done == 0:
                     writer(_csv(header))
                 for row in range(columns.horizon):
                     cells = [*rows.names.values(), *(times[row] for times in rows.times.values())]
-                    cells += [float(f"{x:.7g}") for x in found[row]]  # what a float32 has to say
+                    cells += [float(f"{x:.7g}") for x in forecasts[row]]  # the precision of float32
                     writer.record(**dict(zip(header, cells, strict=True))) if options.json else writer(_csv(cells))
                 done += 1
                 writer.flush()
@@ -76,7 +75,7 @@ def forecast(options: Forecast) -> None:
 
 
 def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Iterator[Rows | ValueError]:
-    """The ends of the series in a file; in the place of one that is of no use, what is wrong with it."""
+    """The ends of the series in a file. A series that cannot be used is replaced by its error."""
     from keras_seq.tasks.forecasting import last_rows
 
     shown = "stdin" if path == STDIN else str(path)
@@ -86,8 +85,8 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
     except ValueError as error:
         yield error
         return
-    if told := options.told(shown, series.report):
-        print(told, file=sys.stderr)
+    if note := options.told(shown, series.report):
+        print(note, file=sys.stderr)
     for name, (start, end) in zip(series.names, series.spans(), strict=True):
         names = {"file": shown} if several else {}
         names |= {options.id_column: name} if options.id_column is not None else {}
@@ -108,7 +107,7 @@ def _csv(cells: list[Any]) -> str:
 
 @contextlib.contextmanager
 def _as_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The file; what comes from stdin is one for a while, since it is looked at whole."""
+    """The file, or a temporary file with the content of stdin, since a series is read as a whole."""
     if path != STDIN:
         yield path
         return

@@ -1,4 +1,4 @@
-"""`keras-seq inspect`: what is in a run folder or a SavedModel."""
+"""`keras-seq inspect`: contents of a run folder or a SavedModel."""
 
 import dataclasses
 import json
@@ -26,18 +26,18 @@ def inspect(options: Inspect) -> None:
     from keras_seq.tasks.saved_model import load_module
 
     if is_saved_model(options.model):
-        found = _saved_model(options.model, dict(load_module(options.model).signatures))
-        page = _saved_model_page(found)
+        record = _saved_model(options.model, dict(load_module(options.model).signatures))
+        page = _saved_model_page(record)
     else:
         from keras_seq.inspection import parameters
 
         task = load_run(options.model, "keras-seq inspect")
         rows = parameters.table(task.model)
-        found = _run(task, rows)
-        page = _run_page(found, parameters.shown(rows))
+        record = _run(task, rows)
+        page = _run_page(record, parameters.shown(rows))
     with Writer() as writer:
         if options.json:
-            writer.record(**found)
+            writer.record(**record)
         for line in [] if options.json else page:
             writer(line)
 
@@ -48,7 +48,7 @@ def _run(task: Any, rows: list) -> dict[str, Any]:
     folder, sides = task.folder, _vocabularies(task)
     labels = getattr(task, "labels", None)
     columns = dataclasses.asdict(task.columns) if task.name == "forecasting" else None
-    own = {
+    details = {
         "labels": labels[""] if isinstance(labels, dict) else None,
         "tags": getattr(task, "tags", None),
         "sampling_rate": getattr(task, "sampling_rate", None),
@@ -62,7 +62,7 @@ def _run(task: Any, rows: list) -> dict[str, Any]:
         "parameters": sum(row.parameters for row in rows),
         "layers": [row._asdict() for row in rows],
         "vocabularies": {name: {"kind": type(v).__name__, "size": v.size} for name, v in sides.items()},
-        **{name: value for name, value in own.items() if value is not None},
+        **{name: value for name, value in details.items() if value is not None},
         "config": read_config(folder / "config.json"),
         "history": _history(folder / "history.csv"),
         "metrics": read_metrics(folder / "metrics.json"),
@@ -71,16 +71,16 @@ def _run(task: Any, rows: list) -> dict[str, Any]:
 
 
 def _vocabularies(task: Any) -> dict[str, Any]:
-    """By the names that they have in the run folder."""
+    """The vocabularies by their file names in the run folder."""
     from keras_seq.tasks.run_folder import load_vocabulary, vocabulary_files
 
-    reads = getattr(task, "vocabulary", None) is not None  # text is read or written
+    reads = getattr(task, "vocabulary", None) is not None  # otherwise the task has no text
     return {name: load_vocabulary(file) for name, file in vocabulary_files(task.folder).items()} if reads else {}
 
 
 def _history(file: pathlib.Path) -> dict[str, Any]:
-    """The number of epochs, and of each validation figure the best value and its epoch: the least of a loss or a
-    perplexity or an error, the most of all others."""
+    """The number of epochs, and the best value and epoch of each validation figure: the minimum of a loss, a perplexity
+    or an error, the maximum of all others."""
     from keras_seq.training import read_history
 
     rows, best = read_history(file), {}
@@ -93,24 +93,24 @@ def _history(file: pathlib.Path) -> dict[str, Any]:
     return {"epochs": rows[-1]["epoch"] if rows else 0, "best": best}
 
 
-def _run_page(found: dict[str, Any], layers: str) -> list[str]:
-    rows = [("task", found["task"]), ("model", f"{found['model']}, {found['parameters']:,} parameters")]
-    rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in found["vocabularies"].items()]
-    rows += [(kind, ", ".join(found[kind])) for kind in ("labels", "tags") if kind in found]
-    rows += [("sample rate", f"{found['sampling_rate']:,} a second")] if "sampling_rate" in found else []
-    for name, value in found.get("columns", {}).items():
+def _run_page(record: dict[str, Any], layers: str) -> list[str]:
+    rows = [("task", record["task"]), ("model", f"{record['model']}, {record['parameters']:,} parameters")]
+    rows += [(f"vocabulary {name}", f"{v['kind']}, {v['size']:,} tokens") for name, v in record["vocabularies"].items()]
+    rows += [(kind, ", ".join(record[kind])) for kind in ("labels", "tags") if kind in record]
+    rows += [("sampling rate", f"{record['sampling_rate']:,} a second")] if "sampling_rate" in record else []
+    for name, value in record.get("columns", {}).items():
         rows.append((name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)))
-    history = found["history"]
+    history = record["history"]
     rows += [("epochs", f"{history['epochs']}")]
     rows += [(f"best {name}", f"{b['value']:.4g} after epoch {b['epoch']}") for name, b in history["best"].items()]
-    for metric in found["metrics"]:
+    for metric in record["metrics"]:
         value = metric.get("value")
         value = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
         rows.append((" ".join(str(metric[name]) for name in ("split", "metric") if name in metric), value))
-    rows += [("checkpoints", ", ".join(found["checkpoints"]) or "none")]
-    lines = [found["path"], "", *table(rows, numbers=False), "", layers]
-    if found["config"]:
-        settings = [(name, json.dumps(value, ensure_ascii=False)) for name, value in found["config"].items()]
+    rows += [("checkpoints", ", ".join(record["checkpoints"]) or "none")]
+    lines = [record["path"], "", *table(rows, numbers=False), "", layers]
+    if record["config"]:
+        settings = [(name, json.dumps(value, ensure_ascii=False)) for name, value in record["config"].items()]
         lines += ["", "configuration", *table([(f"  {name}", value) for name, value in settings], numbers=False)]
     return lines
 
@@ -120,23 +120,23 @@ def _saved_model(folder: pathlib.Path, signatures: dict[str, Any]) -> dict[str, 
 
     from keras_seq.tasks.signatures import definitions
 
-    def told(specs):
+    def described(specs):
         return {name: f"{spec.dtype.name} {_shape(spec.shape)}" for name, spec in specs.items()}
 
-    found = {
-        name: {"inputs": told(f.structured_input_signature[1]), "outputs": told(f.structured_outputs)}
+    signatures_by_name = {
+        name: {"inputs": described(f.structured_input_signature[1]), "outputs": described(f.structured_outputs)}
         for name, f in sorted(signatures.items())
     }
     for name, definition in definitions(folder).items():
         for key, value in definition.defaults.items():
-            found[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
+            signatures_by_name[name]["inputs"][key] += f", {tf.make_ndarray(value).tolist():.6g} unless given"
     variables = tf.train.list_variables(str(folder / "variables" / "variables"))
     sizes = [tf.TensorShape(shape).num_elements() for name, shape in variables if ".ATTRIBUTES" in name and shape]
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {
         "kind": "saved_model",
         "path": str(folder),
-        "signatures": found,
+        "signatures": signatures_by_name,
         "parameters": sum(sizes),
         "bytes": size,
     }
@@ -146,10 +146,10 @@ def _shape(shape) -> str:
     return "any shape" if shape.rank is None else str(tuple(shape.as_list())).replace("None", "?")
 
 
-def _saved_model_page(found: dict[str, Any]) -> list[str]:
-    size = f"{found['bytes'] / 2**20:,.1f} MiB"
-    lines = [found["path"], "", f"SavedModel, {found['parameters']:,} parameters, {size}"]
-    for name, signature in found["signatures"].items():
+def _saved_model_page(record: dict[str, Any]) -> list[str]:
+    size = f"{record['bytes'] / 2**20:,.1f} MiB"
+    lines = [record["path"], "", f"SavedModel, {record['parameters']:,} parameters, {size}"]
+    for name, signature in record["signatures"].items():
         rows = [("  takes", f"{key}: {spec}") for key, spec in signature["inputs"].items()]
         rows += [("  gives", f"{key}: {spec}") for key, spec in signature["outputs"].items()]
         lines += ["", f"signature {name}", *table(rows, numbers=False)]

@@ -1,4 +1,4 @@
-"""Lines of the input, each with the lines that stand beside it in other files."""
+"""Lines of the input, each with the matching lines of other files."""
 
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,11 @@ from keras_seq.commands.search_options import LineSearchOptions, side_inputs
 
 
 def with_side_inputs(items: Iterable[Line | None], options: LineSearchOptions) -> Iterator[Any]:
-    """Lines as tuples: the line, its number from 0, and those of the files at the same place. Lines alone where the
-    the search asks for nothing more. None, a pause, stays None.
+    """Adds side inputs to lines: tuples of the line, its number from 0, and the matching lines of the files. Lines stay
+    as they are if the search needs no side inputs. None, a pause, stays None.
 
     Raises:
-        ValueError: where a file has more lines than there are items, or fewer.
+        ValueError: if a file has more or fewer lines than there are items.
     """
     names = side_inputs(options)
     if not names and options.search != "sampling":
@@ -26,15 +26,15 @@ def with_side_inputs(items: Iterable[Line | None], options: LineSearchOptions) -
         if item is None:
             yield None
             continue
-        beside = [next(other, None) for other in others]
-        if None in beside:
-            raise _not_as_many(paths[beside.index(None)], f"{number:,}, the input more")
-        yield (item, Line(item.place, str(number)), *beside)
+        matches = [next(other, None) for other in others]
+        if None in matches:
+            raise _wrong_length(paths[matches.index(None)], f"{number:,}, the input has more")
+        yield (item, Line(item.place, str(number)), *matches)
         number += 1
     for path, other in zip(paths, others, strict=True):
         if next(other, None) is not None:
-            raise _not_as_many(path, f"more, the input {number:,}")
+            raise _wrong_length(path, f"more, the input has {number:,}")
 
 
-def _not_as_many(path: pathlib.Path, told: str) -> ValueError:
-    return ValueError(f"{path} must have a line for each line of the input. It has {told}.")
+def _wrong_length(path: pathlib.Path, counts: str) -> ValueError:
+    return ValueError(f"{path} must have a line for each line of the input. It has {counts}.")

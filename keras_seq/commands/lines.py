@@ -1,4 +1,4 @@
-"""Input of the verbs: lines of files or of stdin, and results for them, chunk by chunk."""
+"""Input of the verbs: lines of files or of stdin, and their results, chunk by chunk."""
 
 import io
 import os
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from keras_seq.cli import flag
 from keras_seq.tasks.results import Failure
 
-PAUSE_SECONDS = 0.2  # when stdin says nothing for so long, what has come is worked on
-FIRST_ONES = 5  # bad lines that are named at the end
+PAUSE_SECONDS = 0.2  # pause of stdin after which the lines read so far are processed
+FIRST_ONES = 5  # bad lines that are listed at the end
 _BLOCK_BYTES = 1 << 18
 STDIN = pathlib.Path("-")
 
 
 class Line(NamedTuple):
-    """A line of the input: where it stands, `file:3`, and its text or, where that is None, what is wrong with it. The
+    """A line of the input: its place, `file:3`, and its text, or None and the reason why the line cannot be used. The
     text may be split into words."""
 
     place: str
@@ -28,10 +28,11 @@ class Line(NamedTuple):
 
 
 def check_files(files: Iterable[pathlib.Path], output: pathlib.Path | None = None) -> None:
-    """Before a model is loaded: the files are there, stdin is named once, and `output` is none of them.
+    """Checks before a model is loaded that files exist, that stdin is named at most once, and that `output` is not an
+    input.
 
     Raises:
-        FileNotFoundError: for one that is not there.
+        FileNotFoundError: if a file does not exist.
         ValueError: otherwise.
     """
     files = list(files)
@@ -45,14 +46,14 @@ def check_files(files: Iterable[pathlib.Path], output: pathlib.Path | None = Non
         if path.is_dir():
             raise ValueError(f"{path} is a folder. Text is read from plain or .gz files, or from stdin (-).")
         if output is not None and output.exists() and output.is_file() and output.samefile(path):
-            raise ValueError(f"--output {output} is the very file that is read. Name another one.")
+            raise ValueError(f"--output {output} is an input file. Name another one.")
 
 
 def lines(files: Sequence[pathlib.Path]) -> Iterator[Line | None]:
-    """The lines of files one after the other, of stdin where there are none; None where stdin pauses.
+    """The lines of files one after the other, or of stdin if there are no files. None stands for a pause of stdin.
 
-    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off. See
-    `data.lines.mended` for a text without a line feed, and marks inside a text.
+    Only a line feed ends a line. A byte order mark, and carriage returns at the end of a line, are removed. See
+    `data.lines.mended` for a text without a line feed, and for byte order marks inside a text.
     """
     for path in files or [STDIN]:
         name, number = "stdin" if path == STDIN else str(path), 0
@@ -66,7 +67,7 @@ def lines(files: Sequence[pathlib.Path]) -> Iterator[Line | None]:
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size`; a shorter one where there is a None, at the end, and before an error that the items raise."""
+    """Lists of `size` items. A list is shorter at a None, at the end, and before an error that the items raise."""
     gathered, error = [], None
     items = iter(items)
     while error is None:
@@ -95,7 +96,7 @@ def _file_blocks(path: pathlib.Path) -> Iterator[bytes]:
 
 
 def _stdin_blocks() -> Iterator[bytes | None]:
-    """Whole lines as they come; None when nothing has come for a while."""
+    """Complete lines as they arrive, and None after a pause."""
     from keras_seq.data.lines import mended
 
     if sys.stdin is None:
@@ -103,14 +104,14 @@ def _stdin_blocks() -> Iterator[bytes | None]:
     stream = getattr(sys.stdin, "buffer", None)
     try:
         descriptor = stream.fileno()
-    except (OSError, AttributeError, io.UnsupportedOperation):  # no real file, as in a notebook
+    except (OSError, AttributeError, io.UnsupportedOperation):  # not a file, as in a notebook
         content = stream.read() if stream is not None else sys.stdin.read().encode()
         yield from [mended(content, "stdin", 0)] if content else []
         return
-    parts, before, told = [], 0, True
+    parts, before, paused = [], 0, True
     while True:
-        if not told and not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
-            told = True
+        if not paused and not select.select([descriptor], [], [], PAUSE_SECONDS)[0]:
+            paused = True
             yield None
         block = os.read(descriptor, _BLOCK_BYTES)
         if not block:
@@ -121,14 +122,14 @@ def _stdin_blocks() -> Iterator[bytes | None]:
             continue
         block, parts = b"".join([*parts, head, feed]), [rest] if rest else []
         yield mended(block, "stdin", before)
-        before, told = before + block.count(b"\n"), False
+        before, paused = before + block.count(b"\n"), False
     if parts:
         yield mended(b"".join(parts), "stdin", before)
 
 
 def _checked(raw: bytes, place: str) -> Line:
     if b"\0" in raw:
-        return Line(place, None, f"byte {raw.index(0) + 1} is NUL, as in a file that is no text or is UTF-16")
+        return Line(place, None, f"byte {raw.index(0) + 1} is NUL, as in a binary file or in UTF-16")
     try:
         return Line(place, raw.decode())
     except UnicodeDecodeError as error:
@@ -136,7 +137,7 @@ def _checked(raw: bytes, place: str) -> Line:
 
 
 class BadLines:
-    """Counts lines (or what else, `unit`) without a result, and tells of them on stderr at the end."""
+    """Counts lines, or other items (`unit`), without a result, and prints a report on stderr at the end."""
 
     def __init__(self, unit: str = "lines"):
         self.unit = unit
@@ -153,7 +154,7 @@ class BadLines:
             first = "" if self.count <= FIRST_ONES else f" The first {FIRST_ONES}:"
             have = "has" if self.count == 1 else "have"
             print(f"{self.count:,} of {self.total:,} {self.unit} {have} no result.{first}", file=sys.stderr)
-            print("\n".join(f"  {told}" for told in self._first), file=sys.stderr)
+            print("\n".join(f"  {line}" for line in self._first), file=sys.stderr)
 
 
 def each_line(
@@ -167,13 +168,14 @@ def each_line(
     """Computes results for items, a chunk of them at a time, and writes them in the order of the items.
 
     Args:
-        items: `Line`s, or tuples of them that belong together; None is a pause.
-        chunk: so many at most are computed together.
-        compute: takes the texts (or tuples of texts) of good items and gives as many results, some may be `Failure`.
-        write: takes the number of the item, from 1, and its result, or `Failure`.
-        flush: is called after each chunk.
+        items: `Line`s, or tuples of them that belong together, and None for a pause.
+        chunk: greatest number of items that are computed together.
+        compute: function from the texts (or tuples of texts) of valid items to as many results, each possibly a
+            `Failure`.
+        write: function of the number of the item, from 1, and its result or `Failure`.
+        flush: function that is called after each chunk.
     Returns:
-        the account of what failed, told already.
+        The count of items without a result, already printed.
     """
     from keras_seq.commands.progress import Progress
 
@@ -202,4 +204,4 @@ def _as_flags(result: Any) -> Any:
     """A `Failure` with the names of options as flags."""
     if not isinstance(result, Failure):
         return result
-    return Failure(re.sub(r"`([a-z_]+)`", lambda found: flag(found[1]), result.reason))
+    return Failure(re.sub(r"`([a-z_]+)`", lambda match: flag(match[1]), result.reason))

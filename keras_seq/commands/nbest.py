@@ -1,7 +1,7 @@
-"""N-best lists as Moses writes them: `number ||| text ||| name= value name= value ||| score`.
+"""N-best lists in the format of Moses: `number ||| text ||| name= value name= value ||| score`.
 
-Those of ours have a feature `finished`: 0 for a candidate that was cut off. A sentence without candidates has a line
-with nothing in it but its number, so that no sentence is lost.
+Our lists have a feature `finished`, which is 0 for a truncated candidate. A sentence without candidates has a line with
+its number only, so that no sentence is lost.
 """
 
 import math
@@ -12,11 +12,12 @@ from keras_seq.commands.lines import BadLines, Line
 
 BAR = "|||"
 FINISHED = "finished"
-LARGEST_GAP = 100_000  # numbers that a list may leave out at once; beyond, the number is taken for a mistake
+LARGEST_GAP = 100_000  # numbers that a list may skip at once; a larger step is treated as an error
 
 
 class Entry(NamedTuple):
-    """One candidate: the number of its sentence, from 0; its scores by name, `score` being the last field."""
+    """One candidate: its place, the number of its sentence (from 0), its text, and its scores by name. `score` is the
+    last field of the line."""
 
     place: str
     number: int
@@ -25,27 +26,27 @@ class Entry(NamedTuple):
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether it stands for a sentence without candidates."""
+        """Whether the entry stands for a sentence without candidates."""
         return not (self.text or self.scores)
 
 
 def written(number: int, text: str, features: Mapping[str, float], score: float | None) -> str:
-    """A line. The text stands in it as it is, bars too: what comes before and behind it tells where it ends."""
-    told = " ".join(f"{name}= {value:.6g}" for name, value in features.items())
-    fields = [str(number), text, told, *([f"{score:.6g}"] if score is not None else [])]
+    """Formats a line. The text is not escaped, not even bars: the fields around it mark where it ends."""
+    named_values = " ".join(f"{name}= {value:.6g}" for name, value in features.items())
+    fields = [str(number), text, named_values, *([f"{score:.6g}"] if score is not None else [])]
     return f" {BAR} ".join(fields)
 
 
 def without_candidates(number: int) -> str:
-    """The line of a sentence that has none."""
+    """The line of a sentence without candidates."""
     return written(number, "", {}, None).rstrip()
 
 
 def parsed(line: Line) -> Entry:
-    """Features may be written `name= 1 2` or `name: 1 2`; of several values, they are `name.1`, `name.2`.
+    """Parses a line. Features may be written `name= 1 2` or `name: 1 2`. Several values become `name.1`, `name.2`.
 
     Raises:
-        ValueError: says what is wrong with the line.
+        ValueError: for a line in another format. The message names the problem.
     """
     fields = line.text.split(BAR)
     if len(fields) < 3:
@@ -67,14 +68,14 @@ def parsed(line: Line) -> Entry:
     if fields[place + 1 :] and fields[place + 1].strip():
         scores["score"] = _number(fields[place + 1].strip())
     text = BAR.join(fields[1:place])
-    # Moses writes a space more behind the last word; ours end as the text does.
+    # Moses adds a space after the last word. Our lists do not.
     text = text.removeprefix(" ").removesuffix(" ") if FINISHED in scores else text.strip(" ")
     return Entry(line.place, int(number), text, scores)
 
 
 def _place_of_features(fields: list[str]) -> int:
-    """Which field has the features: the last one that looks so. Those before it are the text, which may hold bars; one
-    behind the score has what Moses tells of the alignment."""
+    """Index of the field with the features: the last one in their format. The fields before it are the text, which may
+    contain bars. A field after the score has the alignment that Moses writes."""
     numbers = [_is_number(field) for field in fields] + [True]
     for place in range(len(fields) - 1, 1, -1):
         words = fields[place].split()
@@ -93,8 +94,8 @@ def _is_number(word: str) -> bool:
 
 
 def entries(lines: Iterable[Line | None], bad: BadLines) -> Iterator[Entry]:
-    """Those of all good lines; bad ones are counted, and left out of their lists."""
-    last, jumped = 0, None  # a number far ahead is a mistake if the next line goes on before it
+    """The entries of all valid lines. Bad lines are counted and left out of their lists."""
+    last, jumped = 0, None  # a number far ahead is an error if the next line has a smaller one
     for line in lines:
         if line is None:
             continue
@@ -109,8 +110,8 @@ def entries(lines: Iterable[Line | None], bad: BadLines) -> Iterator[Entry]:
             bad.add(line.place, str(error))
             continue
         if jumped is not None and entry.number < jumped.number:
-            told = f"Received: {jumped.number} between {last} and {entry.number}"
-            bad.add(jumped.place, f"the numbers of the sentences must ascend. {told}")
+            numbers_read = f"Received: {jumped.number} between {last} and {entry.number}"
+            bad.add(jumped.place, f"the numbers of the sentences must ascend. {numbers_read}")
         elif jumped is not None:
             last = jumped.number
             yield jumped

@@ -1,4 +1,4 @@
-"""The flags that verbs share, and what they stand for."""
+"""Flags that verbs share, and the values that they stand for."""
 
 import dataclasses
 import pathlib
@@ -14,10 +14,12 @@ SHARES = "weight of each --model in the mean, repeated in their order (default: 
 
 
 def loaded(paths: tuple[pathlib.Path, ...], weights: tuple[float, ...], *kinds: str) -> Any:
-    """The task that --model and --model-weight name, of one of these kinds if there are any.
+    """Loads the task that --model and --model-weight name.
 
+    Args:
+        kinds: names of the accepted tasks (default: any).
     Raises:
-        ValueError: if it is of another kind; and as `tasks.load`.
+        ValueError: if the task is of another kind, and as `tasks.load`.
     """
     from keras_seq.tasks.loading import load, load_as
 
@@ -43,10 +45,10 @@ class LineOptions:
     json: bool = option(False, "JSON output, an object for each line")
     chunk: int = option(2000, "number of lines that are read, sorted by length and processed together")
     batch_tokens: int = option(2048, "size of a batch in tokens: rows times the padded length")
-    max_source_length: int = option(1000, "longest line in tokens; a longer one gets an empty result and a note")
+    max_source_length: int = option(1000, "longest line in tokens (a longer one gets an empty result and a note)")
 
     def check(self) -> None:
-        """Raises `ValueError` for numbers that are not positive."""
+        """Raises `ValueError` for numbers below 1."""
         for name in ("chunk", "batch_tokens", "max_source_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(self, name)}")
@@ -63,37 +65,38 @@ class UnknownOptions:
 
     replace_unknown: bool = option(False, "replacement of each unknown word by the source word with the most attention")
     dictionary: pathlib.Path | None = option(
-        None, "translations of source words for --replace-unknown, a line each: word, tab, translation; plain or .gz"
+        None, "translations of source words for --replace-unknown, plain or .gz, a line each: word, tab, translation"
     )
 
 
 def replacement(options: UnknownOptions) -> bool | dict[str, str]:
-    """The `replace_unknown` of `decoding.generate`.
+    """Value of the argument `replace_unknown` of `decoding.generate`.
 
     Raises:
-        ValueError: for a dictionary that is not asked for, or has a line that is none; names the line.
+        ValueError: for a dictionary without --replace-unknown, or with a line in another format. The message names the
+            line.
     """
     if options.dictionary is None:
         return options.replace_unknown
     if not options.replace_unknown:
         raise ValueError("--dictionary requires --replace-unknown.")
     if options.dictionary == STDIN:
-        raise ValueError("--dictionary must be a file: stdin is for the lines.")
+        raise ValueError("--dictionary must be a file: stdin is for the input lines.")
     check_files([options.dictionary])
     return read_dictionary(options.dictionary)
 
 
 def read_dictionary(file: pathlib.Path) -> dict[str, str]:
-    """Of several lines with the same word the first one counts; blank lines do not."""
+    """Reads a dictionary. The first of several lines with the same word counts. Blank lines are ignored."""
     entries: dict[str, str] = {}
     for line in lines([file]):
         if line.text is None:
-            raise ValueError(f"{line.place}: {line.why}. Mend the dictionary.")
+            raise ValueError(f"{line.place}: {line.why}. Fix the dictionary.")
         if line.text.strip():
             word, tab, other = line.text.partition("\t")
             if not (word.strip() and tab and other.strip()):
                 raise ValueError(
-                    f"{line.place}: a line of a dictionary has a word, a tab and what stands for it. "
+                    f"{line.place}: a line of a dictionary must have a word, a tab and its translation. "
                     f"Received: {line.text[:80]!r}"
                 )
             entries.setdefault(word.strip(), other.strip())

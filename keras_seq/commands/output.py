@@ -1,4 +1,4 @@
-"""Output of the verbs: lines and JSON objects to a file or to stdout, and an orderly end."""
+"""Output of the verbs: lines and JSON objects to a file or to stdout, and a clean exit."""
 
 import contextlib
 import errno
@@ -16,10 +16,10 @@ from keras_seq.tasks.results import one_line
 
 
 class Writer:
-    """Where lines go: a file (plain, or `.gz`) or stdout, always UTF-8; they are out when `flush` returns.
+    """Writes lines to a file (plain, or `.gz`) or to stdout, always in UTF-8, whenever `flush` is called.
 
     Raises:
-        OSError: here, if the file cannot be opened, and later if it cannot be written; names it.
+        OSError: if the file cannot be opened, and later if it cannot be written. The message names the file.
     """
 
     def __init__(self, path: pathlib.Path | None = None):
@@ -32,15 +32,15 @@ class Writer:
         elif sys.stdout is None:
             raise ValueError("stdout is closed. Name a file with --output.")
         else:
-            self._file = getattr(sys.stdout, "buffer", None)  # a notebook's has none
+            self._file = getattr(sys.stdout, "buffer", None)  # in a notebook stdout has no buffer
         self._closes = path is not None
 
     def __call__(self, line: str, as_is: bool = False) -> None:
-        """One line; line ends inside it become spaces, unless it is written as it is: it then holds no line feed."""
+        """Adds a line. Line ends inside it become spaces, unless `as_is`: then it must not contain a line feed."""
         self._lines.append(line if as_is else in_one_line(line))
 
     def record(self, **fields: Any) -> None:
-        """One JSON object; numbers that are not finite become null."""
+        """Adds a JSON object. NaN and infinity become null."""
         self._lines.append(json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False))
 
     def flush(self) -> None:
@@ -86,7 +86,7 @@ def not_written(name: str, error: OSError) -> OSError:
 
 
 def abandon_stdout() -> None:
-    """Sends what stdout still holds to nowhere, so that Python does not try once more, and fail, when it ends.
+    """Redirects stdout to devnull, so that Python does not fail at exit when it flushes the rest of the output.
 
     Source: the note on SIGPIPE in Python's documentation of `signal`.
     """
@@ -95,8 +95,8 @@ def abandon_stdout() -> None:
 
 
 def exit_cleanly(function: Callable[[Any], None]) -> Callable[[Any], None]:
-    """The function with an orderly end: when nobody reads on (`| head`), when stdout is full, at Ctrl-C, and when a
-    computation fails, for want of memory say."""
+    """Wraps a function so that it exits cleanly when the reader of its output stops (`| head`), when stdout is full, at
+    Ctrl-C, and when a computation fails, for example for lack of memory."""
 
     def run(options: Any) -> None:
         try:
@@ -107,7 +107,7 @@ def exit_cleanly(function: Callable[[Any], None]) -> Callable[[Any], None]:
             abandon_stdout()
             sys.exit(1)
         except KeyboardInterrupt:
-            print("interrupted; what is written so far is whole lines.", file=sys.stderr)
+            print("Interrupted. All lines written so far are complete.", file=sys.stderr)
             sys.exit(1)
         except Exception as error:
             if not _is_tensorflow_error(error) or os.environ.get("KERAS_SEQ_TRACEBACK"):

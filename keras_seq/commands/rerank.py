@@ -1,4 +1,4 @@
-"""`keras-seq rerank`: n-best lists in a better order."""
+"""`keras-seq rerank`: reranking of n-best lists by a weighted sum of scores."""
 
 import dataclasses
 import itertools
@@ -13,14 +13,14 @@ from keras_seq.commands.output import Writer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rerank:
-    """Writes the best candidate of each sentence, by a weighted sum of the scores in an n-best list as Moses writes it:
-    number ||| text ||| name= value ... ||| score. The last field has the name score. What was cut off (finished= 0)
-    comes after what was not, whatever its score."""
+    """Writes the best candidate of each sentence by a weighted sum of the scores in an n-best list in the format of
+    Moses: number ||| text ||| name= value ... ||| score. The name of the last field is score. Truncated candidates
+    (finished= 0) come after all others, whatever their score."""
 
-    files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz; none or -: stdin", positional=True)
+    files: tuple[pathlib.Path, ...] = option((), "n-best lists, plain or .gz (none or -: stdin)", positional=True)
     weights: tuple[str, ...] = option((), "weights of the scores, each name=number (default: score=1)")
     num_return: int = option(
-        1, "number of candidates written for each sentence; above 1 as n-best lists, the mixed score last"
+        1, "number of candidates written for each sentence (above 1: as n-best lists, the weighted sum last)"
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "JSON output, an object for each sentence")
@@ -35,7 +35,7 @@ def rerank(options: Rerank) -> None:
     with Writer(options.output) as writer:
         expected = 0
         for number, entries in itertools.groupby(_checked(options, weights, bad), key=lambda entry: entry.number):
-            for missing in range(expected, number):  # a line for each sentence, so that it stays with its source
+            for missing in range(expected, number):  # a line for each sentence keeps lines and sources aligned
                 _write(writer, options, missing, [])
             expected = number + 1
             _write(writer, options, number, _ordered([entry for entry in entries if entry.scores], weights))
@@ -57,29 +57,29 @@ def parsed_weights(words: tuple[str, ...]) -> dict[str, float]:
 
 
 def _checked(options: Rerank, weights: dict[str, float], bad: BadLines) -> Iterator[nbest.Entry]:
-    """All entries; those that lack a score that counts are left without any. The first one must have all: where it has
-    not, a name is wrong."""
-    found = 0
+    """All entries. An entry without one of the weighted scores loses its other scores too. The first entry must have
+    all weighted scores: otherwise a name is wrong."""
+    num_complete = 0
     for entry in nbest.entries(lines(options.files), bad):
         missing = [name for name in weights if name not in entry.scores]
         if entry.is_placeholder:
             yield entry
             continue
-        if missing and not found:
+        if missing and not num_complete:
             raise ValueError(
                 f"{entry.place} has no score named {missing[0]!r}. It has: {', '.join(entry.scores) or 'none'}. Name "
-                "those that count with --weights."
+                "the scores to use with --weights."
             )
         if missing:
             bad.add(entry.place, f"there is no score named {missing[0]!r}")
             yield entry._replace(scores={})
             continue
-        found += 1
+        num_complete += 1
         yield entry
 
 
 def _ordered(entries: list[nbest.Entry], weights: dict[str, float]) -> list[tuple[nbest.Entry, float]]:
-    """Best first, those that were cut off behind the others; with the mixed scores."""
+    """The entries with their combined scores, best first and truncated ones last."""
     import numpy as np
 
     from keras_seq.decoding import reranking

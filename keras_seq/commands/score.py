@@ -1,4 +1,4 @@
-"""`keras-seq score`: what a model thinks of given lines."""
+"""`keras-seq score`: log-probabilities and perplexity of lines."""
 
 import collections
 import dataclasses
@@ -19,13 +19,13 @@ from keras_seq.tasks.results import Failure, Scored
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score(LineOptions):
-    """Forced decoding: log p of given lines, in nats. A line of output has the sum, the number of tokens (the end token
-    is the last), and log p of each, between tabs. The perplexity of all is told on stderr at the end."""
+    """Computes log p of given lines in nats by forced decoding. A line of output has the sum, the number of tokens (the
+    end token is the last), and log p of each, between tabs. The perplexity of all lines is printed on stderr."""
 
     model: tuple[pathlib.Path, ...] = option(help=f"{WEIGHTS}; {SEVERAL}", repeated=True)
     model_weight: tuple[float, ...] = option((), SHARES, repeated=True)
     file: pathlib.Path = option(
-        STDIN, "source text of a translator, or text of a language model; -: stdin", positional=True
+        STDIN, "source text of a translator, or text of a language model (-: stdin)", positional=True
     )
     target: pathlib.Path | None = option(None, "translation of the source, for a translator", positional=True)
     n_best: bool = option(False, "last file as an n-best list of Moses, whose lines get the score")
@@ -74,11 +74,11 @@ def score(options: Score) -> None:
 
         items = _pairs(files) if len(files) == 2 else lines(files)
         bad = each_line(items, options.chunk, compute, write, writer.flush)
-        _tell(options, writer, bad, total, count)
+        _print_totals(options, writer, bad, total, count)
 
 
 def _pairs(files: list[pathlib.Path]) -> Iterator[tuple[Line, Line]]:
-    """Lines that stand at the same place of two files."""
+    """Pairs of the lines of two files with the same number."""
     ours, theirs = ((line for line in lines([file]) if line is not None) for file in files)
     for number in range(1, sys.maxsize):
         pair = next(ours, None), next(theirs, None)
@@ -89,8 +89,8 @@ def _pairs(files: list[pathlib.Path]) -> Iterator[tuple[Line, Line]]:
         else:
             shorter, longer = files if pair[0] is None else reversed(files)
             raise ValueError(
-                f"{shorter} has {number - 1:,} lines and {longer} more. The two must be the translation of each other, "
-                "line by line."
+                f"{shorter} has {number - 1:,} lines and {longer} more. Each line must be the translation of the same "
+                "line of the other file."
             )
 
 
@@ -107,26 +107,26 @@ def _perplexity(total: float, count: int) -> float:
         return math.inf
 
 
-def _tell(options: Score, writer: Writer, bad: BadLines, total: float, count: int) -> None:
+def _print_totals(options: Score, writer: Writer, bad: BadLines, total: float, count: int) -> None:
     scored, perplexity = bad.total - bad.count, _perplexity(total, count)
     if options.summary and options.json:
         writer.record(perplexity=perplexity, log_prob=total, tokens=count, lines=scored, without_result=bad.count)
         return
-    told = f"perplexity {perplexity:.4f}: {scored:,} lines, {count:,} tokens, log p {total:.4f}"
+    totals = f"perplexity {perplexity:.4f}: {scored:,} lines, {count:,} tokens, log p {total:.4f}"
     if options.summary:
-        writer(told)
+        writer(totals)
     else:
-        print(told, file=sys.stderr)
+        print(totals, file=sys.stderr)
 
 
 def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callable[[list], list]) -> None:
-    """Adds a feature to the lines of an n-best list. In the place of one that cannot be scored stands the number of its
+    """Adds a feature to the lines of an n-best list. A line that cannot be scored is replaced by the number of its
     sentence, so that no sentence is lost."""
     sources = None
     if len(files) == 2:
         sources = [line for line in lines(files[:1]) if line is not None]
     broken = BadLines()
-    entries = collections.deque()  # those whose scores are on their way, in order
+    entries = collections.deque()  # entries whose scores are being computed, in order
 
     def candidates():
         for entry in nbest.entries(lines(files[-1:]), broken):

@@ -1,4 +1,4 @@
-"""The flags of a search and of what it may say, and the search and the constraints that they describe."""
+"""Flags of a search and of constraints of its output, and the options that they describe."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from keras_seq.commands.lines import lines
 class SearchOptions:
     """Search and constraints of the output."""
 
-    # None means that a flag was not given, so that one of another search can be refused.
+    # None means that the flag was not given. A flag of another search is an error.
     search: Literal["greedy", "beam", "sampling", "contrastive"] | None = option(
         None, "search algorithm (default: beam)"
     )
@@ -33,16 +33,14 @@ class SearchOptions:
     diversity: float | None = option(None, "beam: penalty in nats for a token of an earlier group (default: 0.5)")
     coverage_penalty: float | None = option(None, "beam: weight of the penalty for uncovered source words (default: 0)")
     temperature: float | None = option(
-        None, "sampling: temperature; likelier tokens below 1, a flatter distribution above (default: 1)"
+        None, "sampling: temperature, below 1 for likelier tokens, above 1 for a flatter distribution (default: 1)"
     )
     top_k: int | None = option(
         None, "sampling: number of likeliest tokens to sample from; contrastive: number of candidates (default: 4)"
     )
     top_p: float | None = option(None, "sampling: total probability of the likeliest tokens to sample from")
     min_p: float | None = option(None, "sampling: least probability of a token, as a share of the likeliest one's")
-    seed: int | None = option(
-        None, "sampling: random seed; each line also depends on its number, on no other line (default: 0)"
-    )
+    seed: int | None = option(None, "sampling: random seed, combined with the number of each line (default: 0)")
     max_length: int | None = option(None, "greatest number of output tokens, the end token counted")
     min_length: int | None = option(None, "least number of output tokens, the end token counted")
     end_within: int | None = option(
@@ -52,11 +50,13 @@ class SearchOptions:
     no_repeat: int | None = option(None, "length of runs of tokens that occur at most once")
     repetition_penalty: float | None = option(None, "factor on log p of tokens that were generated before")
     ban: pathlib.Path | None = option(None, "file of forbidden phrases, one a line")
-    only: pathlib.Path | None = option(None, "file of words or phrases whose tokens alone are allowed")
+    only: pathlib.Path | None = option(
+        None, "file of words or phrases, one a line, whose tokens are the only ones allowed"
+    )
 
     @property
     def longest(self) -> int | None:
-        """Tokens of the output at most, as far as it was told."""
+        """Greatest number of output tokens (None: not given)."""
         return self.end_within if self.max_length is None else self.max_length
 
 
@@ -69,34 +69,34 @@ class LineSearchOptions(SearchOptions):
 
 
 def given(options: SearchOptions) -> list[str]:
-    """The flags of the search that were given, as typed."""
-    return [flag(name) for name in _given(options)]
+    """The flags of the search that were given, in the form `--num-beams`."""
+    return [flag(name) for name in _given_names(options)]
 
 
-def _given(options: SearchOptions) -> list[str]:
+def _given_names(options: SearchOptions) -> list[str]:
     fields = dataclasses.fields(LineSearchOptions)
     return [field.name for field in fields if getattr(options, field.name, None) is not None]
 
 
 def files_beside(options: LineSearchOptions) -> list[pathlib.Path]:
-    """The files that are read beside the input."""
+    """The files that are read in addition to the input."""
     paths = (options.ban, options.only, options.prefix, options.force)
     return [path for path in paths if path is not None]
 
 
 def search_options(options: SearchOptions) -> dict[str, Any]:
-    """The options of the search that were given, by name, for a task's `predictor`; phrases are read from their files.
+    """The options of the search that were given, by name, for a task's `predictor`. Phrases are read from their files.
 
     Raises:
-        ValueError: for a line that cannot be read.
-        OSError: for a file that cannot.
+        ValueError: if a line cannot be read.
+        OSError: if a file cannot be read.
     """
-    found = {name: getattr(options, name) for name in _given(options) if name not in ("prefix", "force")}
-    return found | {name: _phrases(found[name]) for name in ("ban", "only") if name in found}
+    values = {name: getattr(options, name) for name in _given_names(options) if name not in ("prefix", "force")}
+    return values | {name: _phrases(values[name]) for name in ("ban", "only") if name in values}
 
 
 def side_inputs(options: LineSearchOptions) -> tuple[str, ...]:
-    """The names of the files with a line for each line of the input."""
+    """Names of the options whose files have a line for each line of the input."""
     return tuple(name for name in ("prefix", "force") if getattr(options, name) is not None)
 
 

@@ -12,17 +12,17 @@ from keras_seq.commands.text_columns import check_tables
 from keras_seq.tasks.results import Failure
 
 _COLUMNS = (".conll", ".bio", ".iob")
-_REMEDY = "Give sentences, a line each, or CoNLL-U, which --conllu says of a file of any name."
+_REMEDY = "Give sentences, one a line, or CoNLL-U (with --conllu for a file with another ending)."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tag(LineOptions):
-    """Tags the words of each line, which are what white space separates, and writes them as word/tag, a line for each.
-    Of CoNLL-U it reads the words, and a sentence counts as a line. A run folder has the tags in vocabulary/tags.txt."""
+    """Tags the words of each line, split at white space, and writes a line of word/tag for each. In CoNLL-U, the words
+    of a sentence count as a line. A run folder has the tags in vocabulary/tags.txt."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "words between spaces, or .conllu; plain or .gz; none or -: stdin", positional=True
+        (), "words between spaces, or .conllu, plain or .gz (none or -: stdin)", positional=True
     )
     conllu: bool = option(False, "CoNLL-U input under any name")
 
@@ -36,7 +36,7 @@ def tag(options: Tag) -> None:
         check_tables(options.files, remedy=_REMEDY)
         columns = [path for path in options.files if path.name.removesuffix(".gz").endswith(_COLUMNS)]
         if columns:
-            raise ValueError(f"{columns[0]} has words in columns by its name, and no lines of words. {_REMEDY}")
+            raise ValueError(f"{columns[0]} has words in columns by its name, not sentences in lines. {_REMEDY}")
     compute = load_as(options.model, "tagging").predictor(**options.limits)
     with Writer(options.output) as writer:
 
@@ -51,14 +51,14 @@ def tag(options: Tag) -> None:
 
 
 def sentences(files: tuple[pathlib.Path, ...], conllu: bool) -> Iterator[Line | None]:
-    """Lines whose text is a list of words: those of a line, or of a sentence of CoNLL-U; None where stdin pauses."""
+    """Lines whose text is a list of words, from a line or a sentence of CoNLL-U. None stands for a pause of stdin."""
     for path in files or [STDIN]:
         marked = conllu or path.name.removesuffix(".gz").endswith(".conllu")
         yield from _conllu(lines([path])) if marked else map(_split, lines([path]))
 
 
 def _split(line: Line | None) -> Line | None:
-    # As bytes: white space is ASCII's, as for `text.Words`, and a no-break space is part of a word.
+    # As bytes: only ASCII white space splits words, as in `text.Words`; a no-break space is part of a word.
     if line is None or line.text is None:
         return line
     return line._replace(text=[word.decode() for word in line.text.encode().split()])
@@ -68,7 +68,7 @@ def _conllu(items: Iterable[Line | None]) -> Iterator[Line | None]:
     gathered: list[Line] = []
     for line in items:
         if line is None:
-            if not gathered:  # a pause inside a sentence is none
+            if not gathered:  # a pause inside a sentence is ignored
                 yield None
         elif line.text is None or line.text.strip():
             gathered.append(line)
@@ -80,7 +80,7 @@ def _conllu(items: Iterable[Line | None]) -> Iterator[Line | None]:
 
 
 def _joined(gathered: list[Line]) -> Line:
-    """The words of the lines of a sentence, or the first line that is bad."""
+    """The words of the lines of a sentence, or its first bad line."""
     from keras_seq.data import conllu_words
 
     bad = [line for line in gathered if line.text is None]

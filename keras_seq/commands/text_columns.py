@@ -1,4 +1,4 @@
-"""Texts that stand in a column of a table: CSV, TSV or JSON lines."""
+"""Texts in a column of a table: CSV, TSV or JSON lines."""
 
 import dataclasses
 import json
@@ -27,26 +27,26 @@ def is_table(path: pathlib.Path) -> bool:
 
 
 def check_tables(files: Iterable[pathlib.Path], column: str | None = None, remedy: str = "") -> None:
-    """Refuses tables whose column of texts is not named, and a column where there is no table.
+    """Checks that tables have a column of texts named, and that a column is named for tables only.
 
     Args:
-        remedy: of a verb that reads no tables.
+        remedy: remedy in the error of a verb that reads no tables.
     Raises:
-        ValueError: names the file and the flag.
+        ValueError: if not. The message names the file and the flag.
     """
     files = list(files)
     tables = [path for path in files if is_table(path)]
     if tables and column is None:
         remedy = remedy or "Name the column of the texts with --text-column: its name, or its number from 0."
-        raise ValueError(f"{tables[0]} is a table by its name, and its rows are no lines of text. {remedy}")
+        raise ValueError(f"{tables[0]} is a table by its name, not lines of text. {remedy}")
     if column is not None and len(tables) < len(files):
         other = next(path for path in files if not is_table(path))
-        told = "stdin" if other == STDIN else str(other)
-        raise ValueError(f"--text-column requires files named {', '.join(ENDINGS)}. Received: {told}")
+        name = "stdin" if other == STDIN else str(other)
+        raise ValueError(f"--text-column requires files named {', '.join(ENDINGS)}. Received: {name}")
 
 
 def texts(files: Sequence[pathlib.Path], column: str | None) -> Iterator[Line | None]:
-    """The lines of files, or the texts of a column of tables, one for each row; None where stdin pauses.
+    """The lines of files, or the texts of a column of tables, one for each row. None stands for a pause of stdin.
 
     Raises:
         ValueError: for a table without that column.
@@ -71,7 +71,7 @@ def _texts(path: pathlib.Path, column: str) -> Iterator[Line]:
             blank = fields.kind == "blank"
             yield Line(here, "" if blank else None, fields.message or "is not UTF-8 or holds a NUL")
         elif len(fields) <= number:
-            yield Line(here, None, f"the row has {len(fields)} columns, none of number {number}")
+            yield Line(here, None, f"the row has {len(fields)} columns and lacks number {number}")
         else:
             yield Line(here, fields[number])
 
@@ -80,17 +80,17 @@ def _names_it(fields, number: int, here: str) -> bool:
     """Whether the first row is a header."""
     from keras_seq.data.label_columns import is_name_of_text
 
-    found = isinstance(fields, list) and len(fields) > number and is_name_of_text(fields[number])
-    if found:
-        _log.warning("%s names the columns (%s) and is no text.", here, fields)
-    return found
+    is_header = isinstance(fields, list) and len(fields) > number and is_name_of_text(fields[number])
+    if is_header:
+        _log.warning("%s names the columns (%s) and is skipped.", here, fields)
+    return is_header
 
 
 def _number(fields, column: str, here: str) -> int:
     names = [name.strip() for name in fields] if isinstance(fields, list) else []
     if names.count(column) != 1:
         raise ValueError(
-            f"{here}: {names.count(column)} columns have the name {column!r}. The header names "
+            f"{here}: {names.count(column)} columns are named {column!r}. The header names "
             f"{', '.join(map(repr, names)) or 'none'}."
         )
     return names.index(column)
@@ -103,14 +103,14 @@ def _of_json(line: Line, column: str) -> Line:
         text = json.loads(line.text)[column]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         return Line(line.place, None, f"no JSON object with the key {column!r} ({error})")
-    return Line(line.place, text) if isinstance(text, str) else Line(line.place, None, f"{column!r} is no string")
+    return Line(line.place, text) if isinstance(text, str) else Line(line.place, None, f"{column!r} is not a string")
 
 
 class Texts:
-    """The texts of a column as `TextFile` has the lines of a file, in memory.
+    """The texts of a column, with the interface of `TextFile`, in memory.
 
     Raises:
-        ValueError: for a row that cannot be used, unless bad ones are skipped.
+        ValueError: for a row that cannot be used, unless bad rows are skipped.
     """
 
     def __init__(self, path: pathlib.Path, column: str, on_bad_line: str = "error"):
@@ -119,7 +119,7 @@ class Texts:
         rows = list(texts([path], column))
         bad = [row for row in rows if row.text is None]
         if bad and on_bad_line == "error":
-            raise ValueError(f"{bad[0].place}: {bad[0].why}. Mend the row, or drop such rows: --on-bad-line skip.")
+            raise ValueError(f"{bad[0].place}: {bad[0].why}. Fix the row, or drop such rows: --on-bad-line skip.")
         self._texts = [row.text for row in rows if row.text is not None and row.text.strip()]
         empty = len(rows) - len(bad) - len(self._texts)
         self.report = ParallelReport(len(rows), len(self._texts), empty, len(bad))

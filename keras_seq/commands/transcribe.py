@@ -1,4 +1,4 @@
-"""`keras-seq transcribe`: what is said in recordings."""
+"""`keras-seq transcribe`: transcripts of recordings."""
 
 import dataclasses
 import pathlib
@@ -12,17 +12,17 @@ from keras_seq.commands.options import HELP
 from keras_seq.commands.output import Writer
 from keras_seq.tasks.results import Failure
 
-SAMPLING_RATE = 8000  # of a SavedModel that does not tell
+SAMPLING_RATE = 8000  # default for a SavedModel that records none
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transcribe:
-    """Transcribes wav files: a line of text for each. With --json the name of the file, the score of the search and the
-    log-probability too."""
+    """Transcribes wav files: a line of text for each. With --json, it also writes the name of the file, the score of
+    the search and the log-probability."""
 
     model: pathlib.Path = option(help=HELP)
     files: tuple[pathlib.Path, ...] = option(
-        (), "wav files; none or -: their names are read from stdin, one a line", positional=True
+        (), "wav files (none or -: their names are read from stdin, one a line)", positional=True
     )
     output: pathlib.Path | None = option(None, "file to write, .gz or plain (default: stdout)")
     json: bool = option(False, "JSON output, an object for each file")
@@ -32,7 +32,7 @@ class Transcribe:
     )
     chunk: int = option(200, "number of files that are read, sorted by length and processed together")
     batch_seconds: float = option(120.0, "size of a batch in seconds: rows times the padded length")
-    max_seconds: float = option(600.0, "longest file in seconds; a longer one gets an empty result and a note")
+    max_seconds: float = option(600.0, "longest file in seconds (a longer one gets an empty result and a note)")
     max_length: int = option(100, "greatest number of output tokens of an attention model, the end token counted")
 
 
@@ -42,7 +42,7 @@ def transcribe(options: Transcribe) -> None:
         if value is not None and value <= 0:
             raise ValueError(f"--{name.replace('_', '-')} must be positive. Received: {value}")
     if STDIN in options.files and len(options.files) > 1:
-        raise ValueError("- (names from stdin) stands alone. Leave it out, or the files.")
+        raise ValueError("- (names from stdin) excludes other files. Leave it out, or the files.")
     if options.output is not None and options.output.suffix.lower() == ".wav":
         raise ValueError(f"--output {options.output} would be a wav file of text. Name another one.")
     compute = _predictor(options)
@@ -72,25 +72,25 @@ def _names(files: tuple[pathlib.Path, ...]) -> Iterator[Line | None]:
 
 
 def _predictor(options: Transcribe) -> Callable[[list], list]:
-    """The function from names of sound files to as many results."""
+    """A function from names of sound files to their results."""
     from keras_seq.tasks.loading import load_as
 
     task = load_as(options.model, "transcription")
-    rate, asked = task.sampling_rate, options.sampling_rate
-    if rate is not None and asked not in (None, rate):
+    rate, flag_rate = task.sampling_rate, options.sampling_rate
+    if rate is not None and flag_rate not in (None, rate):
         raise ValueError(
-            f"--sampling-rate {asked}: {task.where} was trained at {rate}. Leave it out; files with another rate are "
-            "converted."
+            f"--sampling-rate {flag_rate}: {task.where} was trained at {rate}. Leave it out: files with another rate "
+            "are converted."
         )
-    if rate is None and asked is None:
+    if rate is None and flag_rate is None:
         print(
-            f"{task.where} does not tell its sample rate: {SAMPLING_RATE:,} a second are taken. If it is another, give "
-            "--sampling-rate.",
+            f"{task.where} does not record its sampling rate: {SAMPLING_RATE:,} a second is assumed. If it is another, "
+            "pass --sampling-rate.",
             file=sys.stderr,
         )
-    given = {"batch_seconds": options.batch_seconds, "max_seconds": options.max_seconds}
+    arguments = {"batch_seconds": options.batch_seconds, "max_seconds": options.max_seconds}
     if hasattr(task.model, "encode"):
-        given["max_length"] = options.max_length
-    if rate is None and asked is not None:
-        given["sampling_rate"] = asked
-    return task.predictor(**given)
+        arguments["max_length"] = options.max_length
+    if rate is None and flag_rate is not None:
+        arguments["sampling_rate"] = flag_rate
+    return task.predictor(**arguments)

@@ -1,4 +1,4 @@
-"""`keras-seq translate` and `keras-seq generate`: a line in, a line out, or several."""
+"""`keras-seq translate` and `keras-seq generate`: one or several lines of output for each line of input."""
 
 import dataclasses
 import pathlib
@@ -19,20 +19,22 @@ from keras_seq.tasks.results import Failure
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Translate(UnknownOptions, LineSearchOptions, TextColumn, LineOptions, ModelOptions):
-    """Translates lines, each to one line, in their order. With several results for a line (--num-return), the lines
-    are those of an n-best list as Moses writes it: number ||| text ||| log_prob= ... finished= 1 ||| score."""
+    """Translates each line to one line, in order. With several results for a line (--num-return), the output is an
+    n-best list in the format of Moses: number ||| text ||| log_prob= ... finished= 1 ||| score."""
 
     files: tuple[pathlib.Path, ...] = option(
-        (), "text, plain or .gz, one example a line; none or -: stdin", positional=True
+        (), "text, plain or .gz, one example a line (none or -: stdin)", positional=True
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
-    """Continues each line with a language model, and writes the line and its continuation, in the order of the lines.
-    An empty line gets a free text."""
+    """Continues each line with a language model and writes the line and its continuation, in order. An empty line gets
+    an unprompted text."""
 
-    files: tuple[pathlib.Path, ...] = option((), "prompts, one a line, plain or .gz; none or -: stdin", positional=True)
+    files: tuple[pathlib.Path, ...] = option(
+        (), "prompts, one a line, plain or .gz (none or -: stdin)", positional=True
+    )
     first: Literal["start", "end"] | None = option(
         None,
         "token before each line (default: start; end, as after a document, in text cut by data.blocks or data.streams)",
@@ -42,26 +44,26 @@ class Generate(LineSearchOptions, TextColumn, LineOptions, ModelOptions):
 
 def translate(options: Translate) -> None:
     unknown = replacement(options)
-    told = CutOff()
-    _run(options, lambda: told.counting(translator(options, options.model, replace_unknown=unknown)))
-    told.tell()
+    cut_off = CutOff()
+    _run(options, lambda: cut_off.counting(translator(options, options.model, replace_unknown=unknown)))
+    cut_off.tell()
 
 
 def generate(options: Generate) -> None:
-    own = {"first": options.first} if options.first else {}
-    _run(options, lambda: searching(options, options.model, "generation", echo=options.echo, **own))
+    first = {"first": options.first} if options.first else {}
+    _run(options, lambda: searching(options, options.model, "generation", echo=options.echo, **first))
 
 
-def translator(options: Any, paths: tuple[pathlib.Path, ...], **own: Any) -> Callable[[list], list]:
-    """The function from lines, or tuples of lines, to results that the flags ask for."""
-    return searching(options, paths, "translation", **own)
+def translator(options: Any, paths: tuple[pathlib.Path, ...], **others: Any) -> Callable[[list], list]:
+    """The function from lines, or tuples of lines, to results that the flags describe."""
+    return searching(options, paths, "translation", **others)
 
 
-def searching(options: Any, paths: tuple[pathlib.Path, ...], kind: str, **own: Any) -> Callable[[list], list]:
-    """As `translator`, for a kind of task and its own options."""
+def searching(options: Any, paths: tuple[pathlib.Path, ...], kind: str, **others: Any) -> Callable[[list], list]:
+    """As `translator`, for a kind of task, with further options of its `predictor`."""
     task = loaded(paths, options.model_weight, kind)
-    beside = {"side_inputs": names} if (names := side_inputs(options)) else {}
-    return task.predictor(**options.limits, **beside, **search_options(options), **own)
+    per_line = {"side_inputs": names} if (names := side_inputs(options)) else {}
+    return task.predictor(**options.limits, **per_line, **search_options(options), **others)
 
 
 def _run(options: Any, make: Callable[[], Callable[[list], list]]) -> None:
@@ -99,23 +101,23 @@ def _plain(writer: Writer, several: bool) -> Callable[[int, Any], None]:
         if isinstance(result, Failure):
             writer(nbest.without_candidates(number - 1) if several else "")
         elif not several and len(result.texts) == 1:
-            writer(_own_line(result) + in_one_line(result.texts[0]), as_is=True)
+            writer(_prompt_line(result) + in_one_line(result.texts[0]), as_is=True)
         else:
             for text, score, log_prob, finished in zip(*result[:4], strict=True):
                 features = {"log_prob": log_prob, nbest.FINISHED: finished}
-                text = _own_line(result) + in_one_line(text)
+                text = _prompt_line(result) + in_one_line(text)
                 writer(nbest.written(number - 1, text, features, score), as_is=True)
 
     return write
 
 
-def _own_line(result: Any) -> str:
-    """As it was typed; the text of a column of a table may be of several lines."""
+def _prompt_line(result: Any) -> str:
+    """The prompt as it was typed, in one line. The text of a table's column may have several."""
     return result.prompt.replace("\n", " ")
 
 
 class CutOff:
-    """Counts results that have not come to their end, and tells of them on stderr."""
+    """Counts results without an end token, and prints their number on stderr."""
 
     def __init__(self):
         self.count = self.total = 0
@@ -132,7 +134,7 @@ class CutOff:
     def tell(self) -> None:
         if self.count:
             print(
-                f"{self.count:,} of {self.total:,} results have not come to their end: they are cut off at "
+                f"{self.count:,} of {self.total:,} results did not end by themselves: they are truncated at "
                 "--max-length.",
                 file=sys.stderr,
             )

@@ -1,8 +1,7 @@
-"""What the recipes share: their common flags, how a run begins, how it is fit, what is reported.
+"""Shared parts of the recipes: common flags, setup of a run, training and reporting.
 
-A recipe is a page that reads top to bottom: data, model, compile, fit, evaluate, export. These are the functions it
-calls, in that order; nothing here calls a recipe.
-Their modules are imported at the first use, since most of them load TensorFlow.
+A recipe reads top to bottom: data, model, compile, fit, evaluate, export. It calls these functions in that order.
+Nothing here calls a recipe. The modules are imported at the first use, since most of them load TensorFlow.
 """
 
 import importlib

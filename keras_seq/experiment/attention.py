@@ -1,4 +1,4 @@
-"""Which parts of one input a model's output is aligned with, drawn."""
+"""Plots of the alignment of a model's output with its input."""
 
 import pathlib
 
@@ -11,13 +11,13 @@ from keras_seq.inspection.speech_alignment import speech_alignment
 
 
 def draw_attention(task: "tasks.Translation", sentence: str, path: pathlib.Path) -> None:
-    """Draws which source tokens the decoder attended to for each token of its translation; nothing for a model without
-    attention.
+    """Draws the attention weights of each token of a translation over the source tokens. Does nothing for a model
+    without attention.
 
     Args:
-        task: translates the sentence, and its model then reads both sides again.
-        sentence: a source text.
-        path: of the picture.
+        task: task that translates the sentence. Its model is then run again on both sides.
+        sentence: source text.
+        path: file of the plot.
     """
     if not getattr(task.model, "has_attention", False):
         return
@@ -33,9 +33,9 @@ def draw_alignment(task: "tasks.Transcription", waveform: np.ndarray, path: path
     """Draws a waveform, its features and, at each time, the probabilities of the labels or the decoder's attention.
 
     Args:
-        task: transcribes the recording.
+        task: task that transcribes the recording.
         waveform: `(samples,)`, at the task's sampling rate.
-        path: of the picture.
+        path: file of the plot.
     """
     features, weights, names, blank = speech_alignment(task.model, waveform, task.vocabulary, task(waveform))
     plots.speech_alignment(waveform, task.sampling_rate, features, weights, names, path, blank=blank)

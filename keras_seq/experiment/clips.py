@@ -1,4 +1,4 @@
-"""Clips of a recipe: the parts in a folder, and their pictures as arrays."""
+"""Clips of a recipe: the splits in a folder, and their frames as arrays."""
 
 import dataclasses
 import pathlib
@@ -14,11 +14,11 @@ _BATCH = 64  # clips in memory
 
 
 def read_clips(folder: pathlib.Path, **arguments: Any) -> dict[str, data.Video]:
-    """The folders train, valid and test of a folder, in each a folder of clips for each class; "train" and "valid"
-    always.
+    """Reads the folders train, valid and test of a folder, each with a folder of clips for each class. The result
+    always has "train" and "valid".
 
     Args:
-        arguments: of `data.read_video`.
+        arguments: arguments of `data.read_video`.
     Raises:
         ValueError: if there are too few clips to hold out some, or one cannot be read.
     """
@@ -41,11 +41,11 @@ def _divided(whole: data.Video, folder: pathlib.Path) -> dict[str, data.Video]:
 
 
 def frame_batches(part: data.Video) -> Iterator[list[np.ndarray]]:
-    """All clips of a part in their order, some at a time: float32 `(T, H, W, C)` in [0, 1]."""
+    """All clips of a split in order, a list for each batch: float32 `(T, H, W, C)` in [0, 1]."""
     dataset = dataclasses.replace(part, labels=None).dataset().batch(_BATCH)
     yield from (list(batch) for batch in dataset.as_numpy_iterator())
 
 
 def frames_of(part: data.Video) -> np.ndarray:
-    """All clips of a part, float32 `(N, T, H, W, C)`."""
+    """All clips of a split, float32 `(N, T, H, W, C)`."""
     return np.concatenate([np.stack(batch) for batch in frame_batches(part)])

@@ -22,17 +22,18 @@ def cross_validate(
     """Trains on all folds but one and scores that one, for each of `options.folds` folds.
 
     Args:
-        options: each fold gets a run folder inside `options.run`, and a seed of its own.
-        labels: classes `(N,)`; each fold has its share of every class.
-        scope: of `begin`.
-        score: trains on the first rows and scores the second ones; None in a worker that is not the chief.
+        options: options of the recipe. Each fold gets a run folder inside `options.run`, and a different seed.
+        labels: classes `(N,)`. Each class is spread evenly over the folds.
+        scope: scope of `setup`.
+        score: function that trains on the first rows and scores the second ones. It returns None in a worker that is
+            not the chief.
     Returns:
-        The mean and the standard deviation of each score; nothing in a worker that is not the chief.
+        The mean and the standard deviation of each score, or an empty list in a worker that is not the chief.
     """
     fold_of, scores = data.folds(labels, options.folds, options.seed), []
     for fold in range(options.folds):
         folder, seed = options.run / f"fold-{fold + 1:02}", options.seed + fold
-        keras.utils.set_random_seed(seed)  # whichever folds an interrupted run has finished
+        keras.utils.set_random_seed(seed)  # independent of the folds that an interrupted run has finished
         rows = (np.flatnonzero(where) for where in (fold_of != fold, fold_of == fold))
         values = score(dataclasses.replace(options, run=folder, seed=seed), *rows)
         if scope.chief:

@@ -1,4 +1,4 @@
-"""Files of texts with a class each: their flags, how they are read, and which of them cannot be learned from."""
+"""Files of texts with class labels: flags, reading, and checks before training."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class LabeledTextFlags:
     label_names: tuple[str, ...] = option((), "names for labels that are numbers, in the order of the numbers")
 
     def read_parts(self, folder: pathlib.Path) -> dict[str, data.LabeledText]:
-        """The files train, valid and test of a folder; "train" is always there. Classes and three rows are printed.
+        """Reads the files train, valid and test of a folder, and prints classes and three rows. "train" is required.
 
         Raises:
-            ValueError: for a file that cannot be used; for training text with one label, or with too few rows.
+            ValueError: for a file that cannot be used, and for training text with one label or too few rows.
         """
         parts, names = {}, None
         for part, path in data.find_splits(folder, ("tsv", "csv", "jsonl"), needed=["train"]).items():
@@ -47,7 +47,7 @@ class LabeledTextFlags:
 
 
 def hold_out_last(train: data.LabeledText) -> tuple[data.LabeledText, data.LabeledText]:
-    """The training text without its last tenth, and that tenth, to validate on.
+    """Splits the training text: all but the last tenth for training, and the last tenth for validation.
 
     Raises:
         ValueError: if one of the two lacks a label.
@@ -56,7 +56,7 @@ def hold_out_last(train: data.LabeledText) -> tuple[data.LabeledText, data.Label
     parts = train.select(range(cut)), train.select(range(cut, len(train)))
     if 0 in [count for part in parts for count in part.class_counts().values()]:
         raise ValueError(
-            f"The last tenth of the training text ({len(parts[1]):,} rows to validate on) or the rest lacks a label: "
+            f"The last tenth of the training text ({len(parts[1]):,} rows for validation) or the rest lacks a label: "
             f"it is sorted, or very small. Shuffle it, or add a file valid.tsv. It has {train.class_counts()}."
         )
     return parts
@@ -70,19 +70,19 @@ def _check(parts: Mapping[str, data.LabeledText]) -> None:
             "Does --label-column name the column of the labels?"
         )
     if len(train) < FEWEST:
-        raise ValueError(f"{len(train)} training texts are too few to learn from: give {FEWEST} at least.")
+        raise ValueError(f"{len(train)} training texts are too few. Give at least {FEWEST}.")
     if all(name.lstrip("+-").isdigit() for name in train.label_names):
-        print(f"The labels are numbers, {', '.join(train.label_names)}; --label-names gives them names.")
+        print(f"The labels are numbers: {', '.join(train.label_names)}. Give them names with --label-names.")
     known = set(train.texts)
     for part, other in parts.items():
         if part != "train" and len(set(other.labels)) < 2:
-            print(f"All texts of the part {part} have one label: its accuracy says little.")
+            print(f"All texts of the split {part} have one label: its accuracy is of little use.")
         if part != "train" and (same := sum(text in known for text in other.texts)):
-            print(f"{same:,} of the {len(other):,} texts of the part {part} are training texts too.")
+            print(f"{same:,} of the {len(other):,} texts of the split {part} are training texts too.")
 
 
 def _show(train: data.LabeledText) -> None:
-    """Prints the first rows as they will be learned: a wrong column is seen here."""
+    """Prints the first training rows, which show a wrong column."""
     print("The first training rows, label and text:")
     width = max(len(train.label_names[label]) for label in train.labels[:_SHOWN])
     for label, text in zip(train.labels[:_SHOWN], train.texts, strict=False):

@@ -1,4 +1,4 @@
-"""Files of pairs of texts: their flags, and how they are read."""
+"""Files of parallel text: flags and reading."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ class ParallelTextFlags:
     """Files of pairs, in place of a folder"""
 
     train_source: pathlib.Path | None = option(None, "training text, plain or .gz, in place of --data-dir")
-    train_target: pathlib.Path | None = option(None, "translations of it; none for a .tsv or .csv file of both sides")
+    train_target: pathlib.Path | None = option(
+        None, "translations of the training text (not for a .tsv or .csv file of both sides)"
+    )
     valid_source: pathlib.Path | None = option(None, "validation text")
     valid_target: pathlib.Path | None = option(None, "reference translations of the validation text")
-    test_source: pathlib.Path | None = option(None, "test text, read once, at the end (default: none)")
+    test_source: pathlib.Path | None = option(None, "test text, used once, at the end (default: none)")
     test_target: pathlib.Path | None = option(None, "reference translations of the test text")
     on_bad_line: Literal["error", "skip"] = option("error", "treatment of lines that are not UTF-8 or hold a NUL")
 
     def read_parts(self, folder: pathlib.Path | None, source: str, target: str) -> dict[str, data.ParallelText]:
-        """The pairs of "train" and "valid", and of "test" where it is named; their reports are printed.
+        """Reads the splits "train" and "valid", and "test" if there is one, and prints their reports.
 
         Args:
-            folder: of the files; None: the flags name them.
+            folder: folder of the files (None: the flags name them).
             source, target: endings of the names of the files in the folder.
         Raises:
             ValueError: if a file is missing or cannot be used.
@@ -42,19 +44,19 @@ class ParallelTextFlags:
         names = ("train", "valid", "test")
         files = {part: (getattr(self, f"{part}_source"), getattr(self, f"{part}_target")) for part in names}
         if files["test"] == (None, None):
-            del files["test"]  # the report is on the validation text then
+            del files["test"]  # the validation text is reported instead
         missing = [
             f"--{part}-{'target' if source else 'source'}"
             for part, (source, target) in files.items()
             if source is None or (target is None and not _has_pairs(source))
         ]
         if missing:
-            raise ValueError(f"--train-source needs the other files too. Missing: {' '.join(missing)}")
+            raise ValueError(f"--train-source requires the other files. Missing: {' '.join(missing)}")
         return files
 
 
 def _files_of(folder: pathlib.Path, source: str, target: str) -> dict[str, Files]:
-    """The source and the target of each part in the folder; None for the target where the source has both sides."""
+    """Source and target of each split in the folder. The target is None if the source file has both sides."""
     try:
         return data.find_parallel_splits(folder, source, target)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How a run begins: devices, seeds, data, the run folder, vocabularies, the weights of another run."""
+"""Setup of a run: devices, seeds, data, the run folder, vocabularies, initial weights from another run."""
 
 import dataclasses
 import importlib.util
@@ -16,16 +16,16 @@ from keras_seq import data, distribution, text, training
 from keras_seq.experiment.options import Options, T, with_defaults
 
 _ENDINGS = {"bpe": ".spm", "unigram": ".spm", "words": ".words", "characters": ".characters", "bytes": ".bytes"}
-# The modules of the packages of the extra "recipes". Generated data, scores and plots need them in the course of a run.
+# Packages of the extra "recipes" and their modules. Synthetic data, scores and plots need them during a run.
 _PACKAGES = {"sacrebleu": "sacrebleu", "jiwer": "jiwer", "num2words": "num2words", "matplotlib": "matplotlib"}
 _PACKAGES |= {"scikit-learn": "sklearn"}
 
 
 def setup(options: Options) -> distribution.scope:
-    """Makes the process ready: memory, devices and workers, precision, seeds. Call it before anything computes.
+    """Sets up the process: memory, devices and workers, precision, seeds. Call it before any computation.
 
     Returns:
-        The scope to build and compile the model in.
+        The scope in which to build and compile the model.
     Raises:
         ImportError: if a package of the extra "recipes" is not installed.
     """
@@ -39,19 +39,19 @@ def setup(options: Options) -> distribution.scope:
 
 
 def _check_packages() -> None:
-    """Refuses before the training a package that its end would need."""
+    """Raises `ImportError` before training for a missing package that the end of the run needs."""
     missing = [package for package, module in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(f'Recipes need {", ".join(missing)}: pip install "keras-seq[recipes]"')
 
 
 def with_data(options: T, name: str) -> T:
-    """The options with the folder of their data and, in place of None, the defaults for it: the preset "files", or none
+    """The options with the data folder and with defaults in place of None: those of the preset "files", or of no preset
     for synthetic data.
 
     Args:
-        options: have `data_dir` and `download`.
-        name: of the data set that `--download` fetches.
+        options: options with `data_dir` and `download`.
+        name: name of the data set that `--download` fetches.
     Raises:
         FileNotFoundError, ValueError, OSError: see `data_folder`.
     """
@@ -62,16 +62,17 @@ def with_data(options: T, name: str) -> T:
 def run_folder(
     options: Options, scope: distribution.scope, parts: Mapping[str, Any], may_change: tuple[str, ...] = ()
 ) -> training.Run:
-    """Opens the run folder `options.run`, a new one or that of the same run; read the data first, which may be wrong.
+    """Opens the run folder `options.run`: creates it, or resumes the same run. Read the data first, to find errors in
+    the data before anything is written.
 
     Args:
-        options: what makes the run what it is.
-        scope: of `setup`; only the chief writes, and the others wait until what is overwritten is gone.
-        parts: what was read, "train", "valid", ...: a run goes on with the same data alone. What it is tested on may
+        options: options of the recipe, which identify the run.
+        scope: scope of `setup`. Only the chief writes, and the other workers wait until an overwritten run is removed.
+        parts: data by split, "train", "valid", ... A run can be resumed with the same data only. Its test data may
             change.
-        may_change: names of options that may differ when the run is resumed: those of the test, say.
+        may_change: names of options that may differ when the run is resumed, such as those of the test.
     Raises:
-        ValueError: if the folder holds another run, or one of other data. Nothing is written then.
+        ValueError: if the folder holds another run, or a run on other data. Nothing is written then.
     """
     digests = {name: data.fingerprint(part) for name, part in parts.items() if name not in ("test", "long")}
     how = {"overwrite": options.overwrite, "may_change": may_change, "chief": scope.chief}
@@ -90,15 +91,15 @@ def vocabulary(
     name: str = "joint",
     **options,
 ) -> text.Vocabulary:
-    """A vocabulary of the run: the one that its folder has, and otherwise one that is learned and put there.
+    """Loads the vocabulary of the run, or trains one and saves it in the run folder.
 
     Args:
-        run, scope: of `run_folder` and `setup`.
-        lines: the training text.
+        run, scope: run of `run_folder` and scope of `setup`.
+        lines: training text.
         kind: "bpe", "unigram", "words", "characters" or "bytes".
-        size: pieces or words at most; fewer where the text gives no more. Bytes have none.
-        name: of its file.
-        options: more arguments of that kind's `train`.
+        size: greatest number of pieces or words. A small text gives fewer. Unused for bytes.
+        name: name of the file.
+        options: further arguments of `train` of that kind.
     """
     path = run.vocabulary / (name + _ENDINGS[kind])
     if scope.chief and not path.exists():
@@ -115,7 +116,7 @@ def vocabulary(
 
 
 def word_vectors(options: Options, vocabulary: text.Vocabulary) -> np.ndarray | None:
-    """The vectors of a vocabulary, `(vocabulary.size, D)`, from the file `options.vectors`; None where it names none.
+    """Reads word vectors of a vocabulary, `(vocabulary.size, D)`, from the file `options.vectors`. None without a file.
 
     Tokens that are not in the file get random vectors. Their number is printed.
     """
@@ -133,13 +134,15 @@ def initialize(
     vocabularies: Mapping[str, text.Vocabulary],
     files: Mapping[str, str] = types.MappingProxyType({"": "target"}),
 ) -> None:
-    """Puts the weights of the run `options.init_from` into the model, unless this run has begun already.
+    """Initializes the model with the weights of the run `options.init_from`, unless this run already has a checkpoint.
 
     Args:
-        model: a built model.
-        vocabularies: of the weights over a vocabulary, by a part of their names, which are "source", "target", ... in
-            the other run's folder too, or "joint"; "" is part of every name. See `training.initialize_from`.
-        files: where the name of a vocabulary's file is not that part of the names.
+        options, run: options and run of the recipe.
+        model: built model.
+        vocabularies: vocabularies by a substring of the names of their weights, such as "source" or "target". "" is in
+            every name. The other run's vocabulary is its file of that name, or "joint". See
+            `training.initialize_from`.
+        files: names of vocabulary files that differ from the substring.
     """
     if options.init_from is None or training.Checkpoints(run.path).latest() is not None:
         return
@@ -147,23 +150,23 @@ def initialize(
     def tokens(vocabulary):
         return vocabulary.pieces(range(vocabulary.size))
 
-    def theirs(name):
+    def other_tokens(name):
         folder = options.init_from / "vocabulary"
         for path in [*folder.glob(f"{files.get(name, name)}.*"), *folder.glob("joint.*")]:
             return tokens(text.load(path))
-        raise ValueError(f"--init-from {options.init_from}: there is no vocabulary in it, as a run folder has.")
+        raise ValueError(f"--init-from {options.init_from} has no vocabulary. Name a run folder.")
 
-    pairs = {name: (theirs(name), tokens(ours)) for name, ours in vocabularies.items()}
+    pairs = {name: (other_tokens(name), tokens(ours)) for name, ours in vocabularies.items()}
     print(training.initialize_from(model, options.init_from, pairs))
 
 
 def data_folder(data_dir: str | os.PathLike | None, download: bool, name: str) -> pathlib.Path | None:
-    """The folder that a recipe reads: the one given; or the data set `name`, fetched once; or None: neither is wanted.
+    """The folder that a recipe reads: `data_dir`, or the data set `name`, downloaded once. None for synthetic data.
 
     Raises:
-        FileNotFoundError: if the folder given is not there.
-        ValueError: if both are asked for.
-        OSError: if the data set cannot be fetched.
+        FileNotFoundError: if `data_dir` does not exist.
+        ValueError: if both are requested.
+        OSError: if the data set cannot be downloaded.
     """
     if data_dir is None:
         try:
@@ -172,7 +175,7 @@ def data_folder(data_dir: str | os.PathLike | None, download: bool, name: str) -
             names = ", ".join(getattr(source, "members", source.name) for source in data.DATA_SETS[name].sources)
             raise OSError(f"{error} A folder that holds {names} can also be named by --data-dir.") from error
     if download:
-        raise ValueError(f"--download fetches {name} into a folder of its own: leave out --data-dir, or --download.")
+        raise ValueError(f"--download fetches {name} into another folder. Leave out --data-dir, or --download.")
     if not pathlib.Path(data_dir).is_dir():
-        raise FileNotFoundError(f"--data-dir {data_dir}: there is no such folder.")
+        raise FileNotFoundError(f"--data-dir {data_dir} does not exist. Name a folder.")
     return pathlib.Path(data_dir)

@@ -1,4 +1,4 @@
-"""What a recipe tells at its end: a table of results, some samples, where everything is."""
+"""Reports of a recipe: a table of results, samples, and where the outputs are."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,17 @@ def report(
     """Prints a table of results and adds them to the run's `metrics.json`.
 
     Args:
-        options, run: of the recipe.
-        results: in the order of the table.
-        title: above it: "Test, 1,000 sentences, beam 5".
-        task, data, architecture: of the results that name no other.
+        options, run: options and run of the recipe.
+        results: results in the order of the table.
+        title: title of the table, such as "Test, 1,000 sentences, beam 5".
+        task, data, architecture: defaults for the results.
     """
-    found = record(options, run, results, task=task, data=data, architecture=architecture)
+    entries = record(options, run, results, task=task, data=data, architecture=architecture)
     print(f"\n{title}")
-    # What is the same for all need not be said again and again.
+    # A column with the same value in all rows is left out.
     names = ("task", "architecture", "split", "metric")
-    told = [name for name in names if name == "metric" or len({entry[name] for entry in found}) > 1]
-    rows = zip(*([str(entry[name]) for entry in found] for name in told), strict=True)
+    varying = [name for name in names if name == "metric" or len({entry[name] for entry in entries}) > 1]
+    rows = zip(*([str(entry[name]) for entry in entries] for name in varying), strict=True)
     labels = table(list(rows), numbers=False)
     width = max(len(format(result.value, result.form)) for result in results)
     for label, result in zip(labels, results, strict=True):
@@ -48,13 +48,13 @@ def report(
 def record(
     options: Options, run: training.Run, results: Sequence[Result], *, task: str, data: str, architecture: str
 ) -> list[dict[str, Any]]:
-    """Adds results to the run's `metrics.json`, and prints nothing; `report` does both.
+    """Adds results to the run's `metrics.json` without printing them. `report` does both.
 
     Returns:
-        what each result is about, and its value.
+        The entries of the file: recipe, data, seed, task, architecture, split, metric and value of each result.
     """
     common = {"recipe": options.recipe, "data": data, "seed": options.seed}
-    found = [
+    entries = [
         {
             **common,
             "task": result.task or task,
@@ -65,17 +65,17 @@ def record(
         }
         for result in results
     ]
-    run.add_metrics(found)
-    return found
+    run.add_metrics(entries)
+    return entries
 
 
 def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int], names: Sequence[str]) -> np.ndarray:
-    """Prints and draws (`plots/confusion.png`) how often which class was taken for which.
+    """Prints and draws (`plots/confusion.png`) the confusion matrix.
 
     Args:
-        run: of the recipe.
-        labels, predicted: numbers of classes, equally many.
-        names: of the classes.
+        run: run of the recipe.
+        labels, predicted: class numbers of each example, true and predicted.
+        names: names of the classes.
     Returns:
         The counts, ints `(N, N)`: a row for each true class, a column for each predicted one.
     """
@@ -88,12 +88,12 @@ def confusions(run: training.Run, labels: Sequence[int], predicted: Sequence[int
 
 
 def report_by_label(run: training.Run, what: str, found: Mapping[str, SpanScore]) -> None:
-    """Prints precision, recall and F1 of each kind of a thing, tag or span say, and writes them to `by_WHAT.tsv`.
+    """Prints precision, recall and F1 of each tag, span or other label, and writes them to `by_WHAT.tsv`.
 
     Args:
-        run: of the recipe.
-        what: the thing's name.
-        found: the scores by kind.
+        run: run of the recipe.
+        what: name of the kind of label, such as "tag" or "span".
+        found: scores by label.
     """
     rows = [(what, "true", "found", "precision", "recall", "F1")]
     for kind, score in found.items():
@@ -104,11 +104,11 @@ def report_by_label(run: training.Run, what: str, found: Mapping[str, SpanScore]
 
 
 def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:
-    """Prints the first examples, a line for each thing to be compared.
+    """Prints the first examples, a line for each column.
 
     Args:
-        columns: equally many of each: `{"source": [...], "reference": [...], "translation": [...]}`.
-        limit: how many are printed.
+        columns: columns of equal length: `{"source": [...], "reference": [...], "translation": [...]}`.
+        limit: number of examples to print.
     """
     width = max(map(len, columns))
     for row in itertools.islice(zip(*columns.values(), strict=True), limit):
@@ -120,8 +120,9 @@ def write_rows(run: training.Run, name: str, columns: Mapping[str, Sequence[Any]
     """Writes a table into the run folder: a row for each example, tabs between the columns, no header.
 
     Args:
-        name: of the file.
-        columns: equally many of each. Tabs and line ends in them become spaces.
+        run: run of the recipe.
+        name: name of the file.
+        columns: columns of equal length. Tabs and line ends in them become spaces.
     """
     rows = zip(*columns.values(), strict=True)
     cells = ([in_one_line(str(cell)).replace("\t", " ") for cell in row] for row in rows)
@@ -131,12 +132,12 @@ def write_rows(run: training.Run, name: str, columns: Mapping[str, Sequence[Any]
 def finish(
     options: Options, run: training.Run, scope: distribution.scope, task: "tasks.Task", samples: Sequence[Any]
 ) -> None:
-    """Saves the task into the run folder, exports it, and lets the other workers go.
+    """Saves the task into the run folder, exports it, and releases the other workers.
 
     Args:
-        options, run, scope: of the recipe.
-        task: has the trained model.
-        samples: inputs that the export is tried with, in a fresh process.
+        options, run, scope: options, run and scope of the recipe.
+        task: task with the trained model.
+        samples: inputs for the check of the export in a fresh process.
     """
     task.save(run)
     export.saved_model(task, options.export, samples=samples)
@@ -145,5 +146,5 @@ def finish(
 
 
 def data_name(options: Options, synthetic: str) -> str:
-    """The name of the data for a report: that of the folder, or `synthetic` where the options name none."""
+    """The name of the data for a report: the name of the data folder, or `synthetic` without a folder."""
     return synthetic if options.data_dir is None else options.data_dir.name

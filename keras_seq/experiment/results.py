@@ -8,10 +8,10 @@ class Result:
     """A measured figure: accuracies and error rates as fractions, BLEU and chrF from 0 to 100, losses in nats.
 
     Args:
-        metric, value: its name and the number.
-        form: how it is printed.
-        note: printed behind it: a signature, a count.
-        split, task, architecture: where they are not those of the other results: a baseline's, say.
+        metric, value: name of the metric and its value.
+        form: format of the printed value.
+        note: text printed after the value, such as a signature or a count.
+        split, task, architecture: values that differ from those of the other results, such as a baseline's.
     """
 
     metric: str

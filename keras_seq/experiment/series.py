@@ -1,4 +1,4 @@
-"""Time series of a recipe: which file is read, the season of the naive forecast, and windows that are drawn."""
+"""Time series of a recipe: choice of the file, season of the naive forecast, forecasts of windows and their plots."""
 
 import pathlib
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _PRINTED = 8  # steps of a window
 
 
 class Season(NamedTuple):
-    """The rows after which a naive forecast repeats itself, and the name of that forecast."""
+    """The number of rows after which a naive forecast repeats itself, and the name of that forecast."""
 
     rows: int
     name: str
@@ -35,9 +35,9 @@ def find_season(series: data.Series, look_back: int, rows: int | None = None) ->
     """The season of the naive forecast: the shortest cycle of the calendar that the time step divides.
 
     Args:
-        series: hours repeat after a day, days after a week, months after a year.
-        look_back: rows that are read; the season is as long at most.
-        rows: the season, where the user names it.
+        series: series with times. The season of hours is a day, of days a week, of months a year.
+        look_back: number of rows that are read, which limits the season.
+        rows: season given by the user.
     Raises:
         ValueError: if `rows` is not from 1 to `look_back`.
     """
@@ -51,10 +51,10 @@ def find_season(series: data.Series, look_back: int, rows: int | None = None) ->
 
 
 def find_csv(folder: pathlib.Path, file: str | None) -> pathlib.Path:
-    """The CSV file of a folder, or the one that is named.
+    """The file that is named, or the only CSV file of a folder.
 
     Raises:
-        ValueError: if there is not one CSV file, and none is named.
+        ValueError: if no file is named, and the folder has no CSV file or several.
     """
     if file is not None:
         return folder / file
@@ -66,12 +66,13 @@ def find_csv(folder: pathlib.Path, file: str | None) -> pathlib.Path:
 
 
 def forecast_windows(task: "tasks.Forecasting", series: data.Series, windows: data.Windows, rows: int) -> np.ndarray:
-    """The forecasts of all windows by the task, scaled: `(N, H, C)`, or `(N, H, C, Q)` with quantiles.
+    """The task's forecasts of all windows, scaled: `(N, H, C)`, or `(N, H, C, Q)` with quantiles.
 
     Args:
-        task: reads rows of the series in their units and forecasts them in their units.
-        windows: of the series.
-        rows: windows that are computed together.
+        task: task whose inputs and outputs are rows in the units of the series.
+        series: series of the windows.
+        windows: windows of the series.
+        rows: number of windows that are computed together.
     """
     scaler, chunks = task.target_scaler, []
     for first in range(0, len(windows), rows):
@@ -99,10 +100,10 @@ def draw_forecasts(
 
     Args:
         forecasts: scaled, `(N, H, C)`.
-        shown: rows of the past that are drawn.
-        count: windows that are drawn, evenly spread over the test part.
+        shown: number of past rows to draw.
+        count: number of windows to draw, evenly spread over the test split.
         band: lower and upper limits of the forecasts, scaled, `(N, H, C, 2)`.
-        band_label: its name in the legend.
+        band_label: name of the band in the legend.
     """
     C, picked = len(series.columns), np.linspace(0, len(forecasts) - 1, count).astype(int)
     columns = C - 1 - np.arange(count) % C  # the last one first

@@ -1,4 +1,4 @@
-"""Files of sentences with a tag for each word: their flags, how they are read and divided, and a baseline."""
+"""Files of sentences with a tag for each word: flags, reading, splits, and a baseline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TaggedTextFlags:
     spans: Literal["auto", "yes", "no"] = option("auto", "whether the tags mark spans: names, chunks")
 
     def read_parts(self, folder: pathlib.Path) -> dict[str, data.TaggedText]:
-        """The files train, valid and test of a folder; "train" is always there.
+        """Reads the files train, valid and test of a folder. "train" is required.
 
         Raises:
             ValueError: for a file that cannot be used.
@@ -41,7 +41,7 @@ class TaggedTextFlags:
         return parts
 
     def check(self, train: data.TaggedText) -> None:
-        """Raises `ValueError` for training text that nothing can be learned from."""
+        """Raises `ValueError` for training text with too few sentences, or with implausible tags."""
         counts = collections.Counter(tag for sentence in train.tags for tag in sentence)
         column = "the last column" if self.tag_column is None else f"column {self.tag_column}"
         question = f"is {column} the tags (--tag-column)?"
@@ -50,14 +50,14 @@ class TaggedTextFlags:
         if counts.total() >= 2 * FEWEST and len(counts) > counts.total() / 2:
             raise ValueError(f"{len(counts):,} different tags of {counts.total():,} training words: {question}")
         if len(train) < FEWEST:
-            raise ValueError(f"{len(train)} training sentences are too few to learn from: give {FEWEST} at least.")
+            raise ValueError(f"{len(train)} training sentences are too few. Give at least {FEWEST}.")
 
     def mark_spans(self, tags: Iterable[str]) -> bool:
-        """Whether the tags are those of spans. If so, a line that says it is printed."""
+        """Whether the tags mark spans. If they do, a note is printed."""
         tags = sorted(tags)
         marks = data.mark_spans(tags) if self.spans == "auto" else self.spans == "yes"
         if marks:
-            data.spans(tags)  # tags that cannot be read as spans are an error now, and not after the training
+            data.spans(tags)  # raises for tags that are not spans, before training
             letters = "".join(sorted({tag[0] for tag in tags}, key="BIMELSUWO".index))
             print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
         return marks
@@ -66,16 +66,16 @@ class TaggedTextFlags:
 def divide_tagged(
     parts: Mapping[str, data.TaggedText],
 ) -> tuple[data.TaggedText, data.TaggedText, data.TaggedText, str]:
-    """Training, validation and test sentences, and the name of the test part.
+    """Training, validation and test sentences, and the name of the test split.
 
-    Text that chooses the epoch is no test. So where there is one part beside the training text it is the test, read
-    once, whatever its name; every tenth sentence of the training text is then held out to validate on.
+    A text that selects the best epoch is not a test. So a single split besides the training text is the test, whatever
+    its name, and every tenth sentence of the training text is held out for validation.
     """
     train = parts["train"]
     if "valid" in parts and "test" in parts:
         return train, parts["valid"], parts["test"], "test"
     if len(train) < 2:
-        raise ValueError("One training sentence cannot be divided: add a file dev.conllu, or more sentences.")
+        raise ValueError("A single training sentence cannot be split. Add a file dev.conllu, or more sentences.")
     held_out = range(min(HELD_OUT, len(train)) - 1, len(train), HELD_OUT)
     valid, train = train.select(held_out), train.select(sorted({*range(len(train))} - {*held_out}))
     for part in ("test", "valid"):
@@ -85,7 +85,7 @@ def divide_tagged(
 
 
 def usual_tags(train: data.TaggedText) -> tuple[str, dict[str, str]]:
-    """A baseline: the most frequent tag of all, and the most frequent tag of each word."""
+    """A baseline: the most frequent tag overall, and the most frequent tag of each word."""
     counts = collections.defaultdict(collections.Counter)
     for sentence, tags in zip(train.words, train.tags, strict=True):
         for word, tag in zip(sentence, tags, strict=True):

@@ -1,4 +1,4 @@
-"""Fits a model into its run folder: progress, checkpoints, going on, early stopping, and which weights are kept."""
+"""Fits a model into its run folder: progress, checkpoints, resuming, early stopping, and the choice of weights."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +13,9 @@ from keras_seq.inspection import parameters, plots
 
 
 def learning_rate(options: Options, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule of `options` over `steps` updates an epoch.
+    """The learning rate schedule of `options` for `steps` updates an epoch.
 
-    On very little data the warm-up is cut to a quarter of the whole, and that is told.
+    On very little data the warm-up is cut to a quarter of all updates, and a note is printed.
     """
     total = max(2, options.epochs * steps)
     warmup, peak = max(1, min(options.warmup_steps, total // 4)), options.learning_rate
@@ -30,11 +30,12 @@ def learning_rate(options: Options, steps: int) -> keras.optimizers.schedules.Le
 
 
 def adamw(options: Options, batches: tf.data.Dataset, **arguments: Any) -> optimizers.AdamW:
-    """AdamW with the schedule and the `weight_decay` of the options; gradients are clipped to norm 1.
+    """AdamW with the schedule and the `weight_decay` of the options. Gradients are clipped to norm 1.
 
     Args:
-        batches: of an epoch.
-        arguments: further ones of `optimizers.AdamW`.
+        options: options of the recipe.
+        batches: batches of an epoch.
+        arguments: further arguments of `optimizers.AdamW`.
     """
     rate = learning_rate(options, int(batches.cardinality()))
     return optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, **arguments)
@@ -54,27 +55,28 @@ def fit(
     epoch_aware: Sequence[Any] = (),
     watching: Iterable[keras.callbacks.Callback] = (),
 ) -> bool:
-    """Fits the model, goes on where the run stopped, and leaves it with the weights that validate best.
+    """Fits the model, resuming an interrupted run, and keeps the weights with the best validation score.
 
     The run folder gets checkpoints, `history.csv`, `best.keras`, `parameters.txt` and `plots/learning_curve.png`.
-    Training ends after `options.epochs`, or `options.patience` of them without a better score. The weights kept are
-    the best epoch's, or the mean of the last `options.average` checkpoints if that scores better. With nothing to
-    monitor all epochs are trained, and the mean of the last checkpoints is kept.
+    Training ends after `options.epochs`, or after `options.patience` epochs without a better score. The weights kept
+    are those of the best epoch, or the mean of the last `options.average` checkpoints if that scores better. Without a
+    monitor, all epochs are trained, and the mean of the last checkpoints is kept.
 
     Args:
-        options: of the recipe.
-        model: compiled, built in the scope.
-        train: batches that know their number; their order a function of the epoch that `starts` are told.
-        valid: batches for Keras's own validation, or None.
-        run, scope: of `run_folder` and `setup`.
-        monitor: the score: one that `validate` gives or, without it, Keras's own validation on `valid`. None: no data
-            is held out to validate on.
-        mode: "max" where more of it is better, "min" where less is.
-        validate: measures the model as it is, by decoding say: `{"val_bleu": 30.2}`, and the epoch's logs have it.
-        epoch_aware: what must be told which epoch begins: `data.shuffled`, noise.
+        options: options of the recipe.
+        model: compiled model, built in the scope.
+        train: batches with a finite cardinality, whose order is a function of the epoch.
+        valid: batches for Keras's validation, or None.
+        run, scope: run of `run_folder` and scope of `setup`.
+        monitor: name of the score, from `validate` or, without it, from Keras's validation on `valid`. None: no
+            validation data.
+        mode: "max" if a larger score is better, "min" if a smaller one is.
+        validate: function that scores the current model, for example by decoding: `{"val_bleu": 30.2}`. The scores are
+            added to the epoch's logs.
+        epoch_aware: steps that depend on the epoch, such as `data.shuffled` and noise.
         watching: further callbacks.
     Returns:
-        Whether this process goes on: the chief. Another worker has waited here until the chief came to `finish`.
+        Whether this process is the chief, which continues. Other workers return after the chief has called `finish`.
     """
     resume = training.Resume(run, options.average, options.save_every, epoch_aware=epoch_aware, agree=scope.any_worker)
     throughput = callbacks.Throughput()
@@ -84,8 +86,8 @@ def fit(
         _fed(options, train, scope, resume, throughput),
         validation_data=valid,
         epochs=options.epochs,
-        shuffle=False,  # the dataset does that
-        verbose=1 if sys.stdout.isatty() else 2,  # in a log file a line for each epoch, and no bars
+        shuffle=False,  # the dataset shuffles
+        verbose=1 if sys.stdout.isatty() else 2,  # a log file gets a line for each epoch, not a progress bar
         callbacks=[
             throughput,
             *([] if validate is None else [callbacks.Evaluator(validate)]),
@@ -112,7 +114,7 @@ def fit(
 
 
 def _fed(options: Options, train: tf.data.Dataset, scope: distribution.scope, resume: training.Resume, throughput):
-    """The training batches on their way: counted, and begun where the run goes on; or made by a service."""
+    """The training batches, counted, from the step at which the run resumes, or from a tf.data service."""
     if options.data_service:
         for start in resume.epoch_aware:  # the service gets a copy
             start.start_epoch(resume.initial_epoch)
@@ -124,7 +126,7 @@ def _fed(options: Options, train: tf.data.Dataset, scope: distribution.scope, re
 
 
 def _keras_validation(model: keras.Model, valid: tf.data.Dataset, run: training.Run, scope: distribution.scope):
-    if scope.workers > 1:  # the others are not there any more to take their share
+    if scope.workers > 1:  # the other workers have stopped and cannot take their share
         alone = keras.models.load_model(run.best)
         alone.set_weights(model.get_weights())
         model = alone

@@ -1,9 +1,9 @@
-"""What a forecast must beat: the last value again, the last day again, and the best linear map.
+"""Baselines of forecasts: repeating the last value, repeating the last season, and the best linear map.
 
-The linear map is that of least squares, not of training: each step to come is a weighted sum of the past, with the
-same weights for all columns. Every past is moved to the mean 0 and scaled to the deviation 1 first, as
-`layers.ReversibleNormalization` does it, and its forecast back; how strongly large weights are punished is chosen on
-the validation windows. It takes seconds, and on many published series few networks are better.
+The linear map is fitted by least squares, not trained: each future step is a weighted sum of the past, with the same
+weights for all columns. As in `layers.ReversibleNormalization`, every past is first normalized to mean 0 and standard
+deviation 1, and its forecast is scaled back. The strength of the penalty on large weights is chosen on the validation
+windows. The fit takes seconds, and on many published series few networks are better.
 
 Source: Toner and Darlow 2024, arXiv:2403.14587, least squares on normalized windows; Hoerl and Kennard 1970,
 doi:10.2307/1267351, ridge regression.
@@ -18,18 +18,18 @@ import numpy as np
 
 from keras_seq.lazy import data, keras
 
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)  # of the mean square of a step
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)  # penalties, as shares of the mean square of a step
 EPSILON = 1e-5  # added to the variance, as in ReversibleNormalization
-ROWS = 512  # windows worked on together
+ROWS = 512  # windows processed together
 
 
 def repeat_last(past: np.ndarray, horizon: int) -> np.ndarray:
-    """The last value for each step to come: `(B, L, C)` to `(B, H, C)`."""
+    """Repeats the last value for each future step: `(B, L, C)` to `(B, H, C)`."""
     return np.repeat(past[:, -1:], horizon, axis=1)
 
 
 def seasonal(past: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """The last season, a day say, again and again: `(B, L, C)`, L at least `season`, to `(B, H, C)`."""
+    """Repeats the last season, such as a day: `(B, L, C)`, L at least `season`, to `(B, H, C)`."""
     return past[:, past.shape[1] - season + np.arange(horizon) % season]
 
 
@@ -39,7 +39,7 @@ class Linear(NamedTuple):
     Attributes:
         kernel: float32 `(L, H)`.
         bias: float32 `(H,)`.
-        ridge: the one that it was fitted with.
+        ridge: penalty of the fit, one of `RIDGES`.
     """
 
     kernel: np.ndarray
@@ -54,44 +54,44 @@ class Linear(NamedTuple):
 
 
 def fit_linear(train: data.Windows, valid: data.Windows, targets: Sequence[int]) -> Linear:
-    """The linear map with the least square error on the training windows, of the ridge that is best in validation.
+    """Fits the linear map by least squares on the training windows, with the ridge that is best in validation.
 
     Args:
         train, valid: windows of the same look-back and horizon.
-        targets: the places, among the columns of the past, of those to forecast.
+        targets: indices of the columns to forecast among the columns of the past.
     """
     L, H = train.look_back, train.horizon
     squares, products = np.zeros((L + 1, L + 1)), np.zeros((L + 1, H))
     for past, future in pairs(train):
         x, mean, deviation = _normalized(past[..., targets])
         y = (np.swapaxes(future, 1, 2) - mean) / deviation
-        x = np.concatenate([x, np.ones_like(mean)], axis=-1).reshape(-1, L + 1)  # the last one is the bias
+        x = np.concatenate([x, np.ones_like(mean)], axis=-1).reshape(-1, L + 1)  # the last column is for the bias
         squares += x.T @ x
         products += x.T @ y.reshape(-1, H)
     punished = np.diag(np.append(np.full(L, np.trace(squares[:L, :L]) / L), 0.0))
-    # A trifle more, so that the steps of a constant series, which are all 0, have a solution too.
+    # A tiny addition, so that a constant series, whose steps are all 0, has a solution too.
     punished += 1e-12 * np.eye(L + 1) * max(1.0, squares[L, L])
-    found = []
+    fits = []
     for ridge in RIDGES:
         solution = np.linalg.solve(squares + ridge * punished, products).astype("float32")
         linear = Linear(solution[:L], solution[L], ridge)
         error = sum(np.square(linear(past[..., targets]) - future).sum(dtype=float) for past, future in pairs(valid))
-        found.append((error, linear))
-    return min(found, key=lambda pair: pair[0])[1]
+        fits.append((error, linear))
+    return min(fits, key=lambda pair: pair[0])[1]
 
 
-_ROUNDING = 1e-6  # of float32: what is less is nothing that a network adds
+_ROUNDING = 1e-6  # relative rounding error of float32, below which a network adds nothing
 
 
 def temper(model: keras.Model, linear: Linear, valid: data.Windows) -> float:
-    """Scales what a network adds to the linear map, so that the validation windows fit best: by 0 to 1.
+    """Scales a network's addition to the linear map by the factor from 0 to 1 with the least validation error.
 
     Args:
         model: a `models.forecaster` with a residual, of all columns.
-        linear: the map inside.
-        valid: windows that it was not trained on.
+        linear: the linear map inside the model.
+        valid: windows that the model was not trained on.
     Returns:
-        The factor, which its layer "forecast" has taken up.
+        The factor, which is applied to the weights of the model's layer "forecast".
     """
     along, across, rounding = 0.0, 0.0, 0.0
     for past, future in pairs(valid):
@@ -107,7 +107,7 @@ def temper(model: keras.Model, linear: Linear, valid: data.Windows) -> float:
 
 
 def pairs(windows: data.Windows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All windows in their order, some at a time: pasts `(B, L, C)` and futures `(B, H, targets)`."""
+    """All windows in order, in batches: pasts `(B, L, C)` and futures `(B, H, targets)`."""
     past, target = (windows.arrays[name].numpy() for name in ("past", "target"))
     steps = np.arange(windows.look_back + windows.horizon)
     for first in range(0, len(windows), ROWS):
@@ -116,7 +116,7 @@ def pairs(windows: data.Windows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _normalized(past: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`(B, L, C)` to `(B, C, L)`, with the means and deviations `(B, C, 1)`."""
+    """Normalizes `(B, L, C)` to `(B, C, L)`, and returns the means and standard deviations `(B, C, 1)`."""
     x = np.swapaxes(past, 1, 2)
     mean, deviation = x.mean(axis=2, keepdims=True), np.sqrt(x.var(axis=2, keepdims=True) + EPSILON)
     return (x - mean) / deviation, mean, deviation

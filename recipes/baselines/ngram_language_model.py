@@ -1,9 +1,9 @@
-"""What counting alone foretells: an n-gram model, the baseline of language models.
+"""An interpolated n-gram model from counts, the baseline of language models.
 
     p(token | n - 1 before) = (count(all n) + kinds * p(token | n - 2 before)) / (count(the n - 1) + kinds)
 
-where `kinds` is the number of different tokens that were seen after the n - 1: the more of them, the likelier is a new
-one (Witten and Bell 1991, interpolated). Below the single tokens lies the uniform distribution.
+where `kinds` is the number of different tokens that follow the n - 1 tokens in the training text: the more of them,
+the likelier is a new one (Witten and Bell 1991, interpolated). Unigrams are interpolated with the uniform distribution.
 """
 
 import numpy as np
@@ -13,11 +13,12 @@ def losses(train: np.ndarray, valid: np.ndarray, order: int, vocabulary_size: in
     """The loss of every token of `valid`, float `(N,)` in nats, from the counts of `train`.
 
     Args:
-        train, valid: ids `(M,)` and `(N,)` below `vocabulary_size`, V; the first tokens of `valid` have fewer before
-            them.
-        order: n.
+        train, valid: ids `(M,)` and `(N,)` below `vocabulary_size`, V. The first tokens of `valid` have a shorter
+            context.
+        order: order of the model, n.
+        vocabulary_size: number of tokens, V.
     Raises:
-        ValueError: if V to the power of n is no 64-bit number.
+        ValueError: if V to the power of n does not fit a 64-bit integer.
     """
     if order < 1 or vocabulary_size**order >= 2**63:
         raise ValueError(
@@ -30,11 +31,11 @@ def losses(train: np.ndarray, valid: np.ndarray, order: int, vocabulary_size: in
         contexts, begins = np.unique(grams // vocabulary_size, return_index=True)
         kinds = np.diff([*begins, len(grams)])
         totals = np.add.reduceat(counts, begins)
-        asked = _grams(valid, n, vocabulary_size)
-        count = _looked_up(grams, counts, asked)
-        total, kind = (_looked_up(contexts, of, asked // vocabulary_size) for of in (totals, kinds))
+        queries = _grams(valid, n, vocabulary_size)
+        count = _lookup(grams, counts, queries)
+        total, kind = (_lookup(contexts, of, queries // vocabulary_size) for of in (totals, kinds))
         rest = probability[n - 1 :]
-        # After what was never seen, the shorter context has all the say.
+        # After an unseen context, the probability is that of the shorter context.
         rest[:] = np.where(total, (count + kind * rest) / np.maximum(total + kind, 1), rest)
     return -np.log(probability)
 
@@ -48,7 +49,7 @@ def _grams(ids: np.ndarray, n: int, vocabulary_size: int) -> np.ndarray:
     return numbers
 
 
-def _looked_up(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The values of the keys that are asked for; 0 of those that are not there."""
-    places = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-    return np.where(keys[places] == asked, values[places], 0)
+def _lookup(keys: np.ndarray, values: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """The values of the queried keys, and 0 for keys that are missing."""
+    places = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[places] == queries, values[places], 0)

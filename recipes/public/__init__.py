@@ -1,1 +1,1 @@
-"""Readers of published data sets, in the form in which their authors publish them."""
+"""Readers of published data sets in their original format."""

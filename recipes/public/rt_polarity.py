@@ -1,4 +1,4 @@
-"""The sentence polarity data as Pang and Lee published it: a sentence a line, a file for each label."""
+"""The sentence polarity data of Pang and Lee in its original format: a sentence a line, a file for each label."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FILES = {"negative": "rt-polarity.neg", "positive": "rt-polarity.pos"}
 
 
 def labeled_text(folder: pathlib.Path, seed: int) -> dict[str, data.LabeledText]:
-    """A tenth of each label for "test", the others for "train", both in an order drawn by chance.
+    """Reads a tenth of each label for "test" and the rest for "train", both in random order.
 
-    There is no split that everybody uses: papers report the mean of ten folds of all.
+    There is no standard split: papers report the mean of ten folds of all sentences.
     """
     texts, labels = [], []
     for label, name in enumerate(FILES.values()):
-        found = data.read_text(folder / name, documents="line").documents
-        texts, labels = texts + found, labels + [label] * len(found)
+        sentences = data.read_text(folder / name, documents="line").documents
+        texts, labels = texts + sentences, labels + [label] * len(sentences)
     whole = data.LabeledText(texts, labels, tuple(FILES), data.LabeledReport(len(texts), len(texts)))
     order = np.random.default_rng(seed).permutation(len(whole))
     fold = data.folds(labels, 10, seed)[order]

@@ -1,1 +1,1 @@
-"""Generators of synthetic data: each recipe learns one of them in about a minute."""
+"""Generators of synthetic data, on which each recipe trains in about a minute."""

@@ -1,13 +1,14 @@
-"""Two tasks that ask for memory and nothing else, of any length: copy and addition.
+"""Two tasks of any length that require only memory: copy and addition.
 
-    copy, length 6        4 c 1 7 a 7 d 0 3 > > >         say, at the three >, which letters were there: c a d
-    addition, length 6    3 8* 0 4 7* 1 =                 say, at the =, the sum of the two that are marked: 15
+    copy, length 6        4 c 1 7 a 7 d 0 3 > > >         output the letters at the three >: c a d
+    addition, length 6    3 8* 0 4 7* 1 =                 output the sum of the two marked digits at the =: 15
 
-The length is the number of digits, over most of which something has to be kept. To copy, they mean nothing, and the
-letters are anywhere among them; to add, one is marked in each half. Nothing can so be found by the place it has.
+The length is the number of digits. Letters or marked digits must be remembered over most of them. In the copy task,
+digits are distractors, and the letters are anywhere among them. In the addition task, one digit is marked in each half.
+So no position has a fixed role.
 
-Source: Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5 (the adding problem); Arjovsky et al. 2016,
-section 4 (copying; there the letters come first and nothing disturbs them), arXiv:1511.06464.
+Source: Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5 (the adding problem), and Arjovsky et al.
+2016, section 4 (copying, there with the letters first and no distractors), arXiv:1511.06464.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Examples(NamedTuple):
 
     Attributes:
         tokens: ids of `vocabulary(task)`, int32 `(N, T)`.
-        answers: numbers of `ANSWERS[task]`, int32 `(N, T)`; 0 where nothing is asked.
-        asked: 1.0 where something is, float32 `(N, T)`.
+        answers: indices into `ANSWERS[task]`, int32 `(N, T)`, 0 at steps without an answer.
+        asked: mask of the answers, float32 `(N, T)`: 1.0 at steps with an answer, else 0.0.
     """
 
     tokens: np.ndarray
@@ -51,7 +52,7 @@ def examples(task: str, length: int, count: int, random: np.random.Generator) ->
     """Draws examples.
 
     Raises:
-        ValueError: for a length that leaves no place: below 1, or below 2 for two numbers to add.
+        ValueError: for a length below 1, or below 2 in addition.
     """
     if length < (1 if task == "copy" else 2):
         raise ValueError(f"The length must be at least {1 if task == 'copy' else 2}. Received: {length}")
@@ -96,5 +97,5 @@ def _examples(task: str, words: np.ndarray, answers: np.ndarray, asked: np.ndarr
 
 
 def written(task: str, tokens: np.ndarray) -> str:
-    """The ids of an example as text."""
+    """Formats the ids of an example as text."""
     return " ".join(vocabulary(task).pieces(tokens))

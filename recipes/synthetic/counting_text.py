@@ -1,11 +1,11 @@
-"""A text without a download, for language models: things are counted.
+"""Synthetic text for language models: lines that count things.
 
     three hens, four hens, five hens.
     six goats, seven goats.
 
-What is counted, from which number on and how far is drawn by chance, each alike often; all else follows. So what is to
-come depends on the words before, further back than counts of a few characters reach, and the best loss that any model
-can reach is known.
+The thing, the first number and the count of each line are drawn uniformly at random. Everything else is determined by
+them. So the next characters depend on words further back than n-grams of a few characters reach, and `entropy` is
+the lowest loss that any model can reach.
 """
 
 import math
@@ -18,17 +18,17 @@ COUNTS = range(2, 6)
 
 
 def line(things: str, start: int, count: int) -> str:
-    """So many numbers of things, from that number on."""
+    """A line that counts things: `count` numbers from index `start` of `NUMBERS` on."""
     return ", ".join(f"{number} {things}" for number in NUMBERS[start : start + count]) + ".\n"
 
 
 def text(size: int = 5_000, seed: int | str = 0) -> str:
-    """So many lines."""
+    """Generates `size` lines."""
     draw = random.Random(seed)
     return "".join(line(draw.choice(THINGS), draw.choice(STARTS), draw.choice(COUNTS)) for _ in range(size))
 
 
 def entropy() -> float:
-    """The least loss in nats per character: that of the draws, over the mean length of a line."""
+    """The lowest possible loss in nats per character: the entropy of a line over its mean length."""
     lines = [line(things, start, count) for things in THINGS for start in STARTS for count in COUNTS]
     return math.log(len(lines)) * len(lines) / sum(map(len, lines))

@@ -1,12 +1,12 @@
-"""A task of clips without a download: handwritten digits that move.
+"""Synthetic clips: handwritten digits that move.
 
-The digits are real, the 1,797 of scikit-learn, 8 x 8 points each; how they move is drawn by chance: in one of eight
-directions, one or two points a picture. There are two kinds of fields. On an open one, what leaves on one side comes
-back on the other: one picture alone says nothing about the direction, and all of them, whatever their order, cannot
-tell it from the opposite one. In a walled one the digit turns back where it meets a wall, so that what comes next
-depends on what was before the last picture.
+The digits are the 1,797 handwritten ones of scikit-learn, 8 x 8 pixels each. Their motion is random: in one of eight
+directions, by one or two pixels a frame. There are two kinds of fields. On an open field, a digit that leaves on one
+side comes back on the opposite side. A single frame does not show the direction, and neither do all frames without
+their order, which fit the opposite direction too. In a walled field, the digit turns back at a wall, so the next frame
+depends on more than the last one.
 
-Each digit is in one of the three parts only: what is tested was never seen in training, wherever it stood.
+Each handwritten digit is in only one of the three splits, so that test digits were never seen in training.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from keras_seq.lazy import data
 
 DIRECTIONS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
 STEPS = np.array([[-1, 0], [-1, 1], [0, 1], [1, 1], [1, 0], [1, -1], [0, -1], [-1, -1]])  # down, right
-SPEEDS = (1, 2)  # points a picture
-SIDE = 8  # points of a digit
-PARTS = {"train": 0.7, "valid": 0.15, "test": 0.15}  # of the handwritten digits
+SPEEDS = (1, 2)  # pixels a frame
+SIDE = 8  # height and width of a digit in pixels
+PARTS = {"train": 0.7, "valid": 0.15, "test": 0.15}  # shares of the handwritten digits
 
 
 @functools.lru_cache(1)
 def handwriting() -> tuple[np.ndarray, np.ndarray]:
-    """All handwritten digits: uint8 `(1797, 8, 8)`, and which digits they are, ints `(1797,)`.
+    """All handwritten digits, uint8 `(1797, 8, 8)`, and their labels, ints `(1797,)`.
 
     Raises:
         ImportError: if scikit-learn is not installed.
-    Source: Alpaydin and Kaynak 1998, doi:10.24432/C50P49; scikit-learn has the test part of it.
+    Source: Alpaydin and Kaynak 1998, doi:10.24432/C50P49. scikit-learn has its test part.
     """
     try:
         from sklearn.datasets import load_digits
@@ -43,7 +43,7 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
 
 
 def samples_of(part: Literal["train", "valid", "test"]) -> np.ndarray:
-    """The numbers of the handwritten digits of a part, ints. They are the same whatever the seed of a run."""
+    """Indices of the handwritten digits of a split, ints, independent of the seed of a run."""
     order = np.random.default_rng(0).permutation(len(handwriting()[0]))
     ends = np.cumsum([round(share * len(order)) for share in PARTS.values()])
     first = dict(zip(PARTS, [0, *ends], strict=False))[part]
@@ -59,25 +59,25 @@ def clips(
     walls: bool = False,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips of digits that move, drawn by chance.
+    """Draws random clips of moving digits.
 
     Longer clips of the same seed begin like shorter ones.
 
     Args:
-        part: whose handwriting.
-        count: how many clips, N.
-        frames: pictures of each, T.
-        size: points of a side of the field.
-        walls: whether digits turn back at the walls; else they come back on the other side.
-        seed: of the draw.
+        part: split of the handwritten digits.
+        count: number of clips, N.
+        frames: number of frames of each clip, T.
+        size: height and width of the field in pixels.
+        walls: whether digits turn back at the walls. Otherwise they come back on the other side.
+        seed: random seed.
     Returns:
-        The pictures, uint8 `(N, T, size, size, 1)`; of each clip the direction in which it sets out, a number of
-        `DIRECTIONS`, and the digit, ints `(N,)`.
+        The clips, uint8 `(N, T, size, size, 1)`, the initial direction of each as an index into `DIRECTIONS`, and the
+        digit of each, ints `(N,)`.
     Raises:
         ValueError: if the field is too small for a digit to move in.
     """
     if size < SIDE + max(SPEEDS):
-        raise ValueError(f"A digit of {SIDE} points needs a field of {SIDE + max(SPEEDS)} to move. Received: {size}")
+        raise ValueError(f"A digit of {SIDE} pixels needs a field of {SIDE + max(SPEEDS)} to move. Received: {size}")
     random = np.random.default_rng([seed, list(PARTS).index(part)])
     sample = random.choice(samples_of(part), count)
     direction = random.integers(0, len(DIRECTIONS), count)
@@ -100,14 +100,14 @@ def clips(
 def video(
     task: Literal["direction", "digit", "next_frame"], part: Literal["train", "valid", "test"], count: int, **options
 ) -> data.Video:
-    """Clips as `data.read_video` gives them, with the labels of a task; for "next_frame" none, and there are walls."""
+    """Clips as returned by `data.read_video`, with the labels of a task. "next_frame" has walls and no labels."""
     pictures, direction, digit = clips(part, count, walls=task == "next_frame", **options)
     labels, names = {
         "direction": (direction, DIRECTIONS),
         "digit": (digit, tuple("0123456789")),
         "next_frame": (None, ()),
     }[task]
-    paths = [pathlib.Path(f"{part}-{number}") for number in range(count)]  # where they would be
+    paths = [pathlib.Path(f"{part}-{number}") for number in range(count)]  # names in place of files
     clip_of = dict(zip(paths, pictures, strict=True))
     frames = pictures.shape[1]
     report = data.VideoReport(count, count, frames=count * frames, shortest=frames, longest=frames)

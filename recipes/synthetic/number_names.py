@@ -1,9 +1,9 @@
-"""A translation task without a download: English number names to French ones.
+"""Synthetic translation: English number names to French ones.
 
     four hundred and seventy-one thousand two hundred and six
     quatre cent soixante et onze mille deux cent six
 
-It is a real little language pair: seventy is "soixante-dix", the thousands are counted, and 71 and 81 do not follow
+It is a small but real language pair: seventy is "soixante-dix", the thousands are counted, and 71 and 81 do not follow
 the same rule.
 """
 
@@ -14,7 +14,7 @@ import random
 from keras_seq.lazy import data
 
 MAX_DIGITS = 6
-HELD_OUT = 0.1  # of the numbers of each length, for validation and for test each
+HELD_OUT = 0.1  # share of the numbers of each length, for validation and for test each
 
 
 def name(number: int, language: str) -> str:
@@ -27,8 +27,8 @@ def name(number: int, language: str) -> str:
 def split_numbers(size: int, held_out_size: int, seed: int) -> dict[str, list[int]]:
     """Numbers for "train", "valid" and "test", no number in two of them.
 
-    In training, one to six digits are alike frequent; the few short numbers come again and again. Validation and test
-    have each number once, so that the short ones there run out and long ones take their places.
+    In training, numbers of one to six digits are equally frequent, so the few short numbers are repeated. Validation
+    and test have each number once, so most of their numbers are long.
     """
     draw = random.Random(seed)
     train_pools, held_out_pools = [], {"valid": [], "test": []}
@@ -44,7 +44,7 @@ def split_numbers(size: int, held_out_size: int, seed: int) -> dict[str, list[in
 
 
 def _alike(pools: list[list[int]], size: int) -> list[int]:
-    """`size` numbers, from each pool in turn as long as it has any."""
+    """`size` numbers, from each pool in turn until the pool is empty."""
     rounds = [number for depth in range(max(map(len, pools))) for number in (p[depth] for p in pools if depth < len(p))]
     return rounds[:size]
 

@@ -1,12 +1,12 @@
-"""A sentiment task without a download: sentences whose mood depends on the order of their words.
+"""Synthetic sentiment: sentences whose label depends on the order of their words.
 
     the plot was not dull , but the ending was never good .            negative
     the ending was never good , although the plot was not dull .       negative
     although the plot was never good , the ending was not dull .       positive
 
-Each sentence says something good and something bad; what stands after "but", or is not conceded by "although", decides.
-A negation turns a word round. So the words alone, whatever their order, say nothing: every bag of words is as often
-positive as negative.
+Each sentence has a positive and a negative clause. The clause after "but", or the one without "although", determines
+the label. A negation inverts a word. So the words without their order carry no information: every bag of words is as
+often positive as negative.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keras_seq.lazy import data
 
 LABELS = ("negative", "positive")
 NOUNS = ["plot", "ending", "acting", "music", "dialogue", "camera", "cast", "story", "pace", "humour"]
-WORDS = {  # of each mood
+WORDS = {  # by label
     "negative": ["dull", "bad", "clumsy", "boring", "weak", "flat", "tedious", "stale"],
     "positive": ["good", "fresh", "moving", "funny", "clever", "bold", "touching", "strong"],
 }
@@ -26,7 +26,7 @@ SHAPES = ("{conceded} , but {meant} .", "although {conceded} , {meant} .", "{mea
 
 
 def sentence(mood: str, draw: random.Random) -> str:
-    """A sentence of that mood, drawn by chance."""
+    """A random sentence with the label `mood`."""
     other = LABELS[1 - LABELS.index(mood)]
     first, second = draw.sample(NOUNS, 2)
     return draw.choice(SHAPES).format(meant=_clause(first, mood, draw), conceded=_clause(second, other, draw))
@@ -40,7 +40,7 @@ def _clause(noun: str, mood: str, draw: random.Random) -> str:
 
 
 def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> dict[str, data.LabeledText]:
-    """Sentences for "train", "valid" and "test", each mood alike often, no sentence twice."""
+    """Sentences for "train", "valid" and "test", with both labels equally often and no sentence twice."""
     draw, seen, parts = random.Random(seed), set(), {}
     for part, count in {"train": size, "valid": held_out_size, "test": held_out_size}.items():
         texts = []

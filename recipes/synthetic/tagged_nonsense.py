@@ -1,4 +1,4 @@
-"""A tagging task without a download: sentences of invented words, which their endings and their neighbors explain.
+"""Synthetic tagging: sentences of invented words whose tags follow from their endings and their neighbors.
 
     the   slithous  brill  wants  to    gimbles  that   toves  .
     DET   ADJ       NOUN   VERB   ...
@@ -6,10 +6,10 @@
     they  brill  to    the  tove  .              brill is a verb, to a preposition
     the   brill  wants to   brill .              brill is a noun, then a verb; to is a particle
 
-Nouns and verbs share their stems and their "-s": what stands before them tells which they are. "to" and "that" are told
-by what follows. Adjectives, adverbs and some nouns show by their endings, names by their capitals. Validation and test
-text is made of stems that the training text has not, so that no list of words helps; whoever looks at spelling and
-at both neighbors can know every tag.
+Nouns and verbs share their stems and their "-s". The word before determines the tag. The tags of "to" and "that" depend
+on the next word. Adjectives, adverbs and some nouns are marked by their endings, names by capital letters. Validation
+and test text have stems that are not in the training text, so that a list of words does not help. The spelling and both
+neighbors determine every tag.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Grammar:
     """Draws sentences.
 
     Args:
-        stems: what nouns, verbs, adjectives, adverbs and names are made of.
-        draw: where chance comes from.
+        stems: stems of nouns, verbs, adjectives, adverbs and names.
+        draw: random number generator.
     """
 
     def __init__(self, stems: list[str], draw: random.Random):
@@ -41,7 +41,7 @@ class Grammar:
         return [*self._clause(), (self.draw.choice(".!"), "PUNCT")]
 
     def _clause(self, depth: int = 0) -> Tagged:
-        """A subject and what it does; `depth` keeps clauses inside clauses short."""
+        """A subject and a predicate. `depth` limits the nesting of clauses."""
         chance = self.draw.random()
         if chance < 0.25:
             subject, verb = [(self.draw.choice(["they", "we", "you"]), "PRON")], self._stem()
@@ -85,23 +85,23 @@ class Grammar:
 
 def stems(draw: random.Random) -> dict[str, list[str]]:
     """Stems for "train", "valid" and "test", none in two of them."""
-    found: list[str] = []
-    while len(found) < sum(STEMS.values()):
+    drawn: list[str] = []
+    while len(drawn) < sum(STEMS.values()):
         stem = draw.choice(ONSETS) + draw.choice(NUCLEI) + draw.choice(CODAS)
         if draw.random() < 0.3:
             stem += draw.choice(NUCLEI) + draw.choice(CODAS)
-        if stem not in found:
-            found.append(stem)
+        if stem not in drawn:
+            drawn.append(stem)
     ends = [sum(list(STEMS.values())[:place]) for place in range(len(STEMS) + 1)]
-    return {part: found[ends[place] : ends[place + 1]] for place, part in enumerate(STEMS)}
+    return {part: drawn[ends[place] : ends[place + 1]] for place, part in enumerate(STEMS)}
 
 
 def tagged_text(size: int = 2_000, held_out_size: int = 300, seed: int = 0) -> dict[str, data.TaggedText]:
     """Sentences for "train", "valid" and "test"."""
     draw = random.Random(seed)
     parts = {}
-    for part, own in stems(draw).items():
-        grammar = Grammar(own, draw)
+    for part, split_stems in stems(draw).items():
+        grammar = Grammar(split_stems, draw)
         sentences = [grammar.sentence() for _ in range(size if part == "train" else held_out_size)]
         words, tags = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
         parts[part] = data.TaggedText(words, tags, data.TagReport(len(words), len(words), sum(map(len, words))))

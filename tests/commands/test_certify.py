@@ -61,7 +61,7 @@ def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
         (("--cases", 0), "--cases must be from 1 to 10000000. Received: 0"),
         (("--tolerance", "nan"), "--tolerance must be from 0 to inf. Received: nan"),
         (("--replicas", 65), "--replicas must be from 1 to 64. Received: 65"),
-        (("--text", tmp_path), "--text is for a SavedModel; a run folder has its vocabulary. Leave it out."),
+        (("--text", tmp_path), "--text requires a SavedModel: a run folder has its vocabulary. Leave it out."),
         (("--json", tmp_path), "is a folder. Name a file."),
         (("--json", tmp_path / "none" / "x.json"), "does not exist. Make it first."),
     ):

@@ -13,7 +13,7 @@ from keras_seq import training
 
 def test_average_is_the_mean_of_the_last_and_can_be_named_as_a_model(keras_seq, folders, tmp_path):
     run = shutil.copytree(folders["lstm"], tmp_path / "run")
-    assert "no checkpoint that is whole" in keras_seq("average", "--model", run).err
+    assert "no complete checkpoint" in keras_seq("average", "--model", run).err
     model = keras.models.load_model(run / "best.keras")
     first = model.get_weights()
     for epoch, factor in ((1, 9.0), (2, 1.0), (3, 2.0)):

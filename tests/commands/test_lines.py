@@ -191,7 +191,7 @@ def test_the_first_of_a_list_is_the_translation_and_what_rerank_chooses(length, 
     chosen = keras_seq("rerank", stdin=several)
     assert chosen.lines == [record.get("text", "") for record in alone.records] and chosen.lines[-1] == ""
     told = sum(not record.get("finished", True) for record in alone.records)
-    assert f"{told} of 11 results have not come to their end" in alone.err or not told
+    assert f"{told} of 11 results did not end by themselves" in alone.err or not told
     (tmp_path / "list").write_text(several)
     (tmp_path / "source").write_bytes(stdin)
     rescored = keras_seq("score", "--model", folders["lstm"], "--n-best", tmp_path / "source", tmp_path / "list")
@@ -345,7 +345,10 @@ def test_what_is_no_model_and_no_file(keras_seq, folders, tmp_path):
             "--alpha: --search greedy has no such option",
         ),
         (["--model", folders["lstm"], "--output", tmp_path / "no" / "x"], "could not be written"),
-        (["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"], "very file"),
+        (
+            ["--model", folders["lstm"], tmp_path / "thesis.txt", "--output", tmp_path / "thesis.txt"],
+            "is an input file",
+        ),
         (["--model", folders["lstm"], "--chunk", 0], "--chunk must be"),
     ):
         result = keras_seq("translate", *argv, stdin="a")

@@ -131,7 +131,7 @@ def answers(signatures, x):
 def test_what_is_exported_is_what_the_recipe_exports(kind, exported, runs):
     flags, task, x = EXPORTS[kind]
     result, model, signatures = exported(runs[kind], *flags)
-    assert ("names no classes (labels.txt)" in result.err) == (kind == "pictures")
+    assert ("has no classes (labels.txt)" in result.err) == (kind == "pictures")
     recipes = task(model, text.Words(WORDS)).signatures()
     assert list(signatures) == list(recipes) and ("describe" in signatures) == (kind in ("ctc", "attention"))
     found, expected = answers(signatures, x), answers(recipes, x)

@@ -196,7 +196,7 @@ def test_files_beside_have_as_many_lines_as_the_input(count, keras_seq, folders,
     (tmp_path / "begins").write_text("ein\n" * count)
     flags = ["translate", "--model", folders["lstm"], "--max-length", 4, "--num-beams", 1]
     result = keras_seq(*flags, "--prefix", tmp_path / "begins", stdin="a horse\na man\n")
-    told = "It has 1, the input more." if count == 1 else "It has more, the input 2."
+    told = "It has 1, the input has more." if count == 1 else "It has more, the input has 2."
     assert result.code == 2 and f"begins must have a line for each line of the input. {told}" in result.err
     assert len(result.lines) == min(count, 2)
 

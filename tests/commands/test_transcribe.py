@@ -92,7 +92,7 @@ def test_other_models_and_options_are_refused(keras_seq, recognizers, folders, f
     ):
         refused = keras_seq("transcribe", "--model", model, *files)
         assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1, refused.err
-    for argv, told in ((["--chunk", 0], "--chunk must be positive"), (["-", files[0]], "stands alone")):
+    for argv, told in ((["--chunk", 0], "--chunk must be positive"), (["-", files[0]], "excludes other files")):
         refused = keras_seq("transcribe", "--model", recognizers["ctc"], *argv)
         assert refused.code == 2 and told in refused.err and refused.err.count("\n") == 1, refused.err
     run = shutil.copytree(recognizers["ctc"], tmp_path / "run")

@@ -201,7 +201,7 @@ def test_takes_at_another_rate(tmp_path):
     middle = slice(100, len(take) - 100)
     assert train.waveform(0)[middle] == pytest.approx(take[middle], abs=0.01) and train.report.resampled == 1
     assert free_spoken_digits.takes(tmp_path, 16_000)["train"].waveform(0).shape == twice.shape
-    with pytest.raises(ValueError, match="--sampling-rate is for files"):
+    with pytest.raises(ValueError, match="--sampling-rate requires files"):
         speech.read(dataclasses.replace(TINY, sampling_rate=16_000))
 
 

@@ -205,7 +205,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert f"{tmp_path}/train.conllu:1: 4 columns" in error_of(capsys, *argv)
     write(tmp_path / "train.conllu", [SPANS], 1)
     (tmp_path / "train.conllu").rename(tmp_path / "train.tsv")
-    assert "cannot be divided" in error_of(capsys, *argv)
+    assert "cannot be split" in error_of(capsys, *argv)
     write(tmp_path / "train.tsv", [SPANS], 20)
     assert "Received: 7" in error_of(capsys, *argv, "--tag-column", "7")
     assert "--max-length 2" in error_of(capsys, *argv, "--max-length", "2", "--overwrite")

@@ -208,7 +208,7 @@ def test_bad_input_gets_one_line_that_names_it(corpus, capsys):
     assert "nowhere" in error_of(capsys, "--data-dir", str(corpus / "nowhere"))
     assert "--valid-source" in error_of(capsys, "--train-source", str(corpus / "train.en"))
     sampling = ["--architecture", "transformer", "--scheduled-sampling", "0.1"]
-    assert "--scheduled-sampling is of recurrent models" in error_of(capsys, *argv, *sampling)
+    assert "--scheduled-sampling requires a recurrent" in error_of(capsys, *argv, *sampling)
     (corpus / "train.fr").write_text("un\n")
     message = error_of(capsys, *argv)
     assert "train.en has 20" in message and "train.fr has 1" in message

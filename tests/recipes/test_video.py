@@ -174,7 +174,7 @@ def error_of(capsys, *argv):
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     folder = tmp_path / "data"
     argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "no such folder" in error_of(capsys, *argv)
+    assert "does not exist" in error_of(capsys, *argv)
     folder.mkdir()
     assert "train is not a folder" in error_of(capsys, *argv)
     write_clips(folder / "train", count=2)
@@ -187,7 +187,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "'sideways' is not among `class_names`" in error_of(capsys, *argv)
     (folder / "train" / "up" / "1.npy").write_bytes(b"no clip")
     assert "1.npy cannot be read" in error_of(capsys, *argv)
-    assert "must not know those after it" in error_of(capsys, "--task", "next_frame", "--bidirectional")
+    assert "predicted from earlier frames alone" in error_of(capsys, "--task", "next_frame", "--bidirectional")
     assert "cnn classifies only" in error_of(capsys, "--task", "next_frame", "--architecture", "cnn")
 
 
