@@ -128,72 +128,73 @@ class Seq2Seq(keras.Model):
         self.source_front_end = source_front_end
         self.pad_id = pad_id
 
-        policy = self.dtype_policy
-        stack = {
-            "cell": self.cell,
-            "units": units,
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "layer_norm": layer_norm,
-            "cell_options": self.cell_options,
-            "dtype": policy,
-        }
-        embedding = {"pad_id": pad_id, "dtype": policy}
         initializers = seeded_copies(initializer)
+        self._make_embeddings(initializers)
+        self._make_stacks(initializers)
+        self.attention = self.output_dense = self.sampling = None
+        if attention is not None:
+            self.attention = ATTENTIONS[attention](units, name="attention", dtype=self.dtype_policy)
+        if attention is not None or units != self.embedding_dim:
+            self.output_dense = keras.layers.Dense(
+                self.embedding_dim, activation="tanh", name="output", dtype=self.dtype_policy
+            )
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        if scheduled_sampling != 0:
+            self.sampling = ScheduledSampling(
+                scheduled_sampling, pad_id, name="scheduled_sampling", dtype=self.dtype_policy
+            )
+            self.sampling.build()
+        self.build()
+
+    def _make_embeddings(self, initializers):
+        """Makes the embedding of the target, and that of the source, which may be the same or none."""
+        sizes = {"pad_id": self.pad_id, "dtype": self.dtype_policy}
         self.target_embedding = TokenEmbedding(
-            target_vocabulary_size or source_vocabulary_size,
+            self.target_vocabulary_size or self.source_vocabulary_size,
             self.embedding_dim,
-            tie_weights=tie_embeddings,
+            tie_weights=self.tie_embeddings,
             embeddings_initializer=next(initializers),
             name="target_embedding",
-            **embedding,
+            **sizes,
         )
         self.source_embedding = self.target_embedding
-        if source_front_end is not None:
+        if self.source_front_end is not None:
             self.source_embedding = None
-        elif target_vocabulary_size is not None:
+        elif self.target_vocabulary_size is not None:
             self.source_embedding = TokenEmbedding(
-                source_vocabulary_size,
+                self.source_vocabulary_size,
                 self.embedding_dim,
                 embeddings_initializer=next(initializers),
                 name="source_embedding",
-                **embedding,
+                **sizes,
             )
-        self.encoder = RecurrentStack(
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            residual_from=residual_from,
-            initializer=next(initializers),
-            name="encoder",
-            **stack,
-        )
-        self.bridge = Bridge(bridge, name="bridge", dtype=policy)
-        self.decoder_bottom = RecurrentStack(
-            num_layers=1, initializer=next(initializers), name="decoder_bottom", **stack
-        )
-        self.attention = None
-        if attention is not None:
-            self.attention = ATTENTIONS[attention](units, name="attention", dtype=policy)
-        self.decoder_top = None
-        if num_layers > 1:
-            if residual_from is not None:
-                residual_from = max(residual_from - 1, 0 if self.attention is None else 1)
-            self.decoder_top = RecurrentStack(
-                num_layers=num_layers - 1,
-                residual_from=residual_from,
+
+    def _make_stacks(self, initializers):
+        """Makes the encoder, the bridge, and the decoder's layers below and above the attention."""
+
+        def stack(name, num_layers, **options):
+            return RecurrentStack(
+                self.cell,
+                self.units,
+                num_layers=num_layers,
+                dropout=self.dropout,
+                recurrent_dropout=self.recurrent_dropout,
+                layer_norm=self.layer_norm,
+                cell_options=self.cell_options,
                 initializer=next(initializers),
-                name="decoder_top",
-                **stack,
+                name=name,
+                dtype=self.dtype_policy,
+                **options,
             )
-        self.output_dense = None
-        if self.attention is not None or units != self.embedding_dim:
-            self.output_dense = keras.layers.Dense(self.embedding_dim, activation="tanh", name="output", dtype=policy)
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
-        self.sampling = None
-        if scheduled_sampling != 0:
-            self.sampling = ScheduledSampling(scheduled_sampling, pad_id, name="scheduled_sampling", dtype=policy)
-            self.sampling.build()
-        self.build()
+
+        above = self.residual_from
+        self.encoder = stack("encoder", self.num_layers, bidirectional=self.bidirectional, residual_from=above)
+        self.bridge = Bridge(self.bridge_kind, name="bridge", dtype=self.dtype_policy)
+        self.decoder_bottom, self.decoder_top = stack("decoder_bottom", 1), None
+        if self.num_layers > 1:
+            if above is not None:
+                above = max(above - 1, 0 if self.attention_name is None else 1)
+            self.decoder_top = stack("decoder_top", self.num_layers - 1, residual_from=above)
 
     @property
     def shares_memory(self):
