@@ -139,7 +139,7 @@ def test_stale_or_not(tmp_path, caplog):
         (lambda: (folder / "manifest.json").write_text('{"format": 1'), None, "manifest.json is damaged"),
         (lambda: (folder / "manifest.json").write_text("[1]"), None, "manifest.json is damaged"),
         (lambda: shard(folder).unlink(), None, "tfrecord is missing"),
-        (lambda: shard(folder).write_bytes(shard(folder).read_bytes()[:-1]), None, r"bytes and not"),
+        (lambda: shard(folder).write_bytes(shard(folder).read_bytes()[:-1]), None, r"bytes instead of"),
         (lambda: edit(folder / "manifest.json", format=0), None, "`format` was 0"),
     ]
     for passes, (change, fingerprint, message) in enumerate(changes, start=1):
