@@ -120,7 +120,7 @@ PROBLEMS = {
     "'label' must be .*Received: 1.5": ("a.jsonl", 1, '{"text": "a", "label": 1.5}', "malformed"),
     "'label' must be .*Received: None": ("a.jsonl", 1, '{"text": "a", "label": null}', "malformed"),
     "text is empty: ' '": ("a.jsonl", 1, '{"text": " ", "label": 1}', "empty"),
-    "character that is none.*surrogates": ("a.jsonl", 1, '{"text": "\\ud83d", "label": 1}', "bad"),
+    "an invalid character.*surrogates": ("a.jsonl", 1, '{"text": "\\ud83d", "label": 1}', "bad"),
     "a NUL": ("a.jsonl", 1, '{"text": "a\\u0000", "label": 1}', "bad"),
 }
 

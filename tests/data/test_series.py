@@ -68,7 +68,7 @@ def test_ways_to_write_the_same(write, content, name, options):
     [
         ("t,a,b\n0,1,2\n1,3\n", {}, r"csv:3: the line has 2 fields, the header 3", "on_bad_row"),
         ("t,a\n0,1\n1,2,3\n", {}, r"csv:3: the line has 3 fields, the header 2", "on_bad_row"),
-        (b"t,a\n0,1\n1,\xff\n", {}, r"csv:3: the line is not UTF-8. Name .* `encoding`", "on_bad_row"),
+        (b"t,a\n0,1\n1,\xff\n", {}, r"csv:3: the line is not UTF-8. Pass .* `encoding`", "on_bad_row"),
         (b"t,a\n0,1\n1,2\0\n", {}, r"csv:3: the line holds a NUL, as UTF-16", "on_bad_row"),
         ("t,a\n0,1\r1,2\n", {}, r"csv:2: the line holds a carriage return", "on_bad_row"),
         ('t,a\n0,1\n1,"2\n2,3\n3,x\n', {}, r"csv:3: a quotation mark does not end on its line", "on_bad_row"),
@@ -384,7 +384,7 @@ def test_a_thousand_is_not_filled_in(write):
     rows = ["2020-01-01,998", '2020-01-02,"1,020"', '2020-01-03,"1,050"']
     series = read_series(write("\n".join(["t,a", *rows]) + "\n"), on_bad_value="interpolate")
     assert series.values[:, 0].tolist() == [998, 1020, 1050] and series.report.interpolated == 0
-    with pytest.raises(ValueError, match="no repair can"):
+    with pytest.raises(ValueError, match="this cannot be repaired"):
         read_series(write("t;a\n0;1,020\n1;1,030\n"), on_bad_value="interpolate", on_bad_row="repair")
 
 
@@ -406,7 +406,7 @@ def test_options_of_readers(write):
     series = read_series(path, comment="#", missing_values=["-999"], on_bad_value="interpolate", **names)
     assert series.values[:, 0].tolist() == [5, 5, 6] and series.report.interpolated == 1
     latin = write("t,Höhe\n0,1\n1,2\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="csv:1: the line is not UTF-8. Name .* by `encoding`"):
+    with pytest.raises(ValueError, match="csv:1: the line is not UTF-8. Pass .* as `encoding`"):
         read_series(latin)
     assert read_series(latin, encoding="latin-1").columns == ("Höhe",)
     with pytest.raises(ValueError, match="not in the encoding 'utf-99'"):

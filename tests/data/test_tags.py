@@ -301,7 +301,7 @@ def test_tags_that_nearly_mark_spans_are_refused():
     for tag_names in (["NOUN", "VERB"], ["O"], [], ["S---3", "I----", "N--S"], ["BE-HL", "O", "NN-TL"]):
         assert not span_tags.mark_spans(tag_names)
     for others, odd in ((["-X-"], "-X-"), (["b-PER"], "b-PER"), (["PER-B"], "PER-B"), (["<unk>"], "<unk>")):
-        with pytest.raises(ValueError, match=rf"mark spans, and '{odd}' cannot be read.*--spans no"):
+        with pytest.raises(ValueError, match=rf"mark spans, but '{odd}' cannot be read.*--spans no"):
             span_tags.mark_spans(["O", "B-LOC", "I-LOC", *others])
     with pytest.raises(ValueError, match="'LOC-B'.*--spans no"):
         span_tags.mark_spans(["O", "LOC-B", "LOC-I"])
