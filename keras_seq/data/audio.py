@@ -206,7 +206,7 @@ class Audio:
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
         """A dataset of `(waveform, label)`, or of waveforms without labels.
 
-        Waveforms are float32 `(T,)`; labels int32 `()`, strings or int32 `(L,)`.
+        Waveforms are float32 `(T,)`, labels int32 `()`, strings or int32 `(L,)`.
 
         Args:
             order: a step such as `shuffled(seed)`, applied to the numbers of the recordings. It shuffles numbers
@@ -246,7 +246,8 @@ def read_audio(
         digits = read_audio(train, 8000, label=lambda file: int(file.name[0]))
 
     Args:
-        files: a folder, whose sound files are read in the order of their paths, including subfolders; or files.
+        files: one or more files, or a folder, whose sound files are read in the order of their paths, including
+            subfolders.
         sampling_rate: samples per second that all files must have.
         label: function of a file's path that returns its label: a whole number, a string or a list of whole numbers.
         resample: whether to convert files with another rate, up to 100 times as high or low, instead of rejecting them.

@@ -64,7 +64,7 @@ def concatenate_recordings(
     fine = 0 <= pauses[0] <= pauses[1] and end_pause >= 0
     if not len(takes) or takes.labels is None or min(counts, default=1) < 1 or not fine:
         raise ValueError(
-            "Takes must have labels, counts be at least 1, and pauses (shortest, longest), none negative. "
+            "Needs takes with labels, counts of at least 1, and pauses (shortest, longest) of at least 0. "
             f"Received: {len(takes)} takes, {min(counts, default=1)} as the least count, {pauses=}, {end_pause=}"
         )
     random, deck, waveforms, labels = np.random.default_rng(seed), [], [], []

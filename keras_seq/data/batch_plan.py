@@ -59,7 +59,7 @@ class BatchPlan:
     """The result of `bucketed` for an epoch: N examples of L lengths, in B batches, in order of their buckets.
 
     Attributes:
-        batch: number of each example's batch, int64 `(N,)`; -1 if `drop_remainder` drops it.
+        batch: number of each example's batch, int64 `(N,)`, or -1 if `drop_remainder` drops it.
         rows: rows of each batch, int64 `(B,)`.
         shapes: padded lengths of each batch, int64 `(B, L)`.
         tokens: real positions of each batch, over all lengths, int64 `(B,)`.

@@ -13,7 +13,7 @@ from keras_seq.data.lengths import SequenceAxes, padding_value
 
 _MOST_SHAPES = 40
 _BATCHES_A_SHAPE = 5
-_SMALL_BUDGET, _SHORT = 129, 8  # tokens: smaller budgets look like a number of rows; length of a short sentence
+_SMALL_BUDGET, _SHORT = 129, 8  # tokens: smaller budgets are probably meant as rows; length of a short sentence
 _log = logging.getLogger(__name__)
 
 
@@ -123,7 +123,7 @@ def _padded(component: tf.Tensor, length: tf.Tensor, filler: tf.Tensor) -> tf.Te
 
 
 class Buckets:
-    """The bucket shapes with the least padding for a corpus, and batches of these shapes with a known number.
+    """The bucket shapes with the least padding for a corpus, and batches of these shapes in a precomputed number.
 
         buckets = data.Buckets(data.lengths(examples), tokens_per_batch=1024)
         train = examples.apply(order).apply(buckets.batched(data.lengths(examples))).apply(batches_order)

@@ -60,7 +60,7 @@ def cached(
     Raises:
         FileNotFoundError: if one of `files` does not exist.
         ValueError: if the cache is stale or damaged and `on_stale="error"`, if the dataset is endless, or if a
-            component is not a dense tensor of known rank.
+            component is not a dense tensor of static rank.
     """
     for name, value in (("examples_per_block", examples_per_block), ("num_shards", num_shards)):
         if value < 1:
@@ -110,7 +110,7 @@ def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict
     for spec in tf.nest.flatten(dataset.element_spec):
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
             raise ValueError(
-                "Each component must be a dense tensor of known rank. Convert it with `to_tensor` or `ensure_shape`. "
+                "Each component must be a dense tensor of static rank. Convert it with `to_tensor` or `ensure_shape`. "
                 f"Received: {spec}"
             )
     stamps = {}
@@ -126,7 +126,7 @@ def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest; empty if it is damaged, None if there is none."""
+    """The manifest, empty if it is damaged, or None if there is none."""
     try:
         found = json.loads((folder / _MANIFEST).read_bytes())
         return found if isinstance(found, dict) else {}
@@ -222,8 +222,8 @@ def _remove_all_but(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _is_sequence(spec: tf.TensorSpec) -> bool:
-    """Whether only the length is unknown. Other components are stored whole if their shape is known, else serialized
-    one example at a time."""
+    """Whether only the length is unknown. Other components are stored whole if their shape is static, else
+    serialized one example at a time."""
     return spec.shape.rank > 0 and spec.shape[0] is None and spec.shape[1:].is_fully_defined()
 
 

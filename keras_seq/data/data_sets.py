@@ -207,14 +207,14 @@ def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
     if expected is not None and found != expected:  # digest of the unpacked file
         path.unlink()
         raise ValueError(
-            f"{source.name} has the SHA-256 {found}; {expected} was expected. It came from {source.url} and was "
+            f"{source.name} has the SHA-256 {found} instead of {expected}. It came from {source.url} and was "
             "removed. The file has changed or was damaged."
         )
     if expected is None and source.sha256 is None:
-        print(f"{source.name}: no SHA-256 is recorded for this file; the download has {found}.", file=sys.stderr)
+        print(f"{source.name}: no SHA-256 is recorded for this file. The download has {found}.", file=sys.stderr)
     elif found != (expected or source.sha256):
         logging.getLogger("keras_seq").warning(
-            "%s has the SHA-256 %s; the figures of this project were measured on %s. The data has a newer version.",
+            "%s has the SHA-256 %s. The figures of this project were measured on %s: the data has a newer version.",
             *(source.name, found, source.sha256),
         )
 
@@ -235,8 +235,8 @@ def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
         if found != source.sha256:
             archive.unlink()
             raise ValueError(
-                f"The {len(known):,} checked files in {source.name} have together the SHA-256 {found}; {source.sha256} "
-                f"was expected. It came from {source.url} and was removed. The archive has changed or was damaged."
+                f"The {len(known):,} checked files in {source.name} have together the SHA-256 {found} instead of "
+                f"{source.sha256}. It came from {source.url} and was removed. The archive has changed or was damaged."
             )
         for name, path in kept.items():
             os.rename(path, folder / name)

@@ -1,6 +1,6 @@
 """Analyzes a corpus before training: its lengths, the effect of each way of batching, and a suggestion.
 
-It computes numbers only; `keras-seq doctor` prints and plots them.
+It computes numbers only. `keras-seq doctor` prints and plots them.
 """
 
 import time

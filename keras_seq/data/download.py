@@ -43,7 +43,7 @@ def download(
     Args:
         url: URL of the file.
         path: path to write. Missing folders are created.
-        sha256: hexadecimal digest. A file with another digest is refused; one just downloaded is also removed.
+        sha256: hexadecimal digest. A file with another digest is refused, and removed if it was just downloaded.
         attempts: number of connections in a row that may fail or break without any progress.
         timeout: seconds without a byte after which a connection counts as broken.
         pause: seconds before the second attempt, doubled for each further one.
@@ -96,7 +96,7 @@ def unpack(archive: str | os.PathLike, target: str | os.PathLike) -> Path:
     """Unpacks an archive, completely or not at all.
 
     Args:
-        archive: `.zip` or `.tar` (also `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), which becomes the folder `target`; or
+        archive: `.zip` or `.tar` (also `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), which becomes the folder `target`, or
             the `.gz` of one file, which becomes the file `target`.
         target: path to write, which must not exist yet.
     Returns:
@@ -190,7 +190,7 @@ def _check_digest(path: Path, sha256: str | None, what: str) -> None:
         return
     found = sha256_of(path)
     if found != sha256.lower():
-        raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found}; {sha256} was expected. {what}.")
+        raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found} instead of {sha256}. {what}.")
 
 
 def _no_room(error: Exception) -> bool:

@@ -13,7 +13,7 @@ def fingerprint(data: Any) -> str:
     """Computes a digest of data: 32 hexadecimal digits, the same for the same content in any folder.
 
     Args:
-        data: result of a reader, such as `read_labeled_text`; or strings, numbers, arrays, lists and dicts of them. For
+        data: result of a reader, such as `read_labeled_text`, or strings, numbers, arrays, lists and dicts of them. For
             a path, the content of the file counts, not its name. Reports and functions are ignored.
     """
     digest = hashlib.blake2b(digest_size=16)

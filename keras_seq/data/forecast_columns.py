@@ -43,7 +43,7 @@ class ForecastColumns:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "ForecastColumns":
-        """Reads a file of `save`.
+        """Reads a file written by `save`.
 
         Raises:
             ValueError: if the file has other content.

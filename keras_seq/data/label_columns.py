@@ -15,12 +15,12 @@ _USUAL = {  # usual names of columns
 }
 _NAME = re.compile(r"[^\W\d][\w .-]{0,30}")  # a possible name of a column
 _NUMBER = re.compile(r"[+-]?[0-9]+")
-_FEW = 5  # rows; fewer show nothing
+_FEW = 5  # minimum number of rows to judge by
 _MOST_LABELS = 0.9  # labels per row; beyond, nearly each row has a different label
 
 
 def header_of(rows: Sequence, text: int, label: int) -> bool | None:
-    """Whether the first row names the columns; None if it may or may not.
+    """Whether the first row names the columns, or None if that is undecided.
 
     Only a row whose label occurs in no other row can be a header. It is one if both columns have usual names, such as
     "text" and "label". With at least 5 other rows, it is also one if all its fields could be names and one of the two

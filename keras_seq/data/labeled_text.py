@@ -122,7 +122,7 @@ def read_labeled_text(
     and line feeds. In JSON lines each line is an object. White space is stripped from labels but not from texts.
 
     Args:
-        paths: a file or a list of files, plain or `.gz`; or a DataFrame, whose rows are numbered from 0 in errors.
+        paths: a file or a list of files, plain or `.gz`, or a DataFrame, whose rows are numbered from 0 in errors.
         text, label: the columns: names in the header (or keys), or numbers from 0.
         format: "tsv", "csv" or "jsonl". None: by the file name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`).
         header: whether the first row of each file names the columns. None: it does if a column is given by name, or,
@@ -154,7 +154,7 @@ def read_labeled_text(
                 found.append(row[1])
                 continue
             if on_bad_line == "error" and row.kind != "blank":
-                remedy = 'Mend the row, or drop such rows with on_bad_line="skip".'
+                remedy = 'Correct the row, or drop such rows with on_bad_line="skip".'
                 raise ValueError(f"{path}:{line}: {row.message} {remedy}")
             counts[row.kind] += 1
     report = LabeledReport(kept=len(texts), **{"read": 0, **counts})
@@ -301,7 +301,7 @@ def _place(path: Path, line: int, column: str | int, names: list[str], width: in
     names = [name.strip() for name in names]
     if names.count(column) != 1:
         raise ValueError(
-            f"{path}:{line}: {names.count(column)} columns have the name {column!r}; the header names "
+            f"{path}:{line}: {names.count(column)} columns have the name {column!r}. The header names "
             f"{_shortened(names)}. Give the name or the number (from 0) of the column.{_hint(path, width)}"
         )
     return names.index(column)
@@ -333,7 +333,7 @@ def _json_row(content: str, text: str, label: str) -> tuple[str, str] | Problem:
         return Problem("malformed", f"not a JSON object: {start(content)}.")
     missing = [key for key in (text, label) if key not in row]
     if missing:
-        return Problem("malformed", f"the key {missing[0]!r} is missing; there are {_shortened(list(row))}.")
+        return Problem("malformed", f"the key {missing[0]!r} is missing. The row has {_shortened(list(row))}.")
     string, name = row[text], row[label]
     if not isinstance(string, str):
         return Problem("malformed", f"{text!r} must be a string. Received: {start(string)}.")

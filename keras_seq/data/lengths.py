@@ -31,7 +31,7 @@ class SequenceAxes:
         specs = tf.nest.flatten(element_spec)
         for spec in specs:
             if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
-                raise ValueError(f"Components must be dense tensors of known rank. Received: {spec}")
+                raise ValueError(f"Components must be dense tensors of static rank. Received: {spec}")
         if axes is None:
             names = [place if spec.shape.rank else None for place, spec in enumerate(specs)]
         else:
@@ -189,7 +189,7 @@ def measure(
         progress: function called with the number of examples so far.
 
     Returns:
-        `(lengths, unknown)`: int32 `(N,)`, or `(N, L)` for tuples of L; and the number of unknown tokens of each
+        `(lengths, unknown)`: int32 `(N,)`, or `(N, L)` for tuples of L, and the number of unknown tokens of each
         example, int32 `(N,)`, or None without a vocabulary.
     """
     tokenize = tf.strings.split if vocabulary is None else vocabulary.tokenize

@@ -29,7 +29,7 @@ class Mixture:
         datasets: the corpora, with the same element spec.
         weights: shares, instead of those by size. Any positive numbers.
         temperature: temperature of the shares, by default 1 without `weights`. 5 is usual for many languages.
-        sizes: numbers of examples, for datasets without a known cardinality. Checked while reading.
+        sizes: numbers of examples, for datasets of unknown cardinality. Checked while reading.
         examples_per_epoch: length of an epoch, instead of the one above. If it is shorter, the larger corpora pass in
             parts.
         seed: a whole number.

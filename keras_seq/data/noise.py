@@ -22,7 +22,7 @@ class Noise:
     """A dataset step that randomly changes id vectors, as a function of only (`seed`, epoch, place in the data).
 
     The noise thus depends neither on the number of parallel calls nor on interruptions of the run. Steps of different
-    names draw independently of each other; two steps of the same name need different seeds.
+    names draw independently of each other. Two steps of the same name need different seeds.
 
     Each new iteration of the dataset is an epoch, including iterations for other purposes than training. To make the
     noise independent of those, call `start_epoch` at the start of each training epoch, as for `shuffled`.

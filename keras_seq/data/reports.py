@@ -4,6 +4,6 @@ from collections.abc import Iterable
 
 
 def format_counts(text: str, counts: Iterable[tuple[int, str]], title: str = "") -> str:
-    """The text, a semicolon, the title, and all counts other than 0: "...; dropped: 12 empty"."""
+    """The text, followed by the title and all counts other than 0, as in "...; dropped: 12 empty"."""
     told = ", ".join(f"{count:,} {what}" for count, what in counts if count)
     return f"{text}; {title}{told}" if told else text

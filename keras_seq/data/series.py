@@ -147,8 +147,8 @@ def read_series(
     leaks a little of the later data.
 
     Args:
-        source: a CSV file, plain or `.gz`, with a header; a DataFrame, whose index is the time index if it holds
-            times; or an array `(N,)` or `(N, C)`, without a time index.
+        source: a CSV file, plain or `.gz`, with a header, a DataFrame, whose index is the time index if it holds
+            times, or an array `(N,)` or `(N, C)`, without a time index.
         time_column: name or place of the time index, of dates or of numbers. None: rows follow each other at equal
             distances.
         columns: the columns of values. None takes all columns without another role.

@@ -23,8 +23,8 @@ class Grid:
     Attributes:
         origin: the time at place 0.
         step: the distance, timedelta64 or a number.
-        kind: "months" on the same day, or on the last one of a shorter month; "weekdays" without Saturday and Sunday;
-            "" for a fixed distance.
+        kind: "months" on the same day, or on the last one of a shorter month, "weekdays" without Saturday and Sunday,
+            or "" for a fixed distance.
         day: day of the month, 1 to 31.
         zone: time zone in which days and months are counted. None: the times as they are.
     """
@@ -178,8 +178,8 @@ def future_timestamps(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np
 
 
 def season(times: "np.ndarray | pd.DatetimeIndex | None") -> tuple[int, str] | None:
-    """The number of rows in the shortest cycle of the calendar, and its name: for hours 24, a "day"; for days 7, a
-    "week"; for months 12, a "year".
+    """The number of rows in the shortest cycle of the calendar, and its name: `(24, "day")` for hours,
+    `(7, "week")` for days, `(12, "year")` for months.
 
     Args:
         times: `(N,)`, as in `Series.times`.

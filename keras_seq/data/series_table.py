@@ -197,7 +197,7 @@ def _marks(rows: Rows, texts: dict[str, "pd.Series"], lines, form: CsvFormat) ->
         line = lines[texts[name].index.get_loc(text.index[0])]
         raise ValueError(
             f"{rows.source}:{line}: column {name!r}: {text.iloc[0]!r} may have a decimal comma or a thousands "
-            "separator. Choose with `decimal` or `thousands`; this cannot be repaired."
+            "separator. Choose with `decimal` or `thousands`. This cannot be repaired."
         )
     return (*fitting, (".", None))[0]
 

@@ -30,7 +30,7 @@ class Times(NamedTuple):
     """The content of a column of times.
 
     Attributes:
-        values: datetime64[us] `(N,)`, in UTC if there is a `zone`; or int64 or float64.
+        values: datetime64[us] `(N,)`, in UTC if there is a `zone`, or int64 or float64.
         good: bools `(N,)`, True for valid times.
         zone: time zone of the times. None if the column has none.
         form: format of the times, as for `strftime`. None for numbers, and for formats without such a form.
@@ -138,7 +138,7 @@ def _aware(times, good, offsets, example: str, note: str, time_zone: str | None)
         return _in_zone(times.dt.tz_localize(None), good, None, form, note, time_zone)
     zone = pd.Timestamp(example).tz if len(found) == 1 else UTC
     if len(found) > 1 and time_zone is None:
-        note = "times with several offsets, converted to UTC; pass their zone as `time_zone`"
+        note = "times with several offsets, converted to UTC (pass their zone as `time_zone`)"
     return _in_zone(times, good, zone, form, note, time_zone)
 
 

@@ -38,7 +38,7 @@ class shuffled:  # noqa: N801 - used as a function, like the other dataset steps
 
     Shuffled examples make batches as full as unshuffled ones, since each bucket fills up before its batch is emitted.
     Partial batches, one per bucket, come only at the end of an epoch. A second `shuffled`, after `bucketed`, mixes them
-    among the full ones; its `buffer_size` is in batches.
+    among the full ones. Its `buffer_size` is in batches.
 
     N workers share one order: each takes `dataset.apply(shuffled(seed)).shard(N, index)` of the same seed and epoch.
     Worker i has examples i, i + N, i + 2N, ... of the epoch, so that all together have every example once. Workers that

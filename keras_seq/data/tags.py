@@ -27,7 +27,7 @@ _Lines = list[tuple[int, str | None]]  # numbered lines of one sentence; None fo
 
 @dataclass(frozen=True)
 class TagReport:
-    """Counts of sentences: `read` = `kept` + `malformed` + `bad` + `untagged`; and of lines: `lines` = `words` +
+    """Counts of sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. Of lines: `lines` = `words` +
     `multiword` + `empty_nodes` + `comments` + `blank` + `dropped`.
 
     Args:
@@ -115,13 +115,13 @@ def read_tags(
     tags: str | int | None = None,
     on_bad_line: str = "error",
 ) -> TaggedText:
-    """Reads sentences with tagged words. A blank line ends a sentence; at the end of a file it is optional.
+    """Reads sentences with tagged words. A blank line ends a sentence. It is optional at the end of a file.
 
-    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are skipped and counted; "_" is no tag.
+    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are skipped and counted. "_" is not a tag.
     Columns: a line is a word and its tag, or more columns, separated by tabs or, in lines without a tab, by spaces. "#"
-    is an ordinary word. Skipped and counted are the document marks of CoNLL-2003 (`-DOCSTART-`); lines before the first
-    word of a sentence that begin with "#" and have another number of columns, or are "# name = value"; and a first line
-    with the names of the columns, such as "word" and "tag" (with a warning).
+    is an ordinary word. Document marks of CoNLL-2003 (`-DOCSTART-`) are skipped and counted. So are lines before the
+    first word of a sentence that begin with "#" and have another number of columns, or are "# name = value", and, with
+    a warning, a first line that names the columns, such as "word" and "tag".
 
     Args:
         paths: a file or a list of files, plain or `.gz`.
@@ -136,7 +136,7 @@ def read_tags(
         FileNotFoundError: if a file does not exist.
         ValueError: if a line is invalid and `on_bad_line="error"`: it has another number of columns than 10 (or
             than most lines), an empty word or tag, "_" for a tag in CoNLL-U, a word number out of order, a sentence
-            without words, invalid UTF-8 or a NUL; if there is no such column, if a `.gz` file is damaged, or if no
+            without words, invalid UTF-8 or a NUL. Also if there is no such column, if a `.gz` file is damaged, or if no
             sentence is left.
 
     Source: https://universaldependencies.org/format.html
@@ -278,7 +278,7 @@ def _column_parser(
         )
     places = [0 if words is None else words, -1 if tags is None else tags]
     if words is None and width > 2 and not as_it_stands and _are_numbered(sentences):
-        _log.warning("%s numbers its words in column 0. Words are read from column 1; words=0 reads the numbers.", path)
+        _log.warning("%s numbers its words in column 0. Words are read from column 1. words=0 reads the numbers.", path)
         places[0] = 1
     for argument, place in zip(("words", "tags"), places, strict=True):
         if not isinstance(place, int) or not -width <= place < width:

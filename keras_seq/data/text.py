@@ -65,7 +65,7 @@ def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "erro
     Args:
         paths: a file or a list of files, plain or `.gz`.
         documents: "file" if each file is a document, whose text is kept unchanged, including line ends (only a byte
-            order mark is removed); or "line" if each line is a document, without its line end.
+            order mark is removed), or "line" if each line is a document, without its line end.
         on_bad_line: "error", or "skip" to drop and count lines that are not UTF-8 or hold a NUL.
 
     Raises:

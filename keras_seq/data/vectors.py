@@ -49,8 +49,8 @@ def read_vectors(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line is not a word with the same number of numbers as the others, and `on_bad_line="error"`; if
-            no token was found.
+        ValueError: if a line is not a word with the same number of numbers as the others, and `on_bad_line="error"`, or
+            if no token was found.
 
     Source: the spread of the random vectors is that of Kim 2014, section 3.2, arXiv:1408.5882.
     """

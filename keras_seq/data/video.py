@@ -23,7 +23,7 @@ class VideoReport:
     """Counts of all clips: `read` = `kept` + `bad`. `skipped` has the error of each bad clip.
 
     `short` clips have fewer frames than requested, so some of their frames are repeated. `frames` is the total number
-    of frames, before some were chosen; `shortest` and `longest` are numbers of frames of one clip.
+    of frames, before some were chosen. `shortest` and `longest` are numbers of frames of one clip.
     """
 
     read: int
@@ -127,8 +127,8 @@ def read_video(
         num_frames: number of frames to take, evenly spaced, after `every`. Shorter clips repeat some. None takes all.
         size: (height, width) to resize frames to.
         channels: 3 for color, or 1. Images and GIFs are converted.
-        label: function of a clip's path that returns the name of its class. None: the name of its folder, for a folder
-            of classes; no labels, for a list.
+        label: function of a clip's path that returns the name of its class. None: the name of its folder for a
+            folder of classes, and no labels for a list.
         class_names: names of the classes in the order of their numbers. None takes all names that occur, sorted.
         on_bad_file: "error", or "skip" to drop clips that cannot be read, and count them.
         in_memory: whether to keep clips in memory. False reads a clip again each time it is used.
@@ -244,7 +244,7 @@ def _images(folder: Path, channels: int) -> np.ndarray:
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{path.name} is not a complete image") from error
         if frames and frame.shape != frames[0].shape:
-            raise ValueError(f"{path.name} has the shape {frame.shape}; the first image has {frames[0].shape}")
+            raise ValueError(f"{path.name} has the shape {frame.shape}, but the first image has {frames[0].shape}")
         frames.append(frame)
     if not frames:
         raise ValueError("it has no frames")

@@ -116,7 +116,7 @@ class Windows:
     Args:
         starts: int64 `(windows,)`, the first row of each.
         look_back, horizon: number of past and of future steps.
-        arrays: "past", "target" and optionally "known_future", by row; optionally "static" by series, and then
+        arrays: "past", "target" and optionally "known_future", by row. Optionally "static" by series, with
             "series" by row.
         report: report on the windows of all parts.
     """
@@ -194,7 +194,7 @@ def windows(
     """Cuts series into windows `(past, target)`, float32 `(look_back, C)` and `(horizon, targets)`, one for each
     possible start row. No window crosses into the next series, or a gap at which a series was split.
 
-    A window belongs to the part that contains its whole target; its past may reach back into the part before.
+    A window belongs to the part that contains its whole target. Its past may reach back into the part before.
     Published results on ETT count windows in this way. Their split is `split=(8640, 2880, 2880)`, 12, 4 and 4 months of
     30 days.
 
@@ -204,7 +204,7 @@ def windows(
     Args:
         series: a `Series` from `read_series`, or a DataFrame or an array, which is read by it.
         look_back, horizon: number of past and of future steps.
-        split: three fractions that sum to 1; or three numbers of rows; or the times at which the second and the third
+        split: three fractions that sum to 1, or three numbers of rows, or the times at which the second and the third
             part begin, and optionally a third time at which the last part ends. Applies to each series separately.
         targets: the columns to forecast. None takes all columns not in `known_future`.
         known_future: columns whose future values are available, and features of the time index: "minute", "hour",
@@ -250,7 +250,7 @@ def windows(
         if part_rows and not len(part):
             raise ValueError(
                 f"The {name} part has {part_rows:,} rows and no window of {look_back=}, {horizon=}. Use shorter "
-                f"windows or another `split`; 0 omits a part. Received: split={tuple(split)}"
+                f"windows or another `split` (0 omits a part). Received: split={tuple(split)}"
             )
     parts = (Windows(part, look_back, horizon, arrays, report) for part in starts)
     return WindowSplits(*parts, scaler, past_columns, tuple(targets), tuple(known_future), report)

@@ -37,7 +37,7 @@ class Bytes(Vocabulary):
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Bytes":
-        """Reads a file of `save`.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.

@@ -80,11 +80,11 @@ class Characters(Vocabulary):
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Characters":
-        """Reads a file of `save`.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a list of characters from `save`.
+            ValueError: if it is not a list of characters written by `save`.
         """
         try:
             content = json.loads(Path(path).read_text("utf-8"))
@@ -92,7 +92,7 @@ class Characters(Vocabulary):
                 raise ValueError(f'its "format" must be {_FORMAT!r}. Received: {content["format"]!r}')
             return cls(content["characters"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a list of characters from `Characters.save`: {error}") from error
+            raise ValueError(f"{path} is not a list of characters written by `Characters.save`: {error}") from error
 
     def save(self, path: str | PathLike) -> None:
         """Writes JSON. End the file name in `.characters` for `text.load`."""

@@ -18,7 +18,7 @@ class Coverage:
     """The counts of `coverage`. `print(report)` shows them as a table.
 
     Attributes:
-        lines, words, tokens: counts of the text. Words are separated by white space; tokens exclude end ids.
+        lines, words, tokens: counts of the text. Words are separated by white space, and tokens exclude end ids.
         unknown_tokens: tokens with the unknown id.
         lines_with_unknown: lines with at least one of them.
         used: number of ids, without the special ones, that occur in the text.

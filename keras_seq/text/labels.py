@@ -17,7 +17,7 @@ def save_labels(path: str | PathLike, labels: Sequence[str]) -> None:
 
 
 def load_labels(path: str | PathLike) -> list[str]:
-    """Reads a file of `save_labels`.
+    """Reads a file written by `save_labels`.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -129,7 +129,7 @@ class Subwords(Vocabulary):
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Subwords":
-        """Reads a file of `save`.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.

@@ -31,12 +31,12 @@ class Sampling:
     seeded generator per thread, which `tf.random.set_seed` does not reach. With a seed, SentencePiece's Python package
     draws, 1,024 lines per call. The draws are then a function of `seed`, the epoch and the place in the data, for any
     number of parallel calls. But these calls run one at a time, the dataset cannot leave this process, and
-    SentencePiece's global seed is changed. Each new iteration of the dataset is an epoch, as for `data.shuffled`;
+    SentencePiece's global seed is changed. Each new iteration of the dataset is an epoch, as for `data.shuffled`.
     `start_epoch` makes that independent of other iterations. A `cache` after the step would freeze one draw.
 
     Args:
         alpha: see above. The papers use 0.1 for BPE, and 0.1 to 0.5 for unigram.
-        nbest_size: number of best segmentations to draw from, at most 512; -1 for all.
+        nbest_size: number of best segmentations to draw from, at most 512, or -1 for all.
         seed: a whole number. None: random.
         first_epoch: epoch of the first iteration.
 
@@ -131,7 +131,7 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
         return self.pieces(range(self.size))
 
     def tokenize(self, strings) -> tf.RaggedTensor:
-        """Strings `(B,)` to ragged int32 ids `(B, None)`; one string to ids `(T,)`. Adds no start or end id."""
+        """Strings `(B,)` to ragged int32 ids `(B, None)`, or one string to ids `(T,)`. Adds no start or end id."""
         raise NotImplementedError
 
     def detokenize(self, ids) -> tf.Tensor:
@@ -195,7 +195,7 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
 
         Raises:
             ValueError: if elements have no text, or strings that are neither `()` nor `(T,)`, or split texts for
-                another kind than `Words` (all raised when the step is applied); if `sampling` is given and neither
+                another kind than `Words` (all raised when the step is applied), or if `sampling` is given and neither
                 vocabulary has more than one segmentation.
         """
         vocabularies = (self, self if target is None else target)

@@ -82,11 +82,11 @@ class Words(Vocabulary):
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Words":
-        """Reads a file of `save`.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a word list from `save`.
+            ValueError: if it is not a word list written by `save`.
         """
         try:
             lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")  # a word may hold a "\r"

@@ -214,7 +214,7 @@ def test_arguments(tmp_path):
         source.apply(cached(tmp_path, fingerprint={1, 2}))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         source.apply(cached(tmp_path, files=tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="known rank"):
+    with pytest.raises(ValueError, match="static rank"):
         source.map(lambda a, b: tf.numpy_function(lambda x: x, [a], tf.int32)).apply(cached(tmp_path))
     with pytest.raises(FileNotFoundError, match="holds no cache"):
         cached_lengths(tmp_path)

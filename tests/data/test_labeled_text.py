@@ -115,7 +115,7 @@ PROBLEMS = {
     "not JSON .*Exceeds": ("a.jsonl", 1, '{"text": "a", "label": ' + "9" * 5000 + "}", "malformed"),
     r"not JSON .*\[\[\[": ("a.jsonl", 1, "[" * 200_000, "malformed"),
     "not a JSON object: 'null'": ("a.jsonl", 1, "null", "malformed"),
-    "key 'label' is missing; there are 'text', 'class'": ("a.jsonl", 1, '{"text": "a", "class": 1}', "malformed"),
+    "key 'label' is missing. The row has 'text', 'class'": ("a.jsonl", 1, '{"text": "a", "class": 1}', "malformed"),
     "'text' must be a string. Received: 3": ("a.jsonl", 1, '{"text": 3, "label": 1}', "malformed"),
     "'label' must be .*Received: 1.5": ("a.jsonl", 1, '{"text": "a", "label": 1.5}', "malformed"),
     "'label' must be .*Received: None": ("a.jsonl", 1, '{"text": "a", "label": null}', "malformed"),

@@ -384,7 +384,7 @@ def test_a_thousand_is_not_filled_in(write):
     rows = ["2020-01-01,998", '2020-01-02,"1,020"', '2020-01-03,"1,050"']
     series = read_series(write("\n".join(["t,a", *rows]) + "\n"), on_bad_value="interpolate")
     assert series.values[:, 0].tolist() == [998, 1020, 1050] and series.report.interpolated == 0
-    with pytest.raises(ValueError, match="this cannot be repaired"):
+    with pytest.raises(ValueError, match="This cannot be repaired"):
         read_series(write("t;a\n0;1,020\n1;1,030\n"), on_bad_value="interpolate", on_bad_row="repair")
 
 

@@ -168,7 +168,7 @@ def bad_clips(folder):
         (folder / "cut_jpeg", "1.png is not a complete image"),
         (folder / "text", "1.png is not a complete image"),
         (folder / "none", "0.png is not a complete image"),
-        (sizes, r"frame_2.png has the shape \(16, 16, 3\); the first image has \(4, 6, 3\)"),
+        (sizes, r"frame_2.png has the shape \(16, 16, 3\), but the first image has \(4, 6, 3\)"),
         (folder / "two.npz", "it has 2 arrays, not one"),
         (save(folder / "no_frames.npy", clip(0)), "it has no frames"),
         (save(folder / "float.npy", clip(2) / 255), r"expected uint8 \(T, H, W, 3\), not float64"),
