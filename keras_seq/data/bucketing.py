@@ -38,7 +38,7 @@ def bucketed(
 
     Each example goes to the first bucket that it fits into, in order of rising cost (the positions of all its sides).
     An example that fits no bucket, or exceeds the token budget, forms a batch by itself. Nothing is dropped: at the end
-    of the data, each bucket's partial batch is emitted. `plan_batches` computes the number of each beforehand.
+    of the data, each bucket's partial batch is emitted. `plan_batches` computes their numbers beforehand.
 
     This run of small batches, one shape after the other, degrades the model at the end of an epoch, by up to 8 BLEU for
     a small Transformer on Multi30k. Shuffle the batches too: `.apply(shuffled(seed, buffer_size=1_000))`.
@@ -123,7 +123,7 @@ def _padded(component: tf.Tensor, length: tf.Tensor, filler: tf.Tensor) -> tf.Te
 
 
 class Buckets:
-    """The bucket shapes with the least padding for a corpus, and batches of these shapes in a precomputed number.
+    """The bucket shapes with the least padding for a corpus, and batched datasets with a cardinality.
 
         buckets = data.Buckets(data.lengths(examples), tokens_per_batch=1024)
         train = examples.apply(order).apply(buckets.batched(data.lengths(examples))).apply(batches_order)

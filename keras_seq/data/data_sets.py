@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
         name: file name in the folder of the data set.
         url: URL of the file. A `.gz` file is unpacked.
-        sha256: SHA-256 of the unpacked file. None if this project never had the file, so its digest is missing.
+        sha256: SHA-256 of the file as stored in the folder. None if this project never had the file.
         moves: whether the URL serves the latest version of data that still changes. `sha256` is then the digest of the
             version that the project's figures were measured on. Another version is accepted with a warning.
     """
@@ -173,7 +173,7 @@ def fetch(
         data_sets: the table.
     Raises:
         ValueError: if there is no such data set, the folder exists but is incomplete, or a digest differs.
-        OSError: if a file cannot be downloaded or written. The message names the file, its URL and the reason.
+        OSError: if a file cannot be downloaded or written. The message holds the file, its URL and the reason.
     """
     if name not in data_sets:
         raise ValueError(f"There is no data set {name!r}. There are {', '.join(data_sets)}.")
@@ -204,7 +204,7 @@ def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
     else:
         download(source.url, path, sha256=expected)
     found = sha256_of(path)
-    if expected is not None and found != expected:  # digest of the unpacked file
+    if expected is not None and found != expected:  # of the file after unpacking
         path.unlink()
         raise ValueError(
             f"{source.name} has the SHA-256 {found} instead of {expected}. It came from {source.url} and was "

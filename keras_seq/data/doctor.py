@@ -172,7 +172,7 @@ def analyze_lengths(
         batches: batches to time, see `time_batches`.
         tokens_per_batch: the budget of `bucketed`.
         max_shapes: largest number of fitted shapes.
-        max_length: length from which examples are dropped, as by `shorter_than(max_length)`, if any side has it.
+        max_length: examples with a side of this many tokens or more are dropped, as by `shorter_than(max_length)`.
         truncate: whether to cut such examples to `max_length - 1` tokens per side and count them, instead of dropping.
         replicas: number of replicas. Rows are a multiple of it, and imbalance is computed for it.
         dropped: examples that a reader has already dropped, by reason.

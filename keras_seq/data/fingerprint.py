@@ -1,4 +1,4 @@
-"""Computes a digest of data, with which a run recognizes its data."""
+"""Computes a digest of data, with which a run checks that its data has not changed."""
 
 import dataclasses
 import hashlib

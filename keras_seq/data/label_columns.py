@@ -24,8 +24,8 @@ def header_of(rows: Sequence, text: int, label: int) -> bool | None:
 
     Only a row whose label occurs in no other row can be a header. It is one if both columns have usual names, such as
     "text" and "label". With at least 5 other rows, it is also one if all its fields could be names and one of the two
-    is usual or all other labels are numbers. It may be one if it has a name above sentences, and every other label
-    occurs at least twice.
+    is usual or all other labels are numbers. It may be one if its text is a name above sentences, and every other
+    label occurs at least twice.
 
     Args:
         rows: (line, fields or `Problem`).

@@ -171,7 +171,7 @@ def future_timestamps(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np
         ValueError: if there are fewer than two times.
     """
     if len(times) < 2:
-        raise ValueError(f"The next times follow from at least two rows. Received: {len(times)}")
+        raise ValueError(f"Future times need at least two rows. Received: {len(times)}")
     values, zone = as_utc(times)
     grid = Grid.of(values, zone, np.ones(len(values) - 1, bool))
     return in_file(grid.times(grid.places(values[-1:]) + np.arange(1, count + 1)), zone)

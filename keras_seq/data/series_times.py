@@ -33,7 +33,7 @@ class Times(NamedTuple):
         values: datetime64[us] `(N,)`, in UTC if there is a `zone`, or int64 or float64.
         good: bools `(N,)`, True for valid times.
         zone: time zone of the times. None if the column has none.
-        form: format of the times, as for `strftime`. None for numbers, and for formats without such a form.
+        form: format of the times, as for `strftime`. None for numbers, and for formats that `strftime` cannot write.
         note: properties detected from the content, for the report.
     """
 

@@ -38,7 +38,7 @@ def read_vectors(
 
     Each line is a word and its numbers, separated by spaces. A first line of two numbers, as in files of word2vec and
     fastText, is a header. If a word is repeated, its first vector counts. Only lines of wanted words are fully checked.
-    Tokens that are not in the file get random vectors with the same standard deviation as the vectors in the file.
+    Tokens that are not in the file get random vectors with the same standard deviation as the found ones.
 
     Args:
         path: plain or `.gz`.
