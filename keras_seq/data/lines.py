@@ -118,7 +118,8 @@ def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
 
 def mended(block: bytes, name: str, before: int) -> bytes:
     """Removes byte order marks at the beginning of a text, and inside it, where files have been joined. If a text has
-    no line feed, its carriage returns become line ends, as in old Macintosh files. Logs a warning for marks inside a text and for missing line feeds.
+    no line feed, its carriage returns become line ends, as in old Macintosh files. Logs a warning for marks inside a
+    text and for missing line feeds.
 
     Args:
         block: whole lines. If they are the first and have no line feed, the whole text.

@@ -25,8 +25,8 @@ _TOLERANCE = 1e-3  # of a step: a time index of floats is never exactly on its g
 class SeriesReport:
     """Counts of all rows, `read` = `kept` + `unreadable` + `repeated`, and of all repairs.
 
-    `moved` rows were out of order. `interpolated` cells and `filled` rows were interpolated. `gaps` are places where rows
-    were missing. `read_as` names the properties detected in the file: another delimiter, a decimal comma, ...
+    `moved` rows were out of order. `interpolated` cells and `filled` rows were interpolated. `gaps` are places where
+    rows were missing. `read_as` names the properties detected in the file: another delimiter, a decimal comma, ...
     """
 
     read: int
@@ -147,8 +147,8 @@ def read_series(
     leaks a little of the later data.
 
     Args:
-        source: a CSV file with a header (plain or `.gz`), a DataFrame (its index is the time index if it holds times), or
-            an array `(N,)` or `(N, C)` without a time index.
+        source: a CSV file with a header (plain or `.gz`), a DataFrame (its index is the time index if it holds times),
+            or an array `(N,)` or `(N, C)` without a time index.
         time_column: name or place of the time index, of dates or of numbers. None: rows follow each other at equal
             distances.
         columns: the columns of values. None takes all columns without another role.
