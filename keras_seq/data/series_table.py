@@ -64,7 +64,7 @@ def fields_of(rows: Rows, headless: bool, time, time_format, id_column, columns,
     data = not headless and header and (_all_numbers(header) or (by_place and _is_time(header[time], time_format)))
     if data or not header or len(set(header)) < len(header):
         raise ValueError(
-            f"{where}: the first line must name the columns, all differently. Received: "
+            f"{where}: the first line must name the columns, with distinct names. Received: "
             f"{', '.join(header) or 'nothing'}. Add a header, or pass the names as `column_names`."
         )
     time = header[time] if by_place else time
