@@ -274,7 +274,7 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
         if is_header:
             line, found = rows.pop(0)
             _log.warning(
-                "%s:%s names the columns (%s) and is not an example. header=False makes it one.", path, line, found
+                "%s:%s names the columns (%s) and is not read as an example. header=False reads it.", path, line, found
             )
         widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, Problem))
         width = widths.most_common(1)[0][0] if widths else 0

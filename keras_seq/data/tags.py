@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 _WORD_NAMES = {"word", "words", "token", "tokens", "form", "text"}  # names of columns
 _TAG_NAMES = re.compile("(ner|pos|upos|xpos|bio|iob|chunk|span)?[ _-]?(tags?|labels?)?(?<=.)")
-_DOCUMENT_MARK = "-DOCSTART-"  # stands before each document of CoNLL-2003
+_DOCUMENT_MARK = "-DOCSTART-"  # precedes each document of CoNLL-2003
 
 _Lines = list[tuple[int, str | None]]  # numbered lines of one sentence; None for invalid text
 
@@ -95,7 +95,7 @@ class TaggedText:
             for side in (self.words, self.tags)
         )
         rows = tf.data.Dataset.from_tensor_slices(sides)
-        return rows.map(lambda words, tags: (words, tags))  # rows, now dense by type
+        return rows.map(lambda words, tags: (words, tags))  # rows with a dense element spec
 
 
 class _MalformedError(Exception):
