@@ -79,7 +79,7 @@ def test_ways_to_write_the_same(write, content, name, options):
         ("t,a\n0,1\n1,1e39\n", {}, r"csv:3: column 'a': '1e39' is not", "on_bad_value"),
         ("t,a\n0,1\n1,1_000\n", {}, r"csv:3: column 'a': '1_000' is not", "on_bad_value"),
         ("t;a\n0;1,5 m\n", {"delimiter": ";"}, r"csv:2: column 'a': '1,5 m' is not", "on_bad_value"),
-        ("t;a\n0;1,020\n", {}, r"csv:2: column 'a': '1,020' may be a decimal comma or a thousand", "`thousands`"),
+        ("t;a\n0;1,020\n", {}, r"csv:2: column 'a': '1,020' may have a decimal comma or a thousand", "`thousands`"),
         ("t;a\n0;1,5\n", {"decimal": "."}, r"csv:2: column 'a': '1,5' is not", "on_bad_value"),
         ("t,a\n2020-01-01,1\nlater,2\n", {}, r"csv:3: column 't': 'later' is not a time like '2020", "time_format"),
         ("t,a\n2020-01-01,1\n7,2\n", {}, r"csv:3: column 't': '7' is not a time like '2020", "time_format"),
