@@ -48,7 +48,7 @@ def test_names_numbers_and_headers(write):
     assert read_labeled_text(path, format="tsv", text=0, label=1, header=False).label_names == ("class", "y")
     with pytest.raises(ValueError, match=r"a\.txt: the name must end in one of .*\.csv"):
         read_labeled_text(path)
-    with pytest.raises(ValueError, match=r"a\.txt:1: 0 columns have the name 'text'; .*'sentence', 'class'"):
+    with pytest.raises(ValueError, match=r"a\.txt:1: 0 columns have the name 'text'\. .*'sentence', 'class'"):
         read_labeled_text(path, format="tsv")
     with pytest.raises(ValueError, match=r"a\.txt:1: there is no column 2: the columns are 0 to 1"):
         read_labeled_text(path, format="tsv", text=0, label=2)
