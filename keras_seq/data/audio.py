@@ -1,4 +1,4 @@
-"""Audio: sound files, checked, as waveforms. The log-mel is a layer, `LogMel`, so that exported models contain it."""
+"""Reads sound files as checked waveforms. The log-mel is a layer, `LogMel`, so that exported models contain it."""
 
 import io
 import math
@@ -15,9 +15,9 @@ import tensorflow as tf
 from keras_seq.data.reports import format_counts
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
-# A size from here on is what programs give that write to a pipe: SoX, espeak; others give 0.
+# Programs that write to a pipe (SoX, espeak) declare a size of at least this one; others declare 0.
 _TO_THE_END = 0x7FFF0000
-_FARTHEST = 100  # times: farther rates are those of a damaged header, and would be resampled to gigabytes
+_FARTHEST = 100  # ratio of rates: larger ones come from damaged headers, and would be resampled to gigabytes
 _GUARD = 64  # zeros, in samples of the lower rate, between the end of a waveform and its beginning when resampling
 
 Label = int | str | Sequence[int]
@@ -25,9 +25,9 @@ Label = int | str | Sequence[int]
 
 @dataclass(frozen=True)
 class AudioReport:
-    """An account of every file: `read` = `kept` + `damaged` + `empty` + `other_rate` + `stereo` + `out_of_range`.
+    """Counts of all files: `read` = `kept` + `damaged` + `empty` + `other_rate` + `stereo` + `out_of_range`.
 
-    `skipped` says of each file that was not kept what is wrong with it. `resampled` and `mixed_down` are kept.
+    `skipped` has the error of each file that was not kept. `resampled` and `mixed_down` files are kept.
     Durations are in seconds.
     """
 
@@ -54,7 +54,7 @@ class AudioReport:
 
 
 class BadSound(ValueError):
-    """A sound file that is not as it should be; `reason` is a field of `AudioReport`."""
+    """An invalid sound file. `reason` is a field of `AudioReport`."""
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -63,7 +63,7 @@ class BadSound(ValueError):
 
 @dataclass(frozen=True)
 class Sound:
-    """What the header of a sound file says: `frames` samples for each channel, of a `subtype` of libsndfile."""
+    """The header of a sound file: `frames` samples for each channel, of a `subtype` of libsndfile."""
 
     path: Path
     sampling_rate: int
@@ -73,10 +73,10 @@ class Sound:
 
     @classmethod
     def open(cls, path: str | PathLike) -> "Sound":
-        """Reads and checks the header: WAV of every kind, FLAC, Ogg, MP3, AIFF and what else libsndfile knows.
+        """Reads and checks the header: WAV of every kind, FLAC, Ogg, MP3, AIFF and other formats of libsndfile.
 
         Raises:
-            BadSound: if the file is none of them, is damaged or has no samples.
+            BadSound: if the file has another format, is damaged or has no samples.
             ImportError: if the package soundfile is not installed.
         """
         path = Path(path)
@@ -85,16 +85,16 @@ class Sound:
             if promised and int(promised[1]) < _TO_THE_END and int(promised[1]) > int(promised[2]):
                 raise BadSound(
                     "damaged",
-                    f"{path} is truncated: its header promises {int(promised[1]):,} bytes of samples, and there are "
-                    f"{int(promised[2]):,}. Make it again.",
+                    f"{path} is truncated: its header declares {int(promised[1]):,} bytes of samples, but there are "
+                    f"{int(promised[2]):,}. Recreate it.",
                 )
             if not file.frames:
-                raise BadSound("empty", f"{path} has no samples. Leave it out.")
+                raise BadSound("empty", f"{path} has no samples. Omit the file.")
             return cls(path, file.samplerate, file.channels, file.frames, file.subtype)
 
     @property
     def is_float(self) -> bool:
-        """Whether samples are floats, which may be anything."""
+        """Whether samples are floats, which may have any value."""
         return self.subtype in ("FLOAT", "DOUBLE")
 
     def samples(self) -> np.ndarray:
@@ -107,25 +107,25 @@ class Sound:
             samples = file.read(dtype="float64" if self.subtype == "DOUBLE" else "float32", always_2d=True)
         if len(samples) < self.frames:
             raise BadSound(
-                "damaged", f"{self.path} ends after {len(samples):,} of {self.frames:,} samples. Make it again."
+                "damaged", f"{self.path} ends after {len(samples):,} of {self.frames:,} samples. Recreate it."
             )
         beyond = np.argwhere(~(np.abs(samples) <= 1)) if self.is_float else ()
         if len(beyond):
             place, channel = beyond[0]
             raise BadSound(
                 "out_of_range",
-                f"{self.path}: sample {place:,} is {samples[place, channel]}, not in [-1, 1]. Mend it, or scale the "
+                f"{self.path}: sample {place:,} is {samples[place, channel]}, not in [-1, 1]. Correct it, or scale the "
                 "file.",
             )
-        return np.clip(samples, -1, 1).astype(np.float32)  # what a lossy code decodes to may be a little beyond
+        return np.clip(samples, -1, 1).astype(np.float32)  # a lossy codec may decode to values slightly beyond
 
 
 def _opened(path: Path) -> Any:
-    """A `soundfile.SoundFile`. Where the header of a wav file gives no size, what follows is taken to the end."""
+    """A `soundfile.SoundFile`. If the header of a wav file gives no size, the samples extend to the end of the file."""
     try:
         import soundfile
     except ImportError as error:
-        raise ImportError('Sound files are read by soundfile: pip install "keras-seq[audio]"') from error
+        raise ImportError('Sound files need the package soundfile: pip install "keras-seq[audio]"') from error
     try:
         file = soundfile.SoundFile(str(path))
         if file.frames or file.format not in ("WAV", "WAVEX"):
@@ -140,15 +140,15 @@ def _opened(path: Path) -> Any:
         told = str(error).partition(": ")[2]
         raise BadSound(
             "damaged",
-            f"{path} is no sound file, or damaged: {told} It begins with {start!r}. Make it again, or convert it.",
+            f"{path} is not a sound file, or is damaged: {told} It begins with {start!r}. Recreate or convert it.",
         ) from error
 
 
 def resampled(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """A waveform `(T,)` at another rate, float32 `(ceil(T * to_rate / from_rate),)`.
+    """Resamples a waveform `(T,)`, float32 `(ceil(T * to_rate / from_rate),)`.
 
-    Band-limited: its spectrum is cut off, or continued with zeros, at half of the lower rate. A jump rings on both
-    sides of it, so values a little beyond [-1, 1] are cut off.
+    Band-limited: its spectrum is cut off, or extended with zeros, at half of the lower rate. A jump rings on both
+    sides, so values slightly beyond [-1, 1] are clipped.
     """
     if from_rate < 1 or to_rate < 1:
         raise ValueError(f"Rates must be positive. Received: {from_rate=}, {to_rate=}")
@@ -170,17 +170,17 @@ def resampled(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """Recordings with one sample rate and one channel.
+    """Recordings with one sampling rate and one channel.
 
-    Recordings that are made of others are such an object too: two digits said one after the other are
+    Also for recordings made of others: two digits spoken one after the other are
     `Audio(8000, [np.concatenate([digits.waveform(3), digits.waveform(8)])], [[3, 8]])`.
 
     Args:
-        sampling_rate: samples a second.
-        waveforms: float32 `(T,)` each; or None, and files are read when their turn comes.
-        labels: a whole number or a string each, or a list of whole numbers each; or None.
-        files: where each recording is from.
-        report: how the files were read.
+        sampling_rate: samples per second.
+        waveforms: float32 `(T,)` each. None: files are read on demand.
+        labels: a whole number or a string each, or a list of whole numbers each. Or None.
+        files: file of each recording.
+        report: report of reading the files.
     """
 
     sampling_rate: int
@@ -191,7 +191,7 @@ class Audio:
 
     def __post_init__(self):
         if self.labels is not None and len(self.labels) != len(self):
-            raise ValueError(f"One label each. Received: {len(self)} recordings, {len(self.labels)} labels")
+            raise ValueError(f"One label per recording. Received: {len(self)} recordings, {len(self.labels)} labels")
 
     def __len__(self) -> int:
         return len(self.files if self.waveforms is None else self.waveforms)
@@ -204,13 +204,13 @@ class Audio:
         return resampled(sound.samples().mean(axis=1), sound.sampling_rate, self.sampling_rate)
 
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
-        """A dataset of `(waveform, label)`, or of waveforms where there are no labels.
+        """A dataset of `(waveform, label)`, or of waveforms without labels.
 
-        Waveforms are float32 `(T,)`; labels int32 `()`, strings or int32 `(L,)`.
+        Waveforms are float32 `(T,)`, labels int32 `()`, strings or int32 `(L,)`.
 
         Args:
-            order: a step such as `shuffled(seed)`, applied to the numbers of the recordings: those are shuffled, not
-                waveforms.
+            order: a step such as `shuffled(seed)`, applied to the numbers of the recordings. It shuffles numbers
+                instead of waveforms.
         """
         with tf.device("CPU:0"):  # where a dataset needs them
             waveforms = None if self.waveforms is None else _ragged(self.waveforms, np.float32)
@@ -239,24 +239,26 @@ def read_audio(
     on_bad_file: str = "error",
     in_memory: bool = True,
 ) -> Audio:
-    """Reads and checks sound files. A split is a choice of files, by their names say:
+    """Reads and checks sound files. A split is a choice of files, for example by their names:
 
         files = sorted(Path("fsdd").glob("*.wav"))                       # DIGIT_SPEAKER_TAKE.wav
         train = [file for file in files if int(file.stem.split("_")[2]) >= 15]
         digits = read_audio(train, 8000, label=lambda file: int(file.name[0]))
 
     Args:
-        files: a folder, whose sound files are taken in the order of their paths, those in its folders too; or files.
-        sampling_rate: samples a second, that all files are to have.
-        label: gives a file's label by its path: a whole number, a string or a list of whole numbers.
-        resample: convert files with another rate, up to 100 times as high or low, rather than take them as bad.
-        mix_down: take the mean of the channels where there are several, rather than take such files as bad.
-        on_bad_file: "error", or "skip" to drop such files, and count them by reason.
-        in_memory: False reads headers alone (and files of floats) beforehand, and waveforms when their turn comes.
+        files: one or more files, or a folder, whose sound files are read in the order of their paths, including
+            subfolders.
+        sampling_rate: samples per second that all files must have.
+        label: function of a file's path that returns its label: a whole number, a string or a list of whole numbers.
+        resample: whether to convert files with another rate, up to 100 times as high or low, instead of rejecting them.
+        mix_down: whether to take the mean of several channels instead of rejecting the file.
+        on_bad_file: "error", or "skip" to drop invalid files, and count them by reason.
+        in_memory: whether to keep waveforms in memory. False reads only headers (and files of floats) beforehand, and
+            waveforms on demand.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
-        ValueError: if a file is bad and `on_bad_file="error"`, or if none is left.
+        ValueError: if a file is invalid and `on_bad_file="error"`, or if none is left.
     """
     if on_bad_file not in ("error", "skip"):
         raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
@@ -272,14 +274,14 @@ def read_audio(
             if sound.sampling_rate != sampling_rate and not resample:
                 raise BadSound(
                     "other_rate",
-                    f"{path} has {sound.sampling_rate:,} samples a second, not {sampling_rate:,}. Convert it, with "
-                    "resample=True say.",
+                    f"{path} has {sound.sampling_rate:,} samples per second, not {sampling_rate:,}. Convert it, for "
+                    "example with resample=True.",
                 )
             if not 1 / _FARTHEST <= sound.sampling_rate / sampling_rate <= _FARTHEST:
                 raise BadSound(
                     "other_rate",
-                    f"{path} has {sound.sampling_rate:,} samples a second, too far from {sampling_rate:,} to be "
-                    "resampled. Is its header damaged? Make it again.",
+                    f"{path} has {sound.sampling_rate:,} samples per second, too far from {sampling_rate:,} to be "
+                    "resampled. Its header may be damaged. Recreate the file.",
                 )
             if in_memory:
                 waveform = resampled(sound.samples().mean(axis=1), sound.sampling_rate, sampling_rate)
@@ -295,7 +297,7 @@ def read_audio(
         kept.append(sound)
         seconds.append(sound.frames / sound.sampling_rate)
     if not kept:
-        raise ValueError(f"{files}: no file is left of {len(paths):,}. The first: {skipped[0]}")
+        raise ValueError(f"{files}: none of {len(paths):,} files can be used. The first: {skipped[0]}")
     report = AudioReport(
         read=len(paths),
         kept=len(kept),
@@ -329,8 +331,8 @@ def _sound_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]
 def _label_of(path: Path, label: Callable[[Path], Label]) -> Label:
     try:
         return label(path)
-    except Exception as error:  # whatever the user's function stumbles over: which file was it?
-        raise ValueError(f"{path}: `label` gives none for it: {error!r}. Mend it, or leave the file out.") from error
+    except Exception as error:  # an error of the user's function: name the file
+        raise ValueError(f"{path}: `label` fails for this file: {error!r}. Correct it, or omit the file.") from error
 
 
 def _ragged(rows: Sequence, dtype: type) -> tf.RaggedTensor:

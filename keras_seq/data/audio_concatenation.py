@@ -1,4 +1,4 @@
-"""Recordings made of others: said one after the other, with pauses, at another speed, louder or softer."""
+"""Makes recordings from others, one after the other, with pauses and changes of speed, volume and noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 
 from keras_seq.data.audio import Audio, resampled
 
-SPEED_STEPS = 20  # speeds are multiples of 1 / 20: of small whole numbers, `resampled` makes small transforms
+SPEED_STEPS = 20  # speeds are multiples of 1 / 20, since `resampled` is fast for ratios of small whole numbers
 
 
 @dataclass(frozen=True)
 class AudioAugmentation:
-    """How recordings may differ from what they are made of; by default they do not.
+    """Random changes of the takes in a recording. By default there are none.
 
     Args:
-        speeds: the slowest and the fastest, as factors. The pitch changes with it, as that of a tape does.
-        decibels: the softest and the loudest, each part by itself.
-        noise: the quietest and the loudest white noise, in decibels below full scale, one for a recording; None: none.
+        speeds: slowest and fastest speed, as factors. The pitch changes with the speed, as on a tape.
+        decibels: lowest and highest gain, drawn for each take.
+        noise: quietest and loudest white noise, in decibels below full scale, drawn for each recording. None: no noise.
     Raises:
-        ValueError: if a range is the wrong way round, or a speed not positive.
+        ValueError: if a range is reversed, or a speed is not positive.
     """
 
     speeds: tuple[float, float] = (1.0, 1.0)
@@ -45,26 +45,26 @@ def concatenate_recordings(
     end_pause: float = 0.0,
     augmentation: AudioAugmentation = UNCHANGED,
 ) -> Audio:
-    """Recordings in which takes are said one after the other, drawn by chance, with silence before each.
+    """Makes recordings of randomly drawn takes, one after the other, with silence before each.
 
-    Takes are dealt like cards: none comes a second time before each has come once.
+    Takes are dealt like cards: no take is repeated before each has been used once.
 
     Args:
-        takes: recordings, a whole number as label each.
-        counts: of how many takes each new recording is made; its length is the number of new recordings.
-        seed: the same seed, the same recordings.
-        pauses: the shortest and the longest silence before a take, in seconds.
-        end_pause: the longest silence after the last take, in seconds.
-        augmentation: of the takes and of the whole.
+        takes: recordings, each with a whole number as its label.
+        counts: number of takes in each new recording.
+        seed: random seed. The same seed gives the same recordings.
+        pauses: shortest and longest silence before a take, in seconds.
+        end_pause: longest silence after the last take, in seconds.
+        augmentation: changes of the takes and of the whole recording.
     Returns:
-        `Audio` in memory; the label of each is the list of the labels of its takes.
+        `Audio` in memory. The label of each recording is the list of the labels of its takes.
     Raises:
-        ValueError: if a count is not positive, there is no take, or pauses are negative or the wrong way round.
+        ValueError: if a count is not positive, there is no take, or pauses are negative or reversed.
     """
     fine = 0 <= pauses[0] <= pauses[1] and end_pause >= 0
     if not len(takes) or takes.labels is None or min(counts, default=1) < 1 or not fine:
         raise ValueError(
-            "Joining needs takes with labels, counts from 1 on, and pauses (shortest, longest), none negative. "
+            "Needs takes with labels, counts of at least 1, and pauses (shortest, longest) of at least 0. "
             f"Received: {len(takes)} takes, {min(counts, default=1)} as the least count, {pauses=}, {end_pause=}"
         )
     random, deck, waveforms, labels = np.random.default_rng(seed), [], [], []
@@ -85,7 +85,7 @@ def concatenate_recordings(
 
 def _varied(waveform: np.ndarray, augmentation: AudioAugmentation, random: np.random.Generator) -> np.ndarray:
     slowest, fastest = (round(speed * SPEED_STEPS) for speed in augmentation.speeds)
-    # Fewer samples are a faster recording: n samples become n * SPEED_STEPS / speed.
+    # A faster recording has fewer samples: n samples become n * SPEED_STEPS / speed.
     waveform = resampled(waveform, int(random.integers(slowest, fastest + 1)), SPEED_STEPS)
     gain = 10 ** (random.uniform(*augmentation.decibels) / 20)
     return np.clip(gain * waveform, -1, 1).astype(np.float32)

@@ -1,17 +1,18 @@
-"""Datasets without the thread that tunes them."""
+"""Disables tf.data autotuning for a dataset."""
 
 import tensorflow as tf
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """A dataset step: nothing watches the pipeline in order to tune it, before this step or after it.
+    """A dataset step that disables autotuning of the whole pipeline, before and after the step.
 
-    tf.data's tuner costs more than it finds on pipelines of many cheap steps: of text to padded batches it makes two
-    thirds of the speed. And it can miss that it has been told to end; who lets go of the iterator, `fit` after an epoch
-    say, then waits for it, up to a minute (TensorFlow 2.21). AUTOTUNE is a fixed number of parallel calls without it.
+    On pipelines of many cheap steps, the tuner of tf.data costs more than it gains: text to padded batches runs at two
+    thirds of the speed with it. The tuner can also miss the signal to stop. Code that releases the iterator, such as
+    `fit` after an epoch, then waits for it for up to a minute (TensorFlow 2.21). Without the tuner, AUTOTUNE is a fixed
+    number of parallel calls.
 
-    `bucketed`, `windows`, `blocks`, `streams`, videos and `experiment.predict_batches` apply it themselves. To have
-    the tuner back, give their dataset `with_options` with `autotune.enabled = True`.
+    `bucketed`, `windows`, `blocks`, `streams`, videos and `experiment.predict_batches` apply this step. To enable the
+    tuner again, call `with_options` with `autotune.enabled = True` on their dataset.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,4 +1,4 @@
-"""The shapes and rows of batches, and the batches of an epoch, computed from the lengths."""
+"""Computes the shapes and rows of batches, and the batches of an epoch, from the lengths."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import numpy as np
 from keras_seq.data.bucket_fitting import distinct_rows
 
 _DEFAULT_WIDTH = 4
-_DEFAULT_LONGEST = 1024  # where no budget of tokens says how long an example can be
+_DEFAULT_LONGEST = 1024  # longest example if there is no token budget
 
 
 def even_boundaries(width: int, longest: int) -> list[int]:
-    """Exclusive boundaries at equal distances, so that lengths up to `longest` at least fall below the last one."""
+    """Exclusive boundaries at equal distances, such that all lengths up to `longest` are below the last one."""
     if width < 1 or longest < 1:
         raise ValueError(f"`width` and `longest` must be positive. Received: {width=}, {longest=}")
     return list(range(width + 1, longest + width + 2, width))
@@ -25,16 +25,16 @@ def batch_sizes(
     examples_per_batch: int | None = None,
     multiple_of: int = 1,
 ) -> list[int]:
-    """The number of rows for each bucket, and 1 for what fits into none: such an example travels alone.
+    """The number of rows for each bucket, followed by 1 for an example that fits no bucket and forms a batch by itself.
 
-    A budget of tokens is shared out as fairseq does: rows x the longest of the padded sides.
+    A token budget is divided as in fairseq: rows x the longest of the padded sides.
 
     Args:
         buckets: exclusive boundaries, or tuples of maxima.
-        tokens_per_batch: budget of tokens.
-        examples_per_batch: number of rows, in place of a budget.
-        multiple_of: rows are rounded down to a multiple of this number (of replicas, say), where the budget holds that
-            many; where not, as many as it holds. A bucket longer than the budget takes one row.
+        tokens_per_batch: token budget.
+        examples_per_batch: number of rows, instead of a budget.
+        multiple_of: number, such as the number of replicas, of which rows are rounded down to a multiple. A budget that
+            holds fewer rows is used fully. A bucket longer than the budget has one row.
     """
     if (tokens_per_batch is None) == (examples_per_batch is None):
         raise ValueError(
@@ -56,15 +56,15 @@ def batch_sizes(
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """What `bucketed` makes of an epoch: N examples of L lengths, in B batches, which stand in order of their buckets.
+    """The result of `bucketed` for an epoch: N examples of L lengths, in B batches, in order of their buckets.
 
     Attributes:
-        batch: the number of each example's batch, int64 `(N,)`; -1 where `drop_remainder` drops it.
-        rows: of each batch, int64 `(B,)`.
-        shapes: the padded lengths of each batch, int64 `(B, L)`.
-        tokens: the real positions of each batch, of all lengths together, int64 `(B,)`.
-        oversized: how many examples travel alone, since they fit no bucket or are longer than the budget.
-        partial: how many batches have fewer rows than their bucket takes.
+        batch: number of each example's batch, int64 `(N,)`, or -1 if `drop_remainder` drops it.
+        rows: rows of each batch, int64 `(B,)`.
+        shapes: padded lengths of each batch, int64 `(B, L)`.
+        tokens: real positions of each batch, over all lengths, int64 `(B,)`.
+        oversized: number of examples that form a batch by themselves, since they fit no bucket or exceed the budget.
+        partial: number of batches with fewer rows than their bucket allows.
     """
 
     batch: np.ndarray
@@ -80,7 +80,7 @@ class BatchPlan:
 
     @property
     def positions(self) -> int:
-        """Those of all batches and all lengths, padding included."""
+        """The positions of all batches and all lengths, including padding."""
         return int(self.rows @ self.shapes.sum(axis=1))
 
     @property
@@ -90,12 +90,12 @@ class BatchPlan:
 
     @property
     def distinct_shapes(self) -> int:
-        """How many different padded lengths there are, whatever the number of rows."""
+        """The number of different padded lengths, regardless of the number of rows."""
         return len(np.unique(self.shapes, axis=0))
 
     @property
     def traces(self) -> int:
-        """How many different shapes there are, rows included: what a compiler of static shapes has to compile."""
+        """The number of different shapes, including rows, that a compiler of static shapes must compile."""
         return len(np.unique(np.column_stack([self.rows, self.shapes]), axis=0))
 
     @property
@@ -115,24 +115,24 @@ def plan_batches(
     pad_to_bucket_boundary: bool = False,
     drop_remainder: bool = False,
 ) -> BatchPlan:
-    """The batches that `bucketed` makes of an epoch, from the lengths alone.
+    """Computes the batches that `bucketed` makes of an epoch, from the lengths alone.
 
-    They are exactly those of examples that come in the order of `lengths`. Another order has as many batches of as many
-    rows; with `pad_to_bucket_boundary`, of the same shapes too.
+    They are exactly those of examples in the order of `lengths`. Another order has the same number of batches with the
+    same numbers of rows and, with `pad_to_bucket_boundary`, the same shapes.
 
     Args:
-        lengths: ints `(N,)` or `(N, L)`, as `data.lengths` returns them.
+        lengths: ints `(N,)` or `(N, L)`, as returned by `data.lengths`.
         tokens_per_batch, ..., drop_remainder: those of `bucketed`.
 
     Raises:
-        ValueError: as `bucketed` does, and if a length is 0.
+        ValueError: as for `bucketed`, and if a length is 0.
     """
     lengths = np.asarray(lengths, np.int64)
     lengths = lengths[:, None] if lengths.ndim == 1 else lengths  # (N, L)
     if empty := int((lengths < 1).any(axis=1).sum()):
         raise ValueError(
-            f"{empty} of {len(lengths)} examples have an empty sequence: it would make a row of nothing but padding. "
-            "Drop them by `longer_than(0)`."
+            f"{empty} of {len(lengths)} examples have an empty sequence, which would become a row of padding only. "
+            "Drop them with `longer_than(0)`."
         )
     shapes, rows_of = shapes_and_rows(
         lengths.shape[1], tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of
@@ -171,8 +171,8 @@ def count_batches(
     examples_per_batch: int | None = None,
     multiple_of: int = 1,
 ) -> int:
-    """How many batches `bucketed` makes of an epoch, the partial ones counted: the steps that a schedule and a progress
-    bar ask for.
+    """The number of batches that `bucketed` makes of an epoch, including partial ones: the steps for a schedule or a
+    progress bar.
 
     Args: those of `plan_batches`.
     """
@@ -183,14 +183,14 @@ def count_batches(
 def shapes_and_rows(
     num_lengths: int | None, tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of
 ) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The shapes, as maxima, in order of rising cost: an example goes to the first one that it fits into. And the rows
-    of each, with 1 for what fits into none. `num_lengths` is None where it is not known yet.
+    """The shapes, as maxima, in order of rising cost, and the rows of each, with 1 for examples that fit no shape. An
+    example goes to the first shape that it fits into. `num_lengths` is None while it is unknown.
     """
     if examples_per_batch is not None:
         tokens_per_batch = None
     if sum(given is not None for given in (buckets, boundaries, width)) > 1:
         raise ValueError(
-            f"Give one of `buckets`, `boundaries` and `width` at most. Received: {buckets=}, {boundaries=}, {width=}"
+            f"Give at most one of `buckets`, `boundaries` and `width`. Received: {buckets=}, {boundaries=}, {width=}"
         )
     if buckets is None and boundaries is None:
         width = _DEFAULT_WIDTH if width is None else width
@@ -212,7 +212,7 @@ def shapes_and_rows(
 
 
 def _first_fitting(lengths: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The number of each example's bucket `(N,)`; `len(shapes)` where it fits into none."""
+    """The number of each example's bucket `(N,)`, or `len(shapes)` if it fits into none."""
     distinct, inverse, _ = distinct_rows(lengths)
     found = np.full(len(distinct), len(shapes))
     for number in reversed(range(len(shapes))):

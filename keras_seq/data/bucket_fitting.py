@@ -1,4 +1,4 @@
-"""Buckets fitted to the lengths of a corpus: the few shapes that pad it least."""
+"""Fits buckets to the lengths of a corpus: few shapes with the least padding."""
 
 from typing import NamedTuple
 
@@ -17,13 +17,13 @@ class Bucket(NamedTuple):
 
 
 def fit_boundaries(lengths, max_shapes: int) -> list[int]:
-    """Exclusive boundaries, as `bucketed(boundaries=...)` takes them, that pad the longest side of each example least.
+    """Exclusive boundaries for `bucketed(boundaries=...)` with the least padding of the longest side of each example.
 
     Args:
         lengths: ints `(N,)` or `(N, L)`.
-        max_shapes: the largest number of shapes.
+        max_shapes: largest number of shapes.
 
-    Raises: what `fit_buckets` does.
+    Raises: those of `fit_buckets`.
     """
     lengths = np.asarray(lengths, np.int64)
     longest = lengths.max(axis=1) if lengths.ndim == 2 else lengths
@@ -36,17 +36,17 @@ def fit_buckets(lengths, max_shapes: int) -> list:
     One length is fitted exactly by dynamic programming, in O(max_shapes x V^2) for V distinct values: milliseconds for
     sentences, a second and 100 MB at worst for 24 shapes.
 
-    Two lengths, whose positions are counted together, are a k-median problem: every pair is in the cheapest shape that
-    it fits into, as in `bucketed`. Shapes are taken greedily and then exchanged one at a time, always the best
-    exchange of all, until none saves anything. That is good, not always the best. Each step is O(V^4) for V distinct
-    values a side: half a second for Multi30k and 40 shapes, some fifteen
-    seconds and 1 GB at worst.
+    Two lengths, whose positions are counted together, are a k-median problem: every pair belongs to the cheapest shape
+    that it fits into, as in `bucketed`. Shapes are chosen greedily and then exchanged one at a time, always with the
+    best of all exchanges, until none saves anything. The result is good but not always optimal. Each step is O(V^4) for
+    V distinct values per side: half a second for Multi30k and 40 shapes, about fifteen seconds and 1 GB at worst.
 
-    Of more than 2,048 distinct values of one length, or 56 of each of two, so many are looked at.
+    If there are more than 2,048 distinct values of one length, or 56 of each of two, lengths are rounded up to that
+    number of values.
 
     Args:
         lengths: ints `(N, 2)`, of source and target, or `(N,)`.
-        max_shapes: the largest number of shapes.
+        max_shapes: largest number of shapes.
 
     Returns:
         A list of `Bucket` in order of rising cost, or for one length the inclusive maxima, rising.
@@ -61,20 +61,20 @@ def fit_buckets(lengths, max_shapes: int) -> list:
         raise ValueError(f"`max_shapes` must be positive. Received: {max_shapes}")
     if not lengths.size or lengths.ndim > 2 or (lengths.ndim == 2 and lengths.shape[1] != 2):
         raise ValueError(
-            "`lengths` must have shape (N,) or (N, 2), and N > 0; for more lengths, `fit_boundaries` fits the longest. "
+            "`lengths` must have shape (N,) or (N, 2), and N > 0. For more lengths, `fit_boundaries` fits the longest. "
             f"Received: shape {lengths.shape}"
         )
     if lengths.min() < 1:
         raise ValueError(
-            f"`lengths` must be 1 or more: drop what is empty by `longer_than(0)`. Received: {lengths.min()}"
+            f"`lengths` must be 1 or more. Drop empty examples with `longer_than(0)`. Received: {lengths.min()}"
         )
     return _fit_one(lengths, max_shapes) if lengths.ndim == 1 else _fit_two(lengths, max_shapes)
 
 
 def distinct_rows(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The distinct rows of `(N, L)` in order, the number of each example's row `(N,)`, and how often each row comes.
+    """The distinct rows of `(N, L)` in order, the number of each example's row `(N,)`, and the count of each row.
 
-    What `np.unique(axis=0)` does, ten times as fast on millions: one number for each row, as long as it has room.
+    The same as `np.unique(axis=0)`, ten times as fast on millions: each row is one number if that fits an integer.
     """
     sizes = lengths.max(axis=0, initial=0) + 1
     if float(np.prod(sizes, dtype=float)) >= 2**63:
@@ -101,10 +101,10 @@ def _fit_one(lengths: np.ndarray, max_shapes: int) -> list[int]:
     upto = np.concatenate([[0], np.cumsum(counts)])  # upto[i]: examples of the first i values
     cost = (upto - upto[:, None]) * np.concatenate([[0.0], values])  # cost[i, j]: values i..j-1 in one bucket
     cost[np.tril_indices(V + 1)] = np.inf
-    best = np.full(V + 1, np.inf)  # best[j]: the least cost of the first j values, with the shapes so far
+    best = np.full(V + 1, np.inf)  # best[j]: the minimum cost of the first j values, with the shapes so far
     best[0] = 0
     cuts = []
-    for _ in range(min(max_shapes, V)):  # up to one shape a value, one shape more never costs more
+    for _ in range(min(max_shapes, V)):  # up to one shape per value, one more shape never increases the cost
         totals = best[:, None] + cost
         cuts.append(totals.argmin(axis=0))
         best = totals.min(axis=0)
@@ -120,12 +120,12 @@ def _fit_two(lengths: np.ndarray, max_shapes: int) -> list[Bucket]:
     cells, _, counts = distinct_rows(np.stack(sides, axis=1))  # (C, 2), (C,)
     shapes = _tight_shapes(cells)  # (P, 2)
     shares = counts / counts.sum()
-    # cost[p, c]: positions for a pair of cell c in shape p; where it does not fit, more than all shapes could save.
+    # cost[p, c]: positions for a pair of cell c in shape p; if it does not fit, more than all shapes could save.
     fits = (cells[None] <= shapes[:, None]).all(axis=2)
     forbidden = 2.0 * shapes.sum(axis=1).max() * len(lengths)
     cost = np.where(fits, shapes.sum(axis=1, keepdims=True), forbidden)  # (P, C)
 
-    chosen = [len(shapes) - 1]  # the one that everything fits into
+    chosen = [len(shapes) - 1]  # the shape that every pair fits into
     nearest = cost[chosen[0]]  # (C,)
     while len(chosen) < min(max_shapes, len(shapes)):
         saved = np.maximum(nearest - cost, 0) @ shares
@@ -140,7 +140,7 @@ def _fit_two(lengths: np.ndarray, max_shapes: int) -> list[Bucket]:
 
 
 def _tight_shapes(cells: np.ndarray) -> np.ndarray:
-    """The shapes worth looking at: those that lose a pair when either side shrinks. The largest one comes last."""
+    """The candidate shapes: those that lose a pair when either side shrinks. The largest one comes last."""
     (first, i), (second, j) = (np.unique(cells[:, side], return_inverse=True) for side in (0, 1))
     there = np.zeros((len(first), len(second)), bool)
     there[i, j] = True
@@ -160,7 +160,7 @@ def _exchange(chosen: list[int], cost: np.ndarray, shares: np.ndarray) -> list[i
         new = np.minimum(cost, first)  # (P, C) once p is added
         owned = np.zeros((len(cells), len(chosen)))
         owned[cells, owner] = 1
-        # Without k, what k owned falls back on p or on the second nearest.
+        # Without k, the cells that k owned fall back to p or to the second nearest shape.
         lost = ((np.minimum(cost, second) - new) * shares) @ owned  # (P, K)
         change = lost - ((first - new) @ shares)[:, None]
         p, k = np.unravel_index(change.argmin(), change.shape)

@@ -1,4 +1,4 @@
-"""Padded batches of sequences of similar length."""
+"""Pads sequences of similar length into batches."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from keras_seq.data.lengths import SequenceAxes, padding_value
 
 _MOST_SHAPES = 40
 _BATCHES_A_SHAPE = 5
-_SMALL_BUDGET, _SHORT = 129, 8  # tokens: the largest number that looks like one of rows; a short sentence
+_SMALL_BUDGET, _SHORT = 129, 8  # tokens: smaller budgets are probably meant as rows; length of a short sentence
 _log = logging.getLogger(__name__)
 
 
@@ -30,50 +30,50 @@ def bucketed(
     pad_id: int = 0,
     axes=None,
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step: examples of any lengths to padded batches of like lengths.
+    """A dataset step that groups examples of any length into padded batches of similar lengths.
 
     An example is any nest of tensors: ids `(T,)` become `(B, T)`, features `(T, D)` become `(B, T, D)`, a label `()`
     becomes `(B,)`; `(source, target)` has two lengths, `(ids, label)` one. Integers are padded with `pad_id`, floats
     with 0, bools with False, strings with "".
 
     Each example goes to the first bucket that it fits into, in order of rising cost (the positions of all its sides).
-    What fits into none, or is longer than the budget, travels alone. Nothing is dropped: at the end of the data come
-    the partial batches, one of each bucket. `plan_batches` says beforehand how many of each there will be.
+    An example that fits no bucket, or exceeds the token budget, forms a batch by itself. Nothing is dropped: at the end
+    of the data, each bucket's partial batch is emitted. `plan_batches` computes their numbers beforehand.
 
-    So many small batches in a row, one shape after the other, spoil what an epoch has taught, up to 8 BLEU for a small
-    Transformer on Multi30k. Shuffle the batches too: `.apply(shuffled(seed, buffer_size=1_000))`.
+    This run of small batches, one shape after the other, degrades the model at the end of an epoch, by up to 8 BLEU for
+    a small Transformer on Multi30k. Shuffle the batches too: `.apply(shuffled(seed, buffer_size=1_000))`.
 
-    An empty sequence would make a row of nothing but padding, which means a loss of 0 / 0 in many a model: it is an
-    error. `longer_than(0)` drops such examples; a component that may be empty gets None in `axes`.
+    An empty sequence is an error: it would become a row of padding only, for which many models have a loss of 0 / 0.
+    Drop such examples with `longer_than(0)`, or set the `axes` entry of a component that may be empty to None.
 
     Args:
-        tokens_per_batch: the budget, in positions of the longest side (of a waveform: samples); see `batch_sizes`.
-        examples_per_batch: rows per batch, in place of the budget.
-        buckets: maxima, inclusive, as `fit_buckets` finds them: numbers for one length, (source, target) for two, and
+        tokens_per_batch: token budget, in positions of the longest side (of a waveform: samples), see `batch_sizes`.
+        examples_per_batch: rows per batch, instead of the budget.
+        buckets: inclusive maxima, as returned by `fit_buckets`: numbers for one length, (source, target) for two, and
             so on.
-        boundaries: exclusive boundaries on the longest side, in place of `buckets`.
-        width: even boundaries on the longest side, up to the budget; 4 where none of the three is given.
-        multiple_of: rows are a multiple of this number, save where the budget holds fewer, in the partial batches at
-            the end and for lone examples.
-        pad_to_bucket_boundary: pads to the bucket's own shape, which makes shapes few (for XLA), and not to the longest
-            example of the batch.
-        drop_remainder: drops the partial batches.
-        pad_id: fills the batches of integers.
-        axes: which components count and which share a length, see `SequenceAxes`: `("T", "T")` for words and tags.
-            By default each component of rank 1 or more has a length of its own. What does not count is padded to the
-            longest of its batch.
+        boundaries: exclusive boundaries on the longest side, instead of `buckets`.
+        width: distance of even boundaries on the longest side, up to the budget. 4 if none of the three is given.
+        multiple_of: number that divides the rows of each batch. Exceptions are budgets that hold fewer rows, the
+            partial batches at the end, and examples in a batch by themselves.
+        pad_to_bucket_boundary: whether to pad to the shape of the bucket, which keeps the number of shapes small (for
+            XLA), instead of to the longest example of the batch.
+        drop_remainder: whether to drop the partial batches.
+        pad_id: padding of integers.
+        axes: the components that count, and those that share a length, see `SequenceAxes`: `("T", "T")` for words and
+            tags. By default each component of rank 1 or more has a separate length. Other components are padded to
+            the longest of their batch.
 
     Raises:
         ValueError: if a number is not positive, more than one of `buckets`, `boundaries`, `width` is given, or buckets
-            and elements have not equally many lengths.
+            and elements have different numbers of lengths.
         tf.errors.InvalidArgumentError: while iterating, at an empty sequence or at unequal lengths of one axis.
     """
     options = (tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of)
-    shapes_and_rows(None, *options)  # refuses bad arguments here, and not only where the step is applied
+    shapes_and_rows(None, *options)  # rejects bad arguments here, before the step is applied
     if examples_per_batch is None and tokens_per_batch < _SMALL_BUDGET:
         _log.warning(
-            "%d `tokens_per_batch` are rows times their padded length: %d rows of %d tokens. For batches of %d rows "
-            "give examples_per_batch=%d.",
+            "tokens_per_batch=%d is the number of rows times their padded length: %d rows of %d tokens. For batches of "
+            "%d rows, pass examples_per_batch=%d.",
             *(tokens_per_batch, max(1, tokens_per_batch // _SHORT), _SHORT, tokens_per_batch, tokens_per_batch),
         )
 
@@ -88,8 +88,8 @@ def bucketed(
             return tf.reduce_min(tf.where(fits, tf.range(len(shapes)), len(shapes)))
 
         def pad_to_bucket(*batch):
-            # The longest sides of a batch fit into its own bucket, and into no cheaper one: that would be the bucket
-            # of every single example.
+            # The longest sides of a batch fit into the bucket of the batch, and into no cheaper one, since that would
+            # be the bucket of every single example.
             lengths = sequences.lengths(batch, axis=1)
             bucket = bucket_of(lengths)
             wanted = tf.cond(bucket < len(shapes), lambda: maxima[bucket], lambda: lengths)
@@ -101,7 +101,8 @@ def bucketed(
             return tf.nest.pack_sequence_as(dataset.element_spec, padded)
 
         batches = dataset.bucket_by_sequence_length(
-            # The number of the bucket is the "length": so many lengths decide, and bucket i lies below boundary i + 1.
+            # The "length" is the number of the bucket, since several lengths determine it. Bucket i is below boundary
+            # i + 1.
             element_length_func=lambda *example: bucket_of(sequences.checked_lengths(example)),
             bucket_boundaries=list(range(1, len(shapes) + 1)),
             bucket_batch_sizes=rows,
@@ -122,22 +123,22 @@ def _padded(component: tf.Tensor, length: tf.Tensor, filler: tf.Tensor) -> tf.Te
 
 
 class Buckets:
-    """The shapes that pad a corpus least, and batches in them whose number is known.
+    """The bucket shapes with the least padding for a corpus, and batched datasets with a cardinality.
 
         buckets = data.Buckets(data.lengths(examples), tokens_per_batch=1024)
         train = examples.apply(order).apply(buckets.batched(data.lengths(examples))).apply(batches_order)
         valid = others.apply(buckets.batched(data.lengths(others)))
 
     Args:
-        lengths: ints `(N,)` or `(N, 2)`, as `data.lengths` returns them.
-        tokens_per_batch: the budget, as for `bucketed`.
-        shapes: how many, at most. By default a fifth of an epoch's full batches, at most 40: each shape ends the epoch
-            with a batch that is not full, and with too many most batches are small.
-        multiple_of: rows are a multiple of this number (of replicas, say).
+        lengths: ints `(N,)` or `(N, 2)`, as returned by `data.lengths`.
+        tokens_per_batch: the token budget, as for `bucketed`.
+        shapes: maximum number of shapes. By default a fifth of an epoch's full batches, at most 40. Each shape ends the
+            epoch with a partial batch, so with too many shapes most batches are small.
+        multiple_of: number that divides the rows of each batch, such as the number of replicas.
     Attributes:
-        shapes: the maxima, as `bucketed` takes them.
+        shapes: the maxima, for `buckets` of `bucketed`.
     Raises:
-        ValueError: as `fit_buckets` does.
+        ValueError: as for `fit_buckets`.
     """
 
     def __init__(self, lengths: np.ndarray, tokens_per_batch: int, shapes: int | None = None, multiple_of: int = 1):
@@ -151,10 +152,10 @@ class Buckets:
     def batched(
         self, lengths: np.ndarray, *, pad_id: int = 0, axes=None
     ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-        """A dataset step: `bucketed`, and the dataset knows how many batches it has.
+        """A dataset step: `bucketed`, with the number of batches as the cardinality of the dataset.
 
         Args:
-            lengths: of the examples that it is applied to, in any order.
+            lengths: lengths of the examples of the dataset, in any order.
             pad_id, axes: as for `bucketed`.
         """
         count = tf.data.experimental.assert_cardinality(count_batches(lengths, **self._options))

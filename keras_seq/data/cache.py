@@ -1,9 +1,9 @@
-"""Examples kept in a folder of TFRecord files: written once, read quickly, and checked for being out of date.
+"""Caches examples in a folder of TFRecord files, and detects caches that are out of date.
 
-The folder holds `manifest.json`, some `examples-*.tfrecord` and `lengths-*.npy`. A record is a block of examples: of
-each component the values of all examples one after another and, where it is a sequence, where each one begins.
-Block k is in file k modulo their number, so that the files read in turn give the first order, by any number of readers.
-The manifest is put in its place last and at one stroke: what it does not name does not count.
+The folder holds `manifest.json`, some `examples-*.tfrecord` and `lengths-*.npy`. A record is a block of examples. For
+each component it holds the concatenated values of all examples and, for a sequence, the start of each example.
+Block k is in file k modulo the number of files, so reading the files in turn restores the original order, for any
+number of readers. The manifest is put in place last and atomically. Files that it does not name are ignored.
 """
 
 import contextlib
@@ -40,28 +40,27 @@ def cached(
     examples_per_block: int = 1000,
     num_shards: int = 8,
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step: the same examples in the same order, from files in `folder`.
+    """A dataset step that reads the same examples, in the same order, from files in `folder`.
 
-    They are written there, in one pass, when the step is applied for the first time, and again when the cache is stale
-    or damaged: when `files` or `fingerprint` or the types of the examples are others than when it was written, or when
-    a file of the cache is missing or not of its size. One process writes at a time; a second one waits, and reads
-    what the first wrote. A process that is killed while it writes leaves files that count for nothing and that
-    the next one removes. One folder holds one cache.
+    The files are written, in one pass, when the step is first applied, and again if the cache is stale or damaged: if
+    `files`, `fingerprint` or the types of the examples have changed since, or if a file of the cache is missing or has
+    another size. One process writes at a time. A second one waits, and reads the files of the first. If a process is
+    killed while it writes, its files are ignored, and the next process removes them. One folder holds one cache.
 
     Args:
-        folder: made where it is missing.
-        fingerprint: whatever else decides what the examples are, as JSON can write it: the vocabulary's fingerprint,
-            the greatest length.
-        files: what the examples are read from; their sizes and times of modification are kept.
-        num_readers: files read at a time; None leaves it to tf.data. The order is the same for any number.
-        on_stale: "rebuild", which is logged as a warning, or "error". A folder without a cache is no error.
+        folder: folder of the cache, created if it is missing.
+        fingerprint: everything else that determines the examples, as values that JSON can represent: the vocabulary's
+            fingerprint, the maximum length.
+        files: files that the examples are read from. Their sizes and modification times are recorded.
+        num_readers: number of files read at a time. None leaves it to tf.data. The order is the same for any number.
+        on_stale: "rebuild", which logs a warning, or "error". A folder without a cache is not an error.
         examples_per_block: examples read at a time. A block of long waveforms or videos should stay below 100 MB.
-        num_shards: files that the examples are spread over, the most that can be read at a time.
+        num_shards: number of files to spread the examples over, the most that can be read at a time.
 
     Raises:
-        FileNotFoundError: if one of `files` is not there.
-        ValueError: if the cache is stale or damaged and `on_stale="error"`, if the dataset has no end, or a component
-            is no dense tensor of known rank.
+        FileNotFoundError: if one of `files` does not exist.
+        ValueError: if the cache is stale or damaged and `on_stale="error"`, if the dataset is endless, or if a
+            component is not a dense tensor of static rank.
     """
     for name, value in (("examples_per_block", examples_per_block), ("num_shards", num_shards)):
         if value < 1:
@@ -77,7 +76,7 @@ def cached(
         manifest, problem = _opened(folder, described)
         if problem:
             with locked(folder / "lock", "the cache"):
-                manifest, problem = _opened(folder, described)  # another process may have been quicker
+                manifest, problem = _opened(folder, described)  # another process may have written it
                 if problem:
                     _say(folder, manifest, problem, on_stale)
                     manifest = _written(dataset, folder, described, examples_per_block, num_shards)
@@ -87,8 +86,8 @@ def cached(
 
 
 def cached_lengths(folder: str | PathLike) -> np.ndarray:
-    """The lengths of all examples of a cache, as `lengths` finds them, without reading an example: int64 `(N, C)` for
-    the C components of rank 1 and more, or `(N,)` for one.
+    """The lengths of all examples of a cache, as in `lengths`, without reading any example: int64 `(N, C)` for the C
+    components of rank 1 and more, or `(N,)` for one.
 
     Raises:
         FileNotFoundError: if the folder holds no cache.
@@ -96,22 +95,22 @@ def cached_lengths(folder: str | PathLike) -> np.ndarray:
     folder = Path(folder)
     manifest = _manifest(folder)
     if not manifest:
-        raise FileNotFoundError(f"{folder} holds no cache: write one with `dataset.apply(cached({str(folder)!r}))`.")
+        raise FileNotFoundError(f"{folder} holds no cache. Write one with `dataset.apply(cached({str(folder)!r}))`.")
     found = np.load(folder / manifest["lengths"])
     return found[:, 0] if found.shape[1] == 1 else found
 
 
-# What the cache is of.
+# The identity of the cached examples.
 
 
 def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict[str, Any]:
-    """All that the examples depend on, in the form in which JSON gives it back."""
+    """Everything that the examples depend on, as JSON restores it."""
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError("A dataset without an end cannot be kept: apply `cached` before `repeat`.")
+        raise ValueError("An endless dataset cannot be cached. Apply `cached` before `repeat`.")
     for spec in tf.nest.flatten(dataset.element_spec):
         if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
             raise ValueError(
-                "Each component must be a dense tensor of known rank: make it one with `to_tensor` or `ensure_shape`. "
+                "Each component must be a dense tensor of static rank. Convert it with `to_tensor` or `ensure_shape`. "
                 f"Received: {spec}"
             )
     stamps = {}
@@ -123,11 +122,11 @@ def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict
     try:
         return json.loads(json.dumps(described))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`fingerprint` must be what JSON can write: {error}. Received: {fingerprint!r}") from error
+        raise ValueError(f"`fingerprint` must be valid as JSON: {error}. Received: {fingerprint!r}") from error
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest; empty if it is damaged, None if there is none."""
+    """The manifest, empty if it is damaged, or None if there is none."""
     try:
         found = json.loads((folder / _MANIFEST).read_bytes())
         return found if isinstance(found, dict) else {}
@@ -138,7 +137,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _opened(folder: Path, described: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
-    """The manifest, and why the cache cannot be used; None if it can."""
+    """The manifest, and the reason why the cache cannot be used, or None."""
     manifest = _manifest(folder)
     if manifest is None:
         return None, "there is no cache"
@@ -147,7 +146,7 @@ def _opened(folder: Path, described: dict[str, Any]) -> tuple[dict[str, Any] | N
     for name, now in described.items():
         before = manifest[name]
         if before != now:
-            if isinstance(before, dict) and isinstance(now, dict):  # says only what differs
+            if isinstance(before, dict) and isinstance(now, dict):  # report only the differences
                 before, now = (
                     {key: side[key] for key in side if key not in other or other[key] != side[key]}
                     for side, other in ((before, now), (now, before))
@@ -158,7 +157,7 @@ def _opened(folder: Path, described: dict[str, Any]) -> tuple[dict[str, Any] | N
         if not path.is_file():
             return manifest, f"{name} is missing"
         if path.stat().st_size != size:
-            return manifest, f"{name} has {path.stat().st_size:,} bytes and not {size:,}"
+            return manifest, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"
     return manifest, None
 
 
@@ -169,9 +168,9 @@ def _short(value: Any) -> str:
 def _say(folder: Path, manifest: dict[str, Any] | None, problem: str, on_stale: str) -> None:
     logger = logging.getLogger("keras_seq")
     if manifest is None:
-        logger.info("%s: the examples are written", folder)
+        logger.info("%s: writing the examples", folder)
     elif on_stale == "rebuild":
-        logger.warning("%s: the cache is written anew: %s", folder, problem)
+        logger.warning("%s: rewriting the cache: %s", folder, problem)
     else:
         raise ValueError(
             f'{folder}: the cache cannot be used: {problem}. Remove the folder, or pass on_stale="rebuild".'
@@ -186,8 +185,8 @@ def _written(
 ) -> dict[str, Any]:
     """Writes the cache, under the lock, and returns its manifest."""
     start = time.perf_counter()
-    _remove_all_but(folder, _manifest(folder) or {})  # a process that was killed may have left something
-    build = secrets.token_hex(4)  # new names: who still reads the old files never reads half of the new ones
+    _remove_all_but(folder, _manifest(folder) or {})  # remains of a process that was killed
+    build = secrets.token_hex(4)  # new names, so that readers of the old files never read half of the new ones
     shards = [f"examples-{build}-{number:03}-of-{num_shards:03}.tfrecord" for number in range(num_shards)]
     lengths_name, temporary = f"lengths-{build}.npy", folder / f"manifest-{build}.tmp"
     lengths = [np.zeros((0, sum(spec.shape.rank > 0 for spec in tf.nest.flatten(dataset.element_spec))), np.int64)]
@@ -208,7 +207,7 @@ def _written(
         temporary.write_text(json.dumps(manifest, indent=1) + "\n")
         os.replace(temporary, folder / _MANIFEST)
     finally:
-        _remove_all_but(folder, _manifest(folder) or {})  # the old cache, or what was written before something broke
+        _remove_all_but(folder, _manifest(folder) or {})  # the old cache, or after an error the files written so far
     logging.getLogger("keras_seq").info(
         "%s: %s examples, %.1f MB, written in %.1f s",
         *(folder, f"{manifest['examples']:,}", sum(manifest["sizes"].values()) / 1e6, time.perf_counter() - start),
@@ -223,12 +222,13 @@ def _remove_all_but(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _is_sequence(spec: tf.TensorSpec) -> bool:
-    """Whether only the length is unknown. What has a known shape is kept as it is, anything else example by example."""
+    """Whether only the length is unknown. Other components are stored whole if their shape is static, else
+    serialized one example at a time."""
     return spec.shape.rank > 0 and spec.shape[0] is None and spec.shape[1:].is_fully_defined()
 
 
 def _blocks(dataset: tf.data.Dataset, examples_per_block: int) -> Iterator[tuple[bytes, np.ndarray]]:
-    """Records, and the lengths `(n, C)` of the examples of each."""
+    """Yields records, and the lengths `(n, C)` of the examples of each."""
     specs = tf.nest.flatten(dataset.element_spec)
 
     def flat(*example):
@@ -264,7 +264,7 @@ def _examples(folder: Path, manifest: dict[str, Any], element_spec: Any, num_rea
         def parsed(dtype, shape):
             return tf.ensure_shape(tf.io.parse_tensor(next(serialized), dtype), shape)
 
-        values, columns = [], []  # what stays whole; what is sliced for each example
+        values, columns = [], []  # kept whole; sliced for each example
         for spec in specs:
             if _is_sequence(spec):
                 values.append(parsed(spec.dtype, spec.shape))
@@ -285,7 +285,7 @@ def _examples(folder: Path, manifest: dict[str, Any], element_spec: Any, num_rea
                 parts.append(column)
             return tf.nest.pack_sequence_as(element_spec, parts)
 
-        # Slices out of what all examples share cost half as much as ragged rows that are unbatched.
+        # Slicing values that all examples share costs half as much as unbatching ragged rows.
         return tf.data.Dataset.from_tensor_slices(tuple(columns)).map(example)
 
     shards = [str(folder / name) for name in manifest["sizes"] if name != manifest["lengths"]]

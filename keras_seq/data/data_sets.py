@@ -1,4 +1,4 @@
-"""The public data sets of the recipes: where they are, what is in their folders, and how they are told from others."""
+"""The public data sets of the recipes: their URLs, the files in their folders, and their digests."""
 
 import fnmatch
 import hashlib
@@ -20,11 +20,11 @@ class Source(NamedTuple):
     """A file of a data set.
 
     Attributes:
-        name: in the folder of the data set.
-        url: where it is; `.gz` is unpacked.
-        sha256: of the file as it lies in the folder. None: its bytes were never here, so nobody can say.
-        moves: whether the address gives the newest state of something that is still worked on. `sha256` is then that of
-            the state which the project was measured on, and another one is taken, with a warning.
+        name: file name in the folder of the data set.
+        url: URL of the file. A `.gz` file is unpacked.
+        sha256: SHA-256 of the file as stored in the folder. None if this project never had the file.
+        moves: whether the URL serves the latest version of data that still changes. `sha256` is then the digest of the
+            version that the project's figures were measured on. Another version is accepted with a warning.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Archive(NamedTuple):
     """An archive of many files.
 
     Attributes:
-        name: of the archive.
-        url: where it is.
-        members: pattern of those that are put into the folder, without their folders.
-        known: patterns of those that `sha256` is about.
-        sha256: of the lines "DIGEST  NAME" of the known files, in order of their names, as `sha256sum` writes them.
+        name: file name of the archive.
+        url: URL of the archive.
+        members: pattern of the members to put into the folder of the data set, without their directories.
+        known: patterns of the members that `sha256` covers.
+        sha256: digest of the lines "DIGEST  NAME" of the covered members, sorted by name, as `sha256sum` writes them.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Archive(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """What it is, under which terms, and what it is made of."""
+    """A description of the data, its license terms, and its files."""
 
     what: str
     terms: str
@@ -160,20 +160,20 @@ def fetch(
     sha256: Mapping[str, str] | None = None,
     data_sets: Mapping[str, DataSet] = DATA_SETS,
 ) -> Path:
-    """The folder of a public data set, fetched and checked when it is asked for the first time.
+    """Returns the folder of a public data set. The first call downloads and checks it.
 
-    The folder appears when all of it is there. Until then what has come lies beside it, in `.NAME.partial`, and the
-    next call goes on from there. The digest of every file is written to `SHA256SUMS` in it. Of a file whose digest
-    nobody can say, the first one that comes is trusted, and its digest printed.
+    The folder appears once it is complete. Until then, downloaded files are kept beside it, in `.NAME.partial`, and the
+    next call resumes from there. The digest of every file is written to `SHA256SUMS` in the folder. If the digest of a
+    file is not recorded, its first download is trusted, and its digest is printed.
 
     Args:
         name: one of `data_sets`.
-        folder: the data set's own; by default `data_home() / name`.
-        sha256: digests by the names of files, in place of those in the table.
+        folder: folder for this data set alone. By default `data_home() / name`.
+        sha256: digests by file name, which replace those in the table.
         data_sets: the table.
     Raises:
-        ValueError: if there is no such data set, the folder is there and lacks something, or a digest is another.
-        OSError: if a file cannot be had or written; names it, the address and the reason.
+        ValueError: if there is no such data set, the folder exists but is incomplete, or a digest differs.
+        OSError: if a file cannot be downloaded or written. The message holds the file, its URL and the reason.
     """
     if name not in data_sets:
         raise ValueError(f"There is no data set {name!r}. There are {', '.join(data_sets)}.")
@@ -204,17 +204,17 @@ def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
     else:
         download(source.url, path, sha256=expected)
     found = sha256_of(path)
-    if expected is not None and found != expected:  # of what was unpacked
+    if expected is not None and found != expected:  # of the file after unpacking
         path.unlink()
         raise ValueError(
-            f"{source.name} has the SHA-256 {found}; {expected} was expected. It came from {source.url} and was "
-            "removed: it is another file now, or was damaged."
+            f"{source.name} has the SHA-256 {found} instead of {expected}. It came from {source.url} and was "
+            "removed. The file has changed or was damaged."
         )
     if expected is None and source.sha256 is None:
-        print(f"{source.name}: nobody here knows its SHA-256; this one's is {found}.", file=sys.stderr)
+        print(f"{source.name}: no SHA-256 is recorded for this file. The download has {found}.", file=sys.stderr)
     elif found != (expected or source.sha256):
         logging.getLogger("keras_seq").warning(
-            "%s has the SHA-256 %s, and the figures of this project were measured on %s: a newer state of the data.",
+            "%s has the SHA-256 %s. The figures of this project were measured on %s: the data has a newer version.",
             *(source.name, found, source.sha256),
         )
 
@@ -222,7 +222,7 @@ def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
 def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
     archive, unpacked = folder / source.name, folder / "unpacked"
     if not archive.exists() and folder.exists() and _matching(folder, [Path(source.members).name]):
-        return  # an earlier call came as far as that
+        return  # an earlier call has already unpacked it
     shutil.rmtree(unpacked, ignore_errors=True)
     download(source.url, archive, sha256=digest)
     unpack(archive, unpacked)
@@ -235,8 +235,8 @@ def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
         if found != source.sha256:
             archive.unlink()
             raise ValueError(
-                f"The {len(known):,} known files in {source.name} have together the SHA-256 {found}; {source.sha256} "
-                f"was expected. It came from {source.url} and was removed: it is another archive now, or was damaged."
+                f"The {len(known):,} checked files in {source.name} have together the SHA-256 {found} instead of "
+                f"{source.sha256}. It came from {source.url} and was removed. The archive has changed or was damaged."
             )
         for name, path in kept.items():
             os.rename(path, folder / name)
@@ -259,6 +259,6 @@ def _check_complete(folder: Path, sources: Iterable[Source | Archive]) -> None:
     ]
     if missing:
         raise ValueError(
-            f"The folder {folder} is there and lacks {', '.join(missing)}: it holds something else, or a part. Remove "
-            "it, and all is fetched anew; or have it fetched elsewhere."
+            f"The folder {folder} exists but lacks {', '.join(missing)}. It holds other files or is incomplete. Remove "
+            "it to download the data again, or choose another folder."
         )

@@ -1,6 +1,6 @@
-"""A look at a corpus before it is trained on: its lengths, what each way of batching makes of them, and which to take.
+"""Analyzes a corpus before training: its lengths, the effect of each way of batching, and a suggestion.
 
-Numbers only; `keras-seq doctor` prints and draws them.
+It computes numbers only. `keras-seq doctor` prints and plots them.
 """
 
 import time
@@ -15,10 +15,10 @@ import tensorflow as tf
 from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.bucket_fitting import fit_buckets
 
-_FITTED_SHAPES = (3, 6, 12, 24, 40)  # the numbers of fitted shapes that are tried, and the largest one allowed
-_EVEN_WIDTH = 4  # what `bucketed` does when it is told nothing else
-_WORTH_MORE_SHAPES = 0.005  # a smaller gain in padding pays for no shape more
-_TOO_MANY_BATCHES = 1.25  # times the fewest: each shape ends in a batch that is not full, which a small corpus feels
+_FITTED_SHAPES = (3, 6, 12, 24, 40)  # numbers of fitted shapes to try, together with `max_shapes`
+_EVEN_WIDTH = 4  # the default of `bucketed`
+_WORTH_MORE_SHAPES = 0.005  # a smaller gain in padding does not justify more shapes
+_TOO_MANY_BATCHES = 1.25  # times the fewest: each shape ends in a partial batch, which matters for a small corpus
 _HISTOGRAM_BINS = 60
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _TIMED_BATCHES = 50
@@ -26,10 +26,10 @@ _TIMED_BATCHES = 50
 
 @dataclass(frozen=True)
 class SideLengths:
-    """How long one side of the examples is. The quantiles are lengths that occur.
+    """Lengths of one side of the examples. The quantiles are lengths that occur.
 
-    `counts[i]` examples are from `first + i * width` up to `first + (i + 1) * width - 1` long; the last count takes in
-    all that are longer still.
+    `counts[i]` examples are from `first + i * width` up to `first + (i + 1) * width - 1` long. The last count includes
+    all longer examples.
     """
 
     side: str
@@ -45,7 +45,7 @@ class SideLengths:
 
 @dataclass(frozen=True)
 class Spread:
-    """Numbers of tokens: their mean, the least, the most, and `spread`, the standard deviation over the mean."""
+    """Numbers of tokens: mean, minimum, maximum, and `spread`, the standard deviation divided by the mean."""
 
     mean: float
     minimum: int
@@ -55,7 +55,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Imbalance:
-    """By how much the tokens of the fullest replica exceed those of the mean one: 0.1 is a tenth more."""
+    """Relative excess of the tokens of the fullest replica over the mean replica: 0.1 is a tenth more."""
 
     mean: float
     worst: float
@@ -63,20 +63,20 @@ class Imbalance:
 
 @dataclass(frozen=True)
 class BatchingPlan:
-    """What one way of batching makes of the corpus in an epoch.
+    """The effect of one way of batching on an epoch of the corpus.
 
     Args:
-        name: in words.
-        code: the line that batches `dataset` so.
-        fitted: the number of shapes that was asked for, of fitted ones; 0 for another way.
-        buckets: inclusive maxima, of one length or of (source, target); only those that some example is in.
-        shapes: different padded lengths, those of examples that travel alone too.
-        traces: different (rows, padded lengths): what XLA compiles.
-        batches: in an epoch.
-        partial_batches: those with fewer rows than their bucket takes, at the end of the epoch.
-        padding: the share of positions that hold no token, of all sides together.
-        tokens_per_batch: tokens of all sides, padding not counted, in the order of the corpus.
-        oversized: examples whose bucket is longer than the budget: each is a batch of its own.
+        name: description of the plan.
+        code: line of code that batches `dataset` in this way.
+        fitted: requested number of fitted shapes, 0 for other plans.
+        buckets: inclusive maxima, of one length or of (source, target), without empty buckets.
+        shapes: number of different padded lengths, including those of oversized examples.
+        traces: number of different (rows, padded lengths), each of which XLA compiles.
+        batches: number of batches in an epoch.
+        partial_batches: batches with fewer rows than their bucket allows, at the end of the epoch.
+        padding: share of positions without a token, over all sides.
+        tokens_per_batch: tokens of all sides, without padding, in the order of the corpus.
+        oversized: examples whose bucket is longer than the budget. Each forms a batch by itself.
     """
 
     name: str
@@ -94,7 +94,7 @@ class BatchingPlan:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a pipeline needs by itself, with nobody training on its batches: seconds, and tokens a second."""
+    """Speed of a pipeline by itself, without training: seconds per batch, and tokens per second."""
 
     first_batch: float
     median: float
@@ -105,22 +105,22 @@ class Timing:
 
 @dataclass(frozen=True)
 class Report:
-    """What `analyze_lengths` found. `examples` and `dropped` together are all that was read.
+    """The result of `analyze_lengths`. `examples` and `dropped` together are all examples that were read.
 
     Args:
-        examples: those that are batched.
-        tokens: of all their sides.
-        sides: the lengths of each.
+        examples: number of examples that are batched.
+        tokens: number of tokens of all their sides.
+        sides: lengths of each side.
         dropped: examples that are not batched, by reason.
         truncated: examples that were cut to the longest length allowed.
-        unknown: tokens that the vocabulary does not know; None where there was none.
+        unknown: tokens that are not in the vocabulary. None without a vocabulary.
         budget: `tokens_per_batch`.
-        replicas: how many a batch is for.
-        plans: ways of batching, as they were compared.
-        suggestion: the one of them to take.
-        code: the lines to write for it.
-        imbalance: of the replicas' shares of the suggestion's batches; None for one replica.
-        timing: None where no pipeline was timed.
+        replicas: number of replicas that share a batch.
+        plans: the compared ways of batching.
+        suggestion: the recommended plan.
+        code: lines of code for it.
+        imbalance: imbalance of the replicas' shares of the suggestion's batches. None for one replica.
+        timing: None if no pipeline was timed.
     """
 
     examples: int
@@ -138,7 +138,7 @@ class Report:
     timing: Timing | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Numbers, lists and dicts, for JSON: the suggestion's figures at the top, `dropped` as one number."""
+        """Numbers, lists and dicts for JSON, with the suggestion's figures at the top and `dropped` as one number."""
         found = asdict(self)
         suggestion = found.pop("suggestion")
         figures = {name: value for name, value in suggestion.items() if name not in ("name", "code", "fitted")}
@@ -159,24 +159,24 @@ def analyze_lengths(
     dropped: Mapping[str, int] | None = None,
     unknown=None,
 ) -> Report:
-    """Looks at the lengths of a corpus and compares ways of batching it.
+    """Analyzes the lengths of a corpus and compares ways of batching it.
 
-    All of them pad to the bucket's own shape (`pad_to_bucket_boundary=True`), so that padding and shapes do not depend
-    on the order of the examples and are counted exactly, without tf.data.
+    All of them pad to the shape of the bucket (`pad_to_bucket_boundary=True`). Padding and shapes therefore do not
+    depend on the order of the examples and are counted exactly, without tf.data.
 
-    The suggestion is the plan of the fewest fitted shapes whose padding is within half a percentage point of the least
-    that is to be had without making the batches a quarter more than they need be.
+    The suggestion is the plan with the fewest fitted shapes whose padding is within half a percentage point of the
+    minimum. Plans with more than 1.25 times the fewest batches are excluded.
 
     Args:
         lengths: ints `(N,)`, or `(N, 2)` of source and target, as `data.lengths` counts them.
         batches: batches to time, see `time_batches`.
         tokens_per_batch: the budget of `bucketed`.
-        max_shapes: the largest number of fitted shapes.
-        max_length: examples with a side of so many tokens or more are dropped, as by `shorter_than(max_length)`.
-        truncate: they are cut to `max_length - 1` tokens a side and counted, in place of being dropped.
-        replicas: rows are a multiple of this number, and imbalance is counted for so many.
-        dropped: examples that a reader has dropped before, by reason.
-        unknown: tokens that the vocabulary does not know, of each example, ints `(N,)`.
+        max_shapes: largest number of fitted shapes.
+        max_length: examples with a side of this many tokens or more are dropped, as by `shorter_than(max_length)`.
+        truncate: whether to cut such examples to `max_length - 1` tokens per side and count them, instead of dropping.
+        replicas: number of replicas. Rows are a multiple of it, and imbalance is computed for it.
+        dropped: examples that a reader has already dropped, by reason.
+        unknown: number of tokens of each example that are not in the vocabulary, ints `(N,)`.
 
     Raises:
         ValueError: if `lengths` has another shape or holds a 0, a number is not positive, or no example is left.
@@ -188,7 +188,7 @@ def analyze_lengths(
         if value < 1:
             raise ValueError(f"`{name}` must be positive. Received: {value}")
     if max_length is not None and max_length < 2:
-        raise ValueError(f"`max_length` must be at least 2: an end token alone has 1. Received: {max_length}")
+        raise ValueError(f"`max_length` must be at least 2, since an end token alone has 1. Received: {max_length}")
     if truncate and max_length is None:
         raise ValueError("`truncate` needs a `max_length` to cut to.")
 
@@ -230,7 +230,7 @@ def analyze_lengths(
 
 
 def shortened(lengths: np.ndarray, max_length: int | None, truncate: bool = False) -> np.ndarray:
-    """The lengths that `analyze_lengths` batches: those below `max_length`, or all of them, cut."""
+    """The lengths that `analyze_lengths` batches: those below `max_length`, or all of them, truncated."""
     if max_length is None:
         return lengths
     return np.minimum(lengths, max_length - 1) if truncate else lengths[~_too_long(lengths, max_length)]
@@ -245,7 +245,7 @@ def _side(name: str, lengths: np.ndarray) -> SideLengths:
     upto = np.cumsum(counts)
     quantiles = {f"{share:g}": int(values[np.searchsorted(upto, share * upto[-1])]) for share in _QUANTILES}
     first, last = int(values[0]), quantiles[f"{_QUANTILES[-1]:g}"]
-    # One line of 10,000 words must not press all others into the first column.
+    # One line of 10,000 words must not squeeze all others into the first column.
     width = -(-(last - first + 1) // _HISTOGRAM_BINS)
     column = np.minimum((values - first) // width, (last - first) // width + (values[-1] > last))
     return SideLengths(
@@ -271,7 +271,7 @@ def _compare(lengths: np.ndarray, tokens_per_batch: int, max_shapes: int, replic
     for shapes in sorted({*(shapes for shapes in _FITTED_SHAPES if shapes < max_shapes), max_shapes}):
         buckets = fit_buckets(lengths, shapes)
         if len(ways) > 1 and len(buckets) <= len(ways[-1][2].get("buckets", ())):
-            break  # more shapes than the corpus has use for
+            break  # the corpus cannot use more shapes
         code = f"buckets=data.fit_buckets(data.lengths(dataset), {shapes})"
         ways.append((f"{len(buckets)} fitted shape{'s' * (len(buckets) > 1)}", shapes, {"buckets": buckets}, code))
 
@@ -316,7 +316,7 @@ def _imbalance(lengths: np.ndarray, buckets: tuple, tokens_per_batch: int, repli
     tokens = lengths.reshape(len(lengths), -1).sum(axis=1)  # (N,)
     order = np.argsort(found.batch, kind="stable")
     place = np.arange(len(order)) - np.repeat(np.cumsum(found.rows) - found.rows, found.rows)
-    # What tf.distribute does with batches of unknown size: shares of equally many rows, the last ones of fewer.
+    # As tf.distribute does with batches of unknown size: shares of equally many rows, the last ones smaller.
     replica = place // -(-found.rows // replicas)[found.batch[order]]
     shares = np.bincount(found.batch[order] * replicas + replica, tokens[order], found.batches * replicas)
     shares = shares.reshape(found.batches, replicas)
@@ -325,14 +325,14 @@ def _imbalance(lengths: np.ndarray, buckets: tuple, tokens_per_batch: int, repli
 
 
 def time_batches(batches: Iterable, pad_id: int = 0) -> Timing | None:
-    """Takes some fifty batches from a pipeline, with nothing else to do, and times each.
+    """Takes about fifty batches from a pipeline without any other work, and times each.
 
-    The first batch, before which buffers fill and functions are traced, is timed by itself. None if there is no second.
-    Batches that a pipeline prepares together come together: the mean is what it can sustain.
+    The first batch, which includes filling buffers and tracing functions, is timed separately. Returns None if there is
+    no second batch. Batches that a pipeline prepares together arrive together, so the mean is the sustainable rate.
 
     Args:
-        batches: of any nest.
-        pad_id: is no token, where tokens are counted, in the integers of rank 2.
+        batches: batches of any nest.
+        pad_id: id that does not count as a token. Tokens are counted in integers of rank 2.
     """
     seconds, tokens, started = [], 0, time.perf_counter()
     for batch in islice(batches, 1 + _TIMED_BATCHES):

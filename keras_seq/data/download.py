@@ -1,4 +1,4 @@
-"""Files from the internet: fetched on where a connection broke, checked, unpacked, and put in place whole."""
+"""Downloads files from the internet: resumes broken downloads, checks digests, unpacks, and writes atomically."""
 
 import contextlib
 import errno
@@ -33,29 +33,30 @@ def download(
     timeout: float = 30.0,
     pause: float = 1.0,
 ) -> Path:
-    """Fetches one file, with progress on stderr. A file that is there already is not fetched again.
+    """Downloads one file, with progress on stderr. An existing file is not downloaded again.
 
-    What has come stays in `NAME.part` when the connection breaks or the process ends, and the next attempt, or the next
-    call, asks for the rest of it, if the server says that the file is still the same one. The file appears under its
-    name when it is whole and checked. `keras.utils.get_file`, which is like it, begins anew each time, and writes to
-    the name itself.
+    If the connection breaks or the process ends, the downloaded part stays in `NAME.part`. The next attempt or call
+    requests only the rest, if the server confirms that the file is unchanged. The file appears under its name once it
+    is complete and checked. The similar `keras.utils.get_file` starts from the beginning each time, and writes directly
+    to the final name.
 
     Args:
-        url: where it is.
-        path: where it goes; folders are made.
-        sha256: hexadecimal. A file that has another digest is refused, one that has just come is removed too.
-        attempts: how many connections in a row may fail or break without bringing the file any further.
-        timeout: seconds without a byte that count as a broken connection.
-        pause: seconds before the second of them; doubled each time.
+        url: URL of the file.
+        path: path to write. Missing folders are created.
+        sha256: hexadecimal digest. A file with another digest is refused, and removed if it was just downloaded.
+        attempts: number of connections in a row that may fail or break without any progress.
+        timeout: seconds without a byte after which a connection counts as broken.
+        pause: seconds before the second attempt, doubled for each further one.
     Returns:
         `path`.
     Raises:
-        ValueError: if the digest is another; tells both.
-        OSError: if the file cannot be had or written; names it, the address, the reason and the remedy.
+        ValueError: if the digest differs. The message holds both.
+        OSError: if the file cannot be downloaded or written. The message holds the file, the URL, the reason and the
+            remedy.
     """
     path = Path(path)
     if path.exists():
-        _check_digest(path, sha256, f"Remove it, and it is fetched from {url}")
+        _check_digest(path, sha256, f"Remove it to download it again from {url}")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -69,12 +70,12 @@ def download(
                 raise _not_written(path, url, error) from error
             come = part.stat().st_size if part.exists() else 0
             failures, farthest = (0 if come > farthest else failures) + 1, max(come, farthest)
-            final = getattr(error, "code", 500) < 500  # a file that is not there will not be there in a second
+            final = getattr(error, "code", 500) < 500  # for example 404, which a retry does not change
             if final or failures >= attempts:
                 raise _not_fetched(path, url, error) from error
         time.sleep(pause * 2 ** (failures - 1))
     try:
-        _check_digest(part, sha256, f"It came from {url} and was removed: it is another file now, or was damaged")
+        _check_digest(part, sha256, f"It came from {url} and was removed. The file has changed or was damaged")
     except ValueError:
         _forget(part)
         raise
@@ -92,23 +93,23 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 
 def unpack(archive: str | os.PathLike, target: str | os.PathLike) -> Path:
-    """Unpacks an archive, whole or not at all.
+    """Unpacks an archive, completely or not at all.
 
     Args:
-        archive: `.zip` or `.tar` (also `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), which becomes the folder `target`; or
+        archive: `.zip` or `.tar` (also `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`), which becomes the folder `target`, or
             the `.gz` of one file, which becomes the file `target`.
-        target: is not there yet.
+        target: path to write, which must not exist yet.
     Returns:
         `target`.
     Raises:
-        ValueError: if it is no such archive or damaged, or a member would be written outside the folder or is a link
-            out of it or a device.
-        FileExistsError: if `target` is there.
+        ValueError: if it is not such an archive, is damaged, or has a member that would be written outside the folder
+            or is a device or a link out of the folder.
+        FileExistsError: if `target` exists.
         OSError: if it cannot be written.
     """
     archive, target = Path(archive), Path(target)
     if target.exists():
-        raise FileExistsError(f"{target} is there already: remove it, or unpack {archive.name} elsewhere.")
+        raise FileExistsError(f"{target} exists already. Remove it, or unpack {archive.name} elsewhere.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         unpacked = Path(folder, "unpacked")
@@ -141,7 +142,7 @@ def _unzip(archive: Path, folder: Path) -> None:
 
 
 def _receive(url: str, part: Path, timeout: float) -> None:
-    """Brings `part` to its whole length, from the bytes that it has where the server can go on with the same file."""
+    """Completes `part`, from its existing bytes if the server can resume the same file."""
     tag = _tag_file(part)
     begun = part.stat().st_size if part.exists() and tag.exists() else 0
     headers = {"User-Agent": "keras-seq", "Accept-Encoding": "identity"}
@@ -152,7 +153,7 @@ def _receive(url: str, part: Path, timeout: float) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not begun:
             raise
-        _forget(part)  # it is longer than the file is
+        _forget(part)  # it is longer than the file
         return _receive(url, part, timeout)
     with answer, _progress(part.name.removesuffix(".part")) as tell:
         goes_on = answer.status == 206 and (answer.headers["Content-Range"] or "").startswith(f"bytes {begun}-")
@@ -162,7 +163,7 @@ def _receive(url: str, part: Path, timeout: float) -> None:
         if not begun:
             _forget(part)
         validator = answer.headers["ETag"] or answer.headers["Last-Modified"]
-        if validator and not validator.startswith("W/"):  # a weak one may stand for other bytes
+        if validator and not validator.startswith("W/"):  # a weak one may stand for different bytes
             tag.write_text(validator)
         with open(part, "ab") as file:
             done = begun
@@ -175,7 +176,7 @@ def _receive(url: str, part: Path, timeout: float) -> None:
 
 
 def _tag_file(part: Path) -> Path:
-    """What the server calls this state of the file: without it, the rest of another state might be joined to it."""
+    """The file with the server's tag of this version, without which parts of two versions might be joined."""
     return part.with_name(part.name + ".tag")
 
 
@@ -189,7 +190,7 @@ def _check_digest(path: Path, sha256: str | None, what: str) -> None:
         return
     found = sha256_of(path)
     if found != sha256.lower():
-        raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found}; {sha256} was expected. {what}.")
+        raise ValueError(f"{path.name.removesuffix('.part')} has the SHA-256 {found} instead of {sha256}. {what}.")
 
 
 def _no_room(error: Exception) -> bool:
@@ -202,24 +203,25 @@ def _not_written(path: Path, url: str, error: OSError) -> OSError:
         room = f" ({shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free)"
     return OSError(
         error.errno,
-        f"{path} could not be written{room}, while it was fetched from {url}: {error.strerror}. "
-        "Make room, or take another folder; what has come is kept and not fetched again.",
+        f"{path} could not be written{room} while downloading it from {url}: {error.strerror}. "
+        "Free some space, or use another folder. The downloaded part is kept and is not downloaded again.",
     )
 
 
 def _not_fetched(path: Path, url: str, error: Exception) -> OSError:
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     if isinstance(error, urllib.error.HTTPError):
-        reason = f"the server says {error.code} {reason}"
+        reason = f"the server answered {error.code} {reason}"
     return OSError(
-        f"{path.name} could not be fetched from {url}: {reason}. Try again later, it goes on where it stopped; or get "
+        f"{path.name} could not be downloaded from {url}: {reason}. Try again later to resume the download, or get "
         f"the file elsewhere and put it at {path}."
     )
 
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator:
-    """A function of the bytes done and all of them: on a terminal one line that changes, else one every ten seconds."""
+    """Yields a function of the bytes done and the total. It prints one changing line on a terminal, else one every ten
+    seconds."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     told, opened = time.monotonic(), False
 

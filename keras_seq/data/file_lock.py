@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""A lock that admits one process at a time."""
 
 import contextlib
 import fcntl
@@ -9,15 +9,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path` while the block runs, after waiting for who holds it; the log says so, and of `what`.
+    """Holds the lock file `path` during the block. If another process holds it, logs that, naming `what`, and waits.
 
-    The system gives the lock back when a process ends, however it ends.
+    The system releases the lock when a process ends, for whatever reason.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.getLogger("keras_seq").info("%s: another process is writing %s; waits for it", path.parent, what)
+            logging.getLogger("keras_seq").info("%s: another process is writing %s. Waiting for it.", path.parent, what)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

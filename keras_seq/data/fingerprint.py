@@ -1,4 +1,4 @@
-"""A digest of what data holds, by which a run knows its own data again."""
+"""Computes a digest of data, with which a run checks that its data has not changed."""
 
 import dataclasses
 import hashlib
@@ -10,11 +10,11 @@ import numpy as np
 
 
 def fingerprint(data: Any) -> str:
-    """A digest of what data holds: 32 hexadecimal digits, the same whenever the same was read, from whatever folder.
+    """Computes a digest of data: 32 hexadecimal digits, the same for the same content in any folder.
 
     Args:
-        data: what a reader gave, as `read_labeled_text` and the others do; or strings, numbers, arrays, lists and
-            dicts of them. Of a path the content of the file counts, not its name; reports and functions do not count.
+        data: result of a reader, such as `read_labeled_text`, or strings, numbers, arrays, lists and dicts of them. For
+            a path, the content of the file counts, not its name. Reports and functions are ignored.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, data)
@@ -35,7 +35,7 @@ def _add(digest: Any, value: Any) -> None:
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         digest.update(f"{len(value)} of ".encode())
         if value and all(isinstance(part, str) for part in value):
-            digest.update("\0".join(value).encode())  # all at once: some millions a second
+            digest.update("\0".join(value).encode())  # all at once: millions per second
         else:
             for part in value:
                 _add(digest, part)

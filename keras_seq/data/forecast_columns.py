@@ -1,4 +1,4 @@
-"""What a forecaster reads and what it says, by name."""
+"""The names of the inputs and outputs of a forecaster."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ForecastColumns:
-    """The columns that a model reads, and those that it says.
+    """The columns that a model reads, and those that it forecasts.
 
     Args:
-        columns: names of the past's columns, in the order of the model's.
-        targets: names of those that are forecast.
-        look_back: rows of the past that the model reads.
-        horizon: rows that it forecasts.
-        quantiles: those that each forecast is made of; none: it is one number.
+        columns: names of the columns of the past, in the order of the model.
+        targets: names of the columns to forecast.
+        look_back: number of rows of the past that the model reads.
+        horizon: number of rows that it forecasts.
+        quantiles: quantiles of each forecast. Empty if a forecast is one number.
     Raises:
         ValueError: if there is no column, or a number is not positive.
     """
@@ -32,7 +32,7 @@ class ForecastColumns:
 
     @property
     def names(self) -> list[str]:
-        """Of all numbers of a row that is forecast: `OT`, or `OT_0.1`, `OT_0.5`, ..."""
+        """The names of all numbers of a forecast row: `OT`, or `OT_0.1`, `OT_0.5`, ..."""
         if not self.quantiles:
             return list(self.targets)
         return [f"{target}_{quantile:g}" for target in self.targets for quantile in self.quantiles]
@@ -43,10 +43,10 @@ class ForecastColumns:
 
     @classmethod
     def load(cls, path: str | PathLike) -> "ForecastColumns":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
-            ValueError: if it is something else.
+            ValueError: if the file has other content.
         """
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         try:

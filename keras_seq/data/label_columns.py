@@ -1,4 +1,4 @@
-"""What the rows of labeled text tell of its columns: whether the first one is a header, whether labels are labels."""
+"""Detects from the rows of labeled text whether the first one is a header, and whether labels are class labels."""
 
 import re
 from collections import Counter
@@ -7,28 +7,29 @@ from pathlib import Path
 
 from keras_seq.data.table_rows import Problem
 
-_USUAL = {  # what columns are called
+_USUAL = {  # usual names of columns
     "text": {"text", "sentence", "sentence1", "review", "content", "comment", "body", "message", "tweet", "document"}
     | {"phrase", "description", "title", "utterance", "question", "query", "input", "source"},
     "label": {"label", "labels", "class", "category", "sentiment", "polarity", "target", "intent", "tag", "rating"}
     | {"stars", "score", "y", "area", "topic", "emotion", "output"},
 }
-_NAME = re.compile(r"[^\W\d][\w .-]{0,30}")  # what the name of a column looks like
+_NAME = re.compile(r"[^\W\d][\w .-]{0,30}")  # a possible name of a column
 _NUMBER = re.compile(r"[+-]?[0-9]+")
-_FEW = 5  # rows of which nobody can tell
-_MOST_LABELS = 0.9  # labels a row; beyond, each row has a class of its own
+_FEW = 5  # minimum number of rows to judge by
+_MOST_LABELS = 0.9  # labels per row; beyond, nearly each row has a different label
 
 
 def header_of(rows: Sequence, text: int, label: int) -> bool | None:
-    """Whether the first row names the columns; None: it may.
+    """Whether the first row names the columns, or None if that is undecided.
 
-    It must have a label that no other row has. It then does where both columns have usual names, "text" and "label"
-    say; and, of some rows and more, where all its fields could be names and one of the two is usual, or all other
-    labels are numbers. It may where it is a name above sentences, and every other label comes twice or more.
+    Only a row whose label occurs in no other row can be a header. It is one if both columns have usual names, such as
+    "text" and "label". With at least 5 other rows, it is also one if all its fields could be names and one of the two
+    is usual or all other labels are numbers. It may be one if its text is a name above sentences, and every other
+    label occurs at least twice.
 
     Args:
         rows: (line, fields or `Problem`).
-        text, label: the numbers of the columns.
+        text, label: numbers of the columns.
     """
     read = [fields for _, fields in rows if not isinstance(fields, Problem) and len(fields) > max(text, label)]
     if len(read) < 2 or isinstance(rows[0][1], Problem):
@@ -50,17 +51,17 @@ def header_of(rows: Sequence, text: int, label: int) -> bool | None:
 
 
 def is_name_of_text(cell: str) -> bool:
-    """Whether columns of texts are usually called so."""
+    """Whether this is a usual name of columns of texts."""
     return cell.strip().lower() in _USUAL["text"]
 
 
 def check_labels(path: Path, label: str | int, labels: Sequence[str], rows: Callable[[], Sequence[list[str]]]) -> None:
-    """Raises a `ValueError` where nearly every row has a label of its own, as identifiers are and classes are not.
+    """Raises a `ValueError` if nearly every row has a different label, as for identifiers but not for classes.
 
     Args:
-        path, label: the file and its column of labels, as the error names them.
-        labels: of all rows.
-        rows: reads the first rows of the table, a header too; they tell of its columns.
+        path, label: the file and its column of labels, for the error message.
+        labels: labels of all rows.
+        rows: function that reads the first rows of the table, including a header, to describe its columns.
     """
     found = len(set(labels))
     if len(labels) < 2 * _FEW or found < _MOST_LABELS * len(labels):
@@ -71,5 +72,5 @@ def check_labels(path: Path, label: str | int, labels: Sequence[str], rows: Call
     told = f" The columns are {', '.join(told)}." if told else ""
     raise ValueError(
         f"{path}: one class per row: {found:,} labels in {len(labels):,} rows. Is column {label!r} the label?{told} "
-        "Name the right one by `label` (--label-column), or give the labels by `labels`."
+        "Name the right column with `label` (--label-column), or pass the labels as `labels`."
     )

@@ -1,4 +1,4 @@
-"""Texts with a label each, from TSV, CSV or JSON lines; and folds for cross-validation."""
+"""Labeled texts from TSV, CSV or JSON lines, and folds for cross-validation."""
 
 import json
 import logging
@@ -33,14 +33,14 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class LabeledReport:
-    """An account of every row, headers not counted: `read` is the sum of all the others.
+    """Counts of all rows without headers: `read` is the sum of all other counts.
 
     Args:
         read, kept: rows.
-        blank: rows with nothing in them.
-        empty: rows whose text is white space only.
-        malformed: rows with another number of fields, a misplaced quote, no JSON, a text or label of a wrong kind.
-        unknown: rows whose label is not among those given.
+        blank: rows without content.
+        empty: rows whose text is only white space.
+        malformed: rows with another number of fields, a misplaced quote, invalid JSON, a text or label of a wrong type.
+        unknown: rows whose label is not among the given labels.
         bad: rows that are not UTF-8 or hold a NUL.
     """
 
@@ -59,7 +59,7 @@ class LabeledReport:
 
 @dataclass(frozen=True)
 class LabeledText:
-    """Texts in memory, the number of each one's label, the names of the labels, and the report on the reading."""
+    """Texts in memory, the number of each text's label, the names of the labels, and the report of reading."""
 
     texts: list[str]
     labels: list[int]
@@ -75,7 +75,7 @@ class LabeledText:
         return tf.data.Dataset.from_tensor_slices((texts, tf.constant(self.labels, tf.int32)))
 
     def class_counts(self) -> dict[str, int]:
-        """How many texts each label has, by its name."""
+        """The number of texts of each label, by its name."""
         counts = np.bincount(self.labels, minlength=len(self.label_names))
         return dict(zip(self.label_names, counts.tolist(), strict=True))
 
@@ -91,14 +91,14 @@ class LabeledText:
         return {i: len(self) / (occurring * count) if count else 0.0 for i, count in enumerate(counts)}
 
     def named(self, names: Sequence[str]) -> "LabeledText":
-        """The same texts, their labels under other names: those of numbered labels, in the order of the numbers."""
+        """Renames the labels, in the order of their numbers, for example of labels that are numbers."""
         if len(_names(names)) != len(self.label_names):
             told = f"{len(self.label_names)} labels, {_shortened(self.label_names)}"
             raise ValueError(f"`names` must name each of the {told}. Received: {names!r}")
         return replace(self, label_names=_names(names))
 
     def select(self, indices: Sequence[int]) -> "LabeledText":
-        """The texts at these places, in this order; a fold, say."""
+        """The texts at these indices, in this order, such as a fold."""
         texts, labels = [self.texts[i] for i in indices], [self.labels[i] for i in indices]
         return LabeledText(texts, labels, self.label_names, LabeledReport(read=len(texts), kept=len(texts)))
 
@@ -118,24 +118,24 @@ def read_labeled_text(
 ) -> LabeledText:
     """Reads texts and their labels. Blank rows are dropped and counted.
 
-    TSV knows no quotes: a tab ends a field, a line feed a row. In CSV a quoted field can hold commas, doubled quotes
-    and line feeds. In JSON lines each line is an object. White space around a label, not around a text, is taken off.
+    TSV has no quotes: a tab ends a field, a line feed a row. In CSV a quoted field can hold commas, doubled quotes
+    and line feeds. In JSON lines each line is an object. White space is stripped from labels but not from texts.
 
     Args:
-        paths: a file or a list of files, plain or `.gz`; or a DataFrame, whose rows are numbered from 0 in errors.
+        paths: a file or a list of files, plain or `.gz`, or a DataFrame, whose rows are numbered from 0 in errors.
         text, label: the columns: names in the header (or keys), or numbers from 0.
-        format: "tsv", "csv" or "jsonl"; by the end of the name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`) if None.
-        header: whether the first row of each file names the columns; if None, it does where a column is given by name,
-            and where it tells by itself (see `label_columns.header_of`; a warning says so).
-        labels: the names of the labels, in the order of their numbers: the `label_names` of the training part, for the
-            others. If None, the labels found, in alphabetical order, or in order of size if all are integers.
-        on_bad_line: "error", or "skip" to drop rows that cannot be used and count them.
+        format: "tsv", "csv" or "jsonl". None: by the file name (`.tsv`, `.csv`, `.jsonl`, `.ndjson`).
+        header: whether the first row of each file names the columns. None: it does if a column is given by name, or,
+            with a warning, if the rows show it (see `label_columns.header_of`).
+        labels: names of the labels, in the order of their numbers. For other parts, pass the `label_names` of the
+            training part. None: the labels in the data, in alphabetical order, or by size if all are integers.
+        on_bad_line: "error", or "skip" to drop and count invalid rows.
 
     Raises:
-        FileNotFoundError: for a file that is not there.
-        ValueError: if a row cannot be used and `on_bad_line="error"` (see `LabeledReport`), if there is no such
-            column, if a quote is never closed, if a `.gz` file is damaged, if no row is left, if the first row may or
-            may not be a header, or if nearly every one of 10 rows and more has a label of its own.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a row is invalid and `on_bad_line="error"` (see `LabeledReport`), if there is no such column, if
+            a quote is never closed, if a `.gz` file is damaged, if no row is left, if the first row may or may not be
+            a header, or if nearly each of 10 or more rows has a different label.
     """
     if on_bad_line not in ("error", "skip"):
         raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
@@ -154,7 +154,7 @@ def read_labeled_text(
                 found.append(row[1])
                 continue
             if on_bad_line == "error" and row.kind != "blank":
-                remedy = 'Mend the row, or drop such rows with on_bad_line="skip".'
+                remedy = 'Correct the row, or drop such rows with on_bad_line="skip".'
                 raise ValueError(f"{path}:{line}: {row.message} {remedy}")
             counts[row.kind] += 1
     report = LabeledReport(kept=len(texts), **{"read": 0, **counts})
@@ -168,7 +168,7 @@ def read_labeled_text(
 
 
 def _sources(paths, format, text, label, header, on_bad_line) -> Iterator[tuple[Any, Iterator]]:
-    """Of each source its name and its rows: (number, (text, label) or `Problem`)."""
+    """Yields the name and the rows of each source. Rows are (number, (text, label) or `Problem`)."""
     if hasattr(paths, "columns"):
         yield "DataFrame", _frame_pairs(paths, text, label)
         return
@@ -183,7 +183,7 @@ def _frame_pairs(frame: "pd.DataFrame", *columns: str | int) -> Iterator:
         raise ValueError(f"The DataFrame has no column {missing[0]!r}. It has: {', '.join(map(str, frame.columns))}")
     for row, (text, label) in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
         if not isinstance(text, str):
-            yield row, Problem("malformed", f"the text is {text!r}, no string.")
+            yield row, Problem("malformed", f"the text is {text!r}, not a string.")
         elif label is None or label != label or not str(label).strip():
             yield row, Problem("malformed", "the row has no label.")
         else:
@@ -191,7 +191,7 @@ def _frame_pairs(frame: "pd.DataFrame", *columns: str | int) -> Iterator:
 
 
 def _first_rows(path: Any, format: str | None) -> list[list[str]]:
-    """Those that an error tells of."""
+    """The rows for an error message."""
     if not isinstance(path, Path) or format_of(path, format) == "jsonl":
         return []
     rows = (tsv_rows if format_of(path, format) == "tsv" else csv_rows)(path, "skip")
@@ -199,23 +199,22 @@ def _first_rows(path: Any, format: str | None) -> list[list[str]]:
 
 
 def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
-    """Deals examples out to `k` folds: the fold of each one, int32 `(N,)`, a function of the arguments alone.
+    """Distributes examples over `k` folds: the fold of each example, int32 `(N,)`, determined by the arguments.
 
-    The folds are stratified: their sizes, and how many of each label they have, differ by one at most.
+    The folds are stratified: their sizes, and their counts of each label, differ by at most one.
 
     Args:
-        labels: ints `(N,)`; all the same where labels do not matter.
-        k: the number of folds.
-        seed: a whole number, not negative.
-
+        labels: ints `(N,)`. All the same if labels do not matter.
+        k: number of folds.
+        seed: a non-negative whole number.
     Raises:
         ValueError: if there are fewer examples than folds, or fewer than 2 folds.
     """
     labels = np.asarray(labels)
     if not 2 <= k <= len(labels):
-        raise ValueError(f"`k` must be 2 at least and {len(labels)}, the number of examples, at most. Received: {k}")
+        raise ValueError(f"`k` must be from 2 to {len(labels)}, the number of examples. Received: {k}")
     order = np.random.default_rng(seed).permutation(len(labels))
-    dealt = order[np.argsort(labels[order], kind="stable")]  # label by label, within a label by chance
+    dealt = order[np.argsort(labels[order], kind="stable")]  # label by label, in random order within a label
     found = np.empty(len(labels), np.int32)
     found[dealt] = np.arange(len(labels)) % k
     return found
@@ -270,12 +269,12 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
         if is_header is None:
             raise ValueError(
                 f"{path}:{rows[0][0]}: {start(rows[0][1])} may be a header or an example: no other row has its label. "
-                "Say which by header=True or header=False (--header yes or no)."
+                "Pass header=True or header=False (--header yes or no)."
             )
         if is_header:
             line, found = rows.pop(0)
             _log.warning(
-                "%s:%s names the columns (%s) and is no example; header=False takes it for one.", path, line, found
+                "%s:%s names the columns (%s) and is not read as an example. header=False reads it.", path, line, found
             )
         widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, Problem))
         width = widths.most_common(1)[0][0] if widths else 0
@@ -298,21 +297,21 @@ def _place(path: Path, line: int, column: str | int, names: list[str], width: in
             )
         return column
     if not names:
-        raise ValueError(f"A column can be given by name only where there is a header. Received: {column!r}")
+        raise ValueError(f"A column name needs a file with a header. Received: {column!r}")
     names = [name.strip() for name in names]
     if names.count(column) != 1:
         raise ValueError(
-            f"{path}:{line}: {names.count(column)} columns have the name {column!r}; the header names "
+            f"{path}:{line}: {names.count(column)} columns have the name {column!r}. The header names "
             f"{_shortened(names)}. Give the name or the number (from 0) of the column.{_hint(path, width)}"
         )
     return names.index(column)
 
 
 def _hint(path: Path, width: int) -> str:
-    """What a table of one column may be."""
+    """A hint on the delimiter of a table of one column."""
     _, text = next(read_lines(path, "skip"), (1, None))
     mark = next((mark for mark in ";\t,|" if mark in (text or "")), None)
-    return f" The fields may be apart by {mark!r}: put commas, or tabs and format='tsv'." if width == 1 and mark else ""
+    return f" Are fields separated by {mark!r}? Use commas, or tabs and format='tsv'." if width == 1 and mark else ""
 
 
 def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:
@@ -334,7 +333,7 @@ def _json_row(content: str, text: str, label: str) -> tuple[str, str] | Problem:
         return Problem("malformed", f"not a JSON object: {start(content)}.")
     missing = [key for key in (text, label) if key not in row]
     if missing:
-        return Problem("malformed", f"the key {missing[0]!r} is missing; there are {_shortened(list(row))}.")
+        return Problem("malformed", f"the key {missing[0]!r} is missing. The row has {_shortened(list(row))}.")
     string, name = row[text], row[label]
     if not isinstance(string, str):
         return Problem("malformed", f"{text!r} must be a string. Received: {start(string)}.")
@@ -345,5 +344,5 @@ def _json_row(content: str, text: str, label: str) -> tuple[str, str] | Problem:
     try:
         joined = (string + name).encode()
     except UnicodeEncodeError as error:  # half of a pair \ud83d\ude00
-        return Problem("bad", f"a character that is none: {error}.")
+        return Problem("bad", f"an invalid character: {error}.")
     return Problem("bad", "a NUL (\\u0000) in the text or the label.") if b"\0" in joined else (string, name)

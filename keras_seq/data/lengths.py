@@ -1,4 +1,4 @@
-"""Lengths of examples, of texts in files, and the share of padding in batches."""
+"""Lengths of examples and of lines of text files, and the share of padding in batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
@@ -10,28 +10,28 @@ import tensorflow as tf
 from keras_seq.data.lines import as_paths, check_lines, read_blocks
 from keras_seq.data.parallel_text import ParallelReport
 
-_MEASURED_LINES = 4096  # counted by one call: what a call costs is then spread over many lines
+_MEASURED_LINES = 4096  # lines per call, to amortize the cost of a call
 
 
 class SequenceAxes:
-    """Which components of an element are sequences, and which of them share a length.
+    """Describes which components of an element are sequences, and which of them share a length.
 
-    A sequence runs along axis 0 of its component: ids `(T,)`, a waveform `(T,)`, features `(T, D)`. Components come in
+    A sequence runs along axis 0 of its component: ids `(T,)`, a waveform `(T,)`, features `(T, D)`. Components are in
     the order of `tf.nest.flatten`: tuples from left to right, dicts by their sorted keys.
 
     Args:
-        element_spec: that of the dataset, any nest of tensors.
-        axes: a nest like the element, with a name for axis 0 of each component. Components of one name are equally
-            long, and that length counts once; None does not count and may be empty. Words and their tags:
-            `("T", "T")`; a source, a target and a vector of the speaker: `("S", "T", None)`. By default, each
-            component of rank 1 or more has a length of its own.
+        element_spec: element spec of the dataset, any nest of tensors.
+        axes: a nest with the structure of an element and a name for axis 0 of each component. Components with the same
+            name are equally long, and their length counts once. None does not count and may be empty. Words and their
+            tags: `("T", "T")`. A source, a target and a speaker vector: `("S", "T", None)`. By default, each component
+            of rank 1 or more has a separate length.
     """
 
     def __init__(self, element_spec, axes=None):
         specs = tf.nest.flatten(element_spec)
         for spec in specs:
             if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
-                raise ValueError(f"Components must be dense tensors of known rank. Received: {spec}")
+                raise ValueError(f"Components must be dense tensors of static rank. Received: {spec}")
         if axes is None:
             names = [place if spec.shape.rank else None for place, spec in enumerate(specs)]
         else:
@@ -39,7 +39,7 @@ class SequenceAxes:
         distinct = list(dict.fromkeys(name for name in names if name is not None))
         if not distinct:
             raise ValueError(
-                "The element has no sequence that counts; scalars alone need `Dataset.batch`. "
+                "The element has no sequence that counts. Use `Dataset.batch` for scalars. "
                 f"Received: {element_spec}, {axes=}"
             )
         self.count = len(distinct)
@@ -47,15 +47,15 @@ class SequenceAxes:
         self._counted = [number for number in self.numbers if number is not None]
 
     def lengths(self, element, axis: int = 0) -> tf.Tensor:
-        """The lengths of an element, or with `axis=1` those of a batch, int32 `(L,)`."""
+        """The lengths of an element, or with `axis=1` of a batch, int32 `(L,)`."""
         return self._one_each(self._sizes(element, axis))
 
     def checked_lengths(self, element) -> tf.Tensor:
-        """The same of an element, where it is an error if one is 0 or components of one axis are not equally long."""
+        """The lengths of an element, with an error if one is 0 or if components of one axis differ in length."""
         sizes = self._sizes(element, 0)
         found = self._one_each(sizes)
-        empty = "An empty sequence would make a row of nothing but padding. Drop such examples by `longer_than(0)`, or "
-        empty += "give a component that may be empty None in `axes`. Lengths:"
+        empty = "An empty sequence would become a row of padding only. Drop such examples with `longer_than(0)`, or "
+        empty += "set the `axes` entry of a component that may be empty to None. Lengths:"
         checks = [tf.debugging.Assert(tf.reduce_min(sizes) > 0, [empty, sizes])]
         if len(self._counted) > self.count:
             unequal = "Components of the same name in `axes` must be equally long. Lengths:"
@@ -67,7 +67,7 @@ class SequenceAxes:
     def _sizes(self, element, axis: int) -> tf.Tensor:
         components = zip(self.numbers, tf.nest.flatten(element), strict=True)
         counted = [component for number, component in components if number is not None]
-        # `tf.size` is one operation where the other takes two: this runs once an example.
+        # This runs once per example, and `tf.size` is one operation where `tf.shape` with indexing is two.
         return tf.stack([tf.size(each) if each.shape.rank == 1 else tf.shape(each)[axis] for each in counted])
 
     def _one_each(self, sizes: tf.Tensor) -> tf.Tensor:
@@ -92,11 +92,11 @@ def _names_like(element_spec, axes) -> list:
 
 
 def lengths(dataset: tf.data.Dataset, axes=None) -> np.ndarray:
-    """The lengths of all examples, int64 `(N, L)`, or `(N,)` where an element has one length. One pass.
+    """The lengths of all examples, int64 `(N, L)`, or `(N,)` if elements have one length. Makes one pass.
 
     Args:
-        dataset: of single examples, any nest of tensors.
-        axes: which components count, see `SequenceAxes`; by default all of rank 1 or more.
+        dataset: dataset of single examples, any nest of tensors.
+        axes: the components that count, see `SequenceAxes`. By default all of rank 1 or more.
     """
     sequences = SequenceAxes(dataset.element_spec, axes)
     found = dataset.map(lambda *element: sequences.lengths(element))
@@ -106,13 +106,13 @@ def lengths(dataset: tf.data.Dataset, axes=None) -> np.ndarray:
 
 
 def shorter_than(max_length: int | Sequence[int], axes=None) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step that keeps the examples all of whose lengths, an end token counted, are less than `max_length`.
+    """A dataset step that keeps the examples whose lengths, including an end token, are all less than `max_length`.
 
-    How many it drops of pairs: `(lengths(dataset) >= max_length).any(axis=1).sum()`.
+    Number of pairs it drops: `(lengths(dataset) >= max_length).any(axis=1).sum()`.
 
     Args:
         max_length: a number, or one for each length.
-        axes: which components count, see `SequenceAxes`; by default all of rank 1 or more.
+        axes: the components that count, see `SequenceAxes`. By default all of rank 1 or more.
     """
     if np.min(max_length) < 1:
         raise ValueError(f"`max_length` must be positive. Received: {max_length}")
@@ -120,8 +120,8 @@ def shorter_than(max_length: int | Sequence[int], axes=None) -> Callable[[tf.dat
 
 
 def longer_than(min_length: int | Sequence[int] = 0, axes=None) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step that keeps the examples all of whose lengths are more than `min_length`; by default all but those
-    with an empty sequence, which `bucketed` refuses.
+    """A dataset step that keeps the examples whose lengths are all more than `min_length`. By default it drops only
+    examples with an empty sequence, which `bucketed` rejects.
 
     Args: those of `shorter_than`.
     """
@@ -139,21 +139,21 @@ def _kept(is_kept: Callable[[tf.Tensor], tf.Tensor], axes) -> Callable[[tf.data.
 
 
 def padding_value(dtype: tf.DType, pad_id: int) -> tf.Tensor:
-    """What fills a batch: `pad_id` for integers, else 0, False, the empty string."""
+    """The padding value of a dtype: `pad_id` for integers, else 0, False or the empty string."""
     return tf.constant(pad_id, dtype) if dtype.is_integer else tf.zeros([], dtype)
 
 
 def padding(batches: Iterable, pad_id: int = 0) -> float:
-    """The share of padded positions in one pass over batches, all sequences counted.
+    """The share of padded positions in one pass over batches, over all sequences.
 
-    Padding is what follows the last position of a row that does not hold the padding value of its type: `pad_id` for
-    integers; for floats 0 in all features, for bools False, the empty string. A recording that ends in digital silence
-    is so taken for shorter than it is: where that matters, `plan_batches` counts from the lengths, which is exact.
+    Padding starts after the last position of a row with another value than the padding value of its dtype: `pad_id`
+    for integers, 0 in all features for floats, False for bools, the empty string. The digital silence at the end of a
+    recording therefore counts as padding. If that matters, use `plan_batches`, which counts exactly from the lengths.
 
     Args:
-        batches: of any nest whose components are `(B, T, ...)`, or `(B,)`, which does not count; also what
-            `teacher_forcing` makes of pairs, of which source and labels count.
-        pad_id: fills the batches.
+        batches: batches of any nest of components `(B, T, ...)`, or `(B,)`, which do not count. Also the output of
+            `teacher_forcing` for pairs, of which source and labels count.
+        pad_id: id of the padding.
     """
     real = positions = 0
     for batch in batches:
@@ -165,14 +165,14 @@ def padding(batches: Iterable, pad_id: int = 0) -> float:
 
 
 def _row_lengths(component: np.ndarray, pad_id: int) -> np.ndarray:
-    """Positions of each row `(B,)` up to the last one that is not padding."""
+    """The number of positions of each row `(B,)` up to the last one that is not padding."""
     empty = {"i": pad_id, "u": pad_id, "O": b""}.get(component.dtype.kind, 0)
     filled = (component != empty).reshape(*component.shape[:2], -1).any(axis=2)  # (B, T)
     return (filled * np.arange(1, filled.shape[1] + 1)).max(axis=1, initial=0)
 
 
 def _without_repetition(batch) -> Any:
-    """After teacher forcing the decoder's input repeats the labels, and the weights say where they are."""
+    """Drops the decoder input, which repeats the labels after teacher forcing, and the weights."""
     if isinstance(batch, tuple) and len(batch) == 3 and isinstance(batch[0], dict) and "source" in batch[0]:
         return batch[0]["source"], batch[1]
     return batch
@@ -181,15 +181,15 @@ def _without_repetition(batch) -> Any:
 def measure(
     lines: tf.data.Dataset, vocabulary=None, progress: Callable[[int], None] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The lengths of texts, an end token counted for each, as in training.
+    """The lengths of texts, each including an end token, as in training.
 
     Args:
-        lines: strings, or tuples of strings.
-        vocabulary: an object with `tokenize` and `unknown_id`; None counts words by ASCII white space.
-        progress: is called with the number of examples so far.
+        lines: dataset of strings, or of tuples of strings.
+        vocabulary: an object with `tokenize` and `unknown_id`. None counts words separated by ASCII white space.
+        progress: function called with the number of examples so far.
 
     Returns:
-        `(lengths, unknown)`: int32 `(N,)`, or `(N, L)` for tuples of L; and the number of unknown tokens of each
+        `(lengths, unknown)`: int32 `(N,)`, or `(N, L)` for tuples of L, and the number of unknown tokens of each
         example, int32 `(N,)`, or None without a vocabulary.
     """
     tokenize = tf.strings.split if vocabulary is None else vocabulary.tokenize
@@ -214,7 +214,7 @@ def measure(
 
 
 class TextFile:
-    """The lines of a file, plain or `.gz`, that stay in it: what `ParallelFiles` is for two. Empty lines are dropped.
+    """The lines of a file, plain or `.gz`, read from disk on each pass, like `ParallelFiles`. Empty lines are dropped.
 
     Args, Raises: those of `ParallelFiles`.
     """
@@ -223,11 +223,11 @@ class TextFile:
         (self._path,) = as_paths(path)
         self._on_bad_line = on_bad_line
         if on_bad_line == "error":
-            check_lines(self._path)  # here, and not inside a dataset, where an error loses its name
-        self.report = None  # the account of the latest pass that came to its end
+            check_lines(self._path)  # here, since inside a dataset an error loses its type
+        self.report = None  # the report of the latest complete pass
 
     def dataset(self) -> tf.data.Dataset:
-        """A dataset of the lines, strings, read anew on each pass."""
+        """A dataset of the lines, strings, read again on each pass."""
         return tf.data.Dataset.from_generator(self._blocks, output_signature=tf.TensorSpec([None], tf.string)).unbatch()
 
     def _blocks(self) -> Iterator[np.ndarray]:
@@ -235,6 +235,6 @@ class TextFile:
         for lines in read_blocks(self._path, self._on_bad_line):
             full = [line.encode() for line in lines if line is not None and line.strip()]
             read, kept, bad = read + len(lines), kept + len(full), bad + lines.count(None)
-            # As objects: an array of bytes would give every line the room of the longest one.
+            # As objects: an array of bytes would pad every line to the longest one.
             yield np.array(full, dtype=object)
         self.report = ParallelReport(read, kept, read - kept - bad, bad)

@@ -1,4 +1,4 @@
-"""Lines of text files, plain or `.gz`: streamed, and checked to be text."""
+"""Streams the lines of text files, plain or `.gz`, and checks that they are text."""
 
 import functools
 import gzip
@@ -13,15 +13,15 @@ Paths = str | PathLike | Sequence[str | PathLike]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _log = logging.getLogger(__name__)
-_BLOCK_BYTES = 1 << 18  # some thousands of lines: what a block costs by itself is then spread over many
+_BLOCK_BYTES = 1 << 18  # some thousands of lines, to amortize the cost of a block
 
 
 def as_paths(paths: Paths) -> list[Path]:
-    """A path, or a sequence of paths, as a list of files that are there.
+    """A path, or a sequence of paths, as a list of existing files.
 
     Raises:
-        FileNotFoundError: for one that is not there, or is not a file.
-        ValueError: if there is none.
+        FileNotFoundError: if a path does not exist or is not a file.
+        ValueError: if there is no path.
     """
     found = [Path(paths)] if isinstance(paths, (str, PathLike)) else [Path(path) for path in paths]
     if not found:
@@ -36,7 +36,7 @@ def as_paths(paths: Paths) -> list[Path]:
 def raw_lines(path: str | PathLike) -> Iterator[bytes]:
     """The lines of a file, in constant memory.
 
-    Only a line feed ends a line; a byte order mark and the carriage returns at the end of a line are taken off. See
+    Only a line feed ends a line. A byte order mark and the carriage returns at the end of a line are removed. See
     `mended` for files without a line feed, and marks inside a file.
 
     Raises:
@@ -50,8 +50,8 @@ def read_lines(path: str | PathLike, on_bad_line: str = "error") -> Iterator[tup
 
     Args:
         path: plain, or `.gz`.
-        on_bad_line: what to do with a line that is not UTF-8 or holds a NUL: "error", or "skip", by which its text
-            is None, for the caller to count.
+        on_bad_line: treatment of a line that is not UTF-8 or holds a NUL: "error", or "skip" to yield None as its text,
+            for the caller to count.
 
     Raises:
         ValueError: if a line is bad and `on_bad_line="error"`, or a `.gz` file is damaged.
@@ -60,7 +60,7 @@ def read_lines(path: str | PathLike, on_bad_line: str = "error") -> Iterator[tup
 
 
 def read_blocks(path: str | PathLike, on_bad_line: str = "error") -> Iterator[list[str | None]]:
-    """The lines of `read_lines` without their numbers, some thousands at a time: a fraction of a microsecond a line.
+    """The lines of `read_lines` without their numbers, thousands at a time, for less than a microsecond per line.
 
     Args, Raises: those of `read_lines`.
     """
@@ -70,7 +70,7 @@ def read_blocks(path: str | PathLike, on_bad_line: str = "error") -> Iterator[li
 
 
 def count_lines(path: str | PathLike) -> int:
-    """How many lines `raw_lines` would give; they are only counted.
+    """The number of lines of `raw_lines`, counted without splitting them.
 
     Raises:
         ValueError: if a `.gz` file is damaged.
@@ -79,7 +79,7 @@ def count_lines(path: str | PathLike) -> int:
 
 
 def check_lines(path: str | PathLike) -> int:
-    """`count_lines` that looks at every byte, and finds what `read_lines` would raise; some GB a second.
+    """Like `count_lines`, but checks every byte and raises the errors of `read_lines`. Checks some GB per second.
 
     Raises:
         ValueError: if a line is bad, or a `.gz` file is damaged.
@@ -94,8 +94,8 @@ def check_lines(path: str | PathLike) -> int:
 
 
 def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
-    """The bytes of a file, whole lines, many at a time, as `mended` gives them. Where the last line has no line feed,
-    the last block ends without one.
+    """The bytes of a file in blocks of whole lines, as returned by `mended`. If the last line has no line feed, the
+    last block ends without one.
 
     Raises:
         ValueError: if a `.gz` file is damaged.
@@ -106,55 +106,56 @@ def raw_blocks(path: str | PathLike) -> Iterator[bytes]:
             block = file.read(_BLOCK_BYTES) + file.readline()
             while block:
                 block = mended(block, str(path), lines)
-                if block:  # and not a byte order mark alone
+                if block:  # not only a byte order mark
                     yield block
                 lines += block.count(b"\n")
                 block = file.read(_BLOCK_BYTES) + file.readline()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{path} is damaged somewhere after line {lines:,}: {error}. Make it again, or give the plain file."
+            f"{path} is damaged somewhere after line {lines:,}: {error}. Recreate it, or pass the plain file."
         ) from error
 
 
 def mended(block: bytes, name: str, before: int) -> bytes:
-    """Lines of a text without the byte order marks that begin it, or those in it where files have been joined. A text
-    without any line feed has its lines end with carriage returns, as on a Macintosh of old. The log tells of both.
+    """Removes byte order marks at the beginning of a text, and inside it, where files have been joined. If a text has
+    no line feed, its carriage returns become line ends, as in old Macintosh files. Logs a warning for marks inside a
+    text and for missing line feeds.
 
     Args:
-        block: whole lines; all of the text, where they are the first and there is no line feed in them.
-        name: of the text.
-        before: so many lines precede.
+        block: whole lines. If they are the first and have no line feed, the whole text.
+        name: name of the text.
+        before: number of preceding lines.
     """
     if not before and b"\n" not in block and b"\r" in block.strip(b"\r"):
-        _tell("%s has no line feed: its carriage returns are taken for the ends of its lines.", name)
+        _tell("%s has no line feed. Its carriage returns are used as line ends.", name)
         block = block.replace(b"\r", b"\n")
     if _BYTE_ORDER_MARK not in block:
         return block
     block = block.removeprefix(_BYTE_ORDER_MARK)
     inside = block.count(b"\n" + _BYTE_ORDER_MARK)
     if inside:
-        _tell("%s has a byte order mark at the beginning of %d of its lines; it is taken off.", name, inside)
+        _tell("%s has a byte order mark at the beginning of %d of its lines. The marks are removed.", name, inside)
     return block.replace(b"\n" + _BYTE_ORDER_MARK, b"\n")
 
 
-@functools.cache  # a file is read several times, and told of once
+@functools.cache  # a file is read several times, but warned about once
 def _tell(message: str, *told: str | int) -> None:
     _log.warning(message, *told)
 
 
 def lines_in(content: bytes) -> int:
-    """How many lines there are; what follows the last line feed is one if it is not empty."""
+    """The number of lines. Text after the last line feed is a line if it is not empty."""
     return content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
 
 
 def _split(block: bytes) -> list[bytes]:
-    # Not `splitlines`, which also splits at form feeds and other characters that stand inside a line.
+    # Not `splitlines`, which also splits at form feeds and other characters inside a line.
     lines = block.removesuffix(b"\n").split(b"\n")
     return [line.rstrip(b"\r") for line in lines] if b"\r" in block else lines
 
 
 def decoded(block: bytes) -> str | None:
-    """The text of a block, or None if some line of it is bad."""
+    """The text of a block, or None if one of its lines is bad."""
     try:
         return None if b"\0" in block else block.decode()
     except UnicodeDecodeError:
@@ -178,7 +179,7 @@ def _checked(path: Path, on_bad_line: str) -> Iterator[list[str | None]]:
 def _text(line: bytes, path: Path, number: int, on_bad_line: str) -> str | None:
     try:
         place, text = line.find(b"\0"), line.decode()
-        problem = "is NUL, as in a file that is no text or is UTF-16"
+        problem = "is NUL, as in a file that is not text or is UTF-16"
     except UnicodeDecodeError as error:
         place, text = error.start, None
         problem = f"(0x{line[place]:02x}) is not valid UTF-8"

@@ -1,4 +1,4 @@
-"""Several corpora as one: small ones are repeated, large ones never cut short without a word."""
+"""Mixes several corpora: repeats small ones, and never cuts large ones short silently."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,34 +12,35 @@ _BLOCK = 1 << 16  # choices drawn at a time
 
 
 class Mixture:
-    """A mixture of corpora, each with its share of every epoch.
+    """A mixture of corpora, each with a fixed share of every epoch.
 
     Corpus i of n_i examples gets a share in proportion to n_i ** (1 / temperature), or to `weights[i]`. At
-    temperature 1 that is its own size, and an epoch has each example once; as it rises, the shares draw level.
+    temperature 1 the shares are the sizes, and an epoch has each example once. Higher temperatures even out the shares.
 
-    An epoch is just long enough for every corpus to pass once at least: the largest for its share passes once, the
-    others are repeated. The numbers are exact, not drawn: `examples` of each. A corpus goes on where it stopped
-    the epoch before, so that in the long run each of its examples is used as often as any other. The order in which the
-    corpora take turns is drawn from (`seed`, epoch), all orders being equally likely; each corpus keeps its own,
-    so shuffle afterwards: `mixture(corpora).apply(shuffled(seed))`.
+    An epoch is just long enough for every corpus to pass at least once: the largest relative to its share passes once,
+    the others are repeated. The numbers, `examples` of each, are exact and not random. A corpus continues where it
+    stopped in the epoch before, so that in the long run all of its examples are used equally often. The order in which
+    the corpora take turns is drawn uniformly, from (`seed`, epoch). Each corpus keeps its order, so shuffle afterwards:
+    `mixture(corpora).apply(shuffled(seed))`.
 
     Each new iteration of the dataset is an epoch, as in `shuffled`.
 
     Args:
-        datasets: the corpora, of one type of element.
-        weights: shares, in place of those by size; any positive numbers.
-        temperature: 1 if neither is given; 5 is usual for many languages.
-        sizes: numbers of examples, for datasets that do not know theirs; checked as they are read.
-        examples_per_epoch: in place of the epoch's own length. If it is shorter, the larger corpora pass in parts.
+        datasets: the corpora, with the same element spec.
+        weights: shares, instead of those by size. Any positive numbers.
+        temperature: temperature of the shares, by default 1 without `weights`. 5 is usual for many languages.
+        sizes: numbers of examples, for datasets of unknown cardinality. Checked while reading.
+        examples_per_epoch: length of an epoch, instead of the one above. If it is shorter, the larger corpora pass in
+            parts.
         seed: a whole number.
-        first_epoch: the epoch that the first iteration has.
+        first_epoch: epoch of the first iteration.
 
     Attributes:
-        examples: numbers of examples that an epoch takes from each corpus.
-        passes: how often that is the whole of it.
+        examples: number of examples that an epoch takes from each corpus.
+        passes: number of passes of an epoch over each corpus.
 
     Raises:
-        ValueError: if the numbers do not fit the datasets, a corpus is empty, or its size is not to be had.
+        ValueError: if the numbers do not fit the datasets, a corpus is empty, or its size is unknown.
 
     Source: Arivazhagan et al. 2019, arXiv:1907.05019 (shares by temperature).
     """
@@ -78,17 +79,17 @@ class Mixture:
 
     def __str__(self) -> str:
         parts = zip(self.sizes, self.examples, self.passes, strict=True)
-        return f"{sum(self.examples):,} examples an epoch: " + "; ".join(
+        return f"{sum(self.examples):,} examples per epoch: " + "; ".join(
             f"corpus {number} of {size:,}: {count:,} examples, {passes:.2f} passes"
             for number, (size, count, passes) in enumerate(parts)
         )
 
     def start_epoch(self, epoch: int) -> None:
-        """The next iteration gets the order of this epoch."""
+        """Sets the epoch of the next iteration."""
         self._epochs.start(epoch)
 
     def dataset(self) -> tf.data.Dataset:
-        """The mixed examples, one epoch an iteration."""
+        """The mixed examples, one epoch per iteration."""
 
         def epoch_of(epoch):
             choices = tf.data.Dataset.from_generator(
@@ -105,11 +106,11 @@ class Mixture:
         return mixed.apply(tf.data.experimental.assert_cardinality(sum(self.examples)))
 
     def _choices(self, epoch: int) -> Iterator[np.ndarray]:
-        """Which corpus comes next: a random arrangement of `examples[i]` times i, a block at a time."""
+        """Yields the next corpora, a block at a time: a random arrangement of `examples[i]` times i."""
         draw = np.random.default_rng((self._seed, int(epoch)))
         left = np.array(self.examples, np.int64)
         while total := left.sum():
-            # How many of each are among the next ones if all arrangements are equally likely.
+            # The number of each among the next ones if all arrangements are equally likely.
             counts = draw.multivariate_hypergeometric(left, min(_BLOCK, total), method="marginals")
             left -= counts
             yield draw.permutation(np.repeat(np.arange(len(left)), counts))
@@ -121,9 +122,9 @@ def mixture(
     temperature: float | None = None,
     **options,
 ) -> tf.data.Dataset:
-    """A dataset of several corpora, mixed; how often an epoch passes over each is logged.
+    """A dataset of several mixed corpora. Logs the number of passes of an epoch over each.
 
-    `Mixture(...).dataset()` is the same with its numbers at hand.
+    `Mixture(...).dataset()` is the same, and gives access to the numbers.
 
     Args, Raises: those of `Mixture`.
     """
@@ -139,20 +140,20 @@ def _sizes(datasets: list[tf.data.Dataset], sizes: Sequence[int] | None) -> list
         raise ValueError(f"`sizes` must have one number for each of the {len(datasets)} datasets. Received: {sizes}")
     for number, (size, own) in enumerate(zip(given, known, strict=True)):
         if size < 0:
-            raise ValueError(f"datasets[{number}] does not know how many examples it has, or has no end: give `sizes`.")
+            raise ValueError(f"datasets[{number}] has an unknown number of examples or is endless. Pass `sizes`.")
         if size == 0:
             raise ValueError(f"datasets[{number}] is empty.")
         if own not in (size, tf.data.UNKNOWN_CARDINALITY):
-            raise ValueError(f"datasets[{number}] has {own} examples (-1: no end). Received: `sizes`={sizes}")
+            raise ValueError(f"datasets[{number}] has {own} examples (-1: endless). Received: `sizes`={sizes}")
     return given
 
 
 def _shares(
     sizes: list[int], weights: Sequence[float] | None, temperature: float, examples_per_epoch: int | None
 ) -> list[int]:
-    """How many examples of each corpus an epoch has."""
+    """The number of examples of each corpus in an epoch."""
     if weights is None:
-        # Divided by the largest: a low temperature would make numbers that no float holds.
+        # Divided by the largest, since a low temperature would overflow floats.
         weights = [(size / max(sizes)) ** (1 / temperature) for size in sizes]
     if len(weights) != len(sizes) or not all(0 < weight < float("inf") for weight in weights):
         raise ValueError(
@@ -160,7 +161,7 @@ def _shares(
         )
     if examples_per_epoch is None:
         once = max(size / weight for size, weight in zip(sizes, weights, strict=True))
-        # Rounding, of 2.9999999996 say, must not leave out an example.
+        # Rounding, for example of 2.9999999996, must not drop an example.
         return [max(size, round(once * weight)) for size, weight in zip(sizes, weights, strict=True)]
     if examples_per_epoch < 1:
         raise ValueError(f"`examples_per_epoch` must be positive. Received: {examples_per_epoch}")

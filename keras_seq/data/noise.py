@@ -1,9 +1,9 @@
-"""Noise for training, on encoded examples before they are batched: the same in each run, another in each epoch.
+"""Noise for training on encoded examples, before batching: reproducible across runs, different in each epoch.
 
     pairs.cache().apply(shuffled(seed)).apply(word_dropout(0.1, end_id=vocabulary.end_id, seed=seed))
 
-It changes one component of an element, the source unless told otherwise, and never an end id; a sequence with a token
-keeps a token, or has a mask in its place. A `cache` must stand before it: behind it, it would keep one epoch's noise.
+A step changes one component of an element, by default the source, and never an end id. A sequence with a token keeps a
+token, or has a mask in its place. Put a `cache` before such a step: a `cache` after it would freeze one epoch's noise.
 """
 
 import zlib
@@ -19,25 +19,26 @@ NoiseFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Noise:
-    """A dataset step that changes id vectors by chance, as a function of (`seed`, epoch, place in the data) alone.
+    """A dataset step that randomly changes id vectors, as a function of only (`seed`, epoch, place in the data).
 
-    So the noise is the same however many calls run at once, and whether the run was interrupted or not. Steps of
-    different names draw independently of each other; the same step twice needs two seeds.
+    The noise thus depends neither on the number of parallel calls nor on interruptions of the run. Steps of different
+    names draw independently of each other. Two steps of the same name need different seeds.
 
-    Each new iteration of the dataset is an epoch. What else iterates over it uses up an epoch too; `start_epoch`,
-    called when a training epoch begins, makes the noise independent of that, as for `shuffled`.
+    Each new iteration of the dataset is an epoch, including iterations for other purposes than training. To make the
+    noise independent of those, call `start_epoch` at the start of each training epoch, as for `shuffled`.
 
     Args:
-        function: `(tokens, is_end, seed) -> tokens`, in the graph, made of stateless random operations.
-        name: what it is called, for seeds and errors.
-        end_id: never touched; None where the vectors have none.
+        function: `(tokens, is_end, seed) -> tokens`, run in a graph, made of stateless random operations.
+        name: name of the step, for seeds and errors.
+        end_id: id that is never changed. None if the vectors have none.
         seed: a whole number.
-        component: which part of an element: a place in a tuple, or a name in a dict. Default: the first one, or
-            "source"; an element that is a lone vector needs none.
-        first_epoch: the epoch that the first iteration has: where an interrupted run goes on.
+        component: component of an element to change: an index in a tuple, or a key in a dict. By default the first, or
+            "source". Not needed for elements that are a single vector.
+        first_epoch: epoch of the first iteration, for a run that resumes.
 
     Raises:
-        ValueError: when the step meets elements without that component, or where it is no vector of whole numbers.
+        ValueError: if the elements lack that component, or if it is not a vector of whole numbers. Raised when the
+            step is applied.
     """
 
     def __init__(
@@ -54,17 +55,17 @@ class Noise:
         self._name = name
         self._end_id = end_id
         self._component = component
-        # Steps with the same seed must not draw the same numbers: dropout would leave what masking then spares.
+        # Steps with the same seed must not draw the same numbers, or dropout would keep the tokens that masking spares.
         seeds = np.random.SeedSequence([abs(int(seed)), int(seed < 0), zlib.crc32(f"{name} {component}".encode())])
         self._seed = int(seeds.generate_state(1, np.uint64)[0] >> 1)
         self._epochs = Epochs(first_epoch)
 
     def start_epoch(self, epoch: int) -> None:
-        """The next iteration gets the noise of this epoch."""
+        """Sets the epoch of the next iteration."""
         self._epochs.start(epoch)
 
     def _key(self, epoch: tf.Tensor) -> tf.Tensor:
-        """A number that stands for seed and epoch."""
+        """A number derived from seed and epoch."""
         return tf.random.stateless_uniform((), tf.stack([self._seed, epoch]), None, None, tf.int64, alg="philox")
 
     def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -86,7 +87,7 @@ class Noise:
         return changed.apply(tf.data.experimental.assert_cardinality(count))
 
     def _place(self, spec) -> int:
-        """The place of the component among the flattened ones."""
+        """The index of the component in the flattened element."""
         parts = tf.nest.flatten(spec)
         places = tf.nest.pack_sequence_as(spec, range(len(parts)))
         component = self._component
@@ -101,7 +102,7 @@ class Noise:
         part = parts[place] if isinstance(place, int) else place
         if not isinstance(part, tf.TensorSpec) or part.shape.rank != 1 or not part.dtype.is_integer:
             raise ValueError(
-                f"`{self._name}` changes vectors of ids (T,): it stands behind `encoded` and before `bucketed`. "
+                f"`{self._name}` changes vectors of ids (T,). Apply it after `encoded` and before `bucketed`. "
                 f"Received: {part} as component {component!r}"
             )
         return place
@@ -116,25 +117,26 @@ def word_dropout(
     component: int | str | None = None,
     first_epoch: int = 0,
 ) -> Noise:
-    """A dataset step that drops tokens, or replaces them.
+    """A dataset step that drops or replaces tokens.
 
-    Each token, by itself, goes with probability `rate`; where all would go, one of them, each as likely, stays.
+    Each token is dropped independently with probability `rate`. If all would be dropped, one of them, uniformly chosen,
+    stays.
 
         word_dropout(0.25 / (0.25 + counts), replace_with=vocabulary.unknown_id, ...)
 
-    makes rare words unknown more often than frequent ones, so that a tagger learns what to make of words it never saw.
+    replaces rare words by the unknown id more often than frequent ones, which trains a tagger to handle unseen words.
 
     Args:
-        rate: from 0 up to, not with, 1; or one for each id, `(V,)`.
-        replace_with: the unknown id, say, that a token becomes in place of being taken out.
+        rate: dropout rate, at least 0 and less than 1, or one rate for each id, `(V,)`.
+        replace_with: id, such as the unknown id, that replaces dropped tokens. None removes them.
         end_id, seed, component, first_epoch: those of `Noise`.
 
-    Sources: Iyyer et al. 2015 (taken out), aclanthology.org/P15-1162; Bowman et al. 2016 (made unknown),
+    Sources: Iyyer et al. 2015 (removal), aclanthology.org/P15-1162; Bowman et al. 2016 (unknown id),
     arXiv:1511.06349; rare words: Kiperwasser and Goldberg 2016, section 4.1, arXiv:1603.04351.
     """
     rates = np.asarray(rate, np.float32)
     if rates.ndim > 1:
-        raise ValueError(f"`rate` must be a number, or one for each id. Received: shape {rates.shape}")
+        raise ValueError(f"`rate` must be a number or one number per id. Received: shape {rates.shape}")
     for value in (rates.min(), rates.max()) if rates.size else ():
         _check_share("rate", float(value) if rates.ndim else rate, below_one=True)
 
@@ -158,13 +160,13 @@ def local_swap(
     component: int | str | None = None,
     first_epoch: int = 0,
 ) -> Noise:
-    """A dataset step that shuffles tokens a little: none moves more than `max_distance` places.
+    """A dataset step that shuffles tokens locally: no token moves more than `max_distance` positions.
 
     Token i gets the key i + u, u uniform from 0 to `max_distance` + 1, and tokens are sorted by their keys. No token
-    passes an end id.
+    moves past an end id.
 
     Args:
-        max_distance: the k of the paper, which uses 3; 0 changes nothing.
+        max_distance: the k of the paper, which uses 3. 0 changes nothing.
         end_id, seed, component, first_epoch: those of `Noise`.
 
     Source: Lample et al. 2018, section 2.3, arXiv:1711.00043.
@@ -175,7 +177,7 @@ def local_swap(
 
     def swap(tokens, is_end, draw):
         moves = width * _uniform(tf.shape(tokens), draw, tf.float64)
-        # An end id is moved to the far side of all keys before it, and what follows it lies behind that.
+        # An end id gets a key above all keys before it and below all keys after it.
         ends = tf.cumsum(tf.cast(is_end, tf.float64))
         keys = (
             tf.cast(tf.range(tf.size(tokens)), tf.float64)
@@ -199,18 +201,17 @@ def masking(
     component: int | str | None = None,
     first_epoch: int = 0,
 ) -> Noise:
-    """A dataset step that puts a mask in the place of tokens; lengths stay the same.
+    """A dataset step that replaces tokens by a mask. Lengths stay the same.
 
-    Of N tokens round(`share` N), at least one, are chosen, all choices equally likely. Each of these, by itself,
-    becomes another id with probability `random_share`, stays with probability `kept_share`, and becomes `mask_id`
-    otherwise. BERT has 0.15, 0.1 and 0.1.
+    Of N tokens round(`share` N), at least one, are chosen uniformly. Each of these independently becomes a random id
+    with probability `random_share`, stays with probability `kept_share`, and becomes `mask_id` otherwise. BERT has
+    0.15, 0.1 and 0.1.
 
     Args:
-        share: of the tokens, from 0 (nothing changes) to 1.
-        mask_id: the unknown id, or one of its own.
-        random_share, kept_share: see above.
-        random_ids: (first, behind the last) of the ids that tokens become with `random_share`, all as likely:
-            `(4, vocabulary.size)`.
+        share: share of the tokens to choose, from 0 (nothing changes) to 1.
+        mask_id: id of the mask: the unknown id or a dedicated one.
+        random_share, kept_share: probabilities of a random id and of no change.
+        random_ids: range (first, last + 1) of the random ids, drawn uniformly, such as `(4, vocabulary.size)`.
         end_id, seed, component, first_epoch: those of `Noise`.
 
     Source: Devlin et al. 2019, appendix A.1, arXiv:1810.04805.
@@ -219,7 +220,7 @@ def masking(
         _check_share(name, value)
     _check_share("random_share + kept_share", random_share + kept_share)
     if random_share and (random_ids is None or random_ids[0] >= random_ids[1]):
-        raise ValueError(f"`random_share` needs `random_ids=(first, behind the last)`. Received: {random_ids}")
+        raise ValueError(f"`random_share` needs `random_ids=(first, last + 1)`. Received: {random_ids}")
     first, behind = random_ids or (mask_id, mask_id + 1)
 
     def mask(tokens, is_end, draw):
@@ -228,7 +229,7 @@ def masking(
         order = tf.where(is_end, 2.0, draws[0])
         chosen = _first(order, _count_of(share, is_end, at_least=1), length)
         others = first + tf.cast(draws[2] * (behind - first), tokens.dtype)  # floor: float32 is below 1
-        others = tf.minimum(others, tf.cast(behind - 1, tokens.dtype))  # the product may be rounded up
+        others = tf.minimum(others, tf.cast(behind - 1, tokens.dtype))  # since the product may be rounded up
         masks = tf.where(draws[1] < random_share, others, tf.cast(mask_id, tokens.dtype))
         return tf.where(chosen & (draws[1] < 1.0 - kept_share), masks, tokens)
 
@@ -245,20 +246,20 @@ def span_masking(
     component: int | str | None = None,
     first_epoch: int = 0,
 ) -> Noise:
-    """A dataset step that puts one mask in the place of each of several spans: the text infilling of BART.
+    """A dataset step that replaces each of several spans by one mask: the text infilling of BART.
 
     Spans cover round(`share` N) of N tokens, at least one and at most N - 1. Their lengths are drawn from
-    Poisson(`mean_length`) until they reach that number, and the last one is cut to it; a span of length 0 puts a mask
-    between tokens. All ways to lay the spans among the remaining tokens are equally likely, and two may touch. An end
-    id inside a span stays where it is.
+    Poisson(`mean_length`) until they reach that number, and the last one is cut to it. A span of length 0 inserts a
+    mask between tokens. All placements of the spans among the remaining tokens are equally likely, and two spans may
+    touch. An end id inside a span keeps its place.
 
     Args:
-        share: of the tokens, from 0 (nothing changes) to 1.
-        mean_length: at least 1; BART has 3.
-        mask_id: the unknown id, or one of its own.
+        share: share of the tokens to cover, from 0 (nothing changes) to 1.
+        mean_length: mean span length, at least 1. BART has 3.
+        mask_id: id of the mask: the unknown id or a dedicated one.
         end_id, seed, component, first_epoch: those of `Noise`.
 
-    Source: Lewis et al. 2020, section 2.2, arXiv:1910.13461; the bounds are those of Raffel et al. 2020,
+    Source: Lewis et al. 2020, section 2.2, arXiv:1910.13461. The bounds are those of Raffel et al. 2020,
     arXiv:1910.10683.
     """
     _check_share("share", share)
@@ -272,20 +273,20 @@ def span_masking(
         uncovered = tf.size(places) - covered
         chances = _uniform(
             [2 * covered + 8], draw + tf.constant([1, 0], tf.int64)
-        )  # not the numbers of the order below
+        )  # a seed other than that of the order below
         lengths = tf.searchsorted(cumulative, chances, "right")
-        lengths = tf.concat([lengths, [covered]], axis=0)  # enough for sure, however many are 0
+        lengths = tf.concat([lengths, [covered]], axis=0)  # enough even if all drawn lengths are 0
         before = tf.cumsum(lengths, exclusive=True)
         lengths = tf.minimum(tf.boolean_mask(lengths, before < covered), covered - before[before < covered])
         spans = tf.size(lengths)
 
-        # A slot is a span or a token left alone; where a slot's text begins follows from the lengths before it.
+        # A slot is a span or an uncovered token. It begins after the tokens of all slots before it.
         slots = spans + uncovered
         order = tf.math.top_k(_uniform([slots], draw), spans, sorted=True).indices[:, tf.newaxis]
         is_span = tf.scatter_nd(order, tf.ones([spans], tf.bool), [slots])
         begins = tf.cumsum(tf.tensor_scatter_nd_update(tf.ones([slots], tf.int32), order, lengths), exclusive=True)
 
-        # Back among the end ids: before each token so many masks, and the token itself once or not at all.
+        # Reinsert the end ids: each token is preceded by a number of masks, and is itself written once or dropped.
         length = tf.size(tokens)
         places = tf.cast(tf.concat([places, places[-1:] + 1], axis=0), tf.int32)
         masked = tf.gather(places, tf.boolean_mask(begins, is_span))[:, tf.newaxis]
@@ -308,7 +309,7 @@ def _uniform(shape, seed, dtype=tf.float32) -> tf.Tensor:
 
 
 def _count_of(share: float, is_end: tf.Tensor, at_least: int = 0, left_over: int = 0) -> tf.Tensor:
-    """round(share * N) of the N tokens that are no end ids, within bounds; 0 for a share of 0."""
+    """round(share * N) of the N tokens that are not end ids, within bounds, or 0 for a share of 0."""
     tokens = tf.reduce_sum(tf.cast(~is_end, tf.int32))
     if not share:
         return tf.zeros_like(tokens)
@@ -317,13 +318,13 @@ def _count_of(share: float, is_end: tf.Tensor, at_least: int = 0, left_over: int
 
 
 def _first(order: tf.Tensor, count: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Marks the `count` places of the smallest numbers: bool `(T,)`."""
+    """Marks the positions of the `count` smallest numbers: bool `(T,)`."""
     places = tf.math.top_k(-order, count, sorted=False).indices[:, tf.newaxis]
     return tf.scatter_nd(places, tf.ones([count], tf.bool), [length])
 
 
 def _poisson_cumulative(mean: float) -> np.ndarray:
-    """P(length <= k) for k = 0, 1, ... until nothing is left, float32."""
+    """P(length <= k) for k = 0, 1, ... until the rest is negligible, float32."""
     k = np.arange(int(mean + 20 * np.sqrt(mean) + 20))
     log_factorials = np.cumsum(np.log(np.maximum(k, 1)))
     return np.cumsum(np.exp(k * np.log(mean) - mean - log_factorials)).astype(np.float32)

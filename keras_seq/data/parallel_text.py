@@ -1,4 +1,4 @@
-"""Parallel text: files that are line by line the translation of each other, checked before training starts."""
+"""Reads parallel text, files that are line by line translations of each other, and checks it before training."""
 
 import logging
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read
 from keras_seq.data.reports import format_counts
 from keras_seq.data.splits import find_splits
 
-_BLOCK_PAIRS = 4096  # pairs handed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
+_BLOCK_PAIRS = 4096  # pairs passed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
 
 
 @dataclass(frozen=True)
 class ParallelReport:
-    """An account of every pair of lines: `read` = `kept` + `empty` + `bad_lines` + `malformed`.
+    """Counts of all pairs of lines: `read` = `kept` + `empty` + `bad_lines` + `malformed`.
 
     Args:
         read, kept: pairs.
-        empty: those with an empty side.
-        bad_lines: those with a line that is not UTF-8 or holds a NUL.
+        empty: pairs with an empty side.
+        bad_lines: pairs with a line that is not UTF-8 or holds a NUL.
         malformed: rows of a table that lack a column.
     """
 
@@ -43,7 +43,7 @@ class ParallelReport:
 
 @dataclass(frozen=True)
 class ParallelText:
-    """Pairs of lines in memory, and the report on how they were read."""
+    """Pairs of lines in memory, and the report of reading."""
 
     sources: list[str]
     targets: list[str]
@@ -54,25 +54,25 @@ class ParallelText:
 
     def dataset(self) -> tf.data.Dataset:
         """A dataset of the pairs: (string, string)."""
-        # Bytes make string tensors directly; a NumPy array of str would give every line the room of the longest one.
+        # Bytes make string tensors directly; a NumPy array of str would pad every line to the longest one.
         sides = ([line.encode() for line in side] for side in (self.sources, self.targets))
         return tf.data.Dataset.from_tensor_slices(tuple(tf.constant(side, tf.string) for side in sides))
 
 
 class ParallelFiles:
-    """Parallel text that stays in its files, for corpora of any size.
+    """Parallel text that is read from its files on each pass, for corpora of any size.
 
-    Only a line feed ends a line; a byte order mark and carriage returns at the end of a line are taken off. Pairs with
-    an empty side are dropped and counted. Whether all files are whole, of equal line counts and free of bad
-    lines is looked at once, when the object is made.
+    Only a line feed ends a line. A byte order mark and carriage returns at the end of a line are removed. Pairs with an
+    empty side are dropped and counted. When the object is created, all files are checked once for damage, equal line
+    counts and bad lines.
 
     Args:
         source: a file or a list of files, plain or `.gz`.
-        target: the file, or as many files, with the other side.
-        on_bad_line: "error", or "skip" to drop pairs with a line that is not UTF-8 or holds a NUL, and count them.
+        target: the file or files with the other side.
+        on_bad_line: "error", or "skip" to drop and count pairs with a line that is not UTF-8 or holds a NUL.
 
     Raises:
-        FileNotFoundError: for a file that is not there.
+        FileNotFoundError: if a file does not exist.
         ValueError: if two files differ in their number of lines, if a line is bad (and `on_bad_line="error"`),
             if a `.gz` file is damaged, or if no pair is left.
     """
@@ -99,24 +99,24 @@ class ParallelFiles:
                 )
             self._files.append((*paths, counts[0]))
         self._report = None
-        if next(self._blocks(), None) is None:  # a corpus of blank lines is read to its end, which makes the report
+        if next(self._blocks(), None) is None:  # a corpus of blank lines is read to its end, which sets the report
             raise ValueError(f"{self._name}: no pair of lines is left to use ({self._report}).")
         self._report = None
 
     @property
     def pairs(self) -> int:
-        """The number of pairs of lines in the files, those counted that a pass will drop."""
+        """The number of pairs of lines in the files, including pairs that a pass will drop."""
         return sum(lines for *_, lines in self._files)
 
     @property
     def report(self) -> ParallelReport | None:
-        """The account of the latest pass that came to its end; None before there was one."""
+        """The report of the latest complete pass, or None before the first."""
         return self._report
 
     def dataset(self) -> tf.data.Dataset:
-        """A dataset of (source, target) strings, read anew on each pass, in the order of the files, in little memory.
+        """A dataset of (source, target) strings, read again on each pass, in the order of the files, in little memory.
 
-        At the end of the first pass, what was dropped is logged as a warning.
+        At the end of the first pass, a warning reports the dropped pairs.
         """
         sides = tf.TensorSpec([None], tf.string)
         return tf.data.Dataset.from_generator(self._arrays, output_signature=(sides, sides)).unbatch()
@@ -132,14 +132,14 @@ class ParallelFiles:
     def _arrays(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         before = self._report
         for block in self._blocks():
-            # As objects: an array of str or bytes would give every line the room of the longest one.
+            # As objects: an array of str or bytes would pad every line to the longest one.
             yield tuple(np.array([line.encode() for line in side], dtype=object) for side in block)
         report = self._report
         if before is None and report.kept < report.read:
             logging.getLogger("keras_seq").warning("%s: %s", self._name, report)
 
     def _blocks(self) -> Iterator[tuple[list[str], list[str]]]:
-        """One pass: the pairs that are kept, some thousands at a time; then the report."""
+        """Makes one pass: yields the kept pairs, thousands at a time, then sets the report."""
         read = kept = empty = bad_lines = 0
         for *paths, lines in self._files:
             sides = [chain.from_iterable(read_blocks(path, self._on_bad_line)) for path in paths]
@@ -158,17 +158,17 @@ class ParallelFiles:
                     yield tuple(map(list, zip(*full, strict=True)))
             if counts != [lines, lines]:
                 raise ValueError(
-                    f"{paths[0]} or {paths[1]} was changed while it was in use: each had {lines:,} lines. "
-                    "Open the files anew."
+                    f"{paths[0]} or {paths[1]} was changed while it was in use. Each had {lines:,} lines. "
+                    "Open the files again."
                 )
         self._report = ParallelReport(read, kept, empty, bad_lines)
 
 
 def parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "error") -> tf.data.Dataset:
-    """A dataset of (source, target) strings that streams from the files; what is dropped is logged as a warning.
+    """A dataset of (source, target) strings that streams from the files. A warning reports the dropped pairs.
 
-    `ParallelFiles(...).dataset()` is the same with its report at hand; `read_parallel_text` holds a small corpus in
-    memory.
+    `ParallelFiles(...).dataset()` is the same, and gives access to the report. `read_parallel_text` keeps a small
+    corpus in memory.
 
     Args, Raises: those of `ParallelFiles`.
     """
@@ -176,7 +176,7 @@ def parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "error") -
 
 
 def read_parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "error") -> ParallelText:
-    """Reads parallel text into memory, and checks it.
+    """Reads parallel text into memory and checks it.
 
     Args, Raises: those of `ParallelFiles`.
     """
@@ -187,12 +187,12 @@ def find_parallel_splits(folder: str | PathLike, source: str, target: str) -> di
     """Finds the files of "train", "valid" and "test" by their names: `train.en`, `val.en.gz`, `test_2016.en` and so on.
 
     Args:
-        folder: where they are.
-        source, target: the ends of their names, languages as a rule.
+        folder: folder of the files.
+        source, target: suffixes of their names, usually languages.
 
     Raises:
-        FileNotFoundError: if there is no folder, or no file for a split.
-        ValueError: if several files could be meant.
+        FileNotFoundError: if the folder does not exist, or has no file for a split.
+        ValueError: if several files match a split.
     """
     sources, targets = find_splits(folder, [source]), find_splits(folder, [target])
     return {part: (path, targets[part]) for part, path in sources.items()}

@@ -1,4 +1,4 @@
-"""Time series, read and checked: nothing missing, nothing twice, no hole in the time index."""
+"""Reads time series and checks them for missing values, repeated times and gaps in the time index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ _TOLERANCE = 1e-3  # of a step: a time index of floats is never exactly on its g
 
 @dataclass(frozen=True)
 class SeriesReport:
-    """An account of every row, `read` = `kept` + `unreadable` + `repeated`, and of every repair.
+    """Counts of all rows, `read` = `kept` + `unreadable` + `repeated`, and of all repairs.
 
-    `moved` rows were put in order; `interpolated` cells and `filled` rows were made up; `gaps` are places where rows
-    were missing. `read_as` tells what was found by looking at the file: another delimiter, a decimal comma, ...
+    `moved` rows were out of order. `interpolated` cells and `filled` rows were interpolated. `gaps` are places where
+    rows were missing. `read_as` names the properties detected in the file: another delimiter, a decimal comma, ...
     """
 
     read: int
@@ -41,7 +41,7 @@ class SeriesReport:
 
     @property
     def repaired(self) -> bool:
-        """Whether anything was dropped, moved or made up."""
+        """Whether anything was dropped, sorted or interpolated."""
         return any((self.unreadable, self.repeated, self.moved, self.interpolated, self.filled))
 
     def __str__(self) -> str:
@@ -67,19 +67,19 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One time series or several, one after the other in one array.
+    """One or more time series, stored one after the other in one array.
 
     Args:
         values: floats `(N, C)`, all finite.
-        columns: the names of the C columns.
-        times: `(N,)`, where there is a time index: datetime64, int64 or float64; or a pandas.DatetimeIndex, where the
-            times have an offset or a time zone.
-        names: those of the series.
-        runs: where each series is, in one piece or more; where none is given, all rows are one run.
-        static: floats `(series, F)`, what is the same in all rows of a series.
-        static_columns: their names.
-        time_column: the name of the time index, where it came from a file that has one.
-        time_form: how its times are written there, as for `strftime`; "%:z" is an offset with a colon.
+        columns: names of the C columns.
+        times: time index `(N,)`, if any: datetime64, int64 or float64, or a pandas.DatetimeIndex if the times have an
+            offset or a time zone.
+        names: names of the series.
+        runs: the pieces of each series that have no gap, at least one per series. By default, all rows are one run.
+        static: floats `(series, F)`, the features that are constant within a series.
+        static_columns: names of the F static features.
+        time_column: name of the time index in its file, if any.
+        time_form: format of the times in the file, as for `strftime`. "%:z" is an offset with a colon.
     """
 
     values: np.ndarray
@@ -112,7 +112,7 @@ class Series:
         return [(starts[series], ends[series]) for series in sorted(ends)]
 
     def written(self, times: "np.ndarray | pd.DatetimeIndex") -> list:
-        """Times of this series, or that follow it, as its file has them: text or numbers."""
+        """Formats times of this series, or later ones, as in its file: as text or numbers."""
         return written(times, self.time_form, like=self.times)
 
 
@@ -137,46 +137,46 @@ def read_series(
     on_bad_value: str = "error",
     on_gap: str = "error",
 ) -> Series:
-    """Reads and checks time series, a row for each time.
+    """Reads and checks time series. Each row holds one time.
 
         read_series("levels.csv")                                  # date,level
         read_series("Pegel.csv", time_format="%d.%m.%Y", time_zone="Europe/Berlin")
         read_series(frame, columns=["level"])                      # a DataFrame
 
-    What is interpolated depends on the value after it too: near the end of the training part a little of what comes
-    later is seen.
+    An interpolated value also depends on the value after it. Near the end of the training part, interpolation thus
+    leaks a little of the later data.
 
     Args:
-        source: a CSV file, plain or `.gz`, with a header; a DataFrame, whose index is the time index if it holds
-            times; or an array `(N,)` or `(N, C)`, without a time index.
+        source: a CSV file with a header (plain or `.gz`), a DataFrame (its index is the time index if it holds times),
+            or an array `(N,)` or `(N, C)` without a time index.
         time_column: name or place of the time index, of dates or of numbers. None: rows follow each other at equal
             distances.
-        columns: the columns of values; None takes all that have no other role.
-        id_column: tells the series apart, in a file with several.
+        columns: the columns of values. None takes all columns without another role.
+        id_column: column that identifies the series, in a file with several.
         static_columns: columns of numbers that are the same in all rows of a series.
-        time_format: as for `datetime.strptime`; "number" for numbers that could be dates. None: as in ISO 8601, or
-            another format if it is the only one that fits all times.
-        time_zone: where the clock stands, "Europe/Berlin" say: for times without an offset, or with several.
+        time_format: format of the times, as for `datetime.strptime`, or "number" for numbers that could be dates.
+            None: ISO 8601, or the only other format that fits all times.
+        time_zone: time zone of the times, such as "Europe/Berlin". For times without an offset, or with several.
         frequency: the distance of two rows: a timedelta, a number, or an alias of pandas ("15min", "B", "MS"). None
-            takes the commonest one, which may be a number of months, on the same day of the month or on its last, or
-            a weekday where there are no Saturdays and Sundays.
-        delimiter: between two fields. None: a comma, semicolon, tab or bar, whichever cuts all lines alike.
-        decimal: the decimal mark. None: the point, or a comma where that alone fits all numbers.
-        thousands: the mark between thousands. None: none, or the one that fits all numbers.
-        encoding: of the file. None: UTF-8, or UTF-16 where the file begins with its mark.
-        comment: what lines begin with that are no rows.
-        column_names: of all columns of a file that has no header.
-        missing_values: cells, as written, that stand for no value: "-999" say.
-        on_bad_row: "error", or "repair": rows with too few or too many fields, without a time, or that cannot be
-            read at all are dropped, rows are sorted by time, and of those with the same time the first is kept.
-        on_bad_value: what to do with a cell that is no finite number: "error" or "interpolate".
-        on_gap: what to do where rows are missing: "error", "interpolate" to fill them in, or "split", by which no
-            window crosses the gap.
+            takes the most common distance. It may be a number of months, on the same or the last day of the month, or
+            a weekday if there are no Saturdays and Sundays.
+        delimiter: delimiter of the fields. None: the comma, semicolon, tab or bar that splits all lines alike.
+        decimal: the decimal mark. None: the point, or the comma if only that fits all numbers.
+        thousands: the thousands separator. None: the separator that fits all numbers, if any.
+        encoding: encoding of the file. None: UTF-8, or UTF-16 if the file begins with its mark.
+        comment: prefix of the lines to skip.
+        column_names: names of all columns of a file without a header.
+        missing_values: cells, as written, that stand for a missing value, such as "-999".
+        on_bad_row: "error", or "repair" to drop rows that have too few or too many fields, have no time or cannot be
+            read, to sort rows by time, and to keep the first of the rows with the same time.
+        on_bad_value: treatment of cells that are not finite numbers: "error" or "interpolate".
+        on_gap: treatment of missing rows: "error", "interpolate" to fill them in, or "split", after which no window
+            crosses the gap.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: for what is wrong in it; names the line (of a DataFrame or an array the row, from 0) and the
-            column.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the data is invalid. The message names the column and the line (of a DataFrame or an array the
+            row, from 0).
     """
     options = {
         "on_bad_row": (on_bad_row, ("error", "repair")),
@@ -217,12 +217,12 @@ def read_series(
 
 
 def as_series(series: "Series | pd.DataFrame | np.ndarray") -> Series:
-    """A `Series` as it is, a DataFrame or an array as `read_series` reads it."""
+    """Returns a `Series` unchanged and reads a DataFrame or an array by `read_series`."""
     return series if isinstance(series, Series) else read_series(series)
 
 
 def _in_order(table: Table, on_bad_row: str) -> tuple[Table, int]:
-    """One series after the other, each in the order of its times; and how many rows were moved for the latter."""
+    """The table sorted by series and then by time, and the number of rows that were out of order in time."""
     table = table.taken(np.argsort(table.series, kind="stable"))
     wrong = (np.diff(table.series) == 0) & (table.times[1:] <= table.times[:-1])
     if not wrong.any():
@@ -233,8 +233,8 @@ def _in_order(table: Table, on_bad_row: str) -> tuple[Table, int]:
         shown = _shown(table, slice(row, row + 1))
         raise ValueError(
             f"{table.place(row, table.fields.time)}: {shown} {problem} of line {table.lines[row - 1]}. "
-            "Mend it, name the column that tells several series apart by `id_column`, or have rows sorted, and the "
-            'first one of a time kept, by on_bad_row="repair".'
+            "Correct it, name the column that identifies the series with `id_column`, or pass "
+            'on_bad_row="repair" to sort rows and keep the first row of each time.'
         )
     order = np.lexsort((table.times, table.series))
     moved, table = int((order != np.arange(len(order))).sum()), table.taken(order)
@@ -247,12 +247,12 @@ def _shown(table: Table, rows: slice) -> str:
 
 
 def _regular(table: Table, frequency: Any, on_gap: str) -> tuple[Table, np.ndarray, int, tuple[str, ...]]:
-    """The table with its gaps filled or cut, the first row of each run, how many gaps there were, and a note."""
+    """The table with its gaps filled or split, the first row of each run, the number of gaps, and a note."""
     same = np.diff(table.series) == 0
     if not same.any():
         return table, table.series_starts(), 0, ()
     grid = Grid.of(table.times, table.zone, same, frequency)
-    note = ("weekdays alone",) if grid.kind == "weekdays" and frequency is None else ()
+    note = ("weekdays only",) if grid.kind == "weekdays" and frequency is None else ()
     places = grid.places(table.times)
     steps = np.diff(places)
     missing = np.where(same, np.rint(steps) - 1, 0)
@@ -260,19 +260,19 @@ def _regular(table: Table, frequency: Any, on_gap: str) -> tuple[Table, np.ndarr
     gaps = uneven | (missing > 0)
     if on_gap == "split":
         return table, np.flatnonzero(np.append(True, ~same | gaps)), int(gaps.sum()), note
-    # More rows missing than there are is a wrong date, or a wrong frequency.
+    # If more rows are missing than exist, a date or the frequency is wrong.
     if gaps.any() and (on_gap == "error" or uneven.any() or missing.sum() > len(places)):
         row = int(gaps.argmax() if on_gap == "error" else uneven.argmax() if uneven.any() else missing.argmax())
         fill = 'filled in by on_gap="interpolate" or ' if on_gap == "error" and not uneven.any() else ""
         before, after = (_shown(table, slice(place, place + 1)) for place in (row, row + 1))
         raise ValueError(
             f"{table.place(row + 1, table.fields.time)}: {after} follows {before}: {steps[row]:.10g} steps of {grid} "
-            f'in place of one. Mend it, give another `frequency`, or have the gap {fill}cut by on_gap="split".'
+            f'instead of one. Correct it, pass another `frequency`, or have the gap {fill}split by on_gap="split".'
         )
     copies = np.append(0, missing.astype(int)) + 1
     last = np.cumsum(copies)
     rows = np.repeat(np.arange(len(places)), copies)
-    ahead = last[rows] - 1 - np.arange(last[-1])  # steps until the row that was read: 0 for that row itself
+    ahead = last[rows] - 1 - np.arange(last[-1])  # steps until the next row that was read: 0 for such a row
     made = ahead > 0
     table = table.taken(rows)
     table.times[made] = grid.times((places[rows] - ahead)[made])
@@ -281,7 +281,7 @@ def _regular(table: Table, frequency: Any, on_gap: str) -> tuple[Table, np.ndarr
 
 
 def _interpolate(table: Table) -> None:
-    """Fills NaN, in place, on a line between the values before and after it; at an end, with the nearest value."""
+    """Replaces NaN in place by linear interpolation between neighbors, or at an end by the nearest value."""
     x = table.times.astype(np.int64) if table.times.dtype.kind == "M" else table.times
     starts = table.series_starts()
     for start, end in zip(starts, [*starts[1:], len(x)], strict=True):
@@ -291,19 +291,20 @@ def _interpolate(table: Table) -> None:
             if bad.all():
                 raise ValueError(
                     f"{table.place(start, table.fields.values[column])} has no number in the series "
-                    f"{table.names[table.series[start]]!r}. Leave it out by `columns`."
+                    f"{table.names[table.series[start]]!r}. Exclude the column with `columns`."
                 )
             values[bad, column] = np.interp(x[start:end][bad], x[start:end][~bad], values[~bad, column])
 
 
 def _static(table: Table, C: int) -> np.ndarray:
-    """The columns from the C-th on, `(series, F)`."""
+    """The columns from index C on, `(series, F)`."""
     static = table.values[table.series_starts(), C:]
     changes = np.argwhere(table.values[:, C:] != static[table.series])
     if len(changes):
         row, column = changes[0]
         raise ValueError(
-            f"{table.place(row, table.fields.values[C + column])}: {table.values[row, C + column]:g}, where the series "
-            f"began with {static[table.series[row], column]:g}: not static. Name it in `columns`, or mend it."
+            f"{table.place(row, table.fields.values[C + column])}: {table.values[row, C + column]:g} instead of "
+            f"{static[table.series[row], column]:g} as in the first row of the series: the column is not static. "
+            "Name it in `columns`, or correct it."
         )
     return static

@@ -1,4 +1,4 @@
-"""Times at equal distances: where a series has gaps, and what comes after it."""
+"""Times at equal distances: finds the gaps of a series, and computes the times after it."""
 
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
@@ -18,15 +18,15 @@ _MONTHS, _DAYS = {"M": 1, "Q": 3, "Y": 12}, {"D": 1, "W": 7}  # by the code of a
 
 @dataclass(frozen=True)
 class Grid:
-    """Times at equal distances: so many hours, months, weekdays, or units of a number.
+    """Times at equal distances: a number of hours, months, weekdays, or units of a number.
 
     Attributes:
-        origin: the place 0.
+        origin: the time at place 0.
         step: the distance, timedelta64 or a number.
-        kind: "months" on the same day, or the last one where a month is shorter; "weekdays" without Saturday and
-            Sunday; "" for a fixed distance.
-        day: of the month, 1 to 31.
-        zone: whose clock is looked at; None: that of the times as they are.
+        kind: "months" on the same day, or on the last one of a shorter month, "weekdays" without Saturday and Sunday,
+            or "" for a fixed distance.
+        day: day of the month, 1 to 31.
+        zone: time zone in which days and months are counted. None: the times as they are.
     """
 
     origin: Any
@@ -37,14 +37,14 @@ class Grid:
 
     @classmethod
     def of(cls, times: np.ndarray, zone: tzinfo | None, same: np.ndarray, frequency: Any = None) -> "Grid":
-        """The grid of times `(N,)`, from the commonest distance of two that follow each other in one series.
+        """The grid of times `(N,)`, from the most common distance of consecutive times in a series.
 
         Args:
             times: as in `Times.values`.
-            zone: theirs.
-            same: bools `(N - 1,)`, whether a time and the next one are of the same series.
-            frequency: the distance, if it is not to be found: a timedelta, a number, or an alias of pandas such as
-                "15min", "B" or "MS".
+            zone: time zone of the times.
+            same: bools `(N - 1,)`, whether a time and the next one belong to the same series.
+            frequency: the distance, if it is given: a timedelta, a number, or an alias of pandas such as "15min", "B"
+                or "MS".
         Raises:
             ValueError: if `frequency` does not fit the times.
         """
@@ -52,7 +52,7 @@ class Grid:
         step, kind = _step_of(frequency, dates) if frequency is not None else (_commonest(times, same), None)
         if not dates:
             return cls(times[0], step)
-        if zone is not None:  # days and months are those of the place; hours are the same everywhere
+        if zone is not None:  # days and months are local; hours are the same everywhere
             clock = wall_clock(in_file(times, zone))
             local = _commonest(clock, same) if frequency is None else step
             if kind or local >= _DAY:
@@ -78,7 +78,7 @@ class Grid:
         return cls(times[0], step, zone=zone)
 
     def places(self, times: np.ndarray) -> np.ndarray:
-        """Where times stand, float64 `(N,)`; those on the grid at whole numbers."""
+        """The places of times, float64 `(N,)`. Times on the grid have whole numbers."""
         times = times if self.zone is None else wall_clock(in_file(times, self.zone))
         if self.kind == "months":
             return (times.astype("M8[M]") - self.origin.astype("M8[M]")).astype(int) / self.step
@@ -87,7 +87,7 @@ class Grid:
         return (times - self.origin) / self.step
 
     def times(self, places: np.ndarray) -> np.ndarray:
-        """The times at places, whole numbers for months and weekdays: the way back from `places`."""
+        """The times at places, whole numbers for months and weekdays: the inverse of `places`."""
         if self.kind == "":
             found = self.origin + _multiplied(places, self.step)
         else:
@@ -131,7 +131,7 @@ def _skips_weekends(days: np.ndarray, same: np.ndarray) -> bool:
 
 
 def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
-    """A distance that is given, and the kind of its grid."""
+    """The given distance, and the kind of its grid."""
     step = frequency
     if isinstance(frequency, str):
         import pandas as pd
@@ -140,7 +140,7 @@ def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
             offset = pd.tseries.frequencies.to_offset(frequency)
         except ValueError as error:
             raise ValueError(
-                f'`frequency` must be an alias of pandas, as "h", "D", "B", "MS". Received: {frequency!r}'
+                f'`frequency` must be an alias of pandas, such as "h", "D", "B", "MS". Received: {frequency!r}'
             ) from error
         code = offset.rule_code.partition("-")[0]
         if code == "B" and offset.n == 1:
@@ -151,40 +151,40 @@ def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
         step = timedelta(days=days * offset.n) if days else pd.Timedelta(offset).to_pytimedelta()
     if isinstance(step, timedelta) != dates or step <= 0 * step:
         raise ValueError(
-            "`frequency` must be positive: a timedelta, or an alias of pandas, where the time index has dates, else a "
+            "`frequency` must be positive: a timedelta or an alias of pandas if the time index has dates, else a "
             f"number. Received: {frequency!r}"
         )
     return (np.timedelta64(step) if dates else step), ""
 
 
 def future_timestamps(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np.ndarray | pd.DatetimeIndex":
-    """The times that come next, at the distance that those before have.
+    """The next times after a series, at its distance.
 
     Args:
-        times: `(N,)`, as in `Series.times`, two at least: numbers, datetime64, or a pandas.DatetimeIndex in a time
+        times: `(N,)`, as in `Series.times`, at least two: numbers, datetime64, or a pandas.DatetimeIndex in a time
             zone.
-        count: how many.
+        count: number of times to return.
     Returns:
-        `count` times, as `times` are: after month ends come month ends, after weekdays weekdays, after whole numbers
-        whole numbers, and hours keep their offset.
+        `count` times of the type of `times`: month ends follow month ends, weekdays follow weekdays, whole numbers
+        follow whole numbers, and hours keep their offset.
     Raises:
-        ValueError: if there are fewer than two.
+        ValueError: if there are fewer than two times.
     """
     if len(times) < 2:
-        raise ValueError(f"What time comes next, two rows at least must tell. Received: {len(times)}")
+        raise ValueError(f"Future times need at least two rows. Received: {len(times)}")
     values, zone = as_utc(times)
     grid = Grid.of(values, zone, np.ones(len(values) - 1, bool))
     return in_file(grid.times(grid.places(values[-1:]) + np.arange(1, count + 1)), zone)
 
 
 def season(times: "np.ndarray | pd.DatetimeIndex | None") -> tuple[int, str] | None:
-    """How many rows the shortest cycle of the calendar has, and its name: of hours 24, a "day"; of days 7, a "week"; of
-    months 12, a "year".
+    """The number of rows in the shortest cycle of the calendar, and its name: `(24, "day")` for hours,
+    `(7, "week")` for days, `(12, "year")` for months.
 
     Args:
         times: `(N,)`, as in `Series.times`.
     Returns:
-        None for numbers, for fewer than two rows, and where no cycle has two rows at least.
+        None for numbers, for fewer than two rows, and if no cycle has at least two rows.
     """
     if times is None or len(times) < 2 or times.dtype.kind != "M":
         return None

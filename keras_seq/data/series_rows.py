@@ -1,4 +1,4 @@
-"""The rows of a source of time series: of a CSV file in any country's form, of a DataFrame, of an array."""
+"""Reads the rows of time series from a CSV file in the format of any country, a DataFrame, or an array."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ _WIDE = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How a file is written; None: found by looking at it."""
+    """The format of a file. Values of None are detected."""
 
     delimiter: str | None = None
     decimal: str | None = None
@@ -33,16 +33,16 @@ class CsvFormat:
 
 
 class Rows(NamedTuple):
-    """The rows of a source before their cells are looked at.
+    """The rows of a source, with cells not yet parsed.
 
     Attributes:
-        source: what they are called in errors.
-        header: the names of the columns.
-        lines: int64 `(N,)`, the number of each row's line.
-        bad: why other lines are no rows, by their number.
-        frame: makes the DataFrame `(N, columns)`, with text alone in the columns that it is given the names of.
-        delimiter: of a file.
-        notes: how it was read, found by looking at it.
+        source: name of the source in errors.
+        header: names of the columns.
+        lines: int64 `(N,)`, line number of each row.
+        bad: problems of the other lines, by line number.
+        frame: function of column names that returns the DataFrame `(N, columns)`, with only text in these columns.
+        delimiter: delimiter of a file.
+        notes: properties of the format that were detected.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Rows(NamedTuple):
 
 
 def frame_rows(frame: "pd.DataFrame", source: str = "DataFrame") -> Rows:
-    """The rows of a DataFrame, numbered from 0; an index of times becomes the first column."""
+    """The rows of a DataFrame, numbered from 0. An index of times becomes the first column."""
     import pandas as pd
 
     if isinstance(frame.index, pd.DatetimeIndex | pd.PeriodIndex):
@@ -65,7 +65,7 @@ def frame_rows(frame: "pd.DataFrame", source: str = "DataFrame") -> Rows:
 
 
 def array_rows(values: Any, columns: Sequence[str] | None) -> Rows:
-    """The rows of an array `(N,)` or `(N, C)`; columns without names are called by their numbers."""
+    """The rows of an array `(N,)` or `(N, C)`. Columns without names are named by their numbers."""
     import pandas as pd
 
     values = np.asarray(values)
@@ -82,7 +82,7 @@ def file_rows(path: Path, form: CsvFormat) -> Rows:
     """The rows of a file.
 
     Raises:
-        ValueError: if it is no text, or the line that names the columns cannot be read.
+        ValueError: if the file is not text, or the line that names the columns cannot be read.
     """
     texts, note = _texts(path, form.encoding)
     rows, bad = [], {}
@@ -92,7 +92,7 @@ def file_rows(path: Path, form: CsvFormat) -> Rows:
         elif line.strip() and not (form.comment and line.startswith(form.comment)):
             rows.append((number, line))
     if bad and not form.column_names and min(bad) < min((number for number, _ in rows), default=len(texts)):
-        raise ValueError(f"{path}:{min(bad)}: {bad[min(bad)]}. It is to name the columns: mend it.")
+        raise ValueError(f"{path}:{min(bad)}: {bad[min(bad)]}. The line must name the columns. Correct it.")
     if rows and (named := re.fullmatch(r'"?sep=(.)"?', rows[0][1].strip())):  # as Excel writes
         form, rows = replace(form, delimiter=form.delimiter or named[1]), rows[1:]
     delimiter = form.delimiter or _delimiter([line for _, line in rows[:_SAMPLE]])
@@ -118,7 +118,7 @@ def file_rows(path: Path, form: CsvFormat) -> Rows:
 
 
 def _frame(lines: list[str], header: list[str], text: Sequence[str], delimiter: str) -> "pd.DataFrame":
-    """Columns of numbers, and of text where a cell is none."""
+    """Columns of numbers, or of text if a cell is not a number."""
     import pandas as pd
 
     if not lines:
@@ -134,21 +134,19 @@ def _frame(lines: list[str], header: list[str], text: Sequence[str], delimiter: 
         skip_blank_lines=False,
         low_memory=False,
     )
-    words = frame.select_dtypes(bool).columns  # "True" is no number
+    words = frame.select_dtypes(bool).columns  # "True" is not a number
     return frame.astype(dict.fromkeys(words, str))
 
 
 def _texts(path: Path, encoding: str | None) -> tuple[list[str | None], str]:
-    """The lines of a file, None for one that is no UTF-8, and how they were read if not as UTF-8."""
+    """The lines of a file, None for a line that is not UTF-8, and a note on the encoding if it is not UTF-8."""
     raw = b"".join(raw_blocks(path))
     found = encoding or next((name for mark, name in _WIDE.items() if raw.startswith(mark)), None)
     if found is not None:
         try:
             text = raw.decode(found)
         except (UnicodeError, LookupError) as error:
-            raise ValueError(
-                f"{path} is not in the encoding {found!r}: {error}. Name another by `encoding`."
-            ) from error
+            raise ValueError(f"{path} is not in the encoding {found!r}: {error}. Pass another `encoding`.") from error
         return _lines(text), "" if encoding else f"encoded as {found}"
     blocks = raw.split(b"\n") if b"\n" in raw else raw.split(b"\r")
     return [_utf8(block) for block in blocks], ""
@@ -167,7 +165,7 @@ def _utf8(line: bytes) -> str | None:
 
 def _problem(line: str | None) -> str | None:
     if line is None:
-        return "the line is not UTF-8. Name the encoding of the file, latin-1 say, by `encoding`"
+        return "the line is not UTF-8. Pass the encoding of the file, such as latin-1, as `encoding`"
     if "\0" in line or "\r" in line:
         return "the line holds a NUL, as UTF-16 does" if "\0" in line else "the line holds a carriage return"
     return "a quotation mark does not end on its line" if line.count('"') % 2 else None
@@ -178,14 +176,14 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _joined(fields: list[str], delimiter: str) -> str:
-    """A line with its quotation marks in order: of stray ones Python and pandas think differently."""
+    """A line with correct quotation marks, since Python and pandas treat stray ones differently."""
     line = io.StringIO()
     csv.writer(line, delimiter=delimiter, lineterminator="").writerow(fields)
     return line.getvalue()
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The one that cuts most lines into as many fields as the first, and into the most."""
+    """The delimiter that splits most lines into as many fields as the first, and into the most fields."""
 
     def rank(delimiter: str) -> tuple[bool, float, int]:
         counts = [len(_split(line, delimiter)) for line in lines]

@@ -1,4 +1,4 @@
-"""Rows of time series as a table: each cell a number or a time, or an error that names it."""
+"""Parses rows of time series into a table of numbers and times, with errors that name the cell."""
 
 import re
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST = float(np.finfo(np.float32).max)
-# Decimal mark and mark between thousands, the commonest first. Python and pandas read the first.
+# Decimal mark and thousands separator, the most common first. Python and pandas read the first.
 _MARKS = [(".", None)] + [(".", mark) for mark in " '’\u00a0\u202f"] + [(",", None), (",", "."), (".", ",")]
 _MARKS += [(",", mark) for mark in " '’\u00a0\u202f"]
 _DIGITS = r"[+-]?\d[\d.,' ’\u00a0\u202f]*(?:[eE][+-]?\d+)?|[+-]?[.,]\d+"
 
 
 class Fields(NamedTuple):
-    """Where cells are from, and the names of those to read; in `values`, static columns come last."""
+    """The source of the cells, and the names of the columns to read. In `values`, static columns come last."""
 
     source: str
     time: str | None
@@ -30,7 +30,7 @@ class Fields(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows: `lines`, `series`, `times` `(N,)`, `values` float64 `(N, columns)`, NaN where one is missing. `zone` and
+    """Rows: `lines`, `series`, `times` `(N,)`, `values` float64 `(N, columns)`, NaN for missing values. `zone` and
     `form` are those of `Times`."""
 
     fields: Fields
@@ -53,19 +53,19 @@ class Table(NamedTuple):
 
 
 def fields_of(rows: Rows, headless: bool, time, time_format, id_column, columns, static_columns) -> Fields:
-    """Which columns have which role.
+    """Assigns roles to the columns.
 
     Raises:
-        ValueError: if the first line is no header, or a column is not there.
+        ValueError: if the first line is not a header, or a column does not exist.
     """
     header, where = rows.header, rows.source if rows.delimiter is None else f"{rows.source}:1"
     by_place = isinstance(time, int) and time < len(header)
-    # A file without a header must not lose its first row to it.
+    # A file without a header must not lose its first row.
     data = not headless and header and (_all_numbers(header) or (by_place and _is_time(header[time], time_format)))
     if data or not header or len(set(header)) < len(header):
         raise ValueError(
-            f"{where}: the first line must name the columns, no two of them alike. Received: "
-            f"{', '.join(header) or 'nothing'}. Put a header there, or give names by `column_names`."
+            f"{where}: the first line must name the columns, with distinct names. Received: "
+            f"{', '.join(header) or 'nothing'}. Add a header, or pass the names as `column_names`."
         )
     time = header[time] if by_place else time
     others = {time, id_column, *static_columns} - {None}
@@ -88,17 +88,17 @@ def _is_time(cell: str, time_format: str | None) -> bool:
 
     try:
         return bool(parse_times(pd.Series([cell], dtype=str), time_format).good.all())
-    except ValueError:  # in two ways
+    except ValueError:  # an ambiguous date
         return True
 
 
 def table_of(
     rows: Rows, fields: Fields, form: CsvFormat, times: tuple, on_bad_row: str, on_bad_value: str
 ) -> tuple[Table, int, tuple[str, ...]]:
-    """The table in the order of the source, how many rows could not be read, and how it was read.
+    """The table in the order of the source, the number of rows that could not be read, and notes on the format.
 
     Raises:
-        ValueError: names the line and the cell.
+        ValueError: if a cell is invalid. The message names the line and the cell.
     """
     frame, bad = rows.frame([name for name in (fields.time, fields.series) if name is not None]), dict(rows.bad)
     found = Times(np.arange(len(frame), dtype=float), np.ones(len(frame), bool))
@@ -110,7 +110,7 @@ def table_of(
             bad[rows.lines[row]] = f"column {fields.time!r}: {cell!r} is not a time{like} (is `time_format` right?)"
     if bad and on_bad_row == "error":
         line = min(bad)
-        raise ValueError(f'{rows.source}:{line}: {bad[line]}. Mend it, or drop such rows with on_bad_row="repair".')
+        raise ValueError(f'{rows.source}:{line}: {bad[line]}. Correct it, or drop such rows with on_bad_row="repair".')
     good = found.good
     if not good.any():
         raise ValueError(f"{rows.source} has no row to use ({len(bad):,} could not be read).")
@@ -127,12 +127,12 @@ def table_of(
 def _times(rows: Rows, cells: "pd.Series", *options: Any) -> Times:
     try:
         return parse_times(cells, *options)
-    except ValueError as error:  # of all its cells
+    except ValueError as error:  # about the whole column
         raise ValueError(f"{rows.source}:{rows.lines[0]}: {error}") from error
 
 
 def _values(rows: Rows, fields, frame, lines, form: CsvFormat, on_bad_value: str) -> tuple[np.ndarray, str]:
-    """The columns of values, NaN where a cell is no finite number of 32 bits; and how they were read."""
+    """The columns of values, NaN for cells that are not finite 32-bit numbers, and a note on their format."""
     texts = {
         name: frame[name].astype(str).str.strip() for name in fields.values if frame[name].dtype.kind not in "iufb"
     }
@@ -147,10 +147,10 @@ def _values(rows: Rows, fields, frame, lines, form: CsvFormat, on_bad_value: str
     if on_bad_value == "error" and np.isnan(values).any():
         row, place = np.argwhere(np.isnan(values))[0]
         name = fields.values[place]
-        cell = rows.frame([name])[name][frame.index[row]]  # as it is written
+        cell = rows.frame([name])[name][frame.index[row]]  # as written
         raise ValueError(
             f"{fields.source}:{lines[row]}: column {name!r}: {str(cell)!r} is not a finite number (of "
-            "32 bits). Mend it, leave the column out by `columns`, or have such cells filled in by "
+            "32 bits). Correct it, exclude the column with `columns`, or fill in such cells with "
             'on_bad_value="interpolate".'
         )
     told = [f"decimal {decimal!r}"] if decimal != (form.decimal or ".") else []
@@ -171,15 +171,15 @@ def _floats(text: "pd.Series", decimal: str = ".", thousands: str | None = None)
     if decimal != ".":
         text = text.str.replace(decimal, ".")
     numbers = pd.to_numeric(text, errors="coerce").to_numpy(float, copy=True)
-    numbers[text.str.lower().isin(["true", "false"])] = np.nan  # which pandas counts
+    numbers[text.str.lower().isin(["true", "false"])] = np.nan  # numbers for pandas
     return numbers
 
 
 def _marks(rows: Rows, texts: dict[str, "pd.Series"], lines, form: CsvFormat) -> tuple[str, str | None]:
-    """The decimal mark and the mark between thousands by which all cells that look like numbers are numbers.
+    """The decimal mark and the thousands separator with which all cells that look like numbers are numbers.
 
     Raises:
-        ValueError: if 1,020 may be both.
+        ValueError: if a cell such as 1,020 can be read in both ways.
     """
     if form.decimal is not None or form.thousands is not None:
         return form.decimal or ("," if form.thousands == "." else "."), form.thousands
@@ -196,8 +196,8 @@ def _marks(rows: Rows, texts: dict[str, "pd.Series"], lines, form: CsvFormat) ->
         (name, text), *_ = odd
         line = lines[texts[name].index.get_loc(text.index[0])]
         raise ValueError(
-            f"{rows.source}:{line}: column {name!r}: {text.iloc[0]!r} may be a decimal comma or a thousand. "
-            "Say which by `decimal` or `thousands`: no repair can."
+            f"{rows.source}:{line}: column {name!r}: {text.iloc[0]!r} may have a decimal comma or a thousands "
+            "separator. Choose with `decimal` or `thousands`. This cannot be repaired."
         )
     return (*fitting, (".", None))[0]
 

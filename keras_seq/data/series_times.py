@@ -1,4 +1,4 @@
-"""The times of a series: read from text, and written again as they were."""
+"""Reads the times of a series from text, and writes times in the same format."""
 
 import re
 from datetime import UTC, tzinfo
@@ -15,26 +15,26 @@ _OFFSET = r"\d[T ]\d.*?(Z|[+-]\d\d(?::?\d\d)?)$"
 _END_OF_DAY = (
     r"(?P<before>[T ])24:00(?P<after>(?::00(?:\.0+)?)?(?:Z|[+-][\d:]+)?)$"  # ISO 8601: the midnight that ends it
 )
-# Digits alone that are dates, by their number: where nearly all of them are dates, they are no count.
+# Formats of dates of digits only, by the number of digits. If nearly all cells are such dates, they are not numbers.
 _COMPACT = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
 _DATES += ("%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %Y", "%B %Y", "%b-%y", "%m/%Y")
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M", "T%H:%M:%S")
-# Quarters and weeks: how they are written, and for pandas the day that they begin on.
+# Quarters and weeks, as written. For pandas, each is replaced by its first day.
 _QUARTER, _WEEK = r"(\d{4})([- ]?)Q([1-4])", r"(\d{4})-W(\d\d)"
 _SAMPLE = 200
 _SPAN = (np.datetime64("0001-01-01"), np.datetime64("9999-12-31"))
 
 
 class Times(NamedTuple):
-    """What a column of times holds.
+    """The content of a column of times.
 
     Attributes:
-        values: datetime64[us] `(N,)`, of UTC where there is a `zone`; or int64 or float64.
-        good: bools `(N,)`, those that are times.
-        zone: where the clock stands; None where the column does not tell.
-        form: as for `strftime`, how they are written; None for numbers, and where no such form writes them.
-        note: what was told by the content alone, for the report.
+        values: datetime64[us] `(N,)`, in UTC if there is a `zone`, or int64 or float64.
+        good: bools `(N,)`, True for valid times.
+        zone: time zone of the times. None if the column has none.
+        form: format of the times, as for `strftime`. None for numbers, and for formats that `strftime` cannot write.
+        note: properties detected from the content, for the report.
     """
 
     values: np.ndarray
@@ -45,7 +45,7 @@ class Times(NamedTuple):
 
 
 def parse_times(cells: "pd.Series", time_format: str | None = None, time_zone: str | None = None) -> Times:
-    """Reads a column: text, numbers, or times of pandas.
+    """Reads a column of text, numbers, or times of pandas.
 
     Raises:
         ValueError: if its dates can be read in two ways, or the time zone is unknown or does not fit.
@@ -88,7 +88,7 @@ def _numbers(text: "pd.Series", numeric: np.ndarray) -> Times:
 
 
 def _compact(digits: "pd.Series") -> str | None:
-    """The format of dates that are digits alone, or None where they count something."""
+    """The format of dates of digits only, or None if the digits are numbers."""
     form = _COMPACT.get(len(digits.iloc[0]))
     if form is None or not digits.str.fullmatch(r"(?:1[6-9]|20|21)\d+").all():
         return None
@@ -129,7 +129,7 @@ def _formatted(text: "pd.Series", time_format: str, note: str, time_zone: str | 
 
 
 def _aware(times, good, offsets, example: str, note: str, time_zone: str | None) -> Times:
-    """Times with offsets stay in theirs if it is one for all; else they are told in UTC."""
+    """Keeps times with offsets in their offset if all have the same, else converts them to UTC."""
     import pandas as pd
 
     form = _form_of(example)
@@ -138,7 +138,7 @@ def _aware(times, good, offsets, example: str, note: str, time_zone: str | None)
         return _in_zone(times.dt.tz_localize(None), good, None, form, note, time_zone)
     zone = pd.Timestamp(example).tz if len(found) == 1 else UTC
     if len(found) > 1 and time_zone is None:
-        note = "times with several offsets, told in UTC; `time_zone` names where the clock stands"
+        note = "times with several offsets, converted to UTC (pass their zone as `time_zone`)"
     return _in_zone(times, good, zone, form, note, time_zone)
 
 
@@ -151,7 +151,7 @@ def _in_zone(times: "pd.Series", good, zone, form: str | None, note: str, time_z
             if index.tz is None:
                 index = index.tz_localize(time_zone, ambiguous="infer", nonexistent="NaT")
             index = index.tz_convert(time_zone)
-        except Exception as error:  # of pandas, of zoneinfo, of a clock that shows an hour twice
+        except Exception as error:  # of pandas or zoneinfo, or for an hour that occurs twice
             raise ValueError(
                 f"`time_zone` {time_zone!r} does not fit the times: {error}. Name a zone such as Europe/Berlin."
             ) from error
@@ -166,10 +166,10 @@ def _in_zone(times: "pd.Series", good, zone, form: str | None, note: str, time_z
 
 
 def _other_format(text: "pd.Series") -> str | None:
-    """The one format besides ISO 8601 that nearly all of the text is written in.
+    """The only format besides ISO 8601 that nearly all of the text has.
 
     Raises:
-        ValueError: if there are two, as of 01/02/2020.
+        ValueError: if there are two such formats, for example for 01/02/2020.
     """
     sample, found = text.iloc[:: max(1, len(text) // _SAMPLE)], []
     for form in (date + clock for date in _DATES for clock in _CLOCKS):
@@ -181,13 +181,13 @@ def _other_format(text: "pd.Series") -> str | None:
     if len(rivals) > 1 and len({tuple(_parsed(text, form)) for form in rivals}) > 1:
         ways = " and as ".join(rivals)
         raise ValueError(
-            f"column {text.name!r}: {text.iloc[0]!r} and all others can be read as {ways}. Say which by `time_format`."
+            f"column {text.name!r}: {text.iloc[0]!r} and all others can be read as {ways}. Choose with `time_format`."
         )
     return best[1]
 
 
 def _form_of(example: str) -> str | None:
-    """How a time as in ISO 8601 is written, for `written`."""
+    """The format of a time in ISO 8601, for `written`."""
     import pandas as pd
 
     form = pd.tseries.api.guess_datetime_format(re.sub(_END_OF_DAY, r"\g<1>00:00\2", example))
@@ -198,7 +198,7 @@ def _form_of(example: str) -> str | None:
 
 
 def in_file(values: np.ndarray, zone: tzinfo | None) -> "np.ndarray | pd.DatetimeIndex":
-    """The times of `Times.values` for people: as they are, or where there is a zone a pandas.DatetimeIndex in it."""
+    """The times of `Times.values` for display: unchanged, or with a zone as a pandas.DatetimeIndex in that zone."""
     if zone is None:
         return values
     import pandas as pd
@@ -207,14 +207,14 @@ def in_file(values: np.ndarray, zone: tzinfo | None) -> "np.ndarray | pd.Datetim
 
 
 def as_utc(times: "np.ndarray | pd.DatetimeIndex") -> tuple[np.ndarray, tzinfo | None]:
-    """The way back from `in_file`: numbers, or datetime64[us], and their zone."""
+    """The inverse of `in_file`: numbers, or datetime64[us], and their zone."""
     zone = getattr(times, "tz", None)
     values = np.asarray(times if zone is None else times.tz_convert("UTC").tz_localize(None))
     return (values.astype("M8[us]") if values.dtype.kind == "M" else values), zone
 
 
 def wall_clock(times: "np.ndarray | pd.DatetimeIndex") -> np.ndarray:
-    """What the clock shows there, datetime64[us] `(N,)`: the hour of a day is that of its place, not that of UTC."""
+    """The local times, datetime64[us] `(N,)`: the hour of a day is local, not UTC."""
     values, zone = as_utc(times)
     if zone is None:
         return values
@@ -222,12 +222,12 @@ def wall_clock(times: "np.ndarray | pd.DatetimeIndex") -> np.ndarray:
 
 
 def written(times: "np.ndarray | pd.DatetimeIndex", form: str | None = None, like: Any = None) -> list:
-    """Times as their file has them: text, or whole and other numbers.
+    """Formats times as in their file: as text, whole numbers or other numbers.
 
     Args:
         times: as in `Series.times`.
-        form: `Series.time_form`; None: as in ISO 8601, as short as those of `like` (by default, of `times`) can be.
-        like: other times of the same series.
+        form: `Series.time_form`. None: ISO 8601, in the shortest form that fits the times of `like`.
+        like: other times of the same series. By default `times`.
     """
     values, zone = as_utc(times)
     if values.dtype.kind != "M":

@@ -1,13 +1,13 @@
-"""The order of the examples: another one each epoch, the same one in each run, and a place in it to go on from."""
+"""Shuffles examples in an order that is reproducible, different in each epoch, and resumable."""
 
 import tensorflow as tf
 
 
 class Epochs:
-    """Numbers the iterations of a dataset, for what shall differ from epoch to epoch and from nothing else.
+    """Numbers the iterations of a dataset, for values that should depend on the epoch alone.
 
     Args:
-        first: the number of the next iteration; a whole number, not negative.
+        first: number of the next iteration, a non-negative whole number.
     """
 
     def __init__(self, first: int = 0):
@@ -17,11 +17,11 @@ class Epochs:
         self.start(first)
 
     def start(self, epoch: int) -> None:
-        """The next iteration has this number."""
+        """Sets the number of the next iteration."""
         self._next.insert(tf.constant(0, tf.int64), tf.constant(epoch, tf.int64))
 
     def dataset(self) -> tf.data.Dataset:
-        """A dataset of one element, the epoch, an int64 scalar; each iteration counts on."""
+        """A dataset of one element, the epoch, an int64 scalar. Each iteration increases it by one."""
         return tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).map(self._count)
 
     def _count(self, key: tf.Tensor) -> tf.Tensor:
@@ -31,65 +31,66 @@ class Epochs:
 
 
 class shuffled:  # noqa: N801 - used as a function, like the other dataset steps
-    """A dataset step that shuffles; the order is a function of (`seed`, epoch) and nothing else.
+    """A dataset step that shuffles, in an order that is a function of only (`seed`, epoch).
 
-    Each new iteration of the dataset is an epoch. What else iterates over it, building a model from a first batch
-    say, uses up an epoch too; `start_epoch`, called when a training epoch begins, makes the order independent of that.
+    Each new iteration of the dataset is an epoch, including iterations for other purposes, such as building a model
+    from a first batch. To make the order independent of those, call `start_epoch` at the start of each training epoch.
 
-    Shuffled examples make batches as full as unshuffled ones: each bucket fills up before its batch goes out. Only at
-    the end of an epoch come the partial batches, one a bucket. A second `shuffled`, after `bucketed`, mixes them among
-    the full ones; its `buffer_size` is in batches.
+    Shuffled examples make batches as full as unshuffled ones, since each bucket fills up before its batch is emitted.
+    Partial batches, one per bucket, come only at the end of an epoch. A second `shuffled`, after `bucketed`, mixes them
+    among the full ones. Its `buffer_size` is in batches.
 
     N workers share one order: each takes `dataset.apply(shuffled(seed)).shard(N, index)` of the same seed and epoch.
     Worker i has examples i, i + N, i + 2N, ... of the epoch, so that all together have every example once. Workers that
-    step together shard the batches, after `bucketed`: their numbers differ by one at most, whatever the lengths.
+    step together shard the batches, after `bucketed`: their numbers of batches differ by at most one, for all lengths.
 
     Args:
         seed: a whole number.
-        buffer_size: examples held in memory; where it is not smaller than the dataset, all orders are equally likely.
-        first_epoch: the epoch that the first iteration has: where an interrupted run goes on.
+        buffer_size: number of examples held in memory. If it is at least the size of the dataset, all orders are
+            equally likely.
+        first_epoch: epoch of the first iteration, for a run that resumes.
     """
 
     def __init__(self, seed: int, buffer_size: int = 100_000, first_epoch: int = 0):
         if buffer_size < 1:
             raise ValueError(f"`buffer_size` must be positive. Received: {buffer_size}")
-        # Never 0 modulo 2^31 - 1, which TensorFlow takes it by: the pair of seeds (0, 0) has another meaning there.
+        # Never 0 modulo 2^31 - 1, to which TensorFlow reduces it: the pair of seeds (0, 0) has another meaning there.
         self._seed = 2 * (int(seed) % (2**30 - 1)) + 1
         self._buffer_size = buffer_size
         self._epochs = Epochs(first_epoch)
 
     def start_epoch(self, epoch: int) -> None:
-        """The next iteration gets the order of this epoch."""
+        """Sets the epoch of the next iteration."""
         self._epochs.start(epoch)
 
     def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         def epoch_of(epoch):
-            tf.random.set_seed(self._seed)  # of this function's graph alone: the global seed has no say in the order
+            tf.random.set_seed(self._seed)  # of this function's graph only: the global seed does not affect the order
             return dataset.shuffle(self._buffer_size, seed=epoch, reshuffle_each_iteration=False)
 
         shuffled_dataset = self._epochs.dataset().flat_map(epoch_of)
         count = dataset.cardinality()
-        if count < 0:  # not known, or endless
+        if count < 0:  # unknown or endless
             return shuffled_dataset
         return shuffled_dataset.apply(tf.data.experimental.assert_cardinality(count))
 
 
 class from_step:  # noqa: N801 - used as a function, like the other dataset steps
-    """A dataset step that leaves out the first `step` batches of the first iteration; later ones are whole.
+    """A dataset step that skips the first `step` batches of the first iteration. Later iterations are complete.
 
-    With the position (epoch, step) of an interrupted run, the batches that follow are those that it would have seen:
+    With the position (epoch, step) of an interrupted run, the remaining batches are those that the run would have seen:
 
         examples.apply(shuffled(seed, first_epoch=epoch)).apply(bucketed()).apply(from_step(step))
 
-    It comes last, after any `cache`. The batches left out are made all the same, which takes the time that the pipeline
-    alone takes for them. The cardinality, where known, stays that of a whole epoch: Keras warns that the first one ran
-    out of data, and goes on.
+    Apply it last, after any `cache`. The skipped batches are still computed, which takes the time of the pipeline
+    alone. A finite cardinality stays that of a whole epoch: Keras warns that the first epoch ran out of data, and
+    continues.
 
-    What else iterates over the dataset, building a model say, is the first iteration then; `start_step` makes up for
-    it, as `shuffled.start_epoch` does.
+    Any other iteration over the dataset, such as building a model, counts as the first one. `start_step` corrects that,
+    as `shuffled.start_epoch` does.
 
     Args:
-        step: the number of batches that the run has behind it in its epoch. The end of an epoch is step 0 of the next.
+        step: number of batches of the epoch that the run has completed. The end of an epoch is step 0 of the next.
     """
 
     def __init__(self, step: int):
@@ -100,7 +101,7 @@ class from_step:  # noqa: N801 - used as a function, like the other dataset step
         self.start_step(step)
 
     def start_step(self, step: int) -> None:
-        """The next iteration leaves out so many batches, and those after it none."""
+        """Makes the next iteration skip this number of batches, and later ones none."""
         self._left_out.insert(tf.constant([0, 1], tf.int64), tf.constant([step, step], tf.int64))
 
     def _taken(self, key: tf.Tensor) -> tf.Tensor:
@@ -111,20 +112,20 @@ class from_step:  # noqa: N801 - used as a function, like the other dataset step
             return tf.identity(step)
 
     def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        def steps(key):  # of one element; each reader has a key of its own
+        def steps(key):  # of one element; each reader has a separate key
             return tf.data.Dataset.from_tensors(tf.constant(key, tf.int64)).map(self._taken)
 
         rest = steps(0).flat_map(lambda step: dataset.skip(step))
         count = dataset.cardinality()
-        if count < 0:  # not known, or endless
+        if count < 0:  # unknown or endless
             return rest
         if self._step >= count:
             raise ValueError(
-                f"`step` must be less than the {count} batches of an epoch; where one ends, go on with the next: "
-                f"`first_epoch` one more and step 0. Received: {self._step}"
+                f"`step` must be less than the {count} batches of an epoch. After the last batch, use step 0 and "
+                f"increase `first_epoch` by one. Received: {self._step}"
             )
-        # Where Keras knows no cardinality, it cuts all epochs to the length of the first. An asserted one would be an
-        # error in the first. A choice among endless datasets counts as endless, yet it ends where the choices do.
+        # Without a cardinality, Keras cuts all epochs to the length of the first. An asserted one would be an error in
+        # the first. A choice among endless datasets counts as endless, but it ends with the choices.
         choices = steps(1).flat_map(lambda step: tf.data.Dataset.range(count - step).map(tf.zeros_like))
         return tf.data.Dataset.choose_from_datasets([rest.repeat()], choices).take(count)
 

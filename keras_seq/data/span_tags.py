@@ -1,4 +1,4 @@
-"""Spans that tags mark: names and chunks, in any of the usual schemes."""
+"""Decodes tags into spans, names and chunks, in any of the usual schemes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,15 +9,15 @@ _ALMOST = re.compile(r"[BIbi][-_].+|.+[-_][BIbi]")
 
 
 def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """The spans that a sentence's tags mark, as (start, end, type); `end` is the place after the last word.
+    """The spans that a sentence's tags mark, as (start, end, type). `end` is the place after the last word.
 
-    Tags are "O", or a letter and a type: `B-PER`, `I-PER`, or `B_PER`. The rules are those of conlleval, by which the
-    CoNLL tasks are scored: a span begins at B, and at an I that follows O or another type (so IOB1, IOB2 and what a
-    tagger makes up all have a reading); it ends before O, B or another type. E or L also ends a span, S, U or W is one
-    by itself, and M is an I (BIOES, BILOU, BMES, BMEWO).
+    Tags are "O", or a letter and a type: `B-PER`, `I-PER`, or `B_PER`. The rules are those of conlleval, which scores
+    the CoNLL tasks. A span begins at B, and at an I that follows O or another type, so that IOB1, IOB2 and any output
+    of a tagger are valid. It ends before O, B or another type. E or L also ends a span, S, U or W is a span by itself,
+    and M is an I (BIOES, BILOU, BMES, BMEWO).
 
     Raises:
-        ValueError: for a tag of another form.
+        ValueError: if a tag has another form.
 
     Source: conlleval.pl of CoNLL-2000, https://www.clips.uantwerpen.be/conll2000/chunking/conlleval.txt
     """
@@ -43,10 +43,10 @@ def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def mark_spans(tags: Iterable[str]) -> bool:
-    """Whether these are tags of spans: "O", and others that `spans` can read.
+    """Whether these tags mark spans: "O", and others that `spans` can read.
 
     Raises:
-        ValueError: if there are tags of spans among them, and one that is none.
+        ValueError: if some tags mark spans and others do not.
     """
     tags = sorted(set(tags))
     others = [tag for tag in tags if tag != "O" and not _TAG.fullmatch(tag)]
@@ -56,6 +56,6 @@ def mark_spans(tags: Iterable[str]) -> bool:
     if {"O", "o"}.isdisjoint(tags) or not almost:
         return False
     raise ValueError(
-        f"Tags such as {almost[0]!r} mark spans, and {', '.join(map(repr, others[:5]))} cannot be read as one of them. "
-        'Write all as "O", or B-, I-, ... and a type; or take each tag for its word alone (--spans no).'
+        f"Tags such as {almost[0]!r} mark spans, but {', '.join(map(repr, others[:5]))} cannot be read as such. "
+        'Write all tags as "O", or B-, I-, ... and a type, or treat each tag as that of one word (--spans no).'
     )

@@ -1,10 +1,10 @@
-"""The files of a corpus that is divided into a part for training, one for validation and one for testing."""
+"""Finds the training, validation and test files of a corpus."""
 
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}  # what the names begin with
+SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "val", "dev"), "test": ("test",)}  # prefixes of file names
 
 
 def find_splits(
@@ -13,13 +13,13 @@ def find_splits(
     """Finds the files of "train", "valid" and "test" by their names: `train.tsv`, `val.tsv.gz`, `test_2016.tsv`.
 
     Args:
-        folder: where they are.
-        endings: of their names, without a dot in front, any of which will do; `.gz` may follow.
-        needed: the parts that must be there; the others may be missing.
+        folder: folder of the files.
+        endings: accepted endings of their names, without a leading dot. `.gz` may follow.
+        needed: required splits. The others may be missing.
 
     Raises:
-        FileNotFoundError: if there is no folder, or no file for a part that is needed.
-        ValueError: if several files could be meant.
+        FileNotFoundError: if the folder does not exist, or has no file for a required split.
+        ValueError: if several files match a split.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -30,7 +30,7 @@ def find_splits(
     for part, starts in SPLIT_NAMES.items():
         found = [name for name in names if name.startswith(starts) and name.endswith(ends)]
         if len(found) > 1:
-            raise ValueError(f"{folder}: which of {', '.join(found)} is meant? Name the files one by one.")
+            raise ValueError(f"{folder}: several files match: {', '.join(found)}. Name the files one by one.")
         if found:
             parts[part] = folder / found[0]
         elif part in needed:

@@ -1,4 +1,4 @@
-"""Rows of TSV and CSV files: fields, or what is wrong with a row."""
+"""Reads the rows of TSV and CSV files as fields, or as problems."""
 
 import csv
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import NamedTuple
 from keras_seq.data.lines import raw_lines, read_lines
 
 FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-_LONGEST_FIELD = 2**31 - 1  # bytes; what the csv module allows by itself, 131,072, is less than some documents
+_LONGEST_FIELD = 2**31 - 1  # bytes; some documents exceed the default of the csv module, 131,072
 
 
 class Problem(NamedTuple):
-    """In the place of fields: what is wrong with a row.
+    """A problem of a row, which takes the place of its fields.
 
     Attributes:
-        kind: the name of its count in a report: "blank", "bad" (no text), "malformed", ...
-        message: for an error.
+        kind: name of its count in a report: "blank", "bad" (not text), "malformed", ...
+        message: message for an error.
     """
 
     kind: str
@@ -27,26 +27,26 @@ Rows = Iterator[tuple[int, list[str] | Problem]]  # the number of a row's first 
 
 
 def format_of(path: Path, format: str | None = None) -> str:
-    """ "tsv", "csv" or "jsonl": the one given or, without one, that of the ending of the name.
+    """Returns `format`, or by default the format of the file name: "tsv", "csv" or "jsonl".
 
     Raises:
-        ValueError: if there is no such format, or the ending tells none.
+        ValueError: if there is no such format, or the name has no such ending.
     """
     format = format or FORMATS.get(Path(path.name.removesuffix(".gz")).suffix)
     if format is None:
-        raise ValueError(f"{path}: the name must end in one of {tuple(FORMATS)}, or give `format`.")
+        raise ValueError(f"{path}: the name must end in one of {tuple(FORMATS)}, or pass `format`.")
     if format not in FORMATS.values():
         raise ValueError(f'`format` must be "tsv", "csv" or "jsonl". Received: {format!r}')
     return format
 
 
 def start(value) -> str:
-    """As an error shows it."""
+    """The beginning of a value, for an error message."""
     return repr(value) if len(repr(value)) <= 100 else repr(value)[:100] + "..."
 
 
 def tsv_rows(path: Path, on_bad_line: str) -> Rows:
-    """A tab ends a field, a line feed a row; there are no quotes."""
+    """Rows in which a tab ends a field and a line feed a row, without quotes."""
     for line, text in read_lines(path, on_bad_line):
         if text is None:
             yield line, Problem("bad")
@@ -55,7 +55,7 @@ def tsv_rows(path: Path, on_bad_line: str) -> Rows:
 
 
 def csv_rows(path: Path, on_bad_line: str) -> Rows:
-    """A quoted field can hold commas, doubled quotes and line feeds.
+    """Rows in which a quoted field can hold commas, doubled quotes and line feeds.
 
     Raises:
         ValueError: if a quote is never closed.
@@ -80,14 +80,14 @@ def csv_rows(path: Path, on_bad_line: str) -> Rows:
         except StopIteration:
             return
         except csv.Error as error:
-            if ended:  # how many rows it has swallowed, nobody can say
+            if ended:  # an unknown number of rows is part of the field
                 raise ValueError(
                     f"{path}:{first}: a quote that opens in the row that begins here is never closed. Close it, "
                     'double quotes that are part of a text, or read a file without quoting as format="tsv".'
                 ) from error
             fields = Problem("malformed", f"not CSV: {error}.")
         finally:
-            csv.field_size_limit(before)  # it belongs to the whole program
+            csv.field_size_limit(before)  # the limit is global
         if last_bad >= first:
             fields = Problem("bad")
         elif len(fields) < 2 and not "".join(fields).strip(" "):

@@ -1,4 +1,4 @@
-"""Sentences with a tag for each word: CoNLL-U, or files with a word and its tag in columns."""
+"""Tagged sentences from CoNLL-U, or from files with words and tags in columns."""
 
 import logging
 import re
@@ -18,29 +18,29 @@ _IDS = re.compile(r"[0-9]+([-.][0-9]+)?")
 _ABOUT = re.compile(r"# *[^ \t]+ *=( |$)")  # "# sent_id = 1"
 _log = logging.getLogger(__name__)
 
-_WORD_NAMES = {"word", "words", "token", "tokens", "form", "text"}  # what columns are called
+_WORD_NAMES = {"word", "words", "token", "tokens", "form", "text"}  # names of columns
 _TAG_NAMES = re.compile("(ner|pos|upos|xpos|bio|iob|chunk|span)?[ _-]?(tags?|labels?)?(?<=.)")
-_DOCUMENT_MARK = "-DOCSTART-"  # stands before each document of CoNLL-2003
+_DOCUMENT_MARK = "-DOCSTART-"  # precedes each document of CoNLL-2003
 
-_Lines = list[tuple[int, str | None]]  # of one sentence, with their numbers; None for what is no text
+_Lines = list[tuple[int, str | None]]  # numbered lines of one sentence; None for invalid text
 
 
 @dataclass(frozen=True)
 class TagReport:
-    """Counts. Of all sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. Of all lines: `lines` = `words` +
+    """Counts of sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. Of lines: `lines` = `words` +
     `multiword` + `empty_nodes` + `comments` + `blank` + `dropped`.
 
     Args:
         read, kept: sentences.
         words: words that have a tag.
-        malformed: sentences with a line that cannot be understood, or without words.
+        malformed: sentences with a line that cannot be parsed, or without words.
         bad: sentences with a line that is not UTF-8 or holds a NUL.
-        multiword: lines `1-2` that were passed over (the words themselves follow them).
-        empty_nodes: lines `1.1` that were passed over (words that are not in the text).
+        multiword: lines `1-2` that were skipped (the words themselves follow them).
+        empty_nodes: lines `1.1` that were skipped (words that are not in the text).
         comments: comment lines, document marks and headers.
         untagged: sentences with a word that has no tag: "_" in CoNLL-U.
-        lines, blank, dropped: all lines, those that are blank, and those of sentences that were not kept. Reports that
-            differ in nothing else are equal.
+        lines, blank, dropped: all lines, blank lines, and lines of sentences that were not kept. These counts are
+            ignored when reports are compared.
     """
 
     read: int
@@ -61,12 +61,12 @@ class TagReport:
         passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
         dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
         dropped.append((self.untagged, "with a word without a tag"))
-        return format_counts(format_counts(text, passed, "passed over: "), dropped, "dropped: ")
+        return format_counts(format_counts(text, passed, "skipped: "), dropped, "dropped: ")
 
 
 @dataclass(frozen=True)
 class TaggedText:
-    """Sentences in memory, each a list of words and a list of as many tags, and the report on how they were read."""
+    """Sentences in memory, each a list of words and a list of tags of the same length, and the report of reading."""
 
     words: list[list[str]]
     tags: list[list[str]]
@@ -81,7 +81,7 @@ class TaggedText:
         return tuple(sorted({tag for sentence in self.tags for tag in sentence}))
 
     def select(self, indices: Sequence[int]) -> "TaggedText":
-        """The sentences at these places, in this order."""
+        """The sentences at these indices, in this order."""
         words, tags = [self.words[i] for i in indices], [self.tags[i] for i in indices]
         return TaggedText(words, tags, TagReport(len(words), len(words), sum(map(len, words))))
 
@@ -95,11 +95,11 @@ class TaggedText:
             for side in (self.words, self.tags)
         )
         rows = tf.data.Dataset.from_tensor_slices(sides)
-        return rows.map(lambda words, tags: (words, tags))  # rows, now dense by type
+        return rows.map(lambda words, tags: (words, tags))  # rows with a dense element spec
 
 
 class _MalformedError(Exception):
-    """A line (its number) of a sentence that cannot be understood, why, and the count of the report that it is in."""
+    """A line (by number) that cannot be parsed, the reason, and the report count of its sentence."""
 
     def __init__(self, line: int, problem: str, count: str = "malformed"):
         super().__init__(problem)
@@ -115,28 +115,28 @@ def read_tags(
     tags: str | int | None = None,
     on_bad_line: str = "error",
 ) -> TaggedText:
-    """Reads sentences with tagged words. A blank line ends a sentence; at the end of a file it may be missing.
+    """Reads sentences with tagged words. A blank line ends a sentence. It is optional at the end of a file.
 
-    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are passed over and counted; "_" is no tag.
-    Columns: a line is a word and its tag, or more columns, apart by tabs or, in lines without a tab, by spaces. "#" is
-    a word like any other. Passed over and counted are the document marks of CoNLL-2003 (`-DOCSTART-`) and, before the
-    first word of a sentence, lines that begin with "#" and have another number of columns, or are "# name = value"; and
-    a first line that names the columns, "word" and "tag" say (the log tells).
+    CoNLL-U: comments, multiword ranges (`1-2`) and empty nodes (`1.1`) are skipped and counted. "_" is not a tag.
+    Columns: a line is a word and its tag, or more columns, separated by tabs or, in lines without a tab, by spaces. "#"
+    is an ordinary word. Document marks of CoNLL-2003 (`-DOCSTART-`) are skipped and counted. So are lines before the
+    first word of a sentence that begin with "#" and have another number of columns, or are "# name = value", and, with
+    a warning, a first line that names the columns, such as "word" and "tag".
 
     Args:
         paths: a file or a list of files, plain or `.gz`.
-        format: "conllu" or "columns"; if None, "conllu" where the name ends so, and where all lines have its ten
-            columns, numbered from 1 (the log says so), unless `words` or `tags` is a number.
-        words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (if None 0, or 1
-            where column 0 of three and more counts the words; the log says so).
-        tags: that of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
-        on_bad_line: "error", or "skip" to drop a sentence with a line that cannot be used, and count it.
+        format: "conllu" or "columns". None: "conllu" if the file name ends so, or (with a warning) if all lines have
+            its ten columns, numbered from 1, unless `words` or `tags` is a number. Else "columns".
+        words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (if None 0, or,
+            with a warning, 1 if column 0 of three or more counts the words).
+        tags: the column of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
+        on_bad_line: "error", or "skip" to drop and count the sentences with an invalid line.
 
     Raises:
-        FileNotFoundError: for a file that is not there.
-        ValueError: if a line cannot be used and `on_bad_line="error"`: it has another number of columns than 10 (or
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a line is invalid and `on_bad_line="error"`: it has another number of columns than 10 (or
             than most lines), an empty word or tag, "_" for a tag in CoNLL-U, a word number out of order, a sentence
-            without words, invalid UTF-8 or a NUL; if there is no such column, if a `.gz` file is damaged, or if no
+            without words, invalid UTF-8 or a NUL. Also if there is no such column, if a `.gz` file is damaged, or if no
             sentence is left.
 
     Source: https://universaldependencies.org/format.html
@@ -161,12 +161,12 @@ def read_tags(
             except _MalformedError as error:
                 if on_bad_line == "error":
                     raise ValueError(
-                        f'{path}:{error.line}: {error} Mend the line, or drop such sentences with on_bad_line="skip".'
+                        f'{path}:{error.line}: {error} Correct the line, or drop such sentences: on_bad_line="skip".'
                     ) from None
                 counts += Counter({"read": 1, error.count: 1, "dropped": len(lines)})
                 continue
             counts += passed
-            if pairs:  # none where the lines are a document mark alone
+            if pairs:  # none if the lines are only a document mark
                 counts["read"] += 1
                 all_words.append([word for word, _ in pairs])
                 all_tags.append([tag for _, tag in pairs])
@@ -189,13 +189,13 @@ def _is_conllu(path: Path, format: str | None, sentences: list[_Lines], words, t
     found = bool(rows) and all(len(row) == len(CONLLU_COLUMNS) and _IDS.fullmatch(row[0]) for row in rows)
     if found:
         _log.warning(
-            '%s has the ten columns of CoNLL-U and is read so; format="columns" takes them as they stand.', path
+            '%s has the ten columns of CoNLL-U and is read as CoNLL-U. format="columns" reads them as columns.', path
         )
     return found
 
 
 def _sentences(path: Path, on_bad_line: str, counts: Counter) -> Iterator[_Lines]:
-    """Lines between blank ones; `counts` has how many there are."""
+    """Yields the lines between blank ones, and adds the number of lines to `counts`."""
     lines = []
     for number, text in read_lines(path, on_bad_line):
         counts["lines"] += 1
@@ -210,12 +210,12 @@ def _sentences(path: Path, on_bad_line: str, counts: Counter) -> Iterator[_Lines
 
 
 def conllu_words(lines: Sequence[tuple[int, str]]) -> list[str]:
-    """The words of one sentence of CoNLL-U, whatever its other columns hold.
+    """The words of one sentence of CoNLL-U, regardless of its other columns.
 
     Args:
-        lines: of the sentence, with their numbers.
+        lines: numbered lines of the sentence.
     Raises:
-        ValueError: for a line that cannot be understood; tells its number.
+        ValueError: if a line cannot be parsed. The message holds its number.
     """
     try:
         return [word for word, _ in _conllu_parser("FORM", "FORM")(list(lines), Counter())]
@@ -238,7 +238,9 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
                 continue
             fields = [field.strip(" ") for field in text.split("\t")]
             if len(fields) != len(CONLLU_COLUMNS):
-                raise _MalformedError(number, f"{len(fields)} columns, apart by tabs, where CoNLL-U has 10: {text!r}.")
+                raise _MalformedError(
+                    number, f"{len(fields)} columns, separated by tabs, where CoNLL-U has 10: {text!r}."
+                )
             if re.fullmatch(r"[0-9]+-[0-9]+", fields[0]):
                 passed["multiword"] += 1
             elif re.fullmatch(r"[0-9]+\.[0-9]+", fields[0]):
@@ -246,13 +248,13 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
             elif fields[0] != str(len(pairs) + 1):
                 raise _MalformedError(
                     number,
-                    f"the word has the ID {fields[0]!r} where {len(pairs) + 1} comes next; a blank line may be missing "
-                    "between two sentences.",
+                    f"the word has the ID {fields[0]!r} where {len(pairs) + 1} is expected. A blank line may be "
+                    "missing between two sentences.",
                 )
             elif fields[places[1]] == "_" and names[1] in ("UPOS", "XPOS", "DEPREL"):
                 raise _MalformedError(
                     number,
-                    f"the word {fields[places[0]]!r} has no tag: its {names[1]} is '_'. Another column may have one.",
+                    f"the word {fields[places[0]]!r} has no tag: its {names[1]} is '_'. Choose another column.",
                     "untagged",
                 )
             else:
@@ -271,12 +273,12 @@ def _column_parser(
     width = widths.most_common(1)[0][0] if widths else 2
     if width < 2:
         raise ValueError(
-            f"{path}: most lines have one column. A word and its tag must stand on a line, apart by a tab or a space; "
-            'read CoNLL-U with format="conllu".'
+            f"{path}: most lines have one column. Write a word and its tag on each line, separated by a tab or a "
+            'space, or read CoNLL-U with format="conllu".'
         )
     places = [0 if words is None else words, -1 if tags is None else tags]
     if words is None and width > 2 and not as_it_stands and _are_numbered(sentences):
-        _log.warning("%s numbers its words in column 0: they are read from column 1. words=0 takes the numbers.", path)
+        _log.warning("%s numbers its words in column 0. Words are read from column 1. words=0 reads the numbers.", path)
         places[0] = 1
     for argument, place in zip(("words", "tags"), places, strict=True):
         if not isinstance(place, int) or not -width <= place < width:
@@ -304,7 +306,7 @@ def _column_parser(
 
 
 def _are_numbered(sentences: list[_Lines]) -> bool:
-    """Whether the first column counts the words of each sentence, from 1."""
+    """Whether the first column numbers the words of each sentence from 1."""
     texts = [
         [text for _, text in lines if text and not (text.startswith("#") or _is_mark(text))] for lines in sentences
     ]
@@ -313,7 +315,7 @@ def _are_numbered(sentences: list[_Lines]) -> bool:
 
 
 def _header(path: Path, sentences: list[_Lines], width: int, places: list[int]) -> int | None:
-    """The number of the line that names the columns, if the first one does: its tag is then nobody else's."""
+    """The number of the line that names the columns: the first line, if no other line has its tag."""
     rows = [(number, _columns(text)) for lines in sentences for number, text in lines if text]
     rows = [(number, fields) for number, fields in rows if len(fields) == width]
     (number, first), *others = rows or [(None, [])]
@@ -322,7 +324,7 @@ def _header(path: Path, sentences: list[_Lines], width: int, places: list[int]) 
         return None
     if any(fields[places[1]].lower() == tag for _, fields in others):
         return None
-    _log.warning("%s:%s names the columns (%s) and is no word.", path, number, first)
+    _log.warning("%s:%s names the columns (%s) and is not read as a word.", path, number, first)
     return number
 
 

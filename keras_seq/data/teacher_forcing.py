@@ -1,4 +1,4 @@
-"""What a decoder sees and what it must say."""
+"""Makes inputs and labels of a decoder from pairs."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 
 def teacher_forcing(start_id: int, pad_id: int = 0) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step on padded batches, for `model.fit`: the decoder reads the target one place late.
+    """A dataset step on padded batches, for `model.fit`: the input of the decoder is the target, shifted by one.
 
     Args:
-        start_id: the first token that the decoder reads.
-        pad_id: fills the batches.
+        start_id: first input token of the decoder.
+        pad_id: padding of the batches.
 
     Returns:
         A step from `(source (B, S), target (B, T))` to `(inputs, labels, weights)`: inputs `{"source": source,
-        "target": start + target[:, :-1]}`, labels the target itself, weights float32 `(B, T)`, 1 at its real tokens.
+        "target": start + target[:, :-1]}`, labels the target, weights float32 `(B, T)`, 1 at its real tokens.
     """
 
     def shift(source, target):

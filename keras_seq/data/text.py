@@ -1,4 +1,4 @@
-"""Plain text for language models: documents to one run of token ids, and that run to batches."""
+"""Converts plain text for language models to one sequence of token ids, and this sequence to batches."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -13,19 +13,19 @@ from keras_seq.data.lines import Paths, as_paths, decoded, lines_in, raw_blocks,
 from keras_seq.data.reports import format_counts
 
 _PIECE = 1 << 16  # characters of a long document that are tokenized together
-_PIECES = 1024  # pieces tokenized by one call, or fewer where they are long
+_PIECES = 1024  # maximum number of pieces tokenized by one call; fewer if they are long
 
 
 @dataclass(frozen=True)
 class TextReport:
-    """An account of every line: `read` = `kept` + `empty` + `bad`.
+    """Counts of all lines: `read` = `kept` + `empty` + `bad`.
 
     Args:
         read: lines read.
-        kept: lines of the documents, empty ones inside a document too.
-        documents: what the kept lines make.
-        characters: in these documents, line feeds inside them too.
-        empty: lines of white space only, where each line is a document; lines of files that hold nothing else.
+        kept: lines of the documents, including empty ones inside a document.
+        documents: number of documents of the kept lines.
+        characters: characters of these documents, including the line feeds inside them.
+        empty: lines of white space, if each line is a document, and lines of files that have only such lines.
         bad: lines that are not UTF-8 or hold a NUL.
     """
 
@@ -46,7 +46,7 @@ class TextReport:
 
 @dataclass(frozen=True)
 class PlainText:
-    """Documents in memory, and the report on how they were read."""
+    """Documents in memory, and the report of reading."""
 
     documents: list[str]
     report: TextReport
@@ -60,16 +60,16 @@ class PlainText:
 
 
 def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "error") -> PlainText:
-    """Reads plain text. Documents that hold only white space are dropped and counted.
+    """Reads plain text. Documents of only white space are dropped and counted.
 
     Args:
         paths: a file or a list of files, plain or `.gz`.
-        documents: "file", each file is a document and its text comes through as it stands, line ends too (only a byte
-            order mark is taken off); or "line", each line is a document, without its line end.
-        on_bad_line: "error", or "skip" to leave out lines that are not UTF-8 or hold a NUL and count them.
+        documents: "file" if each file is a document, whose text is kept unchanged, including line ends (only a byte
+            order mark is removed), or "line" if each line is a document, without its line end.
+        on_bad_line: "error", or "skip" to drop and count lines that are not UTF-8 or hold a NUL.
 
     Raises:
-        FileNotFoundError: for a file that is not there.
+        FileNotFoundError: if a file does not exist.
         ValueError: if a line is bad and `on_bad_line="error"`, if a `.gz` file is damaged, or if no document is left.
     """
     if documents not in ("file", "line"):
@@ -96,29 +96,29 @@ def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "erro
 
 
 def _whole_text(path: Path, on_bad_line: str) -> tuple[str, int, int]:
-    """The text of a file as it stands, the number of its lines, and how many of them were left out."""
+    """The unchanged text of a file, the number of its lines, and the number of dropped lines."""
     content = b"".join(raw_blocks(path))
     text = decoded(content)
     if text is not None:
         return text, lines_in(content), 0
-    checked = [line for _, line in read_lines(path, on_bad_line)]  # raises, or says which lines are bad
+    checked = [line for _, line in read_lines(path, on_bad_line)]  # raises, or marks the bad lines
     good = [raw for raw, line in zip(io.BytesIO(content), checked, strict=True) if line is not None]
     return b"".join(good).decode(), len(checked), len(checked) - len(good)
 
 
 def token_ids(documents: Iterable[str], vocabulary, *, end_last: bool = False) -> np.ndarray:
-    """All documents as one run of ids, int32 `(N,)`, with an end id between two documents.
+    """Tokenizes all documents into one sequence of ids, int32 `(N,)`, with an end id between two documents.
 
-    A document longer than 65,536 characters is tokenized in pieces that end at a line feed. That changes nothing for
-    characters, bytes, words, and subwords that do not reach over white space.
+    A document longer than 65,536 characters is tokenized in pieces that end at a line feed. That makes no difference
+    for characters, bytes, words, and subwords that do not cross white space.
 
     Args:
-        documents: strings, or a `tf.data.Dataset` of them; they need not fit into memory, their ids must.
+        documents: strings, or a `tf.data.Dataset` of them. Their ids must fit into memory, the documents need not.
         vocabulary: an object with `tokenize` (strings `(B,)` to ragged ids) and `end_id`.
-        end_last: an end id after the last document too, as where the end of each line is to be predicted.
+        end_last: whether to add an end id after the last document too, as if the end of each line is predicted.
 
     Raises:
-        ValueError: if `documents` is one string, or gives no id.
+        ValueError: if `documents` is one string, or has no id.
     """
     if isinstance(documents, (str, bytes)):
         raise ValueError(f"`documents` must be an iterable of strings, not one string. Received: {documents[:80]!r}")
@@ -132,12 +132,12 @@ def token_ids(documents: Iterable[str], vocabulary, *, end_last: bool = False) -
     ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
     ids = ids if end_last else ids[:-1]
     if not len(ids):
-        raise ValueError("`documents` holds no text: it gives no id.")
+        raise ValueError("`documents` holds no text. It has no ids.")
     return ids
 
 
 def _batches_of_pieces(documents: Iterable[str]) -> Iterator[tuple[list[str], list[int]]]:
-    """Pieces of documents, and for each 1 where it is the last of its document, else 0."""
+    """Yields pieces of documents, and for each 1 if it is the last of its document, else 0."""
     pieces, closing, size = [], [], 0
     for document in documents:
         start = 0
@@ -157,24 +157,24 @@ def _batches_of_pieces(documents: Iterable[str]) -> Iterator[tuple[list[str], li
 def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None, pad_id: int = 0) -> tf.data.Dataset:
     """Contiguous streams, for truncated backpropagation through time with a carried state.
 
-    The run of ids is cut into `batch_size` parallel streams, whose lengths differ by one token at most. Row b of
-    batch i + 1 goes on where row b of batch i stopped. Every token is a label exactly once an epoch, the first of a
-    stream too: its input is the last token of the stream before. Only the first token of all has none to be
-    predicted from, so it is an input alone, unless `start_id` is given. The order is the same in every epoch.
+    The sequence of ids is cut into `batch_size` parallel streams, whose lengths differ by at most one token. Row b of
+    batch i + 1 continues row b of batch i. Every token is a label exactly once per epoch, including the first of a
+    stream, whose input is the last token of the stream before. Only the very first token has no predecessor, so it is
+    only an input, unless `start_id` is given. The order is the same in every epoch.
 
-    The last batch is padded to `length`, with weights 0; there a row can be padding alone.
+    The last batch is padded to `length`, with weights 0. A row of it can be only padding.
 
     Args:
-        tokens: ints `(N,)`, as `token_ids` makes them.
-        batch_size: the number of streams, B.
+        tokens: ints `(N,)`, as returned by `token_ids`.
+        batch_size: number of streams, B.
         length: tokens of a stream in one batch, T.
-        start_id: an id from which the first token is predicted.
-        pad_id: fills the last batch.
+        start_id: id from which the first token is predicted.
+        pad_id: padding of the last batch.
 
     Returns:
         A dataset of `(inputs, labels, weights)`: inputs `{"tokens": int32 (B, T), "starts": bool (B,)}`, labels int32
-        `(B, T)`, weights float32 `(B, T)`. Where `starts` is True, the stream begins and what a model has carried
-        over is to be forgotten: `state = where(starts[:, None], 0, state)`.
+        `(B, T)`, weights float32 `(B, T)`. `starts` is True where a stream begins, and the carried state of the model
+        must be reset: `state = where(starts[:, None], 0, state)`.
 
     Raises:
         ValueError: if a number is not positive, or there are fewer tokens to predict than streams.
@@ -185,7 +185,7 @@ def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None
     tokens, count = _with_context(tokens, start_id)
     if count < batch_size:
         raise ValueError(
-            f"{count} tokens to predict do not fill {batch_size} streams: give more text or a smaller `batch_size`."
+            f"{count} tokens to predict do not fill {batch_size} streams. Pass more text or a smaller `batch_size`."
         )
     bounds = np.array([row * count // batch_size for row in range(batch_size + 1)], np.int64)
     begins, ends = bounds[:-1], bounds[1:]  # (B,)
@@ -208,19 +208,19 @@ def blocks(
     start_id: int | None = None,
     pad_id: int = 0,
 ) -> tf.data.Dataset:
-    """Independent blocks that together are the run of ids: every token is a label exactly once an epoch.
+    """Independent blocks that together are the sequence of ids. Every token is a label exactly once per epoch.
 
-    The first token of all is an input alone, unless `start_id` is given. The last block is padded, with weights 0; the
-    last batch has the rows that are left.
+    The very first token is only an input, unless `start_id` is given. The last block is padded, with weights 0. The
+    last batch has the remaining rows.
 
     Args:
-        tokens: ints `(N,)`, as `token_ids` makes them.
-        batch_size: blocks of a batch, B.
-        length: tokens of a block, T.
-        order: a step that shuffles, `shuffled(seed)` say: it is applied to the numbers of the blocks, so that its
-            buffer costs next to nothing. Without it they come in the order of the text.
-        start_id: an id from which the first token is predicted.
-        pad_id: fills the last block.
+        tokens: ints `(N,)`, as returned by `token_ids`.
+        batch_size: blocks per batch, B.
+        length: tokens per block, T.
+        order: a shuffling step such as `shuffled(seed)`, applied to the numbers of the blocks, so that its buffer is
+            tiny. By default, blocks are in the order of the text.
+        start_id: id from which the first token is predicted.
+        pad_id: padding of the last block.
 
     Returns:
         A dataset of `(inputs, labels, weights)`: int32 `(B, T)`, int32 `(B, T)`, float32 `(B, T)`.
@@ -248,7 +248,7 @@ def _check_positive(**numbers: int) -> None:
 
 
 def _with_context(tokens, start_id: int | None) -> tuple[tf.Tensor, int]:
-    """The ids, after the start id if there is one, and how many of them have one before them to be predicted from."""
+    """The ids, after the start id if there is one, and the number of ids with a predecessor to be predicted from."""
     tokens = np.asarray(tokens)
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise ValueError(f"`tokens` must be integers of shape (N,). Received: {tokens.dtype} of shape {tokens.shape}")
@@ -261,7 +261,7 @@ def _with_context(tokens, start_id: int | None) -> tuple[tf.Tensor, int]:
 
 
 def _cut(tokens: tf.Tensor, begins, ends, length: int, pad_id: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Inputs, labels and weights `(B, T)` of the rows that begin at the places `begins` and stop before `ends`."""
+    """Inputs, labels and weights `(B, T)` of the rows that start at `begins` and stop before `ends`."""
     places = begins[:, tf.newaxis] + tf.range(length, dtype=tf.int64)  # (B, T)
     real = places < ends[:, tf.newaxis]
     last = tf.size(tokens, tf.int64) - 1

@@ -1,4 +1,4 @@
-"""Word vectors that others have trained, from the text files of word2vec, GloVe and fastText."""
+"""Reads pretrained word vectors from the text files of word2vec, GloVe and fastText."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ class Vectors(NamedTuple):
 
     Attributes:
         values: float32 `(V, D)`, a row for each id.
-        found: bool `(V,)`: whether the file had it.
-        read: how many lines the file has, a header not counted.
-        bad: how many of them were left out: no numbers, or another number of them.
+        found: bool `(V,)`: whether the file has the token.
+        read: number of lines of the file, without a header.
+        bad: number of lines that were dropped, with no numbers or another number of them.
     """
 
     values: np.ndarray
@@ -34,48 +34,48 @@ class Vectors(NamedTuple):
 def read_vectors(
     path, tokens: Sequence[str], *, zero: Sequence[int] = (0,), seed: int = 0, on_bad_line: str = "error"
 ) -> Vectors:
-    """Reads the vectors of the tokens that a vocabulary has, line by line: the file may be larger than the memory.
+    """Reads the vectors of the tokens of a vocabulary line by line, from files of any size.
 
-    Each line is a word and its numbers, separated by spaces. A first line of two numbers, as word2vec and fastText
-    write it, is a header. Where a word comes twice, the first one counts. Only the lines of words that are wanted are
-    looked at closely. Tokens that the file lacks get random vectors, as widely spread as those that were found.
+    Each line is a word and its numbers, separated by spaces. A first line of two numbers, as in files of word2vec and
+    fastText, is a header. If a word is repeated, its first vector counts. Only lines of wanted words are fully checked.
+    Tokens that are not in the file get random vectors with the same standard deviation as the found ones.
 
     Args:
         path: plain or `.gz`.
-        tokens: in the order of their ids, as `vocabulary.pieces(range(vocabulary.size))` gives them.
-        zero: ids whose vectors are 0: padding.
-        seed: of the random vectors.
-        on_bad_line: "error", or "skip" to leave out lines that cannot be used and count them.
+        tokens: tokens in the order of their ids, as returned by `vocabulary.pieces(range(vocabulary.size))`.
+        zero: ids whose vectors are 0, such as padding.
+        seed: seed of the random vectors.
+        on_bad_line: "error", or "skip" to drop and count invalid lines.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if a line is no word with numbers, as many as in the others, and `on_bad_line="error"`; if no token
-            was found.
+        ValueError: if a line is not a word with the same number of numbers as the others, and `on_bad_line="error"`, or
+            if no token was found.
 
-    Source: the spread of the unknown ones is that of Kim 2014, section 3.2, arXiv:1408.5882.
+    Source: the spread of the random vectors is that of Kim 2014, section 3.2, arXiv:1408.5882.
     """
     path, missing = Path(path), {token: number for number, token in reversed(list(enumerate(tokens)))}
-    begin = {token.partition(" ")[0] for token in tokens}  # of words with a space in them, what stands before it
+    begin = {token.partition(" ")[0] for token in tokens}  # of words with a space in them, the text before it
     lines = read_lines(path, on_bad_line)
     first = next(lines, (1, ""))
     head = (first[1] or "").split()
     header = len(head) == 2 and all(field.isdigit() for field in head)
     width = int(head[1]) if header else len(head) - 1
     if width < 1:
-        raise ValueError(f"{path}:1: a word and its numbers must stand there. Received: {(first[1] or '')[:80]!r}")
+        raise ValueError(f"{path}:1: the line must be a word and its numbers. Received: {(first[1] or '')[:80]!r}")
     vectors, read, bad = {}, 0, 0
     for number, line in lines if header else itertools.chain([first], lines):
         read += 1
         if line is not None and line.partition(" ")[0] not in begin:
             continue
-        # From the right: in some files there are words with a space in them, whose first half is another word.
+        # From the right: some files have words with a space in them, whose first half is another word.
         word, *fields = ("", "") if line is None else line.rstrip().rsplit(" ", width)
         vector = _numbers(fields, width)
         if vector is None:
             if on_bad_line == "error":
                 raise ValueError(
                     f"{path}:{number}: {width} finite numbers must follow the word. Received: {line[:80]!r}. "
-                    'Mend the line, or leave such lines out by on_bad_line="skip".'
+                    'Correct the line, or drop such lines with on_bad_line="skip".'
                 )
             bad += 1
         elif word in missing:

@@ -1,4 +1,4 @@
-"""Video: clips as frames, from arrays, folders of images or animated GIF files, checked."""
+"""Reads video clips as checked frames, from arrays, folders of images or animated GIF files."""
 
 import dataclasses
 import re
@@ -20,10 +20,10 @@ _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.er
 
 @dataclass(frozen=True)
 class VideoReport:
-    """An account of every clip: `read` = `kept` + `bad`; `skipped` says of each bad one what is wrong with it.
+    """Counts of all clips: `read` = `kept` + `bad`. `skipped` has the error of each bad clip.
 
-    `short` clips have fewer frames than were asked for, so some of theirs come twice. `frames` is how many were there
-    in all, before some were chosen; `shortest` and `longest` are those of one clip.
+    `short` clips have fewer frames than requested, so some of their frames are repeated. `frames` is the total number
+    of frames, before some were chosen. `shortest` and `longest` are numbers of frames of one clip.
     """
 
     read: int
@@ -46,12 +46,12 @@ class Video:
     """Clips of frames.
 
     Args:
-        paths: where each clip is from.
-        labels: the number of each clip's class in `class_names`, or None.
+        paths: path of each clip.
+        labels: number of each clip's class in `class_names`, or None.
         size: (height, width) that frames are resized to, or None.
-        shape: (T, H, W, C) of all clips; None where they differ.
-        choose: reads the chosen frames of a path, uint8 `(T, H, W, C)`.
-        clips: what `choose` gave, if it is held in memory.
+        shape: (T, H, W, C) of all clips, with None where they differ.
+        choose: function that reads the chosen frames of a path, uint8 `(T, H, W, C)`.
+        clips: results of `choose`, if they are held in memory.
     """
 
     paths: Sequence[Path] = field(repr=False)
@@ -67,11 +67,11 @@ class Video:
         return len(self.paths)
 
     def clip(self, number: int) -> np.ndarray:
-        """The chosen frames of a clip, uint8 `(T, H, W, C)`, in their own size."""
+        """The chosen frames of a clip, uint8 `(T, H, W, C)`, in their original size."""
         return self.choose(self.paths[number]) if self.clips is None else self.clips[number]
 
     def select(self, indices: Iterable[int]) -> "Video":
-        """Those clips alone, in that order. The report stays that of all."""
+        """Only those clips, in that order. The report still covers all clips."""
         numbers = [int(index) for index in indices]
         return dataclasses.replace(
             self,
@@ -81,12 +81,12 @@ class Video:
         )
 
     def dataset(self, order: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None) -> tf.data.Dataset:
-        """A dataset of `(frames, label)`, or of frames where there are no labels.
+        """A dataset of `(frames, label)`, or of frames without labels.
 
         Frames are float32 `(T, H, W, C)` in [0, 1], labels int32 `()`.
 
         Args:
-            order: a step such as `shuffled(seed)`, applied to the numbers of the clips: those are shuffled, not frames.
+            order: a step such as `shuffled(seed)`, applied to the numbers of the clips, so no frames are shuffled.
         """
         with tf.device("CPU:0"):  # where the dataset needs them
             labels = None if self.labels is None else tf.constant(self.labels, tf.int32)
@@ -116,22 +116,22 @@ def read_video(
     on_bad_file: str = "error",
     in_memory: bool = True,
 ) -> Video:
-    """Reads and checks clips, all of them once.
+    """Reads all clips once and checks them.
 
-    A clip is an array `(T, H, W, C)` or `(T, H, W)` of uint8 (`.npy`, or `.npz` with that array alone), a folder of
+    A clip is an array `(T, H, W, C)` or `(T, H, W)` of uint8 (`.npy`, or `.npz` with only that array), a folder of
     images (PNG, JPEG or BMP, in the order of the numbers in their names), or an animated GIF.
 
     Args:
         clips: a folder with a folder of clips for each class, or a list of clips.
-        every: takes each so manieth frame.
-        num_frames: of what is left, so many frames, evenly spread; of a shorter clip some come twice. None takes all.
+        every: stride between frames: 2 takes every second frame.
+        num_frames: number of frames to take, evenly spaced, after `every`. Shorter clips repeat some. None takes all.
         size: (height, width) to resize frames to.
-        channels: 3 for color, or 1; images and GIFs are converted.
-        label: gives the name of a clip's class by its path. None: the name of its folder, for a folder of classes; no
-            labels, for a list.
-        class_names: in the order of their numbers; None takes those that there are, sorted.
+        channels: 3 for color, or 1. Images and GIFs are converted.
+        label: function of a clip's path that returns the name of its class. None: the name of its folder for a
+            folder of classes, and no labels for a list.
+        class_names: names of the classes in the order of their numbers. None takes all names that occur, sorted.
         on_bad_file: "error", or "skip" to drop clips that cannot be read, and count them.
-        in_memory: False reads a clip again whenever its turn comes.
+        in_memory: whether to keep clips in memory. False reads a clip again each time it is used.
 
     Raises:
         FileNotFoundError: if there is no such clip or folder.
@@ -175,7 +175,7 @@ def read_video(
         if in_memory:
             chosen.append(clip)
     if not kept:
-        raise ValueError(f"No clip is left of {len(paths):,} in {clips}. {' '.join(skipped[:1])}")
+        raise ValueError(f"None of {len(paths):,} clips in {clips} can be used. {' '.join(skipped[:1])}")
 
     labels, names = None, ()
     if label is not None:
@@ -197,7 +197,7 @@ def read_frames(path: str | PathLike, channels: int = 3) -> np.ndarray:
     """All frames of a clip, uint8 `(T, H, W, channels)`.
 
     Raises:
-        ValueError: if the clip cannot be read or has no frames; names the file.
+        ValueError: if the clip cannot be read or has no frames. The message names the file.
     """
     path = Path(path)
     try:
@@ -210,27 +210,27 @@ def read_frames(path: str | PathLike, channels: int = 3) -> np.ndarray:
         else:
             raise ValueError("a clip is a .npy, .npz or .gif file or a folder of images")
         if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[3] != channels:
-            raise ValueError(f"uint8 (T, H, W, {channels}) is wanted, not {frames.dtype} {frames.shape}")
+            raise ValueError(f"expected uint8 (T, H, W, {channels}), not {frames.dtype} {frames.shape}")
         if not frames.size:
             raise ValueError("it has no frames")
     except _DAMAGED as error:
-        raise ValueError(f"{path} cannot be read: {error}. Make it again, or leave it out.") from error
+        raise ValueError(f"{path} cannot be read: {error}. Recreate the clip, or omit it.") from error
     return frames
 
 
 def _clips_of_classes(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder. Give a folder with a folder for each class, or a list.")
+        raise FileNotFoundError(f"{folder} is not a folder. Pass a folder with a folder for each class, or a list.")
     classes = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     for path in classes:
         if not path.is_dir():
-            raise ValueError(f"{path} is in no folder of a class. Put it into one, or give a list of clips.")
+            raise ValueError(f"{path} is not in the folder of a class. Move it into one, or pass a list of clips.")
     clips = [clip for path in classes for clip in sorted(path.iterdir(), key=_by_number)]
     return [clip for clip in clips if not clip.name.startswith(".")]
 
 
 def _by_number(path: Path) -> list:
-    """For sorting: frame 2 comes before frame 10."""
+    """A sort key that puts frame 2 before frame 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
@@ -242,9 +242,9 @@ def _images(folder: Path, channels: int) -> np.ndarray:
         try:
             frame = tf.io.decode_image(path.read_bytes(), channels=channels, expand_animations=False).numpy()
         except tf.errors.InvalidArgumentError as error:
-            raise ValueError(f"{path.name} is not a whole image") from error
+            raise ValueError(f"{path.name} is not a complete image") from error
         if frames and frame.shape != frames[0].shape:
-            raise ValueError(f"{path.name} has the shape {frame.shape}, the first one {frames[0].shape}")
+            raise ValueError(f"{path.name} has the shape {frame.shape}, but the first image has {frames[0].shape}")
         frames.append(frame)
     if not frames:
         raise ValueError("it has no frames")
@@ -265,13 +265,13 @@ def _gif(path: Path, channels: int) -> np.ndarray:
     content = path.read_bytes()
     count = _count_gif_frames(content)
     frames = tf.io.decode_gif(content)
-    if len(frames) != count:  # TensorFlow gives the frames before the place where decoding failed
+    if len(frames) != count:  # TensorFlow returns the frames before the place where decoding failed
         raise ValueError(f"only {len(frames)} of its {count} frames can be decoded")
     return (frames if channels == 3 else tf.image.rgb_to_grayscale(frames)).numpy()
 
 
 def _count_gif_frames(content: bytes) -> int:
-    """Walks through the blocks of a GIF, to find out that it is whole: TensorFlow takes one that is cut off."""
+    """Counts the frames of a GIF, and detects truncated files, which TensorFlow accepts."""
 
     def colors(flags: int) -> int:
         return 3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0
@@ -285,7 +285,7 @@ def _count_gif_frames(content: bytes) -> int:
             elif content[place] == 0x21:  # an extension
                 place += 2
             else:
-                raise ValueError(f"byte {place:,} begins no block of a GIF")
+                raise ValueError(f"byte {place:,} is not the start of a GIF block")
             while content[place]:  # blocks of data, each after its length
                 place += 1 + content[place]
             place += 1

@@ -1,4 +1,4 @@
-"""Windows of past and future, cut out of time series and scaled by the training part."""
+"""Cuts time series into windows of past and future, scaled with statistics of the training part."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from keras_seq.data.series_times import as_utc, wall_clock
 if TYPE_CHECKING:
     import pandas as pd
 
-# Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that took it from there.
+# Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that use its features.
 _CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
     "minute": (lambda times: times.astype("M8[m]").astype(int) % 60, 59),
     "hour": (lambda times: times.astype("M8[h]").astype(int) % 24, 23),
@@ -36,13 +36,13 @@ PUBLISHED_SPLITS = {  # 12, 4 and 4 months of 30 days
 
 
 class Scaler:
-    """Gives columns the mean 0 and the standard deviation 1. A constant column is only moved to 0.
+    """Scales columns to mean 0 and standard deviation 1. A constant column is only shifted to 0.
 
-    Works on arrays and tensors `(..., C)`, so in the graph too.
+    Works on arrays and tensors `(..., C)`, also in a graph.
 
     Args:
         mean, std: floats `(C,)`.
-        columns: the names of the C columns.
+        columns: names of the C columns.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], columns: Sequence[str]):
@@ -52,31 +52,31 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, columns: Sequence[str]) -> "Scaler":
-        """The scaler of rows `(N, C)`, which are to be those of the training part."""
+        """Fits a scaler to rows `(N, C)`, which should be those of the training part."""
         values = np.asarray(values, float)
         if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
-            raise ValueError(f"A scaler is fitted to finite rows (N, C), N > 0. Received: shape {values.shape}")
-        constant = values.min(axis=0) == values.max(axis=0)  # its deviation, computed, would be rounding, not always 0
+            raise ValueError(f"Scaler.fit needs finite rows (N, C), N > 0. Received: shape {values.shape}")
+        constant = values.min(axis=0) == values.max(axis=0)  # rounding may give it a computed deviation above 0
         mean, std = np.where(constant, values[0], values.mean(axis=0)), values.std(axis=0)
         return cls(mean, np.where(constant | (std == 0), 1, std), columns)
 
     def scaled(self, x):
-        """`(x - mean) / std`, in the type of `x`."""
+        """`(x - mean) / std`, in the dtype of `x`."""
         dtype = tf.as_dtype(x.dtype).as_numpy_dtype
         return (x - self.mean.astype(dtype)) / self.std.astype(dtype)
 
     def inverse(self, x):
-        """`x * std + mean`, in the type of `x`."""
+        """`x * std + mean`, in the dtype of `x`."""
         dtype = tf.as_dtype(x.dtype).as_numpy_dtype
         return x * self.std.astype(dtype) + self.mean.astype(dtype)
 
     def select(self, columns: Sequence[str]) -> "Scaler":
-        """The scaler of some of the columns: of the targets, say."""
+        """The scaler of some of the columns, such as the targets."""
         places = _places(columns, self.columns)
         return Scaler(self.mean[places], self.std[places], columns)
 
     def save(self, path: str | PathLike) -> None:
-        """Writes a JSON file; `load` reads exactly the same numbers."""
+        """Writes a JSON file. `load` restores exactly the same numbers."""
         content = {"mean": self.mean.tolist(), "std": self.std.tolist(), "columns": self.columns}
         Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -87,10 +87,10 @@ class Scaler:
 
 @dataclass(frozen=True)
 class WindowReport:
-    """An account of every window: `windows` = `train` + `valid` + `test` + `astride` + `after`.
+    """Counts of all windows: `windows` = `train` + `valid` + `test` + `astride` + `after`.
 
-    The target of those `astride` begins in one part and ends in another one; that of those `after` ends after the last
-    part. `short` pieces of series are shorter than one window.
+    The target of an `astride` window begins in one part and ends in another. The target of an `after` window ends
+    after the last part. `short` pieces of series are shorter than one window.
     """
 
     windows: int
@@ -111,14 +111,14 @@ class WindowReport:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The windows of one part, none of them a copy: each is cut from the same arrays when its turn comes.
+    """The windows of one part, cut from shared arrays on demand, without copies.
 
     Args:
         starts: int64 `(windows,)`, the first row of each.
-        look_back, horizon: steps of the past and of the future.
-        arrays: by row, "past", "target" and what there is of "known_future"; "static" by series, and then "series"
-            by row.
-        report: on the windows of all parts.
+        look_back, horizon: number of past and of future steps.
+        arrays: "past", "target" and optionally "known_future", by row. Optionally "static" by series, with
+            "series" by row.
+        report: report on the windows of all parts.
     """
 
     starts: np.ndarray
@@ -147,10 +147,10 @@ class Windows:
         """A dataset of the windows.
 
         Args:
-            order: a step such as `shuffled(seed, buffer_size=len(windows))`, applied to the first rows: numbers are
-                shuffled, not windows, so that a buffer for all of them is small.
-            batch_size: of batches whose windows are cut out together, quicker than by `batch` afterwards; the last
-                one may have fewer. None: one window after the other.
+            order: a step such as `shuffled(seed, buffer_size=len(windows))`, applied to the start rows. It shuffles
+                numbers instead of windows, so a buffer for all of them is small.
+            batch_size: size of batches whose windows are cut out together, which is faster than a later `batch`. The
+                last batch may be smaller. None: single windows.
         """
         starts = tf.data.Dataset.from_tensor_slices(self.starts)
         starts = starts if order is None else starts.apply(order)
@@ -160,7 +160,7 @@ class Windows:
 
 @dataclass(frozen=True, eq=False)
 class WindowSplits:
-    """The windows of three parts, what scaled them, and the names of their columns."""
+    """The windows of three parts, their scaler, and the names of their columns."""
 
     train: Windows
     valid: Windows
@@ -173,7 +173,7 @@ class WindowSplits:
 
 
 def usual_split(name: str) -> tuple[float, float, float] | tuple[int, int, int]:
-    """The split of published results on a file of this name: 12, 4 and 4 months of 30 days for ETT; for others 0.7, 0.1
+    """The split of published results on a file of this name: 12, 4 and 4 months of 30 days for ETT, otherwise 0.7, 0.1
     and 0.2.
 
     Source: Zhou et al. 2021, "Informer", section 5.1, arXiv:2012.07436.
@@ -191,28 +191,29 @@ def windows(
     known_future: Sequence[str] = (),
     scaler: Scaler | str | None = "fit",
 ) -> WindowSplits:
-    """Cuts series into windows `(past, target)`, float32 `(look_back, C)` and `(horizon, targets)`, one for each row
-    that one can start at. None crosses from one series into the next, or a gap at which a series was cut.
+    """Cuts series into windows `(past, target)`, float32 `(look_back, C)` and `(horizon, targets)`, one for each
+    possible start row. No window crosses into the next series, or a gap at which a series was split.
 
-    A window belongs to the part that its whole target lies in; its past may reach back into the part before. That is
-    how published results on ETT are counted; their parts are `split=(8640, 2880, 2880)`, 12, 4 and 4 months of 30 days.
+    A window belongs to the part that contains its whole target. Its past may reach back into the part before.
+    Published results on ETT count windows in this way. Their split is `split=(8640, 2880, 2880)`, 12, 4 and 4 months of
+    30 days.
 
     With known-future or static columns the input is a dict of "past", "known_future" `(horizon, K)` and "static"
-    `(F,)`, those that there are. The past has every column of the file, and after them the features of the calendar.
+    `(F,)`, without those that are absent. The past has every column of the file, followed by the calendar features.
 
     Args:
-        series: from `read_series`; or a DataFrame or an array, which is read by it.
-        look_back, horizon: steps of the past and of the future.
-        split: fractions that sum to 1; or numbers of rows; or the times at which the second and the third part begin,
-            and a third one where the last part ends before its series. Each series is split by itself.
-        targets: the columns to forecast; None takes all whose future is not known.
-        known_future: columns whose future is known, and features of the time index: "minute", "hour", "weekday",
-            "day", "month", scaled to [-0.5, 0.5].
-        scaler: "fit" fits one to the training rows of all series; a `Scaler` that was fitted before; None leaves
-            values as they are. Static columns and the calendar are not scaled by it.
+        series: a `Series` from `read_series`, or a DataFrame or an array, which is read by it.
+        look_back, horizon: number of past and of future steps.
+        split: three fractions that sum to 1, or three numbers of rows, or the times at which the second and the third
+            part begin, and optionally a third time at which the last part ends. Applies to each series separately.
+        targets: the columns to forecast. None takes all columns not in `known_future`.
+        known_future: columns whose future values are available, and features of the time index: "minute", "hour",
+            "weekday", "day", "month", scaled to [-0.5, 0.5].
+        scaler: "fit" fits a scaler to the training rows of all series. Or a fitted `Scaler`, or None for no scaling.
+            Static columns and calendar features are never scaled.
 
     Raises:
-        ValueError: for a column that is not there, a split that does not fit, or a part without a single window.
+        ValueError: if a column does not exist, a split does not fit, or a part has no window.
     """
     if look_back < 1 or horizon < 1:
         raise ValueError(f"`look_back` and `horizon` must be positive. Received: {look_back=}, {horizon=}")
@@ -248,8 +249,8 @@ def windows(
     for name, part, part_rows in zip(("training", "validation", "test"), starts, rows, strict=True):
         if part_rows and not len(part):
             raise ValueError(
-                f"The {name} part has {part_rows:,} rows and no window of {look_back=}, {horizon=}. Take shorter "
-                f"windows or another `split`, where 0 leaves a part out. Received: split={tuple(split)}"
+                f"The {name} part has {part_rows:,} rows and no window of {look_back=}, {horizon=}. Use shorter "
+                f"windows or another `split` (0 omits a part). Received: split={tuple(split)}"
             )
     parts = (Windows(part, look_back, horizon, arrays, report) for part in starts)
     return WindowSplits(*parts, scaler, past_columns, tuple(targets), tuple(known_future), report)
@@ -260,9 +261,9 @@ def calendar_features(times: np.ndarray | None, names: Sequence[str]) -> np.ndar
     month), "month"."""
     unknown = [name for name in names if name not in _CALENDAR]
     if unknown:
-        raise ValueError(f"No column and no feature of the calendar ({', '.join(_CALENDAR)}): {', '.join(unknown)}")
+        raise ValueError(f"Not a column or a calendar feature ({', '.join(_CALENDAR)}): {', '.join(unknown)}")
     if times is None or times.dtype.kind != "M":
-        raise ValueError(f"{', '.join(names)}: such features need a time index of dates, and there is none.")
+        raise ValueError(f"{', '.join(names)}: calendar features need a time index of dates. The series has none.")
     times = wall_clock(times)
     features = [place(times) / last - 0.5 for place, last in (_CALENDAR[name] for name in names)]
     return np.stack(features, axis=1).astype(np.float32)
@@ -285,7 +286,7 @@ def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -
     elif len(split) == 3 and all(isinstance(share, Real) for share in split):
         if min(split) < 0 or abs(sum(split) - 1) > 1e-6:
             raise ValueError(f"The fractions of `split` must sum to 1. Received: {tuple(split)}")
-        # Training and test rounded down, validation what is left, as in the code of Informer, arXiv:2012.07436.
+        # Training and test are rounded down, and validation is the rest, as in the code of Informer, arXiv:2012.07436.
         train, test = (int(share * rows + 1e-6) for share in (split[0], split[2]))
         inner = np.array([train if split[1] else rows - test, rows - test, rows])
     elif len(split) in (2, 3) and series.times is not None and series.times.dtype.kind == "M":
@@ -293,7 +294,7 @@ def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -
         times = _moments(split, zone)
         inner = np.array([*np.searchsorted(found, times), rows][:3])
         if (np.diff(times) < np.timedelta64(0)).any():
-            raise ValueError(f"The times of `split` must rise. Received: {tuple(split)}")
+            raise ValueError(f"The times of `split` must increase. Received: {tuple(split)}")
     else:
         raise ValueError(
             "`split` must be three fractions, three numbers of rows or, with a time index of dates, two or three "
@@ -303,7 +304,7 @@ def _borders(series: Series, name: str, start: int, end: int, split: Sequence) -
 
 
 def _moments(times: Sequence, zone) -> np.ndarray:
-    """Times as datetime64[us]; in UTC where there is a zone, whose clock those without an offset are told by."""
+    """Times as datetime64[us]. With a zone, they are in UTC, and times without an offset are taken as local times."""
     moments = [datetime.fromisoformat(str(time)) for time in times]
     if zone is not None:
         moments = [m if m.tzinfo else m.replace(tzinfo=zone) for m in moments]
@@ -314,7 +315,7 @@ def _moments(times: Sequence, zone) -> np.ndarray:
 def _starts(
     series: Series, borders: list[tuple], look_back: int, horizon: int
 ) -> tuple[list[np.ndarray], WindowReport]:
-    """The first rows of the windows of each part, and the account of all."""
+    """The first rows of the windows of each part, and the report on all windows."""
     parts, count, after, short = ([], [], []), 0, 0, 0
     for run in series.runs:
         starts = np.arange(run.start, run.end - look_back - horizon + 1)

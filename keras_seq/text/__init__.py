@@ -59,7 +59,7 @@ def load(path: str | PathLike) -> Vocabulary:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the name ends otherwise, or the file is not what its name says.
+        ValueError: if the name has another ending, or the file does not match its name.
     """
     ending = Path(path).suffix
     if ending not in KINDS:

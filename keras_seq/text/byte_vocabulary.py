@@ -1,4 +1,4 @@
-"""A vocabulary of bytes: nothing to learn, nothing unknown."""
+"""A vocabulary of bytes, which needs no training and has no unknown text."""
 
 from os import PathLike
 from pathlib import Path
@@ -13,10 +13,10 @@ _FORMAT = "keras_seq bytes\n"
 
 
 class Bytes(Vocabulary):
-    """The 256 bytes, byte b with id b + 4: 260 ids that can write any text in any script.
+    """A vocabulary of the 256 bytes, byte b with id b + 4: 260 ids that can write any text in any script.
 
-    Any byte string becomes ids without loss. `detokenize` gives text: bytes that are not UTF-8, as a model may write
-    them, are replaced by U+FFFD.
+    Any byte string is converted to ids without loss. `detokenize` returns text: bytes that are not UTF-8, as a model
+    may generate, are replaced by U+FFFD.
 
     Example:
         >>> Bytes().tokenize("ö").numpy().tolist()
@@ -31,17 +31,17 @@ class Bytes(Vocabulary):
 
     @classmethod
     def train(cls, lines=()) -> "Bytes":
-        """There is nothing to learn; it is here so that all kinds are made alike."""
-        next(iter(texts(lines)), None)  # one string, by mistake, is refused as by the other kinds
+        """Returns a vocabulary without training, for the same interface as the other kinds."""
+        next(iter(texts(lines)), None)  # rejects a single string, as the other kinds do
         return cls()
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Bytes":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if the file is another.
+            ValueError: if the file has other content.
         """
         content = Path(path).read_bytes()
         if content != _FORMAT.encode():
@@ -49,7 +49,7 @@ class Bytes(Vocabulary):
         return cls()
 
     def save(self, path: str | PathLike) -> None:
-        """Writes one line that says what this is; end the name in `.bytes`, so that `text.load` knows it."""
+        """Writes one line that names the format. End the file name in `.bytes` for `text.load`."""
         Path(path).write_bytes(_FORMAT.encode())
 
     @property

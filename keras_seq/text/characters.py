@@ -9,21 +9,22 @@ import tensorflow as tf
 
 from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
 
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # how an unknown character, or a byte that is not UTF-8, is written
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # written form of unknown characters and of bytes that are not UTF-8
 _FORMAT = "keras_seq characters"
 
 
 class Characters(Vocabulary):
-    """One id for each character (Unicode code point) that the training text has, white space and line feeds too.
+    """A vocabulary with one id for each character (Unicode code point) of the training text, including white space.
 
-    Text of known characters comes back exactly as it was. Others become the unknown id, which is written U+FFFD, and so
-    do bytes that are not UTF-8, as long as U+FFFD itself is not known.
+    Text of characters in the vocabulary is restored exactly. Others become the unknown id, which is written U+FFFD, and
+    so do bytes that are not UTF-8, unless U+FFFD is in the vocabulary.
 
     Args:
-        characters: the known characters, as a string or a list; the first one gets id 4.
+        characters: characters of the vocabulary, as a string or a list. The first one gets id 4.
 
     Raises:
-        ValueError: if there is none, one is repeated, not a single code point, or a surrogate, which UTF-8 cannot hold.
+        ValueError: if there is no character, or one is repeated, not a single code point, or a surrogate, which UTF-8
+            cannot hold.
 
     Example:
         >>> characters = Characters("abc ")
@@ -53,12 +54,12 @@ class Characters(Vocabulary):
 
     @classmethod
     def train(cls, lines, vocabulary_size: int | None = None, *, minimum_count: int = 1) -> "Characters":
-        """Counts characters and keeps the most frequent ones; equally frequent ones in the order of their code points.
+        """Counts characters and keeps the most frequent ones, with ties in the order of their code points.
 
         Args:
             lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings.
-            vocabulary_size: largest number of ids, the four special ones counted; None keeps all characters.
-            minimum_count: rarer characters are left out.
+            vocabulary_size: largest number of ids, including the four special ones. None keeps all characters.
+            minimum_count: minimum count of a character to be kept.
 
         Raises:
             ValueError: if no character is left.
@@ -72,18 +73,18 @@ class Characters(Vocabulary):
         tell_of_left_out("characters", counts, [character for _, character in kept])
         if not kept:
             raise ValueError(
-                "No character is left to make a vocabulary of: give more text, a lower `minimum_count` or a larger "
+                "No character is left for the vocabulary. Pass more text, a lower `minimum_count` or a larger "
                 f"`vocabulary_size`. Received: {len(counts)} different ones, {minimum_count=}, {vocabulary_size=}"
             )
         return cls(character for _, character in kept)
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Characters":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a list of characters of ours.
+            ValueError: if it is not a list of characters written by `save`.
         """
         try:
             content = json.loads(Path(path).read_text("utf-8"))
@@ -91,10 +92,10 @@ class Characters(Vocabulary):
                 raise ValueError(f'its "format" must be {_FORMAT!r}. Received: {content["format"]!r}')
             return cls(content["characters"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no list of characters that `Characters.save` wrote: {error}") from error
+            raise ValueError(f"{path} is not a list of characters written by `Characters.save`: {error}") from error
 
     def save(self, path: str | PathLike) -> None:
-        """Writes JSON; end the name in `.characters`, so that `text.load` knows it."""
+        """Writes JSON. End the file name in `.characters` for `text.load`."""
         content = {"format": _FORMAT, "characters": "".join(self._tokens[len(SPECIAL_TOKENS) :])}
         Path(path).write_text(json.dumps(content) + "\n", "utf-8", newline="\n")
 

@@ -1,4 +1,4 @@
-"""What a vocabulary makes of a text: how much of it is unknown, in how many pieces, and with how much of itself."""
+"""Measures a vocabulary on a text: unknown tokens, tokens per word, and the share of the vocabulary that is used."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,13 +18,13 @@ class Coverage:
     """The counts of `coverage`. `print(report)` shows them as a table.
 
     Attributes:
-        lines, words, tokens: of the text; words by white space, tokens without end ids.
+        lines, words, tokens: counts of the text. Words are separated by white space, and tokens exclude end ids.
         unknown_tokens: tokens with the unknown id.
         lines_with_unknown: lines with at least one of them.
-        used: ids, the special ones not counted, that the text needs at least once.
-        size: the vocabulary's number of ids, the special ones not counted.
-        unknown_words: the most frequent words that have the unknown id in them, and their counts.
-        unknown_characters: the most frequent characters, in unknown words, that no piece holds, and their counts.
+        used: number of ids, without the special ones, that occur in the text.
+        size: number of ids of the vocabulary, without the special ones.
+        unknown_words: the most frequent words that contain the unknown id, and their counts.
+        unknown_characters: the most frequent characters of unknown words that are in no piece, and their counts.
     """
 
     lines: int
@@ -73,13 +73,13 @@ class Coverage:
 
 
 def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> Coverage:
-    """Reads a text once, with memory for its different words, and counts what the vocabulary makes of it.
+    """Counts the tokens of a text in one pass, with memory for its different words.
 
     Args:
-        vocabulary: of any kind.
+        vocabulary: vocabulary of any kind.
         lines: iterable, or `tf.data.Dataset`, of texts or of tuples of texts, all counted together. A text is a
             string, or a list of words, which `Words` look up whole.
-        most_common: how many unknown words and characters are listed; equally frequent ones in alphabetical order.
+        most_common: number of unknown words and characters to list, with ties in alphabetical order.
 
     Raises:
         ValueError: if `lines` is one string.
@@ -123,7 +123,7 @@ def _unknown_characters(vocabulary: Vocabulary, unknown_words: Counter) -> Count
         for character in word:
             counts[character] += count
     characters = list(counts)
-    # A known character can be an unknown word; a character without a piece can be normalized to one that has one.
+    # A character in a piece can be an unknown word; one in no piece can be normalized to one in a piece.
     lowers = getattr(vocabulary, "lowercase", False)
     known = set().union(*vocabulary.pieces(range(len(SPECIAL_TOKENS), vocabulary.size)))
     for batch in _batches(characters):
@@ -135,7 +135,7 @@ def _unknown_characters(vocabulary: Vocabulary, unknown_words: Counter) -> Count
 
 def _words(text: str | list[str]) -> list[bytes]:
     if isinstance(text, str):
-        return text.encode("utf-8", "replace").split()  # bytes: white space is ASCII's, as for `Words`
+        return text.encode("utf-8", "replace").split()  # as bytes, since white space is that of ASCII, as for `Words`
     return [word.encode("utf-8", "replace") if isinstance(word, str) else word for word in text]
 
 
@@ -148,7 +148,7 @@ def _ids(vocabulary: Vocabulary, batch: list[str | list[str]]) -> tf.RaggedTenso
 
 
 def _with_unknown(vocabulary: Vocabulary, strings: list) -> np.ndarray:
-    """Which of the strings, words or characters, have the unknown id in them, bool `(B,)`."""
+    """Whether each of the strings, words or characters, contains the unknown id, bool `(B,)`."""
     ids = _ids(vocabulary, [[string] for string in strings] if vocabulary.keeps_words else strings)
     there = np.zeros(len(strings), bool)
     there[ids.value_rowids().numpy()[ids.values.numpy() == vocabulary.unknown_id]] = True

@@ -1,4 +1,4 @@
-"""The names of classes or tags: a file of them, one a line, in the order of their numbers."""
+"""Reads and writes files of class or tag names, one per line, in the order of their numbers."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def save_labels(path: str | PathLike, labels: Sequence[str]) -> None:
-    """Writes the names; in a run folder they are `vocabulary/labels.txt`.
+    """Writes the names. In a run folder the file is `vocabulary/labels.txt`.
 
     Raises:
-        ValueError: if there is none, one is empty, repeated or has a line end in it, or two differ in nothing but white
+        ValueError: if there is no name, one is empty, repeated or has a line end in it, or two differ only in white
             space at their ends.
     """
     _check(labels, "`labels`")
@@ -17,11 +17,11 @@ def save_labels(path: str | PathLike, labels: Sequence[str]) -> None:
 
 
 def load_labels(path: str | PathLike) -> list[str]:
-    """Reads what `save_labels` wrote.
+    """Reads a file written by `save_labels`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it holds no such names.
+        ValueError: if the file does not hold such names.
     """
     labels = Path(path).read_text("utf-8-sig").removesuffix("\n").split("\n")
     _check(labels, str(path))

@@ -1,11 +1,11 @@
-r"""Text made uniform, in the graph: functions from strings to strings that compose.
+r"""Functions that normalize strings in the graph, and that compose.
 
     clean = composed(nfkc, without_control_characters, plain_punctuation, collapsed_white_space)
     dataset.apply(normalized(clean))   # a dataset step
     clean(tf.constant(["a\u00a0 b"]))  # the same inside an export or a vocabulary
 
-Each takes and gives a string tensor of any shape, in UTF-8, and holds no state.
-Invalid UTF-8 is best dropped by the reader: some functions replace it by U+FFFD and some leave it alone.
+Each maps a string tensor of any shape, in UTF-8, to another, and has no state.
+Drop invalid UTF-8 when reading: some functions replace it by U+FFFD and some leave it unchanged.
 """
 
 from collections.abc import Callable
@@ -17,55 +17,55 @@ Function = Callable[[tf.Tensor], tf.Tensor]
 
 
 def nfc(strings) -> tf.Tensor:
-    """Unicode's canonical composition (NFC): one spelling for each accented letter, nothing lost."""
+    """Unicode's canonical composition (NFC): one spelling for each accented letter, without loss."""
     return tensorflow_text.normalize_utf8(strings, "NFC")
 
 
 def nfkc(strings) -> tf.Tensor:
-    """Unicode's compatibility composition (NFKC): also ligatures, full-width letters and the like become plain ones."""
+    """Unicode's compatibility composition (NFKC): also replaces ligatures, full-width letters etc. by plain ones."""
     return tensorflow_text.normalize_utf8(strings, "NFKC")
 
 
 def lowercase(strings) -> tf.Tensor:
-    """Lower case of any script. NULs are taken out, since the lowering stops at them."""
+    """Converts text of any script to lower case. NULs are removed, since the conversion stops at them."""
     return tf.strings.lower(tf.strings.regex_replace(strings, r"\x00", ""), encoding="utf-8")
 
 
 def case_folded(strings) -> tf.Tensor:
     """Unicode's case folding for comparisons (NFKC_Casefold): "Straße" and "STRASSE" become "strasse".
 
-    It includes NFKC, and takes out characters that show nothing: soft hyphens, joiners, variation selectors.
+    It includes NFKC, and removes invisible characters: soft hyphens, joiners, variation selectors.
     """
     return tensorflow_text.case_fold_utf8(strings)
 
 
 def without_control_characters(strings) -> tf.Tensor:
-    """Takes out control characters (category Cc), NUL among them, but for those that are white space."""
+    """Removes control characters (category Cc), including NUL, except those that are white space."""
     return tf.strings.regex_replace(strings, r"[\x00-\x08\x0e-\x1f\x7f-\x{84}\x{86}-\x{9f}]", "")
 
 
 def collapsed_white_space(strings) -> tf.Tensor:
-    """Each run of white space (as Unicode has it, line feeds and no-break spaces too) becomes one space; none at the
+    """Replaces each run of Unicode white space, including line feeds and no-break spaces, by one space, and strips the
     ends."""
     strings = tf.strings.regex_replace(strings, r"[\t-\r\x{85}\p{Z}]+", " ")
     return tf.strings.regex_replace(strings, r"^ | $", "")
 
 
 def plain_punctuation(strings) -> tf.Tensor:
-    """Quotation marks become " or ', hyphens and dashes and the minus sign become -."""
+    """Replaces quotation marks by " or ', and hyphens, dashes and the minus sign by -."""
     strings = tf.strings.regex_replace(strings, r"[\x{201c}-\x{201f}\x{2033}\x{ab}\x{bb}]", '"')
     strings = tf.strings.regex_replace(strings, r"[\x{2018}-\x{201b}\x{2032}\x{2039}\x{203a}]", "'")
     return tf.strings.regex_replace(strings, r"[\x{2010}-\x{2015}\x{2212}]", "-")
 
 
 def without_accents(strings) -> tf.Tensor:
-    """Takes off accents and other marks (category Mn); letters with a stroke, as in "ø", stay what they are."""
+    """Removes accents and other marks (category Mn). Letters with a stroke, as in "ø", are kept."""
     strings = tensorflow_text.normalize_utf8(strings, "NFD")
     return nfc(tf.strings.regex_replace(strings, r"\p{Mn}+", ""))
 
 
 def composed(*functions: Function) -> Function:
-    """One function that applies these, the first one first."""
+    """One function that applies these in order."""
     if not functions:
         raise ValueError("`composed` needs one function or more. Received: none")
 
@@ -78,7 +78,7 @@ def composed(*functions: Function) -> Function:
 
 
 def normalized(*functions: Function) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step: applies the functions, the first one first, to every string component of an element or batch."""
+    """A dataset step that applies the functions in order to every string component of an element or batch."""
     function = composed(*functions)
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -15,28 +15,28 @@ import tensorflow_text
 
 from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Vocabulary, texts
 
-_SEEDING = threading.Lock()  # SentencePiece's seed is one for the process
-_LONGEST_LINE = 2**30  # bytes; by default SentencePiece leaves out lines over 4,192, and their characters, silently
-_KEPT = "\N{ZERO WIDTH NON-JOINER}"  # which `nmt_nfkc` makes a space
+_SEEDING = threading.Lock()  # SentencePiece has one seed per process
+_LONGEST_LINE = 2**30  # bytes; by default SentencePiece silently drops lines over 4,192, and their characters
+_KEPT = "\N{ZERO WIDTH NON-JOINER}"  # replaced by a space in `nmt_nfkc`
 _RESERVED = "\0\u2585"
 _log = logging.getLogger(__name__)
-_CHANCE = 2**32 - 1  # the seed that SentencePiece takes for "by chance"
+_CHANCE = 2**32 - 1  # the seed for which SentencePiece draws a random seed
 
 
 class Subwords(Vocabulary):
     """A SentencePiece vocabulary.
 
-    Text is normalized with SentencePiece's own default (`nmt_nfkc`, white space collapsed), so a round trip gives the
-    normalized text back. Characters that were not seen in training become the unknown id. The zero width non-joiner,
-    which is part of Persian and Hindi words, is kept where the training text has it: it is a piece by itself.
+    Text is normalized with SentencePiece's default (`nmt_nfkc`, white space collapsed), so a round trip returns the
+    normalized text. Characters that did not occur in training become the unknown id. The zero width non-joiner, which
+    is part of Persian and Hindi words, is kept as a separate piece if the training text has it.
 
-    `tokenize` always gives the best segmentation, in an export too; `encoded(sampling=Sampling(...))` draws others.
+    `tokenize` always returns the best segmentation, also in an export. `encoded(sampling=Sampling(...))` draws others.
 
     Args:
-        model: bytes of a SentencePiece model with pad 0, unknown 1, start 2 and end 3, as `train` makes it.
+        model: bytes of a SentencePiece model with pad 0, unknown 1, start 2 and end 3, as created by `train`.
 
     Raises:
-        ValueError: if `model` is no SentencePiece model or has other special ids.
+        ValueError: if `model` is not a SentencePiece model or has other special ids.
 
     Source: Kudo and Richardson 2018, arXiv:1808.06226.
     """
@@ -47,16 +47,16 @@ class Subwords(Vocabulary):
         try:
             self._processor = processor = sentencepiece.SentencePieceProcessor(model_proto=model)
             for i in range(processor.get_piece_size()):
-                processor.id_to_piece(i)  # must be UTF-8, which SentencePiece does not look at
+                processor.id_to_piece(i)  # must be UTF-8, which SentencePiece does not check
             with tf.init_scope():
-                self._tokenizer.tokenize([""])  # TensorFlow Text has a SentencePiece of its own
+                self._tokenizer.tokenize([""])  # TensorFlow Text has a separate SentencePiece
         except (RuntimeError, UnicodeDecodeError, tf.errors.OpError) as error:
             raise ValueError(f"`model` must hold a SentencePiece model. Received: {len(model)} bytes") from error
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD_ID, UNKNOWN_ID, START_ID, END_ID):
             raise ValueError(
                 f"A SentencePiece model must have the (pad, unknown, start, end) ids "
-                f"{(PAD_ID, UNKNOWN_ID, START_ID, END_ID)}: train it with `Subwords.train`. Received: {ids}"
+                f"{(PAD_ID, UNKNOWN_ID, START_ID, END_ID)}. Train it with `Subwords.train`. Received: {ids}"
             )
 
     @classmethod
@@ -71,16 +71,17 @@ class Subwords(Vocabulary):
         max_lines: int = 5_000_000,
         seed: int = 0,
     ) -> "Subwords":
-        """Learns a vocabulary.
+        """Trains a vocabulary.
 
         Args:
             lines: iterable, or `tf.data.Dataset`, of strings or of tuples of strings (both sides: a joint vocabulary).
-            vocabulary_size: number of pieces, the four special ones counted.
+            vocabulary_size: number of pieces, including the four special ones.
             model_type: "bpe" or "unigram".
-            character_coverage: share of the characters of the text that get a piece of their own.
-            hard_vocab_limit: if False, text too small for `vocabulary_size` gets a smaller vocabulary, not an error.
-            max_lines: of more lines than that, so many are drawn by chance.
-            seed: of that draw.
+            character_coverage: share of the characters of the text that each get a piece.
+            hard_vocab_limit: whether text too small for `vocabulary_size` is an error. False: it gets a smaller
+                vocabulary.
+            max_lines: maximum number of lines, drawn at random from more.
+            seed: seed of that draw.
 
         Raises:
             ValueError: if the text is empty, too small for `vocabulary_size`, or has more characters than that.
@@ -121,14 +122,14 @@ class Subwords(Vocabulary):
         except (RuntimeError, OSError) as error:
             raise ValueError(_training_problem(str(error), count, vocabulary_size)) from error
         if reserved:
-            _log.warning("%d lines with NUL or U+2585 are left out: SentencePiece does not learn from them.", reserved)
+            _log.warning("%d lines with NUL or U+2585 are ignored, since SentencePiece does not use them.", reserved)
         if count > max_lines:
-            _log.warning("Of %d lines %d are drawn by chance to learn from (`max_lines`).", count, max_lines)
+            _log.warning("Of %d lines, %d are drawn at random for training (`max_lines`).", count, max_lines)
         return cls(model.getvalue())
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Subwords":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -141,7 +142,7 @@ class Subwords(Vocabulary):
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | PathLike) -> None:
-        """Writes the SentencePiece model to one file; end its name in `.spm`, so that `text.load` knows it."""
+        """Writes the SentencePiece model to one file. End the file name in `.spm` for `text.load`."""
         Path(path).write_bytes(self._model)
 
     @property
@@ -150,7 +151,7 @@ class Subwords(Vocabulary):
 
     @property
     def _tokenizer(self) -> tensorflow_text.SentencepieceTokenizer:
-        # Made anew for each call or graph: `tf.random.set_seed` takes the eager one's resource away.
+        # Created again for each call or graph, since `tf.random.set_seed` releases the resource of the eager one.
         return tensorflow_text.SentencepieceTokenizer(model=self._model, out_type=tf.int32)
 
     def tokenize(self, strings) -> tf.RaggedTensor:
@@ -167,7 +168,7 @@ class Subwords(Vocabulary):
         def drawn(lines, *draw):
             seeds = np.random.SeedSequence([abs(sampling.seed), int(sampling.seed < 0), *map(int, draw)])
             with _SEEDING:
-                # One thread: a call then starts a generator of its own from the seed.
+                # One thread: a call then starts a separate generator from the seed.
                 sentencepiece.set_random_generator_seed(int(seeds.generate_state(1)[0]) % _CHANCE)
                 rows = self._processor.encode(list(lines), enable_sampling=True, num_threads=1, **options)
             return np.array([i for row in rows for i in row], np.int32), np.array([len(row) for row in rows], np.int64)
@@ -185,17 +186,17 @@ class Subwords(Vocabulary):
 
 def _training_problem(message: str, line_count: int, vocabulary_size: int) -> str:
     if not line_count:
-        return "`lines` holds no text to learn a vocabulary from."
+        return "`lines` holds no text to train a vocabulary on."
     if "sentences_.empty" in message:
         return (
-            f"None of the {line_count} lines of text can be learned from: SentencePiece leaves out lines with NUL "
-            "or U+2585. Take these characters out."
+            f"None of the {line_count} lines of text can be used: SentencePiece ignores lines with NUL or U+2585. "
+            "Remove these characters."
         )
     most, least = re.search(r"value <= (\d+)", message), re.search(r"required_chars\. \d+ vs (\d+)", message)
     if most:
-        remedy = f"allow at most {most[1]} pieces: ask for that many or fewer, or pass hard_vocab_limit=False"
+        remedy = f"allow at most {most[1]} pieces. Request that many or fewer, or pass hard_vocab_limit=False"
     elif least:
-        remedy = f"need {least[1]} pieces at least, one a character: ask for more, or lower `character_coverage`"
+        remedy = f"need at least {least[1]} pieces, one per character. Request more, or lower `character_coverage`"
     else:
         remedy = f"allow another number of pieces ({message.strip()})"
     return f"`vocabulary_size`={vocabulary_size} does not fit: {line_count} lines of text {remedy}."

@@ -1,4 +1,4 @@
-"""What every vocabulary can do: strings to ids and back, inside the graph."""
+"""The base class of vocabularies, which convert strings to ids and back in the graph."""
 
 import itertools
 import logging
@@ -16,32 +16,32 @@ END_ID = 3
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<s>", "</s>")  # in the order of their ids
 
 _log = logging.getLogger(__name__)
-_ENCODE_BATCH = 1024  # lines tokenized by one call: the cost of a call is then spread over many lines
+_ENCODE_BATCH = 1024  # lines per call, to amortize the cost of a call
 
 
 class Sampling:
-    """How `Vocabulary.encoded(sampling=...)` draws the segmentation of a text into subwords, anew each time.
+    """Settings by which `Vocabulary.encoded(sampling=...)` draws a new segmentation of each text into subwords.
 
-    A model that sees a word in several segmentations learns what its parts mean. For a unigram vocabulary a
-    segmentation x is drawn with probability P(x)^alpha, over the sum of all: the smaller `alpha`, the more alike they
-    are. For a BPE vocabulary (BPE-dropout) each merge is left out with probability `alpha`, and `nbest_size` has no
-    meaning.
+    A model that sees words in several segmentations learns the meaning of their parts. For a unigram vocabulary a
+    segmentation x is drawn with probability P(x)^alpha, normalized over all segmentations: a smaller `alpha` makes them
+    more equally likely. For a BPE vocabulary (BPE-dropout) each merge is skipped with probability `alpha`, and
+    `nbest_size` has no effect.
 
-    Without a seed TensorFlow Text draws, inside the graph, and nothing seeds it: SentencePiece has one generator a
-    thread, started by chance, which `tf.random.set_seed` does not reach. With a seed SentencePiece's Python package
-    draws, 1,024 lines a call: then what is drawn is a function of `seed`, the epoch and the place in the data, however
-    many calls run at once; but no two of these calls run at the same time, the dataset cannot leave this process, and
-    SentencePiece's own global seed is changed. Each new iteration of the dataset is an epoch, as for `data.shuffled`;
-    `start_epoch` makes that independent of other iterations. A `cache` behind the step would keep one draw for good.
+    Without a seed, TensorFlow Text draws in the graph, and the draws cannot be seeded: SentencePiece has one randomly
+    seeded generator per thread, which `tf.random.set_seed` does not reach. With a seed, SentencePiece's Python package
+    draws, 1,024 lines per call. The draws are then a function of `seed`, the epoch and the place in the data, for any
+    number of parallel calls. But these calls run one at a time, the dataset cannot leave this process, and
+    SentencePiece's global seed is changed. Each new iteration of the dataset is an epoch, as for `data.shuffled`.
+    `start_epoch` makes that independent of other iterations. A `cache` after the step would freeze one draw.
 
     Args:
         alpha: see above. The papers use 0.1 for BPE, and 0.1 to 0.5 for unigram.
-        nbest_size: of how many best segmentations one is drawn, at most 512; -1 for all.
-        seed: a whole number; None for chance.
-        first_epoch: the epoch that the first iteration has.
+        nbest_size: number of best segmentations to draw from, at most 512, or -1 for all.
+        seed: a whole number. None: random.
+        first_epoch: epoch of the first iteration.
 
     Raises:
-        ValueError: if `alpha` is not positive, or `nbest_size` neither -1 nor from 2 to 512.
+        ValueError: if `alpha` is not positive, or `nbest_size` is neither -1 nor from 2 to 512.
 
     Sources: Kudo 2018, arXiv:1804.10959; Provilkov et al. 2020, arXiv:1910.13267.
     """
@@ -57,11 +57,11 @@ class Sampling:
         self.start_epoch(first_epoch)
 
     def start_epoch(self, epoch: int) -> None:
-        """The next iteration draws for this epoch."""
+        """Sets the epoch of the next iteration."""
         self._epochs = itertools.count(epoch)
 
     def draws(self) -> tf.data.Dataset:
-        """Endless pairs (epoch, place), int64, by which seeds are made."""
+        """Endless pairs (epoch, place), int64, from which seeds are made."""
         epochs = tf.data.Dataset.from_tensors(0).map(
             lambda _: tf.ensure_shape(tf.numpy_function(lambda: np.int64(next(self._epochs)), [], tf.int64), ())
         )
@@ -83,7 +83,7 @@ _INSTEAD = {  # names of other libraries
 
 
 class _WithAdvice(type(tf.Module)):
-    """The errors of a class and of its instances for a name of another library name ours."""
+    """Makes an unknown attribute that is a name of another library raise an error with our name for it."""
 
     def __getattr__(cls, name: str):
         raise _no_attribute(cls, name)
@@ -95,26 +95,26 @@ def _no_attribute(kind: type, name: str) -> AttributeError:
 
 
 class Vocabulary(tf.Module, metaclass=_WithAdvice):
-    """Turns strings into ids and ids into strings. `Subwords`, `Words`, `Characters` and `Bytes` are the kinds.
+    """Converts strings to ids and ids to strings. Its kinds are `Subwords`, `Words`, `Characters` and `Bytes`.
 
-    A call is `tokenize`, and `len` is `size`.
+    Calling it is `tokenize`, and `len` is `size`.
 
-    Everything that the graph needs is held as tensors and tables of this `tf.Module`: a vocabulary that is an
-    attribute of a saved module is saved inside its SavedModel, without asset files.
+    All tensors and tables that the graph needs belong to this `tf.Module`. A vocabulary that is an attribute of a
+    saved module is therefore saved inside its SavedModel, without asset files.
 
-    A kind of its own overrides `size`, `tokenize`, `_join`, `pieces`, `save`, `load` and `train`.
+    A subclass overrides `size`, `tokenize`, `_join`, `pieces`, `save`, `load` and `train`.
     """
 
     pad_id = PAD_ID
     unknown_id = UNKNOWN_ID
     start_id = START_ID
     end_id = END_ID
-    keeps_words = False  # whether it takes texts that are split into words, and gives each word one id
-    separator: str | None = None  # what a text has between its pieces, where each stands for a part of the text
+    keeps_words = False  # whether texts may be split into words, of which each gets one id
+    separator: str | None = None  # text between two pieces, if each piece stands for a part of the text
 
     @property
     def size(self) -> int:
-        """The number of ids, the special ones counted."""
+        """The number of ids, including the special ones."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -127,15 +127,15 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
         raise _no_attribute(type(self), name)
 
     def get_vocabulary(self) -> list[str]:
-        """The written form of all ids, in their order."""
+        """The written form of each id, in order of the ids."""
         return self.pieces(range(self.size))
 
     def tokenize(self, strings) -> tf.RaggedTensor:
-        """Strings `(B,)` to ragged int32 ids `(B, None)`; one string to ids `(T,)`. No start or end id is added."""
+        """Strings `(B,)` to ragged int32 ids `(B, None)`, or one string to ids `(T,)`. Adds no start or end id."""
         raise NotImplementedError
 
     def detokenize(self, ids) -> tf.Tensor:
-        """Ids to text: stops at the first end id and leaves out padding and start ids.
+        """Converts ids to text. It stops at the first end id and drops padding and start ids.
 
         Args:
             ids: ragged or padded integers `(B, T)`, or one sequence `(T,)`.
@@ -153,21 +153,22 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
         return self._join(tf.ragged.boolean_mask(ids, kept))
 
     def _join(self, ids: tf.RaggedTensor) -> tf.Tensor:
-        """Ragged ids `(B, None)` without special ones to strings `(B,)`."""
+        """Ragged ids `(B, None)` without special ids to strings `(B,)`."""
         raise NotImplementedError
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The written form of each id, special ones too: the labels of a plot."""
+        """The written form of each id, including special ones: the labels of a plot."""
         raise NotImplementedError
 
     def split(self, texts: Iterable[str]) -> list[list[str]]:
-        """The parts of each text as they stand there, unknown ones too, one for each id of `tokenize`.
+        """The parts of each text as written, including unknown ones, one for each id of `tokenize`.
 
         Raises:
-            ValueError: for a kind whose ids stand for no part of a text, `separator` None.
+            ValueError: if ids do not stand for parts of a text (`separator` is None).
         """
         raise ValueError(
-            "Ids that stand for a part of a text each need `Words` or `Characters`. Received: " + type(self).__name__
+            "Splitting needs ids that each stand for a part of a text: `Words` or `Characters`. Received: "
+            + type(self).__name__
         )
 
     def save(self, path: str | PathLike) -> None:
@@ -177,25 +178,25 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
     def encoded(
         self, target: "Vocabulary | None" = None, *, add_end: bool = True, sampling: Sampling | None = None
     ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-        """A dataset step: every text of an element becomes an int32 vector, its ids and the end id.
+        """A dataset step that turns every text of an element into an int32 vector: its ids and the end id.
 
-        `(source, target)` becomes `(source ids, target ids)`, `(text, label)` becomes `(ids, label)`, a lone text its
-        ids. A text is a string `()`; a string vector `(T,)` is a text split into words already, which only `Words`
-        take: one id a word. What is no string passes. The order is kept.
+        `(source, target)` becomes `(source ids, target ids)`, `(text, label)` becomes `(ids, label)`, a single text its
+        ids. A text is a string `()`. A string vector `(T,)` is a text already split into words, which only `Words`
+        accept, with one id per word. Other components pass unchanged. The order is kept.
 
-        Where all components are scalars, lines are tokenized many at a time; one by one otherwise.
+        If all components are scalars, lines are tokenized in batches, otherwise one by one.
 
         Args:
-            target: the vocabulary of the second text (and of any further ones); this one if None. The texts of a dict
+            target: the vocabulary of the second text and any further ones. By default this one. The texts of a dict
                 count in the alphabetical order of their names.
             add_end: whether the end id follows each text.
-            sampling: draws one of many segmentations anew each epoch, for training: see `Sampling`. Texts of
-                vocabularies that have but one segmentation stay as they are.
+            sampling: draws a new segmentation in each epoch, for training, see `Sampling`. Does not change the texts of
+                vocabularies with a single segmentation.
 
         Raises:
-            ValueError: when the step meets elements without a text, or with strings that are neither `()` nor `(T,)`,
-                or words split already for another kind than `Words`; if `sampling` is given and neither vocabulary
-                has more than one segmentation.
+            ValueError: if elements have no text, or strings that are neither `()` nor `(T,)`, or split texts for
+                another kind than `Words` (all raised when the step is applied), or if `sampling` is given and neither
+                vocabulary has more than one segmentation.
         """
         vocabularies = (self, self if target is None else target)
         if sampling is not None and not any(vocabulary.can_sample for vocabulary in vocabularies):
@@ -217,7 +218,7 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
             encoded = tf.data.Dataset.zip((draws, rows)).map(
                 encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
             )
-            if scalars:  # back to single elements, now dense by type
+            if scalars:  # back to single elements, now with a dense element spec
                 encoded = encoded.unbatch().map(lambda *parts: tf.nest.pack_sequence_as(spec, tf.nest.flatten(parts)))
             count = dataset.cardinality()
             if count == tf.data.UNKNOWN_CARDINALITY:
@@ -226,22 +227,22 @@ class Vocabulary(tf.Module, metaclass=_WithAdvice):
 
         return step
 
-    can_sample = False  # whether a text has many segmentations, of which `_sampled` draws one
+    can_sample = False  # whether a text has several segmentations, of which `_sampled` draws one
 
     def _sampled(self, strings: tf.Tensor, sampling: Sampling, draw) -> tf.RaggedTensor:
-        """As `tokenize`, but for the segmentation, which is drawn: seeded by `draw`, (epoch, place, component)."""
+        """Like `tokenize`, but with a segmentation drawn with the seed `draw`, (epoch, place, component)."""
         raise NotImplementedError
 
     def lookup(self, words) -> tf.Tensor:
         """One int32 id for each word, in the shape of `words`."""
         raise ValueError(
-            "Texts that are split into words already, string vectors `(T,)`, need a vocabulary with one id a word: "
-            f"`Words`; or join the words to one text. Received: {type(self).__name__}"
+            "Texts already split into words, string vectors `(T,)`, need a vocabulary with one id per word: "
+            f"`Words`. Or join the words of each text. Received: {type(self).__name__}"
         )
 
 
 def _encoders(spec, vocabularies, add_end: bool, sampling: Sampling | None) -> list[Callable | None]:
-    """For each component of an element the function from strings to ids; None for one that is no string."""
+    """The function from strings to ids for each component of an element, None for one that is not a string."""
 
     def encoder(place: int, vocabulary: Vocabulary, rank: int):
         def encode(strings, draw):
@@ -277,8 +278,8 @@ def texts(lines, split: bool = False) -> Iterator[str | list[str]]:
     """All texts of an iterable, or a `tf.data.Dataset`, of texts or of tuples of texts.
 
     Args:
-        lines: a text is a string, or a list or array of the words that it is split into.
-        split: give such a list as it is, and not its words as so many texts.
+        lines: texts, each a string, or a list or array of its words.
+        split: whether to yield such a list as a list. Otherwise each of its words is a text.
     """
     if isinstance(lines, (str, bytes)):
         raise ValueError(f"`lines` must be an iterable of lines, not one string. Received: {lines[:80]!r}")
@@ -293,7 +294,7 @@ def texts(lines, split: bool = False) -> Iterator[str | list[str]]:
 
 
 def tell_of_left_out(what: str, counts: Counter, kept: list) -> None:
-    """Logs how many things of a text a vocabulary leaves out, which become unknown."""
+    """Logs the number of words, or other pieces, of a text that are not in the vocabulary and become unknown."""
     left = counts.total() - sum(counts[thing] for thing in kept)
     if left and kept:
         _log.warning(

@@ -10,21 +10,21 @@ import tensorflow as tf
 from keras_seq.text.normalize import lowercase as lower
 from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
 
-_LOWERCASE_HEADER = "# lowercase"  # in the place of the first special token
+_LOWERCASE_HEADER = "# lowercase"  # a line before the first special token
 
 
 class Words(Vocabulary):
-    """A word vocabulary: ids by white space. Words that it does not know become the unknown id, written `<unk>`.
+    """A vocabulary of words separated by white space. Other words become the unknown id, written `<unk>`.
 
-    White space is ASCII's, in the graph (`tf.strings.split`) and in training alike. Text that is split into words
-    already may have words with spaces inside, such as "10 000": `train` keeps them whole, and `lookup` finds them.
+    White space is that of ASCII, in the graph (`tf.strings.split`) as in training. Texts that are already split into
+    words may have words with spaces inside, such as "10 000": `train` keeps them whole, and `lookup` finds them.
 
     Args:
-        words: the known words, without the special tokens; the first one gets id 4.
-        lowercase: lowers text before it is split.
+        words: words of the vocabulary, without the special tokens. The first one gets id 4.
+        lowercase: whether to lowercase text before it is split.
 
     Raises:
-        ValueError: if there is none, or one is repeated, a special token, white space only, or holds a line feed.
+        ValueError: if there is no word, or one is repeated, a special token, only white space, or holds a line feed.
     """
 
     keeps_words = True
@@ -44,7 +44,7 @@ class Words(Vocabulary):
         self.lowercase = lowercase
         self._tokens = (*SPECIAL_TOKENS, *words)
         self._strings = tf.constant(self._tokens)
-        # Only real words are looked up: "</s>" written in a text must not become an end id.
+        # Only words are looked up: "</s>" written in a text must not become an end id.
         ids = tf.range(len(SPECIAL_TOKENS), len(self._tokens))
         initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(words, tf.string), ids)
         self._ids = tf.lookup.StaticHashTable(initializer, default_value=UNKNOWN_ID)
@@ -53,14 +53,14 @@ class Words(Vocabulary):
     def train(
         cls, lines, vocabulary_size: int | None = None, *, minimum_count: int = 1, lowercase: bool = False
     ) -> "Words":
-        """Counts words and keeps the most frequent ones; equally frequent ones in alphabetical order.
+        """Counts words and keeps the most frequent ones, with ties in alphabetical order.
 
         Args:
             lines: iterable, or `tf.data.Dataset`, of texts or of tuples of texts. A text is a string, or a list or
                 array of words, which are kept whole.
-            vocabulary_size: largest number of ids, the four special ones counted; None keeps all words.
-            minimum_count: rarer words are left out.
-            lowercase: lowers text, here and whenever the vocabulary is used.
+            vocabulary_size: largest number of ids, including the four special ones. None keeps all words.
+            minimum_count: minimum count of a word to be kept.
+            lowercase: whether to lowercase text, here and whenever the vocabulary is used.
 
         Raises:
             ValueError: if no word is left, or a word holds a line feed.
@@ -75,18 +75,18 @@ class Words(Vocabulary):
         tell_of_left_out("words", counts, [word.encode() for word in words])
         if not words:
             raise ValueError(
-                "No word is left to make a vocabulary of: give more text, a lower `minimum_count` or a larger "
+                "No word is left for the vocabulary. Pass more text, a lower `minimum_count` or a larger "
                 f"`vocabulary_size`. Received: {len(counts)} different words, {minimum_count=}, {vocabulary_size=}"
             )
         return cls(words, lowercase)
 
     @classmethod
     def load(cls, path: str | PathLike) -> "Words":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not a word list of ours.
+            ValueError: if it is not a word list written by `save`.
         """
         try:
             lines = Path(path).read_bytes().decode().removesuffix("\n").split("\n")  # a word may hold a "\r"
@@ -95,13 +95,13 @@ class Words(Vocabulary):
             if tuple(special) != SPECIAL_TOKENS:
                 raise ValueError(f"a word list must begin with the lines {SPECIAL_TOKENS}. Received: {special}")
             return cls(words, lowercase)
-        except ValueError as error:  # and what is not UTF-8
+        except ValueError as error:  # includes text that is not UTF-8
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | PathLike) -> None:
-        """Writes one token a line, in the order of the ids; end the name in `.words`, so that `text.load` knows it.
+        """Writes one token per line, in the order of the ids. End the file name in `.words` for `text.load`.
 
-        A vocabulary that lowers its text says so in a line before the first token.
+        The file of a vocabulary with `lowercase` has an extra line before the first token.
         """
         lines = [_LOWERCASE_HEADER, *self._tokens] if self.lowercase else self._tokens
         Path(path).write_text("\n".join(lines) + "\n", "utf-8", newline="\n")
@@ -131,7 +131,7 @@ class Words(Vocabulary):
 
 
 def _texts_of_words(lines) -> Iterator[list[bytes]]:
-    """The words of each text: those of a string by white space, those of a list as they stand."""
+    """The words of each text: a string is split on white space, and a list is kept."""
     for text in texts(lines, split=True):
         if isinstance(text, str):
             yield text.encode().split()

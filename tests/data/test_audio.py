@@ -138,15 +138,19 @@ def test_other_chunks_and_sizes_not_known(write):
 GOOD = wav_bytes(pcm(tone(440, 8000)))
 
 BAD = {
-    "no sound": (b"ID4\4 this is no mp3", "damaged", "is no sound file, or damaged: .* begins with b'ID4.* convert it"),
-    "nothing": (b"", "damaged", "is no sound file, or damaged: .* begins with b''"),
-    "truncated": (GOOD[:-100], "damaged", "truncated: its header promises 8,000 bytes of samples, .* 7,900"),
-    "header alone": (GOOD[:36], "damaged", "is no sound file, or damaged"),
-    "half a header": (GOOD[:20], "damaged", "is no sound file, or damaged"),
-    "no format": (GOOD[:12] + chunk(b"data", b"1234"), "damaged", "is no sound file, or damaged"),
-    "no channels": (wav_bytes(b"1234", channels=0), "damaged", "is no sound file, or damaged"),
-    "zero length": (wav_bytes(b""), "empty", "has no samples. Leave it out"),
-    "another rate": (wav_bytes(b"12", rate=16000), "other_rate", "16,000 samples a second, not 8,000.*resample=True"),
+    "no sound": (
+        b"ID4\4 this is no mp3",
+        "damaged",
+        "is not a sound file, or is damaged: .* begins with b'ID4.* convert it",
+    ),
+    "nothing": (b"", "damaged", "is not a sound file, or is damaged: .* begins with b''"),
+    "truncated": (GOOD[:-100], "damaged", "truncated: its header declares 8,000 bytes of samples, .* 7,900"),
+    "header alone": (GOOD[:36], "damaged", "is not a sound file, or is damaged"),
+    "half a header": (GOOD[:20], "damaged", "is not a sound file, or is damaged"),
+    "no format": (GOOD[:12] + chunk(b"data", b"1234"), "damaged", "is not a sound file, or is damaged"),
+    "no channels": (wav_bytes(b"1234", channels=0), "damaged", "is not a sound file, or is damaged"),
+    "zero length": (wav_bytes(b""), "empty", "has no samples. Omit the file"),
+    "another rate": (wav_bytes(b"12", rate=16000), "other_rate", "16,000 samples per second, not 8,000.*resample=True"),
     "stereo": (wav_bytes(pcm([0.1, 0.2]), channels=2), "stereo", "has 2 channels.*mix_down=True"),
     "NaN": (float_wav(0, np.nan), "out_of_range", "sample 1 is nan, not in"),
     "loud": (float_wav(0, 3e4), "out_of_range", "sample 1 is 30000.0, not"),
@@ -157,7 +161,7 @@ BAD = {
 @pytest.mark.parametrize("rate", [79, 800_001, 2**31 - 1])
 def test_a_rate_that_nobody_resamples(rate, write):
     path = write(wav_bytes(b"12", rate=rate))
-    with pytest.raises(BadSound, match=f"{rate:,} samples a second, too far from 8,000 to be resampled"):
+    with pytest.raises(BadSound, match=f"{rate:,} samples per second, too far from 8,000 to be resampled"):
         read_audio(path, 8000, resample=True)
     with pytest.raises(BadSound, match="Convert it"):
         read_audio(path, 8000)
@@ -176,7 +180,7 @@ def test_a_bad_file_is_named_or_skipped(write, kind, in_memory):
     )
     [(waveform, label)] = elements(audio.dataset())
     assert waveform == pytest.approx(tone(440, 8000), abs=1e-4) and label == b"good"
-    with pytest.raises(ValueError, match="no file is left of 1.*bad.wav"):
+    with pytest.raises(ValueError, match="none of 1 files can be used.*bad.wav"):
         read_audio(bad, 8000, on_bad_file="skip", in_memory=in_memory)
 
 
@@ -297,13 +301,13 @@ def test_what_is_not_there(folder, tmp_path):
     for nothing in (tmp_path / "empty", []):
         with pytest.raises(ValueError, match="There is no sound file"):
             read_audio(nothing, 8000)
-    with pytest.raises(ValueError, match="1.WAV: `label` gives none for it"):
+    with pytest.raises(ValueError, match="1.WAV: `label` fails for this file"):
         read_audio(folder / "1" / "1.WAV", 8000, label=lambda path: int("x"))
     with pytest.raises(ValueError, match="`on_bad_file` must be"):
         read_audio(folder, 8000, on_bad_file="ignore")
     with pytest.raises(ValueError, match="`sampling_rate` must be positive"):
         read_audio(folder, 0)
-    with pytest.raises(ValueError, match="One label each. Received: 1 recordings, 2 labels"):
+    with pytest.raises(ValueError, match="One label per recording. Received: 1 recordings, 2 labels"):
         Audio(8000, [np.zeros(3)], [1, 2])
 
 

@@ -139,7 +139,7 @@ def test_stale_or_not(tmp_path, caplog):
         (lambda: (folder / "manifest.json").write_text('{"format": 1'), None, "manifest.json is damaged"),
         (lambda: (folder / "manifest.json").write_text("[1]"), None, "manifest.json is damaged"),
         (lambda: shard(folder).unlink(), None, "tfrecord is missing"),
-        (lambda: shard(folder).write_bytes(shard(folder).read_bytes()[:-1]), None, r"bytes and not"),
+        (lambda: shard(folder).write_bytes(shard(folder).read_bytes()[:-1]), None, r"bytes instead of"),
         (lambda: edit(folder / "manifest.json", format=0), None, "`format` was 0"),
     ]
     for passes, (change, fingerprint, message) in enumerate(changes, start=1):
@@ -214,7 +214,7 @@ def test_arguments(tmp_path):
         source.apply(cached(tmp_path, fingerprint={1, 2}))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         source.apply(cached(tmp_path, files=tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match="known rank"):
+    with pytest.raises(ValueError, match="static rank"):
         source.map(lambda a, b: tf.numpy_function(lambda x: x, [a], tf.int32)).apply(cached(tmp_path))
     with pytest.raises(FileNotFoundError, match="holds no cache"):
         cached_lengths(tmp_path)

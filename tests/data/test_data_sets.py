@@ -53,7 +53,7 @@ def test_a_data_set_comes_once_with_its_digests(table, server, tmp_path, monkeyp
     listed = dict(reversed(line.split("  ")) for line in (folder / SUMS).read_text().splitlines())
     assert listed == {name: digest(content) for name, content in FILES.items()}
     told = capsys.readouterr().err
-    assert f"unknown.txt: nobody here knows its SHA-256; this one's is {digest(FILES['unknown.txt'])}" in told
+    assert f"unknown.txt: no SHA-256 is recorded for this file. The download has {digest(FILES['unknown.txt'])}" in told
     assert "train.txt" not in told and "new.txt has the SHA-256" in caplog.text
     asked = len(server.asked)
     assert data.fetch("texts", data_sets=table) == folder and len(server.asked) == asked
@@ -62,7 +62,7 @@ def test_a_data_set_comes_once_with_its_digests(table, server, tmp_path, monkeyp
 
 def test_it_goes_on_with_the_files_that_are_missing(table, server, tmp_path):
     content = server.files.pop("/unknown.txt")
-    with pytest.raises(OSError, match="unknown.txt could not be fetched"):
+    with pytest.raises(OSError, match="unknown.txt could not be downloaded"):
         data.fetch("texts", tmp_path / "t", data_sets=table)
     assert not (tmp_path / "t").exists()
     server.files["/unknown.txt"] = content
@@ -74,7 +74,7 @@ def test_it_goes_on_with_the_files_that_are_missing(table, server, tmp_path):
 def test_digests_can_be_given(table, tmp_path):
     for name, given in (("train.txt", "0" * 64), ("unknown.txt", "1" * 64), ("takes.tar.gz", "2" * 64)):
         data_set = "takes" if name.startswith("takes") else "texts"
-        with pytest.raises(ValueError, match=f"{name} has the SHA-256.*{given} was expected"):
+        with pytest.raises(ValueError, match=f"{name} has the SHA-256.*instead of {given}"):
             data.fetch(data_set, tmp_path / data_set, sha256={name: given}, data_sets=table)
         assert not (tmp_path / data_set).exists()
     right = {name: digest(content) for name, content in FILES.items()}
@@ -84,7 +84,9 @@ def test_digests_can_be_given(table, tmp_path):
 def test_an_archive_gives_its_members_and_the_known_ones_are_checked(table, server, tmp_path):
     assert contents(data.fetch("takes", tmp_path / "takes", data_sets=table)) == TAKES
     changed = table["takes"].sources[0]._replace(sha256="0" * 64)
-    with pytest.raises(ValueError, match=f"4 known files in takes.tar.gz .* {digest(KNOWN.encode())}; 0000"):
+    with pytest.raises(
+        ValueError, match=f"4 checked files in takes.tar.gz .* {digest(KNOWN.encode())} instead of 0000"
+    ):
         data.fetch("takes", tmp_path / "other", data_sets={"takes": data.DataSet("", "", (changed,))})
     assert not (tmp_path / "other").exists()
 
@@ -92,7 +94,7 @@ def test_an_archive_gives_its_members_and_the_known_ones_are_checked(table, serv
 def test_a_folder_with_something_else_is_left_alone(table, server, tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "train.txt").write_text("mine")
-    with pytest.raises(ValueError, match="texts is there and lacks new.txt, unknown.txt"):
+    with pytest.raises(ValueError, match="texts exists but lacks new.txt, unknown.txt"):
         data.fetch("texts", tmp_path / "texts", data_sets=table)
     assert contents(tmp_path / "texts") == {"train.txt": b"mine"} and server.asked == []
     with pytest.raises(ValueError, match="no data set 'text'. There are multi30k"):

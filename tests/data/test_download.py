@@ -75,7 +75,7 @@ def test_attempts_are_counted_as_long_as_nothing_comes(fetched, server):
     server.cuts = [100] * 20
     assert fetched(attempts=2).read_bytes() == CONTENT
     server.errors = [503, 503, 503]
-    with pytest.raises(OSError, match="/file: the server says 503"):
+    with pytest.raises(OSError, match="/file: the server answered 503"):
         data.download(f"{server.url}/file", fetched().with_name("other"), pause=0, attempts=3)
     assert len(server.asked) == 21 + 3
 
@@ -93,7 +93,7 @@ def test_without_a_connection_the_error_names_file_address_and_place(server, tmp
     with pytest.raises(OSError) as raised:
         data.download(f"{url}/a.txt", tmp_path / "a.txt", attempts=1)
     told = str(raised.value)
-    assert "a.txt could not be fetched" in told and f"{url}/a.txt" in told and str(tmp_path / "a.txt") in told
+    assert "a.txt could not be downloaded" in told and f"{url}/a.txt" in told and str(tmp_path / "a.txt") in told
 
 
 def test_another_digest_is_refused_and_the_file_removed(fetched, server, tmp_path):
@@ -153,7 +153,7 @@ def test_archives_become_folders(tmp_path, pack, name):
     folder = data.unpack(pack(tmp_path / name, MEMBERS), tmp_path / "in" / "x")
     assert (folder / "a" / "b.txt").read_bytes() == b"b" and (folder / "c.txt").read_bytes() == b"c"
     assert names(tmp_path / "in") == ["x"]
-    with pytest.raises(FileExistsError, match="x is there already"):
+    with pytest.raises(FileExistsError, match="x exists already"):
         data.unpack(tmp_path / name, folder)
 
 

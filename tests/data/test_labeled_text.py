@@ -48,13 +48,13 @@ def test_names_numbers_and_headers(write):
     assert read_labeled_text(path, format="tsv", text=0, label=1, header=False).label_names == ("class", "y")
     with pytest.raises(ValueError, match=r"a\.txt: the name must end in one of .*\.csv"):
         read_labeled_text(path)
-    with pytest.raises(ValueError, match=r"a\.txt:1: 0 columns have the name 'text'; .*'sentence', 'class'"):
+    with pytest.raises(ValueError, match=r"a\.txt:1: 0 columns have the name 'text'\. .*'sentence', 'class'"):
         read_labeled_text(path, format="tsv")
     with pytest.raises(ValueError, match=r"a\.txt:1: there is no column 2: the columns are 0 to 1"):
         read_labeled_text(path, format="tsv", text=0, label=2)
     with pytest.raises(ValueError, match=r"a\.txt:1: there is no column -1"):
         read_labeled_text(path, format="tsv", text=-1, label=0)
-    with pytest.raises(ValueError, match="by name only where there is a header"):
+    with pytest.raises(ValueError, match="A column name needs a file with a header"):
         read_labeled_text(path, format="tsv", text="sentence", label=1, header=False)
     with pytest.raises(ValueError, match=r"by name, not by number.*label=1"):
         read_labeled_text(path, format="jsonl", label=1)
@@ -115,12 +115,12 @@ PROBLEMS = {
     "not JSON .*Exceeds": ("a.jsonl", 1, '{"text": "a", "label": ' + "9" * 5000 + "}", "malformed"),
     r"not JSON .*\[\[\[": ("a.jsonl", 1, "[" * 200_000, "malformed"),
     "not a JSON object: 'null'": ("a.jsonl", 1, "null", "malformed"),
-    "key 'label' is missing; there are 'text', 'class'": ("a.jsonl", 1, '{"text": "a", "class": 1}', "malformed"),
+    "key 'label' is missing. The row has 'text', 'class'": ("a.jsonl", 1, '{"text": "a", "class": 1}', "malformed"),
     "'text' must be a string. Received: 3": ("a.jsonl", 1, '{"text": 3, "label": 1}', "malformed"),
     "'label' must be .*Received: 1.5": ("a.jsonl", 1, '{"text": "a", "label": 1.5}', "malformed"),
     "'label' must be .*Received: None": ("a.jsonl", 1, '{"text": "a", "label": null}', "malformed"),
     "text is empty: ' '": ("a.jsonl", 1, '{"text": " ", "label": 1}', "empty"),
-    "character that is none.*surrogates": ("a.jsonl", 1, '{"text": "\\ud83d", "label": 1}', "bad"),
+    "an invalid character.*surrogates": ("a.jsonl", 1, '{"text": "\\ud83d", "label": 1}', "bad"),
     "a NUL": ("a.jsonl", 1, '{"text": "a\\u0000", "label": 1}', "bad"),
 }
 
@@ -250,7 +250,7 @@ def test_folds_depend_on_the_seed():
     labels = np.arange(100) % 2
     assert len({tuple(folds(labels, 10, seed)) for seed in range(5)}) == 5
     for k in (0, 1):
-        with pytest.raises(ValueError, match=f"`k` must be 2 at least.*Received: {k}"):
+        with pytest.raises(ValueError, match=f"`k` must be from 2 to .*Received: {k}"):
             folds(labels, k, 0)
 
 
@@ -364,7 +364,7 @@ def test_every_row_is_accounted_for(tmp_path_factory, pieces, header, known):
 def test_other_separators_are_named(write):
     path = write("a.csv", "text;label\na;x\nb;y\n")
     for columns in ({"text": 0, "label": 1}, {"text": "text", "label": "label"}):
-        with pytest.raises(ValueError, match="fields may be apart by ';'"):
+        with pytest.raises(ValueError, match="fields separated by ';'"):
             read_labeled_text(path, **columns)
 
 
@@ -378,7 +378,7 @@ def test_a_data_frame_is_what_its_file_is(write):
     numbered = read_labeled_text(frame.assign(mood=[10, 2, 10]), text="review", label="mood")
     assert numbered.label_names == ("2", "10") and numbered.labels == [1, 0, 1]
     bad = pd.concat([frame, pd.DataFrame([(None, "good"), ("x", None), (" ", "bad")], columns=frame.columns)])
-    with pytest.raises(ValueError, match="DataFrame:3: the text is .*no string"):
+    with pytest.raises(ValueError, match="DataFrame:3: the text is .*not a string"):
         read_labeled_text(bad, text="review", label="mood")
     report = read_labeled_text(bad, text="review", label="mood", on_bad_line="skip").report
     assert (report.read, report.kept, report.malformed, report.empty) == (6, 3, 2, 1)

@@ -76,7 +76,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="no sequence that counts"):
         data.lengths(labeled, axes=(None, None))
     for spec in (tf.TensorSpec(None, tf.int32), tf.RaggedTensorSpec([None], tf.int32)):
-        with pytest.raises(ValueError, match="of known rank"):
+        with pytest.raises(ValueError, match="of static rank"):
             data.lengths(tf.data.Dataset.from_generator(lambda: iter(()), output_signature=spec))
 
 

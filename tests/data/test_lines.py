@@ -89,7 +89,7 @@ def test_damaged_gzip(write, tmp_path):
     for name, data in damaged.items():
         (tmp_path / name).write_bytes(data)
         for read in (lines.count_lines, lambda path: list(lines.raw_lines(path))):
-            with pytest.raises(ValueError, match=rf"{name} is damaged somewhere after line \d[\d,]*: .*Make it again"):
+            with pytest.raises(ValueError, match=rf"{name} is damaged somewhere after line \d[\d,]*: .*Recreate it"):
                 read(tmp_path / name)
 
 

@@ -37,7 +37,7 @@ def test_temperature_by_hand():
     mixed = Mixture(corpora(4, 64), temperature=2, seed=1)
     assert (mixed.examples, mixed.passes) == ([16, 64], [4, 1])
     assert str(mixed) == (
-        "80 examples an epoch: corpus 0 of 4: 16 examples, 4.00 passes; corpus 1 of 64: 64 examples, 1.00 passes"
+        "80 examples per epoch: corpus 0 of 4: 16 examples, 4.00 passes; corpus 1 of 64: 64 examples, 1.00 passes"
     )
     counts = collections.Counter(numbers(mixed.dataset()))
     assert counts == {**dict.fromkeys(range(4), 4), **dict.fromkeys(range(1000, 1064), 1)}
@@ -140,7 +140,7 @@ def test_arguments():
     with pytest.raises(ValueError, match=r"datasets\[1\] is empty"):
         mixture(corpora(3, 0))
     for endless in (two[0].repeat(), unknown(two[0])):
-        with pytest.raises(ValueError, match=r"datasets\[0\] does not know.*give `sizes`"):
+        with pytest.raises(ValueError, match=r"datasets\[0\] has an unknown number.*Pass `sizes`"):
             mixture([endless, two[1]])
     with pytest.raises(ValueError, match=r"datasets\[1\] has 4 examples"):
         mixture(two, sizes=[3, 5])

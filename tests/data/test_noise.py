@@ -132,7 +132,7 @@ def test_what_it_cannot_change(step):
     vectors = tf.zeros([4, 3], tf.int32)
     for dataset, remedy in (
         (tf.data.Dataset.from_tensors(vectors), "before `bucketed`"),
-        (tf.data.Dataset.from_tensor_slices((tf.constant(["a"]), [1])), "behind `encoded`"),
+        (tf.data.Dataset.from_tensor_slices((tf.constant(["a"]), [1])), "after `encoded`"),
         (tf.data.Dataset.from_tensor_slices({"text": vectors}), "'source'"),
         (tf.data.Dataset.from_tensor_slices(tf.zeros([4, 3])), "vectors of ids"),
     ):

@@ -49,7 +49,7 @@ def test_columns_by_name(write):
 def test_rows_that_are_no_pairs(write):
     path = write("b.tsv", "a\tb\nc\n")
     with pytest.raises(
-        ValueError, match=r"b\.tsv:2: 1 columns, apart by tabs, where a pair needs 2: \['c'\].*on_bad_line"
+        ValueError, match=r"b\.tsv:2: 1 columns, separated by tabs, where a pair needs 2: \['c'\].*on_bad_line"
     ):
         read_pairs(path)
     path = write("a.tsv", b"a\tb\nc\nd\xff\te\nf\tg\n")

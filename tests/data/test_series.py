@@ -68,7 +68,7 @@ def test_ways_to_write_the_same(write, content, name, options):
     [
         ("t,a,b\n0,1,2\n1,3\n", {}, r"csv:3: the line has 2 fields, the header 3", "on_bad_row"),
         ("t,a\n0,1\n1,2,3\n", {}, r"csv:3: the line has 3 fields, the header 2", "on_bad_row"),
-        (b"t,a\n0,1\n1,\xff\n", {}, r"csv:3: the line is not UTF-8. Name .* `encoding`", "on_bad_row"),
+        (b"t,a\n0,1\n1,\xff\n", {}, r"csv:3: the line is not UTF-8. Pass .* `encoding`", "on_bad_row"),
         (b"t,a\n0,1\n1,2\0\n", {}, r"csv:3: the line holds a NUL, as UTF-16", "on_bad_row"),
         ("t,a\n0,1\r1,2\n", {}, r"csv:2: the line holds a carriage return", "on_bad_row"),
         ('t,a\n0,1\n1,"2\n2,3\n3,x\n', {}, r"csv:3: a quotation mark does not end on its line", "on_bad_row"),
@@ -79,7 +79,7 @@ def test_ways_to_write_the_same(write, content, name, options):
         ("t,a\n0,1\n1,1e39\n", {}, r"csv:3: column 'a': '1e39' is not", "on_bad_value"),
         ("t,a\n0,1\n1,1_000\n", {}, r"csv:3: column 'a': '1_000' is not", "on_bad_value"),
         ("t;a\n0;1,5 m\n", {"delimiter": ";"}, r"csv:2: column 'a': '1,5 m' is not", "on_bad_value"),
-        ("t;a\n0;1,020\n", {}, r"csv:2: column 'a': '1,020' may be a decimal comma or a thousand", "`thousands`"),
+        ("t;a\n0;1,020\n", {}, r"csv:2: column 'a': '1,020' may have a decimal comma or a thousand", "`thousands`"),
         ("t;a\n0;1,5\n", {"decimal": "."}, r"csv:2: column 'a': '1,5' is not", "on_bad_value"),
         ("t,a\n2020-01-01,1\nlater,2\n", {}, r"csv:3: column 't': 'later' is not a time like '2020", "time_format"),
         ("t,a\n2020-01-01,1\n7,2\n", {}, r"csv:3: column 't': '7' is not a time like '2020", "time_format"),
@@ -90,11 +90,11 @@ def test_ways_to_write_the_same(write, content, name, options):
         ("t,a\n0,1\n2,2\n1,3\n", {}, r"csv:4: column 't': 1 comes before the time of line 3", "on_bad_row"),
         ("t,a\n0,1\n2,2\n", {"frequency": 1.0}, r"csv:3: column 't': 2 follows 0: 2 steps of 1.0", "frequency"),
         ("t,a\n0,1\n1,2\n3,3\n", {"frequency": 2}, r"csv:3: column 't': 1 follows 0: 0.5 steps", "frequency"),
-        ("0,1\n1,2\n", {}, r"csv:1: the first line must name the columns", "Received: 0, 1. Put a header"),
-        ("2020-01-01,x,1\n", {}, r"csv:1: the first line must name", "Put a header"),
-        ("1/2/2020,1\n", {"time_format": "%d/%m/%Y"}, r"csv:1: the first line must name", "Put a header"),
-        ("1\n2\n", {"time_column": None}, r"csv:1: the first line must name", "Put a header"),
-        ("t,a,a\n0,1,2\n", {}, r"csv:1: .* no two of them alike", "t, a, a"),
+        ("0,1\n1,2\n", {}, r"csv:1: the first line must name the columns", "Received: 0, 1. Add a header"),
+        ("2020-01-01,x,1\n", {}, r"csv:1: the first line must name", "Add a header"),
+        ("1/2/2020,1\n", {"time_format": "%d/%m/%Y"}, r"csv:1: the first line must name", "Add a header"),
+        ("1\n2\n", {"time_column": None}, r"csv:1: the first line must name", "Add a header"),
+        ("t,a,a\n0,1,2\n", {}, r"csv:1: .* with distinct names", "t, a, a"),
         ("", {}, r"csv:1: the first line must name", "Received: nothing"),
         ("t,a\n", {}, r"csv has no row to use", "0 could not be read"),
         ("t/a\n0/1\n", {}, r"csv:1: no column of values among t/a", "delimiter"),
@@ -199,7 +199,7 @@ def test_series_without_times(write):
 
 
 def test_a_static_column_that_changes(write):
-    with pytest.raises(ValueError, match="csv:3: column 's': 8, where the series began with 7: not static"):
+    with pytest.raises(ValueError, match="csv:3: column 's': 8 instead of 7 as in .* not static"):
         read_series(write("t,a,s\n0,1,7\n1,1,8\n"), static_columns=["s"])
 
 
@@ -384,7 +384,7 @@ def test_a_thousand_is_not_filled_in(write):
     rows = ["2020-01-01,998", '2020-01-02,"1,020"', '2020-01-03,"1,050"']
     series = read_series(write("\n".join(["t,a", *rows]) + "\n"), on_bad_value="interpolate")
     assert series.values[:, 0].tolist() == [998, 1020, 1050] and series.report.interpolated == 0
-    with pytest.raises(ValueError, match="no repair can"):
+    with pytest.raises(ValueError, match="This cannot be repaired"):
         read_series(write("t;a\n0;1,020\n1;1,030\n"), on_bad_value="interpolate", on_bad_row="repair")
 
 
@@ -406,7 +406,7 @@ def test_options_of_readers(write):
     series = read_series(path, comment="#", missing_values=["-999"], on_bad_value="interpolate", **names)
     assert series.values[:, 0].tolist() == [5, 5, 6] and series.report.interpolated == 1
     latin = write("t,Höhe\n0,1\n1,2\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="csv:1: the line is not UTF-8. Name .* by `encoding`"):
+    with pytest.raises(ValueError, match="csv:1: the line is not UTF-8. Pass .* as `encoding`"):
         read_series(latin)
     assert read_series(latin, encoding="latin-1").columns == ("Höhe",)
     with pytest.raises(ValueError, match="not in the encoding 'utf-99'"):

@@ -154,7 +154,9 @@ def test_keras_makes_whole_epochs_after_a_shorter_first_one():
 def test_bad_steps():
     with pytest.raises(ValueError, match="Received: -1"):
         from_step(-1)
-    with pytest.raises(ValueError, match="less than the 4 batches.*`first_epoch` one more and step 0. Received: 4"):
+    with pytest.raises(
+        ValueError, match="less than the 4 batches.*step 0 and increase `first_epoch` by one. Received: 4"
+    ):
         tf.data.Dataset.range(4).apply(from_step(4))
 
 

@@ -28,7 +28,7 @@ def test_what_is_not_needed_may_be_missing(tmp_path):
 
 def test_two_that_could_be_meant_and_no_folder(tmp_path):
     folder = folder_of(tmp_path, "train.tsv", "train.csv")
-    with pytest.raises(ValueError, match="which of train.csv, train.tsv is meant"):
+    with pytest.raises(ValueError, match="several files match: train.csv, train.tsv"):
         find_splits(folder, ENDINGS, needed=["train"])
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         find_splits(tmp_path / "nowhere", ENDINGS)

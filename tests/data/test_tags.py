@@ -39,7 +39,7 @@ def test_conllu(write, name, ending):
     assert (found.words, found.tags) == (WORDS, UPOS) and len(found) == 2
     assert found.report == tags.TagReport(read=2, kept=2, words=8, multiword=2, empty_nodes=1, comments=3)
     assert str(found.report) == (
-        "2 sentences read, 2 kept (8 words); passed over: 2 multiword ranges, 1 empty nodes, 3 comments"
+        "2 sentences read, 2 kept (8 words); skipped: 2 multiword ranges, 1 empty nodes, 3 comments"
     )
     assert found.tag_names == ("ADP", "DET", "NOUN", "NUM", "PRON", "PROPN", "VERB")
 
@@ -301,7 +301,7 @@ def test_tags_that_nearly_mark_spans_are_refused():
     for tag_names in (["NOUN", "VERB"], ["O"], [], ["S---3", "I----", "N--S"], ["BE-HL", "O", "NN-TL"]):
         assert not span_tags.mark_spans(tag_names)
     for others, odd in ((["-X-"], "-X-"), (["b-PER"], "b-PER"), (["PER-B"], "PER-B"), (["<unk>"], "<unk>")):
-        with pytest.raises(ValueError, match=rf"mark spans, and '{odd}' cannot be read.*--spans no"):
+        with pytest.raises(ValueError, match=rf"mark spans, but '{odd}' cannot be read.*--spans no"):
             span_tags.mark_spans(["O", "B-LOC", "I-LOC", *others])
     with pytest.raises(ValueError, match="'LOC-B'.*--spans no"):
         span_tags.mark_spans(["O", "LOC-B", "LOC-I"])
@@ -359,7 +359,7 @@ def test_numbers_of_words_are_no_words(write, caplog):
     content = "#\thttp://example.org [2009]\n1\tAufgrund\tO\tO\n2\tStuttgart\tB-LOC\tO\n\n1\tBonn\tB-LOC\tO\n"
     path = write("a.tsv", content)
     assert tags.read_tags(path, tags=2).words == [["Aufgrund", "Stuttgart"], ["Bonn"]]
-    assert "words=0 takes the numbers" in caplog.text
+    assert "words=0 reads the numbers" in caplog.text
     for options in ({"words": 0}, {"format": "columns"}):
         assert tags.read_tags(path, tags=2, **options).words == [["1", "2"], ["1"]]
     assert tags.read_tags(write("b.tsv", "1\tx\tNUM\n3\tx\tNUM\n")).words == [["1", "3"]]

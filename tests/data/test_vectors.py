@@ -47,7 +47,7 @@ def test_lines_that_are_no_text_are_left_out_too(write):
 
 def test_files_that_are_no_vectors_are_named(write, tmp_path):
     for content in ("", "word\n", "\n"):
-        with pytest.raises(ValueError, match="a.txt:1: a word and its numbers"):
+        with pytest.raises(ValueError, match="a.txt:1: the line must be a word and its numbers"):
             data.read_vectors(write("a.txt", content), TOKENS)
     with pytest.raises(ValueError, match="a.txt has no vector for any of the 5 tokens"):
         data.read_vectors(write("a.txt", "strange 1 2\n"), TOKENS)

@@ -61,7 +61,7 @@ def test_scaler_against_numpy(tmp_path):
 
 @pytest.mark.parametrize("values", [np.zeros((0, 2)), np.array([[1, np.nan]]), np.zeros(3)])
 def test_scaler_refuses(values):
-    with pytest.raises(ValueError, match="fitted to finite rows"):
+    with pytest.raises(ValueError, match="needs finite rows"):
         Scaler.fit(values, ("a", "b"))
 
 
@@ -212,13 +212,13 @@ def test_splits(write, split, rows):
         ({"split": ("2020-01-02", "2020-01-03")}, "with a time index of dates"),
         ({"split": (90, 1, 9)}, r"The validation part has 1 rows and no window of look_back=5, horizon=2.*split=\(90"),
         ({"split": (6, 20, 20)}, "The training part has 6 rows"),
-        ({"split": (0, 50, 50)}, "A scaler is fitted to finite rows"),
+        ({"split": (0, 50, 50)}, "Scaler.fit needs finite rows"),
         ({"targets": ["z"]}, r"must be a list of some of a, b. Received: \['z'\]"),
         ({"targets": "ab"}, "must be a list of some of a, b. Received: 'ab'"),
         ({"targets": []}, r"Received: \[\]"),
         ({"known_future": ["a", "b"]}, r"Received: \[\]"),
-        ({"known_future": ["hour"]}, "hour: such features need a time index of dates"),
-        ({"known_future": ["tide"]}, "No column and no feature of the calendar .*: tide"),
+        ({"known_future": ["hour"]}, "hour: calendar features need a time index of dates"),
+        ({"known_future": ["tide"]}, "Not a column or a calendar feature .*: tide"),
         ({"scaler": "minmax"}, '`scaler` must be "fit"'),
         ({"scaler": Scaler([0], [1], ["z"])}, "must be a list of some of z"),
     ],

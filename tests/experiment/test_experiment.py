@@ -268,10 +268,10 @@ def test_the_folder_with_the_data(tmp_path, monkeypatch):
     assert experiment.data_folder(None, True, "ett") == tmp_path / "ett"
 
     def offline(name):
-        raise OSError("ETTh1.csv could not be fetched from https://...")
+        raise OSError("ETTh1.csv could not be downloaded from https://...")
 
     monkeypatch.setattr(data, "fetch", offline)
-    with pytest.raises(OSError, match=r"could not be fetched .* holds ETTh1.csv can also be named by --data-dir"):
+    with pytest.raises(OSError, match=r"could not be downloaded .* holds ETTh1.csv can also be named by --data-dir"):
         experiment.data_folder(None, True, "ett")
 
 

@@ -214,7 +214,7 @@ def test_subwords_bad_arguments():
         text.Subwords.train(["", " "], 90)
     with pytest.raises(ValueError, match="`vocabulary_size`=5 "):
         text.Subwords.train(LINES, 5)
-    with pytest.raises(ValueError, match="`vocabulary_size`=20 .* 5 lines of text need [0-9]+ pieces at least"):
+    with pytest.raises(ValueError, match="`vocabulary_size`=20 .* 5 lines of text need at least [0-9]+ pieces"):
         text.Subwords.train(LINES, 20)
     with pytest.raises(ValueError, match="None of the 1 lines .* NUL or U.2585"):
         text.Subwords.train(["a \u2585 b"], 20)
@@ -312,9 +312,9 @@ def test_what_a_vocabulary_leaves_out_is_told(caplog):
     text.Words.train(lines), text.Characters.train(lines), text.Subwords.train(LINES, 90)
     assert not caplog.records
     text.Subwords.train([*LINES, "a\u2585b", "c\0d"], 90)
-    assert "2 lines with NUL or U+2585 are left out" in caplog.text
+    assert "2 lines with NUL or U+2585 are ignored" in caplog.text
     text.Subwords.train(LINES * 50, 90, max_lines=120)
-    assert f"Of {50 * len(LINES)} lines 120 are drawn" in caplog.text
+    assert f"Of {50 * len(LINES)} lines, 120 are drawn" in caplog.text
 
 
 WORD = st.text(st.sampled_from("ab1 \t\r\u00a0\u3000\u200c\u2028é"), min_size=1, max_size=5).filter(
