@@ -140,7 +140,7 @@ def _words(text: str | list[str]) -> list[bytes]:
 
 
 def _ids(vocabulary: Vocabulary, batch: list[str | list[str]]) -> tf.RaggedTensor:
-    if not vocabulary.keeps_words:
+    if not any(isinstance(text, list) for text in batch):
         return vocabulary.tokenize(batch)
     rows = [_words(text) for text in batch]
     words = tf.constant([word for row in rows for word in row], tf.string)

@@ -70,6 +70,13 @@ def test_lowered_words_and_bytes():
     assert report.size == 256
 
 
+def test_a_word_that_lowercasing_removes_is_no_token():
+    """Lowercasing removes NUL, so a word of NULs alone leaves nothing to count."""
+    words = text.Words(["a", "b"], lowercase=True)
+    report = text.coverage(words, ["A \0 b", "a"])
+    assert (report.tokens, report.unknown_tokens) == (len(words.tokenize(["A \0 b", "a"]).values), 0) == (3, 0)
+
+
 def test_a_dataset_of_pairs_more_than_one_batch_and_the_longest_list():
     pairs = tf.data.Dataset.from_tensors(("a b", "b c")).repeat(1500)
     report = coverage(Words(["a"]), pairs, most_common=1)
