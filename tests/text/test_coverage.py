@@ -72,8 +72,8 @@ def test_lowered_words_and_bytes():
 
 def test_a_word_that_lowercasing_removes_is_no_token():
     """Lowercasing removes NUL, so a word of NULs alone leaves nothing to count."""
-    words = text.Words(["a", "b"], lowercase=True)
-    report = text.coverage(words, ["A \0 b", "a"])
+    words = Words(["a", "b"], lowercase=True)
+    report = coverage(words, ["A \0 b", "a"])
     assert (report.tokens, report.unknown_tokens) == (len(words.tokenize(["A \0 b", "a"]).values), 0) == (3, 0)
 
 
