@@ -28,6 +28,7 @@ from keras_seq.cli_config import read_values, without_none
 from keras_seq.quiet import start_quickly
 
 T = TypeVar("T")
+_USAGE_OPTIONS = 8  # options that a usage line still shows one by one
 
 
 def option(
@@ -174,11 +175,21 @@ def flags(options: type, description: str | None = None, prog: str | None = None
             group = parser if owner is options else parser.add_argument_group(title)
             for name in names:
                 _add_flag(group, fields.pop(name), hints[name])
+    parser.shorten_usage()
     return parser
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one line, without the usage: that of a verb has 30 lines."""
+    """Errors are one line, without the usage."""
+
+    def shorten_usage(self) -> None:
+        """With many options, the usage shows only the required ones and the positional arguments."""
+        required = [action for action in self._actions if action.required or not action.option_strings]
+        if len(self._actions) - len(required) > _USAGE_OPTIONS:
+            formatter = self._get_formatter()
+            formatter.add_usage(None, required, [], prefix="")
+            arguments = " ".join(formatter.format_help().split()).removeprefix(self.prog)
+            self.usage = f"%(prog)s [options]{arguments}"
 
     def error(self, message: str) -> typing.NoReturn:
         words = message.removeprefix("unrecognized arguments: ").split() if message.startswith("unrecognized") else ()

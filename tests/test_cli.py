@@ -256,3 +256,11 @@ def test_help_shows_the_defaults_of_presets():
     text = re.sub(r"\s+", " ", cli.flags(Configured).format_help())
     assert "channels (default: 1 2; files: 3 4)" in text and "normalization (default: batch)" in text
     assert cli.parse(Configured, ["--normalization", "none", "--filters", "none"]) == Configured(normalization="none")
+
+
+def test_the_usage_of_many_options_shows_only_what_must_be_given():
+    fields = [(f"option_{number}", int, option(number, "number")) for number in range(9)]
+    fields = [("source", str, option(help="text", positional=True)), ("model", str, option(help="model")), *fields]
+    many = dataclasses.make_dataclass("Many", fields)
+    assert cli.flags(many, prog="verb").format_usage() == "usage: verb [options] --model MODEL SOURCE\n"
+    assert "--option-8 OPTION_8" in cli.flags(many, prog="verb").format_help()
