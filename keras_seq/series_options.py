@@ -71,7 +71,7 @@ class SeriesFlags:
         except ValueError as error:
             raise ValueError(_in_flags(str(error).replace(str(file), shown or str(file)))) from error
 
-    def told(self, shown: str, report: Any) -> str:
+    def reading_note(self, shown: str, report: Any) -> str:
         """A note on how a file was read: the detected format and the repaired rows. "" if there is nothing to note."""
         if self.repair and not report.repaired:
             return f"{shown}: {report}; nothing to repair"

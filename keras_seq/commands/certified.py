@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.commands.certified_decoders import asked_of_decoder, asked_of_listener, traced
+from keras_seq.commands.certified_decoders import adapter_of_decoder, adapter_of_recognizer, traced
 from keras_seq.commands.certified_exports import EXPORTED, called_with
 
 
 @contextlib.contextmanager
-def asked_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+def adapter_of_run(task: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     """Adapter of a run folder's model, and the reason for each kind of case that is left out."""
     adapter, exported = _adapter(task, options)
     others: dict[str, Callable] = {}
@@ -38,9 +38,9 @@ def _adapter(task: Any, options: Any) -> tuple[Any, Any]:
     from keras_seq.inspection.certify_adapters import mapping
 
     if task.name in ("translation", "generation"):
-        return asked_of_decoder(task, options)
+        return adapter_of_decoder(task, options)
     if task.name == "transcription" and hasattr(task.model, "encode"):
-        return asked_of_listener(task, options)
+        return adapter_of_recognizer(task, options)
     sizes = {}
     model = task.model
     if task.name == "tagging":

@@ -34,7 +34,7 @@ def _search(model: Any, vocabulary: Any, max_length: int, read: Callable = lambd
     return best_output
 
 
-def asked_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
+def adapter_of_decoder(task: Any, options: Any) -> tuple[Any, Any]:
     """Adapter of a translator or a language model, and the task to export."""
     from keras_seq import decoding
     from keras_seq.inspection.certify_adapters import decoding as decoder
@@ -84,7 +84,7 @@ def _draw(inputs: Mapping[str, Any], vocabulary: Any, start_id: int | None) -> C
     return draw
 
 
-def asked_of_listener(task: Any, options: Any) -> tuple[Any, Any]:
+def adapter_of_recognizer(task: Any, options: Any) -> tuple[Any, Any]:
     """Adapter of an attention-based recognizer, and the task to export."""
     from keras_seq.inspection.certify_adapters import decoding as decoder
     from keras_seq.inspection.certify_adapters import floats

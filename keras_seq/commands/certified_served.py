@@ -13,7 +13,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @contextlib.contextmanager
-def asked_of_served(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
+def adapter_of_saved_model(opened: Any, options: Any) -> Iterator[tuple[Any, dict[str, str]]]:
     """Adapter of a SavedModel's main signature, and the reason for each kind of case that is left out.
 
     Raises:

@@ -86,18 +86,18 @@ def _check(options: Certify) -> None:
 def _adapter(options: Certify) -> Any:
     """A context manager of the adapter, and the reason for each kind of case that is left out."""
     if is_saved_model(options.model):
-        from keras_seq.commands.certified_served import asked_of_served
+        from keras_seq.commands.certified_served import adapter_of_saved_model
         from keras_seq.tasks.saved_model import SavedModelTask
 
-        return asked_of_served(SavedModelTask(options.model), options)
+        return adapter_of_saved_model(SavedModelTask(options.model), options)
     from keras_seq import distribution
-    from keras_seq.commands.certified import asked_of_run
+    from keras_seq.commands.certified import adapter_of_run
 
     if options.replicas > 1:
         distribution.divide_cpu(options.replicas)  # must come before any computation
     from keras_seq.tasks.loading import load_run
 
-    return asked_of_run(load_run(options.model, "keras-seq certify"), options)
+    return adapter_of_run(load_run(options.model, "keras-seq certify"), options)
 
 
 def _print_report(options: Certify, result: Any, left_out: dict[str, str]) -> None:

@@ -41,7 +41,7 @@ def _read(options: Evaluate, task: Any, columns: Any) -> tuple[Any, tuple, dict[
     config = read_config(task.folder / "config.json") if task.folder is not None else {}
     path, options = one_file(options), _reading(options, config)
     series = options.read(path, columns.columns)
-    if note := options.told(str(path), series.report):
+    if note := options.reading_note(str(path), series.report):
         print(note, file=sys.stderr)
     digests = read_config(task.folder / "data.json") if task.folder is not None else {}
     split = options.split

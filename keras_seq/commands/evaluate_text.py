@@ -8,7 +8,7 @@ from keras_seq.commands.evaluate import Evaluate, Scores, as_trained, one_file
 from keras_seq.commands.line_inputs import with_side_inputs
 from keras_seq.commands.lines import STDIN, check_files, each_line, lines
 from keras_seq.commands.options import replacement
-from keras_seq.commands.search_options import files_beside, given, search_options
+from keras_seq.commands.search_options import files_beside, named_flags, search_options
 from keras_seq.commands.text_columns import check_tables
 from keras_seq.commands.translate import CutOff, translator
 from keras_seq.tasks.results import Failure
@@ -53,7 +53,7 @@ def _sides(options: Evaluate) -> tuple[pathlib.Path, pathlib.Path | None]:
     references, *hypotheses = options.files
     if options.model and hypotheses:
         raise ValueError(f"--model generates the hypotheses. Leave {hypotheses[0]} out, or leave --model out.")
-    needless = [*given(options), *(["--replace-unknown"] if options.replace_unknown else [])]
+    needless = [*named_flags(options), *(["--replace-unknown"] if options.replace_unknown else [])]
     if not options.model and needless:
         raise ValueError(f"{', '.join(needless)}: without --model there is no search. Leave it out.")
     return references, (hypotheses or [None])[0]
@@ -98,7 +98,7 @@ def _translated(options: Evaluate) -> list[str]:
         return [result if isinstance(result, Failure) else result.texts[0] for result in compute(texts)]
 
     hypotheses = _gathered(with_side_inputs(lines([options.source]), options), options.chunk, best)
-    cut_off.tell()
+    cut_off.print_summary()
     return hypotheses
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from keras_seq.cli import flag, option
 from keras_seq.commands.options import WEIGHTS
-from keras_seq.commands.search_options import SearchOptions, given, search_options
+from keras_seq.commands.search_options import SearchOptions, named_flags, search_options
 from keras_seq.tasks.results import one_line
 
 
@@ -99,9 +99,9 @@ def export(options: Export) -> None:
 
 def _check(options: Export) -> None:
     """Raises `ValueError` for options that the format does not have."""
-    if options.format != "saved_model" and given(options):
+    if options.format != "saved_model" and named_flags(options):
         raise ValueError(
-            f"{', '.join(given(options))}: only a SavedModel includes the search, not --format {options.format}. "
+            f"{', '.join(named_flags(options))}: only a SavedModel includes the search, not --format {options.format}. "
             "Leave it out."
         )
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
@@ -190,6 +190,6 @@ def _with_search(task: Any, options: Export) -> Any:
     if not search:
         return task
     if not hasattr(task, "with_search"):
-        flags = given(options)
+        flags = named_flags(options)
         raise ValueError(f"{', '.join(flags)}: {task.where} is a task of {task.name}, without a search. Leave it out.")
     return task.with_search(search)

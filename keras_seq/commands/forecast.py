@@ -71,7 +71,7 @@ def forecast(options: Forecast) -> None:
                 writer.flush()
         if first is not None and not done:
             raise first
-    bad.tell()
+    bad.print_summary()
 
 
 def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Iterator[Rows | ValueError]:
@@ -85,7 +85,7 @@ def read(options: Forecast, path: pathlib.Path, columns, several: bool) -> Itera
     except ValueError as error:
         yield error
         return
-    if note := options.told(shown, series.report):
+    if note := options.reading_note(shown, series.report):
         print(note, file=sys.stderr)
     for name, (start, end) in zip(series.names, series.spans(), strict=True):
         names = {"file": shown} if several else {}

@@ -149,7 +149,7 @@ class BadLines:
         if len(self._first) < FIRST_ONES:
             self._first.append(f"{place}: {why}")
 
-    def tell(self) -> None:
+    def print_summary(self) -> None:
         if self.count:
             first = "" if self.count <= FIRST_ONES else f" The first {FIRST_ONES}:"
             have = "has" if self.count == 1 else "have"
@@ -196,7 +196,7 @@ def each_line(
             progress(bad.total)
     finally:
         progress.close()
-    bad.tell()
+    bad.print_summary()
     return bad
 
 

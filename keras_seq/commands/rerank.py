@@ -40,7 +40,7 @@ def rerank(options: Rerank) -> None:
             expected = number + 1
             _write(writer, options, number, _ordered([entry for entry in entries if entry.scores], weights))
             writer.flush()
-    bad.tell()
+    bad.print_summary()
 
 
 def parsed_weights(words: tuple[str, ...]) -> dict[str, float]:

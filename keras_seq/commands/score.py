@@ -159,4 +159,4 @@ def _score_candidates(options: Score, files: list[pathlib.Path], compute: Callab
                 writer(nbest.written(entry.number, entry.text, features, entry.scores.get("score")), as_is=True)
 
         each_line(candidates(), options.chunk, compute, write, writer.flush, "candidates")
-    broken.tell()
+    broken.print_summary()

@@ -68,7 +68,7 @@ class LineSearchOptions(SearchOptions):
     force: pathlib.Path | None = option(None, "beam: file with the required terms of each line's output, between tabs")
 
 
-def given(options: SearchOptions) -> list[str]:
+def named_flags(options: SearchOptions) -> list[str]:
     """The flags of the search that were given, in the form `--num-beams`."""
     return [flag(name) for name in _given_names(options)]
 

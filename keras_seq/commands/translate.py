@@ -46,7 +46,7 @@ def translate(options: Translate) -> None:
     unknown = replacement(options)
     cut_off = CutOff()
     _run(options, lambda: cut_off.counting(translator(options, options.model, replace_unknown=unknown)))
-    cut_off.tell()
+    cut_off.print_summary()
 
 
 def generate(options: Generate) -> None:
@@ -131,7 +131,7 @@ class CutOff:
 
         return counted
 
-    def tell(self) -> None:
+    def print_summary(self) -> None:
         if self.count:
             print(
                 f"{self.count:,} of {self.total:,} results did not end by themselves: they are truncated at "

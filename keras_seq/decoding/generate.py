@@ -94,7 +94,7 @@ def generate(
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
-    _tell_of_unknown(sources, getattr(source_vocabulary, "unknown_id", None))
+    _warn_of_unknown(sources, getattr(source_vocabulary, "unknown_id", None))
     if continues:
         sources = [[vocabulary.start_id, *source] for source in sources]
     else:
@@ -121,7 +121,7 @@ def check_vocabularies(model, vocabulary, source_vocabulary):
             )
 
 
-def _tell_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+def _warn_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
     total, unknown = sum(map(len, sources)), sum(source.count(unknown_id) for source in sources)
     if unknown > total / 2:
         _log.warning(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts, warn_of_omitted
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # written form of unknown characters and of bytes that are not UTF-8
 _FORMAT = "keras_seq characters"
@@ -70,7 +70,7 @@ class Characters(Vocabulary):
         kept = sorted((-count, character) for character, count in counts.items() if count >= minimum_count)
         if vocabulary_size is not None:
             kept = kept[: max(0, vocabulary_size - len(SPECIAL_TOKENS))]
-        tell_of_left_out("characters", counts, [character for _, character in kept])
+        warn_of_omitted("characters", counts, [character for _, character in kept])
         if not kept:
             raise ValueError(
                 "No character is left for the vocabulary. Pass more text, a lower `minimum_count` or a larger "

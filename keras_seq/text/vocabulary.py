@@ -293,7 +293,7 @@ def texts(lines, split: bool = False) -> Iterator[str | list[str]]:
                 yield from map(_decoded, text)
 
 
-def tell_of_left_out(what: str, counts: Counter, kept: list) -> None:
+def warn_of_omitted(what: str, counts: Counter, kept: list) -> None:
     """Logs the number of words, or other pieces, of a text that are not in the vocabulary and become unknown."""
     left = counts.total() - sum(counts[thing] for thing in kept)
     if left and kept:

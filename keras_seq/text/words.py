@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_seq.text.normalize import lowercase as lower
-from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, tell_of_left_out, texts
+from keras_seq.text.vocabulary import SPECIAL_TOKENS, UNKNOWN_ID, Vocabulary, texts, warn_of_omitted
 
 _LOWERCASE_HEADER = "# lowercase"  # a line before the first special token
 
@@ -72,7 +72,7 @@ class Words(Vocabulary):
         words = [word for _, word in sorted(words) if word not in SPECIAL_TOKENS]
         if vocabulary_size is not None:
             words = words[: max(0, vocabulary_size - len(SPECIAL_TOKENS))]
-        tell_of_left_out("words", counts, [word.encode() for word in words])
+        warn_of_omitted("words", counts, [word.encode() for word in words])
         if not words:
             raise ValueError(
                 "No word is left for the vocabulary. Pass more text, a lower `minimum_count` or a larger "

@@ -8,7 +8,7 @@ import pytest
 
 from keras_seq import decoding, text
 from keras_seq.cli import as_flags
-from keras_seq.commands.search_options import LineSearchOptions, given, search_options
+from keras_seq.commands.search_options import LineSearchOptions, named_flags, search_options
 from keras_seq.tasks.search_options import find_constraints, get_search
 
 if keras.backend.backend() != "tensorflow":
@@ -57,7 +57,7 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
         decoding.Banned([[4, 5], [9]]),  # a zebra it could not say anyway
         decoding.Allowed([4, 8, 9]),
     ]
-    assert given(LineSearchOptions(top_k=3, ban=tmp_path)) == ["--top-k", "--ban"]
+    assert named_flags(LineSearchOptions(top_k=3, ban=tmp_path)) == ["--top-k", "--ban"]
 
 
 @pytest.mark.parametrize(
