@@ -1,5 +1,7 @@
 """Whatever stands under a mask, NaN included, changes no output, no gradient, no loss and no metric."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -174,6 +176,54 @@ def test_labels_of_ctc_and_of_a_crf():
     expected = losses.CTCLoss()(np.array([[1, 2]]), logits[:1])  # a row of weight 0 may hold anything
     found = losses.CTCLoss()(np.array([[1, 2], [9, -1]]), logits, np.array([1.0, 0.0]))
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@functools.cache
+def crf():
+    return layers.CRF(4)
+
+
+WRONG = st.one_of(st.integers(-(2**31), -1), st.integers(4, 2**31 - 1))
+OF_STEPS = {  # each takes labels (2, 3), scores of 4 classes, and weights (2, 3)
+    "TokenCrossentropy": lambda *inputs: losses.TokenCrossentropy(0.1)(*inputs),
+    "CRFLoss": lambda labels, logits, weights: layers.CRFLoss()(labels, crf()(logits), weights),
+    "TokenAccuracy": lambda *inputs: metrics.TokenAccuracy()(*inputs),
+    "TokenLoss": lambda *inputs: metrics.TokenLoss()(*inputs),
+    "Perplexity": lambda *inputs: metrics.Perplexity()(*inputs),
+}
+
+
+@pytest.mark.parametrize("name", OF_STEPS)
+@settings(max_examples=25)
+@given(wrong=WRONG, place=st.tuples(st.integers(0, 1), st.integers(0, 2)), seed=st.integers(0, 99))
+def test_a_value_out_of_range_is_an_error_where_it_counts_and_nothing_elsewhere(name, wrong, place, seed):
+    random = np.random.default_rng(seed)
+    logits = tf.constant(random.normal(size=(2, 3, 4)), tf.float32)
+    labels, weights = random.integers(0, 4, (2, 3)), np.ones((2, 3), "float32")
+    if name == "CRFLoss":  # a CRF's padding is at the end of a row
+        place = (place[0], 2)
+    changed = labels.copy()
+    changed[place] = wrong
+    with pytest.raises(ValueError, match=f"0 to 3.* {wrong}( |$)" if wrong < 0 else f"0 to 3.* to {wrong}$"):
+        OF_STEPS[name](changed, logits, weights)
+    weights[place] = 0.0
+    expected = float(OF_STEPS[name](labels, logits, weights))
+    assert float(OF_STEPS[name](changed, logits, weights)) == pytest.approx(expected, rel=1e-6)
+
+
+@settings(max_examples=25)
+@given(wrong=WRONG, place=st.tuples(st.integers(0, 1), st.integers(0, 2)), seed=st.integers(0, 99))
+def test_a_label_of_ctc_out_of_range_is_an_error_where_its_row_counts(wrong, place, seed):
+    random = np.random.default_rng(seed)
+    logits = tf.constant(random.normal(size=(2, 7, 4)), tf.float32)
+    labels, weights = random.integers(1, 4, (2, 3)), np.ones(2, "float32")
+    changed = labels.copy()
+    changed[place] = wrong
+    with pytest.raises(ValueError, match=f"0 to 3.*blank, 0.*{wrong}"):
+        losses.CTCLoss()(changed, logits, weights)
+    weights[place[0]] = 0.0
+    expected = float(losses.CTCLoss()(labels, logits, weights))
+    assert float(losses.CTCLoss()(changed, logits, weights)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN, layers.MinGRU, layers.RGLRU])
