@@ -1,7 +1,7 @@
 """The command line: `keras-seq VERB ...`, or `python -m keras_seq VERB ...`.
 
-A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `keras_seq/commands/` has them. What a
-verb needs is imported inside its function, so that help comes at once: TensorFlow takes seconds.
+A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `keras_seq/commands/` has them. A verb
+imports its dependencies inside its function, so that help comes at once: importing TensorFlow takes seconds.
 """
 
 import sys
@@ -30,7 +30,7 @@ EXAMPLE = 'echo "four hundred and six" | keras-seq translate --model runs/transl
 
 
 class Verb(NamedTuple):
-    """`keras-seq NAME`: a line for the list of verbs, the dataclass of its options, and what is called with them."""
+    """`keras-seq NAME`: a line for the list of verbs, the dataclass of its options, and the function called with it."""
 
     line: str
     options: type
@@ -82,7 +82,7 @@ def train(argv: Sequence[str]) -> None:
     name, *others = list(argv) or [""]
     if name in ("-h", "--help"):
         recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in RECIPES.items()], numbers=False))
-        print("usage: keras-seq train NAME ...\n\nTrains a model: on synthetic data, or on yours.\n")
+        print("usage: keras-seq train NAME ...\n\nTrains a model on synthetic data, or on your data.\n")
         print(f"recipes:\n{recipes}\n\nkeras-seq train NAME --help lists the options of a recipe.")
         return
     if name not in RECIPES:
@@ -105,9 +105,9 @@ def _help() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the verb that the command line names. What the user did wrong is one line and exit code 2."""
+    """Runs the verb that the command line names. An error of the user's ends in one line and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a name of a file shows its bytes
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character of a file name shows its bytes
             stream.reconfigure(errors="backslashreplace")
     name, *others = list(sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help"):

@@ -1,4 +1,4 @@
-"""TensorFlow started quietly: its greetings (CPU features, CUDA libraries that are not there) never reach a user."""
+"""Quiet start of TensorFlow: its startup messages (CPU features, missing CUDA libraries) are never shown."""
 
 import contextlib
 import importlib.abc
@@ -12,14 +12,14 @@ from types import ModuleType
 from typing import Any
 
 _PACKAGES = ("tensorflow", "tensorflow_text")
-# The lines of absl, the logging of TensorFlow's C++: a letter, the day, the time, the process, a file and its line.
+# The log lines of absl, from TensorFlow's C++ code: a letter, the day, the time, the process, a file and its line.
 _GREETING = re.compile(
     rb"(WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\])"
 )
 
 
 def start_quietly() -> None:
-    """From now on the import of TensorFlow prints nothing but what is no greeting. Call it before that import."""
+    """Hides the startup messages of TensorFlow when it is imported. Call this before that import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
@@ -41,7 +41,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def _without_greetings() -> Iterator[None]:
-    """What is written to the file descriptor of stderr is held back, and written in the end without the greetings."""
+    """Holds back all output to the file descriptor of stderr, and writes it in the end without startup messages."""
     try:
         stderr = os.dup(2)
     except OSError:  # closed

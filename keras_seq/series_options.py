@@ -1,4 +1,4 @@
-"""How a CSV file of series is written, as flags: of `keras-seq forecast` and of the recipe."""
+"""Flags for the format of CSV files of series, for `keras-seq forecast` and the forecasting recipe."""
 
 import dataclasses
 import pathlib
@@ -17,26 +17,26 @@ class SeriesFlags:
     """Format of CSV files of series"""
 
     time_column: str = option(
-        "0", "column of the time index: its name, or its number from 0; none for rows at equal distances"
+        "0", "column of the time index: its name, or its number from 0; none for equidistant rows"
     )
     time_format: str | None = option(
-        None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only one that fits)"
+        None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only format that fits)"
     )
-    time_zone: str | None = option(None, "time zone of the clock, such as Europe/Berlin (default: that of the times)")
+    time_zone: str | None = option(None, "time zone of local times, such as Europe/Berlin (default: that of the times)")
     frequency: str | None = option(
-        None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the commonest)"
+        None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the most common distance)"
     )
     delimiter: str | None = option(
-        None, "delimiter of the fields, also tab or space (default: the one that divides all lines alike)"
+        None, "field delimiter, also tab or space (default: the one that gives all lines the same number of fields)"
     )
-    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if that alone fits)")
-    thousands: str | None = option(None, "mark between thousands, also space (default: the one that fits, if any)")
-    encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 by its first bytes)")
-    comment: str | None = option(None, "beginning of comment lines")
+    decimal: str | None = option(None, "decimal mark (default: the point, or a comma if only that fits)")
+    thousands: str | None = option(None, "thousands separator, also space (default: the one that fits, if any)")
+    encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 if its first bytes mark it)")
+    comment: str | None = option(None, "prefix of comment lines")
     column_names: tuple[str, ...] = option((), "names of all columns, for a file without a header")
-    missing_values: tuple[str, ...] = option((), "cells without a value, such as -999")
+    missing_values: tuple[str, ...] = option((), "cell values that mark missing numbers, such as -999")
     repair: bool = option(
-        False, "repair of bad rows: sorting, dropping, interpolation of bad cells and gaps (default: they are errors)"
+        False, "repair of bad rows: sorting, dropping, interpolation of bad cells and gaps (default: an error)"
     )
 
     def read(
@@ -47,14 +47,14 @@ class SeriesFlags:
         id_column: str | None = None,
         shown: str | None = None,
     ) -> Any:
-        """The `data.Series` in a file.
+        """Reads the `data.Series` of a file.
 
         Args:
-            columns: to read; None: all.
-            id_column: tells several series apart.
-            shown: what the file is called in errors.
+            columns: columns to read; None: all.
+            id_column: column that distinguishes several series.
+            shown: name of the file in errors.
         Raises:
-            ValueError: for what is wrong in it; names the line, the value and the flag that helps.
+            ValueError: for an error in the file; names the line, the value and the flag that helps.
         """
         from keras_seq import data
 
@@ -72,14 +72,14 @@ class SeriesFlags:
             raise ValueError(_told(str(error).replace(str(file), shown or str(file)))) from error
 
     def told(self, shown: str, report: Any) -> str:
-        """What is to be told of how a file was read, if anything: what was found by its content, what was repaired."""
+        """A note on how a file was read, or "": settings detected from its content, and repairs."""
         if self.repair and not report.repaired:
             return f"{shown}: {report}; nothing to repair"
         return f"{shown}: {report}" if report.read_as or self.repair else ""
 
 
 def _told(message: str) -> str:
-    """An error of the reader, with what --repair does."""
+    """An error of the reader, with a note if --repair helps."""
     mended = any(f"{argument}=" in message for argument in ("on_bad_row", "on_bad_value", "on_gap"))
     return as_flags(message, _Named) + " Here --repair does that." * mended
 
