@@ -1,6 +1,6 @@
 """The command line: `keras-seq VERB ...`, or `python -m keras_seq VERB ...`.
 
-A verb is a dataclass of options, a function of it, and an entry in `VERBS`; `keras_seq/commands/` has them. A verb
+A verb is a dataclass of options, a function of it, and an entry in `VERBS`. They are in `keras_seq/commands/`. A verb
 imports its dependencies inside its function, so that help comes at once: importing TensorFlow takes seconds.
 """
 

@@ -122,7 +122,7 @@ class Evaluator(keras.callbacks.Callback):
     Args:
         functions: a function without arguments that returns `{name: number}`, or `{name: function}`, where each
             function returns a number. Begin the names with `val_`, as Keras does.
-        every: number of epochs between two measurements; the last epoch is always measured.
+        every: number of epochs between two measurements. The last epoch is always measured.
     Raises:
         ValueError: if `every` is not positive, or a name is in the logs already.
     """

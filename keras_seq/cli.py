@@ -41,7 +41,7 @@ def option(
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
     Without a default the flag is required. A default list or dict is copied for each instance. A positional option has
-    no flag and is identified by its place; a list or tuple takes one or more values. A repeated option, a tuple, takes
+    no flag and is identified by its place. A list or tuple takes one or more values. A repeated option, a tuple, takes
     one value per flag, and the flag may be given several times. Positional options may therefore follow it.
 
     Args:
@@ -85,8 +85,8 @@ def run(
     Args:
         function: function that is called with the options.
         options: the dataclass.
-        argv: arguments; by default the command line.
-        prog: name of the program in help and errors; by default that of the running file.
+        argv: arguments, by default the command line.
+        prog: name of the program in help and errors, by default that of the running file.
     """
     try:
         parsed = parse(options, argv, prog=prog)
@@ -145,13 +145,13 @@ def flag(name: str) -> str:
 
 
 def flags(options: type, description: str | None = None, prog: str | None = None) -> argparse.ArgumentParser:
-    """The parser for a dataclass; `description` defaults to the first paragraph of its docstring.
+    """The parser for a dataclass. `description` defaults to the first paragraph of its docstring.
 
     A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
     also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
-    `list[...]` or `tuple[..., ...]` of these (several values after one flag; with `option(repeated=True)`, a tuple with
-    one value for each occurrence of the flag). `field(metadata={"help": ..., "choices": ...})` or `option` describes
-    it. With `option(positional=True)` it has no flag.
+    `list[...]` or `tuple[..., ...]` of these (several values after one flag or, with `option(repeated=True)`, one
+    value for each occurrence of the flag). `field(metadata={"help": ..., "choices": ...})` or `option` describes it.
+    With `option(positional=True)` it has no flag.
 
     Inherited fields come last in the help, under the first line of their class's docstring.
 
@@ -191,7 +191,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _docstring(options: type) -> str:
-    """The docstring of a class; empty if it is the signature that `dataclass` has written."""
+    """The docstring of a class, empty if it is the signature that `dataclass` has written."""
     doc = options.__doc__ or ""
     return "" if doc.startswith(f"{options.__name__}(") else doc
 

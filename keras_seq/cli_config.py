@@ -15,7 +15,7 @@ def read_values(options: type, path: pathlib.Path) -> dict[str, Any]:
 
     Args:
         options: the dataclass.
-        path: the file; or a folder, whose `config.json` is read.
+        path: the file, or a folder, whose `config.json` is read.
     Raises:
         FileNotFoundError: if there is no file.
         ValueError: for a file that is not a JSON object, a key that is not a field, or a value that its field cannot

@@ -142,13 +142,13 @@ class TokenCrossentropy(WeightedLoss):
 
     Args:
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
-        ignore_class: label of positions without a label, such as -100 or -1; None: no such label.
+        ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
     Call arguments:
         y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`.
         sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences. Multiplied by the Keras
             mask of the logits, if they have one.
     Returns:
-        scalar, in nats; 0 if the weights sum to 0.
+        scalar in nats, 0 if the weights sum to 0.
     Raises:
         ValueError: if `label_smoothing` is not in [0, 1), or if a label that counts is not a class: see
             `checked_labels`.
@@ -255,7 +255,7 @@ class QuantileLoss(WeightedLoss):
         sample_weight: float `(B, H, C)`, `(B, H)` or `(B,)`. Default: the Keras mask of the forecasts or, without one,
             1 for all values.
     Returns:
-        scalar; 0 if the weights sum to 0.
+        scalar, 0 if the weights sum to 0.
     Raises:
         ValueError: if a quantile is not between 0 and 1, if the forecasts have another number of quantiles, or if
             `y_true` has another shape.
@@ -313,9 +313,9 @@ class CTCLoss(WeightedLoss):
         blank_id: id of the blank label, which also pads the labels.
     Call arguments:
         y_true: int `(B, L)`, labels, left-aligned.   y_pred: logits, float `(B, T, V)`.
-        sample_weight: float `(B,)` or `(B, 1)`, the weights of whole rows; or None.
+        sample_weight: float `(B,)` or `(B, 1)`, the weights of whole rows, or None.
     Returns:
-        scalar, in nats; 0 if there are no labels.
+        scalar in nats, 0 if there are no labels.
     Source: Graves et al. 2006, "Connectionist temporal classification".
     """
 
@@ -339,7 +339,7 @@ class CTCLoss(WeightedLoss):
         return values / count, possible * count * rows
 
     def call(self, y_true, y_pred):
-        """The loss of each row in nats, `(B,)`; for a row without an alignment, that of the empty labeling."""
+        """The loss of each row in nats, `(B,)`. For a row without an alignment it is that of the empty labeling."""
         y_true = ops.where(self._possible(y_true, y_pred)[:, None], ops.cast(y_true, "int32"), self.blank_id)
         lengths = ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1)
         frames = ops.full_like(lengths, ops.shape(y_pred)[1])

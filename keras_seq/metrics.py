@@ -10,7 +10,7 @@ class TokenMean(keras.metrics.Metric):
     """The mean of a value of each token, over all real tokens so far.
 
     Args:
-        ignore_class: label of positions without a label, such as -100 or -1; None: no such label.
+        ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
     Call arguments: as for `losses.TokenCrossentropy`.
     """
 

@@ -77,7 +77,7 @@ class Adam(_OneKernel, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class AdamW(_OneKernel, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` with one operation per weight, and one for its decay; otherwise like `Adam`.
+    """`keras.optimizers.AdamW` with one operation per weight, and one for its decay, otherwise like `Adam`.
 
     Args:
         args, kwargs: arguments of `keras.optimizers.AdamW`.

@@ -10,7 +10,7 @@ from keras import ops
 
 
 class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear rise to the peak, which is reached at update number `warmup_steps`; updates are counted from 1."""
+    """A linear rise to the peak, which is reached at update number `warmup_steps`. Updates are counted from 1."""
 
     def __init__(self, peak_learning_rate: float, warmup_steps: int):
         super().__init__()

@@ -13,7 +13,7 @@ class Score(NamedTuple):
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """The share of hypotheses that equal their reference, spaces at both ends ignored; a fraction.
+    """The share of hypotheses that equal their reference, spaces at both ends ignored, as a fraction.
 
     Raises:
         ValueError: if the two are empty or not of the same length.
@@ -43,7 +43,7 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
 
 
 def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Character error rate, by jiwer; a fraction. Runs of white space count as one space.
+    """Character error rate, by jiwer, as a fraction. Runs of white space count as one space.
 
     Raises:
         ValueError: if the two are empty or not of the same length.
@@ -58,7 +58,7 @@ def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -
 
 
 def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> float:
-    """The share of predicted classes that equal their references; a fraction.
+    """The share of predicted classes that equal their references, as a fraction.
 
     Raises:
         ValueError: if the two are empty or not of the same length.
@@ -68,7 +68,7 @@ def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> 
 
 
 def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], labels: Sequence[Hashable]) -> float:
-    """The unweighted mean of the classes' F1 scores; a fraction.
+    """The unweighted mean of the classes' F1 scores, as a fraction.
 
         F1(c) = 2 x right(c) / (predicted(c) + true(c))
 
@@ -104,7 +104,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
     """Corpus BLEU by sacreBLEU, 0 to 100.
 
     Args:
-        hypotheses, references: detokenized lines, one reference each; with `tokenize="none"`, tokenized ones.
+        hypotheses, references: detokenized lines, one reference each. With `tokenize="none"`, tokenized lines.
         tokenize: tokenizer of sacreBLEU: "13a", "none", "intl", "char", "zh", ...
         lowercase: whether to ignore case.
     Raises:
@@ -157,7 +157,7 @@ def span_f1(
 
     Args:
         hypotheses, references: spans (begin, end, type) of each sentence, as `data.spans` reads them from tags.
-        kind: the one type that counts; None: all types.
+        kind: the one type that counts (None: all types).
     Raises:
         ValueError: if the two are empty or not of the same length.
     Source: Tjong Kim Sang and Buchholz 2000, section 5, aclanthology.org/W00-0726.

@@ -17,7 +17,7 @@ class SeriesFlags:
     """Format of CSV files of series"""
 
     time_column: str = option(
-        "0", "column of the time index: its name, or its number from 0; none for equidistant rows"
+        "0", "column of the time index: its name, or its number from 0 (none for equidistant rows)"
     )
     time_format: str | None = option(
         None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only format that fits)"
@@ -50,11 +50,11 @@ class SeriesFlags:
         """Reads the `data.Series` of a file.
 
         Args:
-            columns: columns to read; None: all.
+            columns: columns to read (None: all).
             id_column: column that distinguishes several series.
             shown: name of the file in errors.
         Raises:
-            ValueError: for an error in the file; names the line, the value and the flag that helps.
+            ValueError: for an error in the file, naming the line, the value and the flag that helps.
         """
         from keras_seq import data
 

@@ -16,7 +16,7 @@ from keras_seq.decoding.prompting import PromptedModel
 from keras_seq.decoding.protocol import Hypotheses
 from keras_seq.decoding.search import search
 
-NO_PADDING = -1  # `score` leaves out tokens equal to `pad_id`; here lengths mark the padding, not ids
+NO_PADDING = -1  # `score` leaves out tokens equal to `pad_id`. Here lengths mark the padding, not ids
 MOST_SEQUENCES = 200_000  # limit of an exhaustive search, for each source
 
 
@@ -88,7 +88,7 @@ def audit(
     If tokens differ and scores do not, rounding has decided between equals. Such ties are counted and do not fail.
 
     Args:
-        model: see `search`; or a language model, for which the sources are prompts.
+        model: see `search`, or a language model, for which the sources are prompts.
         sources: ids, without start and end token, of different lengths. Batches keep their order.
         max_length, start_id, end_id, pad_id: see `search`.
         run: the function under audit, called like `search`.
@@ -96,9 +96,9 @@ def audit(
         tolerance: largest error of log p, in nats, and relative to log p above 1.
         batch_size: number of sources decoded together.
         exhaustive_length: length of all sequences to compare with, at most, the end token counted, for tiny
-            vocabularies; None: no exhaustive search.
-        exhaustive_penalty: length penalty by which the search ranks; None: log p alone.
-        options: options of the search, passed to `run` and `generate`; none with a row for each source.
+            vocabularies (None: no exhaustive search).
+        exhaustive_penalty: length penalty by which the search ranks (None: log p alone).
+        options: options of the search, passed to `run` and `generate`. None may have a row for each source.
     Raises:
         ValueError: if there is no source, or an exhaustive search has too many sequences.
     """
@@ -161,7 +161,7 @@ def _joined(parts: Sequence[Hypotheses]) -> Hypotheses:
 
 
 def _forced(model, source: list[int], tokens: np.ndarray, lengths: np.ndarray, start_id: int) -> np.ndarray:
-    """log p of R sequences, tokens (R, T), given one source: one pass, without caches; -inf where the length is 0."""
+    """log p of R sequences, tokens (R, T), given one source: one pass without caches, -inf where the length is 0."""
     state = model.encode(ops.convert_to_tensor([source], "int32"), max_length=None)
     state = keras.tree.map_structure(lambda x: x if x is None else ops.repeat(x, len(tokens), axis=0), state)
     target = ops.convert_to_tensor(tokens)
@@ -172,7 +172,7 @@ def _forced(model, source: list[int], tokens: np.ndarray, lengths: np.ndarray, s
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Differences, relative to values above 1; 0 between equal infinities, inf if either is NaN."""
+    """Differences, relative to values above 1. They are 0 between equal infinities, and inf if either is NaN."""
     with np.errstate(invalid="ignore"):
         off = np.abs(one - other) / np.maximum(1.0, np.abs(other))
     return np.where(one == other, 0.0, np.where(np.isnan(off), np.inf, off))

@@ -41,10 +41,10 @@ class Beam(Search):
     Args:
         num_beams: K.
         num_return: R, at most K.
-        length_penalty: function from a length (a float32 tensor; end token counted) to the positive divisor of log p;
+        length_penalty: function from a length (a float32 tensor, end token counted) to the positive divisor of log p.
             None: no divisor.
-        early_stop: "first": a sentence is done when K hypotheses have finished (so a beam of one is greedy);
-            "safe": when no live hypothesis can still enter its R best.
+        early_stop: "first" if a sentence is done when K hypotheses have finished (so a beam of one is greedy), "safe"
+            if it is done when no live hypothesis can still enter its R best.
         num_groups: G, a divisor of K.
         diversity: diversity penalty between groups, in nats.
         coverage_penalty: weight b of the coverage penalty: b times the sum over the source of log(min(1, attention so
@@ -97,16 +97,16 @@ class Beam(Search):
 
         Args:
             step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * K, the beams of a sentence side by
-                side; logits may be -inf.
-            state: any nest of tensors with leading axis N (tiled by the caller) and constant shapes; reordered with the
+                side. Logits may be -inf.
+            state: any nest of tensors with leading axis N (tiled by the caller) and constant shapes, reordered with the
                 beams.
             batch_size: B, an int or a scalar tensor.
-            max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes. No
+            max_length: T, the end token counted, an int, or a scalar tensor where the backend has dynamic shapes. No
                 end is forced there: a hypothesis without end token by then is unfinished. It is returned only if fewer
                 than `num_return` have finished, and after these.
             start_id, end_id, pad_id: ints.
             constraints: see `decoding.constraints`.
-            bonus: `bonus(state) -> (N,)`, not above 0, added to the scores; None: nothing is added.
+            bonus: `bonus(state) -> (N,)`, not above 0, added to the scores (None: nothing is added).
         Returns:
             `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
         """
@@ -121,11 +121,11 @@ class Beams(NamedTuple):
 
     tokens: object  # (S, K, T)
     log_probs: object  # (S, K)
-    scores: object  # (S, K); -inf: an empty beam
+    scores: object  # (S, K), -inf: an empty beam
     pool_tokens: object  # (S, K, T)
     pool_lengths: object  # (S, K)
     pool_log_probs: object  # (S, K)
-    pool_scores: object  # (S, K); -inf: an empty slot
+    pool_scores: object  # (S, K), -inf: an empty slot
     done: object  # (S,)
 
 
@@ -261,7 +261,7 @@ class _Run:
 
         Args:
             scores, log_probs: scores and log p of the beams, `(N / K, K)`.
-            phrase_progress: progress with `RequiredPhrases`; allots the beams of a sentence to its phrases.
+            phrase_progress: progress with `RequiredPhrases`, to allot the beams of a sentence to its phrases.
         """
         K, W = self.K, ops.shape(ranking)[1]
         ranking = ops.reshape(ops.reshape(ranking, (-1, K, W)) + ops.expand_dims(scores, 2), (-1, K * W))

@@ -88,7 +88,7 @@ class Banned(Constraint):
         phrases: a list of lists of ids. A single token is excluded everywhere, the last token of a longer phrase after
             the tokens before it.
     Raises:
-        ValueError: for an empty phrase; when called, for an id outside the vocabulary.
+        ValueError: for an empty phrase or, when called, for an id outside the vocabulary.
     Source: the `bad_words_ids` of Hugging Face's Transformers.
     """
 
@@ -168,7 +168,7 @@ class RepetitionPenalty(Constraint):
     """Multiplies the log p of tokens that were generated before.
 
     Args:
-        penalty: factor, above 1 to avoid repetition; 1 does nothing.
+        penalty: factor, above 1 to avoid repetition, 1 for no effect.
     Raises:
         ValueError: for a penalty that is not a positive number.
     Source: Keskar et al. 2019, section 4.1, arXiv:1909.05858, where logits are divided. Log-probabilities, never above
@@ -258,7 +258,7 @@ def ends_with(progress, patterns):
 
     Args:
         progress: see `decoding.protocol`.
-        patterns: int `(N or 1, ..., W)`, right-aligned; `ANY` matches any token, or none.
+        patterns: int `(N or 1, ..., W)`, right-aligned. `ANY` matches any token, or none.
     """
     W, tokens = ops.shape(patterns)[-1], progress.tokens
     place = progress.length - W + ops.arange(W, dtype="int32")
@@ -291,4 +291,4 @@ def _is_one_of(log_probs, tokens: Sequence[int]):
 
 def _check_length(length) -> None:
     if isinstance(length, Integral) and length < 1:
-        raise ValueError(f"`length` must be at least 1; it counts the end token. Received: {length}")
+        raise ValueError(f"`length` must be at least 1, the end token counted. Received: {length}")

@@ -40,7 +40,7 @@ class Contrastive(Search):
         top_k: k.
         alpha: weight of the penalty, from 0, which is greedy search, to 1.
     Raises:
-        ValueError: for an option out of its range; when called, for `top_k` above the number of tokens.
+        ValueError: for an option out of its range or, when called, for `top_k` above the number of tokens.
     Source: Su et al. 2022, arXiv:2202.06417.
     """
 
@@ -71,14 +71,14 @@ class Contrastive(Search):
 
         Args:
             step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * k, the candidates of a sentence
-                side by side; logits may be -inf.
-            state: a dict of nests of tensors with leading axis N and constant shapes; "hidden", `(N, 1, D)`, is the
+                side by side. Logits may be -inf.
+            state: a dict of nests of tensors with leading axis N and constant shapes. "hidden", `(N, 1, D)`, is the
                 hidden state of the latest step.
             batch_size: B, an int or a scalar tensor.
-            max_length: T, the end token counted; the state has room for one more step.
+            max_length: T, the end token counted. The state has room for one more step.
             start_id, end_id, pad_id: ints.
             constraints: see `decoding.constraints`.
-            context: hidden states before the start token, `{"hidden": (B, P, D), "mask": bool (B, P)}`; None: none.
+            context: hidden states before the start token, `{"hidden": (B, P, D), "mask": bool (B, P)}` (None: none).
         Returns:
             `Hypotheses` with one slot. Its score is the sum of its tokens' scores.
         """
@@ -92,7 +92,7 @@ class Contrastive(Search):
         nest, positions, sentence = StateNest(state), ops.arange(T, dtype="int32"), ops.arange(B, dtype="int32")
         seen, visible = _seen(ops.take(state["hidden"], first, axis=0), context, T)
         places, shape = ops.arange(ops.shape(seen)[1], dtype="int32"), ops.shape(seen)
-        begin = shape[1] - T  # the place of the start token; token t follows t + 1 places later
+        begin = shape[1] - T  # the place of the start token. Token t follows t + 1 places later
 
         def unfinished(t, logits, log_probs, scores, lengths, done, tokens, seen, tensors):
             return ops.logical_and(t < T, ops.logical_not(ops.all(done)))

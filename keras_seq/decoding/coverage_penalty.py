@@ -9,7 +9,7 @@ def covered(step, state, padding, weight):
     Args:
         step: step function whose state has "attention", `(N, 1, S)`, the weights of the step.
         state: its initial state, a dict.
-        padding: bool `(N, S)`; True for padding, which needs no attention.
+        padding: bool `(N, S)`, True for padding, which needs no attention.
         weight: weight of the penalty.
     Returns:
         `(step, state, bonus)`: the same with "coverage", `(N, S)`, in the state, and `bonus(state) -> (N,)`: the weight
@@ -24,7 +24,7 @@ def covered(step, state, padding, weight):
         return logits, {**new, "coverage": coverage + seen}
 
     def bonus(state):
-        # The logarithm of no attention at all would be minus infinity; float32's smallest number is bad enough.
+        # The logarithm of no attention at all would be minus infinity. The smallest float32 is bad enough.
         return weight * ops.sum(ops.log(ops.clip(state["coverage"], 1e-37, 1.0)), axis=1)
 
     return counted, {**state, "coverage": ops.cast(padding, "float32")}, bonus

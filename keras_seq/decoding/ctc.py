@@ -21,11 +21,11 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
 
     Args:
         logits: float `(B, T, V)`, finite. Log-probabilities are equivalent.
-        lengths: int `(B,)`, the number of real frames of each row; later frames do not matter.
-        search: "greedy": the labeling of the likeliest alignment; "beam": the likeliest labelings among the K
+        lengths: int `(B,)`, the number of real frames of each row. Later frames do not matter.
+        search: "greedy" for the labeling of the likeliest alignment, "beam" for the likeliest labelings among the K
             prefixes kept at each frame.
         num_beams: K, for "beam". On JAX its memory and time grow with K V T.
-        num_return: R, at most K and V; 1 for "greedy".
+        num_return: R, at most K and V (1 for "greedy").
         blank_id: id of the blank label, which also pads the results.
     Returns:
         `Hypotheses`, best first: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`. `scores` are those of

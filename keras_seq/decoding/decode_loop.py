@@ -20,18 +20,18 @@ def decode_stepwise(
     """Runs the decoding loop: `choose` picks the next token of each row until its end token.
 
     Args:
-        step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * R; logits may be -inf.
+        step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * R. Logits may be -inf.
         state: any nest of tensors with leading axis N and constant shapes.
         choose: `choose(logits (N, V), progress) -> (token, log_prob, scores)`, each `(N,)`: the next token, its log p,
             and the amount that it adds to the score, -inf if no token is possible any more.
         width: R, an int.
         batch_size: B, an int or a scalar tensor.
-        max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes. A
+        max_length: T, the end token counted, an int, or a scalar tensor where the backend has dynamic shapes. A
             sequence without end token by then is returned as it is.
         start_id, end_id, pad_id: ints.
-        length_penalty: divisor of the scores in the result, a function of the length; None: no divisor.
-        constraints: constraints of the search. Without any, `progress.tokens` is None in `choose`; otherwise it holds
-            the tokens so far.
+        length_penalty: divisor of the scores in the result, a function of the length (None: no divisor).
+        constraints: constraints of the search. With any, `progress.tokens` in `choose` holds the tokens so far.
+            Without, it is None.
     Returns:
         `Hypotheses` with R slots.
     Raises:
@@ -79,8 +79,8 @@ def hypotheses(tokens, lengths, log_probs, scores, *, width, pad_id, divisor=Non
     """The results of rows, `tokens (N, T)` and the others `(N,)`, with an empty slot where nothing was possible.
 
     Args:
-        width: R; N = B * R.
-        divisor: `(T,)`, the divisor of the scores for each length; None: no divisor.
+        width: R = N / B.
+        divisor: `(T,)`, the divisor of the scores for each length (None: no divisor).
     """
     possible = ops.logical_and(scores > IMPOSSIBLE, lengths > 0)
     if divisor is not None:

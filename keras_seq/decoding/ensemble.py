@@ -21,16 +21,16 @@ class Ensemble(keras.Model):
 
     Args:
         models: one or more models that decode, see `decoding.search` and `decoding.perplexity`.
-        weights: weights of the models, positive numbers, which are divided by their sum; None: equal weights.
+        weights: weights of the models, positive numbers, which are divided by their sum (None: equal weights).
         average: kind of mean. "probability": p = sum w_i p_i. "log_probability": p is proportional to the product of
             the p_i ** w_i, so that a token is impossible if it is for one of the models.
     Call arguments:
         inputs: inputs of the models.
     Returns:
-        logits, float32 `(B, T, V)`; for "probability" they are log p.
+        logits, float32 `(B, T, V)`. For "probability" they are log p.
     Raises:
-        ValueError: for models of both kinds or of different vocabularies; for weights that are not one positive number
-            for each; for an unknown `average`.
+        ValueError: for models of both kinds or of different vocabularies, for weights that are not one positive number
+            for each, and for an unknown `average`.
     Source: Sutskever et al. 2014, section 3.6, arXiv:1409.3215.
     """
 
@@ -64,7 +64,7 @@ class Ensemble(keras.Model):
     def encode(self):
         """`encode(source, max_length=None, attention_weights=False, hidden_states=False) -> state`, for translators.
 
-        Attention weights are the mean over the models with attention; not all models need it. Hidden states are
+        Attention weights are the mean over the models with attention. Not all models need it. Hidden states are
         vectors such that the cosine between two of them is the mean of the models' cosines.
         """
         if not self.translates:

@@ -14,7 +14,7 @@ class LengthPenalty:
     The length is a number or a tensor, with the end token counted.
 
     Args:
-        alpha: the exponent, a number or a scalar tensor; 0 turns the penalty off.
+        alpha: exponent, a number or a scalar tensor (0 turns the penalty off).
         beta: number of tokens added to every length.
     """
 
@@ -27,10 +27,10 @@ class LengthPenalty:
 
 
 def power_penalty(alpha):
-    """The divisor `length ** alpha`; `alpha=1` is the mean log-probability of a token.
+    """The divisor `length ** alpha`. With `alpha=1` the score is the mean log-probability of a token.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
+        alpha: exponent (0 turns the penalty off).
     Returns:
         A `LengthPenalty`.
     Source: fairseq, `--lenpen`.
@@ -42,7 +42,7 @@ def gnmt_penalty(alpha):
     """The divisor `((5 + length) / 6) ** alpha`.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
+        alpha: exponent (0 turns the penalty off).
     Returns:
         A `LengthPenalty`.
     Source: Wu et al. 2016, equation 14, arXiv:1609.08144.
@@ -54,7 +54,7 @@ def sockeye_penalty(alpha, beta=0.0):
     """The divisor `((beta + length) / (beta + 1)) ** alpha`: with `beta=5` that of GNMT, with 0 `power_penalty`.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
+        alpha: exponent (0 turns the penalty off).
         beta: number of tokens added to every length.
     Returns:
         A `LengthPenalty`.

@@ -32,23 +32,23 @@ def generate(
     """Decodes texts into texts, in batches of similar length. The results are in the order of the texts.
 
     Args:
-        model: see `search`; or a language model with `initial_state` and `decode`, which continues each text.
+        model: see `search`, or a language model with `initial_state` and `decode`, which continues each text.
         vocabulary: vocabulary of the target, and of the source by default. Must have `tokenize`, `detokenize`,
             `start_id`, `end_id`, `pad_id`.
         texts: a list of strings. A text without any token has an empty result.
         source_vocabulary: vocabulary of the source, if it is another one.
         max_length: maximum length of a result, the end token counted. Default: twice the longest source of the batch,
-            plus 10; for a language model, 100.
+            plus 10. Default for a language model: 100.
         search, constraints, options: see `search`. Values for each sentence are values for each text.
         replace_unknown: whether to replace each unknown word of the output by the source word with the highest
-            attention weight; or a dict from source words to the words that replace them. Both vocabularies must be of
+            attention weight, or a dict from source words to the words that replace them. Both vocabularies must be of
             whole words, and the model must have attention: see `replace_unknown`.
         batch_tokens: token budget of a batch: number of rows times padded source length.
         compiled: wrapper of the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace
             for every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, if
             the search is stochastic or has values for each text, the numbers of the texts `(B,)`. Default: eager.
     Returns:
-        A list of strings; for a search with `num_return` above 1, a list of lists of strings, best first.
+        A list of strings or, for a search with `num_return` above 1, a list of lists of strings, best first.
     Raises:
         ValueError: for an option out of its range, or a vocabulary whose size differs from the model's.
         TypeError: for a single string in place of a list.

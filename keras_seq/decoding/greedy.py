@@ -22,7 +22,7 @@ class Greedy(Search):
     """Generates the likeliest next token until the end token: a `Beam` of one, without its bookkeeping.
 
     Args:
-        length_penalty: divisor of log p in `scores`, a function of the length; it changes no token. None: no divisor.
+        length_penalty: divisor of log p in `scores`, a function of the length (None: no divisor). It changes no token.
     Raises:
     """
 
@@ -37,7 +37,7 @@ class Greedy(Search):
 
         def choose(logits, progress):
             if not constraints:
-                best, token = ops.top_k(logits, 1)  # (N, 1); faster than argmax
+                best, token = ops.top_k(logits, 1)  # (N, 1), faster than argmax
                 # If no token is possible any more, the sequence is impossible, not NaN.
                 gained = ops.where(best > IMPOSSIBLE, best - logsumexp_from_max(logits, best), IMPOSSIBLE)
                 return ops.cast(token[:, 0], "int32"), gained[:, 0], gained[:, 0]

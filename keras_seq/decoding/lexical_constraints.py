@@ -21,12 +21,12 @@ class RequiredPhrases(Constraint):
     with too few candidates leaves its places to the others.
 
     Args:
-        phrases: a list of lists of ids, the same for all sentences; or int `(B, C, L)`, as returned by
+        phrases: a list of lists of ids, the same for all sentences, or int `(B, C, L)`, as returned by
             `padded_phrases`: C phrases for each sentence, each padded on the right with `pad_id`. A phrase of only
             padding is ignored.
         pad_id: an int.
     Raises:
-        ValueError: for an empty phrase in a list, or one with padding inside; when called, for an id outside the
+        ValueError: for an empty phrase in a list, for one with padding inside or, when called, for an id outside the
             vocabulary.
     Source: Post and Vilar 2018, dynamic beam allocation, arXiv:1804.06609.
     """
@@ -102,7 +102,7 @@ class PhraseProgress:
 
     Args:
         phrases: int `(N or 1, C, L)`.
-        lengths: int `(N or 1, C)`; the rest of a phrase is padding.
+        lengths: int `(N or 1, C)`. The rest of a phrase is padding.
         progress: see `decoding.protocol`.
     """
 
@@ -173,7 +173,7 @@ class PhraseProgress:
             scores: float `(S, M)`, of the M candidates of a sentence, those of each of its K rows side by side.
             tokens: int `(K * S, M / K)`.
         Returns:
-            float `(S, M)`; -inf for impossible candidates.
+            float `(S, M)`, -inf for impossible candidates.
         """
         bank = ops.reshape(self.banks(tokens), ops.shape(scores))  # (S, M)
         falling = ops.argsort(-scores, axis=1)

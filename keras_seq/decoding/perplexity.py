@@ -53,7 +53,7 @@ class PerplexityReport:
 
     @property
     def perplexity(self) -> float:
-        """exp of `corpus_nats_per_token`; inf if a text is impossible."""
+        """exp of `corpus_nats_per_token` (inf if a text is impossible)."""
         with np.errstate(over="ignore"):
             return float(np.exp(self.corpus_nats_per_token))
 
@@ -76,15 +76,15 @@ def perplexity(
 ) -> PerplexityReport:
     """Measures how well a model predicts texts: running texts, or translations of given sources.
 
-    The batches change no number beyond rounding. The end token of each text counts; an empty text has no other token.
+    The batches change no number beyond rounding. The end token of each text counts. An empty text has no other token.
 
     Args:
-        model: a language model with `initial_state(batch_size, max_length)` and `decode`; or a translator with `encode`
+        model: a language model with `initial_state(batch_size, max_length)` and `decode`, or a translator with `encode`
             and `decode`, also for a source with only an end token.
         vocabulary: vocabulary of the texts, and of the sources by default. Must have `tokenize`, `start_id`, `end_id`,
             `pad_id`.
         texts: at least one text.
-        sources: source of each text; None for a language model.
+        sources: source of each text (None for a language model).
         source_vocabulary: vocabulary of the sources, if it is another one.
         batch_tokens: token budget of a batch: number of rows times the padded length of its texts or its sources,
             whichever is longer.

@@ -21,7 +21,7 @@ class PromptedModel:
         """Reads the prompts.
 
         Args:
-            source: int `(B, P)`, padded on the right; every row has at least one token, such as a start token.
+            source: int `(B, P)`, padded on the right. Every row has at least one token, such as a start token.
             max_length: number of tokens that may follow. None: the one `decode` that follows receives all of them.
             hidden_states: whether `decode` puts the hidden states of its steps into `state["hidden"]`, `(B, T, D)`.
                 Those of the prompt, without its last token, are under "context". Needs `max_length`.

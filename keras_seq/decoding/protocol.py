@@ -19,14 +19,14 @@ IMPOSSIBLE = -float("inf")
 
 
 class Hypotheses(NamedTuple):
-    """The R sequences found for each of B sentences, best first; those of a stochastic search in the order drawn.
+    """The R sequences found for each of B sentences, best first, or in the order drawn for a stochastic search.
 
     Attributes:
         tokens: int32 `(B, R, T)`, T = `max_length`: without the start token, with the end token, then only padding.
-        lengths: int32 `(B, R)`, the end token counted; 0 for an empty slot.
-        log_probs: float32 `(B, R)`, log p of the whole sequence, as `score` computes it; -inf for an empty slot.
+        lengths: int32 `(B, R)`, the end token counted, 0 for an empty slot.
+        log_probs: float32 `(B, R)`, log p of the whole sequence, as `score` computes it, -inf for an empty slot.
         scores: float32 `(B, R)`, the criterion of the ranking: log p, as changed by constraints, over the length
-            penalty; -inf for an empty slot.
+            penalty, -inf for an empty slot.
     """
 
     tokens: object
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
     """The progress of a search, as passed to constraints.
 
     Attributes:
-        tokens: int32 `(N, T)`; the first `length` tokens of a row have been generated, the rest is padding.
+        tokens: int32 `(N, T)`. The first `length` tokens of a row have been generated, the rest is padding.
         length: int32 scalar, t.
         sentence: int32 `(N,)`, the number of each row's sentence.
         end_id: int.
@@ -168,7 +168,7 @@ def gather_per_row(x, index):
 
 
 def length_penalties(length_penalty, max_length):
-    """The penalty of every length 1..max_length, float32 `(T,)`; called once per search."""
+    """The penalty of every length 1..max_length, float32 `(T,)`, called once per search."""
     lengths = ops.cast(ops.arange(max_length, dtype="int32") + 1, "float32")
     if length_penalty is None:
         return ops.ones_like(lengths)
@@ -182,7 +182,7 @@ def size(x):
 
 def check_max_length(max_length):
     if isinstance(max_length, Integral) and max_length < 1:
-        raise ValueError(f"`max_length` must be at least 1; it counts the end token. Received: {max_length}")
+        raise ValueError(f"`max_length` must be at least 1, the end token counted. Received: {max_length}")
 
 
 def check_length_penalty(length_penalty):

@@ -16,10 +16,10 @@ def rerank(features: Mapping[str, np.ndarray], weights: Mapping[str, float] | No
     Args:
         features: scores by name, each float `(B, N)`: N candidates for each of B sentences, higher is better. A
             candidate with NaN or -inf for any score is an empty slot.
-        weights: a number for each name, possibly negative; None: equal weights, which sum to 1.
+        weights: a number for each name, possibly negative (None: equal weights, which sum to 1).
     Returns:
         `(order, scores)`: int `(B, N)`, the indices of the candidates, best first, empty slots last and equal scores in
-        the given order; and float64 `(B, N)`, the weighted sums in the order of the candidates, -inf for an empty slot.
+        the given order, and float64 `(B, N)`, the weighted sums in the order of the candidates, -inf for an empty slot.
     Raises:
         ValueError: for shapes that differ, or weights whose names differ from those of the features.
     Source: Sutskever et al. 2014, section 3.7, arXiv:1409.3215, where the score of a phrase-based system and the LSTM's
@@ -45,7 +45,7 @@ def tune_weights(
     Args:
         features: see `rerank`.
         objective: maps the choices, int `(B,)`, the index of a candidate for each sentence, to a number, such as corpus
-            BLEU; higher is better. Called once for each set of choices.
+            BLEU (higher is better). It is called once for each set of choices.
         rounds: number of times that the grid is halved.
     Returns:
         `(weights, value)`: the weights, for the scores as given, and the objective of their choices.
@@ -90,14 +90,14 @@ def score_candidates(
     are processed at a time, so lists of 1000 for each sentence of a corpus may come from a generator.
 
     Args:
-        model: a model with `encode` and `decode`; see `search`.
+        model: a model with `encode` and `decode`, see `search`.
         vocabulary: vocabulary of the candidates, and of the sources by default. Must have `tokenize`, `start_id`,
             `end_id`, `pad_id`.
         sources: texts.
-        candidates: for each source a list of texts, of any length; an empty text has the end token alone.
+        candidates: for each source a list of texts, of any length. An empty text has the end token alone.
         source_vocabulary, batch_tokens, compiled: see `perplexity`.
     Returns:
-        `(log_probs, lengths)`: float32 `(B, N)`, N the longest list, in the given order, NaN for unused slots; and
+        `(log_probs, lengths)`: float32 `(B, N)`, N the longest list, in the given order, NaN for unused slots, and
         int32 `(B, N)`, the number of tokens of each candidate, the end token counted, 0 for an unused slot.
     Raises:
         ValueError: if the numbers of lists and sources differ.
@@ -133,11 +133,11 @@ def minimum_bayes_risk(
     once.
 
     Args:
-        candidates: candidates for one sentence, ideally drawn from the model; an n-best list needs `weights`.
-        utility: `utility(hypothesis, reference)`, such as chrF of a sentence; higher is better.
-        weights: weight of each candidate as a reference, such as its probability; None: equal weights.
+        candidates: candidates for one sentence, ideally drawn from the model. An n-best list needs `weights`.
+        utility: `utility(hypothesis, reference)`, such as chrF of a sentence (higher is better).
+        weights: weight of each candidate as a reference, such as its probability (None: equal weights).
     Returns:
-        `(best, utilities)`: the index of the best candidate, the first of equals; and float64 `(N,)`, the mean utility
+        `(best, utilities)`: the index of the best candidate, the first of equals, and float64 `(N,)`, the mean utility
         of each.
     Raises:
         ValueError: if there is no candidate, or the weights are not one for each, none negative and their sum positive.
@@ -166,7 +166,7 @@ def minimum_bayes_risk(
 
 
 def _stacked(features: Mapping[str, np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """-> names; scores float64 (F, B, N), 0 in empty slots; which slots are empty (B, N)."""
+    """-> names, scores float64 (F, B, N) with 0 in empty slots, and which slots are empty, bool (B, N)."""
     arrays = {name: np.asarray(values, "float64") for name, values in features.items()}
     shapes = {name: values.shape for name, values in arrays.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 2:
@@ -174,7 +174,7 @@ def _stacked(features: Mapping[str, np.ndarray]) -> tuple[list[str], np.ndarray,
     stacked = np.stack(list(arrays.values()))
     if np.isposinf(stacked).any():
         wrong = [name for name, values in arrays.items() if np.isposinf(values).any()]
-        raise ValueError(f"A score must be finite; NaN or -inf mark an empty slot. Received: inf in {wrong}")
+        raise ValueError(f"A score must be finite, or NaN or -inf for an empty slot. Received: inf in {wrong}")
     empty = ~np.isfinite(stacked).all(axis=0)
     return list(arrays), np.where(empty, 0.0, stacked), empty
 

@@ -32,13 +32,13 @@ class Sampling(Search):
     min-p. Tokens as likely as the last one kept are kept too.
 
     Args:
-        temperature: divisor of log p. Near 0 it leaves the likeliest token; above 1 the distribution is more even.
-        top_k: number of the likeliest tokens to keep; None: all.
-        top_p: probability that the likeliest tokens to keep must reach together; None: all are kept.
-        min_p: least probability of the tokens to keep, as a share of the likeliest token's; None: all are kept.
+        temperature: divisor of log p. Near 0 it leaves the likeliest token, above 1 the distribution is more even.
+        top_k: number of the likeliest tokens to keep (None: all).
+        top_p: probability that the likeliest tokens to keep must reach together (None: all are kept).
+        min_p: least probability of the tokens to keep, as a share of the likeliest token's (None: all are kept).
         seed: an int.
         num_return: R.
-        length_penalty: divisor of log p in `scores`, a function of the length; None: no divisor.
+        length_penalty: divisor of log p in `scores`, a function of the length (None: no divisor).
     Each of the first five may also be a tensor: a scalar, or `(B,)` with a number for each sentence.
     Raises:
         ValueError: for an option out of its range. Tensors are not checked.
@@ -58,7 +58,7 @@ class Sampling(Search):
 
     def __post_init__(self):
         check_length_penalty(self.length_penalty)
-        _check("temperature", self.temperature, lambda x: x > 0, "above 0; greedy search takes the likeliest token")
+        _check("temperature", self.temperature, lambda x: x > 0, "above 0 (use greedy search for the likeliest token)")
         _check(
             "top_k", self.top_k, lambda x: x >= 1 and isinstance(x, Integral), "a whole number of at least 1, or None"
         )
@@ -120,8 +120,8 @@ def filter_logits(logits, temperature, top_k, top_p, min_p):
     """The filtered distribution, as log-probabilities that need not sum to one, `(N, V)`.
 
     Args:
-        logits: float `(N, V)`, log-probabilities up to a constant; -inf for impossible tokens.
-        temperature, top_k, top_p, min_p: see `Sampling`; numbers, or tensors that broadcast over `(N, 1)`.
+        logits: float `(N, V)`, log-probabilities up to a constant, -inf for impossible tokens.
+        temperature, top_k, top_p, min_p: see `Sampling`. Numbers, or tensors that broadcast over `(N, 1)`.
     """
     logits = logits / temperature
     if top_p is None and isinstance(top_k, int):

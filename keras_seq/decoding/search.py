@@ -26,7 +26,7 @@ def get_search(search="beam", **options):
     if not isinstance(search, str):
         if options:
             raise ValueError(
-                "Options need the name of a search; a search object has its options already. "
+                "Options need the name of a search. A search object has its options already. "
                 f"Received: {search!r} and also {sorted(options)}"
             )
         return search
@@ -51,7 +51,7 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
         max_length: T, the end token counted.
         start_id, end_id, pad_id: ints.
         search: "greedy", "beam", "sampling", "contrastive", or an object such as `Beam(num_beams=5)`.
-        constraints: constraints on the output, applied one after the other; see `decoding.constraints`.
+        constraints: constraints on the output, applied one after the other, see `decoding.constraints`.
         options: options of a search given by its name, such as `num_beams=5`.
     Returns:
         `Hypotheses`.
@@ -96,7 +96,7 @@ def search_with_vocabulary(model, vocabulary, source, *, max_length=None, **opti
     Args:
         vocabulary: vocabulary of the target.
         source: int `(B, S)`, with the end token, padded to `padded_width`.
-        max_length: maximum length, the end token counted; None: the default.
+        max_length: maximum length, the end token counted (None: the default).
         options: options of `search`.
     """
     return search(

@@ -32,7 +32,7 @@ def stream(
     Args:
         model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`.
         vocabulary: a vocabulary with `tokenize`, `detokenize`, `start_id`, `end_id`, `pad_id`.
-        text: prompt; "" for the beginning of a text.
+        text: prompt ("" for the beginning of a text).
         max_length: maximum number of tokens, the end token counted.
         echo: whether to yield the prompt first, unchanged. The space between two words then comes with the word after
             it.

@@ -33,7 +33,7 @@ class TokenLosses:
         self._measure = compiled(measure) if compiled else measure
 
     def __call__(self, batches: Iterable[tuple[Any, Any, Any]]) -> np.ndarray:
-        """Nats, float `(N, T)`: one row for each row of each batch, in their order; NaN where the weight is 0."""
+        """Nats, float `(N, T)`: one row for each row of each batch, in their order, NaN where the weight is 0."""
         rows, state = [], None
         for inputs, labels, weights in batches:
             tokens = inputs

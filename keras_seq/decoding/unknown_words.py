@@ -17,7 +17,7 @@ def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None
         vocabulary: vocabulary of the target, and of the source by default. Must have `start_id`, `end_id`, `pad_id`.
         source_vocabulary: vocabulary of the source, if it is another one.
     Returns:
-        int `(B, R, T)`, places in the source; meaningless past the end.
+        int `(B, R, T)`, places in the source, meaningless past the end.
     """
     source_vocabulary = source_vocabulary or vocabulary
     B, R, T = ops.shape(tokens)
@@ -49,7 +49,7 @@ def replace_unknown(
         places: int `(B, R, T)`, result of `attended_positions`.
         vocabulary: vocabulary of the target, of whole words or characters. Must have `pieces`, `separator` and ids.
         source_vocabulary: vocabulary of the source, if it is another one. Must have `split`.
-        dictionary: replacements of source words; a word without an entry stays as it is.
+        dictionary: replacements of source words. A word without an entry stays as it is.
     Returns:
         B lists of R strings.
     Raises:
