@@ -47,7 +47,7 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     (tmp_path / "ban").write_text("ein mann\n\n \nzebra\nhund\n")
     (tmp_path / "only").write_text("der hund\nein\nein hund\n")
     files = {"ban": tmp_path / "ban", "only": tmp_path / "only"}
-    with pytest.warns(UserWarning, match="`ban`: the vocabulary does not know 1 of them"):
+    with pytest.warns(UserWarning, match="`ban`: 1 of them are not in the vocabulary"):
         found = arguments(min_length=2, end_within=9, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
     assert found == [
         decoding.MinLength(2),
@@ -83,8 +83,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
         ({"no_repeat": 0}, "`size`.*0"),
         ({"min_length": 0}, "`length`.*0"),
         ({"num_groups": 2}, "--num-groups.*2"),
-        ({"ban": b"zebra\nquagga\n"}, "has no phrase that the vocabulary knows"),
-        ({"only": b"\n"}, "has no phrase that the vocabulary knows"),
+        ({"ban": b"zebra\nquagga\n"}, "has no phrase whose words are all in the vocabulary"),
+        ({"only": b"\n"}, "has no phrase whose words are all in the vocabulary"),
         ({"ban": b"ein\n\xff\n"}, "ban:2: byte 1 .0xff. is not valid UTF-8"),
     ],
 )
@@ -144,7 +144,7 @@ def test_prefixes_and_forced_words_are_their_lines_own(keras_seq, folders, tmp_p
     assert {record["line"]: record["error"] for record in records if "error" in record} == {
         8: "--force: the vocabulary does not know all of 'zebra'",
         10: "--prefix: the vocabulary does not know all of 'ein zebra'",
-        12: "no output was found that is as the flags ask",  # so many terms leave no room
+        12: "no output satisfies all the given constraints",  # so many terms leave no room
     }
     good = [number for number, record in enumerate(records) if "text" in record]
     for number in good:

@@ -65,11 +65,11 @@ def test_a_classifier_is_inspected_and_exported(keras_seq, folders, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("no labels", ["labels.txt does not exist", "one a line"]),
-        ("damaged labels", ["labels.txt is damaged", "Copy it anew"]),
-        ("two labels", ["names 2 classes", "of another run"]),
+        ("no labels", ["labels.txt does not exist", "one class name per line"]),
+        ("damaged labels", ["labels.txt is damaged", "Copy it again"]),
+        ("two labels", ["names 2 classes", "from another run"]),
         ("short vocabulary", ["has 9 tokens", "cut short"]),
-        ("a translator", ["labels.txt names 3 classes", "of another run"]),
+        ("a translator", ["labels.txt names 3 classes", "from another run"]),
     ],
 )
 def test_damaged_runs_of_classifiers(kind, told, keras_seq, folders, tmp_path):

@@ -193,7 +193,7 @@ def test_options_of_a_search(saved):
     ):
         with pytest.raises(ValueError, match=told):
             run(LINES, **options)
-    with pytest.raises(ValueError, match="`num_beams`: .* is a SavedModel, whose search is inside. It takes `alpha`"):
+    with pytest.raises(ValueError, match="`num_beams`: .* is a SavedModel with a fixed search. It takes `alpha`"):
         served(LINES, num_beams=3)
 
 
@@ -209,7 +209,7 @@ def test_several_runs_decode_together(tmp_path):
     with pytest.raises(ValueError, match="`weights` must be a positive number for each of 2 models"):
         keras_seq.load([tmp_path / "one", tmp_path / "other"], weights=[1])
     tagging().save(tmp_path / "tags")
-    with pytest.raises(ValueError, match="is a task of tagging, and only searches take several models"):
+    with pytest.raises(ValueError, match="is a task of tagging. Only tasks with a search take several models"):
         keras_seq.load([tmp_path / "one", tmp_path / "tags"])
 
 
@@ -238,7 +238,7 @@ def test_a_task_of_another_kind_is_refused(saved, tmp_path):
     for task in (run, served):
         with pytest.raises(ValueError, match="is a task of tagging, not of translation. Use keras-seq tag"):
             expect(task, "translation")
-    with pytest.raises(ValueError, match="is a SavedModel, and averaging needs the weights"):
+    with pytest.raises(ValueError, match="is a SavedModel, but averaging needs the weights"):
         load_run(served.folder, "averaging")
     with pytest.raises(FileNotFoundError, match="does not exist. A model is in a run folder"):
         keras_seq.load(tmp_path / "nowhere")
