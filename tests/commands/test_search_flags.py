@@ -142,8 +142,8 @@ def test_prefixes_and_forced_words_are_their_lines_own(keras_seq, folders, tmp_p
     flags += ["--prefix", tmp_path / "begins", "--force", tmp_path / "terms", "--chunk", 4, "--batch-tokens", 25]
     records = keras_seq(*flags, stdin="\n".join(LINES) + "\n").records
     assert {record["line"]: record["error"] for record in records if "error" in record} == {
-        8: "--force: the vocabulary does not know all of 'zebra'",
-        10: "--prefix: the vocabulary does not know all of 'ein zebra'",
+        8: "--force: not all of 'zebra' is in the vocabulary",
+        10: "--prefix: not all of 'ein zebra' is in the vocabulary",
         12: "no output satisfies all the given constraints",  # so many terms leave no room
     }
     good = [number for number, record in enumerate(records) if "text" in record]

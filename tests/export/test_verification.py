@@ -95,7 +95,7 @@ def test_names_of_a_state():
         "state_past": 5,
     }
     assert names.nest({**dict(reversed(flat.items())), "tokens": 0}) == state
-    with pytest.raises(ValueError, match=r"names of their own. Received twice: \['state_a_b'\]"):
+    with pytest.raises(ValueError, match=r"different names. Received twice: \['state_a_b'\]"):
         StateNames({"a": {"b": 1}, "a_b": 2})
     with pytest.raises(ValueError):
         names.flat({**state, "past": None, "more": 1})

@@ -90,7 +90,10 @@ INPUTS = {
     "classification": (LINES, ("dog " * 2000, "tokens are more than `max_source_length`")),
     "tagging": ([*LINES, ["two words", "of mine"]], (["dog"] * 2000, "tokens are more than `max_source_length`")),
     "forecasting": (list(SERIES), (SERIES[0, :5], r"the past has the shape \(5, 2\)")),
-    "transcription": ([0.3 * np.sin(np.arange(n) / 3) for n in (4000, 2500, 3000)], (np.zeros(0), "a recording is")),
+    "transcription": (
+        [0.3 * np.sin(np.arange(n) / 3) for n in (4000, 2500, 3000)],
+        (np.zeros(0), "a recording must be"),
+    ),
     "clips": (list(FRAMES), (FRAMES[0, :, :4], r"the input has the shape \(5, 4, 8, 1\)")),
     "tensors": (list(FRAMES), (FRAMES[0, 0], "incompatible|shape|expected")),
 }
@@ -144,9 +147,9 @@ def test_a_run_folder_and_a_saved_model_answer_as_the_task_does(saved, name):
         *found, failed, last = task.details([*good[:2], bad, good[0]])
         same([*found, last], [*expected[:2], expected[0]])
         assert isinstance(failed, tasks.Failure)
-        with pytest.raises(ValueError, match=f"1 of 2 inputs have no output, input 1 for one: .*({reason})"):
+        with pytest.raises(ValueError, match=f"1 of 2 inputs have no output, for example input 1: .*({reason})"):
             task([good[0], bad])
-    with pytest.raises(TypeError, match="`details` takes several inputs"):
+    with pytest.raises(TypeError, match="`details` takes a list of inputs"):
         run.details(good[0])
 
 
