@@ -144,7 +144,11 @@ def test_what_is_not_a_saved_model_is_left_alone(tmp_path):
     folder.mkdir()
     for path in (file, folder / "thesis.txt", mixed / "notes.txt"):
         path.write_text("mine")
-    for path, message in ((file, "is a file"), (folder, "no SavedModel but thesis.txt"), (mixed, "also notes.txt")):
+    for path, message in (
+        (file, "is a file"),
+        (folder, "not a SavedModel and holds thesis.txt"),
+        (mixed, "also notes.txt"),
+    ):
         with pytest.raises(ValueError, match=message):
             export.saved_model(None, path)
     with pytest.raises(ValueError, match="overwrite=True"):
