@@ -1,4 +1,4 @@
-"""Metrics over ids, each token counted once. Give them to `compile` as `weighted_metrics`."""
+"""Metrics over ids, each token counted once. Pass them to `compile` as `weighted_metrics`."""
 
 import keras
 from keras import ops

@@ -37,7 +37,7 @@ class InverseSquareRoot(_Warmup):
 
         rate(n) = peak_learning_rate * min(n / warmup_steps, sqrt(warmup_steps / n)),   n = 1, 2, ...
 
-    The same curve under its other parametrisation, `factor * units ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`
+    The same curve under its other parametrization, `factor * units ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`
     ("noam"), has the peak `factor / sqrt(units * warmup)`.
 
     Args:

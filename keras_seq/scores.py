@@ -16,7 +16,7 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """The share of hypotheses that equal their reference, spaces at both ends ignored, as a fraction.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     same = sum(ours.strip() == theirs.strip() for ours, theirs in zip(hypotheses, references, strict=True))
@@ -46,7 +46,7 @@ def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -
     """Character error rate, by jiwer, as a fraction. Runs of white space count as one space.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
         ImportError: if jiwer is not installed.
     Source: Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
@@ -61,7 +61,7 @@ def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> 
     """The share of predicted classes that equal their references, as a fraction.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     return sum(ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)) / len(references)
@@ -77,7 +77,7 @@ def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], lab
     Args:
         labels: all classes.
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     right = Counter(ours for ours, theirs in zip(hypotheses, references, strict=True) if ours == theirs)
@@ -93,7 +93,7 @@ def confusions(
     Args:
         labels: classes of the rows and columns, in their order. Pairs with other classes are left out.
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     counts = Counter(zip(references, hypotheses, strict=True))
@@ -130,7 +130,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     """Corpus chrF2 by sacreBLEU, 0 to 100: an F-score of character n-grams, which needs no tokenization.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
         ImportError: if sacreBLEU is not installed.
     Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
     """
@@ -159,7 +159,7 @@ def span_f1(
         hypotheses, references: spans (begin, end, type) of each sentence, as `data.spans` reads them from tags.
         kind: the one type that counts (None: all types).
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     Source: Tjong Kim Sang and Buchholz 2000, section 5, aclanthology.org/W00-0726.
     """
     _check(hypotheses, references)

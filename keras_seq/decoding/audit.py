@@ -93,10 +93,10 @@ def audit(
         max_length, start_id, end_id, pad_id: see `search`.
         run: the function under audit, called like `search`.
         is_stochastic: whether results are drawn. Order, duplicates and other batches are not checked then.
-        tolerance: largest error of log p, in nats, and relative to log p above 1.
+        tolerance: largest allowed error of log p, in nats, or relative to log p if that is above 1.
         batch_size: number of sources decoded together.
-        exhaustive_length: length of all sequences to compare with, at most, the end token counted, for tiny
-            vocabularies (None: no exhaustive search).
+        exhaustive_length: maximum length, the end token counted, of a comparison with all sequences, for tiny
+            vocabularies (None: no comparison).
         exhaustive_penalty: length penalty by which the search ranks (None: log p alone).
         options: options of the search, passed to `run` and `generate`. None may have a row for each source.
     Raises:
@@ -299,7 +299,7 @@ def _texts(model, vocabulary, texts, alone: Hypotheses, forced: Callable, tolera
     batch_tokens = 4 * (1 + max(map(len, texts)))  # a few batches
     shuffled = [" ".join(map(str, texts[row])) for row in rows]
     results = generate(model, vocabulary, shuffled, batch_tokens=batch_tokens, **options)
-    wrong, ties, worst = 0, 0, f"{len(rows)} shuffled texts, each its own result"
+    wrong, ties, worst = 0, 0, f"{len(rows)} shuffled texts, each with the right result"
     for row, result in zip(rows, results, strict=True):
         best = result if isinstance(result, str) else result[0]
         ours, length = [int(token) for token in best.split()], int(alone.lengths[row, 0])

@@ -33,10 +33,10 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
         slot is empty.
     Raises:
         ValueError: for an option out of its range.
-    Source: Graves et al. 2006, "Connectionist temporal classification"; Hannun et al. 2014, arXiv:1408.2873.
+    Source: Graves et al. 2006, "Connectionist temporal classification", and Hannun et al. 2014, arXiv:1408.2873.
     """
     if len(logits.shape) != 3 or logits.shape[-1] is None:
-        raise ValueError(f"`logits` must be (B, T, V), V known. Received: shape {tuple(logits.shape)}")
+        raise ValueError(f"`logits` must be (B, T, V) with V static. Received: shape {tuple(logits.shape)}")
     V = logits.shape[-1]
     if search not in ("greedy", "beam"):
         raise ValueError(f'`search` must be "greedy" or "beam". Received: {search!r}')

@@ -58,7 +58,7 @@ def sockeye_penalty(alpha, beta=0.0):
         beta: number of tokens added to every length.
     Returns:
         A `LengthPenalty`.
-    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`; Hieber et al. 2017, arXiv:1712.05690.
+    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`, and Hieber et al. 2017, arXiv:1712.05690.
     """
     return LengthPenalty(alpha, beta)
 

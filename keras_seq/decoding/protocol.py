@@ -61,7 +61,7 @@ class Search:
         coverage_penalty: weight of the coverage penalty. If it is not 0, the search also receives `bonus`, a function
             of the state to float `(N,)`, not above 0, that is added to the scores.
         hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the latest step. The
-            search then also receives `context`, the hidden states of earlier tokens, see `Contrastive`.
+            search then also receives `context`, the hidden states before the start token, see `Contrastive`.
         lookahead: number of steps beyond `max_length`.
         static_fields: names of the fields that determine shapes, and so cannot be tensors.
     """
@@ -95,7 +95,7 @@ class Search:
 class StateNest:
     """The state as a flat list of tensors, as carried by a `while_loop`.
 
-    Entries that are `None` stay where they are and are not carried.
+    Entries that are `None` keep their places and are not carried.
     """
 
     def __init__(self, state):
@@ -122,7 +122,7 @@ def next_logits(step, tokens, state, end_id):
     logits, state = step(ops.expand_dims(tokens, 1), state)
     shape = logits.shape
     if len(shape) != 3 or shape[1] not in (1, None) or shape[2] is None:
-        raise ValueError(f"`step` must return logits (N, 1, V), V known. Received: shape {tuple(shape)}")
+        raise ValueError(f"`step` must return logits (N, 1, V) with V static. Received: shape {tuple(shape)}")
     if not 0 <= end_id < shape[2]:
         raise ValueError(f"`end_id` must be one of the V={shape[2]} tokens. Received: end_id={end_id}")
     return ops.cast(ops.reshape(logits, (-1, shape[2])), "float32"), state

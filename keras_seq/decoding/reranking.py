@@ -140,7 +140,8 @@ def minimum_bayes_risk(
         `(best, utilities)`: the index of the best candidate, the first of equals, and float64 `(N,)`, the mean utility
         of each.
     Raises:
-        ValueError: if there is no candidate, or the weights are not one for each, none negative and their sum positive.
+        ValueError: if there is no candidate, or the weights are not one non-negative number for each with a positive
+            sum.
         TypeError: for a single string in place of a list.
     Source: Kumar and Byrne 2004; with samples, Eikema and Aziz 2020, arXiv:2005.10283.
     """

@@ -42,7 +42,7 @@ class Sampling(Search):
     Each of the first five may also be a tensor: a scalar, or `(B,)` with a number for each sentence.
     Raises:
         ValueError: for an option out of its range. Tensors are not checked.
-    Source: Fan et al. 2018, arXiv:1805.04833 (top-k); Holtzman et al. 2020, arXiv:1904.09751 (top-p); Nguyen et al.
+    Source: Fan et al. 2018, arXiv:1805.04833 (top-k), Holtzman et al. 2020, arXiv:1904.09751 (top-p), and Nguyen et al.
         2024, arXiv:2407.01082 (min-p).
     """
 

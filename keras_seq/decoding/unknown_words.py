@@ -54,7 +54,7 @@ def replace_unknown(
         B lists of R strings.
     Raises:
         ValueError: for a vocabulary whose pieces are parts of words.
-    Source: Luong et al. 2015, arXiv:1410.8206; by attention, Jean et al. 2015, section 3.3, arXiv:1412.2007.
+    Source: Luong et al. 2015, arXiv:1410.8206, and, by attention, Jean et al. 2015, section 3.3, arXiv:1412.2007.
     """
     source_vocabulary = source_vocabulary or vocabulary
     _check_vocabularies((vocabulary, source_vocabulary))

@@ -302,7 +302,7 @@ def _verify(library, folder, model, vocabulary, source_vocabulary, samples, exac
     )
     if not exact:
         if not all(np.isfinite(result.scores[0]) for result in found):
-            raise RuntimeError("The quantized CTranslate2 model gives scores that are not finite.")
+            raise RuntimeError("The quantized CTranslate2 model returns scores that are not finite.")
         return
 
     ids = {"start_id": vocabulary.start_id, "end_id": vocabulary.end_id, "pad_id": vocabulary.pad_id}

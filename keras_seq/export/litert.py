@@ -132,7 +132,9 @@ def _missing(message):
     """The names of the operations in an error of the converter, or its first line if it names none."""
     names = re.findall(r"'tf\.(\w+)' op is neither", message)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return ", ".join(dict.fromkeys(names)) or (lines[0][:200].rstrip(".") if lines else "it does not name them")
+    return ", ".join(dict.fromkeys(names)) or (
+        lines[0][:200].rstrip(".") if lines else "the converter does not name them"
+    )
 
 
 def _runners(content):

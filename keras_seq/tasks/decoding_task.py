@@ -23,7 +23,7 @@ class DecodingTask(Task):
     def __init__(self, model, vocabulary, max_length, search, constraints, options):
         super().__init__(model)
         if any(getattr(constraint, "per_sentence", False) for constraint in constraints):
-            raise ValueError("`constraints` must not hold values for each sentence: future sentences are not known.")
+            raise ValueError("`constraints` must not hold values for each sentence: later sentences would have none.")
         self.vocabulary, self.max_length = vocabulary, max_length
         self.search, self.constraints = decoding.get_search(search, **options), tuple(constraints)
 

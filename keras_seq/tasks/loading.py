@@ -50,7 +50,7 @@ def load(
         A task. A call maps inputs to outputs, `details` returns all results in full.
     Raises:
         FileNotFoundError: if `path` does not exist.
-        ValueError: if it is damaged or of no known kind. Names the file and the remedy.
+        ValueError: if it is damaged or of no supported kind. Names the file and the remedy.
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if weights and (len(weights) != len(paths) or not all(0 < weight < math.inf for weight in weights)):

@@ -10,7 +10,7 @@ from keras_seq.tasks.results import one_line
 
 _PLACES = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
-_EXPANSION = 100  # limit of the unpacked size of a file, times its size; Keras does not compress
+_EXPANSION = 100  # limit of the unpacked size of a file, times its size. Keras does not compress
 _MAKE_AGAIN = "Copy the file again, or rebuild it from the run's checkpoints with keras-seq average"
 
 

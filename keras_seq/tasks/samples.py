@@ -11,7 +11,7 @@ SAMPLES = (
     "Ψ ж 漢字 ﷽ \u200b\ufffd",  # characters of other scripts
     "a " * 2000,  # 2,000 words
 )
-LONG = 500  # characters; longer samples are tried alone, because they would make a whole batch long
+LONG = 500  # characters. Longer samples are tried alone, because they would make a whole batch long
 ROWS, STEPS = 3, 37  # size of randomly drawn arrays
 
 

@@ -215,7 +215,7 @@ def load_module(folder: pathlib.Path) -> Any:
 
 
 def _check_files(folder: pathlib.Path) -> None:
-    """Compares the graph and the index of the weights with TensorFlow's fingerprint. The weights have their own
+    """Compares the graph and the index of the weights with TensorFlow's fingerprint. The weights have separate
     checksums. TensorFlow itself does not check, and loads any graph that can be parsed."""
     from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -232,4 +232,4 @@ def _check_files(folder: pathlib.Path) -> None:
     found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
     for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):
         if getattr(noted, name) != getattr(found, name):
-            raise ValueError(f"{file} and fingerprint.pb do not belong together")
+            raise ValueError(f"{file} does not match fingerprint.pb")

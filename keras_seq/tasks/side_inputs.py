@@ -76,7 +76,7 @@ class SideInputs:
             if name == "number":
                 found.append(np.array(values, "int32"))
                 continue
-            # (B, C, L); prefixes have (B, 1, P), or (B, 0, 0) if all are empty
+            # (B, C, L). Prefixes have (B, 1, P), or (B, 0, 0) if all are empty
             padded = decoding.padded_phrases(values, self.vocabulary.pad_id)
             found.append(padded if name == "force" else padded.reshape(len(values), -1))
         return [tf.constant(x) for x in found]

@@ -22,7 +22,7 @@ from keras_seq.tasks.text_ops import one_or_many, searched, written
 
 MAX_LENGTH = 100  # default maximum of a transcript, in tokens
 RATE = 8000  # for a model without a sampling rate
-STEP_SAMPLES = 1000  # of a waveform, for each step of a source whose states are compared
+STEP_SAMPLES = 1000  # samples per step, in sources whose states are compared
 AUDIO = tf.TensorSpec([None, None], tf.float32)
 
 
