@@ -22,7 +22,9 @@ class SeriesFlags:
     time_format: str | None = option(
         None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only format that fits)"
     )
-    time_zone: str | None = option(None, "time zone of local times, such as Europe/Berlin (default: that of the times)")
+    time_zone: str | None = option(
+        None, "time zone, for times without an offset or with several, such as Europe/Berlin (default: theirs)"
+    )
     frequency: str | None = option(
         None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the most common distance)"
     )

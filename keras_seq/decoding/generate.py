@@ -109,7 +109,7 @@ def generate(
 
 
 def check_vocabularies(model, vocabulary, source_vocabulary):
-    """Raises a `ValueError` if the model has sizes of its vocabularies, and these differ."""
+    """Raises a `ValueError` if the model defines the sizes of its vocabularies, and these have other sizes."""
     source = getattr(model, "source_vocabulary_size", None)
     target = getattr(model, "target_vocabulary_size", None) or source or getattr(model, "vocabulary_size", None)
     for what, size, given in (("target", target, vocabulary), ("source", source, source_vocabulary)):

@@ -41,7 +41,7 @@ def replace_unknown(
     source_vocabulary=None,
     dictionary: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
-    """Writes the results of a search as texts, with attended source words, or their entries, for unknown words.
+    """Writes the results of a search as texts, with unknown words replaced by attended source words or their entries.
 
     Args:
         texts: B sources.
