@@ -188,7 +188,7 @@ def test_options_of_a_search(saved):
     assert served(LINES, max_length=2, alpha=0.0) == run(LINES, max_length=2, alpha=0.0)
     for options, told in (
         ({"beams": 3}, "`beams`: .* has no such option"),
-        ({"temperature": 1.0}, "`temperature`: `search` beam has no such option. Leave it out, or take sampling"),
+        ({"temperature": 1.0}, "`temperature`: `search` beam has no such option. Leave it out, or use sampling"),
         (
             {"replace_unknown": True, "search": "greedy", "min_length": 9, "max_length": 4},
             "`min_length` 9 is more than",
