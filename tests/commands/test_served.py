@@ -118,9 +118,9 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, pros
     for one, other in zip(keras_seq(*ours, stdin=stdin).records, keras_seq(*theirs, stdin=stdin).records, strict=True):
         assert one["text"] == other["text"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
     needed = keras_seq("translate", "--model", folders["served"], "--alpha", 0.3, stdin=stdin)
-    assert needed.code == 2 and "then needs --max-length too" in needed.err
+    assert needed.code == 2 and "also needs --max-length" in needed.err
     for argv, told in (
-        (["--top-k", 3], "It takes --max-length, --seed, --temperature; leave the others out"),
+        (["--top-k", 3], "It takes --max-length, --seed, --temperature. Leave the others out"),
         (["--first", "end"], "--first: "),
     ):
         refused = keras_seq("generate", "--model", prose, *argv, stdin=stdin)
