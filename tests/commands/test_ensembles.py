@@ -101,7 +101,7 @@ def test_what_does_not_fit_together_is_refused(keras_seq, folders, second):
     told = refused("translate", *first, "--model", second["other"])
     assert f"{files[0]} and {files[1]} differ: token 4 is" in told
     told = refused("translate", *first, "--model", folders["rnn"])
-    assert "rnn/best.keras is a language model, but" in told and "lstm/best.keras translates" in told
+    assert "rnn/best.keras is a language model, but" in told and "lstm/best.keras is a translator" in told
     told = refused("translate", *first, "--model", folders["served"])
     assert "is a SavedModel" in told and "Give the run folder" in told
     told = refused("translate", *first, *first, "--model-weight", 2)
