@@ -1,4 +1,4 @@
-"""Callbacks for `model.fit`: how fast it goes, and numbers that only decoding can give."""
+"""Callbacks for `model.fit`: training speed, and numbers that need decoding."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,28 +9,28 @@ import keras
 class Throughput(keras.callbacks.Callback):
     """Shows `tokens/s` and `padding` (or `examples/s`) on the progress bar and leaves them in the epoch's logs.
 
-    A callback does not see the batches, so the dataset counts them on their way::
+    A callback does not see the batches, so the dataset counts them in its pipeline::
 
         throughput = callbacks.Throughput()
         model.fit(train.apply(throughput.counted()), callbacks=[throughput, ...])
 
-    The counting is two sums in the input pipeline: it works for any model, compiled by XLA or not, under any
-    distribution strategy (with many workers, each counts its own input). Within an epoch the numbers run ahead by the
-    few batches that are prefetched; at its end they are exact if the epoch uses up the dataset. `tokens/s` is the
-    real target tokens since the start of the epoch over the seconds since then, validation not counted, tracing in
-    the first epoch included. `padding` is the share of padded positions, source and target.
+    The counting is two sums in the input pipeline. It works for any model, compiled by XLA or not, under any
+    distribution strategy (with many workers, each counts its input). Within an epoch the numbers run ahead by the few
+    prefetched batches. At its end they are exact if the epoch uses up the dataset. `tokens/s` is the number of real
+    target tokens since the start of the epoch divided by the seconds since then, without validation, with tracing in
+    the first epoch. `padding` is the share of padded positions, source and target.
 
     Args:
-        interval: seconds between two looks at the counts.
+        interval: seconds between two readings of the counts.
     """
 
-    # Keras may call the batch hooks from its own threads, so that the device need not wait for the progress bar.
+    # Keras may call the batch hooks from a thread, so that the device need not wait for the progress bar.
     async_safe = True
 
     def __init__(self, interval: float = 0.5):
         super().__init__()
         self.interval = interval
-        # Tokens, real positions, positions; counted over all epochs.
+        # Tokens, real positions, all positions, counted over all epochs.
         self._unit = "tokens"
         self._counts = [keras.Variable(0, dtype="int64", trainable=False, name=name) for name in ("t", "r", "p")]
         self._numbers = {}
@@ -38,11 +38,11 @@ class Throughput(keras.callbacks.Callback):
     def counted(self, pad_id: int = 0) -> Callable:
         """A dataset step for batches `(inputs, labels)` or `(inputs, labels, weights)`, which pass unchanged.
 
-        A target token is a label with a weight above 0, or without weights a label other than `pad_id`. Integer
-        inputs count as positions too, save `inputs["target"]`, which is the labels shifted.
+        A target token is a label with a weight above 0 or, without weights, a label other than `pad_id`. Integer
+        inputs count as positions too, except `inputs["target"]`, which is the labels shifted.
 
-        Where there is one label for a whole example, the tokens are those of the inputs. Where neither labels nor
-        inputs are ids `(B, T)`, examples are counted.
+        If there is one label for a whole example, the tokens are those of the inputs. If neither labels nor inputs are
+        ids `(B, T)`, examples are counted.
         """
 
         def count(inputs, labels, *weights):
@@ -87,8 +87,8 @@ class Throughput(keras.callbacks.Callback):
         self._numbers = self._measure()
         if not self._numbers:
             raise ValueError(
-                "`Throughput` counted no tokens in this epoch: give `fit` the dataset "
-                "`train.apply(throughput.counted())`, made with this very callback."
+                "`Throughput` counted no tokens in this epoch. Pass the dataset `train.apply(throughput.counted())` "
+                "to `fit`, made with this same callback."
             )
         if logs is not None:
             logs.update(self._numbers)
@@ -106,7 +106,7 @@ class Throughput(keras.callbacks.Callback):
 
 
 def _are_ids(x) -> bool:
-    """Whether it is a tensor of ids `(B, T)`."""
+    """Whether x is a tensor of ids `(B, T)`."""
     return (
         not isinstance(x, Mapping | list | tuple)
         and len(x.shape) == 2
@@ -115,14 +115,14 @@ def _are_ids(x) -> bool:
 
 
 class Evaluator(keras.callbacks.Callback):
-    """Puts numbers that a function measures (by decoding, say) into the epoch's logs.
+    """Adds the results of functions, such as scores of decoded text, to the epoch's logs.
 
-    It must stand before the callbacks which read the logs: `training.Resume`, `training.EarlyStopping`.
+    It must come before callbacks that read the logs: `training.Resume`, `training.EarlyStopping`.
 
     Args:
-        functions: a function without arguments that returns `{name: number}`, or `{name: function}`, each function
-            returning a number. Begin the names with `val_`, as Keras does.
-        every: measure after each `every`-th epoch, and after the last one.
+        functions: a function without arguments that returns `{name: number}`, or `{name: function}`, where each
+            function returns a number. Begin the names with `val_`, as Keras does.
+        every: number of epochs between two measurements. The last epoch is always measured.
     Raises:
         ValueError: if `every` is not positive, or a name is in the logs already.
     """
@@ -143,6 +143,6 @@ class Evaluator(keras.callbacks.Callback):
         numbers = {name: float(value) for name, value in self._evaluate().items()}
         taken = sorted(set(numbers) & set(logs or {}))
         if taken:
-            raise ValueError(f"The logs have {', '.join(taken)} already; choose other names. They have: {sorted(logs)}")
+            raise ValueError(f"The logs have {', '.join(taken)} already. Choose other names. They have: {sorted(logs)}")
         if logs is not None:
             logs.update(numbers)

@@ -1,4 +1,4 @@
-"""Keras's `class_weight` with labels of steps: refused, since Keras computes something else."""
+"""Refuses Keras's `class_weight` with labels of steps, which Keras misinterprets."""
 
 import keras
 from keras import ops
@@ -6,11 +6,14 @@ from keras.src.trainers.data_adapters import data_adapter_utils
 
 
 def refuse_for_steps() -> None:
-    """Keras (3.15) takes the labels of steps, `(B, T)`, for one-hot rows: the weight of a row is then that of the class
-    whose number is the place of the row's largest label. Whole numbers that are not one-hot are refused here."""
+    """Patches Keras to refuse `class_weight` for whole-number labels that are not one-hot.
+
+    Keras (3.15) reads labels of steps, `(B, T)`, as one-hot rows: a row would get the weight of the class whose number
+    is the place of the row's largest label.
+    """
     told = (
-        "`class_weight` is for one label or one one-hot row for each example. The labels of steps, (B, T), Keras would "
-        "take for one-hot rows. Give each step its weight: sample_weight=np.vectorize(class_weight.get)(labels)."
+        "`class_weight` needs one label or one one-hot row for each example. Keras would read labels of steps, (B, T), "
+        "as one-hot rows. Give each step its weight: sample_weight=np.vectorize(class_weight.get)(labels)."
     )
     of_arrays = data_adapter_utils.class_weight_to_sample_weights
 
@@ -37,7 +40,7 @@ def refuse_for_steps() -> None:
             checks = []
             if not keras.tree.is_nested(y) and y.shape.rank and y.shape.rank > 1 and y.shape[-1] != 1:
                 one_hot = tf.reduce_all(tf.reduce_sum(y, axis=-1) == tf.cast(1, y.dtype))
-                parts = tf.reduce_any(tf.cast(tf.cast(y, tf.int64), y.dtype) != y)  # labels that are shared out
+                parts = tf.reduce_any(tf.cast(tf.cast(y, tf.int64), y.dtype) != y)  # soft labels
                 checks = [tf.debugging.Assert(one_hot | parts, [told])]
             with tf.control_dependencies(checks):
                 return tf.nest.map_structure(tf.identity, weighted(*data))

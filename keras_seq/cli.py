@@ -1,4 +1,4 @@
-"""A dataclass as a command line: each field is a flag, its default and its help stand where the field stands.
+"""A dataclass as a command line: each field is a flag, with its default and its help text.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -42,16 +42,15 @@ def option(
 ) -> Any:
     """A dataclass field with a help text, and choices where the annotation is not a `Literal`.
 
-    Without a default the flag is required. A list or dict as default is copied for each instance. A positional option
-    has no flag: its place among the positional ones says which it is; a list or tuple of them takes one or more. The
-    flag of a repeated one, a tuple, takes one value, and is given again for each further one: so what stands behind it
-    may be positional.
+    Without a default the flag is required. A default list or dict is copied for each instance. A positional option has
+    no flag and is identified by its place. A list or tuple takes one or more values. A repeated option, a tuple, takes
+    one value per flag, and the flag may be given several times. Positional options may therefore follow it.
 
     Args:
         presets: defaults by the name of a preset, for a field that is None unless its flag is given. The help shows
             them. The key "" is the default of all presets that are not named.
-        config: whether the field is a file with values of the others, `--config config.json`. Flags beside it override
-            its values.
+        config: whether the field is a file with values of the other fields, `--config config.json`. Flags beside it
+            override its values.
     """
     metadata = {"help": help, "choices": choices, "positional": positional, "repeated": repeated}
     metadata |= {"presets": presets, "config": config}
@@ -64,7 +63,7 @@ def parse(
     options: type[T], argv: Sequence[str] | None = None, description: str | None = None, prog: str | None = None
 ) -> T:
     """An instance of the dataclass, from `argv` (by default the command line). A bad value ends the program with one
-    line that names the flag and the value, as argparse does.
+    line that names the flag and the value, as in argparse.
 
     Raises:
         ValueError, OSError: if a file of values, `option(config=True)`, cannot be used.
@@ -81,15 +80,15 @@ def parse(
 def run(
     function: Callable[[T], Any], options: type[T], argv: Sequence[str] | None = None, prog: str | None = None
 ) -> None:
-    """Runs a program: parses its options, calls it, and turns what its input did wrong into one line and exit code 2.
+    """Runs a program: parses its options, calls it, and turns errors of its input into one line and exit code 2.
 
     With the environment variable KERAS_SEQ_TRACEBACK set, the traceback is shown in full.
 
     Args:
-        function: is called with the options.
+        function: function that is called with the options.
         options: the dataclass.
-        argv: by default the command line.
-        prog: the name that help and errors call the program by; by default that of the file that runs.
+        argv: arguments, by default the command line.
+        prog: name of the program in help and errors, by default that of the running file.
     """
     try:
         parsed = parse(options, argv, prog=prog)
@@ -113,22 +112,23 @@ def run(
 
 def _refuse(error: Exception, options: type) -> NoReturn:
     message = str(error)
-    if isinstance(error, OverflowError | MemoryError):  # neither names a remedy, and one is often empty
+    if isinstance(error, OverflowError | MemoryError):  # neither has a remedy, and one is often empty
         message = (
-            f"a number, or what it asks for, is too large: {message or 'no memory is left'}. Give smaller numbers."
+            f"a number, or the memory that it needs, is too large: {message or 'no memory is left'}. "
+            "Give smaller numbers."
         )
     print(f"error: {as_flags(message, options)}", file=sys.stderr)
     sys.exit(2)
 
 
 def as_flags(message: str, options: type) -> str:
-    """A message of the library with the names of arguments, `num_beams`, as the flags that they have: --num-beams."""
+    """A message of the library, in which names of arguments, `num_beams`, are replaced by their flags: --num-beams."""
     names = {field.name for field in dataclasses.fields(options)}
     return re.sub(r"`(\w+)`", lambda found: flag(found[1]) if found[1] in names else found[0], message)
 
 
 def table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
-    """The first column to the left, numbers to the right."""
+    """Aligned lines: the first column left-aligned, numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:
@@ -138,7 +138,7 @@ def table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
 
 
 def in_one_line(text: str) -> str:
-    """The text with a space for each line end."""
+    """The text with each line end replaced by a space."""
     return text.replace("\r\n", " ").replace("\n", " ").replace("\r", " ")
 
 
@@ -148,24 +148,24 @@ def flag(name: str) -> str:
 
 
 def flags(options: type, description: str | None = None, prog: str | None = None) -> argparse.ArgumentParser:
-    """The parser for a dataclass; `description` defaults to the first paragraph of its docstring.
+    """The parser for a dataclass. `description` defaults to the first paragraph of its docstring.
 
     A field `num_layers: int = 2` becomes `--num-layers NUM_LAYERS`. Types: `str`, `int`, `float`, `pathlib.Path`, each
     also `| None` (the value `none` gives None), `bool` (`--x` and `--no-x`), `Literal[...]` of strings or numbers, and
-    `list[...]` or `tuple[..., ...]` of these (several values after one flag; with `option(repeated=True)`, a tuple of
-    one value for each time that the flag is given). `field(metadata={"help": ..., "choices": ...})` or `option`
-    describes it; with `option(positional=True)` it stands without a flag.
+    `list[...]` or `tuple[..., ...]` of these (several values after one flag or, with `option(repeated=True)`, one
+    value for each occurrence of the flag). `field(metadata={"help": ..., "choices": ...})` or `option` describes it.
+    With `option(positional=True)` it has no flag.
 
-    What a dataclass inherits comes last in the help, under the first line of the docstring of the class it is from.
+    Inherited fields come last in the help, under the first line of their class's docstring.
 
     Raises:
-        TypeError: if it is not a dataclass, or a field has a type that no flag can have.
+        TypeError: if `options` is not a dataclass, or a field has a type that no flag can have.
     """
     if not (dataclasses.is_dataclass(options) and isinstance(options, type)):
         raise TypeError(f"`flags` takes a dataclass. Received: {options!r}")
     if description is None:
         description = _docstring(options).strip().split("\n\n")[0] or None
-    # Abbreviated flags would change their meaning on the day that another one is added.
+    # An abbreviated flag would change its meaning when another flag is added.
     parser = _Parser(prog=prog, description=description, allow_abbrev=False)
     hints, fields = typing.get_type_hints(options), {f.name: f for f in dataclasses.fields(options) if f.init}
     for owner in options.__mro__:
@@ -196,7 +196,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}.{self._remedy(words)} {self.prog} --help lists the options.\n")
 
     def _remedy(self, words: Sequence[str]) -> str:
-        """The flag that an unknown one resembles, or the one that names the output."""
+        """The flag most similar to an unknown one, or the flag for the output."""
         for word in words:
             if close := difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1):
                 return f" Did you mean {close[0]}?"
@@ -204,7 +204,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _docstring(options: type) -> str:
-    """The docstring of a class; nothing where `dataclass` has written the signature there."""
+    """The docstring of a class, empty if it is the signature that `dataclass` has written."""
     doc = options.__doc__ or ""
     return "" if doc.startswith(f"{options.__name__}(") else doc
 
@@ -218,7 +218,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
         arguments["default"] = field.default
     elif field.default_factory is not dataclasses.MISSING:
         arguments["default"] = field.default_factory()
-    elif not positional:  # argparse knows that a positional one is
+    elif not positional:  # argparse requires a positional one anyway
         arguments["required"] = True
     presets = field.metadata.get("presets") or {"": arguments.get("default")}
     arguments["help"] = f"{help_text}{_shown_defaults(presets)}".strip()
@@ -249,7 +249,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
 
 
 def _shown_defaults(presets: Mapping[str, Any]) -> str:
-    """ " (default: 1; files: 2)", or nothing where there is no default to show."""
+    """ " (default: 1; files: 2)", or nothing if there is no default to show."""
     shown = [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in presets.items() if name]
     if presets.get("") not in (None, "", (), []):
         shown = [_shown(presets[""]), *shown]
@@ -266,7 +266,7 @@ def _converter(annotation: Any, optional: bool, name: str):
         choices = typing.get_args(annotation)
         annotation = type(choices[0])
     if annotation not in (str, int, float, pathlib.Path):
-        raise TypeError(f"The field `{name}` is of a type that no flag can have: {annotation}")
+        raise TypeError(f"The field `{name}` has a type that no flag can have: {annotation}")
 
     def convert(text: str) -> Any:
         if optional and text.lower() == "none" and "none" not in (choices or ()):
@@ -276,7 +276,7 @@ def _converter(annotation: Any, optional: bool, name: str):
             raise ValueError(value)  # no array can hold it
         return value
 
-    convert.__name__ = annotation.__name__  # argparse says "invalid int value: ..."
+    convert.__name__ = annotation.__name__  # for the message of argparse, "invalid int value: ..."
     return convert, choices
 
 

@@ -15,10 +15,11 @@ def read_values(options: type, path: pathlib.Path) -> dict[str, Any]:
 
     Args:
         options: the dataclass.
-        path: the file; or a folder, whose `config.json` is read.
+        path: the file, or a folder, whose `config.json` is read.
     Raises:
         FileNotFoundError: if there is no file.
-        ValueError: for a file that is no JSON object, a key that is no field, a value that its field cannot have.
+        ValueError: for a file that is not a JSON object, a key that is not a field, or a value that its field cannot
+            have.
     """
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
@@ -59,7 +60,7 @@ def _checked(path: pathlib.Path, field: dataclasses.Field, annotation: Any, valu
 
 
 def _converted(annotation: Any, value: Any, choices: Any) -> Any:
-    """The value as the annotation has it: a tuple for a list, a path for a string."""
+    """The value in the type of the annotation: a tuple for a list, a path for a string."""
     annotation, optional = without_none(annotation)
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if value is None and optional:

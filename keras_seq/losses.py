@@ -9,20 +9,20 @@ from keras.src.losses import loss as keras_loss
 
 from keras_seq.class_weight import refuse_for_steps
 
-_EXCLUDED = -1e8  # logits so much lower than another one exclude a label
+_EXCLUDED = -1e8  # a logit this far below another one excludes its label
 
 
 def token_crossentropy(labels, logits, label_smoothing=0.0):
     """Cross-entropy of each position in nats.
 
-    The softmax is computed once, in its fastest kernel, and kept for the gradient, which is written out by hand: on a
-    CPU six times as fast as Keras's and TensorFlow's own cross-entropy when labels are smoothed, three times when not.
+    The softmax is computed once, with its fastest kernel, and reused by a hand-written gradient. On a CPU this is six
+    times as fast as the cross-entropy of Keras and TensorFlow with label smoothing, and three times without.
 
     Args:
         labels: int `(B, T)`.   logits: float `(B, T, V)`.
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
     Returns:
-        float32 `(B, T)`, or float64 for float64 logits. A label that is no class counts as the nearest one: see
+        float32 `(B, T)`, or float64 for float64 logits. A label that is not a class is clipped to the nearest one: see
         `checked_labels`.
     """
     size = logits.shape[-1]
@@ -32,8 +32,8 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
     def crossentropy(logits):
         probabilities = ops.softmax(logits, axis=-1)
         right = ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-        # The largest probability is at least 1 / V, so its logarithm is safe, and with its logit gives the normalizer.
-        # Of no rows Keras takes no maximum without one to begin with.
+        # The largest probability is at least 1 / V, so its logarithm is safe. With its logit it gives the normalizer.
+        # The maximum of zero rows needs an initial value in Keras.
         normalizer = ops.max(logits, axis=-1, initial=-float("inf")) - ops.log(
             ops.max(probabilities, axis=-1, initial=0)
         )
@@ -56,7 +56,7 @@ def token_crossentropy(labels, logits, label_smoothing=0.0):
 
 
 def _product(x, weights):
-    """x times weights, and 0 where the weight is 0, even of a NaN."""
+    """x times weights, but 0 where the weight is 0, even if x is NaN."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -65,10 +65,10 @@ def _product(x, weights):
 
 
 def of_some_rows(function, *tensors):
-    """The function of tensors `(B, ...)`, which gets a row of zeros where they have none.
+    """Applies `function` to tensors `(B, ...)`. If B is 0, it gets a row of zeros, which is cut off afterwards.
 
-    No rows are a replica's share of a small batch, say. TensorFlow (2.21) makes an error of them in `ctc_loss` and
-    where it mirrors an end, and its convolution gives them the shape that they had.
+    A replica may get no rows of a small batch. TensorFlow (2.21) then raises an error in `ctc_loss` and in mirrored
+    padding, and its convolution returns the shape of its input.
     """
     B = ops.shape(tensors[0])[0]
     if keras.backend.backend() != "tensorflow" or (isinstance(B, int) and B > 0):
@@ -82,17 +82,17 @@ def of_some_rows(function, *tensors):
 
 
 def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
-    """Labels of which those that count are classes, from 0 to `size` - 1, and the others may be anything.
+    """Checks that the labels that count are classes, from 0 to `size` - 1. The others may have any value.
 
     Args:
-        labels: int, of any shape.   counted: bool, as large; which of them count.
-        size: how many classes there are.
-        whose, remedy: of the error, the name of the loss or metric, and what to do.
+        labels: int, of any shape.   counted: bool, of the same shape, True for labels that count.
+        size: number of classes.
+        whose, remedy: name of the loss or metric, and the advice, for the error message.
     Returns:
-        int32, 0 where nothing counts.
+        the labels as int32, 0 where they do not count.
     Raises:
-        ValueError or, in TensorFlow's graphs, InvalidArgumentError: for a label that counts and is no class. Where XLA
-            compiles, and so always on JAX, nothing can be raised, and the loss is NaN: see `_or_nan`.
+        ValueError or, in TensorFlow's graphs, InvalidArgumentError: if a label that counts is not a class. Code
+            compiled by XLA, and so always on JAX, cannot raise: the loss is NaN instead, see `_or_nan`.
     """
     labels = ops.where(counted, ops.cast(labels, "int32"), 0)
     if keras.backend.backend() == "tensorflow":
@@ -108,29 +108,29 @@ def checked_labels(labels, counted, size, whose, remedy="Give a step without a l
 
 
 def _or_nan(values, labels, size):
-    """The values, NaN where a label is no class: seen at once, where nothing can be raised."""
+    """The values, NaN where a label is not a class: a visible failure where no error can be raised."""
     return ops.where(ops.logical_and(labels >= 0, labels < size), values, ops.cast(float("nan"), values.dtype))
 
 
 class WeightedLoss(keras.losses.Loss):
-    """What the losses here share: the sum of weighted values over all that counts, divided by the sum of the weights.
+    """Base class of the losses here: the weighted sum of the values divided by the sum of the weights.
 
-    What weighs nothing costs nothing, even where it is NaN. A loss of one's own defines `values_and_weights`.
+    A value of weight 0 adds nothing, even if it is NaN. Subclasses define `values_and_weights`.
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
-        # Keras's own reduction, so that what `distribution` mends there holds here too.
+        # The reduction of Keras, so that the patches of `distribution` apply here too.
         value = keras_loss.reduce_weighted_values(
             ops.where(weights != 0, values, ops.zeros_like(values)),
             weights,
             reduction="mean_with_sample_weight",
             dtype=values.dtype,
         )
-        return ops.sum(value) if len(value.shape) else value  # of no rows at all Keras gives back no number
+        return ops.sum(value) if len(value.shape) else value  # for zero rows Keras does not return a scalar
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
-        """Two tensors of one shape."""
+        """Returns the values and the weights, two tensors of one shape."""
         raise TypeError(f"{type(self).__name__} must define `values_and_weights(y_true, y_pred, sample_weight)`")
 
 
@@ -138,19 +138,19 @@ class WeightedLoss(keras.losses.Loss):
 class TokenCrossentropy(WeightedLoss):
     """Cross-entropy per real token: the weighted sum over all tokens divided by the sum of the weights.
 
-    Keras's own losses divide by the number of positions, padding included.
+    The losses of Keras divide by the number of positions, padding included.
 
     Args:
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
-        ignore_class: what marks a position without a label, -100 or -1 say; None: nothing does.
+        ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
     Call arguments:
         y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`.
-        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences; multiplied with the Keras
-            mask of the logits, if they carry one.
+        sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences. Multiplied by the Keras
+            mask of the logits, if they have one.
     Returns:
-        scalar, in nats; 0 where the weights sum to 0.
+        scalar in nats, 0 if the weights sum to 0.
     Raises:
-        ValueError: if `label_smoothing` is not in [0, 1), and for a label that counts and is no class: see
+        ValueError: if `label_smoothing` is not in [0, 1), or if a label that counts is not a class: see
             `checked_labels`.
     """
 
@@ -174,7 +174,7 @@ class TokenCrossentropy(WeightedLoss):
 
 
 def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss"):
-    """What losses and metrics of tokens look at.
+    """The labels and weights that losses and metrics of tokens use.
 
     Args:
         y_true: int `(B, T)` or `(B, T, 1)`.   y_pred: float `(B, T, V)`.
@@ -187,30 +187,30 @@ def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, wh
     weights = token_weights(labels, y_pred, sample_weight)
     if ignore_class is not None:
         weights = ops.where(labels == ignore_class, ops.zeros_like(weights), weights)
-    remedy = "Give a step without a label the weight 0, or name what marks it as `ignore_class`."
+    remedy = "Give a step without a label the weight 0, or set `ignore_class` to the label of such steps."
     return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
 
 
 def steps_of(y_true, rank, whose):
-    """The labels as int32 of so many axes, `(B, T)`; `(B, T, 1)` goes too, as with Keras's own losses.
+    """The labels as int32 with `rank` axes, `(B, T)`. Also accepts `(B, T, 1)`, as the losses of Keras do.
 
     Raises:
-        ValueError: for labels of another shape, one-hot ones say, which would be spread over the scores unseen.
+        ValueError: for labels of another shape, such as one-hot labels, which would be broadcast silently.
     """
     labels = ops.cast(y_true, "int32")
     if len(labels.shape) == rank + 1 and labels.shape[-1] == 1:
         labels = ops.squeeze(labels, axis=-1)
     if len(labels.shape) != rank:
         raise ValueError(
-            f"`{whose}`: labels are whole numbers, one for each step, of {rank} axes; of one-hot ones take the "
-            f"`argmax`. Received: shape {tuple(y_true.shape)}"
+            f"`{whose}`: labels must be whole numbers, one for each step, with {rank} axes. Take the `argmax` of "
+            f"one-hot labels. Received: shape {tuple(y_true.shape)}"
         )
     return labels
 
 
 def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
-    """The weight of each position, as large as `y_true`: the weights given, those of rows or steps for all
-    that is in them, times the Keras mask of the predictions."""
+    """The weight of each position, in the shape of `y_true`: the given weights, where those of rows or steps are
+    broadcast, times the Keras mask of the predictions."""
     shape = ops.shape(y_true)
 
     def spread(weights):
@@ -226,11 +226,11 @@ def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
 
 
 def pinball(y_true, y_pred, quantiles):
-    """How far forecasts of quantiles are off, by the loss that a quantile makes least.
+    """The pinball loss of forecast quantiles, which the true quantiles minimize.
 
-        q (y - f) where the value y lies above the forecast f, (1 - q) (f - y) below it
+        q (y - f) if the value y is above the forecast f, (1 - q) (f - y) if it is below
 
-    The mean over the quantiles; that of the median alone is half the absolute error.
+    Averaged over the quantiles. The loss of the median alone is half the absolute error.
 
     Args:
         y_true: float `(...)`.   y_pred: float `(..., Q)`.
@@ -246,19 +246,19 @@ def pinball(y_true, y_pred, quantiles):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class QuantileLoss(WeightedLoss):
-    """The pinball loss of forecasts of quantiles: the weighted mean over all that is forecast.
+    """The pinball loss of quantile forecasts: the weighted mean over all forecast values.
 
     Args:
-        quantiles: what the forecasts are of, Q numbers between 0 and 1.
+        quantiles: quantiles of the forecasts, Q numbers between 0 and 1.
     Call arguments:
         y_true: float `(B, H, C)`, or `(B, H)` for one column.   y_pred: float `(B, H, C, Q)`.
-        sample_weight: float `(B, H, C)`, `(B, H)` or `(B,)`; without it the Keras mask of the forecasts counts, and
-            without that everything.
+        sample_weight: float `(B, H, C)`, `(B, H)` or `(B,)`. Default: the Keras mask of the forecasts or, without one,
+            1 for all values.
     Returns:
-        scalar; 0 where the weights sum to 0.
+        scalar, 0 if the weights sum to 0.
     Raises:
-        ValueError: if a quantile is not between 0 and 1, for another number of them than the forecasts have, and for a
-            `y_true` of another shape.
+        ValueError: if a quantile is not between 0 and 1, if the forecasts have another number of quantiles, or if
+            `y_true` has another shape.
     Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
     """
 
@@ -271,20 +271,20 @@ class QuantileLoss(WeightedLoss):
     def values_and_weights(self, y_true, y_pred, sample_weight):
         y_true = self._as_forecast(ops.convert_to_tensor(y_true), y_pred)
         weights = token_weights(y_true, y_pred, sample_weight)
-        # A NaN of weight 0, a gap in a series, reaches no slope either.
+        # A NaN of weight 0, such as a gap in a series, must not reach the gradient either.
         y_true = ops.where(weights != 0, ops.cast(y_true, y_pred.dtype), ops.zeros_like(y_pred[..., 0]))
         y_pred = ops.where(weights[..., None] != 0, y_pred, ops.zeros_like(y_pred))
         return self.call(y_true, y_pred), weights
 
     def _as_forecast(self, y_true, y_pred):
-        """What came, as large as what was forecast: a lone column may lack its axis."""
+        """The true values in the shape of the forecasts. The axis of a single column may be missing."""
         wanted = y_pred.shape[:-1]
         if len(y_true.shape) == len(wanted) - 1 and wanted[-1] == 1:
             y_true = y_true[..., None]
         pairs = zip(y_true.shape, wanted, strict=False)
         if len(y_true.shape) != len(wanted) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(
-                f"`{self.name}`: what came must be as large as what was forecast, {tuple(wanted)}. Received: shape "
+                f"`{self.name}`: `y_true` must have the shape of the forecasts, {tuple(wanted)}. Received: shape "
                 f"{tuple(y_true.shape)}"
             )
         return y_true
@@ -292,7 +292,7 @@ class QuantileLoss(WeightedLoss):
     def call(self, y_true, y_pred):
         if y_pred.shape[-1] != len(self.quantiles):
             raise ValueError(
-                f"The forecasts must be (..., {len(self.quantiles)}), a number for each of the quantiles "
+                f"The forecasts must be (..., {len(self.quantiles)}), one number for each of the quantiles "
                 f"{self.quantiles}. Received: shape {tuple(y_pred.shape)}"
             )
         return pinball(y_true, ops.cast(y_pred, keras.backend.result_type(y_pred.dtype, "float32")), self.quantiles)
@@ -305,17 +305,17 @@ class QuantileLoss(WeightedLoss):
 class CTCLoss(WeightedLoss):
     """Negative log-probability of the labels, summed over all alignments with the frames, per label.
 
-    `keras.losses.CTC` counts by rows, and a row that has more labels than its frames can say makes it infinite or
-    arbitrarily large; here such a row costs nothing. Which frames are real need not be known, if those of padding say
-    the blank for certain: see `layers.BlankPadding`.
+    In `keras.losses.CTC` all rows count alike, and a row with more labels than its frames can emit makes the loss
+    infinite or arbitrarily large. Here such a row costs nothing. The numbers of real frames are not needed if frames of
+    padding predict the blank with certainty: see `layers.BlankPadding`.
 
     Args:
-        blank_id: the label that is none, and pads the others.
+        blank_id: id of the blank label, which also pads the labels.
     Call arguments:
-        y_true: int `(B, L)`, labels from the left.   y_pred: logits, float `(B, T, V)`.
-        sample_weight: float `(B,)` or `(B, 1)`, the weights of whole rows; or None.
+        y_true: int `(B, L)`, labels, left-aligned.   y_pred: logits, float `(B, T, V)`.
+        sample_weight: float `(B,)` or `(B, 1)`, the weights of whole rows, or None.
     Returns:
-        scalar, in nats; 0 where there are no labels.
+        scalar in nats, 0 if there are no labels.
     Source: Graves et al. 2006, "Connectionist temporal classification".
     """
 
@@ -339,7 +339,7 @@ class CTCLoss(WeightedLoss):
         return values / count, possible * count * rows
 
     def call(self, y_true, y_pred):
-        """Nats of each row, `(B,)`; those of the empty labeling where there is no alignment."""
+        """The loss of each row in nats, `(B,)`. For a row without an alignment it is that of the empty labeling."""
         y_true = ops.where(self._possible(y_true, y_pred)[:, None], ops.cast(y_true, "int32"), self.blank_id)
         lengths = ops.sum(ops.cast(y_true != self.blank_id, "int32"), axis=1)
         frames = ops.full_like(lengths, ops.shape(y_pred)[1])
@@ -347,7 +347,7 @@ class CTCLoss(WeightedLoss):
         return of_some_rows(loss, y_true, y_pred, lengths, frames)
 
     def _possible(self, y_true, y_pred):
-        """Whether the frames suffice, bool `(B,)`: one for each label, and one between any two equal neighbors."""
+        """Whether each row has enough frames, bool `(B,)`: one for each label, and one between equal neighbors."""
         y_true = ops.cast(y_true, "int32")
         real = y_true != self.blank_id
         twice = ops.logical_and(real[:, 1:], y_true[:, 1:] == y_true[:, :-1])

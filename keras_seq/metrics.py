@@ -1,4 +1,4 @@
-"""Metrics over ids, each token counted once. Give them to `compile` as `weighted_metrics`."""
+"""Metrics over ids, each token counted once. Pass them to `compile` as `weighted_metrics`."""
 
 import keras
 from keras import ops
@@ -7,10 +7,10 @@ from keras_seq.losses import labels_and_weights, token_crossentropy
 
 
 class TokenMean(keras.metrics.Metric):
-    """The mean over all real tokens seen of a value that each has.
+    """The mean of a value of each token, over all real tokens so far.
 
     Args:
-        ignore_class: what marks a position without a label, -100 or -1 say; None: nothing does.
+        ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
     Call arguments: as for `losses.TokenCrossentropy`.
     """
 
@@ -65,7 +65,7 @@ class Perplexity(TokenLoss):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenAccuracy(TokenMean):
-    """How often the most likely token is the right one."""
+    """The share of tokens whose most likely prediction is right."""
 
     def __init__(self, name="token_accuracy", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -1,21 +1,21 @@
-"""Adam and AdamW whose update of a weight is one kernel on TensorFlow."""
+"""Adam and AdamW with a single kernel for the update of a weight on TensorFlow."""
 
 import keras
 
 
 class _OneKernel:
-    """Keras's Adam with the arithmetic of a weight in TensorFlow's fused kernel.
+    """The Adam of Keras with TensorFlow's fused kernel for the arithmetic of a weight.
 
-    Keras writes the update of each weight as some forty operations, the bias correction and the learning rate's
-    schedule among them: two fifths of the time that tracing a training step takes. Here a weight costs one operation,
-    and the bias correction is computed once a step. The numbers are Keras's, to rounding.
+    Keras builds the update of each weight from some forty operations, among them the bias correction and the schedule
+    of the learning rate: two fifths of the tracing time of a training step. Here a weight takes one operation, and the
+    bias correction is computed once a step. The results equal those of Keras up to rounding.
     """
 
     def apply(self, grads, trainable_variables=None):
         if _on_tensorflow():
             import tensorflow as tf
 
-            # The rows of an embedding that a batch uses several times: summed before anything is squared.
+            # Rows of an embedding that a batch uses several times are summed before anything is squared.
             grads = [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
         super().apply(grads, trainable_variables)
 
@@ -36,7 +36,7 @@ class _OneKernel:
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if _on_tensorflow() and not self.amsgrad:
             step = keras.ops.cast(self.iterations + 1, "float64")
-            # All that a step has once, on its way to `update_step` in the one argument that Keras hands on.
+            # Values common to all weights, passed to `update_step` in the one argument that Keras forwards.
             learning_rate = (learning_rate, self.beta_1**step, self.beta_2**step)
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
@@ -64,23 +64,23 @@ class _OneKernel:
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Adam(_OneKernel, keras.optimizers.Adam):
-    """`keras.optimizers.Adam` with one operation a weight: a shorter trace, the same numbers.
+    """`keras.optimizers.Adam` with one operation per weight: a shorter trace, the same numbers.
 
-    On TensorFlow an embedding's gradients are summed by row before they are clipped and squared, where Keras takes
-    each occurrence of a row by itself. With `amsgrad`, and on other backends, the update is Keras's own.
+    On TensorFlow an embedding's gradients are summed by row before they are clipped and squared, where Keras handles
+    each occurrence of a row separately. With `amsgrad`, and on other backends, the update is that of Keras.
 
     Args:
-        args, kwargs: of `keras.optimizers.Adam`.
+        args, kwargs: arguments of `keras.optimizers.Adam`.
     Source: Kingma and Ba 2015, arXiv:1412.6980.
     """
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class AdamW(_OneKernel, keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` with one operation a weight, and one for its decay; otherwise as `Adam`.
+    """`keras.optimizers.AdamW` with one operation per weight, and one for its decay, otherwise like `Adam`.
 
     Args:
-        args, kwargs: of `keras.optimizers.AdamW`.
+        args, kwargs: arguments of `keras.optimizers.AdamW`.
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
 

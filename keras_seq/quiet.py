@@ -64,7 +64,7 @@ def _is_loading(name: str) -> bool:
 
 @contextlib.contextmanager
 def _without_greetings() -> Iterator[None]:
-    """What is written to the file descriptor of stderr is held back, and written in the end without the greetings."""
+    """Holds back all output to the file descriptor of stderr, and writes it in the end without startup messages."""
     try:
         stderr = os.dup(2)
     except OSError:  # closed

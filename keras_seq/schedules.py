@@ -1,6 +1,6 @@
-"""Schedules that Keras lacks, of a learning rate or of another number.
+"""Schedules that Keras lacks, for a learning rate or another number.
 
-For a warm-up followed by a cosine take Keras's `CosineDecay`, for a linear rise its `PolynomialDecay`.
+For a warm-up followed by a cosine use Keras's `CosineDecay`, for a linear rise its `PolynomialDecay`.
 """
 
 import math
@@ -10,7 +10,7 @@ from keras import ops
 
 
 class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to the peak, which update number `warmup_steps` is made with; updates are counted from 1."""
+    """A linear rise to the peak, which is reached at update number `warmup_steps`. Updates are counted from 1."""
 
     def __init__(self, peak_learning_rate: float, warmup_steps: int):
         super().__init__()
@@ -27,7 +27,7 @@ class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak_learning_rate * ops.minimum(update / self.warmup_steps, self.after_warmup(update))
 
     def after_warmup(self, update):
-        """The share of the peak at an update past the warm-up; at least the warm-up's own share before it."""
+        """The share of the peak at an update after the warm-up. Before it, at least the share of the warm-up."""
         raise NotImplementedError
 
 
@@ -37,7 +37,7 @@ class InverseSquareRoot(_Warmup):
 
         rate(n) = peak_learning_rate * min(n / warmup_steps, sqrt(warmup_steps / n)),   n = 1, 2, ...
 
-    The same curve under its other parametrisation, `factor * units ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`
+    The same curve under its other parametrization, `factor * units ** -0.5 * min(n ** -0.5, n * warmup ** -1.5)`
     ("noam"), has the peak `factor / sqrt(units * warmup)`.
 
     Args:
@@ -64,9 +64,9 @@ class LinearDecay(_Warmup):
     Args:
         peak_learning_rate: the highest rate, reached at update `warmup_steps`.
         warmup_steps: length of the warm-up in updates.
-        total_steps: the update at which the rate is zero; it stays so.
+        total_steps: number of the update from which on the rate is zero.
     Raises:
-        ValueError: if one of them is not positive, or the warm-up is not shorter than the whole.
+        ValueError: if one of them is not positive, or `warmup_steps` is not below `total_steps`.
     Source: Devlin et al. 2019, appendix A.2, arXiv:1810.04805.
     """
 
@@ -94,11 +94,11 @@ class InverseSigmoid(keras.optimizers.schedules.LearningRateSchedule):
         rate(n) = peak * (1 - k / (k + exp(n / k))),   n = 0, 1, ...
 
     Args:
-        peak: the rate that it comes ever closer to.
-        k: how slowly: half the peak is reached at n = k log k.
+        peak: limit that the rate approaches.
+        k: slowness of the rise: half the peak is reached at n = k log k.
     Raises:
         ValueError: if `peak` is not from 0 to 1, or `k` is below 1.
-    Source: Bengio et al. 2015, section 2.4, arXiv:1506.03099, where it is the share of true tokens that falls.
+    Source: Bengio et al. 2015, section 2.4, arXiv:1506.03099, where the share of true tokens falls instead.
     """
 
     def __init__(self, peak: float, k: float):

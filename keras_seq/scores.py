@@ -1,4 +1,4 @@
-"""Scores of whole outputs: strings or spans in, numbers out."""
+"""Scores of whole outputs, as functions from strings or spans to numbers."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class Score(NamedTuple):
-    """A score and the signature that says how it was computed, to be quoted with it."""
+    """A score, and a signature that describes its computation, to be quoted with it."""
 
     value: float
     signature: str
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """The share of hypotheses that equal their reference, spaces at both ends ignored; a fraction.
+    """The share of hypotheses that equal their reference, spaces at both ends ignored, as a fraction.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     same = sum(ours.strip() == theirs.strip() for ours, theirs in zip(hypotheses, references, strict=True))
@@ -24,13 +24,14 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Words put in, left out or taken for others, of all texts together, by the number of words that were said.
+    """Word error rate over all texts: insertions, deletions and substitutions divided by the number of reference words.
 
-    By jiwer: the fewest that turn the references into the hypotheses; a fraction, above 1 where much is made up. Words
-    are what white space separates. Where nothing at all was said, each word heard counts as one of one.
+    Computed by jiwer, with the fewest edits that turn the references into the hypotheses. A fraction, above 1 with many
+    insertions. Words are separated by white space. If all references are empty, the number of reference words counts as
+    one.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
         ImportError: if jiwer is not installed.
     Source: Levenshtein 1966; Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
@@ -42,10 +43,10 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
 
 
 def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """The word error rate's counterpart on characters, by jiwer; a fraction. Runs of white space count as one space.
+    """Character error rate, by jiwer, as a fraction. Runs of white space count as one space.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
         ImportError: if jiwer is not installed.
     Source: Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
@@ -57,17 +58,17 @@ def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -
 
 
 def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> float:
-    """The share of predicted classes that equal their reference; a fraction.
+    """The share of predicted classes that equal their references, as a fraction.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     return sum(ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)) / len(references)
 
 
 def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], labels: Sequence[Hashable]) -> float:
-    """The unweighted mean of the classes' F1 scores; a fraction.
+    """The unweighted mean of the classes' F1 scores, as a fraction.
 
         F1(c) = 2 x right(c) / (predicted(c) + true(c))
 
@@ -76,7 +77,7 @@ def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], lab
     Args:
         labels: all classes.
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     right = Counter(ours for ours, theirs in zip(hypotheses, references, strict=True) if ours == theirs)
@@ -90,9 +91,9 @@ def confusions(
     """Counts of (true, predicted) pairs: a row for each true class, a column for each predicted one.
 
     Args:
-        labels: the classes of the rows and columns, in their order. Pairs with another class are left out.
+        labels: classes of the rows and columns, in their order. Pairs with other classes are left out.
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     """
     _check(hypotheses, references)
     counts = Counter(zip(references, hypotheses, strict=True))
@@ -103,24 +104,24 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
     """Corpus BLEU by sacreBLEU, 0 to 100.
 
     Args:
-        hypotheses, references: detokenized lines, one reference each; with `tokenize="none"`, tokenized ones.
-        tokenize: sacreBLEU's tokenizer: "13a", "none", "intl", "char", "zh", ...
-        lowercase: compare without case.
+        hypotheses, references: detokenized lines, one reference each. With `tokenize="none"`, tokenized lines.
+        tokenize: tokenizer of sacreBLEU: "13a", "none", "intl", "char", "zh", ...
+        lowercase: whether to ignore case.
     Raises:
-        ValueError: if the two are empty or not of the same length, and if what the tokenizer needs is not installed.
+        ValueError: if the two are empty or differ in length, or if a requirement of the tokenizer is not installed.
         ImportError: if sacreBLEU is not installed.
     Source: Post 2018, arXiv:1804.08771.
     """
     sacrebleu = _sacrebleu()
     try:
         metric = sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
-    except (ImportError, RuntimeError, OSError) as error:  # a package or a file that is not here
+    except (ImportError, RuntimeError, OSError) as error:  # a missing package or file
         packages = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
         remedy = (
-            f'pip install "{packages[tokenize]}"' if tokenize in packages else "it is a download: is there internet?"
+            f'pip install "{packages[tokenize]}"' if tokenize in packages else "it is downloaded, which needs internet"
         )
         raise ValueError(
-            f"sacreBLEU's tokenizer {tokenize!r} cannot be had ({error}). To install it: {remedy}"
+            f"sacreBLEU's tokenizer {tokenize!r} is not available ({error}). To install it: {remedy}"
         ) from error
     return _score(metric, hypotheses, references)
 
@@ -129,7 +130,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     """Corpus chrF2 by sacreBLEU, 0 to 100: an F-score of character n-grams, which needs no tokenization.
 
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
         ImportError: if sacreBLEU is not installed.
     Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
     """
@@ -137,7 +138,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
 
 
 class SpanScore(NamedTuple):
-    """Precision, recall and their harmonic mean, fractions; and the numbers of spans that they come from."""
+    """Precision, recall and their harmonic mean, as fractions, and the numbers of spans behind them."""
 
     precision: float
     recall: float
@@ -150,15 +151,15 @@ class SpanScore(NamedTuple):
 def span_f1(
     hypotheses: Sequence[Sequence[Hashable]], references: Sequence[Sequence[Hashable]], kind: str | None = None
 ) -> SpanScore:
-    """How many of the spans found are right, and how many of the right ones are found, over all sentences.
+    """Precision, recall and F1 of spans, over all sentences.
 
-    A span is right where begin, end and type all are: the score of conlleval, by which the CoNLL tasks are judged.
+    A span is right if its begin, end and type are. This is the score of conlleval, used for the CoNLL tasks.
 
     Args:
-        hypotheses, references: of each sentence its spans (begin, end, type), as `data.spans` reads them from tags.
-        kind: the one type that counts; None: all of them.
+        hypotheses, references: spans (begin, end, type) of each sentence, as `data.spans` reads them from tags.
+        kind: the one type that counts (None: all types).
     Raises:
-        ValueError: if the two are empty or not of the same length.
+        ValueError: if the two are empty or differ in length.
     Source: Tjong Kim Sang and Buchholz 2000, section 5, aclanthology.org/W00-0726.
     """
     _check(hypotheses, references)
@@ -178,10 +179,10 @@ def _score(metric, hypotheses: Sequence[str], references: Sequence[str]) -> Scor
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if isinstance(hypotheses, str) or isinstance(references, str):
-        raise TypeError("Hypotheses and references are lists, with one for each example. Received one string.")
+        raise TypeError("Hypotheses and references must be lists, with one for each example. Received one string.")
     if len(hypotheses) != len(references) or not len(hypotheses):
         raise ValueError(
-            "There must be as many references as hypotheses, and at least one. "
+            "The numbers of hypotheses and references must be equal, and at least one. "
             f"Received: {len(hypotheses)} hypotheses, {len(references)} references"
         )
 

@@ -1,8 +1,8 @@
-"""Keras finds the classes of keras_seq: `import keras_seq` is enough for `keras.models.load_model`.
+"""Registers the classes of keras_seq with Keras: `import keras_seq` is enough for `keras.models.load_model`.
 
 Keras reads registered classes from the dict `keras.saving.get_custom_objects()`. A class is registered when its module
-is imported, and the modules import Keras and TensorFlow. So that `import keras_seq` stays instant, stand-ins take the
-names of the classes until then: the first use of one imports the module, which registers the class itself.
+is imported, and the modules import Keras and TensorFlow. To keep `import keras_seq` instant, stand-ins are registered
+under the names of the classes. The first use of a stand-in imports the module, which registers the class itself.
 """
 
 import importlib
@@ -33,7 +33,7 @@ CLASSES = {
 
 
 def register_with_keras() -> None:
-    """Registers a stand-in for each class: at once where Keras is imported already, else when it is."""
+    """Registers a stand-in for each class: at once if Keras is imported already, else when it is."""
     if hasattr(sys.modules.get("keras"), "saving"):
         _register_stand_ins()
     elif not any(isinstance(finder, _KerasFinder) for finder in sys.meta_path):
@@ -48,7 +48,7 @@ def _register_stand_ins() -> None:
 
 
 def _stand_in(module: str, name: str) -> type:
-    """A class that Keras can call and build from a config. Both give an instance of the class that it stands for."""
+    """A class that Keras can call and build from a config. Both return an instance of the actual class."""
 
     def load_class() -> type:
         importlib.import_module(module)  # its decorators replace the stand-ins
@@ -68,7 +68,7 @@ class _KerasFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)  # the others find it
+        sys.meta_path.remove(self)  # the other finders find it
         try:
             spec = importlib.util.find_spec(name)
         finally:

@@ -20,11 +20,13 @@ class SeriesFlags:
         "0", "column of the time index: its name, or its number from 0 (none: rows at equal distances)"
     )
     time_format: str | None = option(
-        None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only one that fits)"
+        None, "format of the times, such as %d.%m.%Y, or number (default: ISO 8601, or the only format that fits)"
     )
-    time_zone: str | None = option(None, "time zone of the clock, such as Europe/Berlin (default: that of the times)")
+    time_zone: str | None = option(
+        None, "time zone, for times without an offset or with several, such as Europe/Berlin (default: theirs)"
+    )
     frequency: str | None = option(
-        None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the commonest)"
+        None, "distance between rows: a number, or 15min, D, B, MS, ... (default: the most common distance)"
     )
     delimiter: str | None = option(
         None, "delimiter of the fields, also tab or space (default: the one that splits all lines equally)"
@@ -34,9 +36,9 @@ class SeriesFlags:
     encoding: str | None = option(None, "encoding of the file (default: UTF-8, or UTF-16 by its first bytes)")
     comment: str | None = option(None, "beginning of comment lines")
     column_names: tuple[str, ...] = option((), "names of all columns, for a file without a header")
-    missing_values: tuple[str, ...] = option((), "cells without a value, such as -999")
+    missing_values: tuple[str, ...] = option((), "cell values that mark missing numbers, such as -999")
     repair: bool = option(
-        False, "repair of bad rows: sorting, dropping, interpolation of bad cells and gaps (default: they are errors)"
+        False, "repair of bad rows: sorting, dropping, interpolation of bad cells and gaps (default: an error)"
     )
 
     def read(
@@ -47,7 +49,7 @@ class SeriesFlags:
         id_column: str | None = None,
         shown: str | None = None,
     ) -> Any:
-        """The `data.Series` in a file.
+        """Reads the `data.Series` of a file.
 
         Args:
             columns: columns to read (None: all).

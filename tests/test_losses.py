@@ -276,7 +276,7 @@ def test_a_target_of_another_shape_is_not_spread_over_the_forecasts():
     assert float(loss(target, forecasts)) == pytest.approx(expected, rel=1e-5)
     assert float(loss(target[..., None], forecasts)) == pytest.approx(expected, rel=1e-5)
     for wrong in (random.normal(size=(2, 1, 1)), random.normal(size=(2, 2, 2)), random.normal(size=(2,))):
-        with pytest.raises(ValueError, match="as large as what was forecast"):
+        with pytest.raises(ValueError, match="must have the shape of the forecasts"):
             loss(wrong, forecasts)
 
 

@@ -1,4 +1,4 @@
-"""Turning a model that scores the next token into whole sequences, on any Keras backend."""
+"""Decoding: turns a model that scores the next token into whole sequences, on any Keras backend."""
 
 from keras_seq.decoding.audit import AuditReport, audit
 from keras_seq.decoding.beam import Beam

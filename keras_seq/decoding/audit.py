@@ -1,4 +1,4 @@
-"""Whether a model and a search keep their promises: each is asked the same thing in several ways."""
+"""Audits a model and a search: decodes the same sources in several ways and compares the results."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ from keras_seq.decoding.prompting import PromptedModel
 from keras_seq.decoding.protocol import Hypotheses
 from keras_seq.decoding.search import search
 
-NO_PADDING = -1  # `score` leaves out what equals `pad_id`; here lengths say what counts, not ids
-MOST_SEQUENCES = 200_000  # of an exhaustive search, for each source
+NO_PADDING = -1  # `score` leaves out tokens equal to `pad_id`. Here lengths mark the padding, not ids
+MOST_SEQUENCES = 200_000  # limit of an exhaustive search, for each source
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise.
+    """The result of one check.
 
     Attributes:
-        name: what was promised.
-        ok: whether it was kept.
+        name: name of the check.
+        ok: whether it passed.
         worst: the worst case, whether or not it is within the tolerance.
     """
 
@@ -37,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """All promises; printed, a table. `report["order"]` is the check of that name."""
+    """All checks, printed as a table. `report["order"]` is the check of that name."""
 
     checks: tuple[Check, ...]
 
@@ -70,31 +70,37 @@ def audit(
     exhaustive_penalty: Callable | None = None,
     **options,
 ) -> AuditReport:
-    """Asks a model and a search the same thing in several ways, and shows where the answers differ.
+    """Decodes the same sources in several ways, and reports where the results differ.
 
-    The checks: "forced score": log p of every hypothesis is what forced decoding in one pass gives; "after the end":
-    nothing but padding follows an end token; "lengths" count to the end token; "order": finished before unfinished
-    before empty, each best first; "duplicates": no hypothesis twice; "beam of one": is greedy search; "alone": a source
-    alone, without padding, gives what it gives in a batch; "wider": so does a batch in reverse order with more padding;
-    "texts": `generate` gives shuffled texts their own results; "exhaustive", if asked for: nothing that was found is
-    better than the best there is, and how far from it.
+    The checks:
 
-    Where tokens differ and scores do not, rounding has decided between equals: such ties are counted, not failed.
+    - "forced score": log p of every hypothesis equals that of forced decoding in one pass.
+    - "after the end": only padding follows an end token.
+    - "lengths": lengths count the tokens up to the end token.
+    - "order": finished before unfinished before empty, each best first.
+    - "duplicates": no hypothesis occurs twice.
+    - "beam of one": equals greedy search.
+    - "alone": a source alone, without padding, has the same result as in a batch.
+    - "wider": the results stay the same in batches in reverse order with more padding.
+    - "texts": `generate` returns the right result for each of the shuffled texts.
+    - "exhaustive", on request: no hypothesis is better than the best possible sequence, and the gap to it.
+
+    If tokens differ and scores do not, rounding has decided between equals. Such ties are counted and do not fail.
 
     Args:
-        model: see `search`; or a language model, for which the sources are what it goes on from.
-        sources: ids, without start and end token, of different lengths: batches are taken as they come.
+        model: see `search`, or a language model, for which the sources are prompts.
+        sources: ids, without start and end token, of different lengths. Batches keep their order.
         max_length, start_id, end_id, pad_id: see `search`.
-        run: the function under audit, called as `search` is.
+        run: the function under audit, called like `search`.
         is_stochastic: whether results are drawn. Order, duplicates and other batches are not checked then.
-        tolerance: how far log p may be off, in nats, and relative to log p where that is beyond 1.
-        batch_size: sources decoded together.
-        exhaustive_length: compares with all sequences of so many tokens at most, the end token counted, for tiny
-            vocabularies; None: not.
-        exhaustive_penalty: the length penalty by which the search ranks them; None: log p alone.
-        options: of the search, given to `run` and `generate`; nothing that has a row for each source.
+        tolerance: largest allowed error of log p, in nats, or relative to log p if that is above 1.
+        batch_size: number of sources decoded together.
+        exhaustive_length: maximum length, the end token counted, of a comparison with all sequences, for tiny
+            vocabularies (None: no comparison).
+        exhaustive_penalty: length penalty by which the search ranks (None: log p alone).
+        options: options of the search, passed to `run` and `generate`. None may have a row for each source.
     Raises:
-        ValueError: if there is no source, or an exhaustive search has too much to do.
+        ValueError: if there is no source, or an exhaustive search has too many sequences.
     """
     if not len(sources):
         raise ValueError("`sources` must hold at least one. Received: none")
@@ -138,7 +144,7 @@ def audit(
 
 
 def _batches(sources: Sequence[Sequence[int]], batch_size: int, pad_id: int, extra: int = 0):
-    """Padded batches (N, S) in the order given, `extra` columns wider than they must be."""
+    """Padded batches (N, S) in the given order, `extra` columns wider than needed."""
     for first in range(0, len(sources), batch_size):
         rows = sources[first : first + batch_size]
         batch = np.full((len(rows), max(map(len, rows)) + extra), pad_id, "int32")
@@ -148,14 +154,14 @@ def _batches(sources: Sequence[Sequence[int]], batch_size: int, pad_id: int, ext
 
 
 def _joined(parts: Sequence[Hypotheses]) -> Hypotheses:
-    """As NumPy arrays, one after the other."""
+    """The parts as NumPy arrays, concatenated."""
     return Hypotheses(
         *(np.concatenate([ops.convert_to_numpy(x) for x in fields]) for fields in zip(*parts, strict=True))
     )
 
 
 def _forced(model, source: list[int], tokens: np.ndarray, lengths: np.ndarray, start_id: int) -> np.ndarray:
-    """log p of R sequences, tokens (R, T), given one source alone: one pass, without caches; -inf where length is 0."""
+    """log p of R sequences, tokens (R, T), given one source: one pass without caches, -inf where the length is 0."""
     state = model.encode(ops.convert_to_tensor([source], "int32"), max_length=None)
     state = keras.tree.map_structure(lambda x: x if x is None else ops.repeat(x, len(tokens), axis=0), state)
     target = ops.convert_to_tensor(tokens)
@@ -166,7 +172,7 @@ def _forced(model, source: list[int], tokens: np.ndarray, lengths: np.ndarray, s
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Differences relative to what is beyond 1; 0 between equal infinities, inf where either is NaN."""
+    """Differences, relative to values above 1. They are 0 between equal infinities, and inf if either is NaN."""
     with np.errstate(invalid="ignore"):
         off = np.abs(one - other) / np.maximum(1.0, np.abs(other))
     return np.where(one == other, 0.0, np.where(np.isnan(off), np.inf, off))
@@ -184,7 +190,7 @@ def _scores(found: Hypotheses, forced: np.ndarray, tolerance: float) -> Check:
 
 
 def _ends(tokens: np.ndarray, end_id: int) -> np.ndarray:
-    """The length up to the first end token, and T where there is none: (B, R)."""
+    """The length up to the first end token, or T without one: (B, R)."""
     is_end = tokens == end_id
     return np.where(is_end.any(-1), is_end.argmax(-1) + 1, tokens.shape[-1])
 
@@ -231,7 +237,7 @@ def _duplicates(found: Hypotheses) -> Check:
 
 
 def _same(name: str, this: str, that: str, one: Hypotheses, other: Hypotheses, tolerance: float) -> Check:
-    """Whether two results are the same; where tokens are not, whether at least their scores are."""
+    """Whether two results are the same or, where tokens differ, whether their scores are."""
     equal = (one.tokens == other.tokens).all(-1)  # (B, R)
     off = np.where(equal, _difference(one.log_probs, other.log_probs), _difference(one.scores, other.scores))
     place = np.unravel_index(off.argmax(), off.shape)
@@ -257,7 +263,7 @@ def _one_beam(model, sources, batch_size: int, max_length: int, ids: dict) -> li
 
 
 class _Ids:
-    """A vocabulary whose texts are ids written out, for `generate`; nothing of a result is left out but the padding."""
+    """A vocabulary whose texts are written-out ids, for `generate`. A result lacks only its padding."""
 
     def __init__(self, ids: dict):
         self.start_id, self.end_id, self.pad_id = ids["start_id"], ids["end_id"], ids["pad_id"]
@@ -274,7 +280,7 @@ class _Ids:
 
 
 class _Lists(list):
-    """A list with the two methods that `generate` asks tensors of."""
+    """A list with the two methods of tensors that `generate` calls."""
 
     def to_list(self):
         return list(self)
@@ -284,7 +290,7 @@ class _Lists(list):
 
 
 def _texts(model, vocabulary, texts, alone: Hypotheses, forced: Callable, tolerance: float, **options) -> Check:
-    """Gives `generate` the texts shuffled, and compares its best with what each gives alone.
+    """Runs `generate` on the shuffled texts, and compares its best results with those of each text alone.
 
     `forced(row, tokens)` is log p of tokens given the source of that row.
     """
@@ -293,7 +299,7 @@ def _texts(model, vocabulary, texts, alone: Hypotheses, forced: Callable, tolera
     batch_tokens = 4 * (1 + max(map(len, texts)))  # a few batches
     shuffled = [" ".join(map(str, texts[row])) for row in rows]
     results = generate(model, vocabulary, shuffled, batch_tokens=batch_tokens, **options)
-    wrong, ties, worst = 0, 0, f"{len(rows)} shuffled texts, each its own result"
+    wrong, ties, worst = 0, 0, f"{len(rows)} shuffled texts, each with the right result"
     for row, result in zip(rows, results, strict=True):
         best = result if isinstance(result, str) else result[0]
         ours, length = [int(token) for token in best.split()], int(alone.lengths[row, 0])
@@ -316,7 +322,7 @@ def _everything(model, source: list[int], length: int, ids: dict) -> tuple[np.nd
     count = sum((V - 1) ** steps for steps in range(length))
     if count > MOST_SEQUENCES:
         raise ValueError(
-            f"`exhaustive_length`={length} over V={V} tokens are {count:,} sequences for each source, more than "
+            f"`exhaustive_length`={length} over V={V} tokens gives {count:,} sequences for each source, more than "
             f"{MOST_SEQUENCES:,}. Take a shorter length or a smaller vocabulary"
         )
     others = [token for token in range(V) if token != ids["end_id"]]
@@ -328,7 +334,7 @@ def _everything(model, source: list[int], length: int, ids: dict) -> tuple[np.nd
 def _exhaustive(
     model, sources, found: Hypotheses, everything: tuple, penalty: Callable | None, ids: dict, tolerance: float
 ) -> Check:
-    """Compares the best finished hypothesis of each source with the best finished sequence there is."""
+    """Compares the best finished hypothesis of each source with the best possible finished sequence."""
     table, lengths = everything
     divisor = np.array([1.0 if penalty is None else float(penalty(steps + 1)) for steps in range(table.shape[1])])
 

@@ -31,24 +31,25 @@ from keras_seq.decoding.top_k import blockwise_top_k, logsumexp_from_max
 class Beam(Search):
     """Finds the best sequences by keeping the K likeliest prefixes of each sentence.
 
-    Of the 2K best continuations of a sentence, end tokens count only among the first K. A finished hypothesis goes to
-    a pool of its own and takes no live beam's place. Once a sentence is done, nothing more enters its pool.
+    End tokens count only among the first K of the 2K best continuations of a sentence. A finished hypothesis moves to a
+    separate pool and takes no live beam's place. Once a sentence is done, nothing more enters its pool.
 
-    With groups, each is a beam search of K / G beams, and its choice of a token costs `diversity` for each time that
-    the groups before it have chosen that token at the same step. That decides what is kept, and nothing else: scores
-    and scores do not contain it. Of equal hypotheses of two groups one is returned.
+    With groups, each group is a beam search of K / G beams. The choice of a token costs `diversity` for each time that
+    the groups before have chosen it at the same step. The penalty affects only the selection: `scores` and `log_probs`
+    do not contain it. If two groups find the same hypothesis, it is returned once.
 
     Args:
         num_beams: K.
         num_return: R, at most K.
-        length_penalty: maps a length (a float32 tensor; end token counted) to the positive number that divides log p.
-            None divides by nothing.
-        early_stop: "first": a sentence is done when K hypotheses have finished (so a beam of one is greedy);
-            "safe": when no live hypothesis can still enter its R best.
-        num_groups: G, divides K.
-        diversity: of groups, in nats.
-        coverage_penalty: b; adds b times the sum over the source of log(min(1, attention so far)) to a score: what has
-            been left out of the source costs. Needs a model whose `encode` takes `attention_weights=True`.
+        length_penalty: function from a length (a float32 tensor, end token counted) to the positive divisor of log p.
+            None: no divisor.
+        early_stop: "first" if a sentence is done when K hypotheses have finished (so a beam of one is greedy), "safe"
+            if it is done when no live hypothesis can still enter its R best.
+        num_groups: G, a divisor of K.
+        diversity: diversity penalty between groups, in nats.
+        coverage_penalty: weight b of the coverage penalty: b times the sum over the source of log(min(1, attention so
+            far)) is added to a score, so that omissions cost. Needs a model whose `encode` takes
+            `attention_weights=True`.
     Raises:
         ValueError: for an option out of its range.
     Source: Vijayakumar et al. 2018, arXiv:1610.02424, for the groups; Wu et al. 2016, equation 14, arXiv:1609.08144,
@@ -92,20 +93,20 @@ class Beam(Search):
     def __call__(
         self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=(), bonus=None
     ) -> Hypotheses:
-        """Searches.
+        """Runs the search.
 
         Args:
             step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * K, the beams of a sentence side by
-                side; logits may be -inf.
-            state: any nest of tensors, leading axis N (tiled by the caller), of shapes that stay; re-ordered with the
+                side. Logits may be -inf.
+            state: any nest of tensors with leading axis N (tiled by the caller) and constant shapes, reordered with the
                 beams.
             batch_size: B, an int or a scalar tensor.
-            max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes.
-                Nothing is forced there: a hypothesis without end token by then is unfinished, and returned only where
-                fewer than `num_return` have finished, after these.
+            max_length: T, the end token counted, an int, or a scalar tensor where the backend has dynamic shapes. No
+                end is forced there: a hypothesis without end token by then is unfinished. It is returned only if fewer
+                than `num_return` have finished, and after these.
             start_id, end_id, pad_id: ints.
             constraints: see `decoding.constraints`.
-            bonus: `bonus(state) -> (N,)`, not above 0, added to the scores; None: nothing.
+            bonus: `bonus(state) -> (N,)`, not above 0, added to the scores (None: nothing is added).
         Returns:
             `Hypotheses`: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`.
         """
@@ -116,22 +117,22 @@ class Beam(Search):
 
 
 class Beams(NamedTuple):
-    """What one step leaves to the next: K live beams, in the order they were chosen, and the K best finished ones."""
+    """The state between two steps: K live beams, in the order they were chosen, and the K best finished ones."""
 
     tokens: object  # (S, K, T)
     log_probs: object  # (S, K)
-    scores: object  # (S, K); -inf: an empty beam
+    scores: object  # (S, K), -inf: an empty beam
     pool_tokens: object  # (S, K, T)
     pool_lengths: object  # (S, K)
     pool_log_probs: object  # (S, K)
-    pool_scores: object  # (S, K); -inf: an empty slot
+    pool_scores: object  # (S, K), -inf: an empty slot
     done: object  # (S,)
 
 
 class Candidates(NamedTuple):
-    """The best continuations of each group, C = 2K at most, in the order they were chosen: `(S, C)` each."""
+    """The best continuations of each group, at most C = 2K, in the order they were chosen: `(S, C)` each."""
 
-    ranking: object  # the scores that they were chosen by, diversity included
+    ranking: object  # the scores used for the choice, diversity included
     scores: object
     log_probs: object
     beam: object
@@ -139,7 +140,7 @@ class Candidates(NamedTuple):
 
 
 class _Run:
-    """One search. G groups make S = B * G searches of K beams, coupled in `choose` alone."""
+    """One search. G groups make S = B * G searches of K beams, coupled only in `choose`."""
 
     def __init__(self, options, step, state, batch_size, max_length, constraints, bonus, *, start_id, end_id, pad_id):
         self.options, self.step, self.nest = options, step, StateNest(state)
@@ -166,7 +167,7 @@ class _Run:
         start = Beams(
             tokens=no_tokens,
             log_probs=ops.zeros((S, K), "float32"),
-            # One beam to begin with: K equal ones would stay equal.
+            # Only one beam at first: K equal ones would stay equal.
             scores=ops.where(ops.arange(K, dtype="int32") == 0, 0.0, no_score),
             pool_tokens=no_tokens,
             pool_lengths=ops.zeros((S, K), "int32"),
@@ -212,7 +213,7 @@ class _Run:
             # these only, not for all of (N, V).
             logit, token = blockwise_top_k(logits, W)  # (N, W)
             token_scores = logit - logsumexp_from_max(logits, logit[:, :1])
-            # A row of nothing but -inf would give NaN.
+            # A row with only -inf would give NaN.
             token_scores = ops.where(logit > IMPOSSIBLE, token_scores, IMPOSSIBLE)
             return self.best(token_scores, token_scores, token_scores, token, beams.scores, beams.log_probs)
         token_log_probs = normalized(logits)
@@ -226,11 +227,11 @@ class _Run:
         return self.choose_in_turn(token_scores, token_log_probs, beams)
 
     def choose_in_turn(self, token_scores, token_log_probs, beams: Beams) -> Candidates:
-        """One group after the other, each away from what those before it have chosen at this step."""
+        """Chooses for one group after the other. Tokens that earlier groups have chosen at this step are penalized."""
         B, G, K, V = self.B, self.G, self.K, token_scores.shape[1]
         grouped = [ops.reshape(x, (B, G, K, V)) for x in (token_scores, token_log_probs)]
         totals = [ops.reshape(x, (B, G, K)) for x in (beams.scores, beams.log_probs)]
-        chosen = ops.zeros((B, V), "float32")  # how often each token was
+        chosen = ops.zeros((B, V), "float32")  # how often each token was chosen
         candidates = []
         for g in range(G):
             token_scores, token_log_probs = (ops.reshape(x[:, g], (B * K, V)) for x in grouped)
@@ -255,12 +256,12 @@ class _Run:
     def best(
         self, ranking, token_scores, token_log_probs, token, scores, log_probs, phrase_progress=None
     ) -> Candidates:
-        """Of W tokens for each beam, (N, W), the C = 2K best of all beams of a group, by `ranking` and the scores
+        """The C = 2K best among W tokens of each beam, (N, W), over all beams of a group, by `ranking` and the scores
         so far.
 
         Args:
             scores, log_probs: scores and log p of the beams, `(N / K, K)`.
-            phrase_progress: of `RequiredPhrases`; allots the beams of a sentence to its phrases.
+            phrase_progress: progress with `RequiredPhrases`, to allot the beams of a sentence to its phrases.
         """
         K, W = self.K, ops.shape(ranking)[1]
         ranking = ops.reshape(ops.reshape(ranking, (-1, K, W)) + ops.expand_dims(scores, 2), (-1, K * W))
@@ -277,7 +278,7 @@ class _Run:
         return Candidates(ranking, scores + token_scores, log_probs + token_log_probs, beam, token)
 
     def finish(self, beams: Beams, t, candidates: Candidates, is_end, bonuses):
-        """Merges the first K candidates, where they end, into the pool."""
+        """Merges those of the first K candidates that end into the pool."""
         K = self.K
         beam, is_end = candidates.beam[:, :K], is_end[:, :K]
         ends = ops.logical_and(is_end, ops.logical_not(ops.expand_dims(beams.done, 1)))
@@ -296,7 +297,7 @@ class _Run:
         return ops.where(here, self.end_id, tokens), self.pick(lengths, index), self.pick(log_probs, index), scores
 
     def bonuses(self, tensors):
-        """What is added to the score of each beam, (S, K), or None."""
+        """The amount added to the score of each beam, (S, K), or None."""
         if self.bonus is None:
             return None
         return ops.reshape(ops.cast(self.bonus(self.nest.pack(tensors)), "float32"), (self.S, self.K))
@@ -306,14 +307,14 @@ class _Run:
         if self.options.early_stop == "first":
             now = ops.logical_or(pool_scores[:, -1] > IMPOSSIBLE, best == IMPOSSIBLE)
         else:
-            # Scores only fall, so the most a live hypothesis can reach is its score over the largest divisor to come.
+            # Scores only fall, so a live hypothesis reaches at most its score divided by the largest divisor to come.
             within_reach = best / ops.max(ops.where(self.positions > t, self.divisor, 0.0))
             now = within_reach <= pool_scores[:, min(self.options.num_return, self.K) - 1]
-            now = ops.logical_and(now, t + 1 < self.T)  # after the last step nothing is to come, and nothing is cut off
+            now = ops.logical_and(now, t + 1 < self.T)  # after the last step no step follows, and nothing is cut off
         return ops.logical_or(done, now)
 
     def result(self, t, beams: Beams, bonuses) -> Hypotheses:
-        """The R best of a sentence: of those that have finished, then of those, all of length t, that have not."""
+        """The R best of a sentence: finished hypotheses first, then unfinished ones, all of length t."""
         alive = ops.logical_and(beams.scores > IMPOSSIBLE, t > 0)
         scores = beams.scores / ops.take(self.divisor, ops.maximum(t, 1) - 1)
         live = Hypotheses(
@@ -340,7 +341,7 @@ class _Run:
         )
 
     def merged(self, candidates: Hypotheses) -> Hypotheses:
-        """(S, K, ...) -> the R best of each sentence, (B, R, ...), none twice."""
+        """(S, K, ...) -> the R best of each sentence, (B, R, ...), without duplicates."""
         M = self.options.num_beams
         tokens, lengths, log_probs, scores = candidates
         tokens = ops.reshape(tokens, (self.B, M, self.T))

@@ -1,12 +1,12 @@
-"""What may be said, and what is made more or less likely: each works with every search.
+"""Constraints on generated tokens: they exclude tokens or change their scores, and work with every search.
 
-A constraint is `constraint(log_probs (N, V), progress) -> (N, V)`: from what each next token adds to the score of a
-row to what it shall add, never above 0, and -inf for what may not be. It comes after the softmax and nothing is
-normalized anew, so that `Hypotheses.log_probs` stays what the model thinks, and the search ranks by scores.
-`progress` is a `decoding.step.Progress`. Any function of that kind will do; what holds something for each sentence says
-`per_sentence = True` and has `for_examples`.
+A constraint is `constraint(log_probs (N, V), progress) -> (N, V)`. It receives the amounts that the next tokens add to
+the score of a row, and returns new amounts, never above 0, and -inf for an excluded token. It is applied after the
+softmax and nothing is normalized again, so `Hypotheses.log_probs` remains the log-probability of the model, while the
+search ranks by scores. `progress` is a `decoding.protocol.Progress`. Any such function is accepted. A constraint with
+values for each sentence sets `per_sentence = True` and has `for_examples`.
 
-Where nothing is possible any more there is no result: its slot is empty.
+A row with no possible token has no result: its slot is empty.
 """
 
 import dataclasses
@@ -21,28 +21,28 @@ from keras import ops
 
 from keras_seq.decoding.protocol import IMPOSSIBLE, size
 
-ANY = -1  # in a pattern: whatever stands there
+ANY = -1  # in a pattern: matches any token
 
 
 class Constraint:
-    """What holds nothing for each sentence is the same for all of them."""
+    """Base class of constraints. By default a constraint is the same for all sentences."""
 
     per_sentence = False
 
     def for_examples(self, sentences):
-        """The constraint for some sentences of many, int `(B,)`."""
+        """The constraint for some of the sentences, given by their numbers, int `(B,)`."""
         return self
 
     def check(self, search, constraints):
-        """Raises `ValueError` where it cannot work with a search, or beside the other constraints."""
+        """Raises `ValueError` if the constraint cannot work with a search, or beside the other constraints."""
 
     def check_examples(self, count):
-        """Raises `ValueError` where what it holds is not for `count` sentences; of an unknown number, None, never."""
+        """Raises `ValueError` unless its values are for `count` sentences. None, an unknown number, raises nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MinLength(Constraint):
-    """No end before so many tokens, the end token counted.
+    """A minimum length: no end token before `length` tokens, the end token counted.
 
     Args:
         length: an int, or a scalar tensor.
@@ -62,7 +62,7 @@ class MinLength(Constraint):
 
 @dataclasses.dataclass(frozen=True)
 class MaxLength(Constraint):
-    """The last of so many tokens is the end token: what is longer cannot be, where `max_length` only stops.
+    """A maximum length: longer sequences are impossible, whereas `max_length` only truncates. The end token counts.
 
     Args:
         length: an int, or a scalar tensor.
@@ -82,13 +82,13 @@ class MaxLength(Constraint):
 
 @dataclasses.dataclass(frozen=True)
 class Banned(Constraint):
-    """These tokens, or runs of tokens, are not said.
+    """Excludes tokens, or sequences of tokens.
 
     Args:
-        phrases: a list of lists of ids; one of a single token bans that token, a longer one its last token after the
-            others.
+        phrases: a list of lists of ids. A single token is excluded everywhere, the last token of a longer phrase after
+            the tokens before it.
     Raises:
-        ValueError: for an empty phrase, and when called for one with an id that is not of the vocabulary.
+        ValueError: for an empty phrase or, when called, for an id outside the vocabulary.
     Source: the `bad_words_ids` of Hugging Face's Transformers.
     """
 
@@ -114,12 +114,12 @@ class Banned(Constraint):
 
 @dataclasses.dataclass(frozen=True)
 class Allowed(Constraint):
-    """Nothing but these tokens, and the end token, is said.
+    """Excludes all tokens except the given ones and the end token.
 
     Args:
-        tokens: ids.
+        tokens: ids of the allowed tokens.
     Raises:
-        ValueError: when called, for an id that is not of the vocabulary.
+        ValueError: when called, for an id outside the vocabulary.
     """
 
     tokens: Sequence[int]
@@ -134,10 +134,10 @@ class Allowed(Constraint):
 
 @dataclasses.dataclass(frozen=True)
 class NoRepeat(Constraint):
-    """No run of so many tokens is said twice.
+    """Allows each n-gram of tokens only once.
 
     Args:
-        size: n, of n-grams.
+        size: n.
     Raises:
         ValueError: for a size below 1.
     Source: Paulus et al. 2018, section 2.5, arXiv:1705.04304.
@@ -153,7 +153,7 @@ class NoRepeat(Constraint):
         tokens, t, before = progress.tokens, progress.length, self.size - 1
         T = ops.shape(tokens)[1]
         place = ops.arange(T, dtype="int32")
-        said = ops.expand_dims(place < t, 0)  # (1, T): whether token i, the last of an n-gram, has been said
+        said = ops.expand_dims(place < t, 0)  # (1, T): whether token i, the last of an n-gram, has been generated
         for step in range(before):
             # Token i - before + step of the n-gram that ends at i, and its counterpart at the end of the prefix.
             earlier = ops.take(tokens, ops.maximum(place - before + step, 0), axis=1)  # (N, T)
@@ -165,14 +165,14 @@ class NoRepeat(Constraint):
 
 @dataclasses.dataclass(frozen=True)
 class RepetitionPenalty(Constraint):
-    """What has been said before has its log p multiplied.
+    """Multiplies the log p of tokens that were generated before.
 
     Args:
-        penalty: above 1 to avoid repetition; 1 does nothing.
+        penalty: factor, above 1 to avoid repetition, 1 for no effect.
     Raises:
         ValueError: for a penalty that is not a positive number.
-    Source: Keskar et al. 2019, section 4.1, arXiv:1909.05858, who divide the logits; log-probabilities, never above 0,
-        are multiplied.
+    Source: Keskar et al. 2019, section 4.1, arXiv:1909.05858, where logits are divided. Log-probabilities, never above
+        0, are multiplied.
     """
 
     penalty: float
@@ -189,9 +189,9 @@ class RepetitionPenalty(Constraint):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prefix(Constraint):
-    """Each sentence begins with tokens of its own; after them the search is free.
+    """Begins each sentence with given tokens. After them the search is free.
 
-    Of a prefix longer than `max_length` only its beginning is said; one with the end token ends there.
+    A prefix longer than `max_length` is truncated. A prefix with the end token ends there.
 
     Args:
         tokens: int `(B, P)`, padded on the right with `pad_id`.
@@ -217,7 +217,7 @@ class Prefix(Constraint):
         check_rows("tokens", self.tokens, count)
 
     def __call__(self, log_probs, progress):
-        tokens = ops.pad(self.tokens, [[0, 0], [0, 1]], constant_values=self.pad_id)  # whatever P is, 0 too
+        tokens = ops.pad(self.tokens, [[0, 0], [0, 1]], constant_values=self.pad_id)  # P may be 0
         wanted = ops.take(tokens, ops.minimum(progress.length, ops.shape(tokens)[1] - 1), axis=1)  # (B,)
         wanted = ops.expand_dims(ops.take(wanted, progress.sentence, axis=0), 1)  # (N, 1)
         asked_for = ops.expand_dims(ops.arange(log_probs.shape[1], dtype="int32"), 0) == wanted
@@ -228,7 +228,7 @@ def id_lists(phrases) -> tuple[tuple[int, ...], ...]:
     """Phrases, each a tuple of ids.
 
     Raises:
-        ValueError: where one is no list, or empty.
+        ValueError: if one is not a list, or is empty.
     """
     try:
         found = tuple(tuple(operator.index(token) for token in phrase) for phrase in phrases)
@@ -240,7 +240,7 @@ def id_lists(phrases) -> tuple[tuple[int, ...], ...]:
 
 
 def check_rows(name: str, x, count) -> None:
-    """Raises `ValueError` unless x `(B, ...)` has a row for each sentence, as far as both numbers are known."""
+    """Raises `ValueError` unless x `(B, ...)` has a row for each sentence, if both numbers are static."""
     rows = x.shape[0]
     if isinstance(rows, Integral) and isinstance(count, Integral) and rows != count:
         raise ValueError(f"`{name}` must have a row for each of {count} sentences. Received: shape {tuple(x.shape)}")
@@ -250,15 +250,15 @@ def check_ids(name: str, tokens: Sequence[int], log_probs) -> None:
     V = log_probs.shape[1]
     wrong = sorted({token for token in tokens if not 0 <= token < V})
     if wrong:
-        raise ValueError(f"`{name}` must be of the V={V} tokens. Received: {', '.join(map(str, wrong[:5]))}")
+        raise ValueError(f"`{name}` must be among the V={V} tokens. Received: {', '.join(map(str, wrong[:5]))}")
 
 
 def ends_with(progress, patterns):
-    """bool `(N, ...)`: which patterns the tokens of a row, so far, end with.
+    """Whether the tokens of a row so far end with each of the patterns, bool `(N, ...)`.
 
     Args:
-        progress: see `decoding.step`.
-        patterns: int `(N or 1, ..., W)`, on the right; `ANY` stands for any token, or none.
+        progress: see `decoding.protocol`.
+        patterns: int `(N or 1, ..., W)`, right-aligned. `ANY` matches any token, or none.
     """
     W, tokens = ops.shape(patterns)[-1], progress.tokens
     place = progress.length - W + ops.arange(W, dtype="int32")
@@ -269,11 +269,11 @@ def ends_with(progress, patterns):
 
 
 def counted(log_probs, tokens, where):
-    """float `(N, V)`: how often each token of the vocabulary is among tokens `(N or 1, J)` where `where` is True."""
+    """How often each token of the vocabulary is among tokens `(N or 1, J)` where `where` is True, float `(N, V)`."""
     (N, V), J = ops.shape(log_probs), ops.shape(tokens)[1]
     where = ops.broadcast_to(where, (N, J))
     rows = ops.broadcast_to(ops.expand_dims(ops.arange(N, dtype="int32"), 1), (N, J))
-    index = ops.stack([rows, ops.where(where, tokens, 0)], axis=2)  # what fills a row up may be no token at all
+    index = ops.stack([rows, ops.where(where, tokens, 0)], axis=2)  # the padding of a row may not be a token
     return ops.scatter(ops.reshape(index, (-1, 2)), ops.reshape(ops.cast(where, "float32"), (-1,)), (N, V))
 
 
@@ -291,4 +291,4 @@ def _is_one_of(log_probs, tokens: Sequence[int]):
 
 def _check_length(length) -> None:
     if isinstance(length, Integral) and length < 1:
-        raise ValueError(f"`length` must be at least 1; it counts the end token. Received: {length}")
+        raise ValueError(f"`length` must be at least 1, the end token counted. Received: {length}")

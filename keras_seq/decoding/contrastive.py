@@ -26,21 +26,21 @@ from keras_seq.decoding.top_k import blockwise_top_k
 
 @dataclasses.dataclass(frozen=True)
 class Contrastive(Search):
-    """Says the token that, of the k likeliest, is best when what it repeats is counted against it.
+    """Generates the one of the k likeliest tokens with the best balance of probability and repetition.
 
         the next token = argmax over v of (1 - alpha) p(v) - alpha max over the tokens x before of cos(h(v), h(x))
 
-    h is the hidden state after a token, the vector that the scores of the next one come from, which a model puts into
-    its state where it is asked for: see `hidden_states` of `models.Seq2Seq.encode`. The tokens before are those that
-    were said, the start token, and the prompt of a language model.
+    h is the hidden state after a token: the vector from which the scores of the next token are computed. A model puts
+    it into its state on request, see `hidden_states` of `models.Seq2Seq.encode`. The tokens before are the generated
+    ones, the start token, and the prompt of a language model.
 
-    All k candidates are read at once, as k rows of the state; so the one that is chosen has made its step already.
+    All k candidates are read at once, as k rows of the state. The chosen one has therefore made its step already.
 
     Args:
         top_k: k.
-        alpha: from 0, which is greedy search, to 1.
+        alpha: weight of the penalty, from 0, which is greedy search, to 1.
     Raises:
-        ValueError: for an option out of its range, and when called, for `top_k` above the number of tokens.
+        ValueError: for an option out of its range or, when called, for `top_k` above the number of tokens.
     Source: Su et al. 2022, arXiv:2202.06417.
     """
 
@@ -53,7 +53,7 @@ class Contrastive(Search):
 
     def __post_init__(self):
         if not (isinstance(self.top_k, Integral) and self.top_k >= 1):
-            raise ValueError(f"`top_k` must be a whole number from 1 on. Received: {self.top_k!r}")
+            raise ValueError(f"`top_k` must be a whole number of at least 1. Received: {self.top_k!r}")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"`alpha` must be from 0 to 1. Received: {self.alpha!r}")
 
@@ -67,20 +67,20 @@ class Contrastive(Search):
     def __call__(
         self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=(), context=None
     ) -> Hypotheses:
-        """Searches.
+        """Runs the search.
 
         Args:
             step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * k, the candidates of a sentence
-                side by side; logits may be -inf.
-            state: a dict of nests of tensors, leading axis N, of shapes that stay; "hidden", `(N, 1, D)`, is of the
-                step just made.
+                side by side. Logits may be -inf.
+            state: a dict of nests of tensors with leading axis N and constant shapes. "hidden", `(N, 1, D)`, is the
+                hidden state of the latest step.
             batch_size: B, an int or a scalar tensor.
-            max_length: T, the end token counted; the state has room for one step more.
+            max_length: T, the end token counted. The state has room for one more step.
             start_id, end_id, pad_id: ints.
             constraints: see `decoding.constraints`.
-            context: of what came before the start token, `{"hidden": (B, P, D), "mask": bool (B, P)}`; None: nothing.
+            context: hidden states before the start token, `{"hidden": (B, P, D), "mask": bool (B, P)}` (None: none).
         Returns:
-            `Hypotheses` with one slot; its score is the sum of its tokens' scores.
+            `Hypotheses` with one slot. Its score is the sum of its tokens' scores.
         """
         check_max_length(max_length)
         self.check(constraints, batch_size)
@@ -88,11 +88,11 @@ class Contrastive(Search):
         logits, state = next_logits(step, ops.full((B * K,), start_id, "int32"), state, end_id)
         if logits.shape[1] < K:
             raise ValueError(f"`top_k`={K} must be at most the number of tokens, V. Received: V={logits.shape[1]}")
-        first = ops.arange(B, dtype="int32") * K  # of each sentence the first row
+        first = ops.arange(B, dtype="int32") * K  # the first row of each sentence
         nest, positions, sentence = StateNest(state), ops.arange(T, dtype="int32"), ops.arange(B, dtype="int32")
         seen, visible = _seen(ops.take(state["hidden"], first, axis=0), context, T)
         places, shape = ops.arange(ops.shape(seen)[1], dtype="int32"), ops.shape(seen)
-        begin = shape[1] - T  # where the start token's is; that of token t follows t + 1 places later
+        begin = shape[1] - T  # the place of the start token. Token t follows t + 1 places later
 
         def unfinished(t, logits, log_probs, scores, lengths, done, tokens, seen, tensors):
             return ops.logical_and(t < T, ops.logical_not(ops.all(done)))
@@ -143,12 +143,12 @@ class Contrastive(Search):
 
 
 def _seen(start, context, T):
-    """Of the tokens before the first one, the start token the last of them, and with room for T - 1 more.
+    """The directions of the hidden states before the first token, the start token's last, with room for T - 1 more.
 
     Args:
-        start: `(B, 1, D)`.   context: as `Contrastive` takes it.
+        start: `(B, 1, D)`.   context: see `Contrastive`.
     Returns:
-        `(directions, visible)`: `(B, P + T, D)`, and bool `(B, P + T)`, which of them are of real tokens.
+        `(directions, visible)`: `(B, P + T, D)`, and bool `(B, P + T)`, True for real tokens.
     """
     seen = ops.repeat(l2_normalize(start), T, axis=1)
     visible = ops.ones(ops.shape(seen)[:2], "bool")

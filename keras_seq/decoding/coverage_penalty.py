@@ -1,16 +1,16 @@
-"""How much of the source a hypothesis has looked at."""
+"""The coverage penalty: how much of the source a hypothesis has attended to."""
 
 from keras import ops
 
 
 def covered(step, state, padding, weight):
-    """Makes a step add up its attention, for a search whose scores are to punish what was left out.
+    """Makes a step function accumulate its attention, for a search whose scores penalize omissions.
 
     Args:
-        step: whose state has "attention", `(N, 1, S)`, the weights of the step.
-        state: its first state, a dict.
-        padding: bool `(N, S)`; True marks no real source token, which nobody need look at.
-        weight: of the penalty.
+        step: step function whose state has "attention", `(N, 1, S)`, the weights of the step.
+        state: its initial state, a dict.
+        padding: bool `(N, S)`, True for padding, which needs no attention.
+        weight: weight of the penalty.
     Returns:
         `(step, state, bonus)`: the same with "coverage", `(N, S)`, in the state, and `bonus(state) -> (N,)`: the weight
         times the sum over the source of log(min(1, attention so far)), 0 at best.
@@ -24,7 +24,7 @@ def covered(step, state, padding, weight):
         return logits, {**new, "coverage": coverage + seen}
 
     def bonus(state):
-        # Of a token that was never looked at the logarithm is minus infinity; float32's smallest is bad enough.
+        # The logarithm of no attention at all would be minus infinity. The smallest float32 is bad enough.
         return weight * ops.sum(ops.log(ops.clip(state["coverage"], 1e-37, 1.0)), axis=1)
 
     return counted, {**state, "coverage": ops.cast(padding, "float32")}, bonus

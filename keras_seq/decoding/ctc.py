@@ -1,4 +1,4 @@
-"""From the frames of a CTC model to labelings."""
+"""Decoding of the frames of a CTC model to labelings."""
 
 import numbers
 
@@ -10,39 +10,39 @@ IMPOSSIBLE = -float("inf")
 
 
 def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0):
-    """Decodes what a CTC model says of each frame; `keras.ops.ctc_decode` does the search.
+    """Decodes the predictions of a CTC model for each frame. The search is `keras.ops.ctc_decode`.
 
-    An alignment names a label or the blank for each frame; equal neighbors are one, then blanks are left out. What is
-    left is a labeling, and its probability is the sum over all of its alignments: the `log_probs` of the result, minus
+    An alignment assigns a label or the blank to each frame. Merging equal neighbors and then removing blanks gives a
+    labeling. Its probability is the sum over all of its alignments: the `log_probs` of the result, the negative of
     `keras.losses.CTC`. There is no end token, and a labeling may be empty.
 
-    Of `ctc_decode` the labelings are taken and not the numbers: those of the beam lack the alignments that were pruned
-    away, those of the greedy search are sums of logits with the sign turned.
+    Only the labelings of `ctc_decode` are used, not its scores. Those of the beam lack the alignments that were pruned,
+    and those of the greedy search are negated sums of logits.
 
     Args:
-        logits: float `(B, T, V)`, or log-probabilities, which are the same to a softmax. Finite.
-        lengths: int `(B,)`, the real frames of each; what comes after them does not matter.
-        search: "greedy": the labeling of the likeliest alignment; "beam": the likeliest labelings among the K
+        logits: float `(B, T, V)`, finite. Log-probabilities are equivalent.
+        lengths: int `(B,)`, the number of real frames of each row. Later frames do not matter.
+        search: "greedy" for the labeling of the likeliest alignment, "beam" for the likeliest labelings among the K
             prefixes kept at each frame.
         num_beams: K, for "beam". On JAX its memory and time grow with K V T.
-        num_return: R, at most K and V; 1 for "greedy".
-        blank_id: the label that is none; the results are padded with it.
+        num_return: R, at most K and V (1 for "greedy").
+        blank_id: id of the blank label, which also pads the results.
     Returns:
         `Hypotheses`, best first: `tokens (B, R, T)`, `lengths`, `log_probs`, `scores` `(B, R)`. `scores` are those of
-        the search: log p of the likeliest alignment for "greedy", `log_probs` for "beam". Where `log_probs` is -inf,
-        the slot is empty.
+        the search: log p of the likeliest alignment for "greedy", `log_probs` for "beam". If `log_probs` is -inf, the
+        slot is empty.
     Raises:
         ValueError: for an option out of its range.
-    Source: Graves et al. 2006, "Connectionist temporal classification"; Hannun et al. 2014, arXiv:1408.2873.
+    Source: Graves et al. 2006, "Connectionist temporal classification", and Hannun et al. 2014, arXiv:1408.2873.
     """
     if len(logits.shape) != 3 or logits.shape[-1] is None:
-        raise ValueError(f"`logits` must be (B, T, V), V known. Received: shape {tuple(logits.shape)}")
+        raise ValueError(f"`logits` must be (B, T, V) with V static. Received: shape {tuple(logits.shape)}")
     V = logits.shape[-1]
     if search not in ("greedy", "beam"):
         raise ValueError(f'`search` must be "greedy" or "beam". Received: {search!r}')
     most = 1 if search == "greedy" else min(num_beams, V)
     if not 1 <= num_return <= most:
-        # One frame has V labelings and no more, and TensorFlow's search stops with an error where it has too few.
+        # One frame has only V labelings, and TensorFlow's search raises an error if it has too few.
         raise ValueError(
             f"`num_return` must be from 1 to {most}: one for a greedy search, at most `num_beams`={num_beams} and "
             f"the V={V} labels for a beam. Received: {num_return}"
@@ -53,8 +53,8 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
     log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)  # (B, T, V)
     frames = ops.cast(lengths, "int32")  # (B,)
     B, T = ops.shape(log_probs)[0], ops.shape(log_probs)[1]
-    # No search is asked about a row of no frames: JAX's beam would take the first one all the same, and TensorFlow's
-    # has nothing for a second slot.
+    # No search runs on zero frames: JAX's beam would read the first frame all the same, and TensorFlow's would have
+    # nothing for a second slot.
     nothing = ops.expand_dims(frames < 1, 1)  # (B, 1)
     tokens, found = ops.ctc_decode(
         log_probs,
@@ -83,7 +83,7 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
         best = ops.sum(ops.where(real, ops.max(log_probs, axis=-1), 0.0), axis=1, keepdims=True)
         return Hypotheses(tokens, label_lengths, ops.where(nothing, 0.0, totals), best)
 
-    # Where there are fewer labelings than slots, JAX fills these with anything, at -inf.
+    # If there are fewer labelings than slots, JAX fills the rest with arbitrary ones, at -inf.
     empty = ops.where(
         nothing, ops.expand_dims(ops.arange(R, dtype="int32"), 0) > 0, ops.reshape(found, (B, R)) == IMPOSSIBLE
     )

@@ -1,4 +1,4 @@
-"""Decoding row by row, one token after the other, when no row looks at another: greedy search and sampling."""
+"""Row by row decoding, one token after the other, with independent rows: greedy search and sampling."""
 
 from keras import ops
 
@@ -17,20 +17,21 @@ from keras_seq.decoding.protocol import (
 def decode_stepwise(
     step, state, choose, *, width, batch_size, max_length, start_id, end_id, pad_id, length_penalty, constraints
 ):
-    """Lets every row say what `choose` chooses until its end token.
+    """Runs the decoding loop: `choose` picks the next token of each row until its end token.
 
     Args:
-        step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * R; logits may be -inf.
-        state: any nest of tensors, leading axis N, of shapes that stay.
+        step: `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N = B * R. Logits may be -inf.
+        state: any nest of tensors with leading axis N and constant shapes.
         choose: `choose(logits (N, V), progress) -> (token, log_prob, scores)`, each `(N,)`: the next token, its log p,
-            and what it adds to the score. Where nothing is possible any more, scores are -inf.
+            and the amount that it adds to the score, -inf if no token is possible any more.
         width: R, an int.
         batch_size: B, an int or a scalar tensor.
-        max_length: T, the end token counted; an int, or a scalar tensor where the backend has dynamic shapes. A
+        max_length: T, the end token counted, an int, or a scalar tensor where the backend has dynamic shapes. A
             sequence without end token by then is returned as it is.
         start_id, end_id, pad_id: ints.
-        length_penalty: divides the scores in `scores`; None divides by nothing.
-        constraints: with any, `choose` is told the tokens so far; without, its `progress.tokens` is None.
+        length_penalty: divisor of the scores in the result, a function of the length (None: no divisor).
+        constraints: constraints of the search. With any, `progress.tokens` in `choose` holds the tokens so far.
+            Without, it is None.
     Returns:
         `Hypotheses` with R slots.
     Raises:
@@ -75,11 +76,11 @@ def decode_stepwise(
 
 
 def hypotheses(tokens, lengths, log_probs, scores, *, width, pad_id, divisor=None) -> Hypotheses:
-    """What rows have come to, `tokens (N, T)` and the others `(N,)`, with an empty slot where nothing was possible.
+    """The results of rows, `tokens (N, T)` and the others `(N,)`, with an empty slot where nothing was possible.
 
     Args:
-        width: R, of N = B * R.
-        divisor: `(T,)`, what the scores of each length are divided by; None: by nothing.
+        width: R = N / B.
+        divisor: `(T,)`, the divisor of the scores for each length (None: no divisor).
     """
     possible = ops.logical_and(scores > IMPOSSIBLE, lengths > 0)
     if divisor is not None:

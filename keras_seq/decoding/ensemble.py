@@ -13,24 +13,24 @@ AVERAGES = ("probability", "log_probability")
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Ensemble(keras.Model):
-    """Predicts each token by the mean of what several models predict, whatever their architectures.
+    """Predicts each token by the mean of the predictions of several models of any architecture.
 
-    The models share their vocabularies, and are all translators or all language models. They are trained before, each
-    on its own; together they are a model that decodes, for all that takes one, and a Keras model that can be called,
-    evaluated and saved. A step costs as much as theirs together.
+    The models share their vocabularies, and are all translators or all language models. They are trained separately,
+    beforehand. The ensemble decodes wherever a model can, and as a Keras model it can be called, evaluated and saved. A
+    step costs as much as the steps of all models together.
 
     Args:
-        models: one or more; each decodes, see `decoding.search` and `decoding.perplexity`.
-        weights: how much each counts, positive numbers, which are divided by their sum; None: all the same.
-        average: what the mean is taken of. "probability": p = sum w_i p_i. "log_probability": p is proportional to the
-            product of the p_i ** w_i, so that what one of the models finds impossible is impossible.
+        models: one or more models that decode, see `decoding.search` and `decoding.perplexity`.
+        weights: weights of the models, positive numbers, which are divided by their sum (None: equal weights).
+        average: kind of mean. "probability": p = sum w_i p_i. "log_probability": p is proportional to the product of
+            the p_i ** w_i, so that a token is impossible if it is for one of the models.
     Call arguments:
-        inputs: as the models'.
+        inputs: inputs of the models.
     Returns:
-        logits, float32 `(B, T, V)`; of "probability" they are log p.
+        logits, float32 `(B, T, V)`. For "probability" they are log p.
     Raises:
-        ValueError: for models of both kinds or of different vocabularies; for weights that are not one positive number
-            for each; for an unknown `average`.
+        ValueError: for models of both kinds or of different vocabularies, for weights that are not one positive number
+            for each, and for an unknown `average`.
     Source: Sutskever et al. 2014, section 3.6, arXiv:1409.3215.
     """
 
@@ -51,21 +51,21 @@ class Ensemble(keras.Model):
         self.shares_memory = all(getattr(model, "shares_memory", False) for model in self.models)
         for name, value in _common(self.models).items():
             setattr(self, name, value)
-        self.built = True  # as its models are
+        self.built = True  # because its models are
 
     def call(self, inputs, training=False):
         if not self.translates:
             return self.decode(inputs, None)[0]
         return self.decode(inputs["target"], self.encode(inputs["source"]))[0]
 
-    # Of the next two an ensemble has one, as its models have: by that a translator is told from a language model.
+    # An ensemble has one of the next two, like its models. `encode` distinguishes a translator from a language model.
 
     @property
     def encode(self):
-        """`encode(source, max_length=None, attention_weights=False, hidden_states=False) -> state`, of translators.
+        """`encode(source, max_length=None, attention_weights=False, hidden_states=False) -> state`, for translators.
 
-        Attention weights are the mean of those that there are: not all of the models need have attention. Hidden states
-        are vectors of such a kind that the cosine between two of them is the mean of the models' own.
+        Attention weights are the mean over the models with attention. Not all models need it. Hidden states are
+        vectors such that the cosine between two of them is the mean of the models' cosines.
         """
         if not self.translates:
             raise AttributeError("An ensemble of language models has no `encode`")
@@ -73,14 +73,14 @@ class Ensemble(keras.Model):
 
     @property
     def initial_state(self):
-        """`initial_state(batch_size, max_length=None, hidden_states=False) -> state`, of language models."""
+        """`initial_state(batch_size, max_length=None, hidden_states=False) -> state`, for language models."""
         if self.translates:
             raise AttributeError("An ensemble of translators has no `initial_state`")
         return self._initial_state
 
     def _encode(self, source, max_length=None, attention_weights=False, hidden_states=False):
         if attention_weights and not self.has_attention:
-            raise ValueError("`attention_weights=True` needs a model with attention. Received: an ensemble of none")
+            raise ValueError("`attention_weights=True` needs a model with attention. Received: an ensemble without one")
         states = []
         for model in self.models:
             asked = {"attention_weights": True} if attention_weights and _has_attention(model) else {}
@@ -94,12 +94,12 @@ class Ensemble(keras.Model):
         return self._joined(states, False, hidden_states)
 
     def decode(self, tokens, state):
-        """Goes on from `state` by the given tokens, one or many.
+        """Continues from `state` with the given tokens, one or many.
 
         Args:
             tokens: int `(B, T)`.
-            state: of `encode` or `initial_state`, or as returned; None, of language models: the tokens are the whole
-                sequence.
+            state: result of `encode`, `initial_state` or an earlier `decode`. None, for language models: the tokens are
+                the whole sequence.
         Returns:
             `(logits, state)`: float32 `(B, T, V)`, and the state after the last of the tokens.
         Raises:
@@ -112,12 +112,12 @@ class Ensemble(keras.Model):
         pairs = [model.decode(tokens, own) for model, own in zip(self.models, states, strict=True)]
         sizes = [logits.shape[-1] for logits, _ in pairs]
         if len(set(sizes)) > 1:
-            raise ValueError(f"`models` must score the same tokens. Received: {', '.join(map(str, sizes))} of them")
+            raise ValueError(f"`models` must score the same number of tokens. Received: {', '.join(map(str, sizes))}")
         joined = self._joined([own for _, own in pairs], "attention" in state, "hidden" in state)
         return self._mean([logits for logits, _ in pairs]), joined
 
     def _joined(self, states, attention, hidden):
-        """The models' states as one, what stays the same during a search apart from the rest."""
+        """The models' states as one state, with the parts that never change during a search apart from the rest."""
         joined, pairs = {"members": states}, list(zip(self.shares, states, strict=True))
         if self.translates:
             joined["memory"] = [own.get("memory") for own in states]
@@ -132,10 +132,10 @@ class Ensemble(keras.Model):
         return joined
 
     def _mean(self, logits):
-        """One `(B, T, V)` of as many as there are models."""
+        """The mean of the models' logits, `(B, T, V)`."""
         pairs = [(share, ops.cast(x, "float32")) for share, x in zip(self.shares, logits, strict=True)]
         if self.average == "log_probability":
-            # A softmax of each would take the same from all tokens of a row, which the last softmax takes anyway.
+            # A softmax of each would subtract a constant from all tokens of a row, as the last softmax does anyway.
             return sum(share * x for share, x in pairs)
         return ops.logsumexp(ops.stack([math.log(share) + normalized(x) for share, x in pairs]), axis=0)
 
@@ -161,7 +161,7 @@ def _has_attention(model) -> bool:
 
 
 def _shares(weights, count: int) -> tuple[float, ...]:
-    """Positive numbers with the sum 1."""
+    """The weights, positive numbers with the sum 1."""
     weights = [1.0] * count if weights is None else list(weights)
     if len(weights) != count or not all(isinstance(w, Real) and 0 < w < math.inf for w in weights):
         raise ValueError(f"`weights` must be {count} positive numbers, one for each model. Received: {weights}")
@@ -169,11 +169,11 @@ def _shares(weights, count: int) -> tuple[float, ...]:
 
 
 def _common(models) -> dict[str, int]:
-    """What the models say of their ids, as far as they do; they must not disagree."""
+    """The vocabulary sizes and padding id of the models, as far as they have them. These must agree."""
     told = {name: [getattr(model, name, None) for model in models] for name in ("vocabulary_size", "pad_id")}
     sources = told["source_vocabulary_size"] = [getattr(model, "source_vocabulary_size", None) for model in models]
     targets = [getattr(model, "target_vocabulary_size", None) for model in models]
-    # A translator that names no target has one vocabulary for both sides.
+    # A translator without a target vocabulary size has one vocabulary for both sides.
     told["target_vocabulary_size"] = [target or source for target, source in zip(targets, sources, strict=True)]
     common = {}
     for name, values in told.items():

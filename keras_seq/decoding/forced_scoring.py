@@ -1,4 +1,4 @@
-"""Scores of sequences: length penalties, and the log-probability a model gives to a target it is shown."""
+"""Scores of sequences: length penalties, and the log-probability of a given target."""
 
 import dataclasses
 from numbers import Number
@@ -9,12 +9,13 @@ from keras import ops
 
 @dataclasses.dataclass(frozen=True)
 class LengthPenalty:
-    """The divisor `((beta + length) / (beta + 1)) ** alpha`, a function of a length (a number or a tensor; end token
-    counted).
+    """The divisor `((beta + length) / (beta + 1)) ** alpha`, as a function of a length.
+
+    The length is a number or a tensor, with the end token counted.
 
     Args:
-        alpha: the exponent, a number or a scalar tensor; 0 turns the penalty off.
-        beta: how many tokens longer all sequences count.
+        alpha: exponent, a number or a scalar tensor (0 turns the penalty off).
+        beta: number of tokens added to every length.
     """
 
     alpha: Any
@@ -26,10 +27,10 @@ class LengthPenalty:
 
 
 def power_penalty(alpha):
-    """The divisor `length ** alpha`; `alpha=1` is the mean log-probability of a token.
+    """The divisor `length ** alpha`. With `alpha=1` the score is the mean log-probability of a token.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
+        alpha: exponent (0 turns the penalty off).
     Returns:
         A `LengthPenalty`.
     Source: fairseq, `--lenpen`.
@@ -41,7 +42,7 @@ def gnmt_penalty(alpha):
     """The divisor `((5 + length) / 6) ** alpha`.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
+        alpha: exponent (0 turns the penalty off).
     Returns:
         A `LengthPenalty`.
     Source: Wu et al. 2016, equation 14, arXiv:1609.08144.
@@ -50,31 +51,31 @@ def gnmt_penalty(alpha):
 
 
 def sockeye_penalty(alpha, beta=0.0):
-    """The divisor `((beta + length) / (beta + 1)) ** alpha`: with `beta=5` the GNMT's, with 0 that of `power_penalty`.
+    """The divisor `((beta + length) / (beta + 1)) ** alpha`: with `beta=5` that of GNMT, with 0 `power_penalty`.
 
     Args:
-        alpha: the exponent; 0 turns the penalty off.
-        beta: how many tokens longer all sequences count.
+        alpha: exponent (0 turns the penalty off).
+        beta: number of tokens added to every length.
     Returns:
         A `LengthPenalty`.
-    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`; Hieber et al. 2017, arXiv:1712.05690.
+    Source: Sockeye, `--length-penalty-alpha` and `--length-penalty-beta`, and Hieber et al. 2017, arXiv:1712.05690.
     """
     return LengthPenalty(alpha, beta)
 
 
-# By the names that the command line knows; each is called with alpha.
+# By their names on the command line. Each is called with alpha.
 PENALTIES = {"power": power_penalty, "gnmt": gnmt_penalty, "sockeye": sockeye_penalty}
 
 
 def score(decode, state, target, *, pad_id, start_id):
-    """Forced decoding: what a model thinks of a given target, in one pass.
+    """Forced decoding: the log-probability of a given target, in one pass.
 
     Args:
         decode: `decode(tokens (B, T), state) -> (logits (B, T, V), state)`, such as `model.decode`.
-        state: as `model.encode` returns it, with room for T tokens.
-        target: int `(B, T)`, start token left out, padded with `pad_id`.
-        pad_id: positions that hold it count nothing.
-        start_id: the token decoding starts from.
+        state: state returned by `model.encode`, with room for T tokens.
+        target: int `(B, T)`, without the start token, padded with `pad_id`.
+        pad_id: id of the positions that do not count.
+        start_id: id of the token that decoding starts from.
     Returns:
         `(token_log_probs, total)`, float32 `(B, T)` (0 where padded) and `(B,)`.
     """

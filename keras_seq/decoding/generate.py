@@ -1,4 +1,4 @@
-"""From texts to texts."""
+"""Decodes texts into texts."""
 
 import logging
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from keras_seq.decoding import unknown_words
 from keras_seq.decoding.prompting import PromptedModel
 from keras_seq.decoding.search import get_search, search_with_vocabulary
 
-NEW_TOKENS = 100  # that a language model says, unless told otherwise
+NEW_TOKENS = 100  # default `max_length` of a language model
 _log = logging.getLogger(__name__)
-WIDTH_MULTIPLE = 8  # sources are padded up to a multiple of it: few shapes, so few traces of a compiled search
+WIDTH_MULTIPLE = 8  # sources are padded to a multiple of this: few shapes, so few traces of a compiled search
 
 
 def generate(
@@ -29,28 +29,28 @@ def generate(
     compiled=None,
     **options,
 ):
-    """Decodes texts into texts; sentences of like length travel together and come back in the order they were given.
+    """Decodes texts into texts, in batches of similar length. The results are in the order of the texts.
 
     Args:
-        model: see `search`; or a language model, `initial_state` and `decode`, which says what follows each text.
-        vocabulary: of the target; and of the source, unless that has its own. Asked for `tokenize`, `detokenize`,
+        model: see `search`, or a language model with `initial_state` and `decode`, which continues each text.
+        vocabulary: vocabulary of the target, and of the source by default. Must have `tokenize`, `detokenize`,
             `start_id`, `end_id`, `pad_id`.
-        texts: a list of strings; to one without any token the translation is empty.
-        source_vocabulary: when it is not the same.
-        max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10; of a
-            language model, 100.
-        search, constraints, options: see `search`; what is given for each sentence is given for each text.
-        replace_unknown: whether the source word that the model looked at stands in the text where the model says that
-            it does not know the word; or a dict, by which another word stands for it. Both sides have vocabularies of
-            whole words, and the model has attention: see `replace_unknown`.
-        batch_tokens: rows of a batch times its padded source length.
-        compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
-            every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, where the
-            search draws or something is given for each text, the texts' numbers `(B,)`. Default: eager.
+        texts: a list of strings. A text without any token has an empty result.
+        source_vocabulary: vocabulary of the source, if it is another one.
+        max_length: maximum length of a result, the end token counted. Default: twice the longest source of the batch,
+            plus 10. Default for a language model: 100.
+        search, constraints, options: see `search`. Values for each sentence are values for each text.
+        replace_unknown: whether to replace each unknown word of the output by the source word with the highest
+            attention weight, or a dict from source words to the words that replace them. Both vocabularies must be of
+            whole words, and the model must have attention: see `replace_unknown`.
+        batch_tokens: token budget of a batch: number of rows times padded source length.
+        compiled: wrapper of the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace
+            for every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, if
+            the search is stochastic or has values for each text, the numbers of the texts `(B,)`. Default: eager.
     Returns:
-        A list of strings; of a search whose `num_return` is above 1, a list of lists of strings, best first.
+        A list of strings or, for a search with `num_return` above 1, a list of lists of strings, best first.
     Raises:
-        ValueError: for an option out of its range, or a vocabulary of another size than the model's.
+        ValueError: for an option out of its range, or a vocabulary whose size differs from the model's.
         TypeError: for a single string in place of a list.
     """
     if isinstance(texts, (str, bytes)):
@@ -82,7 +82,7 @@ def generate(
         return tokens, unknown_words.attended_positions(model, source, tokens, vocabulary, source_vocabulary)
 
     def written(rows, tokens, places=None):
-        """R texts for each row, of tokens `(B, R, T)`."""
+        """R texts for each row, given tokens `(B, R, T)`."""
         if replacing:
             dictionary = None if replace_unknown is True else replace_unknown
             given = {"source_vocabulary": source_vocabulary, "dictionary": dictionary}
@@ -109,15 +109,15 @@ def generate(
 
 
 def check_vocabularies(model, vocabulary, source_vocabulary):
-    """Raises a `ValueError` where a model tells the sizes of its vocabularies, and these have others."""
+    """Raises a `ValueError` if the model defines the sizes of its vocabularies, and these have other sizes."""
     source = getattr(model, "source_vocabulary_size", None)
     target = getattr(model, "target_vocabulary_size", None) or source or getattr(model, "vocabulary_size", None)
     for what, size, given in (("target", target, vocabulary), ("source", source, source_vocabulary)):
         found = getattr(given, "size", size)
         if size is not None and found != size:
             raise ValueError(
-                f"The model has a {what} vocabulary of {size:,} ids. Received: {found:,} ids. Give the vocabulary of "
-                "the target and, where the source has another, that one as `source_vocabulary`."
+                f"The model has a {what} vocabulary of {size:,} ids. Received: {found:,} ids. Pass the vocabulary of "
+                "the target and, if the source has another one, pass that as `source_vocabulary`."
             )
 
 
@@ -125,19 +125,19 @@ def _warn_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -
     total, unknown = sum(map(len, sources)), sum(source.count(unknown_id) for source in sources)
     if unknown > total / 2:
         _log.warning(
-            "%d of the %d tokens of the texts are unknown to the vocabulary: is it that of the source? Another one is "
-            "given as `source_vocabulary`.",
+            "%d of the %d tokens of the texts are not in the vocabulary. If the source has another vocabulary, pass it "
+            "as `source_vocabulary`.",
             *(unknown, total),
         )
 
 
 def padded_width(length):
-    """The width of a batch whose longest source has `length` tokens (a number or a tensor), with the end token."""
+    """The width of a batch whose longest source has `length` tokens (a number or a tensor), plus the end token."""
     return -(-(length + 1) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 def _batches(lengths: list[int], batch_tokens: int):
-    """Row numbers of the non-empty sources, in batches of like length, longest first: memory fails early or never."""
+    """Row numbers of the non-empty sources, in batches of similar length, longest first, so that memory fails early."""
     rows = sorted((row for row, length in enumerate(lengths) if length), key=lambda row: -lengths[row])
     while rows:
         count = max(1, batch_tokens // padded_width(lengths[rows[0]] - 1))
@@ -146,7 +146,7 @@ def _batches(lengths: list[int], batch_tokens: int):
 
 
 def padded(sources: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
-    """Rows of ids, the end token in, as one batch int32 `(B, S)` of a padded width."""
+    """Rows of ids, with the end token, as one batch, int32 `(B, S)`, of a padded width."""
     width = padded_width(max(len(source) for source in sources) - 1)
     batch = np.full((len(sources), width), pad_id, "int32")
     for row, source in zip(batch, sources, strict=True):

@@ -1,4 +1,4 @@
-"""Greedy search: the likeliest token, again and again."""
+"""Greedy search: the likeliest token at each step."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,12 +19,11 @@ from keras_seq.decoding.top_k import logsumexp_from_max
 
 @dataclasses.dataclass(frozen=True)
 class Greedy(Search):
-    """Decodes the likeliest next token until the end token: a `Beam` of one, without its bookkeeping.
+    """Generates the likeliest next token until the end token: a `Beam` of one, without its bookkeeping.
 
     Args:
-        length_penalty: divides log p in `scores`; it changes no token. None divides by nothing.
+        length_penalty: divisor of log p in `scores`, a function of the length (None: no divisor). It changes no token.
     Raises:
-        ValueError: for a `length_penalty` that is not callable.
     """
 
     length_penalty: Callable | None = None
@@ -33,13 +32,13 @@ class Greedy(Search):
         check_length_penalty(self.length_penalty)
 
     def __call__(self, step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()):
-        """See `decoding.step`; without constraints log p is needed of one token a row, not of (N, V)."""
+        """See `decoding.protocol`. Without constraints, log p is computed for one token per row, not for (N, V)."""
         self.check(constraints, batch_size)
 
         def choose(logits, progress):
             if not constraints:
-                best, token = ops.top_k(logits, 1)  # (N, 1); faster than argmax
-                # Where nothing is possible any more the sequence is impossible, not NaN.
+                best, token = ops.top_k(logits, 1)  # (N, 1), faster than argmax
+                # If no token is possible any more, the sequence is impossible, not NaN.
                 gained = ops.where(best > IMPOSSIBLE, best - logsumexp_from_max(logits, best), IMPOSSIBLE)
                 return ops.cast(token[:, 0], "int32"), gained[:, 0], gained[:, 0]
             log_probs = normalized(logits)

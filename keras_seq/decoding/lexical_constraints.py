@@ -1,4 +1,4 @@
-"""Words that must be said: a constraint, and the beams that are set aside for it."""
+"""Lexical constraints: phrases that the output must contain, and the beams that are reserved for them."""
 
 import dataclasses
 from typing import Any
@@ -12,19 +12,21 @@ from keras_seq.decoding.protocol import IMPOSSIBLE, along
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RequiredPhrases(Constraint):
-    """All of these phrases are said: in any order, overlapping perhaps. For beam search without groups.
+    """Requires all of these phrases in the output, in any order, possibly overlapping. For beam search without groups.
 
-    What lacks one of them does not end, and is no result at `max_length` either. So that the beams come to say them,
-    each is also offered the tokens that begin a phrase or go on with it, and the 2K continuations that a step keeps are
-    taken from banks, those that have said as many tokens of the phrases: the best of each bank, the one that has said
-    most first, then the second best of each, and so on. A bank that has too few leaves its places to the others.
+    A hypothesis that lacks a phrase cannot end, and is no result at `max_length` either. To make the beams generate the
+    phrases, the tokens that begin or continue a phrase become candidates of each beam. The 2K continuations that a step
+    keeps are taken from banks. A bank holds the candidates with the same number of generated phrase tokens. First comes
+    the best of each bank, the bank with the most phrase tokens first, then the second best of each, and so on. A bank
+    with too few candidates leaves its places to the others.
 
     Args:
-        phrases: a list of lists of ids, the same for all sentences; or int `(B, C, L)`, as `padded_phrases` makes it, C
-            phrases for each sentence, each padded on the right with `pad_id`: one of nothing else is none.
+        phrases: a list of lists of ids, the same for all sentences, or int `(B, C, L)`, as returned by
+            `padded_phrases`: C phrases for each sentence, each padded on the right with `pad_id`. A phrase of only
+            padding is ignored.
         pad_id: an int.
     Raises:
-        ValueError: for an empty phrase in a list, or one with padding inside; when called, for an id that is not of the
+        ValueError: for an empty phrase in a list, for one with padding inside or, when called, for an id outside the
             vocabulary.
     Source: Post and Vilar 2018, dynamic beam allocation, arXiv:1804.06609.
     """
@@ -52,7 +54,7 @@ class RequiredPhrases(Constraint):
             raise ValueError(f"`RequiredPhrases` needs a beam search without groups. Received: {search!r}")
         if sum(hasattr(constraint, "phrase_progress") for constraint in constraints) > 1:
             raise ValueError(
-                "`constraints` may hold one `RequiredPhrases`: give all phrases to that. Received: several"
+                "`constraints` may hold only one `RequiredPhrases`. Give all phrases to that one. Received: several"
             )
 
     def __call__(self, log_probs, progress):
@@ -67,9 +69,9 @@ class RequiredPhrases(Constraint):
         )
 
     def phrase_progress(self, progress) -> "PhraseProgress":
-        """How far the rows have come."""
+        """The progress of the rows with the phrases."""
         phrases = ops.cast(self.phrases, "int32")
-        room = [[0, 0], *([0, 0 if length else 1] for length in phrases.shape[1:])]  # what may be empty shall not be
+        room = [[0, 0], *([0, 0 if length else 1] for length in phrases.shape[1:])]  # no axis may be empty
         phrases = ops.pad(phrases, room, constant_values=self.pad_id)
         lengths = ops.sum(ops.cast(phrases != self.pad_id, "int32"), axis=2)
         if phrases.shape[0] != 1:
@@ -78,12 +80,12 @@ class RequiredPhrases(Constraint):
 
 
 def padded_phrases(phrases, pad_id=0) -> np.ndarray:
-    """For each sentence a list of phrases, each a list of ids -> int32 `(B, C, L)`, padded with `pad_id`.
+    """Pads a list of phrases for each sentence, each phrase a list of ids, with `pad_id` -> int32 `(B, C, L)`.
 
     Raises:
         ValueError: for an empty phrase, or one with padding inside.
     """
-    lists = [list(dict.fromkeys(id_lists(of_sentence))) for of_sentence in phrases]  # each once
+    lists = [list(dict.fromkeys(id_lists(of_sentence))) for of_sentence in phrases]  # without duplicates
     every = [phrase for of_sentence in lists for phrase in of_sentence]
     if any(pad_id in phrase for phrase in every):
         raise ValueError(f"`phrases` must not hold `pad_id`={pad_id}. Received: {phrases!r}")
@@ -96,12 +98,12 @@ def padded_phrases(phrases, pad_id=0) -> np.ndarray:
 
 
 class PhraseProgress:
-    """How far rows have come with their phrases.
+    """The progress of rows with their phrases.
 
     Args:
         phrases: int `(N or 1, C, L)`.
-        lengths: int `(N or 1, C)`; what follows in a phrase is padding.
-        progress: see `decoding.step`.
+        lengths: int `(N or 1, C)`. The rest of a phrase is padding.
+        progress: see `decoding.protocol`.
     """
 
     def __init__(self, phrases, lengths, progress):
@@ -109,8 +111,8 @@ class PhraseProgress:
         L = ops.shape(phrases)[2]
         self.place = ops.arange(L, dtype="int32")
         self.own = self.place < ops.expand_dims(lengths, 2)  # (N or 1, C, L): no padding
-        # Whether a row ends with the first j tokens of a phrase, so that token j would go on: (N, C, L).
-        first = self.place[:, None] - L + self.place  # (j, i): in a pattern of L places the first j stand on the right
+        # Whether a row ends with the first j tokens of a phrase, so that token j would continue it: (N, C, L).
+        first = self.place[:, None] - L + self.place  # (j, i): a pattern of L places has the first j on the right
         patterns = ops.where(first >= 0, ops.take(phrases, ops.maximum(first, 0), axis=2), ANY)  # (N or 1, C, L, L)
         self.begun = ops.logical_and(ends_with(progress, patterns), self.own)
         self.said = self._are_said(progress)  # (N, C)
@@ -125,7 +127,7 @@ class PhraseProgress:
         return ops.any(ops.all(there, axis=3), axis=2)
 
     def completed(self, log_probs):
-        """bool `(N, V)`: with which next token a row has said all of its phrases."""
+        """Whether a row has all of its phrases after a next token, bool `(N, V)`."""
         last = ops.logical_and(self.place == ops.expand_dims(self.lengths - 1, 2), self.own)  # (N or 1, C, L)
         tokens = ops.sum(ops.where(last, self.phrases, 0), axis=2)  # (N or 1, C)
         unsaid = ops.logical_not(self.said)
@@ -134,13 +136,13 @@ class PhraseProgress:
         return said_now == ops.sum(ops.cast(unsaid, "float32"), axis=1, keepdims=True)
 
     def with_phrases(self, gains, order, tokens):
-        """Candidates for each row, and what they add: those given, and what goes on with each phrase not yet said.
+        """Adds the tokens that continue each missing phrase to the candidates of each row.
 
         Args:
-            gains: float `(N, V)`, what any token adds.
-            order, tokens: `(N, W)`, the candidates there are.
+            gains: float `(N, V)`, the amount that each token adds to the score.
+            order, tokens: `(N, W)`, the present candidates.
         Returns:
-            `(order, tokens)`, `(N, W + C)`: -inf where a token stands there already, or the phrase is said.
+            `(order, tokens)`, `(N, W + C)`: -inf if a token is a candidate already, or the phrase is complete.
         """
         furthest = ops.max(ops.where(self.begun, self.place, 0), axis=2, keepdims=True)  # (N, C, 1)
         following = ops.sum(ops.where(self.place == furthest, self.phrases, 0), axis=2)  # (N, C)
@@ -155,8 +157,8 @@ class PhraseProgress:
         return ops.concatenate([order, added], axis=1), ops.concatenate([tokens, following], axis=1)
 
     def banks(self, tokens):
-        """How many tokens of the phrases a row has said with each of some next tokens, int `(N, J)`: of whole phrases,
-        and of the one unsaid phrase that it has come furthest with."""
+        """The number of phrase tokens that a row has with each of some next tokens, int `(N, J)`: the tokens of its
+        complete phrases, and of the incomplete phrase with the most progress."""
         here = ops.expand_dims(ops.expand_dims(tokens, 2), 3) == ops.expand_dims(self.phrases, 1)  # (N, J, C, L)
         reached = ops.where(ops.logical_and(here, ops.expand_dims(self.begun, 1)), self.place + 1, 0)
         reached = ops.max(reached, axis=3)  # (N, J, C)
@@ -165,20 +167,20 @@ class PhraseProgress:
         return ops.sum(ops.where(said, lengths, 0), axis=2) + ops.max(ops.where(said, 0, reached), axis=2)
 
     def allotted(self, scores, tokens):
-        """The order in which candidates are chosen, as numbers that fall from the first one on.
+        """The order in which candidates are chosen, as numbers that decrease from the first one on.
 
         Args:
             scores: float `(S, M)`, of the M candidates of a sentence, those of each of its K rows side by side.
             tokens: int `(K * S, M / K)`.
         Returns:
-            float `(S, M)`; -inf for what is impossible.
+            float `(S, M)`, -inf for impossible candidates.
         """
         bank = ops.reshape(self.banks(tokens), ops.shape(scores))  # (S, M)
         falling = ops.argsort(-scores, axis=1)
         bank = along(bank, falling)
         most = ops.shape(self.phrases)[1] * ops.shape(self.phrases)[2]
         of_bank = ops.cast(ops.expand_dims(bank, 2) == ops.arange(most + 1, dtype="int32"), "int32")  # (S, M, banks)
-        rank = ops.sum(of_bank * ops.cumsum(of_bank, axis=1), axis=2) - 1  # inside its bank
+        rank = ops.sum(of_bank * ops.cumsum(of_bank, axis=1), axis=2) - 1  # within its bank
         place = rank * (most + 1) + most - bank
-        place = along(place, ops.argsort(falling, axis=1))  # in the order that was given
+        place = along(place, ops.argsort(falling, axis=1))  # back in the given order
         return ops.where(scores > IMPOSSIBLE, -ops.cast(place, "float32"), IMPOSSIBLE)

@@ -1,4 +1,4 @@
-"""What a model thinks of given texts: forced decoding of many, texts of like length together."""
+"""Log-probabilities and perplexity of given texts, by forced decoding in batches of similar length."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +14,10 @@ from keras_seq.decoding.generate import padded, padded_width
 
 @dataclass(frozen=True, eq=False)
 class PerplexityReport:
-    """Log-probabilities of texts, in nats, and what follows from them.
+    """Log-probabilities of texts, in nats, and figures derived from them.
 
     Attributes:
-        token_log_probs: for each text a float32 vector, one number a token, the end token last.
+        token_log_probs: for each text a float32 vector, one number per token, the end token last.
     """
 
     token_log_probs: list[np.ndarray]
@@ -29,12 +29,12 @@ class PerplexityReport:
 
     @property
     def lengths(self) -> np.ndarray:
-        """The tokens of each text, the end token counted, int64 `(B,)`."""
+        """The number of tokens of each text, the end token counted, int64 `(B,)`."""
         return np.array([len(values) for values in self.token_log_probs], "int64")
 
     @property
     def nats_per_token(self) -> np.ndarray:
-        """-log p of each text over its tokens, float64 `(B,)`."""
+        """-log p of each text per token, float64 `(B,)`."""
         return -self.log_probs / self.lengths
 
     @property
@@ -48,12 +48,12 @@ class PerplexityReport:
 
     @property
     def corpus_nats_per_token(self) -> float:
-        """-log p of all texts over all their tokens: a long text weighs more than a short one."""
+        """-log p of all texts per token: a long text weighs more than a short one."""
         return -self.total / self.num_tokens
 
     @property
     def perplexity(self) -> float:
-        """exp of `corpus_nats_per_token`; inf where a text is impossible."""
+        """exp of `corpus_nats_per_token` (inf if a text is impossible)."""
         with np.errstate(over="ignore"):
             return float(np.exp(self.corpus_nats_per_token))
 
@@ -74,30 +74,31 @@ def perplexity(
     batch_tokens: int = 2048,
     compiled: Callable | None = None,
 ) -> PerplexityReport:
-    """How well a model foresees texts: those of a language model, or translations of given sources.
+    """Measures how well a model predicts texts: running texts, or translations of given sources.
 
-    Batches change no number beyond rounding. The end token of each text counts; an empty text has nothing else.
+    The batches change no number beyond rounding. The end token of each text counts. An empty text has no other token.
 
     Args:
-        model: of a language: `initial_state(batch_size, max_length)` and `decode`; of translations: `encode` and
-            `decode`, of a source that is nothing but an end token too.
-        vocabulary: of the texts; and of the sources, unless they have their own. Asked for `tokenize`, `start_id`,
-            `end_id`, `pad_id`.
-        texts: at least one.
-        sources: for each text its source; None for a language model.
-        source_vocabulary: when it is not the same.
-        batch_tokens: rows of a batch times the padded length of its texts or its sources, whichever is longer.
-        compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
-            every shape and saves far more on all but a few texts. Default: eager.
+        model: a language model with `initial_state(batch_size, max_length)` and `decode`, or a translator with `encode`
+            and `decode`, also for a source with only an end token.
+        vocabulary: vocabulary of the texts, and of the sources by default. Must have `tokenize`, `start_id`, `end_id`,
+            `pad_id`.
+        texts: at least one text.
+        sources: source of each text (None for a language model).
+        source_vocabulary: vocabulary of the sources, if it is another one.
+        batch_tokens: token budget of a batch: number of rows times the padded length of its texts or its sources,
+            whichever is longer.
+        compiled: wrapper of the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace
+            for every shape and saves far more on all but a few texts. Default: eager.
     Raises:
-        ValueError: if there is no text, or not as many sources as texts.
+        ValueError: if there is no text, or if the numbers of sources and texts differ.
         TypeError: for a single string in place of a list.
     """
     for name, given in (("texts", texts), ("sources", sources)):
         if isinstance(given, (str, bytes)):
             raise TypeError(f"`{name}` must be a list of strings. Received: {given!r}")
     if not len(texts):
-        raise ValueError("`texts` must hold at least one text: nothing has no perplexity. Received: none")
+        raise ValueError("`texts` must hold at least one text. Received: none")
     if sources is not None and len(sources) != len(texts):
         raise ValueError(
             f"There must be one source for each text. Received: {len(sources)} sources, {len(texts)} texts"
@@ -115,22 +116,23 @@ def perplexity(
 
 
 def with_end(vocabulary, texts: Sequence[str]) -> list[list[int]]:
-    """The ids of each text and the end token."""
+    """The ids of each text, and the end token."""
     texts = list(texts)
     return [[*ids, vocabulary.end_id] for ids in vocabulary.tokenize(texts).to_list()] if texts else []
 
 
 def forced_pass(model, vocabulary, compiled: Callable | None = None) -> Callable:
-    """`(target (P, T), source (U, S) or None, index (P,) or None) -> token_log_probs (P, T)`, for many batches.
+    """Returns a function for many batches.
 
-    `index` has for each target the row of its source, so that each source is encoded once for all of its targets.
+    It maps `(target (P, T), source (U, S) or None, index (P,) or None)` to `token_log_probs (P, T)`. `index` has the
+    row of each target's source, so that each source is encoded once for all of its targets.
     """
 
     def run(target, source, index):
         if source is None:
             state = model.initial_state(*ops.shape(target))
         else:
-            # No room for steps: the one `decode` that follows is given all of them, as in training.
+            # No room for steps: the one `decode` that follows receives all of them, as in training.
             state = keras.tree.map_structure(
                 lambda x: x if x is None else ops.take(x, index, axis=0), model.encode(source, max_length=None)
             )
@@ -149,18 +151,18 @@ def forced_log_probs(
     source_pad_id: int,
     batch_tokens: int,
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Runs over targets of like length together, and yields their numbers and `token_log_probs (P, T)`, batch by batch.
+    """Runs on batches of targets of similar length, and yields their numbers and `token_log_probs (P, T)`.
 
     Args:
-        run: of `forced_pass`.
-        targets, sources: ids, with end.   source_of: for each target the number of its source.
+        run: result of `forced_pass`.
+        targets, sources: ids, with end token.   source_of: number of each target's source.
     """
     for rows in _batches(targets, sources, source_of, batch_tokens):
         target = ops.convert_to_tensor(padded([targets[row] for row in rows], pad_id))
         source = index = None
         if sources is not None:
             needed, index = np.unique([source_of[row] for row in rows], return_inverse=True)
-            # Powers of two: a count of its own for every batch would be a shape of its own.
+            # Powers of two: otherwise every batch would have another count, and so another shape.
             count = 2 ** math.ceil(math.log2(len(needed)))
             needed = np.concatenate([needed, np.repeat(needed[:1], count - len(needed))])
             source = ops.convert_to_tensor(padded([sources[row] for row in needed], source_pad_id))
@@ -169,7 +171,7 @@ def forced_log_probs(
 
 
 def _batches(targets, sources, source_of, batch_tokens: int) -> Iterator[list[int]]:
-    """Numbers of targets: like lengths together, longest first, and among these the targets of one source together."""
+    """Numbers of targets in batches of similar length, longest first, with the targets of one source side by side."""
 
     def widths(row):
         return _width(len(sources[source_of[row]])) if sources is not None else 0, _width(len(targets[row]))
@@ -187,5 +189,5 @@ def _batches(targets, sources, source_of, batch_tokens: int) -> Iterator[list[in
 
 
 def _width(length: int) -> int:
-    """Of a sequence whose end token is counted."""
+    """Padded width of a sequence of this length, with the end token counted."""
     return padded_width(length - 1)

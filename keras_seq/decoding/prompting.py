@@ -1,17 +1,17 @@
-"""A language model behind `encode` and `decode`, so that whatever searches for translations also searches for it."""
+"""A language model behind `encode` and `decode`, so that searches for translations also work for it."""
 
 from keras import ops
 
 
 class PromptedModel:
-    """Takes the beginning of a text for a source and what follows it for the target: a model for `decoding.search`.
+    """A language model as a model for `decoding.search`: the prompt is the source, its continuation the target.
 
-    The prompts of a batch may have different lengths. All but their last tokens are read at once; the first step gets
-    each row's last token in place of the search's start token.
+    The prompts of a batch may have different lengths. All but their last tokens are read at once. The first step
+    receives each row's last token in place of the search's start token.
 
     Args:
-        model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`, as `models.LanguageModel` has them.
-        pad_id: the id that marks padding.
+        model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`, as in `models.LanguageModel`.
+        pad_id: id of the padding.
     """
 
     def __init__(self, model, pad_id):
@@ -21,16 +21,16 @@ class PromptedModel:
         """Reads the prompts.
 
         Args:
-            source: int `(B, P)`, padded on the right; every row has at least one token, a start token say.
-            max_length: how many tokens may follow. None: the one `decode` that follows is given all of them.
-            hidden_states: whether `decode` puts those of its steps into `state["hidden"]`, `(B, T, D)`; those of the
-                prompt, but for its last token, are under "context". Needs `max_length`.
+            source: int `(B, P)`, padded on the right. Every row has at least one token, such as a start token.
+            max_length: number of tokens that may follow. None: the one `decode` that follows receives all of them.
+            hidden_states: whether `decode` puts the hidden states of its steps into `state["hidden"]`, `(B, T, D)`.
+                Those of the prompt, without its last token, are under "context". Needs `max_length`.
         Returns:
-            the state of `decode`: a dict, in which "model" is the model's own state.
+            the state for `decode`: a dict, with the state of the model under "model".
         """
         if max_length is None:
-            return {"prompt": source}  # how much room is needed is not known yet
-        # One more step, so that a prompt of a single token leaves a step of padding, and not a step without a mask.
+            return {"prompt": source}  # the number of steps is not determined yet
+        # One more step: a prompt of a single token leaves a step of padding then, and not a step without a mask.
         source = ops.pad(source, [[0, 0], [0, 1]], constant_values=self.pad_id)
         B, P = ops.shape(source)
         last = ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1, keepdims=True) - 1  # (B, 1)
@@ -45,7 +45,7 @@ class PromptedModel:
         return state
 
     def decode(self, tokens, state):
-        """Goes on by tokens, int `(B, T)`: -> logits `(B, T, V)`, state. The very first is the prompt's last one."""
+        """Continues with tokens, int `(B, T)` -> logits `(B, T, V)`, state. The very first is the prompt's last one."""
         T = ops.shape(tokens)[1]
         if "prompt" in state:
             state = self.encode(state["prompt"], T)

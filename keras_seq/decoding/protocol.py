@@ -1,11 +1,12 @@
-"""What every search shares: the step it asks for, the state it carries, the result it gives.
+"""The protocol of all searches: the step function they call, the state they carry, the result they return.
 
-A step is `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`. The state is any nest of tensors with leading axis
-N whose shapes never change; a search sees nothing else of a model. A search is an object that is called with both::
+A step function is `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`. The state is any nest of tensors with
+leading axis N whose shapes never change. A search uses nothing else of a model. It is an object that is called with
+both::
 
     search(step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses
 
-It gives each of the B sentences `search.rows_per_example` rows of the state, side by side: N = B * rows_per_example.
+Each of the B sentences has `search.rows_per_example` rows of the state, side by side: N = B * rows_per_example.
 """
 
 from numbers import Integral
@@ -18,14 +19,14 @@ IMPOSSIBLE = -float("inf")
 
 
 class Hypotheses(NamedTuple):
-    """The R sequences found for each of B sentences, best first; of a search that draws, as drawn.
+    """The R sequences found for each of B sentences, best first, or in the order drawn for a stochastic search.
 
     Attributes:
-        tokens: int32 `(B, R, T)`, T = `max_length`; start token left out, end token in, then padding only.
-        lengths: int32 `(B, R)`, the end token counted; 0 for an empty slot.
-        log_probs: float32 `(B, R)`, log p of the whole sequence, as `score` tells it; -inf for an empty slot.
-        scores: float32 `(B, R)`, what the search ranks by: log p, as constraints have changed it, over the length
-            penalty; -inf for an empty slot.
+        tokens: int32 `(B, R, T)`, T = `max_length`: without the start token, with the end token, then only padding.
+        lengths: int32 `(B, R)`, the end token counted, 0 for an empty slot.
+        log_probs: float32 `(B, R)`, log p of the whole sequence, as `score` computes it, -inf for an empty slot.
+        scores: float32 `(B, R)`, the criterion of the ranking: log p, as changed by constraints, over the length
+            penalty, -inf for an empty slot.
     """
 
     tokens: object
@@ -35,12 +36,12 @@ class Hypotheses(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a search has come: what a constraint is told.
+    """The progress of a search, as passed to constraints.
 
     Attributes:
-        tokens: int32 `(N, T)`; the first `length` of a row are its own, what follows is padding.
+        tokens: int32 `(N, T)`. The first `length` tokens of a row have been generated, the rest is padding.
         length: int32 scalar, t.
-        sentence: int32 `(N,)`: which of the B sentences a row belongs to.
+        sentence: int32 `(N,)`, the number of each row's sentence.
         end_id: int.
     """
 
@@ -51,18 +52,18 @@ class Progress(NamedTuple):
 
 
 class Search:
-    """What a search is, beside being called.
+    """The interface of a search, besides the call.
 
     Attributes:
-        rows_per_example: rows of the state for each sentence.
+        rows_per_example: number of rows of the state for each sentence.
         num_return: R.
-        is_stochastic: whether its results are drawn, so that `for_examples` matters.
-        coverage_penalty: where it is not 0, the search is also given `bonus`, a function of the state to float `(N,)`,
-            not above 0, that is added to the scores.
-        hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the step just made; then
-            the search is also given `context`, those of what came before, see `Contrastive`.
-        lookahead: the steps that it makes beyond `max_length`.
-        static_fields: names of fields that decide shapes, and so cannot be tensors.
+        is_stochastic: whether results are drawn, so that `for_examples` matters.
+        coverage_penalty: weight of the coverage penalty. If it is not 0, the search also receives `bonus`, a function
+            of the state to float `(N,)`, not above 0, that is added to the scores.
+        hidden_states: whether the state must have "hidden", `(N, 1, D)`, the hidden state of the latest step. The
+            search then also receives `context`, the hidden states before the start token, see `Contrastive`.
+        lookahead: number of steps beyond `max_length`.
+        static_fields: names of the fields that determine shapes, and so cannot be tensors.
     """
 
     rows_per_example = 1
@@ -74,15 +75,15 @@ class Search:
     static_fields = ()
 
     def for_examples(self, sentences):
-        """The search for some sentences of many, int `(B,)`: what it gives must not depend on those beside them."""
+        """The search for some sentences, given by their numbers, int `(B,)`. Results must not depend on the others."""
         return self
 
     def simplify(self, constraints=()):
-        """A search that gives the same with less work, or this one."""
+        """A search with the same results and less work, or this one."""
         return self
 
     def check(self, constraints, count=None):
-        """Raises `ValueError` where a constraint cannot work with this search, or holds not as much as there are
+        """Raises `ValueError` if a constraint cannot work with this search, or has values for another number of
         sentences."""
         for constraint in constraints:
             if hasattr(constraint, "check"):
@@ -92,9 +93,9 @@ class Search:
 
 
 class StateNest:
-    """The state as a flat list of tensors, which is what a `while_loop` carries.
+    """The state as a flat list of tensors, as carried by a `while_loop`.
 
-    Entries that are `None` stay where they are and are not carried.
+    Entries that are `None` keep their places and are not carried.
     """
 
     def __init__(self, state):
@@ -109,10 +110,10 @@ class StateNest:
         return keras.tree.pack_sequence_as(self.structure, leaves)
 
     def unpack(self, state):
-        """Nest -> list of tensors, each of the very shape it started with."""
+        """Nest -> list of tensors, each with its initial shape."""
         keras.tree.assert_same_structure(self.structure, state)
         tensors = [x for x in keras.tree.flatten(state) if x is not None]
-        # A step may lose static sizes on the way; a loop variable may not.
+        # A step may lose static sizes, but a loop variable may not.
         return [ops.reshape(x, shape) for x, shape in zip(tensors, self.shapes, strict=True)]
 
 
@@ -121,26 +122,26 @@ def next_logits(step, tokens, state, end_id):
     logits, state = step(ops.expand_dims(tokens, 1), state)
     shape = logits.shape
     if len(shape) != 3 or shape[1] not in (1, None) or shape[2] is None:
-        raise ValueError(f"`step` must return logits (N, 1, V), V known. Received: shape {tuple(shape)}")
+        raise ValueError(f"`step` must return logits (N, 1, V) with V static. Received: shape {tuple(shape)}")
     if not 0 <= end_id < shape[2]:
         raise ValueError(f"`end_id` must be one of the V={shape[2]} tokens. Received: end_id={end_id}")
     return ops.cast(ops.reshape(logits, (-1, shape[2])), "float32"), state
 
 
 def normalized(logits):
-    """Log-probabilities `(N, V)`; a row of nothing but -inf stays that, and does not become NaN."""
+    """Log-probabilities `(N, V)`. A row with only -inf stays that, and does not become NaN."""
     return ops.where(logits > IMPOSSIBLE, ops.log_softmax(logits, axis=-1), IMPOSSIBLE)
 
 
 def constrained(log_probs, constraints, progress):
-    """What each token adds to the score of a row, `(N, V)`: log p, changed by one constraint after the other."""
+    """The amount that each token adds to the score of a row, `(N, V)`: log p, changed by each constraint in turn."""
     for constraint in constraints:
         log_probs = constraint(log_probs, progress)
     return log_probs
 
 
 def forced(constraints):
-    """The one constraint that has beams of a search allotted to it, see `decoding.forced`, or None."""
+    """The one constraint that reserves beams of a search, see `decoding.lexical_constraints`, or None."""
     return next((constraint for constraint in constraints if hasattr(constraint, "phrase_progress")), None)
 
 
@@ -151,10 +152,10 @@ def l2_normalize(hidden):
 
 
 def along(x, index):
-    """x `(N, M, ...)`, index `(N, J)` -> what each row has at its own places, `(N, J, ...)`.
+    """x `(N, M, ...)`, index `(N, J)` -> the indexed elements of each row, `(N, J, ...)`.
 
-    `keras.ops.take_along_axis` is for arrays of any shapes: on TensorFlow forty operations, of which a search then has
-    ten in each of its steps. These are a dozen. A place outside of 0..M-1 is another row's.
+    `keras.ops.take_along_axis` is for arrays of any shapes: on TensorFlow it takes forty operations, and each step of a
+    search calls it ten times. This takes a dozen. An index outside 0..M-1 refers to another row.
     """
     N, M, *rest = ops.shape(x)
     rows = ops.expand_dims(ops.arange(N, dtype=index.dtype) * M, 1)
@@ -167,7 +168,7 @@ def gather_per_row(x, index):
 
 
 def length_penalties(length_penalty, max_length):
-    """The penalty of every length 1..max_length, float32 `(T,)`; called once for a search."""
+    """The penalty of every length 1..max_length, float32 `(T,)`, called once per search."""
     lengths = ops.cast(ops.arange(max_length, dtype="int32") + 1, "float32")
     if length_penalty is None:
         return ops.ones_like(lengths)
@@ -175,13 +176,13 @@ def length_penalties(length_penalty, max_length):
 
 
 def size(x):
-    """A size as a Python int where it is known, else as an int32 scalar tensor."""
+    """A size as a Python int if it is static, else as an int32 scalar tensor."""
     return int(x) if isinstance(x, Integral) else ops.cast(x, "int32")
 
 
 def check_max_length(max_length):
     if isinstance(max_length, Integral) and max_length < 1:
-        raise ValueError(f"`max_length` must be at least 1; it counts the end token. Received: {max_length}")
+        raise ValueError(f"`max_length` must be at least 1, the end token counted. Received: {max_length}")
 
 
 def check_length_penalty(length_penalty):

@@ -1,4 +1,4 @@
-"""Choosing among candidates that are there already: by a mixture of scores, or by what they agree on."""
+"""Choosing among given candidates: by a weighted sum of scores, or by their agreement."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,23 +7,23 @@ import numpy as np
 
 from keras_seq.decoding.perplexity import forced_log_probs, forced_pass, with_end
 
-CHUNK = 16384  # candidates that `score_candidates` tokenizes and sorts by length at a time: what bounds its memory
+CHUNK = 16384  # candidates that `score_candidates` tokenizes and sorts by length at a time, which bounds its memory
 
 
 def rerank(features: Mapping[str, np.ndarray], weights: Mapping[str, float] | None = None):
     """Orders n-best lists by a weighted sum of scores.
 
     Args:
-        features: scores by name, each float `(B, N)`: N candidates for each of B sentences, more is better. A candidate
-            that has NaN or -inf for any score is an empty slot.
-        weights: a number for each name; None: even ones, which sum to 1. Weights may be negative.
+        features: scores by name, each float `(B, N)`: N candidates for each of B sentences, higher is better. A
+            candidate with NaN or -inf for any score is an empty slot.
+        weights: a number for each name, possibly negative (None: equal weights, which sum to 1).
     Returns:
-        `(order, scores)`: int `(B, N)`, the candidates' numbers, best first, empty slots last and equal scores as
-        given; and float64 `(B, N)`, the mixed scores as the candidates are given, -inf for an empty slot.
+        `(order, scores)`: int `(B, N)`, the indices of the candidates, best first, empty slots last and equal scores in
+        the given order, and float64 `(B, N)`, the weighted sums in the order of the candidates, -inf for an empty slot.
     Raises:
-        ValueError: for shapes that differ, or weights that do not have the features' names.
-    Source: Sutskever et al. 2014, section 3.7, arXiv:1409.3215, who averaged the score of a phrase-based system and the
-        LSTM's on lists of 1000.
+        ValueError: for shapes that differ, or weights whose names differ from those of the features.
+    Source: Sutskever et al. 2014, section 3.7, arXiv:1409.3215, where the score of a phrase-based system and the LSTM's
+        are averaged on lists of 1000.
     """
     names, stacked, empty = _stacked(features)
     if weights is None:
@@ -36,19 +36,19 @@ def rerank(features: Mapping[str, np.ndarray], weights: Mapping[str, float] | No
 def tune_weights(
     features: Mapping[str, np.ndarray], objective: Callable[[np.ndarray], float], *, rounds: int = 5
 ) -> tuple[dict[str, float], float]:
-    """Looks for the weights of `rerank` whose first choices are best as a whole, on a development set.
+    """Tunes the weights of `rerank` for the best first choices as a whole, on a development set.
 
-    A line search, one weight after the other, over a grid that is halved each round. It starts from even weights and
-    from each score alone, and so ends no worse than any of them on this set; what it gains on another is to be seen
-    there. Scores are first brought to one scale, their spread within a sentence.
+    This is a line search, one weight after the other, over a grid that is halved each round. It starts from equal
+    weights and from each score alone, and so ends no worse than any of them on this set. The gain on another set must
+    be measured there. Scores are first divided by their spread within a sentence.
 
     Args:
         features: see `rerank`.
-        objective: maps the choices, int `(B,)`, a candidate's number for each sentence, to a number; more is better,
-            such as corpus BLEU. Asked once for each set of choices.
-        rounds: how often the grid is halved.
+        objective: maps the choices, int `(B,)`, the index of a candidate for each sentence, to a number, such as corpus
+            BLEU (higher is better). It is called once for each set of choices.
+        rounds: number of times that the grid is halved.
     Returns:
-        `(weights, value)`: the weights, for the scores as they are given, and what the objective says of their choices.
+        `(weights, value)`: the weights, for the scores as given, and the objective of their choices.
     Raises:
         ValueError: for shapes that differ.
     """
@@ -68,7 +68,7 @@ def tune_weights(
     best = max(starts, key=value)
     for step in 0.5 ** np.arange(rounds):
         for place in range(len(names)):
-            # The best comes first and is left only for what is better.
+            # The best comes first and is replaced only by a better one.
             steps = [0, *(sign * count for count in range(1, 5) for sign in (1, -1))]
             best = max((best + count * step * np.eye(len(names))[place] for count in steps), key=value)
     return dict(zip(names, (best * scale).tolist(), strict=True)), value(best)
@@ -86,21 +86,21 @@ def score_candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """log p of every candidate of every source, by forced decoding: a score for `rerank`.
 
-    Candidates of like length travel together, and each source is encoded once for those of a batch. Some thousands of
-    candidates are looked at at a time, so lists of 1000 for each sentence of a corpus may come from a generator.
+    Candidates of similar length share a batch, and each source is encoded once per batch. Some thousands of candidates
+    are processed at a time, so lists of 1000 for each sentence of a corpus may come from a generator.
 
     Args:
-        model: `encode` and `decode`; see `search`.
-        vocabulary: of the candidates; and of the sources, unless they have their own. Asked for `tokenize`, `start_id`,
+        model: a model with `encode` and `decode`, see `search`.
+        vocabulary: vocabulary of the candidates, and of the sources by default. Must have `tokenize`, `start_id`,
             `end_id`, `pad_id`.
         sources: texts.
-        candidates: for each source a list of texts, of any length; an empty text has the end token alone.
+        candidates: for each source a list of texts, of any length. An empty text has the end token alone.
         source_vocabulary, batch_tokens, compiled: see `perplexity`.
     Returns:
-        `(log_probs, lengths)`: float32 `(B, N)`, N the longest list, in the order given, NaN for slots that no
-        candidate fills; and int32 `(B, N)`, tokens of each candidate, the end token counted, 0 for an empty slot.
+        `(log_probs, lengths)`: float32 `(B, N)`, N the longest list, in the given order, NaN for unused slots, and
+        int32 `(B, N)`, the number of tokens of each candidate, the end token counted, 0 for an unused slot.
     Raises:
-        ValueError: if there are not as many lists as sources.
+        ValueError: if the numbers of lists and sources differ.
         TypeError: for a single string in place of a list.
     """
     for name, given in (("sources", sources), ("candidates", candidates)):
@@ -109,7 +109,7 @@ def score_candidates(
     source_vocabulary = source_vocabulary or vocabulary
     run = forced_pass(model, vocabulary, compiled)
     pads = {"pad_id": vocabulary.pad_id, "source_pad_id": source_vocabulary.pad_id}
-    log_probs, lengths = [], []  # one vector a sentence
+    log_probs, lengths = [], []  # one vector per sentence
     for texts, lists in _chunks(sources, candidates):
         targets = with_end(vocabulary, [candidate for each in lists for candidate in each])
         source_of = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
@@ -127,19 +127,21 @@ def score_candidates(
 def minimum_bayes_risk(
     candidates: Sequence[str], utility: Callable[[str, str], float], weights: Sequence[float] | None = None
 ) -> tuple[int, np.ndarray]:
-    """The candidate that is, on average, most like all of them: what a model that must be right on average would say.
+    """Selects the candidate with the highest mean utility: the one that is, on average, most like all of them.
 
-    The candidates are both what is chosen from and what it is measured by, as if each were the reference. Equal texts
-    count as often as they are there, and are compared once.
+    Each candidate is both a hypothesis and a reference. Equal texts count as often as they occur, and are compared
+    once.
 
     Args:
-        candidates: of one sentence, best drawn from the model; an n-best list needs `weights`.
-        utility: `utility(hypothesis, reference)`, more is better: chrF of a sentence, say.
-        weights: for each candidate how much it counts as a reference, such as its probability; None: all the same.
+        candidates: candidates for one sentence, ideally drawn from the model. An n-best list needs `weights`.
+        utility: `utility(hypothesis, reference)`, such as chrF of a sentence (higher is better).
+        weights: weight of each candidate as a reference, such as its probability (None: equal weights).
     Returns:
-        `(best, utilities)`: the number of the best, the first of equals; and float64 `(N,)`, each one's mean utility.
+        `(best, utilities)`: the index of the best candidate, the first of equals, and float64 `(N,)`, the mean utility
+        of each.
     Raises:
-        ValueError: if there is no candidate, or the weights are not one for each, none negative and their sum positive.
+        ValueError: if there is no candidate, or the weights are not one non-negative number for each with a positive
+            sum.
         TypeError: for a single string in place of a list.
     Source: Kumar and Byrne 2004; with samples, Eikema and Aziz 2020, arXiv:2005.10283.
     """
@@ -157,7 +159,7 @@ def minimum_bayes_risk(
     numbers = {text: number for number, text in enumerate(texts)}
     place = [numbers[candidate] for candidate in candidates]
     share = np.bincount(place, weights=weights / weights.sum(), minlength=len(texts))
-    # A candidate without weight is nobody's reference, and not worth a comparison.
+    # A candidate without weight is not a reference, and needs no comparison.
     references = [(text, weight) for text, weight in zip(texts, share, strict=True) if weight > 0]
     means = np.array([sum(weight * utility(text, other) for other, weight in references) for text in texts])
     utilities = means[place]
@@ -165,7 +167,7 @@ def minimum_bayes_risk(
 
 
 def _stacked(features: Mapping[str, np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """-> names; scores float64 (F, B, N), 0 in empty slots; which slots are empty (B, N)."""
+    """-> names, scores float64 (F, B, N) with 0 in empty slots, and which slots are empty, bool (B, N)."""
     arrays = {name: np.asarray(values, "float64") for name, values in features.items()}
     shapes = {name: values.shape for name, values in arrays.items()}
     if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 2:
@@ -173,7 +175,7 @@ def _stacked(features: Mapping[str, np.ndarray]) -> tuple[list[str], np.ndarray,
     stacked = np.stack(list(arrays.values()))
     if np.isposinf(stacked).any():
         wrong = [name for name, values in arrays.items() if np.isposinf(values).any()]
-        raise ValueError(f"A score must be finite; NaN or -inf mark an empty slot. Received: inf in {wrong}")
+        raise ValueError(f"A score must be finite, or NaN or -inf for an empty slot. Received: inf in {wrong}")
     empty = ~np.isfinite(stacked).all(axis=0)
     return list(arrays), np.where(empty, 0.0, stacked), empty
 
@@ -184,7 +186,7 @@ def _ordered(stacked: np.ndarray, empty: np.ndarray, weights: np.ndarray) -> tup
 
 
 def _spread(stacked: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """How much each score differs between the candidates of a sentence: a standard deviation, (F,)."""
+    """The standard deviation of each score between the candidates of a sentence, (F,)."""
     counts = np.maximum(real.sum(-1, keepdims=True), 1)  # (B, 1)
     means = stacked.sum(-1, keepdims=True) / counts  # (F, B, 1); empty slots hold 0
     squares = np.where(real, (stacked - means) ** 2, 0.0)
@@ -192,7 +194,7 @@ def _spread(stacked: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def _chunks(sources: Iterable[str], candidates: Iterable[Sequence[str]]):
-    """Whole sentences with about `CHUNK` candidates: lists of sources and lists of their lists."""
+    """Whole sentences with about `CHUNK` candidates: lists of sources, and lists of their candidate lists."""
     nothing = object()
     texts, lists, count = [], [], 0
     for number, (text, each) in enumerate(itertools.zip_longest(sources, candidates, fillvalue=nothing)):

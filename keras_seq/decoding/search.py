@@ -1,4 +1,4 @@
-"""From a model and a source to hypotheses, by any search."""
+"""From a model and a source to hypotheses, with any search."""
 
 import dataclasses
 
@@ -15,18 +15,19 @@ SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling, "contrastive":
 
 
 def get_search(search="beam", **options):
-    """The search that a name and its options, or an object, stand for.
+    """Returns the search for a name and its options, or the given object.
 
     Args:
-        search: a name of `SEARCHES`, or a search itself.
-        options: the fields of the named one.
+        search: a name in `SEARCHES`, or a search object.
+        options: fields of the named search.
     Raises:
         ValueError: for an unknown name or option, an option out of its range, or options beside an object.
     """
     if not isinstance(search, str):
         if options:
             raise ValueError(
-                f"A search that is an object has its options already. Received: {search!r} and also {sorted(options)}"
+                "Options need the name of a search. A search object has its options already. "
+                f"Received: {search!r} and also {sorted(options)}"
             )
         return search
     if search not in SEARCHES:
@@ -42,16 +43,16 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
     """Decodes a batch with a model that has `encode` and `decode`.
 
     Args:
-        model: `encode(source, max_length=T) -> state`, a dict of nests of tensors, leading axis B, and
-            `decode(tokens (N, 1), state) -> (logits (N, 1, V), state)`, N rows, as many for each of the B sentences.
-            What is under `state["memory"]` is taken to be the same at every step and for all rows of a sentence: it is
-            tiled to N rows once and never re-ordered, or left with B rows if the model says `shares_memory = True`.
-        source: what `encode` takes; a tensor with leading axis B or a nest of them.
+        model: `encode(source, max_length=T) -> state`, a dict of nests of tensors with leading axis B, and
+            `decode(tokens (N, 1), state) -> (logits (N, 1, V), state)`, with the same number of rows for each of the B
+            sentences. `state["memory"]` must be the same at every step and for all rows of a sentence: it is tiled to N
+            rows once and never reordered, or left with B rows if the model sets `shares_memory = True`.
+        source: input of `encode`: a tensor with leading axis B or a nest of them.
         max_length: T, the end token counted.
         start_id, end_id, pad_id: ints.
         search: "greedy", "beam", "sampling", "contrastive", or an object such as `Beam(num_beams=5)`.
-        constraints: what may be said, see `decoding.constraints`; they are asked one after the other.
-        options: of a search given by its name: `num_beams=5`.
+        constraints: constraints on the output, applied one after the other, see `decoding.constraints`.
+        options: options of a search given by its name, such as `num_beams=5`.
     Returns:
         `Hypotheses`.
     Raises:
@@ -83,20 +84,20 @@ def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam"
 
 
 def _tiled(state, width):
-    """Each row of a state `width` times, side by side."""
+    """A state with each row repeated `width` times, side by side."""
     return keras.tree.map_structure(lambda x: x if x is None or width == 1 else ops.repeat(x, width, axis=0), state)
 
 
 def search_with_vocabulary(model, vocabulary, source, *, max_length=None, **options):
-    """`search` with the ids of a vocabulary and, unless told otherwise, room for twice the padded source, and 10.
+    """`search` with the ids of a vocabulary, and a default `max_length` of twice the padded source length plus 10.
 
-    The one definition of what `generate` decodes and what an exported model does.
+    Used by both `generate` and exported models.
 
     Args:
-        vocabulary: of the target.
-        source: int `(B, S)`, the end token in, padded to `padded_width`.
-        max_length: None for the default.
-        options: of `search`.
+        vocabulary: vocabulary of the target.
+        source: int `(B, S)`, with the end token, padded to `padded_width`.
+        max_length: maximum length, the end token counted (None: the default).
+        options: options of `search`.
     """
     return search(
         model,

@@ -1,4 +1,4 @@
-"""A text as it is made: each piece as soon as it is there."""
+"""Text generation that yields each piece as soon as it is complete."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from keras_seq.decoding.prompting import PromptedModel
 from keras_seq.decoding.protocol import normalized
 from keras_seq.decoding.sampling import Sampling, drawn, filter_logits, mixed, uniform
 
-_HALF = "\N{REPLACEMENT CHARACTER}"  # how a character is written of which bytes are still to come
+_HALF = "\N{REPLACEMENT CHARACTER}"  # stands for a character with bytes that are still to come
 
 
 def stream(
@@ -24,23 +24,24 @@ def stream(
     compiled: Callable | None = None,
     **options,
 ) -> Iterator[str]:
-    """What a language model says after a text, piece by piece: the text of `generate(..., search="sampling")`.
+    """Yields the continuation of a text piece by piece: the text of `generate(..., search="sampling")`.
 
         for piece in decoding.stream(model, vocabulary, "ROMEO:", temperature=0.8, seed=1, compiled=tf.function):
             print(piece, end="", flush=True)
 
     Args:
         model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`.
-        vocabulary: asked for `tokenize`, `detokenize`, `start_id`, `end_id`, `pad_id`.
-        text: what it goes on from; "" for the beginning of a text.
-        max_length: tokens at most, the end token counted.
-        echo: whether the text itself comes first, as it is, and the space between two words with what follows it.
-        context: tokens that the model sees at most. Where it is full, the later half is read anew, as the beginning of
-            what follows: for a Transformer, which knows no positions beyond those that it was trained on. None: all.
-        compiled: wraps the one function of tensors: `tf.function`, `jax.jit`. Default: eager.
-        options: of `Sampling`, but for `num_return`: `temperature`, `top_k`, `top_p`, `min_p`, `seed`.
+        vocabulary: a vocabulary with `tokenize`, `detokenize`, `start_id`, `end_id`, `pad_id`.
+        text: prompt ("" for the beginning of a text).
+        max_length: maximum number of tokens, the end token counted.
+        echo: whether to yield the prompt first, unchanged. The space between two words then comes with the word after
+            it.
+        context: maximum number of tokens that the model sees. When it is full, its later half is read again, as a new
+            beginning: for a Transformer, which supports no positions beyond those of its training. None: no limit.
+        compiled: wrapper of the one function of tensors: `tf.function`, `jax.jit`. Default: eager.
+        options: options of `Sampling` except `num_return`: `temperature`, `top_k`, `top_p`, `min_p`, `seed`.
     Yields:
-        Strings, none of them empty; together they are the whole.
+        Non-empty strings, which together are the whole text.
     Raises:
         ValueError: for an option out of its range.
     """
@@ -64,9 +65,7 @@ def stream(
     first, said = (1, _written(vocabulary, ids[1:])) if echo else (prompt, "")
     if echo and text:
         yield text
-    spaced = (
-        echo and text[-1:].isspace() and text != said
-    )  # white space that the vocabulary leaves out is there already
+    spaced = echo and text[-1:].isspace() and text != said  # the white space that the vocabulary drops is there already
     for number in range(max_length):
         if not room:  # nothing is read yet, or the context is full
             seen = ids if context is None or len(ids) < context else ids[-(context // 2) :]

@@ -9,17 +9,17 @@ from keras import ops
 
 
 class TokenLosses:
-    """Measures a language model on text as `data.blocks` and `data.streams` cut it.
+    """Measures a language model on text that `data.blocks` or `data.streams` has cut.
 
         measure = decoding.TokenLosses(model, compiled=tf.function)
         nats = np.nanmean(measure(data.streams(ids, batch_size=1, length=64)))
 
-    Blocks know nothing of what was before them. Of streams the state goes on from batch to batch, and it is not the one
-    that the model carries while it is trained.
+    Blocks are independent of the text before them. For streams, the state is carried from batch to batch, apart from
+    the state that the model carries in training.
 
     Args:
         model: `initial_state(batch_size, max_length)` and `decode(tokens, state)`.
-        compiled: wraps the function of tensors: `tf.function`, `jax.jit`. Default: eager.
+        compiled: wrapper of the one function of tensors: `tf.function`, `jax.jit`. Default: eager.
     """
 
     def __init__(self, model, compiled: Callable | None = None):
@@ -33,7 +33,7 @@ class TokenLosses:
         self._measure = compiled(measure) if compiled else measure
 
     def __call__(self, batches: Iterable[tuple[Any, Any, Any]]) -> np.ndarray:
-        """Float `(N, T)`: a row of nats for each row of each batch, by its place there; NaN where the weight is 0."""
+        """Nats, float `(N, T)`: one row for each row of each batch, in their order, NaN where the weight is 0."""
         rows, state = [], None
         for inputs, labels, weights in batches:
             tokens = inputs
@@ -46,7 +46,7 @@ class TokenLosses:
         return np.concatenate(rows)
 
     def _begun(self, state, starts):
-        """The state, zeros where a stream starts."""
+        """The state, with zeros where a stream starts."""
         zero = self.model.initial_state(ops.shape(starts)[0], None)
         if state is None:
             return zero

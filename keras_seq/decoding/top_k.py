@@ -1,4 +1,4 @@
-"""The largest of many numbers, and the sum of their exponentials, faster on a CPU than the operations of that name."""
+"""The largest of many numbers, and the log of the sum of their exponentials, faster on a CPU than Keras does it."""
 
 from keras import ops
 
@@ -8,10 +8,10 @@ BLOCK = 32
 
 
 def blockwise_top_k(x, k):
-    """The k largest of each row, falling, and where they stand: `keras.ops.top_k` for few of many.
+    """The k largest of each row in falling order, and their indices: a faster `keras.ops.top_k` for small k.
 
-    They are in the k blocks whose largest are largest, so that sorting looks at block maxima and at k blocks only. Of
-    equal ones those that come first are taken, as `top_k` does.
+    They are in the k blocks with the largest maxima, so only block maxima and k blocks are sorted. Among equal values
+    the first ones are chosen, as `top_k` does.
 
     Args:
         x: float `(N, V)`, V static.
@@ -32,15 +32,15 @@ def blockwise_top_k(x, k):
     inside = ops.take(ops.reshape(x, (-1, BLOCK)), rows * blocks + best, axis=0)  # (N, k, BLOCK)
     values, index = ops.top_k(ops.reshape(inside, (-1, k * BLOCK)), k)
     block = along(best, index // BLOCK)
-    # What fills the last block up is -inf, and chosen only where a row has nothing else; then any place will do.
+    # The padding of the last block is -inf, and chosen only if a row has nothing else. Then any index will do.
     return values, ops.minimum(ops.cast(block * BLOCK + index % BLOCK, "int32"), V - 1)
 
 
 def logsumexp_from_max(x, most):
-    """`keras.ops.logsumexp` of each row, `(N, 1)`, by way of the softmax, which has a kernel of its own.
+    """`keras.ops.logsumexp` of each row, `(N, 1)`, computed through the softmax, which has a dedicated kernel.
 
     Args:
         x: float `(N, V)`.
-        most: the largest of each row, `(N, 1)`. Where it is -inf the result is NaN.
+        most: largest value of each row, `(N, 1)`. If it is -inf, the result is NaN.
     """
-    return most - ops.log(ops.max(ops.softmax(x, axis=1), axis=1, keepdims=True))  # that softmax is 1 / V at least
+    return most - ops.log(ops.max(ops.softmax(x, axis=1), axis=1, keepdims=True))  # that maximum is at least 1 / V

@@ -1,4 +1,4 @@
-"""Source words in place of those that the target's vocabulary does not have, by what the model looked at."""
+"""Replaces words that are not in the target's vocabulary by source words, chosen by attention."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,16 +8,16 @@ from keras import ops
 
 
 def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None):
-    """The source word that a model looks at most while it says each token, by one forced pass.
+    """The place of the source word with the highest attention weight for each token, by one forced pass.
 
     Args:
-        model: whose `encode` takes `attention_weights=True`, see `models.Seq2Seq`.
-        source: int `(B, S)`, as it was searched with.
+        model: a model whose `encode` takes `attention_weights=True`, see `models.Seq2Seq`.
+        source: int `(B, S)`, the source of the search.
         tokens: int `(B, R, T)`, as a search returns them.
-        vocabulary: of the target; and of the source, unless that has its own. Asked for `start_id`, `end_id`, `pad_id`.
-        source_vocabulary: when it is not the same.
+        vocabulary: vocabulary of the target, and of the source by default. Must have `start_id`, `end_id`, `pad_id`.
+        source_vocabulary: vocabulary of the source, if it is another one.
     Returns:
-        int `(B, R, T)`, places in the source; past the end they mean nothing.
+        int `(B, R, T)`, places in the source, meaningless past the end.
     """
     source_vocabulary = source_vocabulary or vocabulary
     B, R, T = ops.shape(tokens)
@@ -41,27 +41,27 @@ def replace_unknown(
     source_vocabulary=None,
     dictionary: Mapping[str, str] | None = None,
 ) -> list[list[str]]:
-    """Writes what a search has found, each unknown word as the source word that the model looked at, or its entry.
+    """Writes the results of a search as texts, with unknown words replaced by attended source words or their entries.
 
     Args:
         texts: B sources.
         tokens: int `(B, R, T)`.
-        places: int `(B, R, T)`, of `attended_positions`.
-        vocabulary: of the target, one with whole words or characters: asked for `pieces`, `separator` and ids.
-        source_vocabulary: asked for `split`; when it is not the same.
-        dictionary: what stands for a source word; one that is not there stands for itself.
+        places: int `(B, R, T)`, result of `attended_positions`.
+        vocabulary: vocabulary of the target, of whole words or characters. Must have `pieces`, `separator` and ids.
+        source_vocabulary: vocabulary of the source, if it is another one. Must have `split`.
+        dictionary: replacements of source words. A word without an entry stays as it is.
     Returns:
         B lists of R strings.
     Raises:
         ValueError: for a vocabulary whose pieces are parts of words.
-    Source: Luong et al. 2015, arXiv:1410.8206; by attention, Jean et al. 2015, section 3.3, arXiv:1412.2007.
+    Source: Luong et al. 2015, arXiv:1410.8206, and, by attention, Jean et al. 2015, section 3.3, arXiv:1412.2007.
     """
     source_vocabulary = source_vocabulary or vocabulary
     _check_vocabularies((vocabulary, source_vocabulary))
     dictionary = dictionary or {}
 
     def written(words, ids, places):
-        """As `detokenize` writes them, but for the unknown words."""
+        """The text as `detokenize` writes it, except for the unknown words."""
         ids = ids[: ids.index(vocabulary.end_id)] if vocabulary.end_id in ids else ids
         pieces = []
         for token, place, piece in zip(ids, places[: len(ids)], vocabulary.pieces(ids), strict=True):
@@ -76,15 +76,15 @@ def replace_unknown(
 
 
 def check(model, *vocabularies) -> None:
-    """Before anything is searched for.
+    """Checks the model and the vocabularies before a search.
 
     Raises:
         ValueError: for a model without attention, or a vocabulary whose pieces are parts of words.
     """
     if not getattr(model, "has_attention", False):
         raise ValueError(
-            "Unknown words are replaced by what a model looked at: it must have attention, and say so by "
-            f"`has_attention`. Received: {type(model).__name__} without it"
+            "Replacing unknown words requires a model with attention and `has_attention` set. "
+            f"Received: {type(model).__name__} without it"
         )
     _check_vocabularies(vocabularies)
 
@@ -93,6 +93,6 @@ def _check_vocabularies(vocabularies) -> None:
     for vocabulary in vocabularies:
         if getattr(vocabulary, "separator", None) is None:
             raise ValueError(
-                "Unknown words are replaced where the ids of both sides are whole words (or characters), as those of "
+                "Replacing unknown words requires ids of whole words (or characters) on both sides, such as those of "
                 f"`text.Words` and `text.Characters`. Received: {type(vocabulary).__name__}"
             )

@@ -1,4 +1,4 @@
-"""Models as others run them, without this package. What a format needs is imported when it is written."""
+"""Exports of models for use without this package. The packages of a format are imported when it is written."""
 
 from keras_seq.export.ctranslate2 import ctranslate2
 from keras_seq.export.litert import litert

@@ -1,4 +1,4 @@
-"""A Transformer as a CTranslate2 model folder, for people who serve on CPUs and in eight bits."""
+"""Export of a Transformer as a CTranslate2 model folder, for serving on CPUs and in eight bits."""
 
 import math
 import tempfile
@@ -12,17 +12,17 @@ from keras_seq.decoding import score, search
 from keras_seq.export.destination import check_folder, swap
 from keras_seq.tasks.samples import SAMPLES
 
-# keras_seq.text's endings, by which `text.load` opens a vocabulary again.
+# File endings of keras_seq.text, by which `text.load` recognizes a vocabulary.
 ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "Bytes": ".bytes"}
 SIDES = ("shared", "source", "target")
 FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
 KIND = ("CTranslate2 model", "model.bin", FILES)
-EPSILON = 1e-5  # of all normalizations of `models.Transformer`; CTranslate2 has one for a model
-EXACT = (None, "float32")  # what can be compared to the last digits
+EPSILON = 1e-5  # of all normalizations of `models.Transformer`. CTranslate2 has one epsilon per model
+EXACT = (None, "float32")  # quantizations whose numbers are compared
 TOLERANCE = 1e-4  # in log p, for each token
-TRIED = 16  # random sources
-LONGEST = 20  # tokens of a source or a target that is tried
+TRIED = 16  # number of random sources
+LONGEST = 20  # maximum number of tokens of the sources and targets to try
 
 
 def ctranslate2(
@@ -40,38 +40,40 @@ def ctranslate2(
     """Writes a CTranslate2 model folder of a `models.Transformer`.
 
     `ctranslate2.Translator(str(path)).translate_batch(pieces)` then translates lists of pieces, without end token, and
-    needs neither Keras nor TensorFlow. Beside the model lie the vocabularies as `text` saves them, `shared.spm` or
-    `source.spm` and `target.spm`, which SentencePiece opens. CTranslate2 does not let a translation be empty unless
-    told `min_decoding_length=0`.
+    needs neither Keras nor TensorFlow. The folder also has the vocabularies as saved by `text`, `shared.spm` or
+    `source.spm` and `target.spm`, which SentencePiece opens. CTranslate2 allows empty translations only with
+    `min_decoding_length=0`.
 
-    Fewer heads of keys and values are written out to as many as there are queries, which changes no number:
-    CTranslate2 has no such heads over an encoder's output. Positions are written out as a table.
+    If there are fewer heads of keys and values than of queries, they are repeated, which changes no number: CTranslate2
+    does not support such heads over an encoder's output. Positions are written as a table.
 
     Args:
-        model: a `models.Transformer`, not quantized; of any dtype policy.
+        model: a `models.Transformer`, not quantized, with any dtype policy.
         path: the folder to write.
-        vocabulary: of the target; and of the source, unless that has its own.
-        source_vocabulary: when it is not the same.
-        quantization: None for float32, or what CTranslate2 knows: "int8", "int8_float32", "int16", "float16", ...
-        max_positions: how long a source or target may be; CTranslate2 raises an error beyond. Its `translate_batch`
-            cuts sources to `max_input_length=1024` and stops at `max_decoding_length=256`, unless told otherwise.
-        verify: whether to load what was written. In float32 random sources and `samples` must get the tokens of
-            `decoding.search`'s greedy search and their log-probability, but for 1e-4 a token; where two tokens are
-            that close either will do. Quantized, they must be translated with finite scores.
-        samples: strings or bytes; the first 20 tokens of each are tried.
-        overwrite: whether a model folder that stands at `path` is replaced.
+        vocabulary: vocabulary of the target, and of the source by default.
+        source_vocabulary: vocabulary of the source, if it is another one.
+        quantization: None for float32, or a type of CTranslate2: "int8", "int8_float32", "int16", "float16", ...
+        max_positions: maximum length of a source or target. CTranslate2 raises an error beyond. By default, its
+            `translate_batch` cuts sources to `max_input_length=1024` and stops at `max_decoding_length=256`.
+        verify: whether to load and test the export. In float32, random sources and `samples` must give the tokens of
+            greedy `decoding.search` and their log-probability, within 1e-4 per token. If two tokens are that close,
+            either is accepted. A quantized model must translate them with finite scores.
+        samples: strings or bytes. The first 20 tokens of each are tried.
+        overwrite: whether to replace an existing model folder at `path`.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
-        ImportError: without the package ctranslate2.
-        ValueError: for an option of the model that CTranslate2 has not, for a vocabulary of another size, and where
-            `path` holds something that would be lost.
-        RuntimeError: if what was written translates otherwise.
+        ImportError: if the package ctranslate2 is not installed.
+        ValueError: for an option of the model that CTranslate2 does not support, for a vocabulary of another size, or
+            if writing to `path` would lose something.
+        RuntimeError: if the exported model translates differently.
     """
     library = _library()
     path, source_vocabulary = Path(path), source_vocabulary or vocabulary
     if max_positions < 2:
-        raise ValueError(f"`max_positions` must be at least 2: a token and the end token. Received: {max_positions}")
+        raise ValueError(
+            f"`max_positions` must be at least 2, for a token and the end token. Received: {max_positions}"
+        )
     check_folder(path, overwrite, *KIND)
     _check_model(model)
     spec = _specification(library, model, max_positions)
@@ -109,13 +111,13 @@ def _library():
 def _check_model(model):
     if not all(hasattr(model, name) for name in ("encoder_layers", "decoder_layers", "target_embedding")):
         raise ValueError(
-            "CTranslate2 runs Transformers alone: `model` must be a `models.Transformer`. For others there is "
+            "CTranslate2 runs Transformers only: `model` must be a `models.Transformer`. For others use "
             f"`export.saved_model`. Received: a {type(model).__name__}"
         )
     if model.source_front_end is not None:
         raise ValueError(
-            f"`source_front_end`={model.source_front_end.name!r}: CTranslate2 reads tokens, and has no such layers. "
-            "Use `export.saved_model`."
+            f"`source_front_end`={model.source_front_end.name!r}: CTranslate2 reads tokens, and does not have such "
+            "layers. Use `export.saved_model`."
         )
     if model.positions == "alibi":
         raise ValueError(
@@ -130,7 +132,7 @@ def _check_model(model):
     quantized = [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]
     if quantized:
         raise ValueError(
-            f"`model` was quantized by Keras (its layer {quantized[0]!r} for one). Export the model as it was before, "
+            f"`model` was quantized by Keras (for example its layer {quantized[0]!r}). Export the unquantized model "
             'with `quantization="int8"`.'
         )
 
@@ -145,14 +147,14 @@ def _activation(library, layer):
     function = layer.hidden_dense.activation
     if function not in activations:
         raise ValueError(
-            "`activation` must be one that CTranslate2 has: 'relu', 'gelu', 'silu', 'tanh', 'reglu', 'geglu' or "
+            "`activation` must be one that CTranslate2 supports: 'relu', 'gelu', 'silu', 'tanh', 'reglu', 'geglu' or "
             f"'swiglu'. Received: {getattr(function, '__name__', function)!r}"
         )
     return library.specs.Activation[activations[function]]
 
 
 def _specification(library, model, max_positions):
-    """The model's weights, named as CTranslate2 names them."""
+    """The model's weights, under the names of CTranslate2."""
     first = model.encoder_layers[0]
     options = {
         "num_heads": model.num_heads,
@@ -186,7 +188,7 @@ def _array(variable):
 
 
 def _set_ends(spec, embeddings, model, side, norm, max_positions):
-    """What is below and above the layers of one side."""
+    """Sets the parts below and above the layers of one side."""
     embeddings.weight = _array(getattr(model, f"{side}_embedding").embeddings)
     if norm is not None:
         _set_norm(spec.layer_norm, norm)
@@ -195,14 +197,14 @@ def _set_ends(spec, embeddings, model, side, norm, max_positions):
         table = _sinusoids(max_positions, model.units)
     elif model.positions == "learned":
         table = _array(getattr(model, f"{side}_positions").table)
-        # Whatever is beyond the table gets its last vector, as in `layers.LearnedPositions`.
+        # Positions beyond the table get its last vector, as in `layers.LearnedPositions`.
         table = np.concatenate([table, np.repeat(table[-1:], max(0, max_positions - len(table)), axis=0)])
     if table is not None:
         spec.position_encodings.encodings = table
 
 
 def _sinusoids(length, units):
-    """`layers.sinusoidal_positions` as a table `(length, units)`: CTranslate2's have other rates, and begin at 1."""
+    """`layers.sinusoidal_positions` as a table `(length, units)`. CTranslate2's have other rates, and begin at 1."""
     rates = np.exp(-math.log(10_000) * np.arange(units // 2) / (units // 2))
     angles = np.arange(length)[:, None] * rates
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype("float32")
@@ -218,7 +220,7 @@ def _set_layer(spec, layer):
 
 
 def _set_attention(spec, attention, norm, fused):
-    """Queries, keys and values in one product (`fused=3`, self-attention), or keys and values apart (`fused=1`)."""
+    """Sets queries, keys and values fused (`fused=3`, self-attention), or keys and values fused only (`fused=1`)."""
     groups = attention.num_heads // attention.num_key_value_heads
     denses = [(attention.query_dense, 1), (attention.key_dense, groups), (attention.value_dense, groups)]
     for linear, parts in zip(spec.linear, (denses[:fused], denses[fused:]), strict=False):
@@ -230,7 +232,7 @@ def _set_attention(spec, attention, norm, fused):
 
 def _set_fused(linear, parts, head_dim):
     def heads(x, groups):
-        """(K * D, ...) -> (K * groups * D, ...): each head of keys or values once for each head of queries."""
+        """(K * D, ...) -> (K * groups * D, ...): repeats each head of keys or values for each head of queries."""
         x = np.repeat(x.reshape(-1, head_dim, *x.shape[1:]), groups, axis=0)
         return x.reshape(-1, *x.shape[2:])
 
@@ -268,21 +270,23 @@ def _add_vocabularies(spec, model, vocabulary, source_vocabulary):
         twice = next((i for i, piece in enumerate(pieces) if seen[piece] != i), None)
         if twice is not None:
             raise ValueError(
-                f"The {side} vocabulary writes the ids {twice} and {seen[pieces[twice]]} alike, {pieces[twice]!r}, and "
-                "CTranslate2 knows pieces by how they are written. Give such pieces different names."
+                f"The {side} vocabulary writes the ids {twice} and {seen[pieces[twice]]} alike, {pieces[twice]!r}, but "
+                "CTranslate2 identifies pieces by their spelling. Give such pieces different names."
             )
         register(pieces)
     unknown, start, end = vocabulary.pieces([vocabulary.unknown_id, vocabulary.start_id, vocabulary.end_id])
     if source_vocabulary.pieces([source_vocabulary.unknown_id, source_vocabulary.end_id]) != [unknown, end]:
-        raise ValueError("Both vocabularies must write the unknown and the end token alike, for CTranslate2 knows one.")
+        raise ValueError(
+            "Both vocabularies must write the unknown and the end token alike: CTranslate2 has one of each."
+        )
     spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = unknown, start, end
     spec.config.decoder_start_token = start
-    spec.config.add_source_eos = True  # ours ends with it
+    spec.config.add_source_eos = True  # as in our models
     spec.config.layer_norm_epsilon = EPSILON
 
 
 def _verify(library, folder, model, vocabulary, source_vocabulary, samples, exact, longest):
-    """Loads the folder and compares; no side has more than `longest` tokens."""
+    """Loads the folder and compares results. No side has more than `longest` tokens."""
     if model.positions == "learned":
         longest = min(longest, model.max_positions)
     translator = library.Translator(str(folder), device="cpu", compute_type="float32" if exact else "default")
@@ -298,7 +302,7 @@ def _verify(library, folder, model, vocabulary, source_vocabulary, samples, exac
     )
     if not exact:
         if not all(np.isfinite(result.scores[0]) for result in found):
-            raise RuntimeError("The quantized CTranslate2 model gives scores that are not finite.")
+            raise RuntimeError("The quantized CTranslate2 model returns scores that are not finite.")
         return
 
     ids = {"start_id": vocabulary.start_id, "end_id": vocabulary.end_id, "pad_id": vocabulary.pad_id}
@@ -324,14 +328,14 @@ def _verify(library, folder, model, vocabulary, source_vocabulary, samples, exac
             off = abs(forced[row, differ] - other[row, differ])
         if not off <= TOLERANCE:
             raise RuntimeError(
-                f"The CTranslate2 model translates otherwise. Of {source_vocabulary.pieces(sources[row])} this process "
-                f"makes {vocabulary.pieces(ours)} (log p {total:.6g}), CTranslate2 {result.hypotheses[0]} (log p "
-                f"{result.scores[0]:.6g})."
+                f"The CTranslate2 model translates differently. For {source_vocabulary.pieces(sources[row])} this "
+                f"process returns {vocabulary.pieces(ours)} (log p {total:.6g}), CTranslate2 {result.hypotheses[0]} "
+                f"(log p {result.scores[0]:.6g})."
             )
 
 
 def _sources(vocabulary, samples, longest):
-    """Ids to try, without the end token."""
+    """Ids of sources to try, without the end token."""
     special = {vocabulary.pad_id, vocabulary.unknown_id, vocabulary.start_id, vocabulary.end_id}
     real = [i for i in range(vocabulary.size) if i not in special]
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Where an export goes: what stands there is neither lost nor half replaced."""
+"""Destinations of exports: existing files are neither lost nor half replaced."""
 
 import os
 import shutil
@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 def check_folder(path, overwrite, kind, main, files):
-    """Raises `ValueError` where writing a folder to `path` would lose something.
+    """Raises `ValueError` if writing a folder to `path` would lose something.
 
     Args:
-        kind: what it is a folder of.
-        main: the file by which such a folder is known.
-        files: all that may be in one.
+        kind: kind of the folder, for errors.
+        main: name of the file that identifies such a folder.
+        files: names of all files that such a folder may have.
     """
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path}: is a file; a {kind} is a folder. Give another `path`.")
+        raise ValueError(f"{path}: is a file, but a {kind} is a folder. Give another `path`.")
     names = {entry.name for entry in path.iterdir()}
     if names and main not in names:
-        raise ValueError(f"{path}: holds no {kind} but {_some(names)}; it is left alone. Give another `path`.")
+        raise ValueError(f"{path}: is not a {kind} and holds {_some(names)}. It was not replaced. Give another `path`.")
     if names and not overwrite:
         raise ValueError(f"{path}: holds a {kind} already. Give another `path` or `overwrite=True`.")
     if names - files:
@@ -36,7 +36,7 @@ def _some(names):
 
 
 def swap(path, new, old):
-    """Puts the folder `new` where `path` is, and what was there to `old` and then away."""
+    """Moves the folder `new` to `path`. An existing folder there is moved to `old` and then deleted."""
     if path.exists():
         path.rename(old)
     try:
@@ -49,17 +49,17 @@ def swap(path, new, old):
 
 
 def check_file(path, ending, overwrite):
-    """Raises `ValueError` where writing to `path` would lose something, or nobody would know the file by its name."""
+    """Raises `ValueError` if writing to `path` would lose something, or its name has the wrong ending."""
     if path.suffix != ending:
         raise ValueError(f"{path}: the name of the file must end in {ending!r}.")
     if path.is_dir():
-        raise ValueError(f"{path}: is a folder; what is written is a file. Give another `path`.")
+        raise ValueError(f"{path}: is a folder, but the export is a file. Give another `path`.")
     if path.exists() and not overwrite:
-        raise ValueError(f"{path}: is there already. Give another `path` or `overwrite=True`.")
+        raise ValueError(f"{path}: exists already. Give another `path` or `overwrite=True`.")
 
 
 def write_file(path, content):
-    """Puts the file there whole, or not at all."""
+    """Writes the whole file, or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
         new = Path(folder, path.name)

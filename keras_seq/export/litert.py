@@ -1,4 +1,4 @@
-"""A model, or one step of its decoding, as a LiteRT (TensorFlow Lite) file, for telephones and small machines."""
+"""Export of a model, or of one decoding step, as a LiteRT (TensorFlow Lite) file, for phones and small devices."""
 
 import re
 import tempfile
@@ -19,33 +19,33 @@ TOLERANCE = 1e-4
 
 
 def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> Path:
-    """Writes a `.tflite` file of LiteRT's own operations, which every LiteRT interpreter runs.
+    """Writes a `.tflite` file with only LiteRT's built-in operations, which every LiteRT interpreter runs.
 
-    All shapes are fixed, those of `example`: with free shapes the converter falls back on TensorFlow's operations
-    ("Flex"), which an interpreter does not have unless it was built with them.
+    All shapes are fixed, to those of `example`. With free shapes the converter falls back on TensorFlow's operations
+    ("Flex"), which an interpreter lacks unless it was built with them.
 
-    Without `steps` there is one signature, `serve`, from what the model is called with to what it returns: a lone
-    tensor is named `inputs` or `outputs`, those of a dict by their keys. So `Seq2Seq` and `Transformer` score a given
+    Without `steps` there is one signature, `serve`, with the inputs and outputs of a call of the model. A single tensor
+    is named `inputs` or `outputs`, those of a dict have its keys. `Seq2Seq` and `Transformer` thus score a given
     target.
 
-    With `steps` the file decodes, a token at a time, and the caller keeps the state:
+    With `steps` the file decodes one token at a time, and the caller keeps the state:
     `encode(source) -> state_layers_0_0, ...` and `decode(tokens, state_...) -> logits, state_...`: see `StateNames`.
-    Of a language model there is `decode` alone, and its first state is zeros.
+    A language model has `decode` only, and its first state is zeros.
 
     Args:
         model: a built Keras model.
-        path: the file to write; its name ends in `.tflite`.
-        example: what the model is called with, an array or a dict of arrays, of the shapes that the file shall have;
-            with `steps` the source alone (of a language model any ids `(B, T)`, for B).
-        steps: for how many tokens there is room in the state.
-        verify: whether LiteRT's interpreter must give what the model gives for `example`, but for 1e-4; with `steps`,
-            for eight greedy steps.
-        overwrite: whether a file that stands at `path` is replaced.
+        path: the file to write. Its name must end in `.tflite`.
+        example: input of the model, an array or a dict of arrays, with the shapes for the file. With `steps` the source
+            only (for a language model any ids `(B, T)`, to set B).
+        steps: maximum number of tokens that the state has room for.
+        verify: whether to compare LiteRT's interpreter with the model on `example`, within 1e-4. With `steps`, on eight
+            greedy steps.
+        overwrite: whether to replace an existing file at `path`.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
-        ValueError: for a `path` of another name, or where a file stands and `overwrite` is False.
-        RuntimeError: if LiteRT cannot express the model, or computes otherwise.
+        ValueError: for a `path` with another ending, or an existing file if `overwrite` is False.
+        RuntimeError: if LiteRT cannot express the model, or computes other results.
     """
     path = Path(path)
     check_file(path, ".tflite", overwrite)
@@ -99,14 +99,14 @@ def _steps(model, source, steps):
 
 
 def _as_ids(source):
-    """Whole numbers as int32; what a front end reads as it is."""
+    """Whole numbers as int32. Inputs of a front end stay as they are."""
     return source if np.issubdtype(source.dtype, np.floating) else source.astype("int32")
 
 
 def _converted(model, signatures):
-    """As Keras's own `export(format="litert")`, but for several signatures and without gradients.
+    """Converts like Keras's `export(format="litert")`, but with several signatures and without gradients.
 
-    Keras's saves gradients too, which cannot be traced where the recurrent layers' own meet fixed shapes.
+    Keras also saves gradients, but those of the recurrent layers cannot be traced with fixed shapes.
     """
     module = tf.Module()
     module.weights = kept(model)
@@ -121,7 +121,7 @@ def _converted(model, signatures):
         converter.experimental_enable_resource_variables = True
         try:
             return converter.convert()
-        except Exception as error:  # the converter has a class of its own for each of its stages
+        except Exception as error:  # the converter has a different class for each of its stages
             raise RuntimeError(
                 f"LiteRT lacks operations of this model: {_missing(str(error))}. Export a part of the model without "
                 "them, or use `export.saved_model`."
@@ -129,20 +129,22 @@ def _converted(model, signatures):
 
 
 def _missing(message):
-    """The names of the operations in an error of the converter, or its first line where it names none."""
+    """The names of the operations in an error of the converter, or its first line if it names none."""
     names = re.findall(r"'tf\.(\w+)' op is neither", message)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return ", ".join(dict.fromkeys(names)) or (lines[0][:200].rstrip(".") if lines else "it does not name them")
+    return ", ".join(dict.fromkeys(names)) or (
+        lines[0][:200].rstrip(".") if lines else "the converter does not name them"
+    )
 
 
 def _runners(content):
-    """Name of a signature -> function of named arrays. Google's newer package comes first, if it is there."""
+    """Name of a signature -> function of named arrays. Prefers Google's newer package, if it is installed."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TensorFlow's own is to go
+        warnings.simplefilter("ignore")  # hides the deprecation of TensorFlow's interpreter
         interpreter = Interpreter(model_content=content)
     return {name: interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()}
 
@@ -153,13 +155,13 @@ def _compare(ours, theirs, inputs):
 
 
 def check_same(here, there, who):
-    """Raises `RuntimeError` where outputs are apart."""
+    """Raises `RuntimeError` if outputs differ."""
     for name, expected in here.items():
         off = np.abs(np.asarray(there[name], "float64") - expected).max(initial=0.0)
         if there[name].shape != expected.shape or not off <= TOLERANCE * max(1.0, np.abs(expected).max(initial=0.0)):
             raise RuntimeError(
-                f"{who} computes otherwise: its {name!r} of shape {there[name].shape} is up to {off:.3g} away from the "
-                f"model's, of shape {expected.shape}."
+                f"{who} computes other results: its {name!r} of shape {there[name].shape} differs by up to {off:.3g} "
+                f"from the model's, of shape {expected.shape}."
             )
 
 

@@ -1,4 +1,4 @@
-"""A model as an ONNX file, by Keras's own exporter and tf2onnx."""
+"""Export of a model as an ONNX file, with Keras's exporter and tf2onnx."""
 
 import importlib.util
 import tempfile
@@ -16,29 +16,29 @@ from keras_seq.tasks.tensors import NamedNest
 
 
 def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:
-    """Writes an `.onnx` file of what the model computes when it is called.
+    """Writes an `.onnx` file of a call of the model.
 
-    Its inputs are `args_0`, or, of a model that is called with a dict, `args_0_source`, `args_0_target` and so on. Any
-    number of rows goes.
+    Its inputs are `args_0` or, for a model that is called with a dict, `args_0_source`, `args_0_target` and so on. The
+    number of rows is free.
 
     Args:
         model: a built Keras model.
-        path: the file to write; its name ends in `.onnx`.
-        example: what the model is called with: an array, a list of arrays or a dict of them.
-        free_length: whether any length (axis 1) goes, where the inputs of the model leave it open, or that of `example`
-            alone. tf2onnx 1.17's files of untrained Transformers with free length do not run in onnxruntime; `verify`
-            finds out.
-        opset: number of ONNX's set of operations; None for tf2onnx's default.
-        verify: whether onnxruntime must give what the model gives for `example`, and for its first row, a step shorter
-            if the length is free; but for 1e-4.
-        overwrite: whether a file that stands at `path` is replaced.
+        path: the file to write. Its name must end in `.onnx`.
+        example: input of the model: an array, a list of arrays or a dict of arrays.
+        free_length: whether the length (axis 1) is free, if the model's inputs leave it open, or fixed to that of
+            `example`. Files of untrained Transformers with free length from tf2onnx 1.17 do not run in onnxruntime,
+            which `verify` detects.
+        opset: version of ONNX's operator set (None: tf2onnx's default).
+        verify: whether to compare onnxruntime with the model, within 1e-4, on `example` and on its first row, one step
+            shorter if the length is free.
+        overwrite: whether to replace an existing file at `path`.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
-        ImportError: without tf2onnx or, to verify, onnxruntime.
-        ValueError: for a `path` of another name, where a file stands and `overwrite` is False, and for a layer with
+        ImportError: if tf2onnx or, to verify, onnxruntime is not installed.
+        ValueError: for a `path` with another ending, for an existing file if `overwrite` is False, and for a layer with
             `stateful=True`.
-        RuntimeError: if onnxruntime cannot run what was written, or computes otherwise.
+        RuntimeError: if onnxruntime cannot run the file, or computes other results.
     """
     path = Path(path)
     check_file(path, ".onnx", overwrite)
@@ -59,7 +59,7 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
         file = Path(folder, "model.onnx")
         try:
             model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)
-        except Exception as error:  # tf2onnx raises ValueErrors, and errors of the classes that it meets
+        except Exception as error:  # tf2onnx raises ValueErrors, and other errors that it does not catch
             raise RuntimeError(
                 f"tf2onnx cannot express this model: {_first_line(error)}. Export a part of the model, or use "
                 "`export.saved_model`."
@@ -75,14 +75,14 @@ def _refuse_carried_states(model):
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False):
             raise ValueError(
-                f"An ONNX file keeps no state from one call to the next, and {layer.name!r} has `stateful=True`. Write "
-                "a SavedModel or a LiteRT file, which do; or a model that takes the states as inputs and returns them."
+                f"An ONNX file keeps no state between calls, but {layer.name!r} has `stateful=True`. Write a "
+                "SavedModel or a LiteRT file, which do, or a model that takes the states as inputs and returns them."
             )
 
 
 def _shapes(model, example, free_length):
-    """Of the inputs, None for what is free: the rows; with `free_length` the axes that a model with inputs of known
-    shape leaves open, such as words and their characters, or of another model axis 1."""
+    """The shapes of the inputs, with None for free axes: the rows and, with `free_length`, the axes that a model with
+    defined input shapes leaves open, such as words and their characters, or axis 1 of any other model."""
     flat = keras.tree.flatten(example)
     if not free_length:
         return [(None, *x.shape[1:]) for x in flat]
@@ -104,15 +104,15 @@ def _verify(content, model, example, free):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised, too
+    options.log_severity_level = 4  # errors are raised anyway
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of classes that onnxruntime keeps to itself
+    except Exception as error:  # onnxruntime's classes of errors are private
         raise RuntimeError(
             f"onnxruntime cannot load the file: {_first_line(error)}. Export a part of the model without that "
             "operation, or use `export.saved_model`."
         ) from error
-    # Keras numbers what stands in a list: args_0, args_0_1, ..., args_0_10.
+    # Keras numbers the arrays of a list: args_0, args_0_1, ..., args_0_10.
     inputs = sorted((x.name for x in session.get_inputs()), key=lambda name: (len(name), name))
     inputs = sorted(inputs) if isinstance(example, dict) else inputs
     free_length = any(keras.tree.flatten(free))
@@ -124,7 +124,7 @@ def _verify(content, model, example, free):
         except Exception as error:
             remedy = " Try `free_length=False`." if free_length else ""
             message = " ".join(str(error).split()).rstrip(".")
-            raise RuntimeError(f"onnxruntime cannot run what tf2onnx made of this model: {message}.{remedy}") from error
+            raise RuntimeError(f"onnxruntime cannot run tf2onnx's file of this model: {message}.{remedy}") from error
         here = NamedNest(model(batch, training=False), "outputs").flat
         here = {name: ops.convert_to_numpy(here[name]) for name in sorted(here)}
         check_same(here, dict(zip(here, found, strict=True)), "onnxruntime")

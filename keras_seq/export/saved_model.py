@@ -1,4 +1,4 @@
-"""A SavedModel: vocabulary, model and search in one graph, for processes that know nothing of this package."""
+"""SavedModel export: vocabulary, model and search in one graph, for processes without this package."""
 
 import tempfile
 from pathlib import Path
@@ -21,26 +21,26 @@ def saved_model(task, path, *, verify=True, samples=None, timeout=900, overwrite
         export.saved_model(tasks.Generation(prose, subwords, search="sampling", top_p=0.9), "saved_models/prose")
         export.saved_model(tasks.Classification(classifier, subwords, ["bad", "good"]), "saved_models/mood")
 
-    What it can do are its signatures, functions of tensors by name, strings where the task is strings; the task's first
-    one is also `serving_default`. Each is traced once, for batches of any size and texts of any length.
+    Its signatures are functions of tensors by name, with strings if the task has strings. The task's first signature is
+    also `serving_default`. Each is traced once, for batches of any size and texts of any length.
 
-    It is written and verified beside `path` and then put there by renaming, so that an export that fails or is
-    interrupted leaves what was there.
+    It is written and verified beside `path` and then renamed, so that an export that fails or is interrupted leaves
+    `path` unchanged.
 
     Args:
         task: one of `keras_seq.tasks`.
         path: the folder to write.
-        verify: whether a fresh process loads what was written and does the task for `samples`, which must give what it
-            gives in this process: the same strings, and numbers but for 1e-4.
-        samples: strings or bytes, or whatever the task takes; None for those of the task.
-        timeout: seconds that the fresh process may take.
-        overwrite: whether a SavedModel that stands at `path` is replaced.
+        verify: whether to load the SavedModel in a fresh process and run the task on `samples` there. The results must
+            equal those of this process: the same strings, and numbers within 1e-4.
+        samples: strings or bytes, or other inputs of the task. None for the task's samples.
+        timeout: time limit of the fresh process, in seconds.
+        overwrite: whether to replace an existing SavedModel at `path`.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
-        ValueError: if `path` holds something that is not a SavedModel, or a SavedModel with `overwrite=False`; for an
-            option out of its range.
-        RuntimeError: if the fresh process fails, gives otherwise, or takes longer than `timeout`.
+        ValueError: if `path` is something other than a SavedModel, if it is a SavedModel and `overwrite=False`, or for
+            an option out of its range.
+        RuntimeError: if the fresh process fails, returns other results, or takes longer than `timeout`.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
@@ -63,10 +63,10 @@ def saved_model(task, path, *, verify=True, samples=None, timeout=900, overwrite
 
 
 def write(model, exported, folder):
-    """Saves the module, all its functions as signatures, the first one as the default too."""
+    """Saves the module with all its functions as signatures. The first one is also the default."""
     signatures = exported.functions
     signatures["serving_default"] = next(iter(signatures.values()))
-    # Nobody trains what is served: without gradients it is written and loaded faster.
+    # A served model is not trained. Without gradients it is written and loaded faster.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with without_cudnn(model):
         tf.saved_model.save(exported, str(folder), signatures, options)

@@ -1,4 +1,4 @@
-"""Whether a SavedModel gives in a fresh process what its functions give here."""
+"""Verification that a SavedModel returns the same in a fresh process as its functions in this process."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from keras_seq.tasks.signatures import Call, inputs_of
 RELATIVE, ABSOLUTE = 1e-5, 1e-4
 
 
-# Arrays travel as JSON, strings in it as latin-1, one character for a byte: no byte is lost.
+# Arrays are passed as JSON, and strings in it as latin-1, one character per byte, so that no byte is lost.
 FRESH_PROCESS = """
 import json, sys
 import tensorflow as tf
@@ -50,20 +50,20 @@ assert "keras_seq" not in sys.modules
 
 
 def verify(folder, functions, calls, timeout):
-    """Compares what a fresh process makes of a SavedModel with what this one makes of its functions.
+    """Compares the results of a SavedModel in a fresh process with those of its functions in this one.
 
     Args:
-        functions: the functions of an `Exported`.
-        calls: `Call`s, one after the other.
-        timeout: seconds that the process may take.
+        functions: functions of an `Exported`.
+        calls: `Call`s, made one after the other.
+        timeout: time limit of the process, in seconds.
     Raises:
-        RuntimeError: if the process fails, gives otherwise, or takes longer.
+        RuntimeError: if the process fails, returns other results, or takes longer.
     """
     verify_all([(folder, functions, calls)], timeout)
 
 
 def verify_all(exports: Iterable[tuple[Path, Mapping[str, Callable], Iterable[Call]]], timeout):
-    """As `verify`, for several folders in one process."""
+    """Like `verify`, for several folders in one process."""
     exports = [(folder, functions, list(calls)) for folder, functions, calls in exports]
     answers = iter(_elsewhere([(folder, calls) for folder, _, calls in exports], timeout))
     with _full_precision():
@@ -91,7 +91,7 @@ def _told(x):
 
 
 def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dict]:
-    """Makes the calls in a process that knows nothing of this one, and gives what they gave."""
+    """Makes the calls in an independent process, and returns their results."""
     told = [
         (
             str(folder.resolve()),
@@ -99,10 +99,10 @@ def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dic
         )
         for folder, calls in work
     ]
-    with tempfile.TemporaryDirectory() as scratch:  # also where it runs: no package of ours lies there
+    with tempfile.TemporaryDirectory() as scratch:  # also the working directory, without any package of ours
         given, results = Path(scratch, "given.json"), Path(scratch, "results.json")
         given.write_text(json.dumps(told))
-        # Without a GPU: this process may hold all of its memory.
+        # Without a GPU, because this process may hold all of its memory.
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
         try:
             done = subprocess.run(
@@ -117,7 +117,7 @@ def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dic
         except subprocess.TimeoutExpired as error:
             raise RuntimeError(
                 f"The fresh process took longer than `timeout`={timeout} seconds to load and try the SavedModel, and "
-                "was ended. Give more seconds, fewer or shorter `samples`, or a `max_length`."
+                "was stopped. Allow more seconds, fewer or shorter `samples`, or set a `max_length`."
             ) from error
         if done.returncode:
             raise _failed(done)
@@ -125,7 +125,7 @@ def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dic
 
 
 def _failed(done: subprocess.CompletedProcess) -> RuntimeError:
-    """The error of a process that failed: in short the last line of its stderr, which a note has in full."""
+    """The error of a process that failed: the last line of its stderr, with the last 15 lines in a note."""
     lines = done.stderr.strip().splitlines()
     error = RuntimeError(
         f"The SavedModel fails in a fresh process (exit status {done.returncode}): "
@@ -137,7 +137,7 @@ def _failed(done: subprocess.CompletedProcess) -> RuntimeError:
 
 @contextlib.contextmanager
 def _full_precision():
-    """A GPU computes float32 products as a CPU does, not in TensorFloat-32."""
+    """Makes a GPU compute float32 products like a CPU, not in TensorFloat-32."""
     enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
@@ -147,14 +147,14 @@ def _full_precision():
 
 
 def _compare(signature, inputs, here, there):
-    """Raises `RuntimeError` where two processes give otherwise; names a row of the batch where they do."""
+    """Raises `RuntimeError` if the results of two processes differ. Names a row of the batch that differs."""
     here = {name: x.numpy() for name, x in here.items()}
     there = {name: _array(there[name], x.dtype) for name, x in here.items()}
     for name, ours in here.items():
         theirs = there[name]
         if ours.shape != theirs.shape:
             raise RuntimeError(
-                f"The SavedModel gives otherwise in a fresh process: `{signature}` gives {name!r} of shape "
+                f"The SavedModel returns other results in a fresh process: `{signature}` returns {name!r} of shape "
                 f"{theirs.shape} there, and of shape {ours.shape} here."
             )
         apart = ~_same(ours, theirs)
@@ -162,9 +162,8 @@ def _compare(signature, inputs, here, there):
             row = np.argwhere(apart)[0][:1]
             of_row = [_row(tensors, row) for tensors in ({n: x.numpy() for n, x in inputs.items()}, here, there)]
             raise RuntimeError(
-                "The SavedModel gives otherwise in a fresh process. Of {} `{}` makes {} here, and {} there.".format(
-                    of_row[0], signature, *of_row[1:]
-                )
+                "The SavedModel returns other results in a fresh process. "
+                "For {} `{}` returns {} here, and {} there.".format(of_row[0], signature, *of_row[1:])
             )
 
 
@@ -183,7 +182,7 @@ def _same(ours, theirs):
 
 
 def _row(tensors, row):
-    """What tensors hold for one row of a batch, in words."""
+    """The values of tensors for one row of a batch, as text."""
     told = []
     for name, x in tensors.items():
         if x.ndim and len(row) and row[0] >= len(x):

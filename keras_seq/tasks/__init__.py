@@ -1,7 +1,7 @@
-"""Tasks: a model with what stands before it (vocabulary, scaler, front end) and after it (search, labels).
+"""Tasks: a model with its preprocessing (vocabulary, scaler, front end) and its postprocessing (search, labels).
 
-Raw inputs in, raw outputs out: the same object for Python, for the command line, for recipes and for exports. `load`
-opens one. What needs TensorFlow is imported when it is first used.
+A task maps raw inputs to raw outputs. Python, the command line, recipes and exports use the same object. `load` opens
+one. Modules that need TensorFlow are imported when they are first used.
 """
 
 import importlib

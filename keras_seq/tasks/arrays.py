@@ -1,4 +1,4 @@
-"""Arrays of different lengths in one batch, padded with zeros behind."""
+"""Batches of arrays with different lengths, padded with zeros at the end."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,16 +7,16 @@ import numpy as np
 from keras_seq.tasks.batching import halving
 from keras_seq.tasks.results import Failure
 
-ROWS = 32  # of a batch
+ROWS = 32  # limit of a batch
 
 
 def arrays_in_batches(compute: Callable, shape: Sequence[int | None], rows: int = ROWS) -> Callable[[Sequence], list]:
-    """The function from arrays to results that computes those of like length together.
+    """Returns a function from arrays to results, which batches arrays of similar length.
 
     Args:
-        compute: from a tensor `(B, T, ...)` to a result for each row.
-        shape: of one input; None for axes of any size. Others are `Failure`s.
-        rows: of a batch at most.
+        compute: function from a tensor `(B, T, ...)` to a result for each row.
+        shape: shape of one input, None for axes of any size. Inputs of other shapes become `Failure`s.
+        rows: maximum number of rows of a batch.
     """
     import tensorflow as tf
 
@@ -41,7 +41,7 @@ def _fits(array: np.ndarray, shape: Sequence[int | None]) -> bool:
 
 def _other_shape(array: np.ndarray, shape: Sequence[int | None]) -> Failure:
     wanted = ", ".join("any" if size is None else str(size) for size in shape)
-    return Failure(f"the input has the shape {array.shape}, and the model takes ({wanted})")
+    return Failure(f"the input has the shape {array.shape}, but the model takes ({wanted})")
 
 
 def padded(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Inputs of like length in one batch, results in the order of the inputs, and a batch that fails by itself halved."""
+"""Batches of inputs of similar length, with results in the order of the inputs. A batch that fails is halved."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -7,19 +7,23 @@ import numpy as np
 
 from keras_seq.tasks.results import Failure, one_line
 
-BYTES_PER_TOKEN = 4  # roughly; a SavedModel keeps its vocabulary to itself
+BYTES_PER_TOKEN = 4  # an estimate, since the vocabulary of a SavedModel is not accessible
 
 
 class Limits(NamedTuple):
-    """`batch_tokens`: rows of a batch times its padded length. `max_source_length`: tokens of the longest input that is
-    not refused."""
+    """Limits of batches and inputs.
+
+    Attributes:
+        batch_tokens: token budget of a batch: number of rows times padded length.
+        max_source_length: maximum number of tokens of an input. Longer inputs are refused.
+    """
 
     batch_tokens: int = 2048
     max_source_length: int = 1000
 
 
 def padded_width(length: int) -> int:
-    """As wide as `decoding.generate` makes a batch, so that the results are the same."""
+    """The width of batches in `decoding.generate`, so that the results are the same."""
     from keras_seq.decoding.generate import padded_width
 
     return padded_width(length - 1)
@@ -36,11 +40,11 @@ def padded_batch(rows: Sequence[Sequence[int]], pad_id: int) -> np.ndarray:
 def texts_in_batches(
     limits: Limits, compute: Callable, lengths: Callable[[Sequence[str]], Sequence[int]] | None = None
 ) -> Callable[[Sequence[str]], list]:
-    """The function from texts to results that computes texts of like length together.
+    """Returns a function from texts to results, which batches texts of similar length.
 
     Args:
-        compute: from a string tensor of texts to a result for each.
-        lengths: of texts in tokens; None: an estimate.
+        compute: function from a string tensor of texts to a result for each.
+        lengths: function from texts to their numbers of tokens. None: an estimate.
     """
     import tensorflow as tf
 
@@ -58,9 +62,10 @@ def _estimated(texts: Sequence[str]) -> list[int]:
 
 
 def in_batches(lengths: Sequence[int], limits: Limits, compute: Callable[[list[int]], list]) -> list:
-    """Results in the order of the rows, computed for rows of like length together, the longest first.
+    """Results in the order of the rows, computed in batches of similar length, the longest first.
 
-    A row that is too long is `Failure`; so is one that TensorFlow fails at, by itself: a batch that fails is halved.
+    A row that is too long becomes a `Failure`. If TensorFlow fails at a batch, the batch is halved, so that only a row
+    that fails alone becomes a `Failure`.
     """
     results: list[Any] = [None] * len(lengths)
     rows = []
@@ -80,7 +85,7 @@ def too_long(length: int, limits: Limits) -> Failure:
 
 
 def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Each of one padded width: the room for a result follows from it, and is no matter of the lines beside a line."""
+    """Batches of one padded width each, so that the room for a result does not depend on the rest of the batch."""
     while rows:
         width = padded_width(lengths[rows[0]])
         batch = rows[: max(1, batch_tokens // width)]

@@ -1,4 +1,4 @@
-"""Classes of texts, sounds or clips."""
+"""Classification of texts, sounds or clips."""
 
 import tensorflow as tf
 
@@ -21,24 +21,24 @@ from keras_seq.tasks.text_ops import padded, with_end
 
 
 class Classification(Task):
-    """Which class a text belongs to, or a sound, or a clip.
+    """Assigns a class to a text, a sound, or a clip.
 
-    `classify(text (B,)) -> label (B,), probability (B,)`, the likeliest class; `labels (B, N)`, `probabilities (B, N)`,
-    all of them, the same labels in each row. Where the model reads no text, the input has the name and shape that it
-    has in the model: `waveform (B, samples)`, `frames (B, T, height, width, channels)`. Where it answers several
-    questions, all outputs bear the name of theirs: `digit_label`, `digit_probability`, ...
+    `classify(text (B,)) -> label (B,), probability (B,)`, the likeliest class, and `labels (B, N)`, `probabilities
+    (B, N)`, all classes, the same labels in each row. If the model does not read text, the input has the name and shape
+    that it has in the model: `waveform (B, samples)`, `frames (B, T, height, width, channels)`. If the model answers
+    several questions, all outputs are prefixed with the question's name: `digit_label`, `digit_probability`, ...
 
-    In Python an input is a text, a waveform `(samples,)` or a clip `(T, height, width, channels)`, and an output the
-    label of the likeliest class; the details are `Classified`. Of several questions both are dicts.
+    In Python an input is a text, a waveform `(samples,)` or a clip `(T, height, width, channels)`, and an output is the
+    label of the likeliest class. The details are `Classified`. For several questions both are dicts.
 
     Args:
-        model: a built Keras model that gives logits `(B, N)`.
-        vocabulary: of the text; None: the model reads no text.
-        labels: the names of the classes, in the order of their numbers; a dict of such lists where the model answers
+        model: a built Keras model that returns logits `(B, N)`.
+        vocabulary: vocabulary of the text. None: the model does not read text.
+        labels: names of the classes, in the order of their numbers, or a dict of such lists if the model answers
             several questions.
         add_end: whether the end token follows each text, as in `vocabulary.encoded()`.
     Raises:
-        ValueError: for labels that are no lists, or if the model has not as many classes.
+        ValueError: for labels that are not lists, or if the model has another number of classes.
     """
 
     name, verb = "classification", "classify"
@@ -65,7 +65,7 @@ class Classification(Task):
             )
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         model = self.model
 
         def classify(**given):
@@ -84,10 +84,10 @@ class Classification(Task):
         return {"classify": Signature(classify, inputs)}
 
     def predictor(self, **limits):
-        """The function from inputs to as many `Classified` or `Failure`s.
+        """Returns a function from inputs to a `Classified` or `Failure` for each.
 
         Args:
-            limits: the fields of `batching.Limits`.
+            limits: fields of `batching.Limits`.
         """
 
         def lengths(texts):
@@ -96,7 +96,7 @@ class Classification(Task):
         return classifying(self.function("classify"), Limits(**limits), lengths)
 
     def output(self, result):
-        """The label; a dict of labels where there are several questions."""
+        """The label, or a dict of labels for several questions."""
         return labels_of(result)
 
     def config(self):
@@ -110,19 +110,19 @@ class Classification(Task):
         if set(self.labels) == {""}:
             text.save_labels(folder / "labels.txt", self.labels[""])
         else:
-            raise ValueError("A run folder has the labels of one question. Received: labels of several")
+            raise ValueError("A run folder can hold the labels of one question only. Received: labels of several")
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         labels = load_labels(folder)
         model = load_keras(file) if model is None else model
         vocabulary = load_single_vocabulary(folder) if reads_tokens(model) else None
         shape = getattr(getattr(model, "output", None), "shape", ())
         if len(shape) != 2 or shape[1] != len(labels):
             raise ValueError(
-                f"{file} gives {tuple(shape)}, and {labels_file(folder)} names {len(labels)} classes. "
-                "A classifier gives one number for each of them: one of the two files is of another run."
+                f"{file} returns {tuple(shape)}, but {labels_file(folder)} names {len(labels)} classes. "
+                "A classifier returns one number for each class. One of the two files is from another run."
             )
         task = cls(model, vocabulary, labels, **options)
         task.folder, task.file = folder, file
@@ -137,11 +137,11 @@ class Classification(Task):
 
 
 def classifying(function, limits, lengths=None):
-    """The function from inputs to `Classified` or `Failure`s, by a function of tensors as an export has it.
+    """Returns a function from inputs to `Classified` or `Failure`s, given a function of tensors such as an export's.
 
     Args:
-        function: from `text (B,)`, or from arrays by another name.
-        lengths: of texts in tokens; None: an estimate.
+        function: function of `text (B,)`, or of arrays with another name.
+        lengths: function from texts to their numbers of tokens. None: an estimate.
     """
     (name,) = inputs_of(function)
 
@@ -168,12 +168,12 @@ def _results(found, question):
 
 
 def labels_of(result):
-    """The label of a result; a dict of labels where there are several questions."""
+    """The label of a result, or a dict of labels for several questions."""
     return {name: one.label for name, one in result.items()} if isinstance(result, dict) else result.label
 
 
 def labels_file(folder):
-    """Where the names of a run's classes are, if it has classes."""
+    """The file with the names of a run's classes, which only exists if it has classes."""
     return folder / "vocabulary" / "labels.txt"
 
 
@@ -181,12 +181,12 @@ def load_labels(folder):
     """The names of a run's classes."""
     from keras_seq import text
 
-    missing = "the run has no classes of texts, or the file was not copied with it. It has their names, one a line."
+    missing = "the run does not classify, or the file was not copied with it. It has one class name per line."
     return load_part(labels_file(folder), text.load_labels, missing)
 
 
 def _counted(shapes):
-    """How many classes the outputs have: "6", or "digit: 6; speaker: 4"."""
+    """The numbers of classes of the outputs: "6", or "digit: 6; speaker: 4"."""
     return "; ".join(f"{name + ': ' if name else ''}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
 
 

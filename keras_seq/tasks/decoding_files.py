@@ -1,4 +1,4 @@
-"""Models with a search from run folders: one, or several that decode together."""
+"""Loading of models with a search from run folders: one model, or several that decode together."""
 
 import copy
 import pathlib
@@ -13,22 +13,22 @@ from keras_seq.tasks.search_options import from_config
 def load_decoding(
     kind: type, folder: pathlib.Path, file: pathlib.Path, options: dict, model: Any = None, *, single: bool
 ) -> Any:
-    """The task in a run folder.
+    """Loads the task in a run folder.
 
     Args:
         kind: `Translation` or `Generation`.
-        options: of `task.json`.
-        model: what is in the file, if it has been read already.
+        options: options from `task.json`.
+        model: the model of the file, if it is loaded already.
         single: whether the model has one vocabulary.
     Raises:
-        ValueError: if the model reads no text, or was trained with other vocabularies.
+        ValueError: if the model does not read text, or was trained with other vocabularies.
     """
     model = load_keras(file) if model is None else model
     check_decodes(model, file)
     if getattr(model, "source_front_end", None) is not None:
         raise ValueError(
-            f"{file} reads no text: it has a `source_front_end`. keras-seq transcribe takes recordings; use "
-            "another model in Python."
+            f"{file} does not read text: it has a `source_front_end`. For recordings use keras-seq transcribe, for "
+            "other inputs use the model in Python."
         )
     source, target = files = vocabulary_sides(folder, single=single)
     vocabulary = load_vocabulary(target)
@@ -50,7 +50,7 @@ def load_decoding(
 
 
 def together(members: Sequence[Any], weights: Sequence[float] = ()) -> Any:
-    """The task of the first one with all models as one; see `decoding.Ensemble`.
+    """The task of the first member, with all models as one. See `decoding.Ensemble`.
 
     Raises:
         ValueError: for models of both kinds, or vocabularies that differ.
@@ -66,12 +66,12 @@ def together(members: Sequence[Any], weights: Sequence[float] = ()) -> Any:
 
 
 def _check_alike(one: Any, other: Any) -> None:
-    """Whether two models read and say the same tokens."""
+    """Raises `ValueError` unless two models have the same vocabularies."""
     if type(one) is not type(other):
         language_model, translator = (other, one) if hasattr(one.model, "encode") else (one, other)
         raise ValueError(
-            f"{language_model.file} is a language model, and {translator.file} translates. Models that decode together "
-            "must be of one kind."
+            f"{language_model.file} is a language model, but {translator.file} is a translator. Models that decode "
+            "together must be of one kind."
         )
     sides = zip(one.vocabulary_files, other.vocabulary_files, strict=True)
     vocabularies = [(x.source_vocabulary, x.vocabulary) for x in (one, other)]
@@ -85,11 +85,11 @@ def _check_alike(one: Any, other: Any) -> None:
 
 def _difference(ours: Any, theirs: Any) -> str:
     if type(ours) is not type(theirs):
-        return f"one is of {type(ours).__name__}, the other of {type(theirs).__name__}"
+        return f"one is a {type(ours).__name__}, the other a {type(theirs).__name__}"
     if ours.size != theirs.size:
         return f"{ours.size:,} tokens and {theirs.size:,}"
     pairs = zip(ours.pieces(range(ours.size)), theirs.pieces(range(theirs.size)), strict=True)
     for number, (one, other) in enumerate(pairs):
         if one != other:
             return f"token {number} is {one!r} in one and {other!r} in the other"
-    return "the same tokens, but texts are not split alike"
+    return "the same tokens, but texts are split differently"

@@ -1,4 +1,4 @@
-"""What translating and going on from a text have in common: a search, of one trace, over texts of any number."""
+"""The common part of translation and text generation: a search, traced once, over any number of texts."""
 
 import numpy as np
 import tensorflow as tf
@@ -16,22 +16,22 @@ from keras_seq.tasks.text_ops import following, searched, written
 
 
 class DecodingTask(Task):
-    """What tasks with a search share: its options can be inputs of a signature, and are those of `predictor`."""
+    """Base class of tasks with a search. Its options can be inputs of a signature, and options of `predictor`."""
 
     samples = SAMPLES
 
     def __init__(self, model, vocabulary, max_length, search, constraints, options):
         super().__init__(model)
         if any(getattr(constraint, "per_sentence", False) for constraint in constraints):
-            raise ValueError("`constraints` must hold nothing for each sentence: those to come are not known yet.")
+            raise ValueError("`constraints` must not hold values for each sentence: later sentences would have none.")
         self.vocabulary, self.max_length = vocabulary, max_length
         self.search, self.constraints = decoding.get_search(search, **options), tuple(constraints)
 
     def with_search(self, options):
-        """The task with another search.
+        """A copy of the task with another search.
 
         Args:
-            options: by name; see `tasks.search_options`; of a language model `first` too.
+            options: options by name, see `tasks.search_options`. For a language model also `first`.
         """
         options = dict(options)
         own = {name: options.pop(name) for name in ("first",) if name in options}
@@ -45,16 +45,16 @@ class DecodingTask(Task):
         return found
 
     def output(self, result):
-        """The best text, or all where the search returns several."""
+        """The best text, or all texts if the search returns several."""
         return texts_of(result)
 
     def config(self):
         return {"max_length": self.max_length, "search": as_config(self.search)}
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         values = {"max_length": self.max_length} | adjustable(self.search)
-        # Those without a value come first, as arguments without a default do.
+        # Inputs without a value come first, like arguments without a default.
         inputs = {name: INPUTS[name].spec for name in sorted(values, key=lambda name: values[name] is not None)}
         defaults = {name: value for name, value in values.items() if value is not None}
 
@@ -82,7 +82,7 @@ class DecodingTask(Task):
         return searched(model, self.vocabulary, source, search, **options)
 
     def calls(self, functions, samples):
-        """What is tried to compare two processes."""
+        """The calls by which two processes are compared."""
         for batch in text_batches(samples):
             yield Call(self.verb, {"text": batch})
         some = strings(short(samples))
@@ -98,21 +98,21 @@ class DecodingTask(Task):
 
 
 def texts_of(result):
-    """The text of a result, or its texts where there are several."""
+    """The text of a result, or its texts if there are several."""
     texts = [result.prompt + text for text in result.texts]
     return texts if len(texts) > 1 else texts[0]
 
 
 class Searcher:
-    """A task's search as two functions, each of one trace.
+    """A task's search as two functions, each traced once.
 
     Args:
-        task: has `vocabulary`, `source_vocabulary`, and the search that the options start from.
-        model: what decodes: the task's model, or what continues from prompts with it.
-        options: of the search, by name.
+        task: a task with `vocabulary`, `source_vocabulary`, and the search that the options modify.
+        model: the decoding model: the task's model, or a wrapper that continues prompts with it.
+        options: options of the search, by name.
         side: `SideInputs`.
-        max_length: where the options do not tell.
-        echo: whether the results go on from their inputs.
+        max_length: maximum length of a result, unless the options set one.
+        echo: whether the results begin with their inputs.
         replace_unknown: see `decoding.generate`.
     """
 
@@ -161,7 +161,7 @@ class Searcher:
         return *results, tokens, attended_positions
 
     def run(self, sources, beside, limits, pad_id, nothing):
-        """Results for rows of ids, in their order: `nothing` for an empty one; a `Failure` in `beside` stays."""
+        """Results for rows of ids, in their order. An empty row gets `nothing`. A `Failure` in `beside` stays."""
         results = [one if isinstance(one, Failure) else nothing for one in beside]
         some = [row for row, source in enumerate(sources) if source and not isinstance(beside[row], Failure)]
 

@@ -1,4 +1,4 @@
-"""The future of series."""
+"""Forecasts of series."""
 
 import os
 
@@ -13,29 +13,29 @@ from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.task import Task
 from keras_seq.tasks.tensors import input_specs
 
-ROWS = 64  # of a batch
+ROWS = 64  # limit of a batch
 
 
 class Forecasting(Task):
-    """The future of series.
+    """Forecasts series.
 
-    `forecast(past (B, T, C)) -> forecast (B, H, targets)`, or `(B, H, targets, Q)` with quantiles; where the model
-    takes more than the past, `known_future (B, H, K)` and `static (B, F)` too. With `look_back` there is also
-    `describe() -> columns, targets, look_back, horizon, quantiles`, which says what these numbers are.
+    `forecast(past (B, T, C)) -> forecast (B, H, targets)`, or `(B, H, targets, Q)` with quantiles. If the model has
+    more inputs than the past, also `known_future (B, H, K)` and `static (B, F)`. With `look_back` there is also
+    `describe() -> columns, targets, look_back, horizon, quantiles`, which describes the numbers.
 
     In Python an input is the past of one series: an array `(T, C)` of at least `look_back` rows in the units of the
-    series, a `data.Series`, a DataFrame or a CSV file, whose columns go by their names. An output is an array
-    `(H, targets)` or `(H, targets, Q)`; the details are `Forecast`, with the times of the rows.
+    series, a `data.Series`, a DataFrame or a CSV file, whose columns are identified by their names. An output is an
+    array `(H, targets)` or `(H, targets, Q)`. The details are `Forecast`, with the times of the rows.
 
     Args:
-        model: from the past to the future, a functional model.
-        scaler: of the past: what it gives the model is `scaler.scaled(past)`; None: the past as it is.
-        target_scaler: of the targets: what it makes of the forecast is `target_scaler.inverse(forecast)`; None:
-            `scaler`, whose columns must then be the targets.
-        look_back: steps of the past that the model reads; there must then be a scaler, which has the names.
-        quantiles: those that the model forecasts, if it does.
+        model: a functional model from the past to the future.
+        scaler: scaler of the past: the model's input is `scaler.scaled(past)` (None: the past itself).
+        target_scaler: scaler of the targets: the output is `target_scaler.inverse(forecast)`. None: `scaler`, whose
+            columns must then be the targets.
+        look_back: number of past steps that the model reads. It requires a scaler, which has the names.
+        quantiles: quantiles that the model forecasts, if any.
     Raises:
-        ValueError: if there is no name for what is to be described.
+        ValueError: if `look_back` is given without a scaler, so that the description lacks names.
     """
 
     name, verb, rank = "forecasting", "forecast", 2
@@ -43,13 +43,13 @@ class Forecasting(Task):
     def __init__(self, model, scaler=None, target_scaler=None, *, look_back=None, quantiles=()):
         super().__init__(model)
         if look_back is not None and scaler is None:
-            raise ValueError("`look_back` asks for a description, and only a `scaler` has names. Received: None")
+            raise ValueError("`look_back` needs a `scaler`, which has the names for the description. Received: None")
         self.scaler, self.target_scaler = scaler, target_scaler or scaler
         self.look_back, self.quantiles = look_back, tuple(quantiles)
         self.resources, self.samples = [], None
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         model = self.model
         lone = not isinstance(model.input, dict)
 
@@ -79,7 +79,7 @@ class Forecasting(Task):
 
     @property
     def columns(self):
-        """The `data.ForecastColumns`: what the model reads and forecasts.
+        """The `data.ForecastColumns`: the columns that the model reads and forecasts.
 
         Raises:
             ValueError: if there is no scaler, or no `look_back`.
@@ -87,16 +87,16 @@ class Forecasting(Task):
         from keras_seq import data
 
         if self.scaler is None or self.look_back is None:
-            raise ValueError(f"{self.where} names no columns: give the task a `scaler` and a `look_back`.")
+            raise ValueError(f"{self.where} has no column names. Give the task a `scaler` and a `look_back`.")
         names = tuple(self.scaler.columns), tuple(self.target_scaler.columns)
         return data.ForecastColumns(*names, self.look_back, int(self.model.output.shape[1]), self.quantiles)
 
     def predictor(self):
-        """The function from the pasts of series to as many `Forecast`s or `Failure`s."""
+        """Returns a function from the pasts of series to a `Forecast` or `Failure` for each."""
         return forecasting(self.function("forecast"), self.columns)
 
     def output(self, result):
-        """The numbers."""
+        """The forecast numbers."""
         return result.values
 
     def is_one(self, inputs):
@@ -108,7 +108,7 @@ class Forecasting(Task):
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         from keras_seq import data
 
         columns = _load(columns_file(folder), data.ForecastColumns.load)
@@ -121,9 +121,9 @@ class Forecasting(Task):
         width = len(columns.columns)
         if len(inputs) > 1 or given[1:] != expected or reads[2:] != (width,) or len(scaler.columns) != width:
             raise ValueError(
-                f"{file} makes {given} of {reads}, and the files in {folder / 'vocabulary'} tell of "
-                f"{expected} of {width} columns. One of them is of another run, or the model reads more than the past: "
-                "use that one in Python."
+                f"{file} maps {reads} to {given}, but the files in {folder / 'vocabulary'} describe a forecast "
+                f"{expected} from {width} columns. One of them is from another run, or the model reads more than the "
+                "past. In that case use it in Python."
             )
         limits = {"look_back": columns.look_back, "quantiles": columns.quantiles}
         task = cls(model, scaler, scaler.select(columns.targets), **limits, **options)
@@ -131,13 +131,13 @@ class Forecasting(Task):
         return task
 
     def calls(self, functions, samples):
-        """What is tried to compare two processes."""
+        """The calls by which two processes are compared."""
         calls = [Call("forecast", batch) for batch in array_batches(samples, inputs_of(functions["forecast"]))]
         return calls if self.look_back is None else [*calls, Call("describe", {})]
 
 
 def forecasting(function, columns):
-    """The function from the pasts of series to `Forecast`s or `Failure`s, by the function `forecast` of an export."""
+    """Returns a function from the pasts of series to `Forecast`s or `Failure`s, given an export's `forecast`."""
 
     def compute(pasts, times):
         found = function(past=tf.constant(np.stack(pasts), tf.float32))["forecast"].numpy()
@@ -157,7 +157,7 @@ def forecasting(function, columns):
 
 
 def _read(source, columns):
-    """The last rows `(look_back, C)` of a series and the times of the rows to come, or why there are none."""
+    """The last rows `(look_back, C)` of a series and the times of the rows to forecast, or a `Failure`."""
     from keras_seq import data
 
     try:
@@ -170,29 +170,29 @@ def _read(source, columns):
     values = np.asarray(source, float)
     if values.ndim != 2 or values.shape[1] != len(columns.columns) or len(values) < columns.look_back:
         wanted = f"({columns.look_back:,} or more, {len(columns.columns)}), {', '.join(columns.columns)}"
-        return Failure(f"the past has the shape {values.shape}, and the model reads {wanted}")
+        return Failure(f"the past has the shape {values.shape}, but the model reads {wanted}")
     if not np.isfinite(values[-columns.look_back :]).all():
-        return Failure("the past has cells that are no finite numbers")
+        return Failure("the past has cells that are not finite numbers")
     return values[-columns.look_back :], None
 
 
 def last_rows(series, columns, span=None):
-    """The last rows `(look_back, C)` of one series, and the times of the rows to come as its file has them.
+    """The last rows `(look_back, C)` of one series, and the times of the rows to forecast, in the file's format.
 
     Args:
         series: a `data.Series`.
-        span: the first row of the series, and the row after its last one, where there are several.
+        span: first row of the series, and the row after its last one, if there are several.
     Raises:
-        ValueError: if there are too few rows, or several series and no `span`.
+        ValueError: if there are too few rows, or several series without a `span`.
     """
     from keras_seq import data
 
     if span is None and len(series.spans()) > 1:
-        raise ValueError("several series are several inputs: give each by itself, in a list")
+        raise ValueError("there are several series. Pass a list with each of them as one input")
     start, end = span or series.spans()[0]
     rows = end - start
     if rows < max(columns.look_back, 2):
-        raise ValueError(f"{rows:,} rows are too few: the model reads {columns.look_back:,}. Give it more of the past.")
+        raise ValueError(f"{rows:,} rows are too few: the model reads {columns.look_back:,}. Give more of the past.")
     times = None
     if series.times is not None:
         times = series.written(data.future_timestamps(series.times[start:end], columns.horizon))
@@ -201,9 +201,9 @@ def last_rows(series, columns, span=None):
 
 
 def columns_file(folder):
-    """Where a run tells which columns it forecasts, if it does; beside it lies their scaler."""
+    """The file with the columns that a run forecasts, if it does. The scaler is in the same folder."""
     return folder / "vocabulary" / "forecast.json"
 
 
 def _load(file, load):
-    return load_part(file, load, "the run has no forecaster of series, or the file was not copied with it.")
+    return load_part(file, load, "the run has no forecaster, or the file was not copied with it.")

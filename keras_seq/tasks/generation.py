@@ -1,4 +1,4 @@
-"""Texts that go on, by a language model."""
+"""Text generation by a language model."""
 
 import tensorflow as tf
 
@@ -15,29 +15,29 @@ from keras_seq.tasks.text_ops import following, forced_scores, one_or_many, padd
 
 
 class Generation(DecodingTask):
-    """Texts that go on, by a language model.
+    """Continues texts with a language model.
 
-    `generate(text (B,)) -> text, whole, score, log_prob, finished`, each `(B,)`, or `(B, R)` where the search returns
-    several: what follows each text, and the text as it was given with it. `score` is what the search ranks by,
-    `log_prob` the model's own, `finished` whether it came to its end within `max_length`.
+    `generate(text (B,)) -> text, whole, score, log_prob, finished`, each `(B,)`, or `(B, R)` if the search returns
+    several: the continuation of each text, and the given text with it. `score` is the ranking criterion of the search,
+    `log_prob` the model's log-probability, and `finished` whether the text ended within `max_length`.
 
-    `generate_with_options` also takes `max_length ()` and those options of the search that a graph can take
-    (`temperature`, `seed` and others of sampling; `alpha` of a length penalty). They are what they were at export
-    unless given.
+    `generate_with_options` also takes `max_length ()` and the options of the search that a graph can take
+    (`temperature`, `seed` and others of sampling, `alpha` of a length penalty). Their defaults are the values at
+    export.
 
-    `score(text (B,)) -> log_prob (B,), num_tokens (B,), tokens (B, T), token_log_probs (B, T)`: of the whole text, the
-    end token counted.
+    `score(text (B,)) -> log_prob (B,), num_tokens (B,), tokens (B, T), token_log_probs (B, T)`, of the whole text, with
+    the end token counted.
 
     `encode`, `initial_state`, `step`, `detokenize`: see `tasks.streaming`.
 
-    In Python an input is a text and an output that text and what follows it; the details are `Generated`.
+    In Python an input is a text, and an output that text with its continuation. The details are `Generated`.
 
     Args:
-        model: a language model: `initial_state` and `decode`.
+        model: a language model with `initial_state` and `decode`.
         vocabulary: a `tf.Module` that tokenizes and detokenizes in the graph, such as those of `text`.
-        first: "start" or "end", the token before each text; "end" as after a document, in text cut by `data.blocks` or
-            `data.streams`.
-        max_length: of what follows, the end token counted.
+        first: "start" or "end", the token before each text. Use "end" for text cut by `data.blocks` or `data.streams`,
+            where it ends the document before.
+        max_length: maximum length of a continuation, the end token counted.
         search, constraints, options: see `decoding.search`.
     """
 
@@ -60,19 +60,17 @@ class Generation(DecodingTask):
         return {**super().config(), "first": self.first}
 
     def predictor(self, *, batch_tokens=2048, max_source_length=1000, first=None, echo=True, side_inputs=(), **options):
-        """The function from texts to as many `Generated` or `Failure`s.
+        """Returns a function from texts to a `Generated` or `Failure` for each.
 
         Args:
             batch_tokens, max_source_length: see `batching.Limits`.
-            first: "start" or "end", in place of the task's own.
-            echo: whether the output is the text with what follows it, and not that alone.
-            side_inputs: "prefix", "force": what each input has beside its text, see `SideInputs`.
-            options: of the search, in place of the task's own; see `tasks.search_options`.
+            first: "start" or "end", instead of the task's `first`.
+            echo: whether an output contains the input before its continuation.
+            side_inputs: "prefix", "force": inputs besides the text, see `SideInputs`.
+            options: options of the search that override the task's, see `tasks.search_options`.
         """
         if options.get("coverage_penalty"):
-            raise ValueError(
-                "`coverage_penalty`: a language model has no source that it could leave out. Leave it out."
-            )
+            raise ValueError("`coverage_penalty`: a language model has no source. Leave it out.")
         limits, vocabulary = Limits(batch_tokens, max_source_length), self.vocabulary
         side = SideInputs(side_inputs, options, vocabulary, self.search)
         model = PromptedModel(self.model, vocabulary.pad_id)
@@ -94,7 +92,7 @@ class Generation(DecodingTask):
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         return load_decoding(cls, folder, file, options, model, single=True)
 
     def _run(self, text, max_length, search):

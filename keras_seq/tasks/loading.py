@@ -1,4 +1,4 @@
-"""Opens a trained model as a task, whatever lies there: a run folder, a `.keras` file in it, a SavedModel."""
+"""Loads a trained model as a task, from a run folder, a `.keras` file in it, or a SavedModel."""
 
 import math
 import os
@@ -24,10 +24,10 @@ KINDS = {
 
 
 def load_as(path: Any, *kinds: str, weights: Sequence[float] = ()) -> Any:
-    """As `load`, for a task that is to be of one of these kinds.
+    """Like `load`, for a task that must be of one of these kinds.
 
     Raises:
-        ValueError: if it is of another one; names the verb for that.
+        ValueError: if it is of another kind. Names the verb for that kind.
     """
     return expect(load(path, weights, kinds[0]), *kinds)
 
@@ -35,22 +35,22 @@ def load_as(path: Any, *kinds: str, weights: Sequence[float] = ()) -> Any:
 def load(
     path: str | os.PathLike | Sequence[str | os.PathLike], weights: Sequence[float] = (), kind: str | None = None
 ) -> Task:
-    """Opens a trained model as a task.
+    """Loads a trained model as a task.
 
         task = keras_seq.load("runs/translation")             # or "saved_models/translation"
         task(["A man rides a horse."])                        # ["Ein Mann reitet ein Pferd."]
         keras_seq.load(["runs/one", "runs/two"])              # models that decode together
 
     Args:
-        path: a run folder, a `.keras` file in one, or a SavedModel; or several run folders of translators or language
+        path: a run folder, a `.keras` file in one, or a SavedModel. Or several run folders of translators or language
             models with the same vocabularies, whose models decode as one.
-        weights: of the models in their mean, if there are several; none: all the same.
-        kind: what a run folder is taken for that has neither `task.json` nor the files of another kind.
+        weights: weights of several models in their mean. Empty: equal weights.
+        kind: kind of a run folder that has neither `task.json` nor the files of another kind.
     Returns:
-        A task: called with inputs it gives outputs, `details` gives all that is known of them.
+        A task. A call maps inputs to outputs, `details` returns all results in full.
     Raises:
-        FileNotFoundError: if there is nothing.
-        ValueError: if it is damaged or of no kind; names the file and the remedy.
+        FileNotFoundError: if `path` does not exist.
+        ValueError: if it is damaged or of no supported kind. Names the file and the remedy.
     """
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
     if weights and (len(weights) != len(paths) or not all(0 < weight < math.inf for weight in weights)):
@@ -65,7 +65,9 @@ def load(
     members = [load_run(pathlib.Path(path), "a mean of several models") for path in paths]
     for member in members:
         if not isinstance(member, Translation | Generation):
-            raise ValueError(f"{member.where} is a task of {member.name}, and only searches take several models.")
+            raise ValueError(
+                f"{member.where} is a task of {member.name}. Only tasks with a search take several models."
+            )
     return together(members, weights)
 
 
@@ -74,13 +76,13 @@ def _load(path: pathlib.Path, kind: str | None) -> Task:
 
 
 def load_run(path: pathlib.Path, what: str, kind: str | None = None) -> Task:
-    """Opens a run folder.
+    """Loads a run folder.
 
     Args:
-        what: needs a run folder, for the error where there is a SavedModel.
+        what: name of the function that needs a run folder, for the error about a SavedModel.
         kind: see `load`.
     Raises:
-        FileNotFoundError, ValueError: as `load`.
+        FileNotFoundError, ValueError: see `load`.
     """
     refuse_saved_models([path], what)
     folder, file = run_files(path)
@@ -93,11 +95,11 @@ def load_run(path: pathlib.Path, what: str, kind: str | None = None) -> Task:
 
 
 def refuse_saved_models(paths: Sequence[pathlib.Path], what: str) -> None:
-    """Raises `ValueError` where what is asked for needs more than a SavedModel has."""
+    """Raises `ValueError` for a SavedModel, if `what` needs more than it has."""
     for path in paths:
         if is_saved_model(path):
             raise ValueError(
-                f"{path} is a SavedModel, and {what} needs the weights and the vocabulary that lie in a run folder. "
+                f"{path} is a SavedModel, but {what} needs the weights and the vocabulary in a run folder. "
                 "Give the run folder that it was exported from."
             )
 
@@ -112,7 +114,7 @@ def _read(file: pathlib.Path) -> dict[str, Any]:
 
 
 def _found(folder: pathlib.Path, file: pathlib.Path) -> tuple[type, Any]:
-    """The kind of a run that was not finished, or is older than `task.json`: by its files and its model."""
+    """The kind of a run that is unfinished, or older than `task.json`: by its files and its model."""
     for kind, known_by in ((Forecasting, columns_file), (Tagging, tags_file), (Classification, labels_file)):
         if known_by(folder).exists():
             return kind, None
@@ -126,10 +128,10 @@ def _found(folder: pathlib.Path, file: pathlib.Path) -> tuple[type, Any]:
 
 
 def expect(task: Task, *kinds: str) -> Any:
-    """The task, if it is of one of these kinds.
+    """Returns the task, if it is of one of these kinds.
 
     Raises:
-        ValueError: otherwise; names the verb for it.
+        ValueError: if it is not. Names the verb for its kind.
     """
     if task.name in kinds:
         return task
@@ -140,11 +142,11 @@ def expect(task: Task, *kinds: str) -> Any:
 
 
 def find_task(model: Any, vocabulary: Any, **options: Any) -> Task:
-    """The task that a model with a search is for: `Translation` for what encodes and decodes, `Transcription` if a
-    front end reads for it, `Generation` for a language model.
+    """The task for a model with a search: `Translation` for a model that encodes and decodes, `Transcription` if it has
+    a front end for its source, `Generation` for a language model.
 
     Raises:
-        ValueError: for another model.
+        ValueError: for any other model.
     """
     if hasattr(model, "encode"):
         reads_text = getattr(model, "source_front_end", None) is None
@@ -152,5 +154,5 @@ def find_task(model: Any, vocabulary: Any, **options: Any) -> Task:
     if hasattr(model, "initial_state"):
         return Generation(model, vocabulary, **options)
     raise ValueError(
-        f"A {type(model).__name__} neither translates nor goes on from a text: name its task, one of keras_seq.tasks."
+        f"A {type(model).__name__} neither translates nor continues texts. Choose its task from keras_seq.tasks."
     )

@@ -1,4 +1,4 @@
-"""What a task gives for one input: a result of its kind, or why there is none."""
+"""The results of tasks for one input each: a result of the task's kind, or a failure with its reason."""
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Failure(NamedTuple):
-    """Takes the place of a result: why there is none."""
+    """Stands in for a result, with the reason for its absence."""
 
     reason: str
 
@@ -17,8 +17,8 @@ class Generated(NamedTuple):
     """The outputs of a search for one input, best first.
 
     Attributes:
-        finished: whether each ended by itself, and was not cut off at the longest length.
-        prompt: the input itself, where it is to be written before each of the texts.
+        finished: whether each output ended by itself, rather than at the maximum length.
+        prompt: the input, if it is to be written before each of the texts.
     """
 
     texts: list[str]
@@ -29,7 +29,7 @@ class Generated(NamedTuple):
 
 
 class Classified(NamedTuple):
-    """The likeliest class, its probability, and the probabilities of all by their labels."""
+    """The likeliest class, its probability, and the probabilities of all classes by label."""
 
     label: str
     probability: float
@@ -37,7 +37,7 @@ class Classified(NamedTuple):
 
 
 class Tagged(NamedTuple):
-    """Words and as many tags."""
+    """Words, and a tag for each."""
 
     words: list[str]
     tags: list[str]
@@ -53,7 +53,7 @@ class Transcript(NamedTuple):
 
 class Forecast(NamedTuple):
     """Numbers `(H, names)` in the units of the series, the names of their columns, and the times of the rows as text or
-    numbers; None where the input has no times."""
+    numbers (None if the input has no times)."""
 
     values: "np.ndarray"
     names: list[str]
@@ -61,7 +61,7 @@ class Forecast(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The tokens of a given text, the end token last, and the log-probability of each."""
+    """The tokens of a given text, the end token last, and the log-probability of each token."""
 
     tokens: list[str]
     log_probs: list[float]
@@ -72,13 +72,13 @@ class Scored(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The outputs of a model from tensors to tensors, arrays by their names."""
+    """The outputs of a model that maps tensors to tensors: arrays by name."""
 
     arrays: dict[str, Any]
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error, in one line of bearable length."""
+    """The message of an error, shortened to one line of at most 300 characters."""
     message = " ".join(str(error).split()) or type(error).__name__
     return message if len(message) <= 300 else f"{message[:300]}..."
 
@@ -87,7 +87,7 @@ def generated(texts, scores, log_probs, finished, prompt: str = "") -> Generated
     """The result of a search for one input, without the empty slots of the n-best list."""
     count = int((scores > -math.inf).sum())
     if not count:
-        return Failure("no output was found that is as the flags ask")
+        return Failure("no output satisfies all the given constraints")
     texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts[:count]]
     return Generated(texts, scores[:count].tolist(), log_probs[:count].tolist(), finished[:count].tolist(), prompt)
 

@@ -1,4 +1,4 @@
-"""The files of a run folder, and how a model and its vocabularies are read from them."""
+"""The files of a run folder: loading of a model and its vocabularies."""
 
 import contextlib
 import pathlib
@@ -10,8 +10,8 @@ from keras_seq.tasks.results import one_line
 
 _PLACES = "run folder (best.keras, vocabulary/), another .keras file in it, or a SavedModel"
 _RUN_PARTS = ("config.json", "history.csv", "checkpoints", "vocabulary")
-_EXPANSION = 100  # times its size that a file may unpack to; Keras packs nothing
-_MAKE_AGAIN = "Copy the file anew, or make it again: keras-seq average does that from the run's checkpoints"
+_EXPANSION = 100  # limit of the unpacked size of a file, times its size. Keras does not compress
+_MAKE_AGAIN = "Copy the file again, or rebuild it from the run's checkpoints with keras-seq average"
 
 
 def is_saved_model(path: pathlib.Path) -> bool:
@@ -38,21 +38,21 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     there = sorted(entry.name for entry in path.iterdir())
     if any(name in there for name in _RUN_PARTS):
         raise FileNotFoundError(
-            f"{best} does not exist, though {path} is a run folder. It is written after the first epoch: train on, or "
-            "give another folder."
+            f"{best} does not exist, though {path} is a run folder. It is written after the first epoch. Continue the "
+            "training, or give another folder."
         )
     held = ", ".join(there[:3]) + ("..." if len(there) > 3 else "") if there else "nothing"
     raise ValueError(
-        f"{path} has neither best.keras, as a run folder, nor saved_model.pb, as a SavedModel. It has: {held}. "
+        f"{path} has neither best.keras, as a run folder has, nor saved_model.pb, as a SavedModel has. It has: {held}. "
         "Give another folder."
     )
 
 
 def load_keras(file: pathlib.Path) -> Any:
-    """The model in a `.keras` file. No code that the file may hold is run.
+    """Loads the model in a `.keras` file. Code in the file is not run.
 
     Raises:
-        ValueError: if it is damaged, or holds what Keras refuses.
+        ValueError: if the file is damaged, or Keras refuses its content.
     """
     import keras
 
@@ -60,11 +60,11 @@ def load_keras(file: pathlib.Path) -> Any:
     import keras_seq.models  # noqa: F401, both register classes
 
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} is damaged: it was cut short, or is no Keras model. {_MAKE_AGAIN}.")
+        raise ValueError(f"{file} is damaged: it was cut short, or is not a Keras model. {_MAKE_AGAIN}.")
     with refused(file, "is damaged", _MAKE_AGAIN), zipfile.ZipFile(file) as archive:
         declared, there = sum(part.file_size for part in archive.infolist()), file.stat().st_size
         if declared > _EXPANSION * there:
-            raise ValueError(f"it would unpack to {declared:,} bytes, and has {there:,}")
+            raise ValueError(f"it has {there:,} bytes, but would unpack to {declared:,}")
         broken = archive.testzip()
         if broken is not None:
             raise ValueError(f"the checksum of {broken} in it is wrong")
@@ -74,27 +74,27 @@ def load_keras(file: pathlib.Path) -> Any:
         except Exception as error:
             if "safe_mode" in str(error) or "Lambda" in str(error):
                 raise ValueError(
-                    "it holds Python code (a Lambda layer or a lambda), which is not run. Write that layer as a "
+                    "it has Python code (a Lambda layer or a lambda), which is not run. Write that layer as a "
                     "registered class"
                 ) from error
             raise
     if not isinstance(model, keras.Model):
-        raise ValueError(f"{file} holds a {type(model).__name__}, which is no Keras model. {_MAKE_AGAIN}.")
+        raise ValueError(f"{file} holds a {type(model).__name__}, which is not a Keras model. {_MAKE_AGAIN}.")
     return model
 
 
 def check_decodes(model: Any, file: pathlib.Path) -> None:
-    """Raises `ValueError` for a model without a search; names the verbs for others."""
+    """Raises `ValueError` for a model without a search. Names the verbs for other models."""
     if not callable(getattr(model, "decode", None)):
         raise ValueError(
-            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, as Seq2Seq, Transformer "
-            "and LanguageModel have. keras-seq classify takes classifiers of text, keras-seq tag taggers, keras-seq "
-            "transcribe recognizers of speech, keras-seq forecast forecasters of series; use another model in Python."
+            f"{file} is a {type(model).__name__}, which does not decode: it has no `decode`, unlike Seq2Seq, "
+            "Transformer and LanguageModel. Use keras-seq classify for classifiers of text, keras-seq tag for taggers, "
+            "keras-seq transcribe for speech recognizers, keras-seq forecast for forecasters, and Python for others."
         )
 
 
 def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """By name, "joint" say."""
+    """The vocabulary files of a run by name, such as "joint"."""
     from keras_seq import text
 
     place = folder / "vocabulary"
@@ -110,10 +110,10 @@ def vocabulary_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 
 
 def vocabulary_sides(folder: pathlib.Path, *, single: bool) -> tuple[pathlib.Path, pathlib.Path]:
-    """The files of the source and of the target; the same one twice where there is one vocabulary.
+    """The files of the source and the target vocabulary: the same file twice for a joint vocabulary.
 
     Args:
-        single: whether the model has one side only; a file of any name will then do.
+        single: whether the model has one side only. A file of any name is accepted then.
     """
     found = vocabulary_files(folder)
     if "joint" in found or (single and len(found) == 1):
@@ -130,24 +130,24 @@ def vocabulary_sides(folder: pathlib.Path, *, single: bool) -> tuple[pathlib.Pat
 
 
 def load_single_vocabulary(folder: pathlib.Path) -> Any:
-    """That of a model which reads texts or says them, and not both."""
+    """The vocabulary of a model that either reads or generates text."""
     return load_vocabulary(vocabulary_sides(folder, single=True)[1])
 
 
 def load_vocabulary(file: pathlib.Path) -> Any:
     from keras_seq import text
 
-    with refused(file, "is no vocabulary", "Copy it anew from the folder that the model was trained in"):
+    with refused(file, "is not a vocabulary", "Copy it again from the folder that the model was trained in"):
         return text.load(file)
 
 
 def input_sizes(model: Any) -> set[int]:
-    """Of the vocabularies that a model embeds the tokens of."""
+    """The sizes of the vocabularies whose tokens a model embeds."""
     return {layer.input_dim for layer in model._flatten_layers() if hasattr(layer, "input_dim")}
 
 
 def reads_tokens(model: Any) -> bool:
-    """Whether what a model takes are ids, not sounds or pictures."""
+    """Whether a model takes ids, rather than audio or images."""
     inputs = getattr(model, "inputs", None) or []
     return bool(input_sizes(model)) or any("int" in x.dtype and len(x.shape) == 2 for x in inputs)
 
@@ -155,45 +155,45 @@ def reads_tokens(model: Any) -> bool:
 def check_vocabulary(
     opened: Any, vocabulary: Any, sizes: Collection[int], *, name: str = "the vocabulary", between: str = " or "
 ) -> None:
-    """Compares a vocabulary with its model.
+    """Compares the size of a vocabulary with its model.
 
     Args:
-        opened: has the `folder` and the `file`.
-        sizes: of vocabularies that the model was trained with.
-        name: what the vocabulary is called.
-        between: written between the sizes, if there are several.
+        opened: object with the `folder` and the `file`.
+        sizes: sizes of the vocabularies that the model was trained with.
+        name: name of the vocabulary, for the error.
+        between: text between several sizes.
     Raises:
-        ValueError: if it has none of these sizes.
+        ValueError: if the vocabulary has none of these sizes.
     """
     if vocabulary.size not in sizes:
         trained = between.join(f"{size:,}" for size in sorted(sizes))
         raise ValueError(
-            f"{opened.folder / 'vocabulary'}: {name} has {vocabulary.size:,} tokens, and {opened.file.name} was "
-            f"trained with {trained}. One of the two was cut short, or is of another run: copy them anew."
+            f"{opened.folder / 'vocabulary'}: {name} has {vocabulary.size:,} tokens, but {opened.file.name} was "
+            f"trained with {trained}. One of the two was cut short, or is from another run. Copy them again."
         )
 
 
 def load_part(file: pathlib.Path, load: Callable[[pathlib.Path], Any], missing: str) -> Any:
-    """What lies beside the model.
+    """Loads a file beside the model.
 
     Args:
-        load: reads the file.
-        missing: what it means that there is none.
+        load: function that reads the file.
+        missing: explanation for a missing file.
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it cannot be read; names the file and the remedy.
+        FileNotFoundError: if there is no file.
+        ValueError: if it cannot be read. Names the file and the remedy.
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist: {missing}")
-    with refused(file, "is damaged", "Copy it anew from the folder that the model was trained in"):
+    with refused(file, "is damaged", "Copy it again from the folder that the model was trained in"):
         return load(file)
 
 
 @contextlib.contextmanager
 def refused(path: pathlib.Path, what: str, remedy: str) -> Iterator[None]:
-    """Names the file and the remedy, whatever a library says of it."""
+    """Turns any error of a library into a `ValueError` that names the file and the remedy."""
     try:
         yield
-    except Exception as error:  # of many kinds: TensorFlow, Keras, HDF5, protobuf and SentencePiece have their own
+    except Exception as error:  # TensorFlow, Keras, HDF5, protobuf and SentencePiece have different classes of errors
         told = one_line(error).removeprefix(f"{path}: ").rstrip(".")
         raise ValueError(f"{path} {what}: {told}. {remedy}.") from error

@@ -1,4 +1,4 @@
-"""What an export is tried with: texts, and arrays."""
+"""Samples for trying an export: texts and arrays."""
 
 import numpy as np
 
@@ -7,38 +7,38 @@ SAMPLES = (
     "",
     " ",
     "four hundred and six",
-    "🐎 🙂🙃 👩‍👩‍👧",  # emoji, one of them joined of several
+    "🐎 🙂🙃 👩‍👩‍👧",  # emoji, one of them joined from several
     "Ψ ж 漢字 ﷽ \u200b\ufffd",  # characters of other scripts
     "a " * 2000,  # 2,000 words
 )
-LONG = 500  # characters; longer samples are tried alone, for they would make their whole batch long
-ROWS, STEPS = 3, 37  # of arrays that are drawn
+LONG = 500  # characters. Longer samples are tried alone, because they would make a whole batch long
+ROWS, STEPS = 3, 37  # size of randomly drawn arrays
 
 
 def strings(texts):
-    """Texts as an array of bytes, which keeps them as they are."""
+    """Texts as an array of bytes, which keeps them unchanged."""
     array = np.empty(len(texts), object)
     array[:] = [text.encode() if isinstance(text, str) else bytes(text) for text in texts]
     return array
 
 
 def short(texts):
-    """Those that can travel together."""
+    """The texts that are short enough to share a batch."""
     return [text for text in texts if len(text) <= LONG]
 
 
 def text_batches(texts):
-    """Each text alone, the short ones together, and no text at all."""
+    """Batches with each text alone, with all short texts, and with no text."""
     return [strings([text]) for text in texts] + [strings(short(texts)), strings([])]
 
 
 def array_batches(samples, specs):
-    """Each sample alone, and all together, those of shorter ones padded with zeros: dicts of arrays by name.
+    """Batches with each sample alone and with all samples, padded with zeros: dicts of arrays by name.
 
     Args:
-        samples: each a dict of arrays by name, without an axis for rows; or an array, where there is one input; or None
-            to draw some by chance, floats that are normal and whole numbers that are 0 or 1.
-        specs: of the inputs, by name.
+        samples: samples without a batch axis, each a dict of arrays by name, or an array for a single input. None to
+            draw them at random: normal floats, and whole numbers 0 or 1.
+        specs: specs of the inputs, by name.
     """
     if samples is None:
         samples = _drawn(specs)

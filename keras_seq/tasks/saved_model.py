@@ -1,4 +1,4 @@
-"""A task from a SavedModel: its signatures, with the same inputs and outputs as the task that was exported."""
+"""A task from a SavedModel: its signatures, with the same inputs and outputs as the exported task."""
 
 import logging
 import pathlib
@@ -17,7 +17,7 @@ from keras_seq.tasks.task import Task
 from keras_seq.tasks.tensors import serving
 from keras_seq.tasks.transcription import RATE, transcribing
 
-# By verb: the kind of task, and the outputs that its signature must have.
+# By verb: the kind of task, and the required outputs of its signature.
 KINDS = {
     "translate": ("translation", {"text", "score", "log_prob", "finished"}),
     "generate": ("generation", {"text", "whole", "score", "log_prob", "finished"}),
@@ -30,11 +30,11 @@ KINDS = {
 
 
 class SavedModelTask(Task):
-    """A task whose model is a SavedModel, as `export.saved_model` writes it.
+    """A task whose model is a SavedModel written by `export.saved_model`.
 
     Attributes:
         signatures_by_name: functions of tensors.
-        module: what was loaded; it has the functions too, which know default values.
+        module: the loaded module. It also has the functions, with their default values.
 
     Raises:
         ValueError: if the folder is damaged, or has no signature of a task.
@@ -48,8 +48,8 @@ class SavedModelTask(Task):
         self.verb = next((verb for verb in KINDS if self._has(verb)), None)
         if self.verb is None:
             raise ValueError(
-                f"{folder} has no signature of a task, as export.saved_model writes them ({', '.join(KINDS)}). It has: "
-                f"{', '.join(sorted(self.signatures_by_name)) or 'none'}. keras-seq inspect tells more."
+                f"{folder} has no signature of a task, as export.saved_model writes it ({', '.join(KINDS)}). It has: "
+                f"{', '.join(sorted(self.signatures_by_name)) or 'none'}. keras-seq inspect shows more."
             )
         self.name = KINDS[self.verb][0]
         specs = inputs_of(self.signatures_by_name[self.verb])
@@ -62,7 +62,7 @@ class SavedModelTask(Task):
 
     @property
     def sampling_rate(self) -> int | None:
-        """Samples a second of a recognizer, where the SavedModel tells."""
+        """Sampling rate of a recognizer in samples per second, if the SavedModel has it."""
         described = self._described()
         return int(described["sampling_rate"]) if "sampling_rate" in described else None
 
@@ -74,8 +74,8 @@ class SavedModelTask(Task):
         told = {name: x.numpy().tolist() for name, x in self._described().items()}
         if "look_back" not in told:
             raise ValueError(
-                f"{self.folder} has no signatures `forecast` and `describe`, as tasks.Forecasting with a look-back "
-                f"writes them. It has: {', '.join(sorted(self.signatures_by_name))}. keras-seq inspect tells more."
+                f"{self.folder} lacks the signatures `forecast` and `describe`, which tasks.Forecasting with a "
+                f"look-back writes. It has: {', '.join(sorted(self.signatures_by_name))}. keras-seq inspect shows more."
             )
         names = {name: tuple(text.decode() for text in told[name]) for name in ("columns", "targets")}
         quantiles = tuple(float(f"{quantile:.6g}") for quantile in told["quantiles"])
@@ -92,7 +92,7 @@ class SavedModelTask(Task):
         return super().is_one(inputs) or (self.name == "tensors" and isinstance(inputs, dict))
 
     def output(self, result: Any) -> Any:
-        """What the task that was exported gives."""
+        """The output of the exported task."""
         if self.verb in ("translate", "generate"):
             return texts_of(result)
         if self.verb == "classify":
@@ -102,10 +102,10 @@ class SavedModelTask(Task):
         return getattr(result, {"tag": "tags", "transcribe": "text", "forecast": "values"}[self.verb])
 
     def predictor(self, **options: Any) -> Callable[[Sequence], list]:
-        """The function from inputs to as many results or `Failure`s.
+        """Returns a function from inputs to a result or `Failure` for each.
 
         Args:
-            options: those of the task that was exported; of its search, those that the SavedModel has as inputs.
+            options: options of the exported task. Of its search, only those that are inputs of the SavedModel.
         """
         function = self.signatures_by_name[self.verb]
         if self.verb in ("translate", "generate"):
@@ -141,17 +141,17 @@ class SavedModelTask(Task):
     ) -> Callable[[Sequence], list]:
         if replace_unknown is not False:
             raise ValueError(
-                f"`replace_unknown`: {self.folder} is a SavedModel, which does not give its attention. Leave it out, "
+                f"`replace_unknown`: {self.folder} is a SavedModel, which does not return its attention. Leave it out, "
                 "or give the run folder."
             )
         if first is not None:
-            raise ValueError(f"`first`: {self.folder} is a SavedModel, which has it inside. Leave it out.")
+            raise ValueError(f"`first`: {self.folder} is a SavedModel, with a fixed first token. Leave it out.")
         inputs = self._options({**options, **dict.fromkeys(side_inputs)})
         goes_on = self.verb == "generate" and echo
         names = ("whole" if goes_on else "text", "score", "log_prob", "finished")
 
         def compute(texts):
-            if inputs:  # by the function of the module: it knows, where the signature does not, what is left out
+            if inputs:  # by the function of the module: unlike the signature, it has default values
                 results = getattr(self.module, f"{self.verb}_with_options")(texts, **inputs)
             else:
                 results = self.signatures_by_name[self.verb](text=texts)
@@ -167,14 +167,14 @@ class SavedModelTask(Task):
     def _refuse(self, options: dict[str, Any], takes: Sequence[str]) -> None:
         if options:
             names = ", ".join(f"`{name}`" for name in options)
-            takes = f"It takes {', '.join(f'`{name}`' for name in sorted(takes))}; leave the others" if takes else ""
+            takes = f"It takes {', '.join(f'`{name}`' for name in sorted(takes))}. Leave the others" if takes else ""
             raise ValueError(
-                f"{names}: {self.folder} is a SavedModel, whose search is inside. "
+                f"{names}: {self.folder} is a SavedModel with a fixed search. "
                 f"{takes or 'Leave the options of the search'} out, or give the run folder."
             )
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Options of the search as inputs of the signature with options."""
+        """The options of the search, as inputs of the signature with options."""
         import tensorflow as tf
 
         name = f"{self.verb}_with_options"
@@ -187,7 +187,7 @@ class SavedModelTask(Task):
         needed = sorted(set(specs) - {"text"} - defaults - set(options)) if options else []
         if needed:
             given, needed = (", ".join(f"`{other}`" for other in names) for names in (options, needed))
-            raise ValueError(f"{given}: {self.folder} then needs {needed} too.")
+            raise ValueError(f"{given}: with it, {self.folder} also needs {needed}.")
         return {option: tf.constant(value, specs[option].dtype) for option, value in options.items()}
 
     def save(self, run: Any) -> None:
@@ -195,19 +195,19 @@ class SavedModelTask(Task):
 
 
 def load_module(folder: pathlib.Path) -> Any:
-    """The SavedModel in a folder, after a look at its files.
+    """Loads the SavedModel in a folder, after a check of its files.
 
     Raises:
-        ValueError: if it is damaged; names the folder and the remedy.
+        ValueError: if it is damaged. Names the folder and the remedy.
     """
     import tensorflow as tf
     import tensorflow_text  # noqa: F401, its operations may be in the graph
 
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # that it was exported without gradients is no news
+    logger.setLevel(logging.ERROR)  # hides the warning that it was exported without gradients
     try:
-        with refused(folder, "is damaged, or no SavedModel", "Copy the folder anew, or export it again"):
+        with refused(folder, "is damaged, or not a SavedModel", "Copy the folder again, or export it again"):
             _check_files(folder)
             return tf.saved_model.load(str(folder))
     finally:
@@ -215,21 +215,21 @@ def load_module(folder: pathlib.Path) -> Any:
 
 
 def _check_files(folder: pathlib.Path) -> None:
-    """Compares with what TensorFlow has noted of the graph and of the index of the weights, which have their own
-    checksums. It does not look itself, and loads whatever graph can be parsed."""
+    """Compares the graph and the index of the weights with TensorFlow's fingerprint. The weights have separate
+    checksums. TensorFlow itself does not check, and loads any graph that can be parsed."""
     from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
     from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
     for path in sorted(folder.rglob("*")):
-        if not (path.is_file() or path.is_dir()):  # a pipe would be waited for
-            raise ValueError(f"{path.relative_to(folder)} is no file")
-    if not (folder / "fingerprint.pb").is_file():  # none was written before TensorFlow 2.11
+        if not (path.is_file() or path.is_dir()):  # reading a pipe would block
+            raise ValueError(f"{path.relative_to(folder)} is not a file")
+    if not (folder / "fingerprint.pb").is_file():  # TensorFlow before 2.11 wrote none
         return
     if not SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs:
-        raise ValueError("saved_model.pb holds no graph")  # of which a fingerprint would end the process (TF 2.21)
+        raise ValueError("saved_model.pb holds no graph")  # a fingerprint of it would end the process (TF 2.21)
     noted = FingerprintDef.FromString((folder / "fingerprint.pb").read_bytes())
     found = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
     for name, file in (("saved_model_checksum", "saved_model.pb"), ("checkpoint_hash", "variables/variables.index")):
         if getattr(noted, name) != getattr(found, name):
-            raise ValueError(f"{file} and fingerprint.pb do not belong together")
+            raise ValueError(f"{file} does not match fingerprint.pb")

@@ -12,12 +12,12 @@ from keras_seq.tasks.results import Scored
 
 
 def scoring(task: Any, *, first: str = "start", **limits: int) -> Callable[[list], list]:
-    """The function from texts, or pairs of source and target, to `Scored` or `Failure`s, in one compiled pass.
+    """Returns a function from texts, or pairs of source and target, to `Scored` or `Failure`s, in one compiled pass.
 
     Args:
         task: `Translation` or `Generation`.
-        first: of a language model: the token before each text, "start" or "end".
-        limits: the fields of `batching.Limits`.
+        first: for a language model, the token before each text, "start" or "end".
+        limits: fields of `batching.Limits`.
     """
     limits, vocabulary, source_vocabulary = Limits(**limits), task.vocabulary, task.source_vocabulary
     continues = task.name == "generation"

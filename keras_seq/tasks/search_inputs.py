@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 class Input(NamedTuple):
-    """The type of an option, and the least value that makes sense; None: any value does."""
+    """The type of an option, and its least valid value (None: any value is valid)."""
 
     dtype: tf.DType
     least: float | None = None
@@ -32,8 +32,8 @@ INPUTS = {
 def adjustable(search):
     """The options of a search that a graph can take as inputs, and their values.
 
-    What the search does not use (a field that is None, a length penalty without `alpha`) is not among them: a graph
-    that could take it would do the work for nothing. Nor is what decides shapes.
+    Options that the search does not use (a field that is None, a length penalty without `alpha`) are left out: a graph
+    with such an input would do useless work. So are options that determine shapes.
     """
     values = {name: getattr(search, name, None) for name in INPUTS if name not in search.static_fields}
     values["alpha"] = getattr(getattr(search, "length_penalty", None), "alpha", None)
@@ -41,7 +41,7 @@ def adjustable(search):
 
 
 def adjusted(search, tensors):
-    """The search with tensors in the place of some of its options."""
+    """The search with tensors in place of some of its options."""
     fields = dict(tensors)
     if "alpha" in fields:
         fields["length_penalty"] = dataclasses.replace(search.length_penalty, alpha=fields.pop("alpha"))
@@ -49,10 +49,10 @@ def adjusted(search, tensors):
 
 
 def checked(tensors):
-    """The tensors, once a graph that runs has found them in range.
+    """The tensors, with an assertion in the graph that they are in range.
 
     Raises:
-        tf.errors.InvalidArgumentError: when the graph runs, for one that is not.
+        tf.errors.InvalidArgumentError: when the graph runs, for a tensor that is not.
     """
     found = {}
     for name, x in tensors.items():

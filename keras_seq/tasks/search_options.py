@@ -1,4 +1,4 @@
-"""The options of a search by their names, and the search and the constraints that they stand for."""
+"""Options of a search by name, and the search and constraints built from them."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Which search has which options; those that are not named here are of all of them.
+# The options of each search. Options that are not named here belong to all of them.
 SEARCHES = {
     "greedy": (),
     "beam": (
@@ -22,13 +22,13 @@ NAMES = {"search", "max_length", *CONSTRAINTS, *(name for names in SEARCHES.valu
 
 
 def get_search(options: Mapping[str, Any], default: Any = None) -> Any:
-    """The search that options stand for.
+    """Builds the search from options.
 
     Args:
-        options: by name, those that were given: `search` (a name or an object), `num_beams`, ...
-        default: the search of which the other options stay as they are, unless another kind is named.
+        options: the given options by name: `search` (a name or an object), `num_beams`, ...
+        default: search whose other options are kept, unless another kind is named.
     Raises:
-        ValueError: for an option that the search has not, or out of its range.
+        ValueError: for an option that the search does not have, or that is out of its range.
     """
     from keras_seq import decoding
 
@@ -40,18 +40,18 @@ def get_search(options: Mapping[str, Any], default: Any = None) -> Any:
     wrong = [name for name in options if name in special - set(SEARCHES[search])]
     if wrong:
         others = [other for other, names in SEARCHES.items() if set(wrong) <= set(names)]
-        take = f", or take {others[0]}" if others else ""
+        take = f", or use {others[0]}" if others else ""
         raise ValueError(f"{_listed(wrong)}: `search` {search} has no such option. Leave it out{take}.")
     fields = {name: options[name] for name in SEARCHES[search] if name in options and name != "force"}
-    if search in ("greedy", "beam"):  # a greedy score is that of a beam of one
+    if search in ("greedy", "beam"):  # the score of greedy search is that of a beam of one
         fields |= _length_penalty(fields, default)
     base = default if kinds.get(type(default)) == search else decoding.get_search(search, **_start(search))
     found = dataclasses.replace(base, **fields)
     grouped = getattr(found, "num_groups", 1) > 1
     if "diversity" in options and not grouped:
-        raise ValueError("`diversity`: there is but one group. Leave it out, or add `num_groups`.")
+        raise ValueError("`diversity` requires `num_groups` greater than 1.")
     if "force" in options and grouped:
-        raise ValueError("`force`: beams in groups are not allotted to words. Leave `num_groups` out.")
+        raise ValueError("`force` does not work with beams in groups. Leave `num_groups` out.")
     return found
 
 
@@ -62,7 +62,7 @@ def _start(search: str) -> dict[str, Any]:
 
 
 def _length_penalty(fields: dict[str, Any], default: Any) -> dict[str, Any]:
-    """The field `length_penalty` from a name and `alpha`, which leave `fields`."""
+    """The field `length_penalty`, built from a name and `alpha`, which are removed from `fields`."""
     from keras_seq import decoding
 
     name, alpha = fields.pop("length_penalty", None), fields.pop("alpha", None)
@@ -77,13 +77,13 @@ def _length_penalty(fields: dict[str, Any], default: Any) -> dict[str, Any]:
 
 
 def find_constraints(options: Mapping[str, Any], vocabulary: Any) -> list:
-    """The constraints that options stand for: `min_length`, `end_within`, `no_repeat`, `repetition_penalty`, phrases in
+    """Builds the constraints from options: `min_length`, `end_within`, `no_repeat`, `repetition_penalty`, phrases in
     `ban` and `only`, and `constraints` themselves.
 
     Args:
-        vocabulary: of the output; phrases are cut into its tokens.
+        vocabulary: vocabulary of the output, which tokenizes the phrases.
     Raises:
-        ValueError: for lengths that exclude each other, or phrases that the vocabulary does not know.
+        ValueError: for lengths that exclude each other, or phrases that are not in the vocabulary.
     """
     from keras_seq import decoding
 
@@ -107,15 +107,15 @@ def find_constraints(options: Mapping[str, Any], vocabulary: Any) -> list:
 
 
 def longest(options: Mapping[str, Any]) -> int | None:
-    """Tokens of the output at most, where the options tell."""
+    """The maximum number of tokens of the output, if the options set it."""
     return options.get("max_length", options.get("end_within"))
 
 
 def ctc_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The options of `decoding.ctc`.
+    """The options for `decoding.ctc`.
 
     Raises:
-        ValueError: for one that it has not.
+        ValueError: for an option that it does not have.
     """
     name = options.get("search", "greedy")
     known = CTC_SEARCHES.get(name, ())
@@ -123,28 +123,28 @@ def ctc_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
     wrong = wrong or ["search"] * (name not in CTC_SEARCHES)
     if wrong:
         raise ValueError(
-            f"{_listed(wrong)}: {where} gives labels of frames (CTC), for which there are `search` greedy, the "
-            "default, without more options, and `search` beam with `num_beams` and `num_return`. Leave others out."
+            f"{_listed(wrong)}: {where} returns labels of frames (CTC). Use `search` greedy, the default, without "
+            "more options, or `search` beam with `num_beams` and `num_return`. Leave others out."
         )
     return {"search": name} | {option: options[option] for option in known if option in options}
 
 
 def check_names(options: Mapping[str, Any], where: str) -> None:
-    """Raises `ValueError` for options that no search has."""
+    """Raises `ValueError` for options that do not exist in any search."""
     unknown = sorted(set(options) - NAMES)
     if unknown:
         raise ValueError(f"{_listed(unknown)}: {where} has no such option. It has: {', '.join(sorted(NAMES))}.")
 
 
 def _phrases(name: str, texts: Sequence[str], vocabulary: Any) -> list[list[int]]:
-    """Phrases as ids. Those with words that the vocabulary does not know are left out with a warning: no output has
+    """Phrases as ids. Phrases with words outside the vocabulary are left out with a warning, since no output has
     them."""
     phrases = [phrase for phrase in (vocabulary.tokenize(list(texts)).to_list() if texts else []) if phrase]
     known = [phrase for phrase in phrases if vocabulary.unknown_id not in phrase]
     if not known:
-        raise ValueError(f"`{name}` has no phrase that the vocabulary knows.")
+        raise ValueError(f"`{name}` has no phrase whose words are all in the vocabulary.")
     if len(known) < len(phrases):
-        warnings.warn(f"`{name}`: the vocabulary does not know {len(phrases) - len(known):,} of them.", stacklevel=2)
+        warnings.warn(f"`{name}`: {len(phrases) - len(known):,} of them are not in the vocabulary.", stacklevel=2)
     return known
 
 
@@ -153,7 +153,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def as_config(search: Any) -> dict[str, Any]:
-    """A search as JSON can hold it; empty for one of a kind of one's own."""
+    """A search in a form for JSON, or {} for a custom kind."""
     from keras_seq import decoding
 
     name = {kind: name for name, kind in decoding.SEARCHES.items()}.get(type(search))
@@ -172,7 +172,7 @@ def as_config(search: Any) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Any:
-    """The way back from `as_config`."""
+    """The inverse of `as_config`."""
     from keras_seq import decoding
     from keras_seq.decoding.forced_scoring import LengthPenalty
 

@@ -1,4 +1,4 @@
-"""What each input of a search has beside its text."""
+"""Inputs of a search besides the text of each example."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,34 +10,34 @@ NAMES = ("prefix", "force")
 
 
 class SideInputs:
-    """What inputs have beside their text, for a search in a graph: their number, where the search draws at random; the
+    """Inputs besides the text, for a search in a graph: the number of each input (for a stochastic search), the
     beginning of the output, and the terms that it must contain.
 
     An input is a text, or a tuple of the text, its number from 0 as a string, and one string for each of `names`: the
-    prefix, or terms between tabs.
+    prefix, or terms separated by tabs.
 
     Args:
-        names: of "prefix" and "force", in this order.
-        options: of the search.
-        vocabulary: of the output.
-        default: the search that the options start from.
+        names: some of "prefix" and "force", in this order.
+        options: options of the search.
+        vocabulary: vocabulary of the output.
+        default: search that the options modify.
     """
 
     def __init__(self, names: Sequence[str], options: Mapping[str, Any], vocabulary: Any, default: Any = None):
         self.vocabulary, self._files = vocabulary, list(names)
         unknown = [name for name in names if name not in NAMES]
         if unknown:
-            raise ValueError(f"`side_inputs` are some of {', '.join(NAMES)}. Received: {', '.join(unknown)}")
+            raise ValueError(f"`side_inputs` must be some of {', '.join(NAMES)}. Received: {', '.join(unknown)}")
         asked = {**options, **({"force": True} if "force" in names else {})}
         drawn = get_search(asked, default).is_stochastic
         self.names = ["number"] * drawn + self._files
 
     def read(self, items: list) -> tuple[list[str], list[Any]]:
-        """Texts, or tuples of texts -> the texts, and for each what is beside it and itself: a dict, or `Failure`."""
+        """Texts, or tuples of texts -> the texts, and a dict with each text and its side inputs, or a `Failure`."""
         rows = [item if isinstance(item, tuple) else (item, str(place)) for place, item in enumerate(items)]
         beside: list[Any] = [{"text": row[0], "number": int(row[1])} for row in rows]
         for place, name in enumerate(self._files, 2):
-            # A prefix is one phrase, and may be none at all; terms are some.
+            # A prefix is a single phrase, possibly empty. Terms may be several.
             texts = [[row[place]] if name == "prefix" else row[place].split("\t") for row in rows]
             for row, own in enumerate(self._phrases(name, texts)):
                 if isinstance(beside[row], Failure):
@@ -52,19 +52,19 @@ class SideInputs:
         for some in texts:
             pairs = [(text, next(ids)) for text in some]
             unknown = [text for text, phrase in pairs if self.vocabulary.unknown_id in phrase]
-            beside = Failure(f"`{name}`: the vocabulary does not know all of {unknown[0][:80]!r}") if unknown else None
+            beside = Failure(f"`{name}`: not all of {unknown[0][:80]!r} is in the vocabulary") if unknown else None
             found.append(beside or [phrase for _, phrase in pairs if phrase])
         return found
 
     def signature(self) -> list:
-        """Of what `tensors` gives."""
+        """The specs of the tensors that `tensors` returns."""
         import tensorflow as tf
 
         ranks = {"number": 1, "prefix": 2, "force": 3}
         return [tf.TensorSpec([None] * ranks[name], tf.int32) for name in self.names]
 
     def tensors(self, beside: list[dict]) -> list:
-        """What is beside the lines of a batch."""
+        """The side inputs of a batch, as tensors."""
         import numpy as np
         import tensorflow as tf
 
@@ -76,13 +76,13 @@ class SideInputs:
             if name == "number":
                 found.append(np.array(values, "int32"))
                 continue
-            # (B, C, L); of prefixes (B, 1, P), or (B, 0, 0) where there are none
+            # (B, C, L). Prefixes have (B, 1, P), or (B, 0, 0) if all are empty
             padded = decoding.padded_phrases(values, self.vocabulary.pad_id)
             found.append(padded if name == "force" else padded.reshape(len(values), -1))
         return [tf.constant(x) for x in found]
 
     def applied(self, search: Any, tensors: list) -> tuple[Any, list]:
-        """The search for the lines of a batch, and the constraints that are theirs."""
+        """The search and the constraints for the examples of a batch."""
         from keras_seq import decoding
 
         beside, constraints = dict(zip(self.names, tensors, strict=True)), []

@@ -1,4 +1,4 @@
-"""Functions of named tensors, and the module that a SavedModel holds of them."""
+"""Functions of named tensors, and the module with them that becomes a SavedModel."""
 
 import contextlib
 import inspect
@@ -17,9 +17,9 @@ class Signature(NamedTuple):
     """A function `(name=tensor, ...) -> {name: tensor}`, to be traced once for all shapes.
 
     Attributes:
-        function: is called with keyword arguments.
-        inputs: for each argument its `tf.TensorSpec`.
-        defaults: values of inputs that a caller may leave out; these come last.
+        function: function that is called with keyword arguments.
+        inputs: the `tf.TensorSpec` of each argument.
+        defaults: default values of optional inputs, which come last.
     """
 
     function: Callable
@@ -31,8 +31,8 @@ class Call(NamedTuple):
     """One call of a signature.
 
     Attributes:
-        inputs: arrays by name; strings are arrays of bytes.
-        goes_on: whether what the call before gave is given, too, where the signature has inputs of these names.
+        inputs: arrays by name. Strings are arrays of bytes.
+        goes_on: whether outputs of the call before are also passed to inputs of the same names.
     """
 
     signature: str
@@ -41,14 +41,14 @@ class Call(NamedTuple):
 
 
 class Exported(tf.Module):
-    """Signatures of a model, each a function under its own name, traced once.
+    """Signatures of a model, each a function with the signature's name, traced once.
 
-    Only the weights of the model become part of it: no optimizer, no metrics.
+    Only the weights of the model become part of it, without optimizer and metrics.
 
     Args:
         model: a built Keras model.
         signatures: `Signature`s by name.
-        resources: what else the functions need and TensorFlow saves: vocabularies, tables.
+        resources: other objects that the functions need and TensorFlow saves: vocabularies, tables.
     """
 
     def __init__(self, model, signatures, resources=()):
@@ -58,7 +58,7 @@ class Exported(tf.Module):
         with without_cudnn(model):
             for name, signature in signatures.items():
                 function = _compiled(name, signature)
-                # Saving traces a `tf.function` anew, and so finds default values; what has none is spared that.
+                # Saving traces a `tf.function` again, to find default values. Without any, that is avoided.
                 setattr(self, name, function if signature.defaults else function.get_concrete_function())
         self._names = tuple(signatures)
 
@@ -69,10 +69,10 @@ class Exported(tf.Module):
 
 
 def kept(model):
-    """The `tf.Variable`s that functions of a model take: its weights, the states with which stateful layers go on from
-    call to call, and of a ConvLSTM the state of random numbers.
+    """The `tf.Variable`s that a model's functions use: its weights, the states that stateful layers carry from call to
+    call, and the random state of ConvLSTM layers.
 
-    It draws its masks of dropout, which it does not use then, also where it does not train.
+    A ConvLSTM draws its dropout masks even outside of training, where it does not use them.
     """
     layers = model._flatten_layers()
     kinds = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
@@ -83,7 +83,7 @@ def kept(model):
 
 
 def inputs_of(function):
-    """The `tf.TensorSpec`s of what one of the functions takes, by name."""
+    """The `tf.TensorSpec`s of a function's inputs, by name."""
     concrete = function if hasattr(function, "structured_input_signature") else function.get_concrete_function()
     return {spec.name: spec for spec in tf.nest.flatten(concrete.structured_input_signature)}
 
@@ -95,7 +95,7 @@ def _compiled(name, signature):
     def call(*arguments, **given):
         return signature.function(**dict(zip(inputs, arguments, strict=False)), **given)
 
-    # TensorFlow takes from here what the inputs are called, and what they are where they are left out.
+    # TensorFlow reads the names of the inputs and their default values from here.
     call.__name__ = name
     call.__signature__ = inspect.Signature(
         [
@@ -112,14 +112,14 @@ def _compiled(name, signature):
 
 
 def definitions(folder):
-    """The `SignatureDef`s of a SavedModel by name; they know default values, and loaded signatures do not."""
+    """The `SignatureDef`s of a SavedModel by name. They have default values, unlike loaded signatures."""
     content = Path(folder, "saved_model.pb").read_bytes()
     return dict(saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def)
 
 
 @contextlib.contextmanager
 def without_cudnn(model):
-    """Traces recurrent layers without the kernels that only a GPU has: what is exported must run anywhere."""
+    """Traces recurrent layers without the kernels that only a GPU has, because an export must run anywhere."""
     layers = [layer for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
     before = [layer.use_cudnn for layer in layers]
     try:

@@ -7,9 +7,9 @@ class StateNames:
     """Names for the tensors of a state: `state_layers_0_1` is `state["layers"][0][1]`.
 
     Args:
-        state: a nest of tensors, or of whatever stands for them; entries that are None have no name.
+        state: a nest of tensors, or of their specs. Entries that are None have no name.
     Raises:
-        ValueError: if two tensors would have one name.
+        ValueError: if two tensors would have the same name.
     """
 
     def __init__(self, state):
@@ -18,7 +18,7 @@ class StateNames:
         self.names = ["_".join(map(str, ("state", *path))) for path in paths]
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise ValueError(f"The tensors of a state must have names of their own. Received twice: {twice}")
+            raise ValueError(f"The tensors of a state must have different names. Received twice: {twice}")
 
     def flat(self, state) -> dict:
         """Nest -> tensors by name."""
@@ -26,7 +26,7 @@ class StateNames:
         return dict(zip(self.names, (x for x in keras.tree.flatten(state) if x is not None), strict=True))
 
     def nest(self, tensors):
-        """Tensors by name, and perhaps others -> nest."""
+        """Tensors by name, possibly among others -> nest."""
         names = iter(self.names)
         leaves = [tensors[next(names)] if there else None for there in keras.tree.flatten(self.structure)]
         return keras.tree.pack_sequence_as(self.structure, leaves)

@@ -1,4 +1,4 @@
-"""Decoding a step at a time, the caller keeping the state: signatures for streaming."""
+"""Signatures for step-by-step decoding, in which the caller keeps the state."""
 
 import keras
 import numpy as np
@@ -12,25 +12,25 @@ SCALAR = tf.TensorSpec([], tf.int32)
 
 
 def stepping(model, vocabulary, read, *, begin_id=None, room=None, inputs=None, example=None):
-    """The signatures with which a caller decodes.
+    """Returns the signatures for step-by-step decoding.
 
-    `encode(text (B,)) -> tokens (B, 1), state_...`: the tokens to begin with, and the state as named tensors, of what
-    has been read.
-    `step(tokens (B, 1), state_...) -> log_probs (B, V), state_...`: of each next token, and the state after this one.
-    `detokenize(tokens (B, T)) -> text (B,)`. What begins without a text (a language model) also has
+    `encode(text (B,)) -> tokens (B, 1), state_...`: the first tokens, and the state after the input, as named tensors.
+    `step(tokens (B, 1), state_...) -> log_probs (B, V), state_...`: log-probabilities of the next tokens, and the state
+    after the given ones.
+    `detokenize(tokens (B, T)) -> text (B,)`. A language model, which needs no text, also has
     `initial_state(batch_size ()) -> tokens (B, 1), state_...`.
 
-    Where the state has room for so many steps and no more (a Transformer's caches), `encode` and `initial_state` also
+    If the state has room for a fixed number of steps (as a Transformer's caches), `encode` and `initial_state` also
     take `max_length ()`.
 
     Args:
-        model: `decode`, and `encode` or `initial_state`.
-        vocabulary: of what is decoded.
-        read: `(text, max_length) -> (tokens (B, 1), state)`; instead of the text it takes `inputs`.
-        begin_id: the first token, where nothing has been read.
-        room: default of `max_length`; None: there is none.
-        inputs: names and specs of what is read; None: `text`.
-        example: `(rows, steps) -> source` for `model.encode`; None: ids.
+        model: a model with `decode`, and `encode` or `initial_state`.
+        vocabulary: vocabulary of the output.
+        read: `(text, max_length) -> (tokens (B, 1), state)`, with `inputs` instead of the text if they are given.
+        begin_id: id of the first token, if no input was read.
+        room: default of `max_length` (None: no default).
+        inputs: names and specs of the inputs (None: `text`).
+        example: `(rows, steps) -> source` for `model.encode` (None: ids).
     """
     shapes = _StateShapes(model, example or (lambda rows, steps: ops.ones((rows, steps), "int32")))
     names = StateNames(shapes.specs)
@@ -62,7 +62,7 @@ def stepping(model, vocabulary, read, *, begin_id=None, room=None, inputs=None, 
 
 
 def step_calls(functions, source, vocabulary):
-    """Calls that try these signatures, for a batch of what is read, arrays by name."""
+    """Calls that try these signatures, for a batch of inputs, arrays by name."""
     rows = len(next(iter(source.values())))
     room = {"max_length": np.array(8)} if "max_length" in inputs_of(functions["encode"]) else {}
     tokens = (np.arange(4, 4 + rows) % vocabulary.size)[:, None]
@@ -75,11 +75,11 @@ def step_calls(functions, source, vocabulary):
 
 
 class _StateShapes:
-    """What a model's state looks like: states of different batches are compared.
+    """The shapes of a model's state, found by comparing the states of different batches.
 
     Attributes:
-        specs: a nest of `tf.TensorSpec`; None for the axes in which they differ.
-        need_room: whether another `max_length` makes another shape.
+        specs: a nest of `tf.TensorSpec`, with None for the axes that differ.
+        need_room: whether the shapes depend on `max_length`.
     """
 
     def __init__(self, model, example):

@@ -1,4 +1,4 @@
-"""A tag for each word."""
+"""Tagging of words."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,24 +23,24 @@ from keras_seq.tasks.text_ops import padded
 
 
 class Tagging(Task):
-    """A tag for each word.
+    """Assigns a tag to each word.
 
-    `tag(text (B,)) -> words (B, T), tags (B, T)`, strings, "" where a text has no more words. Words are what white
-    space separates.
+    `tag(text (B,)) -> words (B, T), tags (B, T)`, strings, "" after the last word of a text. Words are separated by
+    white space.
 
-    `tag_words(words (B, T)) -> tags (B, T)`, of texts that are split into words already, "" behind the last one: a
-    word may have spaces in it, such as "10 000".
+    `tag_words(words (B, T)) -> tags (B, T)`, for texts that are split into words already, "" after the last one. A word
+    may have spaces in it, such as "10 000".
 
-    In Python an input is a text, or a list of its words, and an output the list of tags; the details are `Tagged`.
+    In Python an input is a text, or a list of its words, and an output is the list of tags. The details are `Tagged`.
 
     Args:
-        model: gives logits `(B, T, N)`; one with a CRF is decoded by Viterbi's algorithm.
-        vocabulary: `text.Words`, one id a word.
-        tags: their names, in the order of their numbers.
-        characters: the vocabulary of the characters that words are made of; None: the model reads words alone.
+        model: a model that returns logits `(B, T, N)`. A model with a CRF is decoded by Viterbi's algorithm.
+        vocabulary: `text.Words`, one id per word.
+        tags: names of the tags, in the order of their numbers.
+        characters: vocabulary of the characters of words (None: the model reads words only).
     Raises:
-        ValueError: for tags that are no list; and when it is exported, if the model has another number of them, or
-            gives neither logits `(B, T, N)` nor the tags themselves, as `models.best_tags(model)` does.
+        ValueError: for tags that are not a list. When it is exported: if the model has another number of tags, or
+            returns neither logits `(B, T, N)` nor the tags themselves, as `models.best_tags(model)` does.
     """
 
     name, verb = "tagging", "tag"
@@ -59,24 +59,24 @@ class Tagging(Task):
         # Logits, the potentials of a CRF, or the tags themselves.
         if len(shape) != 2 if whole else (len(shape) not in (3, 4) or shape[-1] != count):
             raise ValueError(
-                f"The model must give logits (B, T, {count}), one for each of `tags`, or the numbers of the "
-                f"tags, as `models.best_tags(model)` does. It gives: {output.dtype} {shape}"
+                f"The model must return logits (B, T, {count}), one for each of `tags`, or the numbers of the "
+                f"tags, as `models.best_tags(model)` does. It returns: {output.dtype} {shape}"
             )
 
     def predictor(self, **limits):
-        """The function from texts, or lists of words, to as many `Tagged` or `Failure`s.
+        """Returns a function from texts, or lists of words, to a `Tagged` or `Failure` for each.
 
         Args:
-            limits: the fields of `batching.Limits`.
+            limits: fields of `batching.Limits`.
         """
         return tagging(self.function("tag_words"), Limits(**limits))
 
     def output(self, result):
-        """The tags."""
+        """The list of tags."""
         return result.tags
 
     def is_one(self, inputs):
-        """A text is one; a list of words is one of several inputs, in a list."""
+        """Whether this is a text. A list is a list of inputs, each a text or a list of words."""
         return isinstance(inputs, str | bytes)
 
     def _save_parts(self, folder):
@@ -88,7 +88,7 @@ class Tagging(Task):
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         tags = load_tags(folder)
         model = load_keras(file) if model is None else model
         files = vocabulary_files(folder)
@@ -102,8 +102,8 @@ class Tagging(Task):
         shape = getattr(getattr(model, "output", None), "shape", ())
         if len(shape) not in (3, 4) or shape[-1] != len(tags):
             raise ValueError(
-                f"{file} gives {tuple(shape)}, and {tags_file(folder)} names {len(tags)} tags. A tagger "
-                "gives each word a number for each of them: one of the two files is of another run."
+                f"{file} returns {tuple(shape)}, but {tags_file(folder)} names {len(tags)} tags. A tagger returns one "
+                "number for each tag and word. One of the two files is from another run."
             )
         vocabularies = {name: load_vocabulary(files[name]) for name in needed}
         task = cls(model, vocabularies["words"], tags, characters=vocabularies.get("characters"), **options)
@@ -119,12 +119,12 @@ class Tagging(Task):
         return self._decoded
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         model = self.exported_model()
         whole = "int" in model.output.dtype
 
         def tags_of(words):
-            """Of ragged words `(B, None)`, as wide as the longest row."""
+            """The tags of ragged words `(B, None)`, as wide as the longest row."""
             ids = padded(words.with_values(self.vocabulary.lookup(words.values)), self.vocabulary.pad_id)
             inputs = ids
             if self.characters is not None:
@@ -149,7 +149,7 @@ class Tagging(Task):
         return {"tag": Signature(tag, {"text": STRINGS}), "tag_words": Signature(tag_words, {"words": words})}
 
     def calls(self, functions, samples):
-        """What is tried to compare two processes."""
+        """The calls by which two processes are compared."""
         words = sample_strings(" ".join(short(samples)).split()[:20])
         halves = np.stack([words, np.roll(words, 1) + b" " + words]) if len(words) else np.empty((2, 0), object)
         texts = [Call("tag", {"text": batch}) for batch in text_batches(samples)]
@@ -157,7 +157,7 @@ class Tagging(Task):
 
 
 def tagging(function, limits):
-    """The function from texts, or lists of words, to `Tagged` or `Failure`s, by `tag_words` of an export."""
+    """Returns a function from texts, or lists of words, to `Tagged` or `Failure`s, given an export's `tag_words`."""
 
     def tagged(rows):
         width = max(map(len, rows))
@@ -174,12 +174,12 @@ def tagging(function, limits):
 
 
 def split(text):
-    """The words of a text. White space is ASCII's, as for `text.Words`: a no-break space is part of a word."""
+    """The words of a text. Only ASCII white space separates them, as in `text.Words`: not a no-break space."""
     return [word.decode() for word in (text if isinstance(text, bytes) else text.encode()).split()]
 
 
 def tags_file(folder):
-    """Where the names of a run's tags are, if it has tags."""
+    """The file with the names of a run's tags, which only exists if it has tags."""
     return folder / "vocabulary" / "tags.txt"
 
 
@@ -187,7 +187,7 @@ def load_tags(folder):
     """The names of a run's tags."""
     from keras_seq import text
 
-    missing = "the run tags no words, or the file was not copied with it. It has the names of the tags, one a line."
+    missing = "the run does not tag words, or the file was not copied with it. It has one tag per line."
     return load_part(tags_file(folder), text.load_labels, missing)
 
 

@@ -1,4 +1,4 @@
-"""A task: a model with what stands before it and after it. Raw inputs in, raw outputs out."""
+"""A task: a model with its preprocessing and postprocessing, from raw inputs to raw outputs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TASK_FILE = "task.json"
 
 
 class Task:
-    """What every task has; its kinds are the other classes of `keras_seq.tasks`.
+    """Base class of all tasks, the other classes of `keras_seq.tasks`.
 
         task = keras_seq.load("runs/translation")
         task("A man rides a horse.")                       # "Ein Mann reitet ein Pferd."
@@ -23,11 +23,11 @@ class Task:
         task.details(["A man rides a horse."], num_return=5)
 
     Attributes:
-        name: of the kind, in `task.json`.
-        verb: the name of its signature in a SavedModel, and of the verb of the command line.
-        rank: axes of one input that is an array; None for text.
+        name: name of the kind, in `task.json`.
+        verb: name of its signature in a SavedModel, and of its verb on the command line.
+        rank: number of axes of an input that is an array (None for text).
         model: the Keras model.
-        folder, file: where the task was loaded from; None for one that was made in Python.
+        folder, file: origin of a loaded task (None for a task made in Python).
     """
 
     name: ClassVar[str]
@@ -41,13 +41,13 @@ class Task:
         self._predictors: dict[str, Callable[[Sequence], list]] = {}
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        """The output for one input, or a list of outputs for several.
+        """Returns the output for one input, or a list of outputs for several.
 
         Args:
-            inputs: one input or a sequence of them.
-            options: those of `predictor`.
+            inputs: one input or a sequence of inputs.
+            options: options of `predictor`.
         Raises:
-            ValueError: if an input has no output; `details` gives the others.
+            ValueError: if an input has no output. `details` returns the others.
         """
         alone = self.is_one(inputs)
         results = self.details([inputs] if alone else inputs, **options)
@@ -55,52 +55,52 @@ class Task:
         if failed:
             number, reason = failed[0]
             raise ValueError(
-                f"{len(failed):,} of {len(results):,} inputs have no output, input {number} for one: {reason}. "
-                "`details` gives the others."
+                f"{len(failed):,} of {len(results):,} inputs have no output, for example input {number}: {reason}. "
+                "`details` returns the others."
             )
         outputs = [self.output(result) for result in results]
         return outputs[0] if alone else outputs
 
     def details(self, inputs: Sequence, **options: Any) -> list:
-        """A result for each input, in their order; a `Failure` in the place of one that has none.
+        """Returns a result for each input, in their order, or a `Failure` for an input without a result.
 
         Args:
             inputs: a sequence of inputs.
-            options: those of `predictor`.
+            options: options of `predictor`.
         """
         if self.is_one(inputs):
-            raise TypeError(f"`details` takes several inputs, in a list. Received: {str(inputs)[:80]!r}")
+            raise TypeError(f"`details` takes a list of inputs. Received: {str(inputs)[:80]!r}")
         key = repr(sorted(options.items()))
         if key not in self._predictors:
             self._predictors[key] = self.predictor(**options)
         return self._predictors[key](list(inputs))
 
     def predictor(self, **options: Any) -> Callable[[Sequence], list]:
-        """The function from a list of inputs to as many results or `Failure`s, compiled once."""
+        """Returns a function from a list of inputs to a result or `Failure` for each, compiled once."""
         raise NotImplementedError
 
     def output(self, result: Any) -> Any:
-        """What a result is in short."""
+        """The output of a call, taken from a result."""
         raise NotImplementedError
 
     def is_one(self, inputs: Any) -> bool:
-        """Whether this is one input, and no sequence of them."""
+        """Whether this is one input, rather than a sequence of inputs."""
         if isinstance(inputs, str | bytes | os.PathLike):
             return True
         return self.rank is not None and hasattr(inputs, "__array__") and np.ndim(inputs) == self.rank
 
     @property
     def where(self) -> str:
-        """What the task is called in errors."""
+        """The name of the task in errors."""
         return str(self.file or type(self.model).__name__)
 
-    # What an export writes.
+    # The content of an export.
 
     resources: Sequence[Any] = ()
     samples: Any = None
 
     def signatures(self) -> dict[str, Any]:
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         raise NotImplementedError
 
     def calls(self, functions: dict[str, Callable], samples: Any) -> Any:
@@ -108,14 +108,14 @@ class Task:
         raise NotImplementedError
 
     def function(self, name: str) -> Callable:
-        """The function of tensors that an export has under this name, of one trace."""
+        """The function of tensors that has this name in an export, traced once."""
         return getattr(Exported(self.exported_model(), {name: self.signatures()[name]}, self.resources), name)
 
     def exported_model(self) -> Any:
         """The model that the signatures call."""
         return self.model
 
-    # What a run folder holds.
+    # The content of a run folder.
 
     def save(self, run: Any) -> None:
         """Writes the task into a run folder: `best.keras`, `vocabulary/` and `task.json`.
@@ -136,15 +136,15 @@ class Task:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def config(self) -> dict[str, Any]:
-        """The options, as JSON can hold them."""
+        """The options, in a form for JSON."""
         return {}
 
     def _save_parts(self, folder: pathlib.Path) -> None:
-        """Writes what stands before and after the model into the folder `vocabulary/`."""
+        """Writes the preprocessing and postprocessing into the folder `vocabulary/`."""
 
 
 def save_vocabularies(folder: pathlib.Path, vocabularies: dict[str, Any]) -> None:
-    """Writes vocabularies by name, unless the folder has vocabularies already: those that the run was trained with."""
+    """Writes vocabularies by name. If the folder has vocabularies already, those of the training, they stay."""
     from keras_seq import text
 
     if any(path.suffix in text.KINDS for path in folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Whatever a model computes, from tensors to tensors, by their names."""
+"""Any model as a task from named tensors to named tensors."""
 
 import keras
 import numpy as np
@@ -11,22 +11,23 @@ from keras_seq.tasks.samples import array_batches
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.task import Task
 
-ROWS = 32  # of a batch
+ROWS = 32  # limit of a batch
 
 
 class Tensors(Task):
-    """Whatever a model computes when it is called.
+    """Calls any model, with tensors as inputs and outputs.
 
-    `serve(...)`: inputs and outputs are tensors, by the names of the model's own dicts; a lone one is `inputs` or
-    `outputs`, those of a list `inputs_0`, `inputs_1`, ... So a model that takes its state and gives it streams.
+    `serve(...)`: inputs and outputs are tensors, with the names of the model's dicts. A single tensor is named `inputs`
+    or `outputs`, those of a list `inputs_0`, `inputs_1`, ... A model that takes and returns its state therefore
+    streams.
 
     In Python an input is one example without its batch axis: an array, or a dict of arrays by the names of the inputs.
-    An output is an array, or a dict of them.
+    An output is an array, or a dict of arrays.
 
     Args:
         model: any Keras model.
-        example: what the model is called with, an array or a nest of arrays, of which the first axis, the batch, may
-            have any size; None: a functional model, which knows its shapes itself.
+        example: input of a call, an array or a nest of arrays. The first axis, the batch, may have any size. None for a
+            functional model, whose shapes are defined.
     """
 
     name, verb = "tensors", "serve"
@@ -46,7 +47,7 @@ class Tensors(Task):
     def _names(self):
         if self.inputs is None and not getattr(self.model, "inputs", None):
             raise ValueError(
-                f"{self.where} is a {type(self.model).__name__}, which does not tell what it takes. Make its task in "
+                f"{self.where} is a {type(self.model).__name__}, whose inputs are not defined. Make its task in "
                 "Python, with an example: tasks.Tensors(model, example)."
             )
         return self.inputs or NamedNest(self.model.input, "inputs")
@@ -56,7 +57,7 @@ class Tensors(Task):
         return tables(self.model)
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         model, names = self.model, self._names()
         specs = {name: tf.TensorSpec([None, *x.shape[1:]], x.dtype) for name, x in names.flat.items()}
 
@@ -66,11 +67,11 @@ class Tensors(Task):
         return {"serve": Signature(serve, specs)}
 
     def predictor(self):
-        """The function from examples to as many `Outputs` or `Failure`s."""
+        """Returns a function from examples to an `Outputs` or `Failure` for each."""
         return serving(self.function("serve"))
 
     def output(self, result):
-        """An array, or a dict of them."""
+        """An array, or a dict of arrays."""
         return result.arrays["outputs"] if set(result.arrays) == {"outputs"} else result.arrays
 
     def is_one(self, inputs):
@@ -78,20 +79,20 @@ class Tensors(Task):
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         model = load_keras(file) if model is None else model
         task = cls(model, **options)
         task.folder, task.file = folder, file
         return task
 
     def calls(self, functions, samples):
-        """What is tried to compare two processes."""
+        """The calls by which two processes are compared."""
         return [Call("serve", batch) for batch in array_batches(samples, inputs_of(functions["serve"]))]
 
 
 def serving(function):
-    """The function from examples, arrays or dicts of them, to `Outputs` or `Failure`s. Examples of the same shapes are
-    computed together; others are not, since nothing is known of how they could be padded."""
+    """Returns a function from examples, arrays or dicts of arrays, to `Outputs` or `Failure`s. Examples of the same
+    shapes share a batch. Others do not, because the right padding is unknown."""
     specs = inputs_of(function)
 
     def compute(examples):
@@ -106,7 +107,7 @@ def serving(function):
             try:
                 for row, result in halving(rows, lambda some: compute([examples[row] for row in some])):
                     results[row] = result
-            except (ValueError, TypeError) as error:  # of the shapes, which all of them have
+            except (ValueError, TypeError) as error:  # about the shapes, which are the same for all of them
                 results = [Failure(one_line(error)) if row in rows else one for row, one in enumerate(results)]
         return results
 
@@ -114,7 +115,7 @@ def serving(function):
 
 
 def _arrays(example, specs):
-    """The arrays of an example by the names of the inputs, or why there are none."""
+    """The arrays of an example by the names of the inputs, or a `Failure`."""
     try:
         values = example if isinstance(example, dict) else dict.fromkeys(specs, example)
         return {name: np.asarray(values[name]) for name in specs}
@@ -123,7 +124,7 @@ def _arrays(example, specs):
 
 
 def _of_like_shapes(examples):
-    """The places of examples whose arrays have the same shapes, `ROWS` at most together."""
+    """The places of examples whose arrays have the same shapes, at most `ROWS` together."""
     groups = {}
     for row, example in enumerate(examples):
         if not isinstance(example, Failure):
@@ -132,8 +133,8 @@ def _of_like_shapes(examples):
 
 
 class NamedNest:
-    """A tensor, or a nest of them, as a dict of tensors: that of a dict by its keys, a lone one as `name`, those of
-    anything else as `name_0`, `name_1`, ...
+    """A tensor, or a nest of tensors, as a dict: a dict by its keys, a single tensor as `name`, the tensors of any
+    other nest as `name_0`, `name_1`, ...
 
     Attributes:
         flat: the tensors by name.
@@ -149,18 +150,18 @@ class NamedNest:
             self.flat = dict(zip(names, leaves, strict=True))
 
     def nest(self, tensors):
-        """Other tensors, by the same names, as such a nest."""
+        """A nest of the same structure with other tensors, given by the same names."""
         tensors = {name: tensors[name] for name in self.flat}
         return tensors if isinstance(self._nest, dict) else keras.tree.pack_sequence_as(self._nest, [*tensors.values()])
 
 
 def input_specs(model):
-    """The inputs of a functional model, `tf.TensorSpec`s by their names in it."""
+    """The inputs of a functional model: `tf.TensorSpec`s by the names of the inputs."""
     inputs = model.input if isinstance(model.input, dict) else {x.name: x for x in model.inputs}
     return {name: tf.TensorSpec(x.shape, x.dtype) for name, x in inputs.items()}
 
 
 def tables(model):
-    """The lookup tables of a model's layers, which a function that is saved must be able to find."""
+    """The lookup tables of a model's layers, which a saved function must reference."""
     values = [value for layer in model._flatten_layers() for value in vars(layer).values()]
     return [value for value in values if isinstance(value, tf.saved_model.experimental.TrackableResource)]

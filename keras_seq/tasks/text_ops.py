@@ -1,4 +1,4 @@
-"""Strings into padded ids and back, in a graph."""
+"""Conversion of strings to padded ids and back, in a graph."""
 
 import tensorflow as tf
 
@@ -7,14 +7,14 @@ from keras_seq.decoding.search import search_with_vocabulary
 
 
 def with_end(ids, vocabulary):
-    """Ragged ids `(B, None)`, the end token behind each."""
+    """Ragged ids `(B, None)`, with the end token after each row."""
     return tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], vocabulary.end_id)], axis=1)
 
 
 def padded(ids, pad_id):
-    """Ragged ids, none of them empty -> `(B, T)`, as wide as `decoding.generate` makes a batch."""
+    """Ragged ids, none of them empty -> `(B, T)`, with the width of batches in `decoding.generate`."""
     longest = tf.reduce_max(tf.concat([ids.row_lengths(), [1]], axis=0))  # no rows at all: 1
-    shape = tf.stack([-1, padded_width(longest - 1)])  # -1: as many rows as there are
+    shape = tf.stack([-1, padded_width(longest - 1)])  # -1: the number of rows
     return tf.ensure_shape(ids.to_tensor(pad_id, shape=shape), (None, None))
 
 
@@ -36,15 +36,15 @@ def written(vocabulary, tokens):
 
 
 def following(vocabulary, texts, prompts, tokens):
-    """What follows texts `(B,)`, to be written behind them as they are: `(B, R)`.
+    """The continuations of texts `(B,)`, to be appended to the unchanged texts: `(B, R)`.
 
-    The texts themselves are not written anew, since a vocabulary changes them: unknown characters, case, white space.
-    What follows is what the whole has more than its beginning; so a space between two words is part of it, unless the
-    text ends in white space that the vocabulary left out.
+    The texts themselves are not detokenized, since a vocabulary changes them: unknown characters, case, white space.
+    The continuation is the rest of the whole after its beginning. A space between two words is therefore part of it,
+    unless the text ends in white space that the vocabulary left out.
 
     Args:
-        prompts: ids of the texts `(B, P)`.
-        tokens: ids of what follows `(B, R, T)`.
+        prompts: ids of the texts, `(B, P)`.
+        tokens: ids of the continuations, `(B, R, T)`.
     """
     R = tokens.shape[1]
     before = tf.repeat(written(vocabulary, prompts[:, None]), R, axis=1)  # (B, R)
@@ -57,22 +57,22 @@ def following(vocabulary, texts, prompts, tokens):
 
 
 def one_or_many(results):
-    """`(B, 1)` -> `(B,)`; several results for each text stay `(B, R)`."""
+    """`(B, 1)` -> `(B,)`. Several results for each text stay `(B, R)`."""
     return {name: x[:, 0] if x.shape[1] == 1 else x for name, x in results.items()}
 
 
 def in_place(x, some):
-    """The rows of x, `(N, R)`, each where `some (B,)` is True: `(B, R)`. The others are "" and 0."""
-    x = tf.concat([x, tf.zeros([1, x.shape[1]], x.dtype)], axis=0)  # one row for all the others
+    """The rows of x, `(N, R)`, placed where `some (B,)` is True: `(B, R)`. The other rows are "" and 0."""
+    x = tf.concat([x, tf.zeros([1, x.shape[1]], x.dtype)], axis=0)  # one row for all other places
     some = tf.cast(some, tf.int32)
     return tf.gather(x, tf.where(some > 0, tf.cumsum(some) - 1, tf.reduce_sum(some)))
 
 
 def forced_scores(vocabulary, target, token_log_probs):
-    """What a signature `score` gives, of ids `(B, T)` and their log-probabilities.
+    """The outputs of a signature `score`, given ids `(B, T)` and their log-probabilities.
 
     Returns:
-        `log_prob (B,)`, its number of tokens `num_tokens (B,)`, and of each token `tokens (B, T)`, as it is written
+        `log_prob (B,)`, the number of tokens `num_tokens (B,)`, and for each token `tokens (B, T)`, its written form
         ("" for padding), and `token_log_probs (B, T)`.
     """
     real = target != vocabulary.pad_id

@@ -1,4 +1,4 @@
-"""Sound into text."""
+"""Transcription of recordings."""
 
 import os
 
@@ -20,31 +20,32 @@ from keras_seq.tasks.task import Task, save_vocabularies
 from keras_seq.tasks.tensors import input_specs
 from keras_seq.tasks.text_ops import one_or_many, searched, written
 
-MAX_LENGTH = 100  # tokens of a transcript, unless told otherwise
-RATE = 8000  # of a model that does not tell its sampling rate
-STEP_SAMPLES = 1000  # of a waveform, for each step of a source whose states are compared
+MAX_LENGTH = 100  # default maximum of a transcript, in tokens
+RATE = 8000  # for a model without a sampling rate
+STEP_SAMPLES = 1000  # samples per step, in sources whose states are compared
 AUDIO = tf.TensorSpec([None, None], tf.float32)
 
 
 class Transcription(Task):
-    """Sound into text, by a model with CTC, or by one with `encode` and `decode` that a front end reads for.
+    """Transcribes recordings with a CTC model, or with a model that has `encode`, `decode` and a front end for sound.
 
-    `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search
-    returns several. Shorter recordings are padded with zeros, which is how `models.audio_front_end` knows them.
+    `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, if the search
+    returns several. Shorter recordings are padded with zeros, which `models.audio_front_end` recognizes as padding.
     A model that encodes and decodes also has `encode(waveform)`, `step` and `detokenize`: see `tasks.streaming`.
-    Where a layer of the model has it, as `LogMel` does, there is also `describe() -> sampling_rate`, in hertz.
+    If a layer of the model has a sampling rate, as `LogMel` does, there is also `describe() -> sampling_rate`, in
+    hertz.
 
     In Python an input is a waveform `(samples,)` at the model's sampling rate, or a sound file, which is converted to
-    it; an output is its text, and the details are `Transcript`.
+    it. An output is its text, and the details are `Transcript`.
 
     Args:
-        model: gives logits `(B, T, V)`, or has `encode` and `decode`.
-        vocabulary: of the text, its `pad_id` the blank; or, with CTC, a list of labels: the first is label 1, 0 being
-            the blank, and the text has a space between them.
-        max_length: of a text, the end token counted, where it is decoded token by token.
-        options: of `decoding.ctc`, or of `decoding.search`.
+        model: a model that returns logits `(B, T, V)`, or has `encode` and `decode`.
+        vocabulary: vocabulary of the text, with its `pad_id` as the blank. Or, with CTC, a list of labels: the first is
+            label 1, 0 is the blank, and the text has a space between labels.
+        max_length: maximum length of a text, the end token counted, if it is decoded token by token.
+        options: options of `decoding.ctc`, or of `decoding.search`.
     Raises:
-        ValueError: when it is exported, if the model gives no logits `(B, T, V)`, or other labels.
+        ValueError: when it is exported, if the model does not return logits `(B, T, V)`, or has other labels.
     """
 
     name, verb, rank = "transcription", "transcribe", 1
@@ -58,31 +59,31 @@ class Transcription(Task):
 
     @property
     def sampling_rate(self):
-        """Samples a second; None where no layer of the model has it."""
+        """Sampling rate in samples per second, or None if no layer of the model has it."""
         return sampling_rate(self.model)
 
     def predictor(self, *, batch_seconds=120.0, max_seconds=600.0, **options):
-        """The function from waveforms, or sound files, to as many `Transcript`s or `Failure`s.
+        """Returns a function from waveforms, or sound files, to a `Transcript` or `Failure` for each.
 
         Args:
-            batch_seconds: rows of a batch times its padded length.
-            max_seconds: of the longest recording that is not refused.
-            options: of the search, in place of the task's own; see `tasks.search_options`.
+            batch_seconds: limit of a batch: number of rows times padded length.
+            max_seconds: maximum length of a recording. Longer ones are refused.
+            options: options of the search that override the task's, see `tasks.search_options`.
         """
         task = self.with_search(options) if options else self
         return transcribing(task.function("transcribe"), self.sampling_rate or RATE, batch_seconds, max_seconds)
 
     def with_search(self, options):
-        """The task with another search.
+        """A copy of the task with another search.
 
         Args:
-            options: by name; see `tasks.search_options`.
+            options: options by name, see `tasks.search_options`.
         """
         if not hasattr(self.model, "encode"):
             return type(self)(self.model, self._given, max_length=self.max_length, **ctc_options(options, self.where))
         search = search_of({"search": "greedy", **options})
         if options.get("search", "greedy") == "greedy" and not {"alpha", "length_penalty"} & set(options):
-            search = "greedy"  # whose score is log p
+            search = "greedy"  # its score is log p
         arguments = {"search": search, "constraints": find_constraints(options, self.vocabulary)}
         length = longest(options)
         return type(self)(
@@ -90,7 +91,7 @@ class Transcription(Task):
         )
 
     def output(self, result):
-        """The text."""
+        """The text of the transcript."""
         return result.text
 
     def config(self):
@@ -104,18 +105,18 @@ class Transcription(Task):
 
     def _save_parts(self, folder):
         if self.labels is not None:
-            raise ValueError("A run folder has the vocabulary of a recognizer. Received: a list of labels")
+            raise ValueError("A run folder needs the vocabulary of a recognizer. Received: a list of labels")
         save_vocabularies(folder, {"vocabulary": self.vocabulary})
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         model = load_keras(file) if model is None else model
         if not writes_down(model):
             raise ValueError(
-                f"{file} is a {type(model).__name__} that writes down no sound: it has no `LogMel` layer, or "
-                "gives no labels of frames. keras-seq transcribe takes models as recipes.speech trains them for "
-                "strings; give another run folder."
+                f"{file} is a {type(model).__name__}, not a speech recognizer: it has no `LogMel` layer, or does not "
+                "return labels of frames. keras-seq transcribe takes models that recipes.speech trains for strings. "
+                "Give another run folder."
             )
         vocabulary, options = load_single_vocabulary(folder), dict(options)
         if isinstance(options.get("search"), dict):
@@ -127,14 +128,14 @@ class Transcription(Task):
         return task
 
     def signatures(self):
-        """Name -> `Signature`; the first one is the default."""
+        """Name -> `Signature`. The first one is the default."""
         model = self.model
         if hasattr(model, "encode"):
             return self._decoding()
         (spec,) = input_specs(model).values()
         shape, size = tuple(model.output.shape), self.vocabulary.size
         if len(shape) != 3 or shape[2] != size:
-            raise ValueError(f"The model must give logits (B, T, {size}), one for each label. It gives: {shape}")
+            raise ValueError(f"The model must return logits (B, T, {size}), one for each label. It returns: {shape}")
 
         def transcribe(waveform):
             logits = model(waveform, training=False)
@@ -173,7 +174,7 @@ class Transcription(Task):
         return {"transcribe": Signature(transcribe, {"waveform": AUDIO}), **steps, **_described(model)}
 
     def calls(self, functions, samples):
-        """What is tried to compare two processes."""
+        """The calls by which two processes are compared."""
         batches = array_batches(samples, inputs_of(functions["transcribe"]))
         yield from (Call("transcribe", batch) for batch in batches)
         if "encode" in functions:
@@ -183,24 +184,24 @@ class Transcription(Task):
 
 
 def sampling_rate(model):
-    """Samples a second of what a model hears, as one of its layers has it; None where none has."""
+    """The sampling rate of a model's input in samples per second, from one of its layers, or None."""
     return next((layer.sampling_rate for layer in model._flatten_layers() if hasattr(layer, "sampling_rate")), None)
 
 
 def writes_down(model):
-    """Whether a model reads sound, and gives tokens or labels of frames."""
+    """Whether a model reads sound, and returns tokens or labels of frames."""
     if sampling_rate(model) is None:
         return False
     return hasattr(model, "encode") or len(getattr(getattr(model, "output", None), "shape", ())) == 3
 
 
 def transcribing(function, rate, batch_seconds=120.0, max_seconds=600.0):
-    """The function from waveforms, or sound files, to `Transcript`s or `Failure`s, by the function `transcribe` of an
-    export."""
+    """Returns a function from waveforms, or sound files, to `Transcript`s or `Failure`s, given an export's
+    `transcribe`."""
 
     def compute(waveforms):
         found = function(waveform=tf.constant(padded(waveforms)))
-        # Of several results, as a beam may give them, the first is the best.
+        # If a beam returns several results, the first is the best.
         columns = [found[name].numpy().reshape(len(waveforms), -1)[:, 0] for name in ("text", "score", "log_prob")]
         rows = zip(*columns, strict=True)
         return [Transcript(text.decode("utf-8", "replace"), float(score), float(log)) for text, score, log in rows]
@@ -231,7 +232,7 @@ def _waveform(source, rate, max_seconds):
     else:
         waveform = np.asarray(source, "float32")
         if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
-            return Failure(f"a recording is an array (samples,) of finite numbers, not {waveform.shape}")
+            return Failure(f"a recording must be an array (samples,) of finite numbers. Received: {waveform.shape}")
     seconds = len(waveform) / rate
     if seconds > max_seconds:
         name = f"{source}: " if isinstance(source, str | os.PathLike) else ""
@@ -245,7 +246,7 @@ def _described(model):
 
 
 class Labels:
-    """Labels as a vocabulary that only writes: label i is number i + 1, and 0 is the blank."""
+    """Labels as a vocabulary that only detokenizes: label i has the number i + 1, and 0 is the blank."""
 
     pad_id = 0
 

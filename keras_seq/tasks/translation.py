@@ -1,4 +1,4 @@
-"""Texts into texts."""
+"""Translation of texts."""
 
 import tensorflow as tf
 
@@ -16,30 +16,30 @@ from keras_seq.tasks.text_ops import forced_scores, in_place, one_or_many, padde
 
 
 class Translation(DecodingTask):
-    """Texts into texts, by a model with `encode` and `decode`.
+    """Translates texts with a model that has `encode` and `decode`.
 
-    `translate(text (B,)) -> text, score, log_prob, finished`, each `(B,)`, or `(B, R)`, best first, where the search
-    returns several: as `decoding.generate` decodes one batch. A text without any token gives "" with score 0. `score`
-    is what the search ranks by; where it found fewer than R, the slots left are "" with score -inf. `finished` is False
-    for what `max_length` has cut off; such results come last.
+    `translate(text (B,)) -> text, score, log_prob, finished`, each `(B,)`, or `(B, R)`, best first, if the search
+    returns several. The results equal those of `decoding.generate` for one batch. A text without any token gives ""
+    with score 0. `score` is the ranking criterion of the search. If it finds fewer than R results, the other slots are
+    "" with score -inf. `finished` is False for results cut off by `max_length`, which come last.
 
-    `translate_with_options` also takes `max_length ()` and those options of the search that a graph can take (`alpha`
-    of the length penalty; `temperature`, `seed` and others of sampling). They are what they were at export unless
-    given.
+    `translate_with_options` also takes `max_length ()` and the options of the search that a graph can take (`alpha` of
+    the length penalty, `temperature`, `seed` and others of sampling). Their defaults are the values at export.
 
     `score(text (B,), target (B,)) -> log_prob (B,), num_tokens (B,), tokens (B, T), token_log_probs (B, T)`: forced
     decoding, the end token counted.
 
     `encode`, `step`, `detokenize`: see `tasks.streaming`.
 
-    In Python an input is a text and an output its translation; the details are `Generated`.
+    In Python an input is a text and an output its translation. The details are `Generated`.
 
     Args:
-        model: has `encode` and `decode`.
-        vocabulary: of the target; and of the source, unless that has its own. A `tf.Module` that tokenizes and
-            detokenizes in the graph, such as those of `text`.
-        source_vocabulary: when it is not the same.
-        max_length: of a result, the end token counted. Default: twice the longest source of the batch, and 10.
+        model: a model with `encode` and `decode`.
+        vocabulary: vocabulary of the target, and of the source by default. A `tf.Module` that tokenizes and detokenizes
+            in the graph, such as those of `text`.
+        source_vocabulary: vocabulary of the source, if it is another one.
+        max_length: maximum length of a result, the end token counted. Default: twice the longest source of the batch,
+            plus 10.
         search, constraints, options: see `decoding.search`.
     """
 
@@ -57,14 +57,14 @@ class Translation(DecodingTask):
         return [self.vocabulary, self.source_vocabulary]
 
     def predictor(self, *, batch_tokens=2048, max_source_length=1000, replace_unknown=False, side_inputs=(), **options):
-        """The function from texts to as many `Generated` or `Failure`s.
+        """Returns a function from texts to a `Generated` or `Failure` for each.
 
         Args:
             batch_tokens, max_source_length: see `batching.Limits`.
             replace_unknown: see `decoding.generate`.
-            side_inputs: "prefix", "force": what each input has beside its text, see `SideInputs`.
-            options: of the search, in place of the task's own: `search`, `num_beams`, `num_return`, `max_length`,
-                `ban`, ...; see `tasks.search_options`.
+            side_inputs: "prefix", "force": inputs besides the text, see `SideInputs`.
+            options: options of the search that override the task's: `search`, `num_beams`, `num_return`, `max_length`,
+                `ban`, ... See `tasks.search_options`.
         """
         if replace_unknown is not False and not getattr(self.model, "has_attention", False):
             raise ValueError(f"`replace_unknown` needs a model with attention: {self.where} has none. Leave it out.")
@@ -92,7 +92,7 @@ class Translation(DecodingTask):
 
     @classmethod
     def load(cls, folder, file, options, model=None):
-        """Opens a run folder; see `loading`."""
+        """Opens a run folder, see `loading`."""
         return load_decoding(cls, folder, file, options, model, single=False)
 
     def _run(self, text, max_length, search):

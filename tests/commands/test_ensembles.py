@@ -101,7 +101,7 @@ def test_what_does_not_fit_together_is_refused(keras_seq, folders, second):
     told = refused("translate", *first, "--model", second["other"])
     assert f"{files[0]} and {files[1]} differ: token 4 is" in told
     told = refused("translate", *first, "--model", folders["rnn"])
-    assert "rnn/best.keras is a language model, and" in told and "lstm/best.keras translates" in told
+    assert "rnn/best.keras is a language model, but" in told and "lstm/best.keras is a translator" in told
     told = refused("translate", *first, "--model", folders["served"])
     assert "is a SavedModel" in told and "Give the run folder" in told
     told = refused("translate", *first, *first, "--model-weight", 2)
@@ -118,10 +118,10 @@ def language_model(vocabulary_size):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda words: text.Characters("abc"), "one is of Words, the other of Characters"),
+        (lambda words: text.Characters("abc"), "one is a Words, the other a Characters"),
         (lambda words: text.Words(words[:-1]), "11 tokens and 10"),
         (lambda words: text.Words([*words[:-1], "z"]), "token 10 is 'g' in one and 'z' in the other"),
-        (lambda words: text.Words(words, lowercase=True), "the same tokens, but texts are not split alike"),
+        (lambda words: text.Words(words, lowercase=True), "the same tokens, but texts are split differently"),
     ],
 )
 def test_how_two_vocabularies_differ(make, told, tmp_path):

@@ -146,10 +146,10 @@ def test_without_a_time_index(keras_seq, forecasters, tmp_path):
     ("kind", "told"),
     [
         ("no columns", ["forecast.json does not exist"]),
-        ("damaged columns", ["forecast.json is damaged", "Copy it anew"]),
+        ("damaged columns", ["forecast.json is damaged", "Copy it again"]),
         ("no scaler", ["scaler.json does not exist"]),
-        ("damaged scaler", ["scaler.json is damaged", "Copy it anew"]),
-        ("another horizon", ["of another run"]),
+        ("damaged scaler", ["scaler.json is damaged", "Copy it again"]),
+        ("another horizon", ["from another run"]),
     ],
 )
 def test_damaged_runs_of_forecasters(kind, told, keras_seq, forecasters, tmp_path):

@@ -297,12 +297,12 @@ def damaged(folder, tmp_path, kind):
 @pytest.mark.parametrize(
     ("kind", "told"),
     {
-        "cut": ["best.keras is damaged", "Copy the file anew"],
+        "cut": ["best.keras is damaged", "Copy the file again"],
         "flipped": ["best.keras is damaged", "checksum"],
-        "no best": ["best.keras does not exist", "train on"],
+        "no best": ["best.keras does not exist", "Continue the training"],
         "no vocabulary": ["vocabulary must hold", "Copy the vocabulary"],
         "short vocabulary": ["vocabulary has 9 tokens", "cut short"],
-        "no words": ["joint.words is no vocabulary", "Copy it anew"],
+        "no words": ["joint.words is not a vocabulary", "Copy it again"],
         "lambda": ["best.keras could not be loaded", "is not run"],
         "dense": ["does not decode"],
         "no config": ["best.keras could not be loaded"],

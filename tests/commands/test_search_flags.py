@@ -47,7 +47,7 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     (tmp_path / "ban").write_text("ein mann\n\n \nzebra\nhund\n")
     (tmp_path / "only").write_text("der hund\nein\nein hund\n")
     files = {"ban": tmp_path / "ban", "only": tmp_path / "only"}
-    with pytest.warns(UserWarning, match="`ban`: the vocabulary does not know 1 of them"):
+    with pytest.warns(UserWarning, match="`ban`: 1 of them are not in the vocabulary"):
         found = arguments(min_length=2, end_within=9, no_repeat=3, repetition_penalty=1.2, **files)["constraints"]
     assert found == [
         decoding.MinLength(2),
@@ -65,17 +65,17 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
     [
         (
             {"search": "greedy", "alpha": 1.0},
-            "--alpha: --search greedy has no such option. Leave it out, or take beam.",
+            "--alpha: --search greedy has no such option. Leave it out, or use beam.",
         ),
-        ({"temperature": 1.0, "seed": 1}, "--temperature, --seed: --search beam has no.*or take sampling"),
-        ({"search": "sampling", "num_beams": 3, "top_k": 2}, "--num-beams: --search sampling has no.*or take beam"),
+        ({"temperature": 1.0, "seed": 1}, "--temperature, --seed: --search beam has no.*or use sampling"),
+        ({"search": "sampling", "num_beams": 3, "top_k": 2}, "--num-beams: --search sampling has no.*or use beam"),
         ({"search": "greedy", "num_beams": 3, "top_k": 2}, "--num-beams, --top-k: --search greedy.*Leave it out.$"),
         ({"search": "greedy", "num_return": 1}, "--num-return: --search greedy has no such option"),
         ({"search": "contrastive", "num_return": 2}, "--num-return: --search contrastive has no such option"),
         ({"search": "contrastive", "alpha": 1.5}, "--alpha.*1.5"),
-        ({"search": "sampling", "force": "x"}, "--force: --search sampling has no such option.*or take beam"),
-        ({"num_groups": 5, "force": "x"}, "--force: .*Leave --num-groups out"),
-        ({"diversity": 0.5}, "--diversity: .*--num-groups"),
+        ({"search": "sampling", "force": "x"}, "--force: --search sampling has no such option.*or use beam"),
+        ({"num_groups": 5, "force": "x"}, "--force does not work.*Leave --num-groups out"),
+        ({"diversity": 0.5}, "--diversity requires --num-groups"),
         ({"min_length": 9, "max_length": 8}, "--min-length 9.*--max-length 8"),
         ({"min_length": 9, "end_within": 8}, "--min-length 9.*--end-within 8"),
         ({"end_within": 9, "max_length": 8}, "--end-within 9.*--max-length 8"),
@@ -83,8 +83,8 @@ def test_flags_stand_for_searches_and_constraints(tmp_path):
         ({"no_repeat": 0}, "`size`.*0"),
         ({"min_length": 0}, "`length`.*0"),
         ({"num_groups": 2}, "--num-groups.*2"),
-        ({"ban": b"zebra\nquagga\n"}, "has no phrase that the vocabulary knows"),
-        ({"only": b"\n"}, "has no phrase that the vocabulary knows"),
+        ({"ban": b"zebra\nquagga\n"}, "has no phrase whose words are all in the vocabulary"),
+        ({"only": b"\n"}, "has no phrase whose words are all in the vocabulary"),
         ({"ban": b"ein\n\xff\n"}, "ban:2: byte 1 .0xff. is not valid UTF-8"),
     ],
 )
@@ -142,9 +142,9 @@ def test_prefixes_and_forced_words_are_their_lines_own(keras_seq, folders, tmp_p
     flags += ["--prefix", tmp_path / "begins", "--force", tmp_path / "terms", "--chunk", 4, "--batch-tokens", 25]
     records = keras_seq(*flags, stdin="\n".join(LINES) + "\n").records
     assert {record["line"]: record["error"] for record in records if "error" in record} == {
-        8: "--force: the vocabulary does not know all of 'zebra'",
-        10: "--prefix: the vocabulary does not know all of 'ein zebra'",
-        12: "no output was found that is as the flags ask",  # so many terms leave no room
+        8: "--force: not all of 'zebra' is in the vocabulary",
+        10: "--prefix: not all of 'ein zebra' is in the vocabulary",
+        12: "no output satisfies all the given constraints",  # so many terms leave no room
     }
     good = [number for number, record in enumerate(records) if "text" in record]
     for number in good:

@@ -65,11 +65,11 @@ def test_a_classifier_is_inspected_and_exported(keras_seq, folders, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("no labels", ["labels.txt does not exist", "one a line"]),
-        ("damaged labels", ["labels.txt is damaged", "Copy it anew"]),
-        ("two labels", ["names 2 classes", "of another run"]),
+        ("no labels", ["labels.txt does not exist", "one class name per line"]),
+        ("damaged labels", ["labels.txt is damaged", "Copy it again"]),
+        ("two labels", ["names 2 classes", "from another run"]),
         ("short vocabulary", ["has 9 tokens", "cut short"]),
-        ("a translator", ["labels.txt names 3 classes", "of another run"]),
+        ("a translator", ["labels.txt names 3 classes", "from another run"]),
     ],
 )
 def test_damaged_runs_of_classifiers(kind, told, keras_seq, folders, tmp_path):
@@ -118,9 +118,9 @@ def test_flags_that_a_saved_model_takes_are_given_to_it(keras_seq, folders, pros
     for one, other in zip(keras_seq(*ours, stdin=stdin).records, keras_seq(*theirs, stdin=stdin).records, strict=True):
         assert one["text"] == other["text"] and one["score"] == pytest.approx(other["score"], abs=1e-4)
     needed = keras_seq("translate", "--model", folders["served"], "--alpha", 0.3, stdin=stdin)
-    assert needed.code == 2 and "then needs --max-length too" in needed.err
+    assert needed.code == 2 and "also needs --max-length" in needed.err
     for argv, told in (
-        (["--top-k", 3], "It takes --max-length, --seed, --temperature; leave the others out"),
+        (["--top-k", 3], "It takes --max-length, --seed, --temperature. Leave the others out"),
         (["--first", "end"], "--first: "),
     ):
         refused = keras_seq("generate", "--model", prose, *argv, stdin=stdin)

@@ -114,9 +114,9 @@ def test_a_tagger_of_words_alone(keras_seq, taggers):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("no tags", ["tags.txt does not exist", "one a line"]),
-        ("damaged tags", ["tags.txt is damaged", "Copy it anew"]),
-        ("two tags", ["names 2 tags", "of another run"]),
+        ("no tags", ["tags.txt does not exist", "one tag per line"]),
+        ("damaged tags", ["tags.txt is damaged", "Copy it again"]),
+        ("two tags", ["names 2 tags", "from another run"]),
         ("short vocabulary", ["has 9 tokens", "cut short"]),
         ("no characters", ["no characters.characters", "Copy it"]),
     ],

@@ -264,7 +264,7 @@ def test_an_exported_graph_takes_no_option_that_decides_its_shapes():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Contrastive(top_k=0), "`top_k` must be a whole number from 1 on. Received: 0"),
+        (lambda: Contrastive(top_k=0), "`top_k` must be a whole number of at least 1. Received: 0"),
         (lambda: Contrastive(top_k=2.5), "Received: 2.5"),
         (lambda: Contrastive(alpha=1.2), "`alpha` must be from 0 to 1. Received: 1.2"),
         (lambda: Contrastive(alpha=float("nan")), "`alpha`"),

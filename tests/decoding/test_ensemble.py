@@ -321,7 +321,7 @@ def test_what_does_not_fit_together_is_refused(members, language_models, make, m
 def test_models_that_do_not_tell_their_sizes_are_found_out_by_the_first_step():
     tables = [random_models(1, size, impossible=0.0, seed=1) for size in (5, 7)]
     ensemble = Ensemble([HistoryModel(table) for table in tables])
-    with pytest.raises(ValueError, match="the same tokens. Received: 5, 7"):
+    with pytest.raises(ValueError, match="the same number of tokens. Received: 5, 7"):
         decoding.search(ensemble, np.zeros((1, 1), "int32"), max_length=2, **TOY_IDS)
 
 

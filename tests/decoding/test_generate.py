@@ -250,4 +250,4 @@ def test_the_vocabulary_of_the_source_is_asked_for(caplog):
     generate(model, target, ["a b"], source_vocabulary=source, max_length=2, num_beams=1)
     assert not caplog.records
     generate(model, target, ["x y", "a"], source_vocabulary=source, max_length=2, num_beams=1)
-    assert "2 of the 3 tokens of the texts are unknown" in caplog.text
+    assert "2 of the 3 tokens of the texts are not in the vocabulary" in caplog.text

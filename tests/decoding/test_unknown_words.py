@@ -200,7 +200,9 @@ def test_what_cannot_be_done_is_refused():
         decoding.generate(Backwards(9), Spaced(), ["two"], source_vocabulary=Parts(), replace_unknown=True)
     backbone = RecurrentStack("rnn", 4)
     for model in (model_of("none"), LanguageModel(9, backbone), Ensemble([model_of("none")])):
-        with pytest.raises(ValueError, match=f"must have attention.* Received: {type(model).__name__} without it"):
+        with pytest.raises(
+            ValueError, match=f"requires a model with attention.* Received: {type(model).__name__} without it"
+        ):
             decoding.generate(model, Spaced(), ["two"], replace_unknown=True, max_length=2)
 
 

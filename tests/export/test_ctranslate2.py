@@ -204,7 +204,7 @@ def test_what_translates_otherwise_is_found_out_and_leaves_the_old_one(what, tmp
     sines = module._sinusoids
     wrong = {"_sinusoids": lambda length, units: sines(length + 1, units)[1:], "EPSILON": 0.1}
     monkeypatch.setattr(module, what, wrong[what])
-    with pytest.raises(RuntimeError, match=r"translates otherwise\. Of \['w\d+'.*log p -.*CTranslate2 \[.*log p -"):
+    with pytest.raises(RuntimeError, match=r"translates differently\. For \['w\d+'.*log p -.*CTranslate2 \[.*log p -"):
         export.ctranslate2(model, folder, WORDS)
     assert (folder / "model.bin").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -219,7 +219,7 @@ class Twice(text.Words):
     [
         ({"positions": "alibi"}, WORDS, "`positions='alibi'`: CTranslate2 has.*Train with positions 'sinusoidal'"),
         ({"attention_window": 3}, WORDS, "`attention_window`=3: CTranslate2's window.*attention_window=None"),
-        ({"activation": "elu"}, WORDS, "`activation` must be one that CTranslate2 has: 'relu'.*Received: 'elu'"),
+        ({"activation": "elu"}, WORDS, "`activation` must be one that CTranslate2 supports: 'relu'.*Received: 'elu'"),
         ({}, OTHERS, "The source vocabulary must have the 34 ids.*Received: 28. Give"),
         ({}, Twice([f"w{i}" for i in range(30)]), "writes the ids 5 and 11 alike, 'w1'.*different names"),
     ],
@@ -242,7 +242,7 @@ def test_other_models_and_options_are_refused(tmp_path):
         export.ctranslate2(plain(), tmp_path / "a", WORDS, max_positions=1)
     quantized = models.Transformer(WORDS.size, **SIZES)
     quantized.encoder_layers[0].hidden_dense.quantize("int8")
-    with pytest.raises(ValueError, match="was quantized by Keras.*Export the model as it was before"):
+    with pytest.raises(ValueError, match="was quantized by Keras.*Export the unquantized model"):
         export.ctranslate2(quantized, tmp_path / "a", WORDS)
     assert not list(tmp_path.iterdir())
 
@@ -254,7 +254,11 @@ def test_what_is_not_such_a_model_is_left_alone(tmp_path):
     export.ctranslate2(model, mixed, WORDS, verify=False)
     for path in (file, folder / "thesis.txt", mixed / "notes.txt"):
         path.write_text("mine")
-    for path, message in ((file, "is a file"), (folder, "no CTranslate2 model but thesis.txt"), (mixed, "also notes")):
+    for path, message in (
+        (file, "is a file"),
+        (folder, "not a CTranslate2 model and holds thesis.txt"),
+        (mixed, "also notes"),
+    ):
         with pytest.raises(ValueError, match=message):
             export.ctranslate2(model, path, WORDS)
     (mixed / "notes.txt").unlink()

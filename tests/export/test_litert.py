@@ -176,7 +176,9 @@ def test_what_computes_otherwise_is_found_out(tmp_path, monkeypatch):
     before = path.read_bytes()
     model.weights[-1].assign(model.weights[-1] + 1e-3)
     monkeypatch.setattr(module, "_converted", lambda *_: before)
-    with pytest.raises(RuntimeError, match=r"computes otherwise: its 'outputs' of shape \(2, 3\) is up to 0.001"):
+    with pytest.raises(
+        RuntimeError, match=r"computes other results: its 'outputs' of shape \(2, 3\) differs by up to 0.001"
+    ):
         export.litert(model, path, example)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.tflite"]
 
@@ -207,7 +209,7 @@ def test_a_path_is_checked_first(tmp_path):
     for name, options, message in (
         ("a.lite", {}, "must end in '.tflite'"),
         ("b.tflite", {}, "is a folder"),
-        ("c.tflite", {"overwrite": False}, "is there already.*`overwrite=True`"),
+        ("c.tflite", {"overwrite": False}, "exists already.*`overwrite=True`"),
     ):
         with pytest.raises(ValueError, match=message):
             export.litert(None, tmp_path / name, IDS, **options)

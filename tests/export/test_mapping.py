@@ -243,7 +243,7 @@ def test_what_does_not_belong_together_is_refused(exports, tmp_path):
         (
             classifier.model,
             lambda m, v: tasks.Transcription(m, ["a", "b"]),
-            r"logits \(B, T, 3\).* It gives: \(None, 3\)",
+            r"logits \(B, T, 3\).* It returns: \(None, 3\)",
         ),
     ):
         with pytest.raises(ValueError, match=message):

@@ -59,7 +59,7 @@ def test_one_fresh_process_gives_the_same_for_many_and_finds_what_is_otherwise(n
     work.append((tmp_path / "counter", {"count": counter.count}, calls))
 
     def verified(folder, functions, calls, timeout):
-        told = "Of state=2, up=0 `count` makes .*state=-1.* here, and .*state=0.* there"
+        told = "For state=2, up=0 `count` returns .*state=-1.* here, and .*state=0.* there"
         with pytest.raises(RuntimeError, match=told):
             verification.verify_all([(folder, functions, calls), *work], timeout)
 
@@ -144,7 +144,11 @@ def test_what_is_not_a_saved_model_is_left_alone(tmp_path):
     folder.mkdir()
     for path in (file, folder / "thesis.txt", mixed / "notes.txt"):
         path.write_text("mine")
-    for path, message in ((file, "is a file"), (folder, "no SavedModel but thesis.txt"), (mixed, "also notes.txt")):
+    for path, message in (
+        (file, "is a file"),
+        (folder, "not a SavedModel and holds thesis.txt"),
+        (mixed, "also notes.txt"),
+    ):
         with pytest.raises(ValueError, match=message):
             export.saved_model(None, path)
     with pytest.raises(ValueError, match="overwrite=True"):

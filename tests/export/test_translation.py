@@ -176,5 +176,5 @@ def test_an_option_that_makes_no_sense_is_refused(exports):
         with pytest.raises(ValueError, match=message):
             tasks.Translation(case.model, case.vocabulary, **options)
     inputs = keras.Input((4,))
-    with pytest.raises(ValueError, match="neither translates nor goes on from a text"):
+    with pytest.raises(ValueError, match="neither translates nor continues texts"):
         tasks.find_task(keras.Model(inputs, keras.layers.Dense(2)(inputs)), case.vocabulary)

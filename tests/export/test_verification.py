@@ -48,7 +48,7 @@ def test_numbers_may_differ_by_a_rounding_error_and_no_more(off, tmp_path, monke
     if off in (0.0, 5e-5):
         verify(tmp_path, {"measure": measure}, [TEXT], 30)
     else:
-        with pytest.raises(RuntimeError, match=r"Of text='two men' `measure` makes .*size=7,? .*there"):
+        with pytest.raises(RuntimeError, match=r"For text='two men' `measure` returns .*size=7,? .*there"):
             verify(tmp_path, {"measure": measure}, [TEXT], 30)
 
 
@@ -57,10 +57,10 @@ def test_numbers_may_differ_by_a_rounding_error_and_no_more(off, tmp_path, monke
     [
         (
             {"loud": {"values": ["\xfe", "TWO MEN"]}},
-            r"Of text='\\\\xff' `measure` makes loud='\\\\xff'.*loud='\\\\xfe'",
+            r"For text='\\\\xff' `measure` returns loud='\\\\xff'.*loud='\\\\xfe'",
         ),
         ({"rows": {"values": [3]}}, "rows=2.* here, and .*rows=3.* there"),
-        ({"size": {"shape": [2, 1]}}, r"`measure` gives 'size' of shape \(2, 1\) there, and of shape \(2,\) here"),
+        ({"size": {"shape": [2, 1]}}, r"`measure` returns 'size' of shape \(2, 1\) there, and of shape \(2,\) here"),
     ],
 )
 def test_strings_whole_numbers_and_shapes_may_not(changes, message, tmp_path, monkeypatch):
@@ -95,7 +95,7 @@ def test_names_of_a_state():
         "state_past": 5,
     }
     assert names.nest({**dict(reversed(flat.items())), "tokens": 0}) == state
-    with pytest.raises(ValueError, match=r"names of their own. Received twice: \['state_a_b'\]"):
+    with pytest.raises(ValueError, match=r"different names. Received twice: \['state_a_b'\]"):
         StateNames({"a": {"b": 1}, "a_b": 2})
     with pytest.raises(ValueError):
         names.flat({**state, "past": None, "more": 1})

@@ -90,7 +90,10 @@ INPUTS = {
     "classification": (LINES, ("dog " * 2000, "tokens are more than `max_source_length`")),
     "tagging": ([*LINES, ["two words", "of mine"]], (["dog"] * 2000, "tokens are more than `max_source_length`")),
     "forecasting": (list(SERIES), (SERIES[0, :5], r"the past has the shape \(5, 2\)")),
-    "transcription": ([0.3 * np.sin(np.arange(n) / 3) for n in (4000, 2500, 3000)], (np.zeros(0), "a recording is")),
+    "transcription": (
+        [0.3 * np.sin(np.arange(n) / 3) for n in (4000, 2500, 3000)],
+        (np.zeros(0), "a recording must be"),
+    ),
     "clips": (list(FRAMES), (FRAMES[0, :, :4], r"the input has the shape \(5, 4, 8, 1\)")),
     "tensors": (list(FRAMES), (FRAMES[0, 0], "incompatible|shape|expected")),
 }
@@ -144,9 +147,9 @@ def test_a_run_folder_and_a_saved_model_answer_as_the_task_does(saved, name):
         *found, failed, last = task.details([*good[:2], bad, good[0]])
         same([*found, last], [*expected[:2], expected[0]])
         assert isinstance(failed, tasks.Failure)
-        with pytest.raises(ValueError, match=f"1 of 2 inputs have no output, input 1 for one: .*({reason})"):
+        with pytest.raises(ValueError, match=f"1 of 2 inputs have no output, for example input 1: .*({reason})"):
             task([good[0], bad])
-    with pytest.raises(TypeError, match="`details` takes several inputs"):
+    with pytest.raises(TypeError, match="`details` takes a list of inputs"):
         run.details(good[0])
 
 
@@ -185,7 +188,7 @@ def test_options_of_a_search(saved):
     assert served(LINES, max_length=2, alpha=0.0) == run(LINES, max_length=2, alpha=0.0)
     for options, told in (
         ({"beams": 3}, "`beams`: .* has no such option"),
-        ({"temperature": 1.0}, "`temperature`: `search` beam has no such option. Leave it out, or take sampling"),
+        ({"temperature": 1.0}, "`temperature`: `search` beam has no such option. Leave it out, or use sampling"),
         (
             {"replace_unknown": True, "search": "greedy", "min_length": 9, "max_length": 4},
             "`min_length` 9 is more than",
@@ -193,7 +196,7 @@ def test_options_of_a_search(saved):
     ):
         with pytest.raises(ValueError, match=told):
             run(LINES, **options)
-    with pytest.raises(ValueError, match="`num_beams`: .* is a SavedModel, whose search is inside. It takes `alpha`"):
+    with pytest.raises(ValueError, match="`num_beams`: .* is a SavedModel with a fixed search. It takes `alpha`"):
         served(LINES, num_beams=3)
 
 
@@ -209,7 +212,7 @@ def test_several_runs_decode_together(tmp_path):
     with pytest.raises(ValueError, match="`weights` must be a positive number for each of 2 models"):
         keras_seq.load([tmp_path / "one", tmp_path / "other"], weights=[1])
     tagging().save(tmp_path / "tags")
-    with pytest.raises(ValueError, match="is a task of tagging, and only searches take several models"):
+    with pytest.raises(ValueError, match="is a task of tagging. Only tasks with a search take several models"):
         keras_seq.load([tmp_path / "one", tmp_path / "tags"])
 
 
@@ -238,7 +241,7 @@ def test_a_task_of_another_kind_is_refused(saved, tmp_path):
     for task in (run, served):
         with pytest.raises(ValueError, match="is a task of tagging, not of translation. Use keras-seq tag"):
             expect(task, "translation")
-    with pytest.raises(ValueError, match="is a SavedModel, and averaging needs the weights"):
+    with pytest.raises(ValueError, match="is a SavedModel, but averaging needs the weights"):
         load_run(served.folder, "averaging")
     with pytest.raises(FileNotFoundError, match="does not exist. A model is in a run folder"):
         keras_seq.load(tmp_path / "nowhere")
