@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_seq.losses import labels_and_weights, token_crossentropy
+from keras_seq.labels import labels_and_weights
+from keras_seq.losses import token_crossentropy
 
 
 class TokenMean(keras.metrics.Metric):

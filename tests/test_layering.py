@@ -9,11 +9,11 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A part that is not named here imports no other part. The command line, and what recipes share, import what they like.
 MAY_IMPORT = {
-    "layers": {"architectures", "losses"},  # a CRF's loss is a loss like the others
+    "layers": {"architectures", "labels", "losses"},  # a CRF's loss is a loss like the others
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
-    "metrics": {"losses"},  # the metric of a loss is that loss's own number
+    "metrics": {"labels", "losses"},  # the metric of a loss is that loss's own number
     "tasks": {"data", "decoding", "models", "text", "training"},
-    "losses": {"class_weight"},  # refused where losses are imported
+    "losses": {"class_weight", "labels"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
     "__init__": {"serialization", "tasks"},  # the names that Keras looks up, and keras_seq.load
@@ -60,7 +60,7 @@ def test_the_law_of_imports(path):
     dotted = ".".join(module)
     if not any(dotted == allowed or dotted.startswith(allowed + ".") for allowed in TENSORFLOW):
         at_once = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        seen = imported(at_once, package) if part in ("losses", "class_weight") else names
+        seen = imported(at_once, package) if part in ("losses", "labels", "class_weight") else names
         # These may, within functions: for an error of a graph and a product without NaN.
         assert not any(map(is_tensorflow, seen)), f"{dotted} imports TensorFlow"
 

@@ -12,9 +12,9 @@ memory again at every call.
 import keras
 from keras import ops
 
+from keras_seq.labels import of_some_rows
 from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.masks import at_least_float32, carried_mask, masked_softmax, without_padding
-from keras_seq.losses import of_some_rows
 
 
 class MemoryAttention(CompositeLayer):

@@ -10,7 +10,7 @@ Each layer returns the mask at the rate of its output.
 import keras
 from keras import ops
 
-from keras_seq.losses import of_some_rows
+from keras_seq.labels import of_some_rows
 
 
 @keras.saving.register_keras_serializable("keras_seq")

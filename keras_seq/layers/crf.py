@@ -20,7 +20,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.losses import WeightedLoss, checked_labels, steps_of, token_weights
+from keras_seq.labels import checked_labels, steps_of, token_weights
+from keras_seq.losses import WeightedLoss
 
 # Excludes a path like minus infinity, but without NaN where every path is excluded. The scores of a sentence must stay
 # well below its magnitude.
@@ -245,7 +246,7 @@ class CRFLoss(WeightedLoss):
     Returns:
         scalar, in nats. 0 if no step is real.
     Raises:
-        ValueError: if a step with a weight has a tag that is out of range: see `losses.checked_labels`.
+        ValueError: if a step with a weight has a tag that is out of range: see `labels.checked_labels`.
     """
 
     def __init__(self, name="crf_loss", **kwargs):

@@ -4,8 +4,8 @@ vectors to frames."""
 import keras
 from keras import ops
 
+from keras_seq.labels import of_some_rows
 from keras_seq.layers.composite import CompositeLayer
-from keras_seq.losses import of_some_rows
 
 
 @keras.saving.register_keras_serializable("keras_seq")
