@@ -6,6 +6,7 @@ import keras
 from keras import ops
 from keras.src.losses import loss as keras_loss
 
+from keras_seq.class_weight import refuse_for_steps
 from keras_seq.labels import checked_labels, labels_and_weights, of_some_rows, or_nan, steps_of, token_weights
 
 _EXCLUDED = -1e8  # a logit this far below another one excludes its label
@@ -262,3 +263,6 @@ class CTCLoss(WeightedLoss):
 
     def get_config(self):
         return {**super().get_config(), "blank_id": self.blank_id}
+
+
+refuse_for_steps()
