@@ -125,7 +125,7 @@ def main(options: Options) -> None:
         greedy = translate(task, parts["valid"].sources, num_beams=1)
         return {"val_bleu": scores.bleu(greedy, parts["valid"].targets, options.tokenize).value}
 
-    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "starts": orders}
+    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "epoch_aware": orders}
     if not experiment.fit(options, model, train, valid, run, scope, **fitting):
         return
 
