@@ -45,7 +45,8 @@ def generate(
             whole words, and the model has attention: see `replace_unknown`.
         batch_tokens: rows of a batch times its padded source length.
         compiled: wraps the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace for
-            every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, where the
+            every shape and saves far more on all but a few texts. A task (`keras_seq.tasks`) is compiled once for all
+            calls and shapes. The function takes the source `(B, S)` and, where the
             search draws or something is given for each text, the texts' numbers `(B,)`. Default: eager.
     Returns:
         A list of strings; of a search whose `num_return` is above 1, a list of lists of strings, best first.
@@ -94,7 +95,7 @@ def generate(
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
-    _tell_of_unknown(sources, getattr(source_vocabulary, "unknown_id", None))
+    warn_of_unknown_tokens(sources, getattr(source_vocabulary, "unknown_id", None))
     if continues:
         sources = [[vocabulary.start_id, *source] for source in sources]
     else:
@@ -121,7 +122,8 @@ def check_vocabularies(model, vocabulary, source_vocabulary):
             )
 
 
-def _tell_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+def warn_of_unknown_tokens(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+    """Logs a warning where most tokens of the sources are unknown, as with the vocabulary of the wrong side."""
     total, unknown = sum(map(len, sources)), sum(source.count(unknown_id) for source in sources)
     if unknown > total / 2:
         _log.warning(

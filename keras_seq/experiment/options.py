@@ -12,6 +12,7 @@ T = TypeVar("T", bound="Options")
 
 # Two runs that differ in nothing else are the same run: it goes on.
 NOT_IDENTITY = ("config", "run", "export", "overwrite", "download", "save_every", "strategy", "data_service")
+NOT_IDENTITY += ("tensorboard",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Options:
     overwrite: bool = option(False, "start anew in a run folder that holds another run")
     init_from: pathlib.Path | None = option(None, "run folder whose weights to begin with, whatever its vocabulary")
     save_every: int | None = option(None, "checkpoint inside an epoch too, after so many updates")
+    tensorboard: bool = option(False, "event files for TensorBoard, in the run folder")
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"] = option(
         "auto", "devices and workers to train on; docs/distribution.md"
     )

@@ -213,6 +213,17 @@ def test_several_runs_decode_together(tmp_path):
         keras_seq.load([tmp_path / "one", tmp_path / "tags"])
 
 
+def test_a_forgotten_vocabulary_of_the_source_is_told(caplog):
+    source, target = text.Words(["a", "b"]), text.Words(["x", "y"])
+    model = models.Seq2Seq(source.size, target.size, units=4, num_layers=1, cell="gru", bidirectional=False)
+    task = tasks.Translation(model, target, search="greedy", max_length=2)
+    task(["a b", "x"])
+    assert "2 of the 3 tokens of the texts are unknown" in caplog.text and "`source_vocabulary`" in caplog.text
+    caplog.clear()
+    tasks.Translation(model, target, source, search="greedy", max_length=2)(["a b"])
+    assert not caplog.records
+
+
 def test_raw_inputs_of_series_and_sounds(saved, tmp_path):
     _, run, served = saved("forecasting")
     lines = ["day,load,OT", *(f"2024-01-{1 + i:02},{load},{ot}" for i, (load, ot) in enumerate(SERIES[0].tolist()))]
