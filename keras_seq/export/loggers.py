@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def errors_only(*names: str) -> Iterator[None]:
-    """Within the block the loggers of these names pass on errors only."""
+    """Within the block the loggers of these names pass on errors only. TensorFlow resets levels, not filters."""
     loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.addFilter(_is_error)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger in loggers:
+            logger.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
