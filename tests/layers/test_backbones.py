@@ -36,9 +36,7 @@ def test_what_comes_later_is_seen_by_bidirectional_bodies_alone(architecture, bi
 
 
 def test_the_options_arrive():
-    stack = backbone(
-        "gru", num_layers=3, dropout=0.1, architecture_architecture_options={"layer_norm": True}, name="mine"
-    )
+    stack = backbone("gru", num_layers=3, dropout=0.1, architecture_options={"layer_norm": True}, name="mine")
     assert (stack.cell, stack.num_layers, stack.dropout, stack.layer_norm, stack.name) == ("gru", 3, 0.1, True, "mine")
     stack = backbone(
         "transformer",

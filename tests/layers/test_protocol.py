@@ -153,7 +153,7 @@ def test_what_cannot_be_built_by_a_shape_says_so():
 @pytest.mark.parametrize("option", ["stateful", "return_sequences", "go_backwards"])
 def test_options_of_a_stack_are_of_its_cell(option):
     with pytest.raises(ValueError, match=f"options.*{option}"):
-        layers.RecurrentStack("lstm", 4, cell_cell_options={option: True})
+        layers.RecurrentStack("lstm", 4, cell_options={option: True})
 
 
 @tensorflow_only("a batch without a row is a replica's share")
