@@ -44,7 +44,15 @@ SMALLER = {
 }
 
 ENGLISH = ["a man rides a horse", "two dogs run", "the dog runs far away", "a horse", "two men ride to the town"]
-GERMAN = ["ein Mann reitet", "zwei Hunde laufen", "der Hund läuft weit weg", "ein Pferd", "zwei Männer reiten"]
+ENGLISH += ["damn the rain and the wind that spoil this summer day for everybody here"]  # some 30 words
+GERMAN = [
+    "ein Mann reitet",
+    "zwei Hunde laufen",
+    "der Hund läuft weit weg",
+    "ein Pferd",
+    "zwei Männer reiten",
+    "der Regen",
+]
 TABLES = {
     "films.tsv": ["good\ta fine film", "bad\ta dull film"] * 8,
     "lexicon.tsv": ["cat\tK AE T", "dog\tD AO G"],
@@ -65,13 +73,13 @@ def blocks(page: str) -> list[tuple[str, str | None, int]]:
 def translator(**options):
     words = text.Words.train([*ENGLISH, *GERMAN])
     model = models.Seq2Seq(words.size, units=8, num_layers=1, cell="gru", attention="dot", **options)
-    return tasks.Translation(model, words, num_beams=2, max_length=8)
+    return tasks.Translation(model, words, num_beams=5, max_length=8)
 
 
 def transformer():
     words = text.Words.train([*ENGLISH, *GERMAN])
     model = models.Transformer(words.size, units=8, num_layers=1, num_heads=2, intermediate_dim=8)
-    return tasks.Translation(model, words, num_beams=2, max_length=8)
+    return tasks.Translation(model, words, num_beams=5, max_length=8)
 
 
 def prose():
@@ -94,8 +102,9 @@ def tagger():
 
 def digits():
     front_end = models.audio_front_end(8, num_mel_bins=8, frequency_mask_width=2, conv_layers=1)
-    model = models.recognizer(4, front_end=front_end, architecture="gru", units=8, num_layers=1)
-    return tasks.Transcription(model, ["zero", "one", "two"])
+    words = text.Words(["zero", "one", "two"])
+    model = models.recognizer(words.size, front_end=front_end, architecture="gru", units=8, num_layers=1)
+    return tasks.Transcription(model, words, search="greedy")
 
 
 def clips():
