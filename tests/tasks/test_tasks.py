@@ -197,6 +197,12 @@ def test_options_of_a_search(saved):
         served(LINES, num_beams=3)
 
 
+def test_searches_share_the_trace_of_the_tokenization():
+    task = translation()
+    texts = [task(LINES[:1], search="greedy", max_length=length) for length in (2, 3)]
+    assert all(texts) and task.tokenized.experimental_get_tracing_count() == 1
+
+
 def test_several_runs_decode_together(tmp_path):
     one, other = translation(), translation()
     for weight in other.model.weights:
