@@ -226,7 +226,9 @@ def test_a_forgotten_vocabulary_of_the_source_is_told(caplog):
     task(["a b", "x"])
     assert "2 of the 3 tokens of the texts are unknown" in caplog.text and "`source_vocabulary`" in caplog.text
     caplog.clear()
-    tasks.Translation(model, target, source, search="greedy", max_length=2)(["a b"])
+    tasks.Translation(model, target, source, search="greedy", max_length=2)(["c d"])
+    joint = models.Seq2Seq(source.size, units=4, num_layers=1, cell="gru", bidirectional=False)
+    tasks.Translation(joint, source, search="greedy", max_length=2)(["c d"])
     assert not caplog.records
 
 
