@@ -86,7 +86,7 @@ def test_what_cannot_be_done_is_refused(keras_seq, unknowing, folders, tmp_path)
     translate = ["translate", "--model", unknowing["general"]]
     assert "needs a model with attention" in refused("translate", "--model", unknowing["none"], "--replace-unknown")
     assert "is a SavedModel, which" in refused("translate", "--model", folders["served"], "--replace-unknown")
-    assert "--dictionary is of --replace-unknown" in refused(*translate, "--dictionary", tmp_path / "d")
+    assert "--dictionary requires --replace-unknown" in refused(*translate, "--dictionary", tmp_path / "d")
     flags = [*translate, "--replace-unknown", "--dictionary", tmp_path / "d"]
     assert "does not exist" in refused(*flags)
     for content, told in (
