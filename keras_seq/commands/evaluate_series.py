@@ -106,12 +106,13 @@ def _baselines(past: Any, columns: Any, series: Any, config: dict[str, Any]) -> 
     import numpy as np
 
     from keras_seq import data
+    from keras_seq.experiment.series import season_name
 
     rows, cycle = data.season(series.times) or (1, "")
     season = config.get("season") or rows
     baselines = {"last value": np.repeat(past[:, -1:], columns.horizon, axis=1)}
     if 1 < season <= columns.look_back:
-        name = f"last {cycle}" if season == rows and cycle else f"last {season} rows"
+        name = season_name(season, rows, cycle)
         places = past.shape[1] - season + np.arange(columns.horizon) % season
         baselines = {name: past[:, places], **baselines}
     return baselines

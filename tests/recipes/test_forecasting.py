@@ -83,7 +83,7 @@ def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
     expected = metrics_of(begun / "run")
     for name in ("mse", "mae"):
         assert record[name] == pytest.approx(expected["feedforward", name.upper()], rel=1e-4)
-        for baseline in ("last day", "last value"):
+        for baseline in ("same hour yesterday", "last value"):
             assert record["baselines"][baseline][name] == pytest.approx(expected[baseline, name.upper()], rel=1e-4)
     assert np.mean(record["mse_by_step"]["model"]) == pytest.approx(record["mse"]) and record["unit"] == "standardized"
     served = evaluated(capsys, begun / "export", tmp_path / "springs.csv")  # whose scaler is inside
