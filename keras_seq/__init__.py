@@ -32,7 +32,10 @@ _PARTS = (  # loaded on first use
     "text",
     "training",
 )
-
+_INSTEAD = {  # names that come to mind
+    "load_model": "keras_seq.load for a task, or keras.models.load_model for a Keras model",
+    "pipeline": "keras_seq.load",
+}
 
 serialization.register_with_keras()  # for `keras.models.load_model`
 
@@ -44,7 +47,8 @@ def __getattr__(name: str):
         return load
     if name in _PARTS:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

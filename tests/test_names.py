@@ -5,18 +5,34 @@ import sys
 
 import pytest
 
-from keras_seq import inspection, layers
+import keras_seq
+from keras_seq import data, decoding, inspection, layers, models, tasks, text
+
+PARTS = (data, decoding, layers, models, tasks, text)
 
 
-@pytest.mark.parametrize("name", sorted(layers._INSTEAD))
-def test_an_unknown_layer_names_ours(name):
+@pytest.mark.parametrize("part, name", [(part, name) for part in PARTS for name in sorted(part._INSTEAD)])
+def test_an_unknown_name_is_answered_with_ours(part, name):
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'. Use ") as error:
-        getattr(layers, name)
+        getattr(part, name)
     words = str(error.value).split("Use ")[1].replace(",", " ").replace("(", " ").split()
-    ours = [word for word in words if word in layers.__all__]
-    assert ours and name not in layers.__all__
-    with pytest.raises(AttributeError, match="has no attribute 'Nothing'$"):
-        layers.Nothing  # noqa: B018
+    ours = [word for word in words if word in part.__all__]
+    assert ours and name not in part.__all__
+
+
+def test_any_other_name_is_answered_without_advice():
+    for part in (keras_seq, *PARTS):
+        with pytest.raises(AttributeError, match="has no attribute 'Nothing'$"):
+            part.Nothing  # noqa: B018
+    with pytest.raises(AttributeError, match="Use keras_seq.load for a task"):
+        keras_seq.load_model  # noqa: B018
+
+
+def test_an_option_of_another_library_is_answered_with_ours():
+    with pytest.raises(ValueError, match="Received: beam_width. Use num_beams for beam_width.$"):
+        decoding.get_search("beam", beam_width=3)
+    with pytest.raises(ValueError, match="Received: beam_width.$"):
+        decoding.get_search("greedy", beam_width=3)
 
 
 def test_inspection_loads_its_parts_when_they_are_used():

@@ -11,6 +11,7 @@ from keras_seq.data.data_sets import DATA_SETS, Archive, DataSet, Source, data_h
 from keras_seq.data.download import download, sha256_of, unpack
 from keras_seq.data.fingerprint import fingerprint
 from keras_seq.data.forecast_columns import ForecastColumns
+from keras_seq.data.keras_warnings import ignore_keras_warnings
 from keras_seq.data.labeled_text import LabeledReport, LabeledText, folds, read_labeled_text
 from keras_seq.data.lengths import SequenceAxes, lengths, longer_than, padding, shorter_than
 from keras_seq.data.mixture import Mixture, mixture
@@ -129,3 +130,31 @@ __all__ = [
     "windows",
     "word_dropout",
 ]
+
+ignore_keras_warnings()
+
+_INSTEAD = {  # names of other libraries, and names that come to mind
+    "BucketIterator": "bucketed",
+    "bucket": "bucketed",
+    "bucket_by_length": "bucketed",
+    "bucket_by_sequence_length": "bucketed",
+    "from_csv": "read_labeled_text, read_pairs or read_series",
+    "load_text": "read_text",
+    "pad_sequences": "bucketed, which pads each batch to its longest example",
+    "read_classification": "read_labeled_text",
+    "read_conllu": "read_tags",
+    "read_csv": "read_labeled_text, read_pairs or read_series",
+    "read_labelled_text": "read_labeled_text",
+    "read_parallel": "read_parallel_text",
+    "read_tsv": "read_labeled_text or read_pairs",
+    "read_wav": "read_audio",
+    "shuffle": "shuffled",
+    "split": "folds, or find_splits for files",
+    "timeseries_dataset_from_array": "windows",
+    "window": "windows",
+}
+
+
+def __getattr__(name):
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

@@ -68,7 +68,8 @@ def check_labels(path: Path, label: str | int, labels: Sequence[str], rows: Call
         return
     some = rows()
     columns = zip(*(row for row in some if len(row) == len(some[0])), strict=True) if some else ()
-    told = [f"{place} ({cells[0][:40]!r}, {len(set(cells)):,} different)" for place, cells in enumerate(columns)]
+    # The first cell is the name of the column, or one of many values.
+    told = [f"{place} ({cells[0][:40]!r}, {len(set(cells[1:])):,} different)" for place, cells in enumerate(columns)]
     told = f" The columns are {', '.join(told)}." if told else ""
     raise ValueError(
         f"{path}: one class per row: {found:,} labels in {len(labels):,} rows. Is column {label!r} the label?{told} "

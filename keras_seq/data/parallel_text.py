@@ -186,13 +186,20 @@ def read_parallel_text(source: Paths, target: Paths, *, on_bad_line: str = "erro
 def find_parallel_splits(folder: str | PathLike, source: str, target: str) -> dict[str, tuple[Path, Path]]:
     """Finds the files of "train", "valid" and "test" by their names: `train.en`, `val.en.gz`, `test_2016.en` and so on.
 
+    Files for "test" are optional.
+
     Args:
         folder: folder of the files.
         source, target: suffixes of their names, usually languages.
 
     Raises:
-        FileNotFoundError: if the folder does not exist, or has no file for a split.
+        FileNotFoundError: if the folder does not exist, lacks a file for training or validation, or has a file of one
+            side without its counterpart.
         ValueError: if several files match a split.
     """
-    sources, targets = find_splits(folder, [source]), find_splits(folder, [target])
+    needed = ("train", "valid")
+    sources = find_splits(folder, [source], needed)
+    targets = find_splits(folder, [target], tuple(sources))
+    if "test" in targets:
+        sources = find_splits(folder, [source])
     return {part: (path, targets[part]) for part, path in sources.items()}

@@ -68,3 +68,26 @@ __all__ = [
     "stream",
     "tune_weights",
 ]
+
+_INSTEAD = {  # names of other libraries, and names that come to mind
+    "BeamSampler": "Beam",
+    "BeamSearch": "Beam",
+    "BeamSearchDecoder": "Beam",
+    "GreedyDecoder": "Greedy",
+    "GreedySampler": "Greedy",
+    "GreedySearch": "Greedy",
+    "TopK": "Sampling(top_k=...)",
+    "TopKSampler": "Sampling(top_k=...)",
+    "TopPSampler": "Sampling(top_p=...)",
+    "beam_search": "search(..., search='beam'), or Beam",
+    "ctc_decode": "ctc",
+    "decode": "generate for texts, or search for ids",
+    "greedy_search": "search(..., search='greedy'), or Greedy",
+    "sample": "search(..., search='sampling'), or Sampling",
+    "translate": "generate",
+}
+
+
+def __getattr__(name):
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

@@ -45,8 +45,9 @@ def generate(
             whole words, and the model must have attention: see `replace_unknown`.
         batch_tokens: token budget of a batch: number of rows times padded source length.
         compiled: wrapper of the one function of tensors that does the work: `tf.function`, `jax.jit`. It costs a trace
-            for every shape and saves far more on all but a few texts. The function takes the source `(B, S)` and, if
-            the search is stochastic or has values for each text, the numbers of the texts `(B,)`. Default: eager.
+            for every shape and saves far more on all but a few texts. A task (`keras_seq.tasks`) is compiled once for
+            all calls and shapes. The function takes the source `(B, S)` and, if the search is stochastic or has values
+            for each text, the numbers of the texts `(B,)`. Default: eager.
     Returns:
         A list of strings or, for a search with `num_return` above 1, a list of lists of strings, best first.
     Raises:
@@ -94,7 +95,7 @@ def generate(
     translate = compiled(translate) if compiled else translate
     results = [[""] * find.num_return for _ in texts]
     sources = source_vocabulary.tokenize(texts).to_list() if texts else []
-    _warn_of_unknown(sources, getattr(source_vocabulary, "unknown_id", None))
+    warn_of_unknown_tokens(sources, getattr(source_vocabulary, "unknown_id", None))
     if continues:
         sources = [[vocabulary.start_id, *source] for source in sources]
     else:
@@ -121,7 +122,8 @@ def check_vocabularies(model, vocabulary, source_vocabulary):
             )
 
 
-def _warn_of_unknown(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+def warn_of_unknown_tokens(sources: Sequence[Sequence[int]], unknown_id: int | None) -> None:
+    """Logs a warning if most tokens of the sources are unknown, as with the vocabulary of the wrong side."""
     total, unknown = sum(map(len, sources)), sum(source.count(unknown_id) for source in sources)
     if unknown > total / 2:
         _log.warning(

@@ -12,6 +12,12 @@ from keras_seq.decoding.greedy import Greedy
 from keras_seq.decoding.sampling import Sampling
 
 SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling, "contrastive": Contrastive}
+_INSTEAD = {  # options of other libraries
+    "beam_size": "num_beams",
+    "beam_width": "num_beams",
+    "num_beam_groups": "num_groups",
+    "num_return_sequences": "num_return",
+}
 
 
 def get_search(search="beam", **options):
@@ -35,7 +41,10 @@ def get_search(search="beam", **options):
     known = [field.name for field in dataclasses.fields(SEARCHES[search])]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"search={search!r} has the options {', '.join(known)}. Received: {', '.join(unknown)}")
+        advice = "".join(f" Use {_INSTEAD[name]} for {name}." for name in unknown if _INSTEAD.get(name) in known)
+        raise ValueError(
+            f"search={search!r} has the options {', '.join(known)}. Received: {', '.join(unknown)}.{advice}"
+        )
     return SEARCHES[search](**options)
 
 

@@ -12,6 +12,7 @@ T = TypeVar("T", bound="Options")
 
 # Options that do not identify a run: a run that differs in no other option is resumed.
 NOT_IDENTITY = ("config", "run", "export", "overwrite", "download", "save_every", "strategy", "data_service")
+NOT_IDENTITY += ("tensorboard",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Options:
     overwrite: bool = option(False, "replacement of another run in the run folder")
     init_from: pathlib.Path | None = option(None, "run folder with the initial weights, under any vocabulary")
     save_every: int | None = option(None, "number of updates between checkpoints inside an epoch")
+    tensorboard: bool = option(False, "event files for TensorBoard, in the run folder")
     strategy: Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"] = option(
         "auto", "devices and workers to train on (docs/distribution.md)"
     )

@@ -62,7 +62,7 @@ def _files_of(folder: pathlib.Path, source: str, target: str) -> dict[str, Files
     except FileNotFoundError:
         if not data.find_splits(folder, ["tsv"], needed=[]):
             raise
-        return {part: (path, None) for part, path in data.find_splits(folder, ["tsv"]).items()}
+        return {part: (path, None) for part, path in data.find_splits(folder, ["tsv"], ("train", "valid")).items()}
 
 
 def _has_pairs(path: pathlib.Path) -> bool:

@@ -27,9 +27,9 @@ def setup(options: Options) -> distribution.scope:
     Returns:
         The scope in which to build and compile the model.
     Raises:
-        ImportError: if a package of the extra "recipes" is not installed.
+        ImportError: if a package of the extra "recipes", or TensorBoard where it is asked for, is not installed.
     """
-    _check_packages()
+    _check_packages(options)
     training.keep_freed_memory()
     scope = distribution.scope(options.strategy, precision=options.precision)
     keras.utils.set_random_seed(options.seed)
@@ -38,8 +38,10 @@ def setup(options: Options) -> distribution.scope:
     return scope
 
 
-def _check_packages() -> None:
+def _check_packages(options: Options) -> None:
     """Raises `ImportError` before training for a missing package that the end of the run needs."""
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ImportError('`tensorboard` needs the package: pip install "keras-seq[tensorboard]"')
     missing = [package for package, module in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise ImportError(f'Recipes need {", ".join(missing)}: pip install "keras-seq[recipes]"')

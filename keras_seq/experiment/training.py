@@ -82,6 +82,8 @@ def fit(
     throughput = callbacks.Throughput()
     steps = int(train.cardinality())
     print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch; {scope}.")
+    if resume.initial_epoch or resume.initial_step:
+        print(_resuming(options, run, resume))
     model.fit(
         _fed(options, train, scope, resume, throughput),
         validation_data=valid,
@@ -92,6 +94,11 @@ def fit(
             throughput,
             *([] if validate is None else [callbacks.Evaluator(validate)]),
             *watching,
+            *(
+                [keras.callbacks.TensorBoard(str(run.path / "tensorboard"))]
+                if options.tensorboard and scope.chief
+                else []
+            ),
             resume,
             *([] if monitor is None else [training.EarlyStopping(run, monitor, mode=mode, patience=options.patience)]),
         ],
@@ -111,6 +118,11 @@ def fit(
     mean = "" if chosen.mean is None else f", {chosen.mean:.4g} of the mean of the last checkpoints"
     print(f"Validation {monitor.removeprefix('val_')}: {chosen.best:.4g} of the best epoch{mean}.")
     return True
+
+
+def _resuming(options: Options, run: training.Run, resume: training.Resume) -> str:
+    steps = f" and {resume.initial_step:,} steps" if resume.initial_step else ""
+    return f"Resuming {run.path} after epoch {resume.initial_epoch} of {options.epochs}{steps}."
 
 
 def _fed(options: Options, train: tf.data.Dataset, scope: distribution.scope, resume: training.Resume, throughput):

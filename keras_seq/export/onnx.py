@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ from keras import ops
 
 from keras_seq.export.destination import check_file, write_file
 from keras_seq.export.litert import check_same
+from keras_seq.export.loggers import errors_only
 from keras_seq.tasks.signatures import without_cudnn
 from keras_seq.tasks.tensors import NamedNest
 
@@ -55,7 +57,8 @@ def onnx(model, path, example, *, free_length=True, opset=None, verify=True, ove
     specs = [tf.TensorSpec(shape, x.dtype) for shape, x in zip(shapes, flat, strict=True)]
     free = keras.tree.pack_sequence_as(example, [shape[1:2] == (None,) for shape in shapes])
     signature = [keras.tree.pack_sequence_as(example, specs)]
-    with tempfile.TemporaryDirectory() as folder, without_cudnn(model):
+    quietly = warnings.catch_warnings(action="ignore", category=FutureWarning)  # Keras's exporter asks for np.object
+    with tempfile.TemporaryDirectory() as folder, without_cudnn(model), errors_only("tensorflow", "tf2onnx"), quietly:
         file = Path(folder, "model.onnx")
         try:
             model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)

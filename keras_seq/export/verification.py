@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import tensorflow as tf
 from keras_seq.tasks.signatures import Call, inputs_of
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-4
+_ERROR = re.compile(r"[\w.]*(Error|Exception): ")
 
 
 # Arrays are passed as JSON, and strings in it as latin-1, one character per byte, so that no byte is lost.
@@ -125,14 +127,20 @@ def _elsewhere(work: Sequence[tuple[Path, Sequence[Call]]], timeout) -> list[dic
 
 
 def _failed(done: subprocess.CompletedProcess) -> RuntimeError:
-    """The error of a process that failed: the last line of its stderr, with the last 15 lines in a note."""
-    lines = done.stderr.strip().splitlines()
+    """The error of a process that failed, in one line. With KERAS_SEQ_TRACEBACK set, a note has all of its stderr."""
     error = RuntimeError(
-        f"The SavedModel fails in a fresh process (exit status {done.returncode}): "
-        f"{lines[-1].strip() if lines else 'it wrote nothing to stderr'}"
+        f"The SavedModel fails in a fresh process (exit status {done.returncode}): {_cause(done.stderr)}"
     )
-    error.add_note("\n".join(lines[-15:]))
+    if os.environ.get("KERAS_SEQ_TRACEBACK"):
+        error.add_note(done.stderr)
     return error
+
+
+def _cause(stderr: str) -> str:
+    """The last line that names an error, or the last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR.match(line)]
+    return (named or lines or ["it wrote nothing to stderr"])[-1]
 
 
 @contextlib.contextmanager

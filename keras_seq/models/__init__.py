@@ -26,3 +26,23 @@ __all__ = [
     "tagger",
     "video_classifier",
 ]
+
+_INSTEAD = {  # names of other libraries, and names that come to mind
+    "BiLSTM": "tagger, or classifier(..., architecture='lstm', bidirectional=True)",
+    "CNN": "classifier(..., architecture='cnn')",
+    "CTC": "recognizer",
+    "Classifier": "classifier",
+    "EncoderDecoder": "Seq2Seq or Transformer",
+    "Forecaster": "forecaster",
+    "GRU": "classifier, tagger, LanguageModel or Seq2Seq, with architecture='gru' or cell='gru'",
+    "LSTM": "classifier, tagger, LanguageModel or Seq2Seq, with architecture='lstm' or cell='lstm'",
+    "Recognizer": "recognizer",
+    "Tagger": "tagger",
+    "TextClassifier": "classifier",
+    "TransformerEncoder": "classifier(..., architecture='transformer')",
+}
+
+
+def __getattr__(name):
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

@@ -30,11 +30,27 @@ _HOME = {
 }
 __all__ = [*_HOME]  # noqa: PLE0604
 
+_INSTEAD = {  # names of other libraries, and names that come to mind
+    "Classifier": "Classification",
+    "Forecaster": "Forecasting",
+    "Generator": "Generation",
+    "LanguageModel": "Generation",
+    "Pipeline": "load, or the task of a model: Translation, Classification, ...",
+    "Recognizer": "Transcription",
+    "Speech": "Transcription",
+    "Tagger": "Tagging",
+    "TextClassification": "Classification",
+    "TextGeneration": "Generation",
+    "Translator": "Translation",
+    "pipeline": "load, or the task of a model: Translation, Classification, ...",
+}
+
 
 def __getattr__(name: str):
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

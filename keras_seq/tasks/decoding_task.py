@@ -1,5 +1,7 @@
 """The common part of translation and text generation: a search, traced once, over any number of texts."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -43,6 +45,13 @@ class DecodingTask(Task):
         found = self._again(search=search, constraints=constraints, **own)
         found.folder, found.file = self.folder, self.file
         return found
+
+    @functools.cached_property
+    def tokenized(self):
+        """The tokenization of the source as a function of one trace, for all searches of the task."""
+        function = tf.function(self.source_vocabulary.tokenize, input_signature=[STRINGS], autograph=False)
+        function.get_concrete_function()  # TensorFlow warns of frequent traces, but not of those that are asked for
+        return function
 
     def output(self, result):
         """The best text, or all texts if the search returns several."""
@@ -126,9 +135,7 @@ class Searcher:
         self.max_length = max_length if told is None else told
         if replace_unknown is not False:
             decoding.unknown_words.check(model, task.vocabulary, task.source_vocabulary)
-        strings, ids = tf.TensorSpec([None], tf.string), tf.TensorSpec((None, None), tf.int32)
-        self._tokenized = tf.function(task.source_vocabulary.tokenize, input_signature=[strings], autograph=False)
-        signature = [strings, ids, side.signature()]
+        signature = [STRINGS, tf.TensorSpec((None, None), tf.int32), side.signature()]
         self._searched = tf.function(self._search, input_signature=signature, autograph=False)
         self._searched.get_concrete_function()  # a wrong option is an error before the first input
 
@@ -136,7 +143,7 @@ class Searcher:
         """Texts -> rows of ids."""
         if not texts:
             return []
-        rows = self._tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy()
+        rows = self.task.tokenized(tf.constant([text.encode() for text in texts], tf.string)).numpy()
         return [row.tolist() for row in rows]
 
     def _search(self, lines, source, beside):

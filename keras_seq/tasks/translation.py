@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_seq.decoding import score
-from keras_seq.decoding.generate import check_vocabularies
+from keras_seq.decoding.generate import check_vocabularies, warn_of_unknown_tokens
 from keras_seq.tasks.batching import Limits
 from keras_seq.tasks.decoding_files import load_decoding
 from keras_seq.tasks.decoding_task import DecodingTask, Searcher
@@ -53,6 +53,12 @@ class Translation(DecodingTask):
         check_vocabularies(model, self.vocabulary, self.source_vocabulary)
 
     @property
+    def _may_lack_vocabulary(self):
+        """Whether `source_vocabulary` may be forgotten: the model has two embeddings, the task one vocabulary."""
+        two = getattr(self.model, "target_vocabulary_size", None) is not None
+        return two and self.source_vocabulary is self.vocabulary
+
+    @property
     def resources(self):
         return [self.vocabulary, self.source_vocabulary]
 
@@ -76,7 +82,10 @@ class Translation(DecodingTask):
 
         def run(items):
             texts, beside = side.read(items)
-            sources = [[*row, source_vocabulary.end_id] if row else [] for row in searcher.tokenize(texts)]
+            rows = searcher.tokenize(texts)
+            if self._may_lack_vocabulary:
+                warn_of_unknown_tokens(rows, getattr(source_vocabulary, "unknown_id", None))
+            sources = [[*row, source_vocabulary.end_id] if row else [] for row in rows]
             return searcher.run(sources, beside, limits, source_vocabulary.pad_id, nothing)
 
         return run

@@ -65,3 +65,23 @@ def load(path: str | PathLike) -> Vocabulary:
     if ending not in KINDS:
         raise ValueError(f"The name of a vocabulary file must end in one of {tuple(KINDS)}. Received: {str(path)!r}")
     return KINDS[ending].load(path)
+
+
+_INSTEAD = {  # names of other libraries, and names that come to mind
+    "BPE": "Subwords",
+    "BytePairTokenizer": "Subwords",
+    "ByteTokenizer": "Bytes",
+    "SentencePiece": "Subwords",
+    "SentencePieceTokenizer": "Subwords",
+    "SubwordTokenizer": "Subwords",
+    "TextVectorization": "Words",
+    "Tokenizer": "Subwords, Words, Characters or Bytes",
+    "UnicodeCodepointTokenizer": "Characters",
+    "Vocab": "Vocabulary, or its kinds Subwords, Words, Characters and Bytes",
+    "WordPieceTokenizer": "Subwords",
+}
+
+
+def __getattr__(name):
+    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

@@ -293,7 +293,7 @@ def test_identifiers_in_the_place_of_labels_are_refused(write, name, caplog):
     rows = [["review_id", "review", "mood"], *IDS]
     path = write(name, "".join(("," if name.endswith("csv") else "\t").join(row) + "\n" for row in rows))
     with pytest.raises(
-        ValueError, match=r"one class per row: 60 labels in 60 rows. Is column 0 the label.*2 \('mood', 3"
+        ValueError, match=r"one class per row: 60 labels in 60 rows. Is column 0 the label.*2 \('mood', 2"
     ):
         read_labeled_text(path, text=1, label=0)
     assert read_labeled_text(path, text="review", label="mood").class_counts() == {"bad": 20, "good": 40}

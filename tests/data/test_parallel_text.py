@@ -169,6 +169,12 @@ def test_splits(write, tmp_path):
     assert [path.name for pair in found.values() for path in pair] == list(names) and list(found)[1] == "valid"
     with pytest.raises(FileNotFoundError, match=r"train\*\.fr"):
         find_parallel_splits(tmp_path, "en", "fr")
+    for name in ("test_2016.en", "test.de"):
+        (tmp_path / name).unlink()
+        if name == "test_2016.en":  # a test text without its counterpart
+            with pytest.raises(FileNotFoundError, match=r"test\*\.en"):
+                find_parallel_splits(tmp_path, "en", "de")
+    assert list(find_parallel_splits(tmp_path, "en", "de")) == ["train", "valid"]
     write("train_more.en", "x\n")
     with pytest.raises(ValueError, match="train.en, train_more.en"):
         find_parallel_splits(tmp_path, "en", "de")

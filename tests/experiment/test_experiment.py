@@ -147,6 +147,10 @@ def test_packages_that_the_end_of_a_run_needs_are_asked_for_at_its_beginning(tmp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in ("jiwer", "sklearn") else object())
     with pytest.raises(ImportError, match=r'Recipes need jiwer, scikit-learn: pip install "keras-seq\[recipes\]"'):
         experiment.setup(options_in(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboard" else object())
+    with pytest.raises(ImportError, match=r'`tensorboard` needs the package: pip install "keras-seq\[tensorboard\]"'):
+        experiment.setup(options_in(tmp_path, tensorboard=True))
+    experiment.setup(options_in(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -208,8 +212,24 @@ def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsy
 
     again, _, _ = trained(dataclasses.replace(options, save_every=1, strategy="one_device"), scope)
     assert training.read_history(again.history) == rows
+    assert f"Resuming {run.path} after epoch 3 of 3.\n" in capsys.readouterr().out
     with pytest.raises(ValueError, match="another run"):
         trained(dataclasses.replace(options, learning_rate=0.1), scope)
+
+
+def test_events_for_tensorboard_are_in_the_run_folder(tmp_path, monkeypatch):
+    folders = []
+
+    class TensorBoard(keras.callbacks.Callback):
+        def __init__(self, folder):
+            super().__init__()
+            folders.append(folder)
+
+    monkeypatch.setattr(keras.callbacks, "TensorBoard", TensorBoard)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    options = options_in(tmp_path, epochs=1, tensorboard=True)
+    run, _, _ = trained(options, experiment.setup(options))
+    assert folders == [str(run.path / "tensorboard")]
 
 
 def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):

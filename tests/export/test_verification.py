@@ -74,8 +74,13 @@ def test_strings_whole_numbers_and_shapes_may_not(changes, message, tmp_path, mo
     [
         ("import time; time.sleep(60)", 1, "longer than `timeout`=1 seconds"),
         ("raise SystemExit('Op type not registered')", 30, r"exit status 1\): Op type not registered"),
+        (
+            "raise SystemExit('ValueError: no callback\\n\\n [Op:__inference]')",
+            30,
+            r"exit status 1\): ValueError: no callback$",
+        ),
     ],
-    ids=["slow", "failing"],
+    ids=["slow", "failing", "failing in TensorFlow"],
 )
 def test_a_fresh_process_that_goes_wrong(script, timeout, message, tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "FRESH_PROCESS", script)

@@ -1,3 +1,5 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -18,6 +20,13 @@ def filled(*args, **kwargs):
     layer = RecurrentStack(*args, **kwargs)
     layer(like(X[:, :2]))
     return fill(layer)
+
+
+def keras_layer(make, units):
+    """The layer of a recurrent layer's class, or of a cell's."""
+    options = {"return_sequences": True, "return_state": True}
+    is_layer = "return_sequences" in inspect.signature(make.__init__).parameters
+    return make(units, **options) if is_layer else keras.layers.RNN(make(units), **options)
 
 
 def run(layer, x, state=None, mask=None):
@@ -45,7 +54,7 @@ def test_promises_of_a_layer(options):
 @pytest.mark.parametrize("cell", backend_cases(CELLS, on_jax=["lstm", "mingru"]))
 def test_a_stack_is_keras_layers_one_above_the_other(cell):
     stack = filled(cell, 3, num_layers=2)
-    layers = [CELLS[cell](3, return_sequences=True, return_state=True) for _ in range(2)]
+    layers = [keras_layer(CELLS[cell], 3) for _ in range(2)]
     weights = stack.get_weights()
 
     def by_hand(x, mask):

@@ -200,6 +200,12 @@ def test_options_of_a_search(saved):
         served(LINES, num_beams=3)
 
 
+def test_searches_share_the_trace_of_the_tokenization():
+    task = translation()
+    texts = [task(LINES[:1], search="greedy", max_length=length) for length in (2, 3)]
+    assert all(texts) and task.tokenized.experimental_get_tracing_count() == 1
+
+
 def test_several_runs_decode_together(tmp_path):
     one, other = translation(), translation()
     for weight in other.model.weights:
@@ -214,6 +220,19 @@ def test_several_runs_decode_together(tmp_path):
     tagging().save(tmp_path / "tags")
     with pytest.raises(ValueError, match="is a task of tagging. Only tasks with a search take several models"):
         keras_seq.load([tmp_path / "one", tmp_path / "tags"])
+
+
+def test_a_forgotten_vocabulary_of_the_source_is_told(caplog):
+    source, target = text.Words(["a", "b"]), text.Words(["x", "y"])
+    model = models.Seq2Seq(source.size, target.size, units=4, num_layers=1, cell="gru", bidirectional=False)
+    task = tasks.Translation(model, target, search="greedy", max_length=2)
+    task(["a b", "x"])
+    assert "2 of the 3 tokens of the texts are unknown" in caplog.text and "`source_vocabulary`" in caplog.text
+    caplog.clear()
+    tasks.Translation(model, target, source, search="greedy", max_length=2)(["c d"])
+    joint = models.Seq2Seq(source.size, units=4, num_layers=1, cell="gru", bidirectional=False)
+    tasks.Translation(joint, source, search="greedy", max_length=2)(["c d"])
+    assert not caplog.records
 
 
 def test_raw_inputs_of_series_and_sounds(saved, tmp_path):
