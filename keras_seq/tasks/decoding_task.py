@@ -1,11 +1,14 @@
 """What translating and going on from a text have in common: a search, of one trace, over texts of any number."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
 import numpy as np
 import tensorflow as tf
 
 from keras_seq import decoding
 from keras_seq.tasks.batching import in_batches, padded_batch
-from keras_seq.tasks.results import Failure, generated
+from keras_seq.tasks.results import Failure, Generated, generated
 from keras_seq.tasks.samples import SAMPLES, short, strings, text_batches
 from keras_seq.tasks.search_inputs import INPUTS, adjustable, adjusted, checked
 from keras_seq.tasks.search_options import as_config, check_names, find_constraints, get_search, longest
@@ -15,7 +18,7 @@ from keras_seq.tasks.task import Task
 from keras_seq.tasks.text_ops import following, searched, written
 
 
-class DecodingTask(Task):
+class DecodingTask(Task[str, Sequence[str | tuple[str, ...]], str, Generated | Failure]):
     """What tasks with a search share: its options can be inputs of a signature, and are those of `predictor`."""
 
     samples = SAMPLES
@@ -27,7 +30,7 @@ class DecodingTask(Task):
         self.vocabulary, self.max_length = vocabulary, max_length
         self.search, self.constraints = decoding.get_search(search, **options), tuple(constraints)
 
-    def with_search(self, options):
+    def with_search(self, options: Mapping[str, Any]) -> Self:
         """The task with another search.
 
         Args:
@@ -70,6 +73,9 @@ class DecodingTask(Task):
             f"{self.verb}_with_options": Signature(run_with_options, {"text": STRINGS, **inputs}, defaults),
             **self._others(),
         }
+
+    def _again(self, **options: Any) -> Self:
+        raise NotImplementedError
 
     def _run(self, text, max_length, search):
         raise NotImplementedError

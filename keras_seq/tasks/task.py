@@ -4,17 +4,31 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
 from keras_seq.tasks.results import Failure
 from keras_seq.tasks.signatures import Exported
 
+if TYPE_CHECKING:
+    from keras_seq.training import Run
+
 TASK_FILE = "task.json"
 
+One = TypeVar("One")
+Many = TypeVar("Many")
+Output = TypeVar("Output")
+Result = TypeVar("Result")
 
-class Task:
+
+class Array(Protocol):
+    """What NumPy reads as an array: its own, a tensor, a DataFrame."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class Task(Generic[One, Many, Output, Result]):
     """What every task has; its kinds are the other classes of `keras_seq.tasks`.
 
         task = keras_seq.load("runs/translation")
@@ -28,17 +42,37 @@ class Task:
         rank: axes of one input that is an array; None for text.
         model: the Keras model.
         folder, file: where the task was loaded from; None for one that was made in Python.
+        vocabulary, source_vocabulary, characters, labels, tags, scaler, module: of some kinds only.
+
+    For type checkers, a kind of task is a `Task[One, Many, Output, Result]`: the types of one input, a sequence of
+    inputs, one output, and what `details` has for it.
     """
 
-    name: ClassVar[str]
-    verb: ClassVar[str]
+    name: str
+    verb: str
     rank: int | None = None
+
+    # `load` gives any kind, so these are declared here.
+    vocabulary: Any
+    source_vocabulary: Any
+    characters: Any
+    labels: Any
+    tags: Any
+    scaler: Any
+    module: Any
 
     def __init__(self, model: Any):
         self.model = model
         self.folder: pathlib.Path | None = None
         self.file: pathlib.Path | None = None
-        self._predictors: dict[str, Callable[[Sequence], list]] = {}
+        self._predictors: dict[str, Callable[[Any], list]] = {}
+
+    @overload  # of a search, an output may be a list of texts
+    def __call__(self, inputs: Any, *, num_return: int, **options: Any) -> Any: ...
+    @overload
+    def __call__(self, inputs: One, **options: Any) -> Output: ...
+    @overload
+    def __call__(self, inputs: Many, **options: Any) -> list[Output]: ...
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """The output for one input, or a list of outputs for several.
@@ -61,7 +95,7 @@ class Task:
         outputs = [self.output(result) for result in results]
         return outputs[0] if alone else outputs
 
-    def details(self, inputs: Sequence, **options: Any) -> list:
+    def details(self, inputs: Many, **options: Any) -> list[Result]:
         """A result for each input, in their order; a `Failure` in the place of one that has none.
 
         Args:
@@ -75,11 +109,11 @@ class Task:
             self._predictors[key] = self.predictor(**options)
         return self._predictors[key](list(inputs))
 
-    def predictor(self, **options: Any) -> Callable[[Sequence], list]:
+    def predictor(self, **options: Any) -> Callable[[Many], list[Result]]:
         """The function from a list of inputs to as many results or `Failure`s, compiled once."""
         raise NotImplementedError
 
-    def output(self, result: Any) -> Any:
+    def output(self, result: Any) -> Output:
         """What a result is in short."""
         raise NotImplementedError
 
@@ -117,7 +151,7 @@ class Task:
 
     # What a run folder holds.
 
-    def save(self, run: Any) -> None:
+    def save(self, run: "Run | str | os.PathLike[str]") -> None:
         """Writes the task into a run folder: `best.keras`, `vocabulary/` and `task.json`.
 
         Args:

@@ -1,5 +1,7 @@
 """Whatever a model computes, from tensors to tensors, by their names."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,7 +16,7 @@ from keras_seq.tasks.task import Task
 ROWS = 32  # of a batch
 
 
-class Tensors(Task):
+class Tensors(Task[Any, Any, Any, Outputs | Failure]):
     """Whatever a model computes when it is called.
 
     `serve(...)`: inputs and outputs are tensors, by the names of the model's own dicts; a lone one is `inputs` or
@@ -31,7 +33,7 @@ class Tensors(Task):
 
     name, verb = "tensors", "serve"
 
-    def __init__(self, model, example=None):
+    def __init__(self, model: Any, example: Any = None):
         super().__init__(model)
         self.samples, self.inputs = None, None
         if example is not None:

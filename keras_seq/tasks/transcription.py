@@ -1,6 +1,8 @@
 """Sound into text."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,7 @@ from keras_seq.tasks.search_options import as_config, ctc_options, find_constrai
 from keras_seq.tasks.search_options import get_search as search_of
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.streaming import step_calls, stepping
-from keras_seq.tasks.task import Task, save_vocabularies
+from keras_seq.tasks.task import Array, Task, save_vocabularies
 from keras_seq.tasks.tensors import input_specs
 from keras_seq.tasks.text_ops import one_or_many, searched, written
 
@@ -24,9 +26,10 @@ MAX_LENGTH = 100  # tokens of a transcript, unless told otherwise
 RATE = 8000  # of a model that does not tell its sampling rate
 STEP_SAMPLES = 1000  # of a waveform, for each step of a source whose states are compared
 AUDIO = tf.TensorSpec([None, None], tf.float32)
+Recording = Array | str | os.PathLike[str]
 
 
-class Transcription(Task):
+class Transcription(Task[Recording, Sequence[Recording], str, Transcript | Failure]):
     """Sound into text, by a model with CTC, or by one with `encode` and `decode` that a front end reads for.
 
     `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, where the search
@@ -49,7 +52,7 @@ class Transcription(Task):
 
     name, verb, rank = "transcription", "transcribe", 1
 
-    def __init__(self, model, vocabulary, *, max_length=MAX_LENGTH, **options):
+    def __init__(self, model: Any, vocabulary: Any, *, max_length: int = MAX_LENGTH, **options: Any):
         super().__init__(model)
         self.max_length, self.options, self._given = max_length, options, vocabulary
         self.labels = None if hasattr(vocabulary, "detokenize") else list(vocabulary)
@@ -57,11 +60,11 @@ class Transcription(Task):
         self.resources, self.samples = ([vocabulary] if self.labels is None else []), None
 
     @property
-    def sampling_rate(self):
+    def sampling_rate(self) -> int | None:
         """Samples a second; None where no layer of the model has it."""
         return sampling_rate(self.model)
 
-    def predictor(self, *, batch_seconds=120.0, max_seconds=600.0, **options):
+    def predictor(self, *, batch_seconds: float = 120.0, max_seconds: float = 600.0, **options: Any):
         """The function from waveforms, or sound files, to as many `Transcript`s or `Failure`s.
 
         Args:
@@ -72,7 +75,7 @@ class Transcription(Task):
         task = self.with_search(options) if options else self
         return transcribing(task.function("transcribe"), self.sampling_rate or RATE, batch_seconds, max_seconds)
 
-    def with_search(self, options):
+    def with_search(self, options: Mapping[str, Any]) -> Self:
         """The task with another search.
 
         Args:
