@@ -1,6 +1,8 @@
 """Losses over padded sequences, normalized by the real tokens."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +14,7 @@ from keras_seq.class_weight import refuse_for_steps
 _EXCLUDED = -1e8  # logits so much lower than another one exclude a label
 
 
-def token_crossentropy(labels, logits, label_smoothing=0.0):
+def token_crossentropy(labels, logits, label_smoothing=0.0) -> Any:
     """Cross-entropy of each position in nats.
 
     The softmax is computed once, in its fastest kernel, and kept for the gradient, which is written out by hand: on a
@@ -81,7 +83,7 @@ def of_some_rows(function, *tensors):
     return function(*map(some, tensors))[:B]
 
 
-def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
+def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0.") -> Any:
     """Labels of which those that count are classes, from 0 to `size` - 1, and the others may be anything.
 
     Args:
@@ -129,7 +131,7 @@ class WeightedLoss(keras.losses.Loss):
         )
         return ops.sum(value) if len(value.shape) else value  # of no rows at all Keras gives back no number
 
-    def values_and_weights(self, y_true, y_pred, sample_weight):
+    def values_and_weights(self, y_true, y_pred, sample_weight) -> tuple[Any, Any]:
         """Two tensors of one shape."""
         raise TypeError(f"{type(self).__name__} must define `values_and_weights(y_true, y_pred, sample_weight)`")
 
@@ -173,7 +175,7 @@ class TokenCrossentropy(WeightedLoss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
 
 
-def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss"):
+def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss") -> tuple[Any, Any]:
     """What losses and metrics of tokens look at.
 
     Args:
@@ -191,7 +193,7 @@ def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, wh
     return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
 
 
-def steps_of(y_true, rank, whose):
+def steps_of(y_true, rank, whose) -> Any:
     """The labels as int32 of so many axes, `(B, T)`; `(B, T, 1)` goes too, as with Keras's own losses.
 
     Raises:
@@ -208,7 +210,7 @@ def steps_of(y_true, rank, whose):
     return labels
 
 
-def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
+def token_weights(y_true, y_pred, sample_weight=None, dtype="float32") -> Any:
     """The weight of each position, as large as `y_true`: the weights given, those of rows or steps for all
     that is in them, times the Keras mask of the predictions."""
     shape = ops.shape(y_true)
@@ -225,7 +227,7 @@ def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
     return functools.reduce(ops.multiply, parts) if parts else ops.ones(shape, dtype)
 
 
-def pinball(y_true, y_pred, quantiles):
+def pinball(y_true, y_pred, quantiles) -> Any:
     """How far forecasts of quantiles are off, by the loss that a quantile makes least.
 
         q (y - f) where the value y lies above the forecast f, (1 - q) (f - y) below it
@@ -262,7 +264,7 @@ class QuantileLoss(WeightedLoss):
     Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
     """
 
-    def __init__(self, quantiles=(0.1, 0.5, 0.9), name="quantile_loss", **kwargs):
+    def __init__(self, quantiles: Sequence[float] = (0.1, 0.5, 0.9), name="quantile_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.quantiles = tuple(float(q) for q in quantiles)
         if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):

@@ -9,7 +9,7 @@ from keras_seq.decoding.protocol import Hypotheses, along
 IMPOSSIBLE = -float("inf")
 
 
-def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0):
+def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0) -> Hypotheses:
     """Decodes what a CTC model says of each frame; `keras.ops.ctc_decode` does the search.
 
     An alignment names a label or the blank for each frame; equal neighbors are one, then blanks are left out. What is

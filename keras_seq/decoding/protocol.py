@@ -9,7 +9,7 @@ It gives each of the B sentences `search.rows_per_example` rows of the state, si
 """
 
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -28,10 +28,10 @@ class Hypotheses(NamedTuple):
             penalty; -inf for an empty slot.
     """
 
-    tokens: object
-    lengths: object
-    log_probs: object
-    scores: object
+    tokens: Any
+    lengths: Any
+    log_probs: Any
+    scores: Any
 
 
 class Progress(NamedTuple):
@@ -44,9 +44,9 @@ class Progress(NamedTuple):
         end_id: int.
     """
 
-    tokens: object
-    length: object
-    sentence: object
+    tokens: Any
+    length: Any
+    sentence: Any
     end_id: int
 
 

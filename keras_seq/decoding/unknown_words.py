@@ -1,13 +1,14 @@
 """Source words in place of those that the target's vocabulary does not have, by what the model looked at."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 
-def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None):
+def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None) -> Any:
     """The source word that a model looks at most while it says each token, by one forced pass.
 
     Args:

@@ -1,9 +1,11 @@
 """A model, or one step of its decoding, as a LiteRT (TensorFlow Lite) file, for telephones and small machines."""
 
+import os
 import re
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +20,15 @@ from keras_seq.tasks.tensors import NamedNest
 TOLERANCE = 1e-4
 
 
-def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> Path:
+def litert(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    example: Any,
+    *,
+    steps: int | None = None,
+    verify: bool = True,
+    overwrite: bool = True,
+) -> Path:
     """Writes a `.tflite` file of LiteRT's own operations, which every LiteRT interpreter runs.
 
     All shapes are fixed, those of `example`: with free shapes the converter falls back on TensorFlow's operations

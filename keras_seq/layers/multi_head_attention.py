@@ -1,5 +1,7 @@
 """Multi-head attention, and the cache of keys and values for decoding."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -118,7 +120,7 @@ class MultiHeadAttention(CompositeLayer):
         }
 
 
-def create_cache(batch_size, max_length, num_heads, head_dim, dtype):
+def create_cache(batch_size, max_length, num_heads, head_dim, dtype) -> dict[str, Any]:
     """An empty cache for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
     shape = (batch_size, num_heads, max_length, head_dim)
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
@@ -133,7 +135,7 @@ def within_room(x, positions, cache):
     return ops.where(fits[:, :, None], x, ops.cast(float("nan"), x.dtype))
 
 
-def update_cache(cache, new, positions):
+def update_cache(cache, new, positions) -> dict[str, Any]:
     """Writes new keys and values into a cache, at separate positions for each row.
 
     Args:

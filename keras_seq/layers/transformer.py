@@ -1,5 +1,7 @@
 """Transformer layers. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
@@ -43,7 +45,7 @@ class TransformerLayer(CompositeLayer):
         intermediate_dim,
         dropout=0.0,
         intermediate_dropout=None,
-        activation="relu",
+        activation: str | Callable = "relu",
         normalize_first=True,
         layer_normalization="layer",
         num_key_value_heads=None,
