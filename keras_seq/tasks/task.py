@@ -42,7 +42,8 @@ class Task(Generic[One, Many, Output, Result]):
         rank: axes of one input that is an array; None for text.
         model: the Keras model.
         folder, file: where the task was loaded from; None for one that was made in Python.
-        vocabulary, source_vocabulary, characters, labels, tags, scaler, module: of some kinds only.
+        vocabulary, source_vocabulary, characters, labels, tags, scaler, columns, sampling_rate, module: of some kinds
+            only.
 
     For type checkers, a kind of task is a `Task[One, Many, Output, Result]`: the types of one input, a sequence of
     inputs, one output, and what `details` has for it.
@@ -59,6 +60,8 @@ class Task(Generic[One, Many, Output, Result]):
     labels: Any
     tags: Any
     scaler: Any
+    columns: Any
+    sampling_rate: Any
     module: Any
 
     def __init__(self, model: Any):

@@ -9,11 +9,12 @@ Invalid UTF-8 is best dropped by the reader: some functions replace it by U+FFFD
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_text
 
-Function = Callable[[tf.Tensor], tf.Tensor]
+Function = Callable[[Any], tf.Tensor]
 
 
 def nfc(strings) -> tf.Tensor:
