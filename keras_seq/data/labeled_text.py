@@ -198,7 +198,7 @@ def _first_rows(path: Any, format: str | None) -> list[list[str]]:
     return [fields for _, fields in islice(rows, 1000) if not isinstance(fields, Problem)]
 
 
-def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
+def folds(labels: Sequence[int] | np.ndarray, k: int, seed: int) -> np.ndarray:
     """Deals examples out to `k` folds: the fold of each one, int32 `(N,)`, a function of the arguments alone.
 
     The folds are stratified: their sizes, and how many of each label they have, differ by one at most.

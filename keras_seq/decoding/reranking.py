@@ -125,7 +125,9 @@ def score_candidates(
 
 
 def minimum_bayes_risk(
-    candidates: Sequence[str], utility: Callable[[str, str], float], weights: Sequence[float] | None = None
+    candidates: Sequence[str],
+    utility: Callable[[str, str], float],
+    weights: Sequence[float] | np.ndarray | None = None,
 ) -> tuple[int, np.ndarray]:
     """The candidate that is, on average, most like all of them: what a model that must be right on average would say.
 

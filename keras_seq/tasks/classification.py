@@ -146,7 +146,8 @@ class Classification(Task[str | Array, Sequence[str | Array], Output, Result]):
                 f"{file} gives {tuple(shape)}, and {labels_file(folder)} names {len(labels)} classes. "
                 "A classifier gives one number for each of them: one of the two files is of another run."
             )
-        task = cls(model, vocabulary, labels, **options)
+        kind: Any = cls  # of these labels
+        task = kind(model, vocabulary, labels, **options)
         task.folder, task.file = folder, file
         if sizes := input_sizes(model):
             check_vocabulary(task, vocabulary, sizes)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq import decoding
+from keras_seq.decoding import unknown_words
 from keras_seq.tasks.batching import in_batches, padded_batch
 from keras_seq.tasks.results import Failure, Generated, generated
 from keras_seq.tasks.samples import SAMPLES, short, strings, text_batches
@@ -122,7 +123,7 @@ class Searcher:
         replace_unknown: see `decoding.generate`.
     """
 
-    def __init__(self, task, model, options, side, max_length, *, echo=False, replace_unknown=False):
+    def __init__(self, task, model, options, side, max_length, *, echo=False, replace_unknown: Any = False):
         check_names(options, task.where)
         self.task, self.model, self.side = task, model, side
         self.echo, self.replace_unknown = echo, replace_unknown
@@ -131,7 +132,7 @@ class Searcher:
         told = longest(options)
         self.max_length = max_length if told is None else told
         if replace_unknown is not False:
-            decoding.unknown_words.check(model, task.vocabulary, task.source_vocabulary)
+            unknown_words.check(model, task.vocabulary, task.source_vocabulary)
         strings, ids = tf.TensorSpec([None], tf.string), tf.TensorSpec((None, None), tf.int32)
         self._tokenized = tf.function(task.source_vocabulary.tokenize, input_signature=[strings], autograph=False)
         signature = [strings, ids, side.signature()]

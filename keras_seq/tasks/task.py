@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TASK_FILE = "task.json"
 
 One = TypeVar("One")
-Many = TypeVar("Many")
+Many = TypeVar("Many", bound=Iterable)
 Output = TypeVar("Output")
 Result = TypeVar("Result")
 
@@ -87,7 +87,8 @@ class Task(Generic[One, Many, Output, Result]):
             ValueError: if an input has no output; `details` gives the others.
         """
         alone = self.is_one(inputs)
-        results = self.details([inputs] if alone else inputs, **options)
+        several: Any = [inputs] if alone else inputs
+        results = self.details(several, **options)
         failed = [(number, result.reason) for number, result in enumerate(results) if isinstance(result, Failure)]
         if failed:
             number, reason = failed[0]
