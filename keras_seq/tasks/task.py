@@ -163,7 +163,8 @@ class Task(Generic[One, Many, Output, Result]):
         """
         from keras_seq.training import atomic_write
 
-        folder = pathlib.Path(getattr(run, "path", run))
+        path: Any = getattr(run, "path", run)
+        folder = pathlib.Path(path)
         place = folder / "vocabulary"
         place.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / "best.keras") as temporary:
