@@ -120,7 +120,7 @@ class WeightedLoss(keras.losses.Loss):
     What weighs nothing costs nothing, even where it is NaN. A loss of one's own defines `values_and_weights`.
     """
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true, y_pred, sample_weight=None) -> Any:
         values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
         # Keras's own reduction, so that what `distribution` mends there holds here too.
         value = keras_loss.reduce_weighted_values(

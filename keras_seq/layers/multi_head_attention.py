@@ -67,7 +67,7 @@ class MultiHeadAttention(CompositeLayer):
             return x
         return ops.reshape(x, (ops.shape(x)[0], num_heads, -1, ops.shape(x)[3]))
 
-    def project_memory(self, value, positions=None):
+    def project_memory(self, value, positions=None) -> dict[str, Any]:
         """Projects `(B, S, Dv)` to keys and values. `positions` `(B or 1, S)` rotates the keys."""
         keys = self._heads(self.key_dense(value), self.num_key_value_heads, positions)
         values = self._heads(self.value_dense(value), self.num_key_value_heads)
@@ -104,7 +104,7 @@ class MultiHeadAttention(CompositeLayer):
         self.query_dense.build(input_shape)
         self.output_dense.build((None, None, self.units))
 
-    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None):
+    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None) -> Any:
         """The weights that `call` uses, averaged over the heads: `(N, T, S)`. For plots and penalties."""
         weights = ops.mean(self._weights(query, memory, attention_mask, positions, bias), axis=1)  # (B, Q, S)
         N, T = ops.shape(query)[:2]

@@ -142,7 +142,7 @@ class ParallelRecurrent(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.state_size = [units]
 
-    def gates_and_values(self, *parts):
+    def gates_and_values(self, *parts) -> tuple[Any, Any]:
         """Maps the projections of the inputs, `parts` times `(..., D)`, to the gates and values of the recurrence."""
         raise TypeError(f"{type(self).__name__} must define `gates_and_values(*parts)`")
 
@@ -151,7 +151,7 @@ class ParallelRecurrent(keras.layers.Layer):
         self.kernel = self.add_weight((x_shape[-1], width), initializer=self.kernel_initializer, name="kernel")
         self.bias = self.add_weight((width,), initializer=self.bias_initializer, name="bias")
 
-    def get_initial_state(self, batch_size):
+    def get_initial_state(self, batch_size) -> list:
         return [ops.zeros((batch_size, self.units), self.compute_dtype)]
 
     def cell(self, x, states, training=False):

@@ -1,6 +1,7 @@
 """Transformer layers. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -225,7 +226,7 @@ class TransformerDecoderLayer(TransformerLayer):
         self._add_parts(*(("self", "cross", "feed_forward") if cross_attention else ("self", "feed_forward")))
         self.cross_attention = self._attention("cross_attention") if cross_attention else None
 
-    def project_memory(self, memory):
+    def project_memory(self, memory) -> dict[str, Any]:
         """Keys and values of the encoder's output `(B, S, D)`, for all later steps."""
         return self.cross_attention.project_memory(memory)
 
