@@ -97,7 +97,7 @@ class LabeledText:
             raise ValueError(f"`names` must name each of the {told}. Received: {names!r}")
         return replace(self, label_names=_names(names))
 
-    def select(self, indices: Sequence[int]) -> "LabeledText":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "LabeledText":
         """The texts at these places, in this order; a fold, say."""
         texts, labels = [self.texts[i] for i in indices], [self.labels[i] for i in indices]
         return LabeledText(texts, labels, self.label_names, LabeledReport(read=len(texts), kept=len(texts)))

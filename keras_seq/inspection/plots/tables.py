@@ -43,7 +43,7 @@ def confusion_matrix(
 
 
 def shares(
-    values: np.ndarray,
+    values: np.ndarray | Sequence[Sequence[float]],
     row_names: Sequence[str],
     column_names: Sequence[str],
     path: str | os.PathLike,
