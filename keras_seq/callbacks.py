@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import SupportsFloat
 
 import keras
 
@@ -128,7 +129,9 @@ class Evaluator(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, functions: Callable[[], Mapping[str, float]] | Mapping[str, Callable[[], float]], every: int = 1
+        self,
+        functions: Callable[[], Mapping[str, SupportsFloat]] | Mapping[str, Callable[[], SupportsFloat]],
+        every: int = 1,
     ):
         super().__init__()
         if every < 1:

@@ -1,13 +1,14 @@
 """The labels and the weights of losses and metrics: their shapes, their checks, and batches without rows."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
 from keras.src.backend.common.masking import get_keras_mask
 
 
-def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss"):
+def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, whose="the loss") -> tuple[Any, Any]:
     """The labels and weights that losses and metrics of tokens use.
 
     Args:
@@ -25,7 +26,7 @@ def labels_and_weights(y_true, y_pred, sample_weight=None, ignore_class=None, wh
     return checked_labels(labels, weights != 0, y_pred.shape[-1], whose, remedy), weights
 
 
-def steps_of(y_true, rank, whose):
+def steps_of(y_true, rank, whose) -> Any:
     """The labels as int32 with `rank` axes, `(B, T)`. Also accepts `(B, T, 1)`, as the losses of Keras do.
 
     Raises:
@@ -42,7 +43,7 @@ def steps_of(y_true, rank, whose):
     return labels
 
 
-def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
+def token_weights(y_true, y_pred, sample_weight=None, dtype="float32") -> Any:
     """The weight of each position, in the shape of `y_true`: the given weights, where those of rows or steps are
     broadcast, times the Keras mask of the predictions."""
     shape = ops.shape(y_true)
@@ -59,7 +60,7 @@ def token_weights(y_true, y_pred, sample_weight=None, dtype="float32"):
     return functools.reduce(ops.multiply, parts) if parts else ops.ones(shape, dtype)
 
 
-def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0."):
+def checked_labels(labels, counted, size, whose, remedy="Give a step without a label the weight 0.") -> Any:
     """Checks that the labels that count are classes, from 0 to `size` - 1. The others may have any value.
 
     Args:

@@ -9,8 +9,52 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers
-    import keras as keras
+    import keras
+    import tensorflow as tf
 
+    from keras_seq import (
+        callbacks,
+        data,
+        decoding,
+        distribution,
+        experiment,
+        export,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        schedules,
+        scores,
+        tasks,
+        text,
+        training,
+    )
+    from keras_seq.inspection import clips, parameters, plots
+
+__all__ = [
+    "callbacks",
+    "clips",
+    "data",
+    "decoding",
+    "distribution",
+    "experiment",
+    "export",
+    "keras",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "parameters",
+    "plots",
+    "schedules",
+    "scores",
+    "tasks",
+    "text",
+    "tf",
+    "training",
+]
 
 _MODULES = {
     "keras": "keras",

@@ -1,6 +1,8 @@
 """Losses over padded sequences, normalized by the real tokens."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,7 +14,7 @@ from keras_seq.labels import checked_labels, labels_and_weights, of_some_rows, o
 _EXCLUDED = -1e8  # a logit this far below another one excludes its label
 
 
-def token_crossentropy(labels, logits, label_smoothing=0.0):
+def token_crossentropy(labels, logits, label_smoothing=0.0) -> Any:
     """Cross-entropy of each position in nats.
 
     The softmax is computed once, with its fastest kernel, and reused by a hand-written gradient. On a CPU this is six
@@ -70,7 +72,7 @@ class WeightedLoss(keras.losses.Loss):
     A value of weight 0 adds nothing, even if it is NaN. Subclasses define `values_and_weights`.
     """
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true, y_pred, sample_weight=None) -> Any:
         values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
         # The reduction of Keras, so that the patches of `distribution` apply here too.
         value = keras_loss.reduce_weighted_values(
@@ -81,7 +83,7 @@ class WeightedLoss(keras.losses.Loss):
         )
         return ops.sum(value) if len(value.shape) else value  # for zero rows Keras does not return a scalar
 
-    def values_and_weights(self, y_true, y_pred, sample_weight):
+    def values_and_weights(self, y_true, y_pred, sample_weight) -> tuple[Any, Any]:
         """Returns the values and the weights, two tensors of one shape."""
         raise TypeError(f"{type(self).__name__} must define `values_and_weights(y_true, y_pred, sample_weight)`")
 
@@ -125,7 +127,7 @@ class TokenCrossentropy(WeightedLoss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
 
 
-def pinball(y_true, y_pred, quantiles):
+def pinball(y_true, y_pred, quantiles) -> Any:
     """The pinball loss of forecast quantiles, which the true quantiles minimize.
 
         q (y - f) if the value y is above the forecast f, (1 - q) (f - y) if it is below
@@ -162,7 +164,7 @@ class QuantileLoss(WeightedLoss):
     Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
     """
 
-    def __init__(self, quantiles=(0.1, 0.5, 0.9), name="quantile_loss", **kwargs):
+    def __init__(self, quantiles: Sequence[float] = (0.1, 0.5, 0.9), name="quantile_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.quantiles = tuple(float(q) for q in quantiles)
         if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):

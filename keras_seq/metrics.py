@@ -1,5 +1,7 @@
 """Metrics over ids, each token counted once. Pass them to `compile` as `weighted_metrics`."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -21,7 +23,7 @@ class TokenMean(keras.metrics.Metric):
         self.total = self.add_weight(name="total", initializer="zeros")
         self.count = self.add_weight(name="count", initializer="zeros")
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true, y_pred) -> Any:
         """`(B, T)` labels and `(B, T, V)` logits to `(B, T)` values."""
         raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
 
@@ -32,10 +34,10 @@ class TokenMean(keras.metrics.Metric):
         self.total.assign_add(ops.sum(ops.where(weights != 0, values * weights, ops.zeros_like(values))))
         self.count.assign_add(ops.sum(weights))
 
-    def mean(self):
+    def mean(self) -> Any:
         return ops.divide_no_nan(self.total, self.count)
 
-    def result(self):
+    def result(self) -> Any:
         return self.mean()
 
     def get_config(self):
@@ -60,7 +62,7 @@ class Perplexity(TokenLoss):
     def __init__(self, name="perplexity", **kwargs):
         super().__init__(name=name, **kwargs)
 
-    def result(self):
+    def result(self) -> Any:
         return ops.exp(self.mean())
 
 

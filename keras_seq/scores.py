@@ -149,7 +149,9 @@ class SpanScore(NamedTuple):
 
 
 def span_f1(
-    hypotheses: Sequence[Sequence[Hashable]], references: Sequence[Sequence[Hashable]], kind: str | None = None
+    hypotheses: Sequence[Sequence[tuple[int, int, str]]],
+    references: Sequence[Sequence[tuple[int, int, str]]],
+    kind: str | None = None,
 ) -> SpanScore:
     """Precision, recall and F1 of spans, over all sentences.
 
@@ -177,7 +179,7 @@ def _score(metric, hypotheses: Sequence[str], references: Sequence[str]) -> Scor
     return Score(float(value), str(metric.get_signature()))
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+def _check(hypotheses: Sequence, references: Sequence) -> None:
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise TypeError("Hypotheses and references must be lists, with one for each example. Received one string.")
     if len(hypotheses) != len(references) or not len(hypotheses):

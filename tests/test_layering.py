@@ -47,6 +47,8 @@ def test_the_law_of_imports(path):
     module = path.relative_to(PACKAGE).with_suffix("").parts
     package = ["keras_seq", *module[:-1]]
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path == PACKAGE / "__init__.py":  # it names all parts to type checkers, and imports none of them
+        tree.body = [node for node in tree.body if ast.unparse(node).split("\n")[0] != "if TYPE_CHECKING:"]
     names = imported(tree, package)
 
     part = module[0]

@@ -1,5 +1,7 @@
-"""Names that users of other libraries try first: they work, or the error names ours."""
+"""Names: those of other libraries work, or the error names ours; and type checkers see those that load on first use."""
 
+import ast
+import pathlib
 import subprocess
 import sys
 
@@ -9,6 +11,13 @@ import keras_seq
 from keras_seq import data, decoding, inspection, layers, models, tasks, text
 
 PARTS = (data, decoding, layers, models, tasks, text)
+
+PACKAGE = pathlib.Path(layers.__file__).parents[1]
+LAZY = (
+    "__init__.py",
+    "lazy.py",
+    *(f"{part}/__init__.py" for part in ("distribution", "experiment", "inspection", "tasks")),
+)
 
 
 @pytest.mark.parametrize("part, name", [(part, name) for part in PARTS for name in sorted(part._INSTEAD)])
@@ -41,3 +50,27 @@ def test_inspection_loads_its_parts_when_they_are_used():
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         inspection.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("file", LAZY)
+def test_type_checkers_see_the_names_that_load_on_first_use(file):
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    (block,) = (node for node in tree.body if ast.unparse(node).startswith("if TYPE_CHECKING:"))
+    seen = {}  # name -> what is imported as it
+    for statement in block.body:
+        for alias in statement.names:
+            seen[alias.asname or alias.name] = f"{getattr(statement, 'module', '')}.{alias.name}".lstrip(".")
+
+    tables = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    listed = ast.literal_eval(tables["__all__"])
+    assert sorted(listed) == sorted([*seen, *(["serialization"] if file == "__init__.py" else [])])
+
+    package = ".".join(["keras_seq", *pathlib.Path(file).parts[:-1]])
+    loaded = {name: f"{package}.{name}" for name in seen}
+    if "_HOME" in tables:
+        loaded = {name: f"{package}.{home}.{name}" for name, home in ast.literal_eval(tables["_HOME"]).items()}
+    elif file == "lazy.py":
+        loaded |= ast.literal_eval(tables["_MODULES"])
+    elif file == "__init__.py":
+        loaded["load"] = "keras_seq.tasks.load"
+    assert seen == loaded

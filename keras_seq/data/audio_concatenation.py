@@ -38,7 +38,7 @@ UNCHANGED = AudioAugmentation()
 
 def concatenate_recordings(
     takes: Audio,
-    counts: Sequence[int],
+    counts: Sequence[int] | np.ndarray,
     *,
     seed: int,
     pauses: tuple[float, float] = (0.0, 0.3),

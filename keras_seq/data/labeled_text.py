@@ -97,7 +97,7 @@ class LabeledText:
             raise ValueError(f"`names` must name each of the {told}. Received: {names!r}")
         return replace(self, label_names=_names(names))
 
-    def select(self, indices: Sequence[int]) -> "LabeledText":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "LabeledText":
         """The texts at these indices, in this order, such as a fold."""
         texts, labels = [self.texts[i] for i in indices], [self.labels[i] for i in indices]
         return LabeledText(texts, labels, self.label_names, LabeledReport(read=len(texts), kept=len(texts)))
@@ -198,7 +198,7 @@ def _first_rows(path: Any, format: str | None) -> list[list[str]]:
     return [fields for _, fields in islice(rows, 1000) if not isinstance(fields, Problem)]
 
 
-def folds(labels: Sequence[int], k: int, seed: int) -> np.ndarray:
+def folds(labels: Sequence[int] | np.ndarray, k: int, seed: int) -> np.ndarray:
     """Distributes examples over `k` folds: the fold of each example, int32 `(N,)`, determined by the arguments.
 
     The folds are stratified: their sizes, and their counts of each label, differ by at most one.

@@ -109,7 +109,7 @@ class Noise:
 
 
 def word_dropout(
-    rate: float | Sequence[float],
+    rate: float | Sequence[float] | np.ndarray,
     *,
     replace_with: int | None = None,
     end_id: int | None,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.lines import Paths, as_paths, read_lines
@@ -80,7 +81,7 @@ class TaggedText:
         """The tags that occur, in alphabetical order."""
         return tuple(sorted({tag for sentence in self.tags for tag in sentence}))
 
-    def select(self, indices: Sequence[int]) -> "TaggedText":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "TaggedText":
         """The sentences at these indices, in this order."""
         words, tags = [self.words[i] for i in indices], [self.tags[i] for i in indices]
         return TaggedText(words, tags, TagReport(len(words), len(words), sum(map(len, words))))

@@ -45,7 +45,7 @@ class Scaler:
         columns: names of the C columns.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], columns: Sequence[str]):
+    def __init__(self, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray, columns: Sequence[str]):
         self.mean, self.std, self.columns = np.asarray(mean, float), np.asarray(std, float), tuple(columns)
         if not self.mean.shape == self.std.shape == (len(self.columns),) or not (self.std > 0).all():
             raise ValueError(f"A scaler needs a mean and a positive std for each column. Received: {mean=}, {std=}")

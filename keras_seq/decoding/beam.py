@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -119,24 +119,24 @@ class Beam(Search):
 class Beams(NamedTuple):
     """The state between two steps: K live beams, in the order they were chosen, and the K best finished ones."""
 
-    tokens: object  # (S, K, T)
-    log_probs: object  # (S, K)
-    scores: object  # (S, K), -inf: an empty beam
-    pool_tokens: object  # (S, K, T)
-    pool_lengths: object  # (S, K)
-    pool_log_probs: object  # (S, K)
-    pool_scores: object  # (S, K), -inf: an empty slot
-    done: object  # (S,)
+    tokens: Any  # (S, K, T)
+    log_probs: Any  # (S, K)
+    scores: Any  # (S, K), -inf: an empty beam
+    pool_tokens: Any  # (S, K, T)
+    pool_lengths: Any  # (S, K)
+    pool_log_probs: Any  # (S, K)
+    pool_scores: Any  # (S, K), -inf: an empty slot
+    done: Any  # (S,)
 
 
 class Candidates(NamedTuple):
     """The best continuations of each group, at most C = 2K, in the order they were chosen: `(S, C)` each."""
 
-    ranking: object  # the scores used for the choice, diversity included
-    scores: object
-    log_probs: object
-    beam: object
-    token: object
+    ranking: Any  # the scores used for the choice, diversity included
+    scores: Any
+    log_probs: Any
+    beam: Any
+    token: Any
 
 
 class _Run:

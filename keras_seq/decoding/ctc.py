@@ -9,7 +9,7 @@ from keras_seq.decoding.protocol import Hypotheses, along
 IMPOSSIBLE = -float("inf")
 
 
-def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0):
+def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_id=0) -> Hypotheses:
     """Decodes the predictions of a CTC model for each frame. The search is `keras.ops.ctc_decode`.
 
     An alignment assigns a label or the blank to each frame. Merging equal neighbors and then removing blanks gives a

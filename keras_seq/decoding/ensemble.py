@@ -1,7 +1,9 @@
 """Several models that decode as one."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
+from typing import Any
 
 import keras
 from keras import ops
@@ -34,7 +36,9 @@ class Ensemble(keras.Model):
     Source: Sutskever et al. 2014, section 3.6, arXiv:1409.3215.
     """
 
-    def __init__(self, models, weights=None, average="probability", **kwargs):
+    def __init__(
+        self, models: Iterable, weights: Sequence[float] | None = None, average: str = "probability", **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.models = list(models)
         if not self.models:
@@ -61,7 +65,7 @@ class Ensemble(keras.Model):
     # An ensemble has one of the next two, like its models. `encode` distinguishes a translator from a language model.
 
     @property
-    def encode(self):
+    def encode(self) -> Callable[..., dict[str, Any]]:
         """`encode(source, max_length=None, attention_weights=False, hidden_states=False) -> state`, for translators.
 
         Attention weights are the mean over the models with attention. Not all models need it. Hidden states are
@@ -72,7 +76,7 @@ class Ensemble(keras.Model):
         return self._encode
 
     @property
-    def initial_state(self):
+    def initial_state(self) -> Callable[..., dict[str, Any]]:
         """`initial_state(batch_size, max_length=None, hidden_states=False) -> state`, for language models."""
         if self.translates:
             raise AttributeError("An ensemble of translators has no `initial_state`")
@@ -93,7 +97,7 @@ class Ensemble(keras.Model):
         states = [model.initial_state(batch_size, max_length, **asked) for model in self.models]
         return self._joined(states, False, hidden_states)
 
-    def decode(self, tokens, state):
+    def decode(self, tokens, state) -> tuple[Any, dict[str, Any]]:
         """Continues from `state` with the given tokens, one or many.
 
         Args:

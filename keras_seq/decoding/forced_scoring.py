@@ -67,7 +67,7 @@ def sockeye_penalty(alpha, beta=0.0):
 PENALTIES = {"power": power_penalty, "gnmt": gnmt_penalty, "sockeye": sockeye_penalty}
 
 
-def score(decode, state, target, *, pad_id, start_id):
+def score(decode, state, target, *, pad_id, start_id) -> tuple[Any, Any]:
     """Forced decoding: the log-probability of a given target, in one pass.
 
     Args:

@@ -1,7 +1,8 @@
 """Decodes texts into texts."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -16,19 +17,19 @@ WIDTH_MULTIPLE = 8  # sources are padded to a multiple of this: few shapes, so f
 
 
 def generate(
-    model,
-    vocabulary,
-    texts,
+    model: Any,
+    vocabulary: Any,
+    texts: Iterable[str],
     *,
-    source_vocabulary=None,
-    max_length=None,
-    search="beam",
-    constraints=(),
-    replace_unknown=False,
-    batch_tokens=2048,
-    compiled=None,
-    **options,
-):
+    source_vocabulary: Any = None,
+    max_length: int | None = None,
+    search: str | Callable = "beam",
+    constraints: Iterable = (),
+    replace_unknown: bool | Mapping[str, str] = False,
+    batch_tokens: int = 2048,
+    compiled: Callable | None = None,
+    **options: Any,
+) -> list:
     """Decodes texts into texts, in batches of similar length. The results are in the order of the texts.
 
     Args:

@@ -10,7 +10,7 @@ Each of the B sentences has `search.rows_per_example` rows of the state, side by
 """
 
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -29,10 +29,10 @@ class Hypotheses(NamedTuple):
             penalty, -inf for an empty slot.
     """
 
-    tokens: object
-    lengths: object
-    log_probs: object
-    scores: object
+    tokens: Any
+    lengths: Any
+    log_probs: Any
+    scores: Any
 
 
 class Progress(NamedTuple):
@@ -45,9 +45,9 @@ class Progress(NamedTuple):
         end_id: int.
     """
 
-    tokens: object
-    length: object
-    sentence: object
+    tokens: Any
+    length: Any
+    sentence: Any
     end_id: int
 
 

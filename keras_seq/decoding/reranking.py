@@ -125,7 +125,9 @@ def score_candidates(
 
 
 def minimum_bayes_risk(
-    candidates: Sequence[str], utility: Callable[[str, str], float], weights: Sequence[float] | None = None
+    candidates: Sequence[str],
+    utility: Callable[[str, str], float],
+    weights: Sequence[float] | np.ndarray | None = None,
 ) -> tuple[int, np.ndarray]:
     """Selects the candidate with the highest mean utility: the one that is, on average, most like all of them.
 

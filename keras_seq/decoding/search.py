@@ -1,6 +1,8 @@
 """From a model and a source to hypotheses, with any search."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,6 +11,7 @@ from keras_seq.decoding.beam import Beam
 from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.coverage_penalty import covered
 from keras_seq.decoding.greedy import Greedy
+from keras_seq.decoding.protocol import Hypotheses
 from keras_seq.decoding.sampling import Sampling
 
 SEARCHES = {"greedy": Greedy, "beam": Beam, "sampling": Sampling, "contrastive": Contrastive}
@@ -20,7 +23,7 @@ _INSTEAD = {  # options of other libraries
 }
 
 
-def get_search(search="beam", **options):
+def get_search(search: str | Callable = "beam", **options: Any) -> Any:
     """Returns the search for a name and its options, or the given object.
 
     Args:
@@ -48,7 +51,18 @@ def get_search(search="beam", **options):
     return SEARCHES[search](**options)
 
 
-def search(model, source, *, max_length, start_id, end_id, pad_id, search="beam", constraints=(), **options):
+def search(
+    model: Any,
+    source: Any,
+    *,
+    max_length: Any,
+    start_id: int,
+    end_id: int,
+    pad_id: int,
+    search: str | Callable = "beam",
+    constraints: Iterable = (),
+    **options: Any,
+) -> Hypotheses:
     """Decodes a batch with a model that has `encode` and `decode`.
 
     Args:

@@ -1,13 +1,14 @@
 """Replaces words that are not in the target's vocabulary by source words, chosen by attention."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 
-def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None):
+def attended_positions(model, source, tokens, vocabulary, source_vocabulary=None) -> Any:
     """The place of the source word with the highest attention weight for each token, by one forced pass.
 
     Args:

@@ -5,6 +5,39 @@ Nothing here calls a recipe. The modules are imported at the first use, since mo
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from keras_seq.experiment.attention import draw_alignment, draw_attention
+    from keras_seq.experiment.batching import batches
+    from keras_seq.experiment.clips import frame_batches, frames_of, read_clips
+    from keras_seq.experiment.folds import cross_validate
+    from keras_seq.experiment.labeled_text import LabeledTextFlags, hold_out_last
+    from keras_seq.experiment.options import Options, preset, with_defaults
+    from keras_seq.experiment.parallel_text import ParallelTextFlags
+    from keras_seq.experiment.preparation import (
+        data_folder,
+        initialize,
+        run_folder,
+        setup,
+        vocabulary,
+        with_data,
+        word_vectors,
+    )
+    from keras_seq.experiment.reporting import (
+        confusions,
+        data_name,
+        finish,
+        record,
+        report,
+        report_by_label,
+        samples,
+        write_rows,
+    )
+    from keras_seq.experiment.results import Result
+    from keras_seq.experiment.series import draw_forecasts, find_csv, find_season, forecast_windows
+    from keras_seq.experiment.tagged_text import TaggedTextFlags, divide_tagged, usual_tags
+    from keras_seq.experiment.training import adamw, fit, learning_rate
 
 _HOME = {
     "LabeledTextFlags": "labeled_text",
@@ -47,13 +80,54 @@ _HOME = {
     "word_vectors": "preparation",
     "write_rows": "reporting",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [
+    "LabeledTextFlags",
+    "Options",
+    "ParallelTextFlags",
+    "Result",
+    "TaggedTextFlags",
+    "adamw",
+    "batches",
+    "confusions",
+    "cross_validate",
+    "data_folder",
+    "data_name",
+    "divide_tagged",
+    "draw_alignment",
+    "draw_attention",
+    "draw_forecasts",
+    "find_csv",
+    "find_season",
+    "finish",
+    "fit",
+    "forecast_windows",
+    "frame_batches",
+    "frames_of",
+    "hold_out_last",
+    "initialize",
+    "learning_rate",
+    "preset",
+    "read_clips",
+    "record",
+    "report",
+    "report_by_label",
+    "run_folder",
+    "samples",
+    "setup",
+    "usual_tags",
+    "vocabulary",
+    "with_data",
+    "with_defaults",
+    "word_vectors",
+    "write_rows",
+]
 
+if not TYPE_CHECKING:  # for which a wrong name is an error
 
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str):
+        if name in _HOME:
+            return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """Plots of the alignment of a model's output with its input."""
 
-import pathlib
+import os
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_seq.inspection import plots
 from keras_seq.inspection.speech_alignment import speech_alignment
 
 
-def draw_attention(task: "tasks.Translation", sentence: str, path: pathlib.Path) -> None:
+def draw_attention(task: "tasks.Task", sentence: str, path: str | os.PathLike[str]) -> None:
     """Draws the attention weights of each token of a translation over the source tokens. Does nothing for a model
     without attention.
 
@@ -29,7 +29,7 @@ def draw_attention(task: "tasks.Translation", sentence: str, path: pathlib.Path)
     plots.attention_map(weights, task.source_vocabulary.pieces(source), task.vocabulary.pieces(target), path)
 
 
-def draw_alignment(task: "tasks.Transcription", waveform: np.ndarray, path: pathlib.Path) -> None:
+def draw_alignment(task: "tasks.Task", waveform: np.ndarray, path: str | os.PathLike[str]) -> None:
     """Draws a waveform, its features and, at each time, the probabilities of the labels or the decoder's attention.
 
     Args:

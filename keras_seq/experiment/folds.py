@@ -7,17 +7,17 @@ import keras
 import numpy as np
 
 from keras_seq import data, distribution
-from keras_seq.experiment.options import Options
+from keras_seq.experiment.options import T
 from keras_seq.experiment.reporting import Result
 
 Rows = np.ndarray
 
 
 def cross_validate(
-    options: Options,
-    labels: Sequence[int],
+    options: T,
+    labels: Sequence[int] | np.ndarray,
     scope: distribution.scope,
-    score: Callable[[Options, Rows, Rows], Mapping[str, float] | None],
+    score: Callable[[T, Rows, Rows], Mapping[str, float] | None],
 ) -> list[Result]:
     """Trains on all folds but one and scores that one, for each of `options.folds` folds.
 

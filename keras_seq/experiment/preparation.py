@@ -86,7 +86,7 @@ def run_folder(
 def vocabulary(
     run: training.Run,
     scope: distribution.scope,
-    lines: Iterable[str],
+    lines: Iterable[str | list[str]],
     kind: str,
     size: int | None = None,
     *,

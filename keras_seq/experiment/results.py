@@ -1,6 +1,10 @@
 """A figure that a recipe measures."""
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Result:
     """
 
     metric: str
-    value: float
+    value: "float | np.floating"
     form: str = ".2%"
     note: str = ""
     split: str = "test"

@@ -51,7 +51,7 @@ def fit(
     *,
     monitor: str | None = "val_loss",
     mode: str = "min",
-    validate: Callable[[], Mapping[str, float]] | None = None,
+    validate: Callable[[], Mapping[str, Any]] | None = None,
     epoch_aware: Sequence[Any] = (),
     watching: Iterable[keras.callbacks.Callback] = (),
 ) -> bool:

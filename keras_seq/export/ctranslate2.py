@@ -1,8 +1,11 @@
 """Export of a Transformer as a CTranslate2 model folder, for serving on CPUs and in eight bits."""
 
 import math
+import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,16 +29,16 @@ LONGEST = 20  # maximum number of tokens of the sources and targets to try
 
 
 def ctranslate2(
-    model,
-    path,
-    vocabulary,
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    vocabulary: Any,
     *,
-    source_vocabulary=None,
-    quantization=None,
-    max_positions=1024,
-    verify=True,
-    samples=SAMPLES,
-    overwrite=True,
+    source_vocabulary: Any = None,
+    quantization: str | None = None,
+    max_positions: int = 1024,
+    verify: bool = True,
+    samples: Sequence[str] = SAMPLES,
+    overwrite: bool = True,
 ) -> Path:
     """Writes a CTranslate2 model folder of a `models.Transformer`.
 

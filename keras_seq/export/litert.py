@@ -1,9 +1,11 @@
 """Export of a model, or of one decoding step, as a LiteRT (TensorFlow Lite) file, for phones and small devices."""
 
+import os
 import re
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +21,15 @@ from keras_seq.tasks.tensors import NamedNest
 TOLERANCE = 1e-4
 
 
-def litert(model, path, example, *, steps=None, verify=True, overwrite=True) -> Path:
+def litert(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    example: Any,
+    *,
+    steps: int | None = None,
+    verify: bool = True,
+    overwrite: bool = True,
+) -> Path:
     """Writes a `.tflite` file with only LiteRT's built-in operations, which every LiteRT interpreter runs.
 
     All shapes are fixed, to those of `example`. With free shapes the converter falls back on TensorFlow's operations

@@ -1,9 +1,11 @@
 """Export of a model as an ONNX file, with Keras's exporter and tf2onnx."""
 
 import importlib.util
+import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +19,16 @@ from keras_seq.tasks.signatures import without_cudnn
 from keras_seq.tasks.tensors import NamedNest
 
 
-def onnx(model, path, example, *, free_length=True, opset=None, verify=True, overwrite=True) -> Path:
+def onnx(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    example: Any,
+    *,
+    free_length: bool = True,
+    opset: int | None = None,
+    verify: bool = True,
+    overwrite: bool = True,
+) -> Path:
     """Writes an `.onnx` file of a call of the model.
 
     Its inputs are `args_0` or, for a model that is called with a dict, `args_0_source`, `args_0_target` and so on. The

@@ -1,7 +1,9 @@
 """SavedModel export: vocabulary, model and search in one graph, for processes without this package."""
 
+import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,12 +11,21 @@ import tensorflow as tf
 from keras_seq.export.destination import check_folder, swap
 from keras_seq.export.verification import verify as verify_elsewhere
 from keras_seq.tasks.signatures import Exported, without_cudnn
+from keras_seq.tasks.task import Task
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
 KIND = ("SavedModel", "saved_model.pb", SAVED_MODEL_FILES)
 
 
-def saved_model(task, path, *, verify=True, samples=None, timeout=900, overwrite=True) -> Path:
+def saved_model(
+    task: Task,
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    samples: Any = None,
+    timeout: float = 900,
+    overwrite: bool = True,
+) -> Path:
     """Writes a SavedModel for processes that import only tensorflow and tensorflow_text.
 
         export.saved_model(tasks.Translation(translator, subwords, num_beams=5), "saved_models/en-de")

@@ -1,5 +1,7 @@
 """Layers that plug into any Keras model."""
 
+from typing import TYPE_CHECKING
+
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.layers.attention import (
     ATTENTIONS,
@@ -130,7 +132,8 @@ _INSTEAD = {  # names of other libraries and of the literature
     "TransformerEncoder": "TransformerStack, or TransformerEncoderLayer for one layer",
 }
 
+if not TYPE_CHECKING:  # for which a wrong name is an error
 
-def __getattr__(name):
-    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
+    def __getattr__(name):
+        advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")

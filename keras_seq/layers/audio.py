@@ -7,6 +7,8 @@
 Each layer returns the mask at the rate of its output.
 """
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
@@ -41,8 +43,8 @@ class LogMel(keras.layers.Layer):
     def __init__(
         self,
         sampling_rate=8000,
-        window_ms=25,
-        stride_ms=10,
+        window_ms: float = 25,
+        stride_ms: float = 10,
         num_mel_bins=80,
         min_freq=20.0,
         max_freq=None,
@@ -134,7 +136,9 @@ class ConvSubsampling(keras.layers.Layer):
     Source: Dong et al. 2018, doi:10.1109/ICASSP.2018.8462506; Gulati et al. 2020, arXiv:2005.08100.
     """
 
-    def __init__(self, units, num_layers=2, filters=None, kernel_size=3, activation="relu", **kwargs):
+    def __init__(
+        self, units, num_layers=2, filters=None, kernel_size=3, activation: str | Callable | None = "relu", **kwargs
+    ):
         super().__init__(**kwargs)
         if kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` must be odd. Received: {kernel_size}")

@@ -5,7 +5,7 @@ from keras_seq.layers.transformer_stack import TransformerStack
 
 
 def sequence_backbone(
-    architecture,
+    architecture: str | type,
     units,
     num_layers=1,
     *,

@@ -38,7 +38,7 @@ class CharacterEncoder(CompositeLayer):
         self,
         vocabulary_size,
         units,
-        architecture="lstm",
+        architecture: str | type = "lstm",
         embedding_dim=32,
         kernel_size=3,
         dropout=0.0,

@@ -16,6 +16,8 @@ is little for tags and too much for a vocabulary.
 Source: Lafferty et al. 2001. For taggers: Lample et al. 2016, section 2.2, arXiv:1603.01360.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -49,7 +51,7 @@ class CRF(keras.layers.Layer):
     Source: Lafferty et al. 2001; Lample et al. 2016, section 2.2, arXiv:1603.01360.
     """
 
-    def __init__(self, num_tags, transitions_initializer="glorot_uniform", **kwargs):
+    def __init__(self, num_tags, transitions_initializer: Any = "glorot_uniform", **kwargs):
         super().__init__(autocast=False, **kwargs)  # float32 emissions keep their precision
         if num_tags < 2:
             raise ValueError(f"`num_tags` must be at least 2. Received: {num_tags}")
@@ -182,7 +184,7 @@ def log_likelihood(potentials, tags, labeled):
     return both - every
 
 
-def viterbi(potentials):
+def viterbi(potentials) -> tuple[Any, Any]:
     """Finds the best tag sequences and their scores.
 
     Args:

@@ -1,6 +1,8 @@
 """Layers for video frames: they map frames to vectors, to frames, to pairs with the previous frame or to patches, and
 vectors to frames."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 from keras import ops
 
@@ -26,7 +28,14 @@ class FrameDecoder(CompositeLayer):
         float `(B, T, height, width, channels)`.
     """
 
-    def __init__(self, frame_shape, filters=(32, 16), kernel_size=4, activation="relu", **kwargs):
+    def __init__(
+        self,
+        frame_shape,
+        filters: Sequence[int] = (32, 16),
+        kernel_size=4,
+        activation: str | Callable | None = "relu",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.frame_shape = tuple(frame_shape)
         self.filters = tuple(filters)
@@ -127,7 +136,7 @@ class FrameConvolution(CompositeLayer):
         float `(B, T, height, width, filters)`.
     """
 
-    def __init__(self, filters, kernel_size=3, activation="relu", **kwargs):
+    def __init__(self, filters, kernel_size=3, activation: str | Callable | None = "relu", **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
@@ -243,7 +252,15 @@ class FrameCNN(keras.layers.Layer):
 
     POOLINGS = {"flatten": 1, "mean": 1, "max": 1, "where": 3}  # numbers per channel
 
-    def __init__(self, filters=(16, 32), units=64, pooling="flatten", kernel_size=3, activation="relu", **kwargs):
+    def __init__(
+        self,
+        filters: Sequence[int] = (16, 32),
+        units=64,
+        pooling="flatten",
+        kernel_size=3,
+        activation: str | Callable | None = "relu",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if pooling not in self.POOLINGS:
             raise ValueError(f"`pooling` must be one of {tuple(self.POOLINGS)}. Received: {pooling!r}")

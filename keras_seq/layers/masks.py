@@ -1,11 +1,13 @@
 """Boolean masks and a masked softmax. As everywhere in Keras, True marks positions that take part."""
 
+from typing import Any
+
 import keras
 from keras import ops
 from keras.src.backend.common import masking
 
 
-def padding_mask(tokens, pad_id=0):
+def padding_mask(tokens, pad_id=0) -> Any:
     """Marks the real tokens: `(B, T)` ids to `(B, T)` bool."""
     return ops.not_equal(tokens, pad_id)
 
@@ -37,13 +39,13 @@ def without_padding(x, mask):
     return ops.where(mask, x, ops.zeros_like(x))
 
 
-def get_keras_mask(x):
+def get_keras_mask(x) -> Any:
     """The Keras mask of x, bool `(B, T)`. All True if x has none."""
     mask = masking.get_keras_mask(x)
     return ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask
 
 
-def causal_mask(query_positions, key_positions):
+def causal_mask(query_positions, key_positions) -> Any:
     """Allows each query to attend to keys no later than itself.
 
     Args:
@@ -55,7 +57,7 @@ def causal_mask(query_positions, key_positions):
     return ops.less_equal(key_positions[:, None, :], query_positions[:, :, None])
 
 
-def sliding_window_mask(query_positions, key_positions, window):
+def sliding_window_mask(query_positions, key_positions, window) -> Any:
     """Allows each query to attend to itself and to keys at most `window` positions before or after it.
 
     Args:
@@ -74,7 +76,7 @@ def sliding_window_mask(query_positions, key_positions, window):
     return ops.less_equal(distance, window)
 
 
-def masked_softmax(scores, mask):
+def masked_softmax(scores, mask) -> Any:
     """Softmax over the last axis, with zero weight at positions that `mask` excludes.
 
     Args:
@@ -88,7 +90,7 @@ def masked_softmax(scores, mask):
     return ops.softmax(scores, axis=-1)
 
 
-def reverse_tokens(tokens, mask, keep_last=True):
+def reverse_tokens(tokens, mask, keep_last=True) -> Any:
     """Reverses the real tokens of each row. Padding keeps its place.
 
     A second call restores the order. "a b c <end> <pad>" becomes "c b a <end> <pad>".

@@ -1,5 +1,7 @@
 """Multi-head attention, and the cache of keys and values for decoding."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -65,7 +67,7 @@ class MultiHeadAttention(CompositeLayer):
             return x
         return ops.reshape(x, (ops.shape(x)[0], num_heads, -1, ops.shape(x)[3]))
 
-    def project_memory(self, value, positions=None):
+    def project_memory(self, value, positions=None) -> dict[str, Any]:
         """Projects `(B, S, Dv)` to keys and values. `positions` `(B or 1, S)` rotates the keys."""
         keys = self._heads(self.key_dense(value), self.num_key_value_heads, positions)
         values = self._heads(self.value_dense(value), self.num_key_value_heads)
@@ -102,7 +104,7 @@ class MultiHeadAttention(CompositeLayer):
         self.query_dense.build(input_shape)
         self.output_dense.build((None, None, self.units))
 
-    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None):
+    def weights_for(self, query, memory, attention_mask=None, positions=None, bias=None) -> Any:
         """The weights that `call` uses, averaged over the heads: `(N, T, S)`. For plots and penalties."""
         weights = ops.mean(self._weights(query, memory, attention_mask, positions, bias), axis=1)  # (B, Q, S)
         N, T = ops.shape(query)[:2]
@@ -118,7 +120,7 @@ class MultiHeadAttention(CompositeLayer):
         }
 
 
-def create_cache(batch_size, max_length, num_heads, head_dim, dtype):
+def create_cache(batch_size, max_length, num_heads, head_dim, dtype) -> dict[str, Any]:
     """An empty cache for `max_length` keys and values: zeros `(B, H, max_length, D / H)`."""
     shape = (batch_size, num_heads, max_length, head_dim)
     return {"keys": ops.zeros(shape, dtype), "values": ops.zeros(shape, dtype)}
@@ -133,7 +135,7 @@ def within_room(x, positions, cache):
     return ops.where(fits[:, :, None], x, ops.cast(float("nan"), x.dtype))
 
 
-def update_cache(cache, new, positions):
+def update_cache(cache, new, positions) -> dict[str, Any]:
     """Writes new keys and values into a cache, at separate positions for each row.
 
     Args:

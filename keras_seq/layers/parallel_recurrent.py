@@ -1,5 +1,7 @@
 """Recurrent layers whose gates do not depend on the state, so that all steps can be computed at once."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -9,7 +11,7 @@ if keras.backend.backend() == "tensorflow":
     from keras_seq.layers import recurrent_tensorflow
 
 
-def linear_scan(gates, values, initial_state=None, reverse=False):
+def linear_scan(gates, values, initial_state=None, reverse=False) -> Any:
     """Computes the linear recurrence of the layers below, for all steps at once.
 
         h_t = gates_t h_(t-1) + values_t
@@ -124,8 +126,8 @@ class ParallelRecurrent(keras.layers.Layer):
         return_sequences=False,
         return_state=False,
         go_backwards=False,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -140,7 +142,7 @@ class ParallelRecurrent(keras.layers.Layer):
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.state_size = [units]
 
-    def gates_and_values(self, *parts):
+    def gates_and_values(self, *parts) -> tuple[Any, Any]:
         """Maps the projections of the inputs, `parts` times `(..., D)`, to the gates and values of the recurrence."""
         raise TypeError(f"{type(self).__name__} must define `gates_and_values(*parts)`")
 
@@ -149,7 +151,7 @@ class ParallelRecurrent(keras.layers.Layer):
         self.kernel = self.add_weight((x_shape[-1], width), initializer=self.kernel_initializer, name="kernel")
         self.bias = self.add_weight((width,), initializer=self.bias_initializer, name="bias")
 
-    def get_initial_state(self, batch_size):
+    def get_initial_state(self, batch_size) -> list:
         return [ops.zeros((batch_size, self.units), self.compute_dtype)]
 
     def cell(self, x, states, training=False):
@@ -220,8 +222,8 @@ class MinGRU(ParallelRecurrent):
         return_state=False,
         go_backwards=False,
         activation=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
         **kwargs,
     ):
         initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
@@ -282,8 +284,8 @@ class RGLRU(ParallelRecurrent):
         return_state=False,
         go_backwards=False,
         c=8.0,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
         **kwargs,
     ):
         initializers = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}

@@ -1,5 +1,7 @@
 """Pools a sequence of vectors into one vector, from its real steps only."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -106,7 +108,7 @@ class AttentionPooling(Pooling):
         self.hidden_dense.build((None, None, D))
         self.score_dense.build((None, None, units))
 
-    def weights_for(self, inputs, mask):
+    def weights_for(self, inputs, mask) -> Any:
         """Weight of each step: `(B, T)`, zero for padding. The weights of a row with a real step add up to one."""
         scores = ops.squeeze(self.score_dense(self.hidden_dense(inputs)), axis=-1)  # (B, T)
         weights = masked_softmax(ops.cast(scores, keras.backend.result_type(scores.dtype, "float32")), mask)

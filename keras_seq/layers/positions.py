@@ -1,6 +1,7 @@
 """Token positions: as a vector added to the token, as a rotation of queries and keys, or as a bias on their scores."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -28,7 +29,7 @@ def _angles(positions, units, max_wavelength, dtype):
     return ops.cast(positions, dtype)[:, :, None] * rates
 
 
-def sinusoidal_positions(positions, units, dtype="float32", max_wavelength=10_000):
+def sinusoidal_positions(positions, units, dtype="float32", max_wavelength: float = 10_000) -> Any:
     """Encodes positions as sines and cosines, the sines first. There is no table, so the length is unlimited.
 
     Args:
@@ -64,7 +65,7 @@ class LearnedPositions(keras.layers.Layer):
     Source: Gehring et al. 2017, section 3.1, arXiv:1705.03122.
     """
 
-    def __init__(self, max_length, units, initializer="normal", **kwargs):
+    def __init__(self, max_length, units, initializer: Any = "normal", **kwargs):
         super().__init__(**kwargs)
         if max_length <= 0:
             raise ValueError(f"`max_length` must be positive. Received: {max_length}")
@@ -97,7 +98,7 @@ class LearnedPositions(keras.layers.Layer):
         }
 
 
-def rotate(x, positions, max_wavelength=10_000):
+def rotate(x, positions, max_wavelength: float = 10_000) -> Any:
     """Rotates queries or keys by their positions, so that their products depend only on the distance.
 
     Feature i is paired with feature i + D / 2, like sines and cosines above. The paper pairs neighbors, which is the
@@ -123,7 +124,7 @@ def rotate(x, positions, max_wavelength=10_000):
     return ops.cast(ops.concatenate(rotated, axis=-1), x.dtype)
 
 
-def distance_bias(query_positions, key_positions, num_heads, dtype="float32"):
+def distance_bias(query_positions, key_positions, num_heads, dtype="float32") -> Any:
     """Attention with linear biases (ALiBi): scores fall with the distance of the key, at a fixed rate for each head.
 
     Nothing is learned, and the length is unlimited. Keys after the query, which the paper's decoder does not see, are

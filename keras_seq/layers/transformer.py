@@ -1,5 +1,8 @@
 """Transformer layers. One forward pass serves training (no cache, all steps) and decoding (a cache, any steps)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -43,7 +46,7 @@ class TransformerLayer(CompositeLayer):
         intermediate_dim,
         dropout=0.0,
         intermediate_dropout=None,
-        activation="relu",
+        activation: str | Callable = "relu",
         normalize_first=True,
         layer_normalization="layer",
         num_key_value_heads=None,
@@ -223,7 +226,7 @@ class TransformerDecoderLayer(TransformerLayer):
         self._add_parts(*(("self", "cross", "feed_forward") if cross_attention else ("self", "feed_forward")))
         self.cross_attention = self._attention("cross_attention") if cross_attention else None
 
-    def project_memory(self, memory):
+    def project_memory(self, memory) -> dict[str, Any]:
         """Keys and values of the encoder's output `(B, S, D)`, for all later steps."""
         return self.cross_attention.project_memory(memory)
 

@@ -1,10 +1,13 @@
 """Calibration of a forecaster's quantiles on data that it was not trained on."""
 
+from collections.abc import Iterable, Sequence
+
+import keras
 import numpy as np
 from keras import ops
 
 
-def calibrate(model, batches, quantiles):
+def calibrate(model: keras.Model, batches: Iterable, quantiles: Sequence[float]):
     """Moves the quantiles of a `forecaster` so that the right share of the targets in `batches` lies below each.
 
     A network is more certain of its training data than of other data, and of all data until its bands have widened. For

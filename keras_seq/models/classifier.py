@@ -1,6 +1,10 @@
 """Models that predict one class for each text."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
+import numpy as np
 
 from keras_seq.layers import MaskedConv1D, MaxPooling, MeanPooling
 from keras_seq.models.building_blocks import check_pooling, embed, encode_sequence, pool
@@ -8,24 +12,24 @@ from keras_seq.models.numbers import check_counts, check_rates
 
 
 def classifier(
-    vocabulary_size,
-    num_classes,
+    vocabulary_size: int,
+    num_classes: int,
     *,
-    architecture="lstm",
-    units=128,
-    num_layers=1,
-    bidirectional=True,
-    pooling="attention",
-    embedding_dim=None,
-    vectors=None,
-    train_vectors=True,
-    dropout=0.3,
-    num_heads=4,
-    windows=(3, 4, 5),
-    architecture_options=None,
-    pad_id=0,
-    name="classifier",
-):
+    architecture: str | type = "lstm",
+    units: int = 128,
+    num_layers: int = 1,
+    bidirectional: bool = True,
+    pooling: str = "attention",
+    embedding_dim: int | None = None,
+    vectors: np.ndarray | None = None,
+    train_vectors: bool = True,
+    dropout: float = 0.3,
+    num_heads: int = 4,
+    windows: Sequence[int] = (3, 4, 5),
+    architecture_options: Mapping[str, Any] | None = None,
+    pad_id: int = 0,
+    name: str = "classifier",
+) -> keras.Model:
     """A model that predicts the class of a sequence of ids. Compile it with a cross-entropy `from_logits`.
 
     Args:

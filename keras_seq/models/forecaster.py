@@ -1,5 +1,8 @@
 """Time series forecasters: points or quantiles, all steps at once or step by step."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -20,29 +23,29 @@ DECODERS = ("direct", "autoregressive")
 
 
 def forecaster(
-    num_columns,
-    look_back,
-    horizon,
+    num_columns: int,
+    look_back: int,
+    horizon: int,
     *,
-    architecture="transformer",
-    units=64,
-    num_layers=2,
-    patch_length=16,
-    patch_stride=None,
-    channel_independent=True,
-    series_normalization="mean",
-    decoder="direct",
-    decoder_stride=1,
-    targets=None,
-    num_known=0,
-    num_static=0,
-    quantiles=None,
-    residual=False,
-    dropout=0.2,
-    num_heads=4,
-    architecture_options=None,
-    name="forecaster",
-):
+    architecture: str | type = "transformer",
+    units: int = 64,
+    num_layers: int = 2,
+    patch_length: int = 16,
+    patch_stride: int | None = None,
+    channel_independent: bool = True,
+    series_normalization: str | None = "mean",
+    decoder: str = "direct",
+    decoder_stride: int = 1,
+    targets: Sequence[int] | None = None,
+    num_known: int = 0,
+    num_static: int = 0,
+    quantiles: Sequence[float] | None = None,
+    residual: bool = False,
+    dropout: float = 0.2,
+    num_heads: int = 4,
+    architecture_options: Mapping[str, Any] | None = None,
+    name: str = "forecaster",
+) -> keras.Model:
     """A model that forecasts series from their past. Compile it with "mse", or with `losses.QuantileLoss(quantiles)`.
 
     The shapes are those of `data.windows`. The defaults are PatchTST. `architecture="linear"` is NLinear with

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import ops
@@ -40,7 +41,16 @@ class LanguageModel(keras.Model):
     Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix. Mikolov et al. 2010 for the carried state.
     """
 
-    def __init__(self, vocabulary_size, backbone, dropout=0.0, tie_embeddings=True, pad_id=0, streams=None, **kwargs):
+    def __init__(
+        self,
+        vocabulary_size: int,
+        backbone: keras.layers.Layer,
+        dropout: float = 0.0,
+        tie_embeddings: bool = True,
+        pad_id: int = 0,
+        streams: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         check_counts(vocabulary_size=vocabulary_size, streams=streams)
         check_rates(dropout=dropout)
@@ -104,7 +114,7 @@ class LanguageModel(keras.Model):
             state.assign(ops.stop_gradient(new))
         return logits
 
-    def initial_state(self, batch_size, max_length=None, hidden_states=False):
+    def initial_state(self, batch_size, max_length=None, hidden_states=False) -> dict[str, Any]:
         """The state before the first token, a nested dict of tensors whose first axis is B.
 
         Args:
@@ -116,7 +126,7 @@ class LanguageModel(keras.Model):
             state["hidden"] = ops.zeros((batch_size, 1, self.backbone.units), self.compute_dtype)
         return state
 
-    def decode(self, tokens, state, training=False):
+    def decode(self, tokens, state, training=False) -> tuple[Any, dict[str, Any]]:
         """Continues from `state` with the given tokens, one or many.
 
         Args:

@@ -1,5 +1,8 @@
 """Models that map sound to classes or labels."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from keras_seq.layers import (
@@ -18,18 +21,18 @@ NORMALIZATIONS = ("recording", "batch", None)
 
 
 def audio_front_end(
-    units,
+    units: int,
     *,
-    sampling_rate=8000,
-    num_mel_bins=40,
-    feature_normalization="recording",
-    conv_layers=2,
-    num_masks=2,
-    time_mask_width=20,
-    frequency_mask_width=8,
-    dropout=0.1,
-    name="front_end",
-):
+    sampling_rate: int = 8000,
+    num_mel_bins: int = 40,
+    feature_normalization: str | None = "recording",
+    conv_layers: int = 2,
+    num_masks: int = 2,
+    time_mask_width: int = 20,
+    frequency_mask_width: int = 8,
+    dropout: float = 0.1,
+    name: str = "front_end",
+) -> keras.Model:
     """A model that maps waveforms to vectors: log-mel features, normalization and convolutions.
 
     It is the first part of `recognizer`, and a `source_front_end` for `Seq2Seq` and `Transformer`:
@@ -79,20 +82,20 @@ def audio_front_end(
 
 
 def recognizer(
-    num_labels,
+    num_labels: int,
     *,
-    head="ctc",
-    architecture="lstm",
-    units=128,
-    num_layers=2,
-    bidirectional=True,
-    pooling="attention",
-    front_end=None,
-    dropout=0.2,
-    num_heads=4,
-    architecture_options=None,
-    name="recognizer",
-):
+    head: str = "ctc",
+    architecture: str | type = "lstm",
+    units: int = 128,
+    num_layers: int = 2,
+    bidirectional: bool = True,
+    pooling: str = "attention",
+    front_end: keras.Model | None = None,
+    dropout: float = 0.2,
+    num_heads: int = 4,
+    architecture_options: Mapping[str, Any] | None = None,
+    name: str = "recognizer",
+) -> keras.Model:
     """A model that predicts the class of a recording, or the sequence of labels in it.
 
         model = recognizer(11)                                        # ten digits, and the blank

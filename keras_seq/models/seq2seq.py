@@ -1,5 +1,8 @@
 """The recurrent encoder-decoder."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -70,28 +73,28 @@ class Seq2Seq(keras.Model):
 
     def __init__(
         self,
-        source_vocabulary_size,
-        target_vocabulary_size=None,
+        source_vocabulary_size: int | None,
+        target_vocabulary_size: int | None = None,
         *,
-        units=256,
-        cell="lstm",
-        num_layers=2,
-        attention="additive",
-        bidirectional=True,
-        reverse_source=False,
-        embedding_dim=None,
-        tie_embeddings=True,
-        dropout=0.0,
-        recurrent_dropout=0.0,
-        residual_from=None,
-        layer_norm=False,
-        bridge="copy",
-        initializer=None,
-        cell_options=None,
-        scheduled_sampling=0.0,
-        source_front_end=None,
-        pad_id=0,
-        **kwargs,
+        units: int = 256,
+        cell: str | type = "lstm",
+        num_layers: int = 2,
+        attention: str | None = "additive",
+        bidirectional: bool = True,
+        reverse_source: bool = False,
+        embedding_dim: int | None = None,
+        tie_embeddings: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        residual_from: int | None = None,
+        layer_norm: bool = False,
+        bridge: str = "copy",
+        initializer: Any = None,
+        cell_options: Mapping[str, Any] | None = None,
+        scheduled_sampling: float | Callable = 0.0,
+        source_front_end: keras.Model | None = None,
+        pad_id: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_source(source_vocabulary_size, target_vocabulary_size, source_front_end)
@@ -218,7 +221,9 @@ class Seq2Seq(keras.Model):
         """Whether `encode` supports `attention_weights`."""
         return self.attention is not None
 
-    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
+    def encode(
+        self, source, max_length=None, attention_weights=False, hidden_states=False, training=False
+    ) -> dict[str, Any]:
         """Encodes the source.
 
         Args:
@@ -248,7 +253,7 @@ class Seq2Seq(keras.Model):
             raise ValueError("`attention_weights=True` needs a model with attention. Received: attention=None")
         return state
 
-    def decode(self, tokens, state, training=False):
+    def decode(self, tokens, state, training=False) -> tuple[Any, dict[str, Any]]:
         """Continues from `state` with the given target tokens, one or many.
 
         Args:

@@ -1,6 +1,10 @@
 """Models that predict one tag for each word."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
@@ -10,26 +14,26 @@ from keras_seq.models.numbers import check_counts, check_rates
 
 
 def tagger(
-    vocabulary_size,
-    num_tags,
+    vocabulary_size: int,
+    num_tags: int,
     *,
-    architecture="lstm",
-    units=128,
-    num_layers=1,
-    bidirectional=True,
-    embedding_dim=None,
-    vectors=None,
-    train_vectors=True,
-    characters="lstm",
-    character_vocabulary_size=None,
-    character_units=64,
-    crf=False,
-    dropout=0.3,
-    num_heads=4,
-    architecture_options=None,
-    pad_id=0,
-    name="tagger",
-):
+    architecture: str | type = "lstm",
+    units: int = 128,
+    num_layers: int = 1,
+    bidirectional: bool = True,
+    embedding_dim: int | None = None,
+    vectors: np.ndarray | None = None,
+    train_vectors: bool = True,
+    characters: str | type = "lstm",
+    character_vocabulary_size: int | None = None,
+    character_units: int = 64,
+    crf: bool = False,
+    dropout: float = 0.3,
+    num_heads: int = 4,
+    architecture_options: Mapping[str, Any] | None = None,
+    pad_id: int = 0,
+    name: str = "tagger",
+) -> keras.Model:
     """A model that scores the tags of each word.
 
         model = tagger(8000, 17, character_vocabulary_size=100, crf=True)
@@ -101,7 +105,7 @@ def tagger(
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
 
 
-def best_tags(model):
+def best_tags(model: keras.Model) -> keras.Model:
     """A model that returns the tags themselves, with the layers and weights of a `tagger`.
 
     Args:

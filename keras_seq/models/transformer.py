@@ -1,5 +1,8 @@
 """The Transformer encoder-decoder."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -67,27 +70,27 @@ class Transformer(keras.Model):
 
     def __init__(
         self,
-        source_vocabulary_size,
-        target_vocabulary_size=None,
+        source_vocabulary_size: int | None,
+        target_vocabulary_size: int | None = None,
         *,
-        units=256,
-        num_heads=4,
-        intermediate_dim=None,
-        num_layers=4,
-        num_decoder_layers=None,
-        dropout=0.1,
-        intermediate_dropout=None,
-        activation="relu",
-        normalize_first=True,
-        layer_normalization="layer",
-        num_key_value_heads=None,
-        positions="sinusoidal",
-        max_positions=512,
-        attention_window=None,
-        tie_embeddings=True,
-        source_front_end=None,
-        pad_id=0,
-        **kwargs,
+        units: int = 256,
+        num_heads: int = 4,
+        intermediate_dim: int | None = None,
+        num_layers: int = 4,
+        num_decoder_layers: int | None = None,
+        dropout: float = 0.1,
+        intermediate_dropout: float | None = None,
+        activation: str | Callable | None = "relu",
+        normalize_first: bool = True,
+        layer_normalization: str = "layer",
+        num_key_value_heads: int | None = None,
+        positions: str = "sinusoidal",
+        max_positions: int = 512,
+        attention_window: int | None = None,
+        tie_embeddings: bool = True,
+        source_front_end: keras.Model | None = None,
+        pad_id: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_source(source_vocabulary_size, target_vocabulary_size, source_front_end, units)
@@ -185,7 +188,9 @@ class Transformer(keras.Model):
             x = x + sinusoidal_positions(positions, self.units, self.compute_dtype)
         return self.dropout_layer(x, training=training)
 
-    def encode(self, source, max_length=None, attention_weights=False, hidden_states=False, training=False):
+    def encode(
+        self, source, max_length=None, attention_weights=False, hidden_states=False, training=False
+    ) -> dict[str, Any]:
         """Encodes the source.
 
         Args:
@@ -219,7 +224,7 @@ class Transformer(keras.Model):
             state["hidden"] = ops.zeros((B, 1, self.units), self.compute_dtype)
         return state
 
-    def decode(self, tokens, state, training=False):
+    def decode(self, tokens, state, training=False) -> tuple[Any, dict[str, Any]]:
         """Continues from `state` with the given target tokens, one or many.
 
         Args:

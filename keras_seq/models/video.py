@@ -1,5 +1,8 @@
 """Models that classify clips, or predict the next frames."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -20,20 +23,20 @@ from keras_seq.models.numbers import check_counts, check_rates
 
 
 def video_classifier(
-    frame_shape,
-    num_classes,
+    frame_shape: Sequence[int],
+    num_classes: int | Mapping[str, int],
     *,
-    architecture="gru",
-    units=64,
-    num_layers=1,
-    bidirectional=False,
-    pooling=None,
-    filters=(16, 32),
-    dropout=0.1,
-    num_heads=4,
-    architecture_options=None,
-    name="video_classifier",
-):
+    architecture: str | type = "gru",
+    units: int = 64,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    pooling: str | None = None,
+    filters: Sequence[int] = (16, 32),
+    dropout: float = 0.1,
+    num_heads: int = 4,
+    architecture_options: Mapping[str, Any] | None = None,
+    name: str = "video_classifier",
+) -> keras.Model:
     """A model that predicts the class of a clip, or the answers to several questions about it.
 
         model = video_classifier((32, 32, 1), {"direction": 8, "digit": 10})
@@ -93,18 +96,18 @@ def video_classifier(
 
 
 def frame_predictor(
-    frame_shape,
+    frame_shape: Sequence[int],
     *,
-    architecture="convlstm",
-    units=256,
-    num_layers=1,
-    filters=(32, 32),
-    patch_size=2,
-    dropout=0.0,
-    num_heads=4,
-    architecture_options=None,
-    name="frame_predictor",
-):
+    architecture: str | type = "convlstm",
+    units: int = 256,
+    num_layers: int = 1,
+    filters: Sequence[int] = (32, 32),
+    patch_size: int = 2,
+    dropout: float = 0.0,
+    num_heads: int = 4,
+    architecture_options: Mapping[str, Any] | None = None,
+    name: str = "frame_predictor",
+) -> keras.Model:
     """A model that predicts the next frame after each frame of a clip.
 
     A convolution draws the next frame from the memory of the clip and the last two frames. Most of a frame is in the
@@ -181,7 +184,7 @@ def _check(frame_shape, units, num_layers, filters, dropout, num_heads):
     check_rates(dropout=dropout)
 
 
-def next_frames(model, frames, steps, *, batch_size=64):
+def next_frames(model: keras.Model, frames: Any, steps: int, *, batch_size: int = 64) -> np.ndarray:
     """Predicts `steps` frames after those of each clip, each from all earlier frames, including predicted ones.
 
     Args:

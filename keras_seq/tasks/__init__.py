@@ -5,6 +5,21 @@ one. Modules that need TensorFlow are imported when they are first used.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from keras_seq.tasks.classification import Classification
+    from keras_seq.tasks.forecasting import Forecasting
+    from keras_seq.tasks.generation import Generation
+    from keras_seq.tasks.loading import find_task, load
+    from keras_seq.tasks.results import Classified, Failure, Forecast, Generated, Outputs, Scored, Tagged, Transcript
+    from keras_seq.tasks.samples import SAMPLES
+    from keras_seq.tasks.saved_model import SavedModelTask
+    from keras_seq.tasks.tagging import Tagging
+    from keras_seq.tasks.task import Task
+    from keras_seq.tasks.tensors import Tensors
+    from keras_seq.tasks.transcription import Transcription
+    from keras_seq.tasks.translation import Translation
 
 _HOME = {
     "SAMPLES": "samples",
@@ -28,7 +43,28 @@ _HOME = {
     "find_task": "loading",
     "load": "loading",
 }
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [
+    "SAMPLES",
+    "Classification",
+    "Classified",
+    "Failure",
+    "Forecast",
+    "Forecasting",
+    "Generated",
+    "Generation",
+    "Outputs",
+    "SavedModelTask",
+    "Scored",
+    "Tagged",
+    "Tagging",
+    "Task",
+    "Tensors",
+    "Transcript",
+    "Transcription",
+    "Translation",
+    "find_task",
+    "load",
+]
 
 _INSTEAD = {  # names of other libraries, and names that come to mind
     "Classifier": "Classification",
@@ -45,12 +81,13 @@ _INSTEAD = {  # names of other libraries, and names that come to mind
     "pipeline": "load, or the task of a model: Translation, Classification, ...",
 }
 
+if not TYPE_CHECKING:  # for which a wrong name is an error
 
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
+    def __getattr__(name: str):
+        if name in _HOME:
+            return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        advice = f". Use {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
 
 
 def __dir__() -> list[str]:

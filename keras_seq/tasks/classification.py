@@ -1,10 +1,13 @@
 """Classification of texts, sounds or clips."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
 import tensorflow as tf
 
 from keras_seq.tasks.arrays import arrays_in_batches
 from keras_seq.tasks.batching import Limits, texts_in_batches
-from keras_seq.tasks.results import Classified, strings
+from keras_seq.tasks.results import Classified, Failure, strings
 from keras_seq.tasks.run_folder import (
     check_vocabulary,
     input_sizes,
@@ -15,12 +18,12 @@ from keras_seq.tasks.run_folder import (
 )
 from keras_seq.tasks.samples import SAMPLES, array_batches, text_batches
 from keras_seq.tasks.signatures import STRINGS, Call, Signature, inputs_of
-from keras_seq.tasks.task import Task, save_vocabularies
+from keras_seq.tasks.task import Array, Output, Result, Task, save_vocabularies
 from keras_seq.tasks.tensors import input_specs
 from keras_seq.tasks.text_ops import padded, with_end
 
 
-class Classification(Task):
+class Classification(Task[str | Array, Sequence[str | Array], Output, Result]):
     """Assigns a class to a text, a sound, or a clip.
 
     `classify(text (B,)) -> label (B,), probability (B,)`, the likeliest class, and `labels (B, N)`, `probabilities
@@ -43,7 +46,26 @@ class Classification(Task):
 
     name, verb = "classification", "classify"
 
-    def __init__(self, model, vocabulary, labels, *, add_end=True):
+    @overload
+    def __init__(
+        self: "Classification[str, Classified | Failure]",
+        model: Any,
+        vocabulary: Any,
+        labels: Sequence[str],
+        *,
+        add_end: bool = True,
+    ): ...
+    @overload
+    def __init__(
+        self: "Classification[dict[str, str], dict[str, Classified] | Failure]",
+        model: Any,
+        vocabulary: Any,
+        labels: Mapping[str, Sequence[str]],
+        *,
+        add_end: bool = True,
+    ): ...
+
+    def __init__(self, model: Any, vocabulary: Any, labels: Any, *, add_end: bool = True):
         super().__init__(model)
         self.vocabulary, self.add_end = vocabulary, add_end
         self.labels = labels if isinstance(labels, dict) else {"": labels}
@@ -124,7 +146,8 @@ class Classification(Task):
                 f"{file} returns {tuple(shape)}, but {labels_file(folder)} names {len(labels)} classes. "
                 "A classifier returns one number for each class. One of the two files is from another run."
             )
-        task = cls(model, vocabulary, labels, **options)
+        kind: Any = cls  # of these labels
+        task = kind(model, vocabulary, labels, **options)
         task.folder, task.file = folder, file
         if sizes := input_sizes(model):
             check_vocabulary(task, vocabulary, sizes)

@@ -1,13 +1,16 @@
 """The common part of translation and text generation: a search, traced once, over any number of texts."""
 
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from keras_seq import decoding
+from keras_seq.decoding import unknown_words
 from keras_seq.tasks.batching import in_batches, padded_batch
-from keras_seq.tasks.results import Failure, generated
+from keras_seq.tasks.results import Failure, Generated, generated
 from keras_seq.tasks.samples import SAMPLES, short, strings, text_batches
 from keras_seq.tasks.search_inputs import INPUTS, adjustable, adjusted, checked
 from keras_seq.tasks.search_options import as_config, check_names, find_constraints, get_search, longest
@@ -17,7 +20,7 @@ from keras_seq.tasks.task import Task
 from keras_seq.tasks.text_ops import following, searched, written
 
 
-class DecodingTask(Task):
+class DecodingTask(Task[str, Sequence[str | tuple[str, ...]], str, Generated | Failure]):
     """Base class of tasks with a search. Its options can be inputs of a signature, and options of `predictor`."""
 
     samples = SAMPLES
@@ -29,7 +32,7 @@ class DecodingTask(Task):
         self.vocabulary, self.max_length = vocabulary, max_length
         self.search, self.constraints = decoding.get_search(search, **options), tuple(constraints)
 
-    def with_search(self, options):
+    def with_search(self, options: Mapping[str, Any]) -> Self:
         """A copy of the task with another search.
 
         Args:
@@ -80,6 +83,9 @@ class DecodingTask(Task):
             **self._others(),
         }
 
+    def _again(self, **options: Any) -> Self:
+        raise NotImplementedError
+
     def _run(self, text, max_length, search):
         raise NotImplementedError
 
@@ -125,7 +131,7 @@ class Searcher:
         replace_unknown: see `decoding.generate`.
     """
 
-    def __init__(self, task, model, options, side, max_length, *, echo=False, replace_unknown=False):
+    def __init__(self, task, model, options, side, max_length, *, echo=False, replace_unknown: Any = False):
         check_names(options, task.where)
         self.task, self.model, self.side = task, model, side
         self.echo, self.replace_unknown = echo, replace_unknown
@@ -134,7 +140,7 @@ class Searcher:
         told = longest(options)
         self.max_length = max_length if told is None else told
         if replace_unknown is not False:
-            decoding.unknown_words.check(model, task.vocabulary, task.source_vocabulary)
+            unknown_words.check(model, task.vocabulary, task.source_vocabulary)
         signature = [STRINGS, tf.TensorSpec((None, None), tf.int32), side.signature()]
         self._searched = tf.function(self._search, input_signature=signature, autograph=False)
         self._searched.get_concrete_function()  # a wrong option is an error before the first input

@@ -1,6 +1,8 @@
 """Forecasts of series."""
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +12,18 @@ from keras_seq.tasks.results import Failure, Forecast, one_line
 from keras_seq.tasks.run_folder import load_keras, load_part
 from keras_seq.tasks.samples import array_batches
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
-from keras_seq.tasks.task import Task
+from keras_seq.tasks.task import Array, Task
 from keras_seq.tasks.tensors import input_specs
+
+if TYPE_CHECKING:
+    from keras_seq.data import ForecastColumns, Scaler, Series
+
+    Past = Array | str | os.PathLike[str] | Series
 
 ROWS = 64  # limit of a batch
 
 
-class Forecasting(Task):
+class Forecasting(Task["Past", "Sequence[Past]", np.ndarray, Forecast | Failure]):
     """Forecasts series.
 
     `forecast(past (B, T, C)) -> forecast (B, H, targets)`, or `(B, H, targets, Q)` with quantiles. If the model has
@@ -40,7 +47,15 @@ class Forecasting(Task):
 
     name, verb, rank = "forecasting", "forecast", 2
 
-    def __init__(self, model, scaler=None, target_scaler=None, *, look_back=None, quantiles=()):
+    def __init__(
+        self,
+        model: Any,
+        scaler: "Scaler | None" = None,
+        target_scaler: "Scaler | None" = None,
+        *,
+        look_back: int | None = None,
+        quantiles: Sequence[float] = (),
+    ):
         super().__init__(model)
         if look_back is not None and scaler is None:
             raise ValueError("`look_back` needs a `scaler`, which has the names for the description. Received: None")
@@ -78,7 +93,7 @@ class Forecasting(Task):
         return found if self.look_back is None else {**found, "describe": Signature(describe, {})}
 
     @property
-    def columns(self):
+    def columns(self) -> "ForecastColumns":
         """The `data.ForecastColumns`: the columns that the model reads and forecasts.
 
         Raises:

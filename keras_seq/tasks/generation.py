@@ -1,5 +1,8 @@
 """Text generation by a language model."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from keras_seq.decoding import PromptedModel, score
@@ -44,7 +47,15 @@ class Generation(DecodingTask):
     name, verb = "generation", "generate"
 
     def __init__(
-        self, model, vocabulary, *, first="start", max_length=NEW_TOKENS, search="beam", constraints=(), **options
+        self,
+        model: Any,
+        vocabulary: Any,
+        *,
+        first: str = "start",
+        max_length: int | None = NEW_TOKENS,
+        search: str | Callable = "beam",
+        constraints: Iterable = (),
+        **options: Any,
     ):
         super().__init__(model, vocabulary, max_length, search, constraints, options)
         if first not in ("start", "end"):
@@ -59,7 +70,16 @@ class Generation(DecodingTask):
     def config(self):
         return {**super().config(), "first": self.first}
 
-    def predictor(self, *, batch_tokens=2048, max_source_length=1000, first=None, echo=True, side_inputs=(), **options):
+    def predictor(
+        self,
+        *,
+        batch_tokens: int = 2048,
+        max_source_length: int = 1000,
+        first: str | None = None,
+        echo: bool = True,
+        side_inputs: Sequence[str] = (),
+        **options: Any,
+    ):
         """Returns a function from texts to a `Generated` or `Failure` for each.
 
         Args:

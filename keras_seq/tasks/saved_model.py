@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-class SavedModelTask(Task):
+class SavedModelTask(Task[Any, Any, Any, Any]):
     """A task whose model is a SavedModel written by `export.saved_model`.
 
     Attributes:
@@ -45,13 +45,13 @@ class SavedModelTask(Task):
         self.folder = self.file = folder
         self.module = load_module(folder)
         self.signatures_by_name = dict(self.module.signatures)
-        self.verb = next((verb for verb in KINDS if self._has(verb)), None)
-        if self.verb is None:
+        verb = next((verb for verb in KINDS if self._has(verb)), None)
+        if verb is None:
             raise ValueError(
                 f"{folder} has no signature of a task, as export.saved_model writes it ({', '.join(KINDS)}). It has: "
                 f"{', '.join(sorted(self.signatures_by_name)) or 'none'}. keras-seq inspect shows more."
             )
-        self.name = KINDS[self.verb][0]
+        self.name, self.verb = KINDS[verb][0], verb
         specs = inputs_of(self.signatures_by_name[self.verb])
         numbers = [spec for spec in specs.values() if spec.dtype.name != "string"]
         self.rank = len(numbers[0].shape) - 1 if len(numbers) == len(specs) == 1 else None

@@ -19,7 +19,7 @@ def scoring(task: Any, *, first: str = "start", **limits: int) -> Callable[[list
         first: for a language model, the token before each text, "start" or "end".
         limits: fields of `batching.Limits`.
     """
-    limits, vocabulary, source_vocabulary = Limits(**limits), task.vocabulary, task.source_vocabulary
+    bounds, vocabulary, source_vocabulary = Limits(**limits), task.vocabulary, task.source_vocabulary
     continues = task.name == "generation"
     begin = vocabulary.end_id if first == "end" and continues else vocabulary.start_id
     ids = SimpleNamespace(pad_id=vocabulary.pad_id, start_id=begin)
@@ -43,7 +43,7 @@ def scoring(task: Any, *, first: str = "start", **limits: int) -> Callable[[list
         results, rows = [], []
         for row, (source, _) in enumerate(pairs):
             longest = max(len(targets[row]), len(sources[place[source]]) if source is not None else 0)
-            results.append(too_long(longest, limits) if longest > limits.max_source_length else None)
+            results.append(too_long(longest, bounds) if longest > bounds.max_source_length else None)
             if results[row] is None:
                 rows.append(row)
         batches = forced_log_probs(
@@ -53,7 +53,7 @@ def scoring(task: Any, *, first: str = "start", **limits: int) -> Callable[[list
             [place[pairs[row][0]] if texts else 0 for row in rows],
             pad_id=vocabulary.pad_id,
             source_pad_id=source_vocabulary.pad_id,
-            batch_tokens=limits.batch_tokens,
+            batch_tokens=bounds.batch_tokens,
         )
         for batch, values in batches:
             for index, log_probs in zip(batch, values, strict=True):

@@ -1,12 +1,15 @@
 """Tagging of words."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from keras_seq.models import best_tags
 from keras_seq.tasks.batching import Limits, in_batches
 from keras_seq.tasks.classification import check_names
-from keras_seq.tasks.results import Tagged, strings
+from keras_seq.tasks.results import Failure, Tagged, strings
 from keras_seq.tasks.run_folder import (
     check_vocabulary,
     input_sizes,
@@ -22,7 +25,7 @@ from keras_seq.tasks.task import Task, save_vocabularies
 from keras_seq.tasks.text_ops import padded
 
 
-class Tagging(Task):
+class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str], Tagged | Failure]):
     """Assigns a tag to each word.
 
     `tag(text (B,)) -> words (B, T), tags (B, T)`, strings, "" after the last word of a text. Words are separated by
@@ -45,7 +48,7 @@ class Tagging(Task):
 
     name, verb = "tagging", "tag"
 
-    def __init__(self, model, vocabulary, tags, *, characters=None):
+    def __init__(self, model: Any, vocabulary: Any, tags: Sequence[str], *, characters: Any = None):
         super().__init__(model)
         check_names("tags", tags)
         self.vocabulary, self.tags, self.characters = vocabulary, list(tags), characters

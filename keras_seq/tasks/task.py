@@ -3,18 +3,32 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
 from keras_seq.tasks.results import Failure
 from keras_seq.tasks.signatures import Exported
 
+if TYPE_CHECKING:
+    from keras_seq.training import Run
+
 TASK_FILE = "task.json"
 
+One = TypeVar("One")
+Many = TypeVar("Many", bound=Iterable)
+Output = TypeVar("Output")
+Result = TypeVar("Result")
 
-class Task:
+
+class Array(Protocol):
+    """What NumPy reads as an array: its own, a tensor, a DataFrame."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class Task(Generic[One, Many, Output, Result]):
     """Base class of all tasks, the other classes of `keras_seq.tasks`.
 
         task = keras_seq.load("runs/translation")
@@ -28,17 +42,40 @@ class Task:
         rank: number of axes of an input that is an array (None for text).
         model: the Keras model.
         folder, file: origin of a loaded task (None for a task made in Python).
+        vocabulary, source_vocabulary, characters, labels, tags, scaler, columns, sampling_rate, module: of some kinds
+            only.
+
+    For type checkers, a kind of task is a `Task[One, Many, Output, Result]`: the types of one input, a sequence of
+    inputs, one output, and what `details` has for it.
     """
 
-    name: ClassVar[str]
-    verb: ClassVar[str]
+    name: str
+    verb: str
     rank: int | None = None
+
+    # `load` gives any kind, so these are declared here.
+    vocabulary: Any
+    source_vocabulary: Any
+    characters: Any
+    labels: Any
+    tags: Any
+    scaler: Any
+    columns: Any
+    sampling_rate: Any
+    module: Any
 
     def __init__(self, model: Any):
         self.model = model
         self.folder: pathlib.Path | None = None
         self.file: pathlib.Path | None = None
-        self._predictors: dict[str, Callable[[Sequence], list]] = {}
+        self._predictors: dict[str, Callable[[Any], list]] = {}
+
+    @overload  # of a search, an output may be a list of texts
+    def __call__(self, inputs: Any, *, num_return: int, **options: Any) -> Any: ...
+    @overload
+    def __call__(self, inputs: One, **options: Any) -> Output: ...
+    @overload
+    def __call__(self, inputs: Many, **options: Any) -> list[Output]: ...
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         """Returns the output for one input, or a list of outputs for several.
@@ -50,7 +87,8 @@ class Task:
             ValueError: if an input has no output. `details` returns the others.
         """
         alone = self.is_one(inputs)
-        results = self.details([inputs] if alone else inputs, **options)
+        several: Any = [inputs] if alone else inputs
+        results = self.details(several, **options)
         failed = [(number, result.reason) for number, result in enumerate(results) if isinstance(result, Failure)]
         if failed:
             number, reason = failed[0]
@@ -61,7 +99,7 @@ class Task:
         outputs = [self.output(result) for result in results]
         return outputs[0] if alone else outputs
 
-    def details(self, inputs: Sequence, **options: Any) -> list:
+    def details(self, inputs: Many, **options: Any) -> list[Result]:
         """Returns a result for each input, in their order, or a `Failure` for an input without a result.
 
         Args:
@@ -75,11 +113,11 @@ class Task:
             self._predictors[key] = self.predictor(**options)
         return self._predictors[key](list(inputs))
 
-    def predictor(self, **options: Any) -> Callable[[Sequence], list]:
+    def predictor(self, **options: Any) -> Callable[[Many], list[Result]]:
         """Returns a function from a list of inputs to a result or `Failure` for each, compiled once."""
         raise NotImplementedError
 
-    def output(self, result: Any) -> Any:
+    def output(self, result: Any) -> Output:
         """The output of a call, taken from a result."""
         raise NotImplementedError
 
@@ -117,7 +155,7 @@ class Task:
 
     # The content of a run folder.
 
-    def save(self, run: Any) -> None:
+    def save(self, run: "Run | str | os.PathLike[str]") -> None:
         """Writes the task into a run folder: `best.keras`, `vocabulary/` and `task.json`.
 
         Args:
@@ -125,7 +163,8 @@ class Task:
         """
         from keras_seq.training import atomic_write
 
-        folder = pathlib.Path(getattr(run, "path", run))
+        path: Any = getattr(run, "path", run)
+        folder = pathlib.Path(path)
         place = folder / "vocabulary"
         place.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / "best.keras") as temporary:

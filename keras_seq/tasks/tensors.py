@@ -1,5 +1,7 @@
 """Any model as a task from named tensors to named tensors."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,7 +16,7 @@ from keras_seq.tasks.task import Task
 ROWS = 32  # limit of a batch
 
 
-class Tensors(Task):
+class Tensors(Task[Any, Any, Any, Outputs | Failure]):
     """Calls any model, with tensors as inputs and outputs.
 
     `serve(...)`: inputs and outputs are tensors, with the names of the model's dicts. A single tensor is named `inputs`
@@ -32,7 +34,7 @@ class Tensors(Task):
 
     name, verb = "tensors", "serve"
 
-    def __init__(self, model, example=None):
+    def __init__(self, model: Any, example: Any = None):
         super().__init__(model)
         self.samples, self.inputs = None, None
         if example is not None:

@@ -1,6 +1,8 @@
 """Transcription of recordings."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,7 @@ from keras_seq.tasks.search_options import as_config, ctc_options, find_constrai
 from keras_seq.tasks.search_options import get_search as search_of
 from keras_seq.tasks.signatures import Call, Signature, inputs_of
 from keras_seq.tasks.streaming import step_calls, stepping
-from keras_seq.tasks.task import Task, save_vocabularies
+from keras_seq.tasks.task import Array, Task, save_vocabularies
 from keras_seq.tasks.tensors import input_specs
 from keras_seq.tasks.text_ops import one_or_many, searched, written
 
@@ -24,9 +26,10 @@ MAX_LENGTH = 100  # default maximum of a transcript, in tokens
 RATE = 8000  # for a model without a sampling rate
 STEP_SAMPLES = 1000  # samples per step, in sources whose states are compared
 AUDIO = tf.TensorSpec([None, None], tf.float32)
+Recording = Array | str | os.PathLike[str]
 
 
-class Transcription(Task):
+class Transcription(Task[Recording, Sequence[Recording], str, Transcript | Failure]):
     """Transcribes recordings with a CTC model, or with a model that has `encode`, `decode` and a front end for sound.
 
     `transcribe(waveform (B, samples)) -> text, score, log_prob`, each `(B,)`, or `(B, R)`, best first, if the search
@@ -50,7 +53,7 @@ class Transcription(Task):
 
     name, verb, rank = "transcription", "transcribe", 1
 
-    def __init__(self, model, vocabulary, *, max_length=MAX_LENGTH, **options):
+    def __init__(self, model: Any, vocabulary: Any, *, max_length: int = MAX_LENGTH, **options: Any):
         super().__init__(model)
         self.max_length, self.options, self._given = max_length, options, vocabulary
         self.labels = None if hasattr(vocabulary, "detokenize") else list(vocabulary)
@@ -58,11 +61,11 @@ class Transcription(Task):
         self.resources, self.samples = ([vocabulary] if self.labels is None else []), None
 
     @property
-    def sampling_rate(self):
+    def sampling_rate(self) -> int | None:
         """Sampling rate in samples per second, or None if no layer of the model has it."""
         return sampling_rate(self.model)
 
-    def predictor(self, *, batch_seconds=120.0, max_seconds=600.0, **options):
+    def predictor(self, *, batch_seconds: float = 120.0, max_seconds: float = 600.0, **options: Any):
         """Returns a function from waveforms, or sound files, to a `Transcript` or `Failure` for each.
 
         Args:
@@ -73,7 +76,7 @@ class Transcription(Task):
         task = self.with_search(options) if options else self
         return transcribing(task.function("transcribe"), self.sampling_rate or RATE, batch_seconds, max_seconds)
 
-    def with_search(self, options):
+    def with_search(self, options: Mapping[str, Any]) -> Self:
         """A copy of the task with another search.
 
         Args:

@@ -1,5 +1,8 @@
 """Translation of texts."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from keras_seq.decoding import score
@@ -46,7 +49,15 @@ class Translation(DecodingTask):
     name, verb = "translation", "translate"
 
     def __init__(
-        self, model, vocabulary, source_vocabulary=None, *, max_length=None, search="beam", constraints=(), **options
+        self,
+        model: Any,
+        vocabulary: Any,
+        source_vocabulary: Any = None,
+        *,
+        max_length: int | None = None,
+        search: str | Callable = "beam",
+        constraints: Iterable = (),
+        **options: Any,
     ):
         super().__init__(model, vocabulary, max_length, search, constraints, options)
         self.source_vocabulary = source_vocabulary or vocabulary
@@ -62,7 +73,15 @@ class Translation(DecodingTask):
     def resources(self):
         return [self.vocabulary, self.source_vocabulary]
 
-    def predictor(self, *, batch_tokens=2048, max_source_length=1000, replace_unknown=False, side_inputs=(), **options):
+    def predictor(
+        self,
+        *,
+        batch_tokens: int = 2048,
+        max_source_length: int = 1000,
+        replace_unknown: bool | Mapping[str, str] = False,
+        side_inputs: Sequence[str] = (),
+        **options: Any,
+    ):
         """Returns a function from texts to a `Generated` or `Failure` for each.
 
         Args:

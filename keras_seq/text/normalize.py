@@ -9,11 +9,12 @@ Drop invalid UTF-8 when reading: some functions replace it by U+FFFD and some le
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_text
 
-Function = Callable[[tf.Tensor], tf.Tensor]
+Function = Callable[[Any], tf.Tensor]
 
 
 def nfc(strings) -> tf.Tensor:

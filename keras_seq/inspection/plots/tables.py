@@ -9,7 +9,9 @@ import numpy as np
 from keras_seq.inspection.plots.figures import literal, new_figure, save
 
 
-def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> pathlib.Path:
+def confusion_matrix(
+    counts: np.ndarray | Sequence[Sequence[int]], names: Sequence[str], path: str | os.PathLike
+) -> pathlib.Path:
     """Draws a confusion matrix: a row for each true class, a column for each predicted one.
 
     Cells are darker for a larger share of the row. A class without examples has a white row.
@@ -41,7 +43,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str], path: str | os.Pa
 
 
 def shares(
-    values: np.ndarray,
+    values: np.ndarray | Sequence[Sequence[float]],
     row_names: Sequence[str],
     column_names: Sequence[str],
     path: str | os.PathLike,
