@@ -149,7 +149,10 @@ def _onnx(options: Export, task: Any) -> None:
     from keras_seq import export as exports
     from keras_seq.commands.export_examples import example
 
-    inputs = example(task, options.rows or 1, options.length)
+    length, columns = options.length, getattr(task, "columns", None)
+    if length is None and columns is not None and options.free_length:
+        length = columns.look_back + 1  # the verification tries one step less too
+    inputs = example(task, options.rows or 1, length)
     exports.onnx(task.model, options.output, inputs, free_length=options.free_length, **_shared(options))
 
 

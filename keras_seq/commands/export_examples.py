@@ -65,4 +65,5 @@ def _usual_length(task: Any, x: Any) -> int:
         from keras_seq.tasks.transcription import RATE, sampling_rate
 
         return SECONDS * (sampling_rate(task.model) or RATE)
-    return FRAMES
+    columns = getattr(task, "columns", None)
+    return FRAMES if columns is None else columns.look_back

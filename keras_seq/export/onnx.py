@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -110,6 +111,9 @@ def _shapes(model, example, free_length):
 
 
 def _first_line(error):
+    """The operation that onnxruntime lacks, which its long messages name at their end, or the first line."""
+    if missing := re.search(r"No Op registered for \w+", str(error)):
+        return missing[0]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300].rstrip(".") if lines else type(error).__name__
 

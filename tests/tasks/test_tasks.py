@@ -227,7 +227,10 @@ def test_a_forgotten_vocabulary_of_the_source_is_told(caplog):
     model = models.Seq2Seq(source.size, target.size, units=4, num_layers=1, cell="gru", bidirectional=False)
     task = tasks.Translation(model, target, search="greedy", max_length=2)
     task(["a b", "x"])
-    assert "2 of the 3 tokens of the texts are not in the vocabulary" in caplog.text and "`source_vocabulary`" in caplog.text
+    assert (
+        "2 of the 3 tokens of the texts are not in the vocabulary" in caplog.text
+        and "`source_vocabulary`" in caplog.text
+    )
     caplog.clear()
     tasks.Translation(model, target, source, search="greedy", max_length=2)(["c d"])
     joint = models.Seq2Seq(source.size, units=4, num_layers=1, cell="gru", bidirectional=False)
