@@ -1,4 +1,4 @@
-"""The commands of a recipe's page in docs/, each of which a test reads, and the long ones run; the first one begins."""
+"""Runs of recipes in tests: in a folder, with bad input, and the commands of their pages in docs/."""
 
 import dataclasses
 import json
@@ -22,6 +22,26 @@ def evaluated(capsys, model: pathlib.Path, *argv: Any) -> dict[str, Any]:
     capsys.readouterr()
     command_line.main(["evaluate", "--model", str(model), *map(str, argv), "--json"])
     return json.loads(capsys.readouterr().out)
+
+
+def runner(module: ModuleType, small: Any) -> Callable[..., pathlib.Path]:
+    """`run_in(folder, options=small, **changes)`: runs the recipe there, and returns its run folder."""
+
+    def run_in(folder: pathlib.Path, options: Any = small, **changes: Any) -> pathlib.Path:
+        module.main(dataclasses.replace(options, run=folder / "run", export=folder / "export", **changes))
+        return folder / "run"
+
+    return run_in
+
+
+def error_of(module: ModuleType, capsys, *argv: str) -> str:
+    """The one line by which the recipe refuses these arguments, with exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        cli.run(module.main, module.Options, argv)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
 
 
 class Begun(Exception):

@@ -10,23 +10,18 @@ import pytest
 import tensorflow as tf
 
 import keras_seq
-from keras_seq import cli, data, export
+from keras_seq import data, export
 from recipes import forecasting
 from recipes.synthetic import spring_levels
 from tests.recipes.finished import OPENED, check_config
-from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = forecasting.Options(hours=400, look_back=24, horizon=(4,), epochs=1, units=4, num_heads=2, average=1)
 PAST = np.random.default_rng(1).normal(size=(3, 48, 3)).astype("float32") * 30 + 50
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    forecasting.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(forecasting, TINY)
 
 
 def metrics_of(run):
@@ -218,15 +213,6 @@ def test_published_quality(real_data, tmp_path):
     assert found["last value", "MSE"] == pytest.approx(1.295, abs=0.002)  # as published
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(forecasting.main, forecasting.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def swap_rows(lines):
     lines[50], lines[51] = lines[51], lines[50]
 
@@ -248,25 +234,25 @@ def swap_rows(lines):
 def test_bad_series_get_one_line_that_names_it(tmp_path, capsys, change, told):
     write_csv(tmp_path / "station.csv", change=change)
     argv = ["--data-dir", str(tmp_path), "--look-back", "24", "--horizon", "4", "--columns", "HUFL", "OT"]
-    error = error_of(capsys, *argv, "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export"))
+    error = error_of(forecasting, capsys, *argv, "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export"))
     assert all(part in error for part in told), error
     assert not (tmp_path / "run").exists()
 
 
 def test_bad_flags_get_one_line_that_names_it(tmp_path, capsys):
     argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert "nowhere" in error_of(forecasting, capsys, "--data-dir", str(tmp_path / "nowhere"))
     argv += ["--look-back", "24", "--horizon", "4", "--patch-length", "4", "--overwrite"]
-    assert "must hold one CSV file" in error_of(capsys, *argv)
-    assert "--download" in error_of(capsys, *argv, "--download")
+    assert "must hold one CSV file" in error_of(forecasting, capsys, *argv)
+    assert "--download" in error_of(forecasting, capsys, *argv, "--download")
     write_csv(tmp_path / "station.csv")
-    assert "no column 'OIL'" in error_of(capsys, *argv, "--columns", "OIL")
-    assert "--season" in error_of(capsys, *argv, "--season", "500")
-    assert "other.csv" in error_of(capsys, *argv, "--file", "other.csv")
-    assert "--split" in error_of(capsys, *argv, "--split", "0.5", "0.6", "0.7")
-    assert "0 and 1" in error_of(capsys, *argv, "--quantiles", "0.5", "1.5")
-    assert "horizon" in error_of(capsys, *argv, "--horizon", "0")
-    assert "recurrent" in error_of(capsys, *argv, "--decoder", "autoregressive")
+    assert "no column 'OIL'" in error_of(forecasting, capsys, *argv, "--columns", "OIL")
+    assert "--season" in error_of(forecasting, capsys, *argv, "--season", "500")
+    assert "other.csv" in error_of(forecasting, capsys, *argv, "--file", "other.csv")
+    assert "--split" in error_of(forecasting, capsys, *argv, "--split", "0.5", "0.6", "0.7")
+    assert "0 and 1" in error_of(forecasting, capsys, *argv, "--quantiles", "0.5", "1.5")
+    assert "horizon" in error_of(forecasting, capsys, *argv, "--horizon", "0")
+    assert "recurrent" in error_of(forecasting, capsys, *argv, "--decoder", "autoregressive")
 
 
 def test_a_bad_file_can_be_repaired(tmp_path, monkeypatch, capsys):

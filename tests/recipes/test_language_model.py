@@ -13,13 +13,13 @@ import tensorflow as tf
 
 import keras_seq
 from keras_seq import __main__ as program
-from keras_seq import cli, data, decoding, experiment, export
+from keras_seq import data, decoding, experiment, export
 from keras_seq.tasks.scoring import scoring
 from recipes import language_model
 from recipes.public import plain_text
 from recipes.synthetic import counting_text
 from tests.recipes.finished import check_config
-from tests.recipes.pages import FAR, evaluated, run_page
+from tests.recipes.pages import FAR, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -27,12 +27,7 @@ if keras.backend.backend() != "tensorflow":
 TINY = language_model.Options(
     lines=60, epochs=1, units=8, num_layers=1, batch_size=4, block=16, average=1, sample_length=12, ngram=2
 )
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    language_model.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(language_model, TINY)
 
 
 def metrics_of(run):
@@ -204,29 +199,20 @@ def test_every_token_is_a_label_once_and_some_rows_begin():
         assert sorted(seen) == ids.tolist() and 1 <= begun <= rows / 16 + 5
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(language_model.main, language_model.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
-    assert ".txt" in error_of(capsys, *argv)
-    assert "--download" in error_of(capsys, *argv, "--download")
+    assert "nowhere" in error_of(language_model, capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert ".txt" in error_of(language_model, capsys, *argv)
+    assert "--download" in error_of(language_model, capsys, *argv, "--download")
     (tmp_path / "train.txt").write_bytes(b"good\nb\xffd\n")
-    told = error_of(capsys, *argv)
+    told = error_of(language_model, capsys, *argv)
     assert "train.txt" in told and "2" in told
     write_text(tmp_path / "train.txt", 2)
-    assert "--batch-size 900" in error_of(capsys, *argv, "--batch-size", "900")
-    assert "--block must be" in error_of(capsys, *argv, "--block", "0")
-    assert "--batches" in error_of(capsys, *argv, "--batches", "3")
+    assert "--batch-size 900" in error_of(language_model, capsys, *argv, "--batch-size", "900")
+    assert "--block must be" in error_of(language_model, capsys, *argv, "--block", "0")
+    assert "--batches" in error_of(language_model, capsys, *argv, "--batches", "3")
     (tmp_path / "valid.txt").write_text("x")
-    assert "valid" in error_of(capsys, *argv)
+    assert "valid" in error_of(language_model, capsys, *argv)
 
 
 @FAR

@@ -16,18 +16,13 @@ from keras_seq.tasks.loading import load_run
 from recipes import memory
 from recipes.synthetic import copy_and_addition
 from tests.recipes.finished import OPENED_LONG, check_config
-from tests.recipes.pages import FAR, run_page
+from tests.recipes.pages import FAR, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = memory.Options(lengths=(2, 4), examples=40, test_examples=20, epochs=1, units=8, num_heads=2, average=1)
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    memory.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(memory, TINY)
 
 
 def shares_of(run):

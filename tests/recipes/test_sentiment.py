@@ -15,18 +15,13 @@ from recipes import sentiment
 from recipes.public import rt_polarity
 from recipes.synthetic import sentiment_sentences
 from tests.recipes.finished import OPENED, check_config
-from tests.recipes.pages import FAR, evaluated, run_page
+from tests.recipes.pages import FAR, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = sentiment.Options(sentences=60, epochs=1, units=8, tokens_per_batch=256, average=1)
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    sentiment.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(sentiment, TINY)
 
 
 def metrics_of(run):
@@ -204,30 +199,21 @@ def test_the_published_split(real_data):
     assert train.texts + valid.texts == parts["train"].texts
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(sentiment.main, sentiment.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
-    assert "train*.tsv" in error_of(capsys, *argv)
-    assert "--download" in error_of(capsys, *argv, "--download")
+    assert "nowhere" in error_of(sentiment, capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert "train*.tsv" in error_of(sentiment, capsys, *argv)
+    assert "--download" in error_of(sentiment, capsys, *argv, "--download")
     write_rows(tmp_path / "train.tsv", 30, sorted_by_label=True)
-    assert "sorted" in error_of(capsys, *argv)
+    assert "sorted" in error_of(sentiment, capsys, *argv)
     write_rows(tmp_path / "train.tsv", 30)
     (tmp_path / "test.tsv").write_text("fair\ta film\n")
-    assert "'fair' is not one of" in error_of(capsys, *argv)
+    assert "'fair' is not one of" in error_of(sentiment, capsys, *argv)
     (tmp_path / "test.tsv").unlink()
-    assert "no column 7" in error_of(capsys, *argv, "--text-column", "7")
-    assert "--max-length 1" in error_of(capsys, *argv, "--max-length", "1", "--overwrite")
+    assert "no column 7" in error_of(sentiment, capsys, *argv, "--text-column", "7")
+    assert "--max-length 1" in error_of(sentiment, capsys, *argv, "--max-length", "1", "--overwrite")
     vectors = str(tmp_path / "none.txt")
-    assert vectors in error_of(capsys, *argv, "--vectors", vectors, "--run", str(tmp_path / "other"))
+    assert vectors in error_of(sentiment, capsys, *argv, "--vectors", vectors, "--run", str(tmp_path / "other"))
 
 
 @FAR
@@ -247,13 +233,13 @@ def test_data_that_teach_nothing_are_refused_before_training(tmp_path, capsys):
     argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
     train = tmp_path / "train.tsv"
     train.write_text("".join(f"good\ta film {number}\n" for number in range(30)))
-    assert "All 30 training texts have the label 'good'" in error_of(capsys, *argv)
+    assert "All 30 training texts have the label 'good'" in error_of(sentiment, capsys, *argv)
     train.write_text("good\ta film\nbad\ta play\n")
-    assert "2 training texts are too few" in error_of(capsys, *argv)
+    assert "2 training texts are too few" in error_of(sentiment, capsys, *argv)
     rows = [f"r{number},the film {number} was fine,{'good' if number % 3 else 'bad'}" for number in range(60)]
     train.unlink()
     (tmp_path / "train.csv").write_text("\n".join(["review_id,review,mood", *rows]) + "\n")
-    told = error_of(capsys, *argv)
+    told = error_of(sentiment, capsys, *argv)
     assert "one class per row: 60 labels in 60 rows. Is column 0 the label?" in told and "--label-column" in told
     assert "0 ('review_id', 60 different), 1 ('review', 60 different), 2 ('mood', 2 different)" in told
     assert not (tmp_path / "run").exists()

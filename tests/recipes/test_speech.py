@@ -16,18 +16,13 @@ from recipes import speech
 from recipes.public import free_spoken_digits
 from recipes.synthetic import dial_tones
 from tests.recipes.finished import OPENED_LONG, check_config
-from tests.recipes.pages import FAR, evaluated, run_page
+from tests.recipes.pages import FAR, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = speech.Options(takes=20, strings=12, copies=1, epochs=1, units=8, max_digits=2, average=1)
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    speech.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(speech, TINY)
 
 
 def metrics_of(run):
@@ -221,29 +216,20 @@ def test_strings_are_of_the_takes_of_one_part():
     assert {len(label) for label in parts["long"].labels} == {4} and len(parts["train"]) == 12
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(speech.main, speech.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     folder = tmp_path / "takes"
     folder.mkdir()
     argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "nowhere" in error_of(capsys, "--data-dir", str(tmp_path / "nowhere"))
-    assert "DIGIT_SPEAKER_TAKE.wav" in error_of(capsys, *argv)
+    assert "nowhere" in error_of(speech, capsys, "--data-dir", str(tmp_path / "nowhere"))
+    assert "DIGIT_SPEAKER_TAKE.wav" in error_of(speech, capsys, *argv)
     write_takes(folder, range(5, 12))
-    assert "'train'" in error_of(capsys, *argv) and "from 15 to 49" in error_of(capsys, *argv)
+    assert "'train'" in error_of(speech, capsys, *argv) and "from 15 to 49" in error_of(speech, capsys, *argv)
     write_takes(folder)
     (folder / "ten_anna_3.wav").write_bytes(b"")
-    assert "ten_anna_3.wav" in error_of(capsys, *argv)
+    assert "ten_anna_3.wav" in error_of(speech, capsys, *argv)
     (folder / "ten_anna_3.wav").unlink()
     (folder / "3_anna_16.wav").write_bytes(b"no sound")
-    assert "3_anna_16.wav is no sound file" in error_of(capsys, *argv)
+    assert "3_anna_16.wav is no sound file" in error_of(speech, capsys, *argv)
 
 
 @FAR

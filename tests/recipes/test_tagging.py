@@ -8,22 +8,17 @@ import pytest
 import tensorflow as tf
 
 import keras_seq
-from keras_seq import cli, data, experiment, export
+from keras_seq import data, experiment, export
 from recipes import tagging
 from recipes.synthetic import tagged_nonsense
 from tests.recipes.finished import OPENED_LONG, check_config
-from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated, run_page
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = tagging.Options(sentences=40, epochs=1, units=8, character_units=8, tokens_per_batch=256, average=1)
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    tagging.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(tagging, TINY)
 
 
 def metrics_of(run):
@@ -188,27 +183,18 @@ def test_a_treebank(real_data, tmp_path):
     assert found["lstm", "accuracy"]["value"] > 0.945 and found["lstm", "accuracy"]["split"] == "dev"
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(tagging.main, tagging.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     argv = ["--data-dir", str(tmp_path), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "train*.conllu" in error_of(capsys, *argv)
-    assert "--download" in error_of(capsys, *argv, "--download")
+    assert "train*.conllu" in error_of(tagging, capsys, *argv)
+    assert "--download" in error_of(tagging, capsys, *argv, "--download")
     (tmp_path / "train.conllu").write_text("1\ta\t_\tDET\n")
-    assert f"{tmp_path}/train.conllu:1: 4 columns" in error_of(capsys, *argv)
+    assert f"{tmp_path}/train.conllu:1: 4 columns" in error_of(tagging, capsys, *argv)
     write(tmp_path / "train.conllu", [SPANS], 1)
     (tmp_path / "train.conllu").rename(tmp_path / "train.tsv")
-    assert "cannot be split" in error_of(capsys, *argv)
+    assert "cannot be split" in error_of(tagging, capsys, *argv)
     write(tmp_path / "train.tsv", [SPANS], 20)
-    assert "Received: 7" in error_of(capsys, *argv, "--tag-column", "7")
-    assert "--max-length 2" in error_of(capsys, *argv, "--max-length", "2", "--overwrite")
+    assert "Received: 7" in error_of(tagging, capsys, *argv, "--tag-column", "7")
+    assert "--max-length 2" in error_of(tagging, capsys, *argv, "--max-length", "2", "--overwrite")
 
 
 @FAR

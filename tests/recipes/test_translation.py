@@ -12,22 +12,17 @@ import pytest
 import sacrebleu
 
 import keras_seq
-from keras_seq import cli, experiment
+from keras_seq import experiment
 from recipes import translation
 from recipes.synthetic import number_names
 from tests.recipes.finished import OPENED_LONG, check_config
-from tests.recipes.pages import FAR, Begun, end_at_the_fit, evaluated
+from tests.recipes.pages import FAR, Begun, end_at_the_fit, error_of, evaluated, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 SMALL = translation.Options(numbers=40, epochs=1, units=8, tokens_per_batch=512, num_beams=2, average=2)
-
-
-def run_in(folder, options=SMALL, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    translation.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(translation, SMALL)
 
 
 def metrics_of(run):
@@ -194,37 +189,28 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(translation.main, translation.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(corpus, capsys):
     argv = ["--data-dir", str(corpus), "--run", str(corpus / "run"), "--export", str(corpus / "export")]
-    assert "nowhere" in error_of(capsys, "--data-dir", str(corpus / "nowhere"))
-    assert "--valid-source" in error_of(capsys, "--train-source", str(corpus / "train.en"))
+    assert "nowhere" in error_of(translation, capsys, "--data-dir", str(corpus / "nowhere"))
+    assert "--valid-source" in error_of(translation, capsys, "--train-source", str(corpus / "train.en"))
     sampling = ["--architecture", "transformer", "--scheduled-sampling", "0.1"]
-    assert "--scheduled-sampling requires a recurrent" in error_of(capsys, *argv, *sampling)
+    assert "--scheduled-sampling requires a recurrent" in error_of(translation, capsys, *argv, *sampling)
     (corpus / "train.fr").write_text("un\n")
-    message = error_of(capsys, *argv)
+    message = error_of(translation, capsys, *argv)
     assert "train.en has 20" in message and "train.fr has 1" in message
     (corpus / "train.fr").write_bytes(b"un\n\xff\n" * 10)
-    assert "train.fr:2" in error_of(capsys, *argv)
+    assert "train.fr:2" in error_of(translation, capsys, *argv)
     (corpus / "train.fr").write_text("\n" * 20)
-    assert "20 with an empty side" in error_of(capsys, *argv)
+    assert "20 with an empty side" in error_of(translation, capsys, *argv)
     (corpus / "train.fr").write_text("un deux\n" * 20)
-    assert "--max-length 2" in error_of(capsys, *argv, "--max-length", "2", "--vocabulary", "words")
+    assert "--max-length 2" in error_of(translation, capsys, *argv, "--max-length", "2", "--vocabulary", "words")
 
 
 def test_a_folder_that_holds_another_run_is_left_alone(corpus, capsys):
     folder = corpus / "run"
     folder.mkdir()
     (folder / "config.json").write_text('{"units": 3}')
-    message = error_of(capsys, "--run", str(folder), "--numbers", "40")
+    message = error_of(translation, capsys, "--run", str(folder), "--numbers", "40")
     assert str(folder) in message and "units" in message
     assert (folder / "config.json").read_text() == '{"units": 3}'
 

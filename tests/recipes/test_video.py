@@ -9,23 +9,18 @@ import pytest
 import tensorflow as tf
 
 import keras_seq
-from keras_seq import cli, experiment
+from keras_seq import experiment
 from keras_seq.tasks.loading import load_run
 from recipes import video
 from recipes.synthetic import moving_digits
 from tests.recipes.finished import OPENED_LONG, check_config
-from tests.recipes.pages import FAR, evaluated, run_page
+from tests.recipes.pages import FAR, error_of, evaluated, run_page, runner
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
 TINY = video.Options(clips=100, epochs=1, units=8, filters=(4,), frames=4, average=1)
-
-
-def run_in(folder, options=TINY, **changes):
-    folders = {"run": folder / "run", "export": folder / "export"}
-    video.main(dataclasses.replace(options, **folders, **changes))
-    return folder / "run"
+run_in = runner(video, TINY)
 
 
 def metrics_of(run):
@@ -162,33 +157,24 @@ def test_every_architecture_runs_to_the_end_on_files(tmp_path, changes):
     assert (tmp_path / "export" / "saved_model.pb").exists()
 
 
-def error_of(capsys, *argv):
-    with pytest.raises(SystemExit) as ended:
-        cli.run(video.main, video.Options, argv)
-    assert ended.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
-
-
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     folder = tmp_path / "data"
     argv = ["--data-dir", str(folder), "--run", str(tmp_path / "run"), "--export", str(tmp_path / "export")]
-    assert "does not exist" in error_of(capsys, *argv)
+    assert "does not exist" in error_of(video, capsys, *argv)
     folder.mkdir()
-    assert "train is not a folder" in error_of(capsys, *argv)
+    assert "train is not a folder" in error_of(video, capsys, *argv)
     write_clips(folder / "train", count=2)
-    assert "too few to hold out some" in error_of(capsys, *argv)
-    assert "must be one of class, next_frame. Received: digit" in error_of(capsys, *argv, "--task", "digit")
-    assert "must be one of direction, digit, next_frame" in error_of(capsys, "--task", "class")
-    assert "--frames must be more than 2" in error_of(capsys, "--frames", "2")
-    assert "a field of 10 to move" in error_of(capsys, "--size", "9")
+    assert "too few to hold out some" in error_of(video, capsys, *argv)
+    assert "must be one of class, next_frame. Received: digit" in error_of(video, capsys, *argv, "--task", "digit")
+    assert "must be one of direction, digit, next_frame" in error_of(video, capsys, "--task", "class")
+    assert "--frames must be more than 2" in error_of(video, capsys, "--frames", "2")
+    assert "a field of 10 to move" in error_of(video, capsys, "--size", "9")
     write_clips(folder / "valid", classes=("up", "sideways"), count=2)
-    assert "'sideways' is not among `class_names`" in error_of(capsys, *argv)
+    assert "'sideways' is not among `class_names`" in error_of(video, capsys, *argv)
     (folder / "train" / "up" / "1.npy").write_bytes(b"no clip")
-    assert "1.npy cannot be read" in error_of(capsys, *argv)
-    assert "predicted from earlier frames alone" in error_of(capsys, "--task", "next_frame", "--bidirectional")
-    assert "cnn classifies only" in error_of(capsys, "--task", "next_frame", "--architecture", "cnn")
+    assert "1.npy cannot be read" in error_of(video, capsys, *argv)
+    assert "predicted from earlier frames alone" in error_of(video, capsys, "--task", "next_frame", "--bidirectional")
+    assert "cnn classifies only" in error_of(video, capsys, "--task", "next_frame", "--architecture", "cnn")
 
 
 @FAR
