@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 # The options of each search. Options that are not named here belong to all of them.
-SEARCHES = {
+SEARCH_OPTIONS = {
     "greedy": (),
     "beam": (
         *("num_beams", "num_return", "length_penalty", "alpha", "early_stop"),
@@ -16,9 +16,9 @@ SEARCHES = {
     "sampling": ("temperature", "top_k", "top_p", "min_p", "seed", "num_return"),
     "contrastive": ("top_k", "alpha"),
 }
-CTC_SEARCHES = {"greedy": (), "beam": ("num_beams", "num_return")}
+CTC_SEARCH_OPTIONS = {"greedy": (), "beam": ("num_beams", "num_return")}
 CONSTRAINTS = ("min_length", "end_within", "no_repeat", "repetition_penalty", "ban", "only", "constraints")
-NAMES = {"search", "max_length", *CONSTRAINTS, *(name for names in SEARCHES.values() for name in names)}
+NAMES = {"search", "max_length", *CONSTRAINTS, *(name for names in SEARCH_OPTIONS.values() for name in names)}
 
 
 def get_search(options: Mapping[str, Any], default: Any = None) -> Any:
@@ -36,13 +36,13 @@ def get_search(options: Mapping[str, Any], default: Any = None) -> Any:
     search = options.get("search") or kinds.get(type(default), default if default is not None else "beam")
     if not isinstance(search, str):
         return search
-    special = {name for names in SEARCHES.values() for name in names}
-    wrong = [name for name in options if name in special - set(SEARCHES[search])]
+    special = {name for names in SEARCH_OPTIONS.values() for name in names}
+    wrong = [name for name in options if name in special - set(SEARCH_OPTIONS[search])]
     if wrong:
-        others = [other for other, names in SEARCHES.items() if set(wrong) <= set(names)]
+        others = [other for other, names in SEARCH_OPTIONS.items() if set(wrong) <= set(names)]
         take = f", or use {others[0]}" if others else ""
         raise ValueError(f"{_listed(wrong)}: `search` {search} has no such option. Leave it out{take}.")
-    fields = {name: options[name] for name in SEARCHES[search] if name in options and name != "force"}
+    fields = {name: options[name] for name in SEARCH_OPTIONS[search] if name in options and name != "force"}
     if search in ("greedy", "beam"):  # the score of greedy search is that of a beam of one
         fields |= _length_penalty(fields, default)
     base = default if kinds.get(type(default)) == search else decoding.get_search(search, **_start(search))
@@ -118,9 +118,9 @@ def ctc_options(options: Mapping[str, Any], where: str) -> dict[str, Any]:
         ValueError: for an option that it does not have.
     """
     name = options.get("search", "greedy")
-    known = CTC_SEARCHES.get(name, ())
+    known = CTC_SEARCH_OPTIONS.get(name, ())
     wrong = [option for option in options if option not in ("search", *known)]
-    wrong = wrong or ["search"] * (name not in CTC_SEARCHES)
+    wrong = wrong or ["search"] * (name not in CTC_SEARCH_OPTIONS)
     if wrong:
         raise ValueError(
             f"{_listed(wrong)}: {where} returns labels of frames (CTC). Use `search` greedy, the default, without "

@@ -229,7 +229,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "ten_anna_3.wav" in error_of(speech, capsys, *argv)
     (folder / "ten_anna_3.wav").unlink()
     (folder / "3_anna_16.wav").write_bytes(b"no sound")
-    assert "3_anna_16.wav is no sound file" in error_of(speech, capsys, *argv)
+    assert "3_anna_16.wav is not a sound file" in error_of(speech, capsys, *argv)
 
 
 @FAR
