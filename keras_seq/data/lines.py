@@ -9,6 +9,8 @@ from itertools import chain
 from os import PathLike
 from pathlib import Path
 
+from keras_seq.data.arguments import check_choice
+
 Paths = str | PathLike | Sequence[str | PathLike]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -28,8 +30,7 @@ def as_paths(paths: Paths) -> list[Path]:
         raise ValueError(f"Name at least one file. Received: {paths!r}")
     for path in found:
         if not path.is_file():
-            kind = "is not a file" if path.exists() else "does not exist"
-            raise FileNotFoundError(f"{path} {kind}. Text is read from plain or .gz files.")
+            raise FileNotFoundError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file.")
     return found
 
 
@@ -64,8 +65,7 @@ def read_blocks(path: str | PathLike, on_bad_line: str = "error") -> Iterator[li
 
     Args, Raises: those of `read_lines`.
     """
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     return _checked(Path(path), on_bad_line)
 
 
