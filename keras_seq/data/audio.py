@@ -148,8 +148,7 @@ def resampled(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     Band-limited: its spectrum is cut off, or extended with zeros, at half of the lower rate. A jump rings on both
     sides, so values slightly beyond [-1, 1] are clipped.
     """
-    if from_rate < 1 or to_rate < 1:
-        raise ValueError(f"Rates must be positive. Received: {from_rate=}, {to_rate=}")
+    check_positive(from_rate=from_rate, to_rate=to_rate)
     if from_rate == to_rate or not len(waveform):
         return np.asarray(waveform, np.float32)
     common = math.gcd(from_rate, to_rate)

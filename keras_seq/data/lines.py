@@ -70,26 +70,22 @@ def read_blocks(path: str | PathLike, on_bad_line: str = "error") -> Iterator[li
     return _checked(Path(path), on_bad_line)
 
 
-def count_lines(path: str | PathLike) -> int:
-    """The number of lines of `raw_lines`, counted without splitting them.
+def count_lines(path: str | PathLike, on_bad_line: str = "skip") -> int:
+    """The number of lines of a file, counted without splitting them, at some GB per second.
+
+    Args:
+        path: plain, or `.gz`.
+        on_bad_line: "error" to check every byte, too, and raise the errors of `read_lines`. Or "skip".
 
     Raises:
-        ValueError: if a `.gz` file is damaged.
+        ValueError: if a line is bad and `on_bad_line="error"`, or a `.gz` file is damaged.
     """
-    return sum(map(lines_in, raw_blocks(path)))
-
-
-def check_lines(path: str | PathLike) -> int:
-    """Like `count_lines`, but checks every byte and raises the errors of `read_lines`. Checks some GB per second.
-
-    Raises:
-        ValueError: if a line is bad, or a `.gz` file is damaged.
-    """
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     path, lines = Path(path), 0
     for block in raw_blocks(path):
-        if decoded(block) is None:
+        if on_bad_line == "error" and decoded(block) is None:
             for number, line in enumerate(split_lines(block), start=lines + 1):
-                _text(line, path, number, "error")
+                decoded_line(line, path, number, "error")
         lines += lines_in(block)
     return lines
 
@@ -172,12 +168,20 @@ def _checked(path: Path, on_bad_line: str) -> Iterator[list[str | None]]:
         if text is not None:
             lines = split_lines(text)
         else:
-            lines = [_text(line, path, number, on_bad_line) for number, line in enumerate(split_lines(block), read + 1)]
+            lines = [
+                decoded_line(line, path, number, on_bad_line)
+                for number, line in enumerate(split_lines(block), read + 1)
+            ]
         read += len(lines)
         yield lines
 
 
-def _text(line: bytes, path: Path, number: int, on_bad_line: str) -> str | None:
+def decoded_line(line: bytes, path: Path, number: int, on_bad_line: str) -> str | None:
+    """The text of a line, or None if it is bad.
+
+    Raises:
+        ValueError: if the line is bad and `on_bad_line="error"`.
+    """
     try:
         place, text = line.find(b"\0"), line.decode()
         problem = "is NUL, as in a file that is not text or is UTF-16"

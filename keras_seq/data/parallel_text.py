@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
+from keras_seq.data.lines import Paths, as_paths, count_lines, read_blocks
 from keras_seq.data.reports import Report, count
 from keras_seq.data.splits import find_splits
 
@@ -80,9 +80,8 @@ class ParallelFiles:
         self._name = f"{source}, {target}"
         self._on_bad_line = on_bad_line
         self._files = []  # (source, target, lines of each)
-        lines_of = check_lines if on_bad_line == "error" else count_lines
         for paths in zip(sources, targets, strict=True):
-            counts = [lines_of(path) for path in paths]
+            counts = [count_lines(path, on_bad_line) for path in paths]
             if counts[0] != counts[1]:
                 raise ValueError(
                     f"Parallel files must have the same number of lines. Received: {paths[0]} has {counts[0]:,} "
