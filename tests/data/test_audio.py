@@ -237,7 +237,7 @@ def test_there_and_back():
     again = resampled(resampled(smooth, 8000, 11025), 11025, 8000)
     assert len(again) == 2001 and again == pytest.approx(np.append(smooth, 0), abs=1e-4)  # both lengths rounded up
     assert (resampled(smooth, 8000, 8000) == smooth.astype(np.float32)).all()
-    with pytest.raises(ValueError, match="to_rate=0"):
+    with pytest.raises(ValueError, match="`to_rate` must be positive"):
         resampled(smooth, 8000, 0)
 
 
