@@ -139,12 +139,13 @@ def read_labeled_text(
     if text == label:
         raise ValueError(f"`text` and `label` must be two columns. Received: {text!r} twice")
     names = None if labels is None else _names(labels)
-    counts, pairs = Counter(), []
+    counts, texts, found = Counter(), [], []
     for path, rows in _sources(paths, format, (text, label), header, on_bad_line):
-        pairs += good_rows(path, _checked(rows, names), counts, on_bad_line)
-    report = LabeledReport(kept=len(pairs), **counts)
+        for row in good_rows(path, _checked(rows, names), counts, on_bad_line):
+            texts.append(row[0])
+            found.append(row[1])
+    report = LabeledReport(kept=len(texts), **counts)
     report.check(paths)
-    texts, found = map(list, zip(*pairs, strict=True))
     if names is None:
         check_labels(path, label, found, lambda: _first_rows(path, format))
         names = _in_order(set(found))

@@ -85,7 +85,7 @@ def count_lines(path: str | PathLike, on_bad_line: str = "skip") -> int:
     for block in raw_blocks(path):
         if on_bad_line == "error" and decoded(block) is None:
             for number, line in enumerate(split_lines(block), start=lines + 1):
-                decoded_line(line, path, number, "error")
+                _text(line, path, number, "error")
         lines += lines_in(block)
     return lines
 
@@ -168,20 +168,12 @@ def _checked(path: Path, on_bad_line: str) -> Iterator[list[str | None]]:
         if text is not None:
             lines = split_lines(text)
         else:
-            lines = [
-                decoded_line(line, path, number, on_bad_line)
-                for number, line in enumerate(split_lines(block), read + 1)
-            ]
+            lines = [_text(line, path, number, on_bad_line) for number, line in enumerate(split_lines(block), read + 1)]
         read += len(lines)
         yield lines
 
 
-def decoded_line(line: bytes, path: Path, number: int, on_bad_line: str) -> str | None:
-    """The text of a line, or None if it is bad.
-
-    Raises:
-        ValueError: if the line is bad and `on_bad_line="error"`.
-    """
+def _text(line: bytes, path: Path, number: int, on_bad_line: str) -> str | None:
     try:
         place, text = line.find(b"\0"), line.decode()
         problem = "is NUL, as in a file that is not text or is UTF-16"

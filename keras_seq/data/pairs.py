@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras_seq.data.arguments import check_choice
 from keras_seq.data.lines import Paths, as_paths
 from keras_seq.data.parallel_text import ParallelReport, ParallelText
 from keras_seq.data.table_rows import Problem, good_rows, place_of, start, table_rows
@@ -40,7 +39,6 @@ def read_pairs(
         ValueError: if a row is invalid and `on_bad_line="error"`, if there is no column of that name, if a quote is
             never closed, if a `.gz` file is damaged, or if no pair is left.
     """
-    check_choice("error", "skip", on_bad_line=on_bad_line)
     numbers = [column for column in columns if not isinstance(column, str)]
     if len(columns) != 2 or len(numbers) == 1 or min(numbers, default=0) < 0 or columns[0] == columns[1]:
         raise ValueError(

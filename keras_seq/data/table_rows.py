@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_seq.data.arguments import check_choice
-from keras_seq.data.lines import decoded_line, raw_lines, read_lines
+from keras_seq.data.lines import raw_lines, read_lines
 
 FORMATS = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _LONGEST_FIELD = 2**31 - 1  # bytes; some documents exceed the default of the csv module, 131,072
@@ -119,8 +119,7 @@ def csv_rows(path: Path, on_bad_line: str) -> Rows:
 
     def lines():
         nonlocal last_bad, ended
-        for number, raw in enumerate(raw_lines(path), start=1):
-            text = decoded_line(raw, path, number, on_bad_line)
+        for (number, text), raw in zip(read_lines(path, on_bad_line), raw_lines(path), strict=True):
             if text is None:
                 last_bad = number
                 text = raw.decode(errors="replace").replace("\0", "")  # its quotes belong to the row, dropped or not
