@@ -65,11 +65,11 @@ def _waveform(path: pathlib.Path, rate: int, place: str) -> Any:
 
 def _rows(table: pathlib.Path, options: Evaluate) -> list[tuple[str, pathlib.Path, str]]:
     """The place of each row in the table, its sound file and its text."""
-    from keras_seq.data.table_rows import Problem, csv_rows, format_of, tsv_rows
+    from keras_seq.data.table_rows import Problem, format_of, table_rows
 
     if table.is_dir() or format_of(table) == "jsonl":
         raise ValueError(f"{table} is not a .tsv or .csv table. Give one of sound files and texts: file, tab, text.")
-    rows = list((csv_rows if format_of(table) == "csv" else tsv_rows)(table, "error"))
+    rows = list(table_rows(table, format_of(table), "error"))
     wanted = column(options.file_column), column(options.text_column or options.label_column or "1")
     places, first = _places(table, rows, wanted)
     result = []

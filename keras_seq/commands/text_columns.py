@@ -55,21 +55,20 @@ def texts(files: Sequence[pathlib.Path], column: str | None) -> Iterator[Line | 
 
 
 def _texts(path: pathlib.Path, column: str) -> Iterator[Line]:
-    from keras_seq.data.table_rows import csv_rows, format_of, tsv_rows
+    from keras_seq.data.table_rows import format_of, place_of, table_rows
 
     format = format_of(path)
     if format == "jsonl":
         yield from (_of_json(line, column) for line in lines([path]))
         return
-    rows = (csv_rows if format == "csv" else tsv_rows)(path, "skip")
     number = int(column) if column.isdigit() else None
-    for place, (row, fields) in enumerate(rows):
+    for place, (row, fields) in enumerate(table_rows(path, format, "skip")):
         here = f"{path}:{row}"
         if place == 0 and (number is None or _names_it(fields, number, here)):
-            number = _number(fields, column, here) if number is None else number
+            number = place_of(column, fields, here) if number is None else number
         elif not isinstance(fields, list):
             blank = fields.kind == "blank"
-            yield Line(here, "" if blank else None, fields.message or "is not UTF-8 or holds a NUL")
+            yield Line(here, "" if blank else None, fields.message)
         elif len(fields) <= number:
             yield Line(here, None, f"the row has {len(fields)} columns and lacks number {number}")
         else:
@@ -84,16 +83,6 @@ def _names_it(fields, number: int, here: str) -> bool:
     if is_header:
         _log.warning("%s names the columns (%s) and is skipped.", here, fields)
     return is_header
-
-
-def _number(fields, column: str, here: str) -> int:
-    names = [name.strip() for name in fields] if isinstance(fields, list) else []
-    if names.count(column) != 1:
-        raise ValueError(
-            f"{here}: {names.count(column)} columns are named {column!r}. The header names "
-            f"{', '.join(map(repr, names)) or 'none'}."
-        )
-    return names.index(column)
 
 
 def _of_json(line: Line, column: str) -> Line:

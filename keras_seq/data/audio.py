@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.reports import format_counts
+from keras_seq.data.arguments import check_choice, check_positive
+from keras_seq.data.lines import as_paths
+from keras_seq.data.reports import Report, count, read_files
 
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
 # Programs that write to a pipe (SoX, espeak) declare a size of at least this one; others declare 0.
@@ -24,33 +27,28 @@ Label = int | str | Sequence[int]
 
 
 @dataclass(frozen=True)
-class AudioReport:
+class AudioReport(Report):
     """Counts of all files: `read` = `kept` + `damaged` + `empty` + `other_rate` + `stereo` + `out_of_range`.
 
     `skipped` has the error of each file that was not kept. `resampled` and `mixed_down` files are kept.
     Durations are in seconds.
     """
 
-    read: int
-    kept: int
-    damaged: int = 0
-    empty: int = 0
-    other_rate: int = 0
-    stereo: int = 0
-    out_of_range: int = 0
-    resampled: int = 0
-    mixed_down: int = 0
+    damaged: int = count("damaged", "")
+    empty: int = count("empty", "")
+    other_rate: int = count("other rate", "")
+    stereo: int = count("stereo", "")
+    out_of_range: int = count("out of range", "")
+    resampled: int = count("resampled", "")
+    mixed_down: int = count("mixed down", "")
     seconds: float = 0.0
     shortest: float = 0.0
     longest: float = 0.0
     skipped: tuple[str, ...] = field(default=(), repr=False)
+    unit = "file"
 
-    def __str__(self) -> str:
-        text = f"{self.read:,} files read, {self.kept:,} kept: {self.seconds:,.1f} s, "
-        text += f"from {self.shortest:.2f} to {self.longest:.2f} s"
-        names = ("damaged", "empty", "other_rate", "stereo", "out_of_range", "resampled", "mixed_down")
-        counts = [(getattr(self, name), name.replace("_", " ")) for name in names]
-        return format_counts(text, counts)
+    def _details(self) -> str:
+        return f": {self.seconds:,.1f} s, from {self.shortest:.2f} to {self.longest:.2f} s"
 
 
 class BadSound(ValueError):
@@ -150,8 +148,7 @@ def resampled(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     Band-limited: its spectrum is cut off, or extended with zeros, at half of the lower rate. A jump rings on both
     sides, so values slightly beyond [-1, 1] are clipped.
     """
-    if from_rate < 1 or to_rate < 1:
-        raise ValueError(f"Rates must be positive. Received: {from_rate=}, {to_rate=}")
+    check_positive(from_rate=from_rate, to_rate=to_rate)
     if from_rate == to_rate or not len(waveform):
         return np.asarray(waveform, np.float32)
     common = math.gcd(from_rate, to_rate)
@@ -187,7 +184,7 @@ class Audio:
     waveforms: Sequence[np.ndarray] | None = field(repr=False)
     labels: Sequence[Label] | None = field(default=None, repr=False)
     files: Sequence[Sound] = field(default=(), repr=False)
-    report: AudioReport = AudioReport(0, 0)
+    report: AudioReport = AudioReport()
 
     def __post_init__(self):
         if self.labels is not None and len(self.labels) != len(self):
@@ -260,72 +257,56 @@ def read_audio(
         FileNotFoundError: if there is no such file or folder.
         ValueError: if a file is invalid and `on_bad_file="error"`, or if none is left.
     """
-    if on_bad_file not in ("error", "skip"):
-        raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
-    if sampling_rate < 1:
-        raise ValueError(f"`sampling_rate` must be positive. Received: {sampling_rate}")
+    check_choice("error", "skip", on_bad_file=on_bad_file)
+    check_positive(sampling_rate=sampling_rate)
     paths = _sound_files(files)
-    kept, waveforms, reasons, skipped, seconds = [], [], [], [], []
-    for path in paths:
-        try:
-            sound = Sound.open(path)
-            if sound.channels > 1 and not mix_down:
-                raise BadSound("stereo", f"{path} has {sound.channels} channels. Take their mean with mix_down=True.")
-            if sound.sampling_rate != sampling_rate and not resample:
-                raise BadSound(
-                    "other_rate",
-                    f"{path} has {sound.sampling_rate:,} samples per second, not {sampling_rate:,}. Convert it, for "
-                    "example with resample=True.",
-                )
-            if not 1 / _FARTHEST <= sound.sampling_rate / sampling_rate <= _FARTHEST:
-                raise BadSound(
-                    "other_rate",
-                    f"{path} has {sound.sampling_rate:,} samples per second, too far from {sampling_rate:,} to be "
-                    "resampled. Its header may be damaged. Recreate the file.",
-                )
-            if in_memory:
-                waveform = resampled(sound.samples().mean(axis=1), sound.sampling_rate, sampling_rate)
-                waveforms.append(waveform)
-            elif sound.is_float:
-                sound.samples()
-        except BadSound as error:
-            if on_bad_file == "error":
-                raise
-            reasons.append(error.reason)
-            skipped.append(str(error))
-            continue
-        kept.append(sound)
-        seconds.append(sound.frames / sound.sampling_rate)
-    if not kept:
-        raise ValueError(f"{files}: none of {len(paths):,} files can be used. The first: {skipped[0]}")
+
+    def read(path: Path) -> tuple[Sound, np.ndarray | None]:
+        sound = Sound.open(path)
+        if sound.channels > 1 and not mix_down:
+            raise BadSound("stereo", f"{path} has {sound.channels} channels. Take their mean with mix_down=True.")
+        if sound.sampling_rate != sampling_rate and not resample:
+            raise BadSound(
+                "other_rate",
+                f"{path} has {sound.sampling_rate:,} samples per second, not {sampling_rate:,}. Convert it, for "
+                "example with resample=True.",
+            )
+        if not 1 / _FARTHEST <= sound.sampling_rate / sampling_rate <= _FARTHEST:
+            raise BadSound(
+                "other_rate",
+                f"{path} has {sound.sampling_rate:,} samples per second, too far from {sampling_rate:,} to be "
+                "resampled. Its header may be damaged. Recreate the file.",
+            )
+        samples = sound.samples() if in_memory or sound.is_float else None
+        if not in_memory:
+            return sound, None
+        return sound, resampled(samples.mean(axis=1), sound.sampling_rate, sampling_rate)
+
+    found, errors = read_files(files, paths, read, on_bad_file)
+    kept, waveforms = map(list, zip(*found, strict=True))
+    seconds = [sound.frames / sound.sampling_rate for sound in kept]
     report = AudioReport(
         read=len(paths),
         kept=len(kept),
-        **{reason: reasons.count(reason) for reason in set(reasons)},
+        **Counter(error.reason for error in errors),
         resampled=sum(sound.sampling_rate != sampling_rate for sound in kept),
         mixed_down=sum(sound.channels > 1 for sound in kept),
         seconds=sum(seconds),
         shortest=min(seconds),
         longest=max(seconds),
-        skipped=tuple(skipped),
+        skipped=tuple(map(str, errors)),
     )
     labels = None if label is None else [_label_of(sound.path, label) for sound in kept]
     return Audio(sampling_rate, waveforms if in_memory else None, labels, kept, report)
 
 
 def _sound_files(files: str | PathLike | Sequence[str | PathLike]) -> list[Path]:
-    if not isinstance(files, (str, PathLike)):
-        paths = [Path(file) for file in files]
-    elif Path(files).is_dir():
+    if isinstance(files, (str, PathLike)) and Path(files).is_dir():
         paths = sorted(path for path in Path(files).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES)
-    else:
-        paths = [Path(files)]
-    if not paths:
-        raise ValueError(f"There is no sound file in {files}.")
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} {'is not a file' if path.exists() else 'does not exist'}.")
-    return paths
+        if not paths:
+            raise ValueError(f"There is no sound file in {files}.")
+        return paths
+    return as_paths(files)
 
 
 def _label_of(path: Path, label: Callable[[Path], Label]) -> Label:

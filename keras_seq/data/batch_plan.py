@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_seq.data.arguments import check_positive
 from keras_seq.data.bucket_fitting import distinct_rows
 
 _DEFAULT_WIDTH = 4
@@ -13,8 +14,7 @@ _DEFAULT_LONGEST = 1024  # longest example if there is no token budget
 
 def even_boundaries(width: int, longest: int) -> list[int]:
     """Exclusive boundaries at equal distances, such that all lengths up to `longest` are below the last one."""
-    if width < 1 or longest < 1:
-        raise ValueError(f"`width` and `longest` must be positive. Received: {width=}, {longest=}")
+    check_positive(width=width, longest=longest)
     return list(range(width + 1, longest + width + 2, width))
 
 
@@ -41,11 +41,10 @@ def batch_sizes(
             "Give either `tokens_per_batch` or `examples_per_batch`. "
             f"Received: {tokens_per_batch=}, {examples_per_batch=}"
         )
-    for name, value in (("tokens_per_batch", tokens_per_batch), ("examples_per_batch", examples_per_batch)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
-    if multiple_of < 1:
-        raise ValueError(f"`multiple_of` must be positive. Received: {multiple_of}")
+    if tokens_per_batch is None:
+        check_positive(examples_per_batch=examples_per_batch, multiple_of=multiple_of)
+    else:
+        check_positive(tokens_per_batch=tokens_per_batch, multiple_of=multiple_of)
     sizes = []
     for bucket in buckets:
         longest = max(bucket) if isinstance(bucket, tuple | list) else bucket - 1

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_seq.data.arguments import check_positive
+
 _MAX_VALUES_1D = 2048  # distinct lengths up to which one length is fitted exactly: time grows with the square
 _MAX_VALUES_2D = 56  # distinct lengths of each of two sides: time and memory grow with the fourth power
 _MAX_SWAPS = 100  # a bound on the time; Multi30k needs about 3
@@ -57,8 +59,7 @@ def fit_buckets(lengths, max_shapes: int) -> list:
     Source: the exchange is that of Schubert and Rousseeuw 2019 (FastPAM1), arXiv:1810.05691.
     """
     lengths = np.asarray(lengths, np.int64)
-    if max_shapes < 1:
-        raise ValueError(f"`max_shapes` must be positive. Received: {max_shapes}")
+    check_positive(max_shapes=max_shapes)
     if not lengths.size or lengths.ndim > 2 or (lengths.ndim == 2 and lengths.shape[1] != 2):
         raise ValueError(
             "`lengths` must have shape (N,) or (N, 2), and N > 0. For more lengths, `fit_boundaries` fits the longest. "

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_choice, check_positive
 from keras_seq.data.file_lock import locked
 from keras_seq.data.lines import Paths, as_paths
 
@@ -62,13 +63,9 @@ def cached(
         ValueError: if the cache is stale or damaged and `on_stale="error"`, if the dataset is endless, or if a
             component is not a dense tensor of static rank.
     """
-    for name, value in (("examples_per_block", examples_per_block), ("num_shards", num_shards)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
-    if num_readers is not None and num_readers < 1:
-        raise ValueError(f"`num_readers` must be positive, or None. Received: {num_readers}")
-    if on_stale not in ("rebuild", "error"):
-        raise ValueError(f'`on_stale` must be "rebuild" or "error". Received: {on_stale!r}')
+    check_positive(examples_per_block=examples_per_block, num_shards=num_shards)
+    check_positive(num_readers=1 if num_readers is None else num_readers)
+    check_choice("rebuild", "error", on_stale=on_stale)
     folder = Path(folder)
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -187,8 +187,7 @@ def fetch(
         print(f"Fetches {name}: {data_sets[name].what} ({data_sets[name].terms}).", file=sys.stderr)
         for source in sources:
             (_fetch_archive if isinstance(source, Archive) else _fetch_file)(source, partial, digests.get(source.name))
-        names = sorted(path.name for path in partial.iterdir())
-        (partial / SUMS).write_text("".join(_listed(partial, names)), encoding="utf-8")
+        (partial / SUMS).write_text(_sums({path.name: path for path in sorted(partial.iterdir())}), encoding="utf-8")
         os.rename(partial, folder)
     return folder
 
@@ -221,7 +220,7 @@ def _fetch_file(source: Source, folder: Path, digest: str | None) -> None:
 
 def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
     archive, unpacked = folder / source.name, folder / "unpacked"
-    if not archive.exists() and folder.exists() and _matching(folder, [Path(source.members).name]):
+    if not archive.exists() and _holds(folder, source):
         return  # an earlier call has already unpacked it
     shutil.rmtree(unpacked, ignore_errors=True)
     download(source.url, archive, sha256=digest)
@@ -229,9 +228,8 @@ def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
     try:
         paths = {str(path.relative_to(unpacked)): path for path in unpacked.rglob("*") if path.is_file()}
         kept = {path.name: path for name, path in paths.items() if fnmatch.fnmatchcase(name, source.members)}
-        known = sorted(name for name in kept if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.known))
-        lines = [f"{sha256_of(kept[name])}  {name}\n" for name in known]
-        found = hashlib.sha256("".join(lines).encode()).hexdigest()
+        known = {name: kept[name] for name in _matching(kept, source.known)}
+        found = hashlib.sha256(_sums(known).encode()).hexdigest()
         if found != source.sha256:
             archive.unlink()
             raise ValueError(
@@ -245,18 +243,23 @@ def _fetch_archive(source: Archive, folder: Path, digest: str | None) -> None:
     archive.unlink()
 
 
-def _matching(folder: Path, patterns: Iterable[str]) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if any(fnmatch.fnmatchcase(p.name, each) for each in patterns))
+def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
 
 
-def _listed(folder: Path, names: Iterable[str]) -> list[str]:
-    return [f"{sha256_of(folder / name)}  {name}\n" for name in names]
+def _holds(folder: Path, source: Source | Archive) -> bool:
+    """Whether the folder holds the file, or members of the archive."""
+    pattern = Path(getattr(source, "members", source.name)).name
+    return folder.exists() and bool(_matching(os.listdir(folder), [pattern]))
+
+
+def _sums(paths: Mapping[str, Path]) -> str:
+    """The digests of files, as `sha256sum` writes them."""
+    return "".join(f"{sha256_of(path)}  {name}\n" for name, path in paths.items())
 
 
 def _check_complete(folder: Path, sources: Iterable[Source | Archive]) -> None:
-    missing = [
-        source.name for source in sources if not _matching(folder, [Path(getattr(source, "members", source.name)).name])
-    ]
+    missing = [source.name for source in sources if not _holds(folder, source)]
     if missing:
         raise ValueError(
             f"The folder {folder} exists but lacks {', '.join(missing)}. It holds other files or is incomplete. Remove "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_positive
 from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.bucket_fitting import fit_buckets
 
@@ -184,9 +185,7 @@ def analyze_lengths(
     lengths = np.asarray(lengths)
     if lengths.ndim not in (1, 2) or (lengths.ndim == 2 and lengths.shape[1] != 2):
         raise ValueError(f"`lengths` must have shape (N,) or (N, 2). Received: shape {lengths.shape}")
-    for name, value in (("max_shapes", max_shapes), ("replicas", replicas)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
+    check_positive(max_shapes=max_shapes, replicas=replicas)
     if max_length is not None and max_length < 2:
         raise ValueError(f"`max_length` must be at least 2, since an end token alone has 1. Received: {max_length}")
     if truncate and max_length is None:

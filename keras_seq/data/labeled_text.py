@@ -13,26 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_choice
 from keras_seq.data.label_columns import check_labels, header_of
 from keras_seq.data.lines import Paths, as_paths, read_lines
-from keras_seq.data.reports import format_counts
-from keras_seq.data.table_rows import Problem, csv_rows, format_of, start, tsv_rows
+from keras_seq.data.reports import Report, count
+from keras_seq.data.table_rows import (
+    BAD,
+    Problem,
+    format_of,
+    good_rows,
+    other_delimiter,
+    place_of,
+    shortened,
+    start,
+    table_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
-_REASONS = {
-    "blank": "blank",
-    "empty": "without text",
-    "malformed": "malformed",
-    "unknown": "with an unknown label",
-    "bad": "with invalid UTF-8 or NUL",
-}
 
 
 @dataclass(frozen=True)
-class LabeledReport:
+class LabeledReport(Report):
     """Counts of all rows without headers: `read` is the sum of all other counts.
 
     Args:
@@ -44,17 +48,11 @@ class LabeledReport:
         bad: rows that are not UTF-8 or hold a NUL.
     """
 
-    read: int
-    kept: int
-    blank: int = 0
-    empty: int = 0
-    malformed: int = 0
-    unknown: int = 0
-    bad: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.read:,} rows read, {self.kept:,} kept"
-        return format_counts(text, [(getattr(self, name), reason) for name, reason in _REASONS.items()], "dropped: ")
+    blank: int = count("blank")
+    empty: int = count("without text")
+    malformed: int = count("malformed")
+    unknown: int = count("with an unknown label")
+    bad: int = count("with invalid UTF-8 or NUL")
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class LabeledText:
     def named(self, names: Sequence[str]) -> "LabeledText":
         """Renames the labels, in the order of their numbers, for example of labels that are numbers."""
         if len(_names(names)) != len(self.label_names):
-            told = f"{len(self.label_names)} labels, {_shortened(self.label_names)}"
+            told = f"{len(self.label_names)} labels, {shortened(self.label_names)}"
             raise ValueError(f"`names` must name each of the {told}. Received: {names!r}")
         return replace(self, label_names=_names(names))
 
@@ -137,29 +135,17 @@ def read_labeled_text(
             a quote is never closed, if a `.gz` file is damaged, if no row is left, if the first row may or may not be
             a header, or if nearly each of 10 or more rows has a different label.
     """
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     if text == label:
         raise ValueError(f"`text` and `label` must be two columns. Received: {text!r} twice")
     names = None if labels is None else _names(labels)
-    counts = Counter()
-    texts, found = [], []
-    for path, rows in _sources(paths, format, text, label, header, on_bad_line):
-        for line, row in rows:
-            counts["read"] += 1
-            if not isinstance(row, Problem) and names is not None and row[1] not in names:
-                row = Problem("unknown", f"the label {row[1]!r} is not one of `labels`: {_shortened(names)}.")
-            if not isinstance(row, Problem):
-                texts.append(row[0])
-                found.append(row[1])
-                continue
-            if on_bad_line == "error" and row.kind != "blank":
-                remedy = 'Correct the row, or drop such rows with on_bad_line="skip".'
-                raise ValueError(f"{path}:{line}: {row.message} {remedy}")
-            counts[row.kind] += 1
-    report = LabeledReport(kept=len(texts), **{"read": 0, **counts})
-    if not texts:
-        raise ValueError(f"{paths}: no row is left to use ({report}).")
+    counts, texts, found = Counter(), [], []
+    for path, rows in _sources(paths, format, (text, label), header, on_bad_line):
+        for row in good_rows(path, _checked(rows, names), counts, on_bad_line):
+            texts.append(row[0])
+            found.append(row[1])
+    report = LabeledReport(kept=len(texts), **counts)
+    report.check(paths)
     if names is None:
         check_labels(path, label, found, lambda: _first_rows(path, format))
         names = _in_order(set(found))
@@ -167,34 +153,50 @@ def read_labeled_text(
     return LabeledText(texts, [numbers[name] for name in found], names, report)
 
 
-def _sources(paths, format, text, label, header, on_bad_line) -> Iterator[tuple[Any, Iterator]]:
-    """Yields the name and the rows of each source. Rows are (number, (text, label) or `Problem`)."""
+def _sources(paths, format, columns, header, on_bad_line) -> Iterator[tuple[Any, _Pairs]]:
+    """Yields the name and the rows of each source."""
     if hasattr(paths, "columns"):
-        yield "DataFrame", _frame_pairs(paths, text, label)
+        yield "DataFrame", _frame_rows(paths, columns)
         return
     for path in as_paths(paths):
-        yield path, _pairs(path, format_of(path, format), text, label, header, on_bad_line)
+        if format_of(path, format) == "jsonl":
+            yield path, _json_rows(path, *columns, on_bad_line)
+        else:
+            yield path, _table_rows(path, format_of(path, format), columns, header, on_bad_line)
 
 
-def _frame_pairs(frame: "pd.DataFrame", *columns: str | int) -> Iterator:
+def _checked(rows: _Pairs, names: Sequence[str] | None) -> _Pairs:
+    """The rows, with problems in place of those without a text or one of the labels."""
+    for line, row in rows:
+        if not isinstance(row, Problem):
+            text, label = row = row[0], row[1].strip()
+            if not text.strip():
+                row = Problem("empty", f"the text is empty: {text!r}.")
+            elif not label:
+                row = Problem("malformed", "the label is empty.")
+            elif names is not None and label not in names:
+                row = Problem("unknown", f"the label {label!r} is not one of `labels`: {shortened(names)}.")
+        yield line, row
+
+
+def _frame_rows(frame: "pd.DataFrame", columns: tuple) -> _Pairs:
     names = [frame.columns[name] if isinstance(name, int) and name not in frame.columns else name for name in columns]
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise ValueError(f"The DataFrame has no column {missing[0]!r}. It has: {', '.join(map(str, frame.columns))}")
-    for row, (text, label) in enumerate(zip(*(frame[name].tolist() for name in names), strict=True)):
-        if not isinstance(text, str):
-            yield row, Problem("malformed", f"the text is {text!r}, not a string.")
-        elif label is None or label != label or not str(label).strip():
-            yield row, Problem("malformed", "the row has no label.")
+    texts, labels = (frame[name] for name in names)
+    for row, (text, label, has_label) in enumerate(zip(texts.tolist(), labels.tolist(), labels.notna(), strict=True)):
+        if isinstance(text, str):
+            yield row, (text, str(label) if has_label else "")
         else:
-            yield row, (text, str(label).strip()) if text.strip() else Problem("empty", "the row has no text.")
+            yield row, Problem("malformed", f"the text is {text!r}, not a string.")
 
 
 def _first_rows(path: Any, format: str | None) -> list[list[str]]:
     """The rows for an error message."""
     if not isinstance(path, Path) or format_of(path, format) == "jsonl":
         return []
-    rows = (tsv_rows if format_of(path, format) == "tsv" else csv_rows)(path, "skip")
+    rows = table_rows(path, format_of(path, format), "skip")
     return [fields for _, fields in islice(rows, 1000) if not isinstance(fields, Problem)]
 
 
@@ -235,51 +237,21 @@ def _in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
-
-
-def _pairs(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
-    if format == "jsonl":
-        rows = _json_rows(path, text, label, on_bad_line)
+def _table_rows(path: Path, format: str, columns: tuple, header: bool | None, on_bad_line: str) -> _Pairs:
+    rows = table_rows(path, format, on_bad_line)
+    named = any(isinstance(column, str) for column in columns) if header is None else header
+    if named:
+        line, first = next(rows, (1, []))
+        if isinstance(first, Problem):
+            raise ValueError(f"{path}:{line}: the header cannot be read ({first.message or first.kind}).")
+        width, what = len(first), f"the header has {len(first)}"
     else:
-        rows = _table_rows(path, format, text, label, header, on_bad_line)
-    for line, row in rows:
-        if not isinstance(row, Problem):
-            row = (row[0], row[1].strip())
-            if not row[0].strip():
-                row = Problem("empty", f"the text is empty: {row[0]!r}.")
-            elif not row[1]:
-                row = Problem("malformed", "the label is empty.")
-        yield line, row
-
-
-def _table_rows(path: Path, format: str, text, label, header: bool | None, on_bad_line: str) -> _Pairs:
-    rows = (tsv_rows if format == "tsv" else csv_rows)(path, on_bad_line)
-    if header is None and (isinstance(text, str) or isinstance(label, str)):
-        header = True
-    if header:
-        line, names = next(rows, (1, []))
-        if isinstance(names, Problem):
-            raise ValueError(f"{path}:{line}: the header cannot be read ({_REASONS[names.kind]}). {names.message}")
-        width, what = len(names), f"the header has {len(names)}"
-    else:
-        rows, names = list(rows), []
-        is_header = header_of(rows, text, label) if header is None else False
-        if is_header is None:
-            raise ValueError(
-                f"{path}:{rows[0][0]}: {start(rows[0][1])} may be a header or an example: no other row has its label. "
-                "Pass header=True or header=False (--header yes or no)."
-            )
-        if is_header:
-            line, found = rows.pop(0)
-            _log.warning(
-                "%s:%s names the columns (%s) and is not read as an example. header=False reads it.", path, line, found
-            )
-        widths = Counter(len(fields) for _, fields in rows if not isinstance(fields, Problem))
-        width = widths.most_common(1)[0][0] if widths else 0
-        line, what = 1, f"most rows have {width}"
-    places = [_place(path, line, column, names, width) for column in (text, label)] if width else []
+        rows = list(rows) if header is False else _without_header(path, list(rows), columns)
+        read = [fields for _, fields in rows if not isinstance(fields, Problem)]
+        line, first = 1, read[0] if read else []
+        (width, _), *_ = Counter(map(len, read)).most_common(1) or [(0, 0)]
+        what = f"most rows have {width}"
+    places = [_place(f"{path}:{line}", column, first, width, named) for column in columns] if width else []
     for line, fields in rows:
         if isinstance(fields, Problem):
             yield line, fields
@@ -289,29 +261,32 @@ def _table_rows(path: Path, format: str, text, label, header: bool | None, on_ba
             yield line, (fields[places[0]], fields[places[1]])
 
 
-def _place(path: Path, line: int, column: str | int, names: list[str], width: int) -> int:
-    if isinstance(column, int):
-        if not 0 <= column < width:
-            raise ValueError(
-                f"{path}:{line}: there is no column {column}: the columns are 0 to {width - 1}.{_hint(path, width)}"
-            )
-        return column
-    if not names:
-        raise ValueError(f"A column name needs a file with a header. Received: {column!r}")
-    names = [name.strip() for name in names]
-    if names.count(column) != 1:
+def _without_header(path: Path, rows: list, columns: tuple) -> list:
+    is_header = header_of(rows, *columns)
+    if is_header is False:
+        return rows
+    line, first = rows[0]
+    if is_header is None:
         raise ValueError(
-            f"{path}:{line}: {names.count(column)} columns have the name {column!r}. The header names "
-            f"{_shortened(names)}. Give the name or the number (from 0) of the column.{_hint(path, width)}"
+            f"{path}:{line}: {start(first)} may be a header or an example: no other row has its label. "
+            "Pass header=True or header=False (--header yes or no)."
         )
-    return names.index(column)
+    _log.warning(
+        "%s:%s names the columns (%s) and is not read as an example. header=False reads it.", path, line, first
+    )
+    return rows[1:]
 
 
-def _hint(path: Path, width: int) -> str:
-    """A hint on the delimiter of a table of one column."""
-    _, text = next(read_lines(path, "skip"), (1, None))
-    mark = next((mark for mark in ";\t,|" if mark in (text or "")), None)
-    return f" Are fields separated by {mark!r}? Use commas, or tabs and format='tsv'." if width == 1 and mark else ""
+def _place(where: str, column: str | int, first: list[str], width: int, named: bool) -> int:
+    """The number of a column, by its number or its name in the first row."""
+    if isinstance(column, str) and not named:
+        raise ValueError(f"A column name needs a file with a header. Received: {column!r}")
+    if isinstance(column, str):
+        return place_of(column, first, where)
+    if not 0 <= column < width:
+        hint = other_delimiter(first)
+        raise ValueError(f"{where}: there is no column {column}: the columns are 0 to {width - 1}.{hint}")
+    return column
 
 
 def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:
@@ -319,7 +294,7 @@ def _json_rows(path: Path, text, label, on_bad_line: str) -> _Pairs:
         raise ValueError(f"JSON lines have columns by name, not by number. Received: {text=}, {label=}")
     for line, content in read_lines(path, on_bad_line):
         if content is None:
-            yield line, Problem("bad")
+            yield line, BAD
         else:
             yield line, _json_row(content, text, label) if content.strip() else Problem("blank")
 
@@ -333,7 +308,7 @@ def _json_row(content: str, text: str, label: str) -> tuple[str, str] | Problem:
         return Problem("malformed", f"not a JSON object: {start(content)}.")
     missing = [key for key in (text, label) if key not in row]
     if missing:
-        return Problem("malformed", f"the key {missing[0]!r} is missing. The row has {_shortened(list(row))}.")
+        return Problem("malformed", f"the key {missing[0]!r} is missing. The row has {shortened(list(row))}.")
     string, name = row[text], row[label]
     if not isinstance(string, str):
         return Problem("malformed", f"{text!r} must be a string. Received: {start(string)}.")

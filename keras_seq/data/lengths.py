@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.lines import as_paths, check_lines, read_blocks
+from keras_seq.data.lines import as_paths, count_lines, read_blocks
 from keras_seq.data.parallel_text import ParallelReport
 
 _MEASURED_LINES = 4096  # lines per call, to amortize the cost of a call
@@ -222,8 +222,7 @@ class TextFile:
     def __init__(self, path: str | PathLike, on_bad_line: str = "error"):
         (self._path,) = as_paths(path)
         self._on_bad_line = on_bad_line
-        if on_bad_line == "error":
-            check_lines(self._path)  # here, since inside a dataset an error loses its type
+        count_lines(self._path, on_bad_line)  # raises here, since inside a dataset an error loses its type
         self.report = None  # the report of the latest complete pass
 
     def dataset(self) -> tf.data.Dataset:

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from os import PathLike
 from pathlib import Path
+from typing import AnyStr
+
+from keras_seq.data.arguments import check_choice
 
 Paths = str | PathLike | Sequence[str | PathLike]
 
@@ -28,8 +31,7 @@ def as_paths(paths: Paths) -> list[Path]:
         raise ValueError(f"Name at least one file. Received: {paths!r}")
     for path in found:
         if not path.is_file():
-            kind = "is not a file" if path.exists() else "does not exist"
-            raise FileNotFoundError(f"{path} {kind}. Text is read from plain or .gz files.")
+            raise FileNotFoundError(f"{path} {'is not a file' if path.exists() else 'does not exist'}. Name a file.")
     return found
 
 
@@ -42,7 +44,7 @@ def raw_lines(path: str | PathLike) -> Iterator[bytes]:
     Raises:
         ValueError: if a `.gz` file is damaged.
     """
-    return chain.from_iterable(map(_split, raw_blocks(path)))
+    return chain.from_iterable(map(split_lines, raw_blocks(path)))
 
 
 def read_lines(path: str | PathLike, on_bad_line: str = "error") -> Iterator[tuple[int, str | None]]:
@@ -64,30 +66,25 @@ def read_blocks(path: str | PathLike, on_bad_line: str = "error") -> Iterator[li
 
     Args, Raises: those of `read_lines`.
     """
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     return _checked(Path(path), on_bad_line)
 
 
-def count_lines(path: str | PathLike) -> int:
-    """The number of lines of `raw_lines`, counted without splitting them.
+def count_lines(path: str | PathLike, on_bad_line: str = "skip") -> int:
+    """The number of lines of a file, counted without splitting them, at some GB per second.
+
+    Args:
+        path: plain, or `.gz`.
+        on_bad_line: "error" to check every byte, too, and raise the errors of `read_lines`. Or "skip".
 
     Raises:
-        ValueError: if a `.gz` file is damaged.
+        ValueError: if a line is bad and `on_bad_line="error"`, or a `.gz` file is damaged.
     """
-    return sum(map(lines_in, raw_blocks(path)))
-
-
-def check_lines(path: str | PathLike) -> int:
-    """Like `count_lines`, but checks every byte and raises the errors of `read_lines`. Checks some GB per second.
-
-    Raises:
-        ValueError: if a line is bad, or a `.gz` file is damaged.
-    """
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     path, lines = Path(path), 0
     for block in raw_blocks(path):
-        if decoded(block) is None:
-            for number, line in enumerate(_split(block), start=lines + 1):
+        if on_bad_line == "error" and decoded(block) is None:
+            for number, line in enumerate(split_lines(block), start=lines + 1):
                 _text(line, path, number, "error")
         lines += lines_in(block)
     return lines
@@ -148,10 +145,12 @@ def lines_in(content: bytes) -> int:
     return content.count(b"\n") + (content[-1:] not in (b"", b"\n"))
 
 
-def _split(block: bytes) -> list[bytes]:
+def split_lines(block: AnyStr) -> list[AnyStr]:
+    """The lines of a text without their line feeds, and without the carriage returns before them."""
     # Not `splitlines`, which also splits at form feeds and other characters inside a line.
-    lines = block.removesuffix(b"\n").split(b"\n")
-    return [line.rstrip(b"\r") for line in lines] if b"\r" in block else lines
+    feed, carriage = (b"\n", b"\r") if isinstance(block, bytes) else ("\n", "\r")
+    lines = block.removesuffix(feed).split(feed)
+    return [line.rstrip(carriage) for line in lines] if carriage in block else lines
 
 
 def decoded(block: bytes) -> str | None:
@@ -167,11 +166,9 @@ def _checked(path: Path, on_bad_line: str) -> Iterator[list[str | None]]:
     for block in raw_blocks(path):
         text = decoded(block)
         if text is not None:
-            lines = text.removesuffix("\n").split("\n")
-            if "\r" in text:
-                lines = [line.rstrip("\r") for line in lines]
+            lines = split_lines(text)
         else:
-            lines = [_text(line, path, number, on_bad_line) for number, line in enumerate(_split(block), read + 1)]
+            lines = [_text(line, path, number, on_bad_line) for number, line in enumerate(split_lines(block), read + 1)]
         read += len(lines)
         yield lines
 

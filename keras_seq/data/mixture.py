@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_positive
 from keras_seq.data.shuffling import Epochs
 
 _BLOCK = 1 << 16  # choices drawn at a time
@@ -58,8 +59,7 @@ class Mixture:
     ):
         if weights is not None and temperature is not None:
             raise ValueError(f"Give `weights` or `temperature`, not both. Received: {weights=}, {temperature=}")
-        if temperature is not None and not temperature > 0:
-            raise ValueError(f"`temperature` must be positive. Received: {temperature}")
+        check_positive(temperature=1.0 if temperature is None else temperature)
         if seed < 0:
             raise ValueError(f"`seed` must not be negative. Received: {seed}")
         self._datasets = list(datasets)
@@ -163,8 +163,7 @@ def _shares(
         once = max(size / weight for size, weight in zip(sizes, weights, strict=True))
         # Rounding, for example of 2.9999999996, must not drop an example.
         return [max(size, round(once * weight)) for size, weight in zip(sizes, weights, strict=True)]
-    if examples_per_epoch < 1:
-        raise ValueError(f"`examples_per_epoch` must be positive. Received: {examples_per_epoch}")
+    check_positive(examples_per_epoch=examples_per_epoch)
     exact = [examples_per_epoch * weight / sum(weights) for weight in weights]
     counts = [int(share) for share in exact]
     nearest_up = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])

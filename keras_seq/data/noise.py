@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.shuffling import Epochs
+from keras_seq.data.shuffling import Epochs, as_many
 
 # (ids (T,), whether each is an end id (T,), seed (2,)) -> ids (T',)
 NoiseFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -81,10 +81,7 @@ class Noise:
         keys = self._epochs.dataset().flat_map(lambda epoch: tf.data.Dataset.from_tensors(self._key(epoch)).repeat())
         numbered = tf.data.Dataset.zip((keys, tf.data.Dataset.range(tf.int64.max), dataset))
         changed = numbered.map(noisy, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        count = dataset.cardinality()
-        if count == tf.data.UNKNOWN_CARDINALITY:
-            return changed
-        return changed.apply(tf.data.experimental.assert_cardinality(count))
+        return as_many(dataset, changed)
 
     def _place(self, spec) -> int:
         """The index of the component in the flattened element."""

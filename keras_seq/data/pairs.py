@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_seq.data.lines import Paths, as_paths
 from keras_seq.data.parallel_text import ParallelReport, ParallelText
-from keras_seq.data.table_rows import Problem, Rows, csv_rows, start, tsv_rows
+from keras_seq.data.table_rows import Problem, good_rows, place_of, start, table_rows
 
 _NAMES = {"source", "target", "src", "tgt", "trg", "input", "output", "text", "translation", "word", "phonemes"}
 _log = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ def read_pairs(
         ValueError: if a row is invalid and `on_bad_line="error"`, if there is no column of that name, if a quote is
             never closed, if a `.gz` file is damaged, or if no pair is left.
     """
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
     numbers = [column for column in columns if not isinstance(column, str)]
     if len(columns) != 2 or len(numbers) == 1 or min(numbers, default=0) < 0 or columns[0] == columns[1]:
         raise ValueError(
@@ -48,30 +46,21 @@ def read_pairs(
         )
     counts, pairs = Counter(), []
     for path in as_paths(paths):
-        for line, pair in _pairs(path, columns, on_bad_line):
-            counts["read"] += 1
-            if not isinstance(pair, Problem):
-                pairs.append(pair)
-            elif on_bad_line == "error" and pair.kind == "malformed":
-                raise ValueError(f'{path}:{line}: {pair.message} Correct it, or drop such rows: on_bad_line="skip".')
-            else:
-                counts[pair.kind] += 1
-    report = ParallelReport(kept=len(pairs), **{"read": 0, **counts})
-    if not pairs:
-        raise ValueError(f"{paths}: no pair is left to use ({report}).")
+        pairs += good_rows(path, _pairs(path, columns, on_bad_line), counts, on_bad_line)
+    empty = counts["empty"] + counts["blank"]
+    report = ParallelReport(counts["read"], len(pairs), empty, counts["bad"], counts["malformed"])
+    report.check(paths)
     return ParallelText(*map(list, zip(*pairs, strict=True)), report)
 
 
 def _pairs(path: Path, columns: tuple, on_bad_line: str) -> Iterator[tuple[int, tuple[str, str] | Problem]]:
     named = isinstance(columns[0], str)
     is_csv = path.name.removesuffix(".gz").endswith(".csv")
-    rows: Rows = (csv_rows if is_csv else tsv_rows)(path, on_bad_line)
-    for number, (line, fields) in enumerate(rows):
+    for number, (line, fields) in enumerate(table_rows(path, "csv" if is_csv else "tsv", on_bad_line)):
         if named and number == 0:
-            columns = _places(path, columns, fields)
+            columns = tuple(place_of(name, fields, f"{path}:{line}") for name in columns)
         elif isinstance(fields, Problem):
-            kind = {"blank": "empty", "bad": "bad_lines"}.get(fields.kind, fields.kind)
-            yield line, fields._replace(kind=kind)
+            yield line, fields
         elif len(fields) <= max(columns):
             apart = f"{len(fields)} columns, separated by {'commas' if is_csv else 'tabs'}"
             yield line, Problem("malformed", f"{apart}, where a pair needs {max(columns) + 1}: {start(fields)}.")
@@ -80,14 +69,3 @@ def _pairs(path: Path, columns: tuple, on_bad_line: str) -> Iterator[tuple[int, 
         else:
             pair = fields[columns[0]], fields[columns[1]]
             yield line, pair if pair[0].strip() and pair[1].strip() else Problem("empty")
-
-
-def _places(path: Path, names: tuple[str, str], header: list[str] | Problem) -> tuple[int, ...]:
-    cells = [] if isinstance(header, Problem) else [cell.strip() for cell in header]
-    for name in names:
-        if cells.count(name) != 1:
-            raise ValueError(
-                f"{path}:1: the first row must name the column {name!r} once. Pass one of its names, or numbers from "
-                f"0. Received: {start(cells)}"
-            )
-    return tuple(map(cells.index, names))

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.data.lines import Paths, as_paths, check_lines, count_lines, read_blocks
-from keras_seq.data.reports import format_counts
+from keras_seq.data.lines import Paths, as_paths, count_lines, read_blocks
+from keras_seq.data.reports import Report, count
 from keras_seq.data.splits import find_splits
 
 _BLOCK_PAIRS = 4096  # pairs passed from Python to TensorFlow at a time: a call costs as much as a hundred pairs
 
 
 @dataclass(frozen=True)
-class ParallelReport:
+class ParallelReport(Report):
     """Counts of all pairs of lines: `read` = `kept` + `empty` + `bad_lines` + `malformed`.
 
     Args:
@@ -28,17 +28,10 @@ class ParallelReport:
         malformed: rows of a table that lack a column.
     """
 
-    read: int
-    kept: int
-    empty: int = 0
-    bad_lines: int = 0
-    malformed: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.read:,} pairs read, {self.kept:,} kept"
-        bad = "with a line that is not UTF-8 or holds a NUL"
-        dropped = [(self.empty, "with an empty side"), (self.bad_lines, bad), (self.malformed, "without two columns")]
-        return format_counts(text, dropped, "dropped: ")
+    empty: int = count("with an empty side")
+    bad_lines: int = count("with a line that is not UTF-8 or holds a NUL")
+    malformed: int = count("without two columns")
+    unit = "pair"
 
 
 @dataclass(frozen=True)
@@ -78,8 +71,6 @@ class ParallelFiles:
     """
 
     def __init__(self, source: Paths, target: Paths, *, on_bad_line: str = "error"):
-        if on_bad_line not in ("error", "skip"):
-            raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
         sources, targets = as_paths(source), as_paths(target)
         if len(sources) != len(targets):
             raise ValueError(
@@ -89,9 +80,8 @@ class ParallelFiles:
         self._name = f"{source}, {target}"
         self._on_bad_line = on_bad_line
         self._files = []  # (source, target, lines of each)
-        count = check_lines if on_bad_line == "error" else count_lines
         for paths in zip(sources, targets, strict=True):
-            counts = [count(path) for path in paths]
+            counts = [count_lines(path, on_bad_line) for path in paths]
             if counts[0] != counts[1]:
                 raise ValueError(
                     f"Parallel files must have the same number of lines. Received: {paths[0]} has {counts[0]:,} "
@@ -100,7 +90,7 @@ class ParallelFiles:
             self._files.append((*paths, counts[0]))
         self._report = None
         if next(self._blocks(), None) is None:  # a corpus of blank lines is read to its end, which sets the report
-            raise ValueError(f"{self._name}: no pair of lines is left to use ({self._report}).")
+            self._report.check(self._name)
         self._report = None
 
     @property

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from keras_seq.data.arguments import check_choice
 from keras_seq.data.lines import as_paths
-from keras_seq.data.reports import format_counts
+from keras_seq.data.reports import Report, count
 from keras_seq.data.series_grid import Grid
 from keras_seq.data.series_rows import CsvFormat, array_rows, file_rows, frame_rows
 from keras_seq.data.series_table import Table, fields_of, table_of
@@ -22,21 +23,19 @@ _TOLERANCE = 1e-3  # of a step: a time index of floats is never exactly on its g
 
 
 @dataclass(frozen=True)
-class SeriesReport:
+class SeriesReport(Report):
     """Counts of all rows, `read` = `kept` + `unreadable` + `repeated`, and of all repairs.
 
     `moved` rows were out of order. `interpolated` cells and `filled` rows were interpolated. `gaps` are places where
     rows were missing. `read_as` names the properties detected in the file: another delimiter, a decimal comma, ...
     """
 
-    read: int
-    kept: int
-    unreadable: int = 0
-    repeated: int = 0
-    moved: int = 0
-    interpolated: int = 0
-    gaps: int = 0
-    filled: int = 0
+    unreadable: int = count("rows dropped that could not be read", "")
+    repeated: int = count("rows dropped that repeat a time", "")
+    moved: int = count("rows put in order", "")
+    interpolated: int = count("cells interpolated", "")
+    gaps: int = count("gaps", "")
+    filled: int = count("rows filled in", "")
     read_as: tuple[str, ...] = ()
 
     @property
@@ -45,16 +44,7 @@ class SeriesReport:
         return any((self.unreadable, self.repeated, self.moved, self.interpolated, self.filled))
 
     def __str__(self) -> str:
-        counts = [
-            (self.unreadable, "rows dropped that could not be read"),
-            (self.repeated, "rows dropped that repeat a time"),
-            (self.moved, "rows put in order"),
-            (self.interpolated, "cells interpolated"),
-            (self.gaps, "gaps"),
-            (self.filled, "rows filled in"),
-        ]
-        text = format_counts(f"{self.read:,} rows read, {self.kept:,} kept", counts)
-        return f"{text}; read with {', '.join(self.read_as)}" if self.read_as else text
+        return super().__str__() + (f"; read with {', '.join(self.read_as)}" if self.read_as else "")
 
 
 class Run(NamedTuple):
@@ -89,7 +79,7 @@ class Series:
     runs: tuple[Run, ...] = ()
     static: np.ndarray | None = None
     static_columns: tuple[str, ...] = ()
-    report: SeriesReport = SeriesReport(0, 0)
+    report: SeriesReport = SeriesReport()
     time_column: str | None = None
     time_form: str | None = None
 
@@ -178,14 +168,9 @@ def read_series(
         ValueError: if the data is invalid. The message names the column and the line (of a DataFrame or an array the
             row, from 0).
     """
-    options = {
-        "on_bad_row": (on_bad_row, ("error", "repair")),
-        "on_bad_value": (on_bad_value, ("error", "interpolate")),
-        "on_gap": (on_gap, ("error", "interpolate", "split")),
-    }
-    for name, (value, allowed) in options.items():
-        if value not in allowed:
-            raise ValueError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}")
+    check_choice("error", "repair", on_bad_row=on_bad_row)
+    check_choice("error", "interpolate", on_bad_value=on_bad_value)
+    check_choice("error", "interpolate", "split", on_gap=on_gap)
     form = CsvFormat(delimiter, decimal, thousands, encoding, comment, tuple(column_names), tuple(missing_values))
     if isinstance(source, str | PathLike):
         rows = file_rows(as_paths(source)[0], form)

@@ -36,13 +36,13 @@ class Grid:
     zone: tzinfo | None = None
 
     @classmethod
-    def of(cls, times: np.ndarray, zone: tzinfo | None, same: np.ndarray, frequency: Any = None) -> "Grid":
+    def of(cls, times: np.ndarray, zone: tzinfo | None, same: Any = slice(None), frequency: Any = None) -> "Grid":
         """The grid of times `(N,)`, from the most common distance of consecutive times in a series.
 
         Args:
             times: as in `Times.values`.
             zone: time zone of the times.
-            same: bools `(N - 1,)`, whether a time and the next one belong to the same series.
+            same: bools `(N - 1,)`, whether a time and the next one belong to the same series. By default all do.
             frequency: the distance, if it is given: a timedelta, a number, or an alias of pandas such as "15min", "B"
                 or "MS".
         Raises:
@@ -173,7 +173,7 @@ def future_timestamps(times: "np.ndarray | pd.DatetimeIndex", count: int) -> "np
     if len(times) < 2:
         raise ValueError(f"Future times need at least two rows. Received: {len(times)}")
     values, zone = as_utc(times)
-    grid = Grid.of(values, zone, np.ones(len(values) - 1, bool))
+    grid = Grid.of(values, zone)
     return in_file(grid.times(grid.places(values[-1:]) + np.arange(1, count + 1)), zone)
 
 
@@ -188,8 +188,7 @@ def season(times: "np.ndarray | pd.DatetimeIndex | None") -> tuple[int, str] | N
     """
     if times is None or len(times) < 2 or times.dtype.kind != "M":
         return None
-    values, zone = as_utc(times)
-    grid = Grid.of(values, zone, np.ones(len(values) - 1, bool))
+    grid = Grid.of(*as_utc(times))
     if grid.kind == "weekdays":
         return 5, "week"
     if grid.kind == "months":

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_seq.data.lines import raw_blocks
+from keras_seq.data.lines import raw_blocks, split_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes, decoded with "surrogateescape"
 _DELIMITERS, _SAMPLE = (",", ";", "\t", "|"), 50
 _WIDE = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -138,33 +139,19 @@ def _frame(lines: list[str], header: list[str], text: Sequence[str], delimiter: 
     return frame.astype(dict.fromkeys(words, str))
 
 
-def _texts(path: Path, encoding: str | None) -> tuple[list[str | None], str]:
-    """The lines of a file, None for a line that is not UTF-8, and a note on the encoding if it is not UTF-8."""
+def _texts(path: Path, encoding: str | None) -> tuple[list[str], str]:
+    """The lines of a file, with surrogates for bytes that are not UTF-8, and a note on another encoding."""
     raw = b"".join(raw_blocks(path))
     found = encoding or next((name for mark, name in _WIDE.items() if raw.startswith(mark)), None)
-    if found is not None:
-        try:
-            text = raw.decode(found)
-        except (UnicodeError, LookupError) as error:
-            raise ValueError(f"{path} is not in the encoding {found!r}: {error}. Pass another `encoding`.") from error
-        return _lines(text), "" if encoding else f"encoded as {found}"
-    blocks = raw.split(b"\n") if b"\n" in raw else raw.split(b"\r")
-    return [_utf8(block) for block in blocks], ""
-
-
-def _lines(text: str) -> list[str]:
-    return [line.rstrip("\r") for line in text.split("\n")] if "\n" in text else text.split("\r")
-
-
-def _utf8(line: bytes) -> str | None:
     try:
-        return line.rstrip(b"\r").decode()
-    except UnicodeDecodeError:
-        return None
+        text = raw.decode(found) if found else raw.decode(errors="surrogateescape")
+    except (UnicodeError, LookupError) as error:
+        raise ValueError(f"{path} is not in the encoding {found!r}: {error}. Pass another `encoding`.") from error
+    return split_lines(text), f"encoded as {found}" if found and not encoding else ""
 
 
-def _problem(line: str | None) -> str | None:
-    if line is None:
+def _problem(line: str) -> str | None:
+    if not line.isascii() and _NOT_UTF8.search(line):
         return "the line is not UTF-8. Pass the encoding of the file, such as latin-1, as `encoding`"
     if "\0" in line or "\r" in line:
         return "the line holds a NUL, as UTF-16 does" if "\0" in line else "the line holds a carriage return"

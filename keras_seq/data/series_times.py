@@ -62,22 +62,18 @@ def parse_times(cells: "pd.Series", time_format: str | None = None, time_zone: s
         return _in_zone(cells, cells.notna().to_numpy(), getattr(cells.dt, "tz", None), None, "", time_zone)
     text = cells.astype(str).str.strip()
     numeric = text.str.fullmatch(NUMBER).to_numpy(bool)
-    note = ""
-    if time_format is None and numeric.mean() > 0.5:
-        time_format = _compact(text[numeric])
-        note = f"times as {time_format}" if time_format else ""
-        if time_format is None:
-            return _numbers(text, numeric)
-    elif time_format == "number":
+    form, note = time_format, ""
+    if form is None and numeric.mean() > 0.5:
+        form = _compact(text[numeric]) or "number"
+        note = f"times as {form}"
+    if form == "number":
         return _numbers(text, numeric)
-    if time_format is None and (example := re.fullmatch(_QUARTER, text.iloc[0])):
+    if form is None and (example := re.fullmatch(_QUARTER, text.iloc[0])):
         days = text.str.replace(rf"^{_QUARTER}$", lambda found: f"{found[1]}-{3 * int(found[3]) - 2:02}", regex=True)
         return _formatted(days, "%Y-%m", "", time_zone)._replace(form=f"%Y{example[2]}Q%q")
-    if time_format is None and re.fullmatch(_WEEK, text.iloc[0]):
+    if form is None and re.fullmatch(_WEEK, text.iloc[0]):
         return _formatted(text + "-1", "%G-W%V-%u", "", time_zone)._replace(form="%G-W%V")
-    if time_format is None:
-        return _iso(text, numeric, time_zone)
-    return _formatted(text, time_format, note, time_zone)
+    return _iso(text, numeric, time_zone) if form is None else _formatted(text, form, note, time_zone)
 
 
 def _numbers(text: "pd.Series", numeric: np.ndarray) -> Times:
@@ -95,10 +91,10 @@ def _compact(digits: "pd.Series") -> str | None:
     return form if _parsed(digits, form).notna().mean() > 0.9 else None
 
 
-def _parsed(text: "pd.Series", form: str, utc: bool = False) -> "pd.Series":
+def _parsed(text: "pd.Series", form: str) -> "pd.Series":
     import pandas as pd
 
-    return pd.to_datetime(text, format=form, errors="coerce", utc=utc)
+    return pd.to_datetime(text, format=form, errors="coerce", utc=True)
 
 
 def _iso(text: "pd.Series", numeric: np.ndarray, time_zone: str | None) -> Times:
@@ -106,40 +102,37 @@ def _iso(text: "pd.Series", numeric: np.ndarray, time_zone: str | None) -> Times
 
     tidy = text.str.replace(_END_OF_DAY, r"\g<1>00:00\2", regex=True)
     ended = (tidy != text).to_numpy(bool)
-    times = _parsed(tidy, "ISO8601", utc=True) + pd.to_timedelta(ended.astype(int), unit="D")
+    times = _parsed(tidy, "ISO8601") + pd.to_timedelta(ended.astype(int), unit="D")
     good = times.notna().to_numpy() & ~numeric
     if good.mean() <= 0.5 and (found := _other_format(text)):
         return _formatted(text, found, f"times as {found}", time_zone)
-    offsets = text.str.extract(_OFFSET)[0]
     if not good.any():
         return _in_zone(times, good, None, None, "", time_zone)
-    first = int(good.argmax())
-    aware = offsets.notna().to_numpy()
-    good &= aware == aware[first]
-    return _aware(times, good, offsets, text.iloc[first], "", time_zone)
+    return _in_offset(times, good, text, "", time_zone)
 
 
-def _formatted(text: "pd.Series", time_format: str, note: str, time_zone: str | None) -> Times:
-    aware = "%z" in time_format
-    times = _parsed(text, time_format, utc=aware)
+def _formatted(text: "pd.Series", form: str, note: str, time_zone: str | None) -> Times:
+    times = _parsed(text, form)
     good = times.notna().to_numpy()
-    if not aware or not good.any():
-        return _in_zone(times, good, None, time_format, note, time_zone)
-    return _aware(times, good, text.str.extract(_OFFSET)[0], text[good].iloc[0], note, time_zone)
+    if "%z" in form and good.any():
+        return _in_offset(times, good, text, note, time_zone)
+    return _in_zone(times.dt.tz_localize(None), good, None, form, note, time_zone)
 
 
-def _aware(times, good, offsets, example: str, note: str, time_zone: str | None) -> Times:
-    """Keeps times with offsets in their offset if all have the same, else converts them to UTC."""
+def _in_offset(times: "pd.Series", good: np.ndarray, text: "pd.Series", note: str, time_zone: str | None) -> Times:
+    """Keeps times in their offset if all have the same, else in UTC. Either all of them have an offset, or none."""
     import pandas as pd
 
-    form = _form_of(example)
-    found = offsets[good].unique()
-    if pd.isna(found[0]):
+    offsets = text.str.extract(_OFFSET)[0]
+    aware, first = offsets.notna().to_numpy(), int(good.argmax())
+    good = good & (aware == aware[first])
+    form = _form_of(text.iloc[first])
+    if not aware[first]:
         return _in_zone(times.dt.tz_localize(None), good, None, form, note, time_zone)
-    zone = pd.Timestamp(example).tz if len(found) == 1 else UTC
-    if len(found) > 1 and time_zone is None:
+    several = offsets[good].nunique() > 1
+    if several and time_zone is None:
         note = "times with several offsets, converted to UTC (pass their zone as `time_zone`)"
-    return _in_zone(times, good, zone, form, note, time_zone)
+    return _in_zone(times, good, UTC if several else pd.Timestamp(text.iloc[first]).tz, form, note, time_zone)
 
 
 def _in_zone(times: "pd.Series", good, zone, form: str | None, note: str, time_zone: str | None) -> Times:

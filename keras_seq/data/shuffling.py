@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_positive
+
 
 class Epochs:
     """Numbers the iterations of a dataset, for values that should depend on the epoch alone.
@@ -52,8 +54,7 @@ class shuffled:  # noqa: N801 - used as a function, like the other dataset steps
     """
 
     def __init__(self, seed: int, buffer_size: int = 100_000, first_epoch: int = 0):
-        if buffer_size < 1:
-            raise ValueError(f"`buffer_size` must be positive. Received: {buffer_size}")
+        check_positive(buffer_size=buffer_size)
         # Never 0 modulo 2^31 - 1, to which TensorFlow reduces it: the pair of seeds (0, 0) has another meaning there.
         self._seed = 2 * (int(seed) % (2**30 - 1)) + 1
         self._buffer_size = buffer_size
@@ -68,11 +69,7 @@ class shuffled:  # noqa: N801 - used as a function, like the other dataset steps
             tf.random.set_seed(self._seed)  # of this function's graph only: the global seed does not affect the order
             return dataset.shuffle(self._buffer_size, seed=epoch, reshuffle_each_iteration=False)
 
-        shuffled_dataset = self._epochs.dataset().flat_map(epoch_of)
-        count = dataset.cardinality()
-        if count < 0:  # unknown or endless
-            return shuffled_dataset
-        return shuffled_dataset.apply(tf.data.experimental.assert_cardinality(count))
+        return as_many(dataset, self._epochs.dataset().flat_map(epoch_of))
 
 
 class from_step:  # noqa: N801 - used as a function, like the other dataset steps
@@ -128,6 +125,14 @@ class from_step:  # noqa: N801 - used as a function, like the other dataset step
         # the first. A choice among endless datasets counts as endless, but it ends with the choices.
         choices = steps(1).flat_map(lambda step: tf.data.Dataset.range(count - step).map(tf.zeros_like))
         return tf.data.Dataset.choose_from_datasets([rest.repeat()], choices).take(count)
+
+
+def as_many(dataset: tf.data.Dataset, changed: tf.data.Dataset) -> tf.data.Dataset:
+    """`changed`, with the cardinality of `dataset` if it is known."""
+    count = dataset.cardinality()
+    if count == tf.data.UNKNOWN_CARDINALITY:
+        return changed
+    return changed.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def _table() -> tf.lookup.experimental.MutableHashTable:

@@ -3,15 +3,17 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_choice
 from keras_seq.data.lines import Paths, as_paths, read_lines
-from keras_seq.data.reports import format_counts
+from keras_seq.data.reports import Report, count
+from keras_seq.data.table_rows import BAD, Problem, good_rows
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
@@ -24,10 +26,11 @@ _TAG_NAMES = re.compile("(ner|pos|upos|xpos|bio|iob|chunk|span)?[ _-]?(tags?|lab
 _DOCUMENT_MARK = "-DOCSTART-"  # precedes each document of CoNLL-2003
 
 _Lines = list[tuple[int, str | None]]  # numbered lines of one sentence; None for invalid text
+_Rows = list[tuple[int, list[str]]]  # the same, split into columns
 
 
 @dataclass(frozen=True)
-class TagReport:
+class TagReport(Report):
     """Counts of sentences: `read` = `kept` + `malformed` + `bad` + `untagged`. Of lines: `lines` = `words` +
     `multiword` + `empty_nodes` + `comments` + `blank` + `dropped`.
 
@@ -44,25 +47,20 @@ class TagReport:
             ignored when reports are compared.
     """
 
-    read: int
-    kept: int
-    words: int
-    malformed: int = 0
-    bad: int = 0
-    multiword: int = 0
-    empty_nodes: int = 0
-    comments: int = 0
-    untagged: int = 0
+    words: int = 0
+    malformed: int = count("with a malformed line")
+    bad: int = count("with invalid UTF-8 or NUL")
+    multiword: int = count("multiword ranges", "skipped: ")
+    empty_nodes: int = count("empty nodes", "skipped: ")
+    comments: int = count("comments", "skipped: ")
+    untagged: int = count("with a word without a tag")
     lines: int = field(default=0, compare=False)
     blank: int = field(default=0, compare=False)
     dropped: int = field(default=0, compare=False)
+    unit = "sentence"
 
-    def __str__(self) -> str:
-        text = f"{self.read:,} sentences read, {self.kept:,} kept ({self.words:,} words)"
-        passed = [(self.multiword, "multiword ranges"), (self.empty_nodes, "empty nodes"), (self.comments, "comments")]
-        dropped = [(self.malformed, "with a malformed line"), (self.bad, "with invalid UTF-8 or NUL")]
-        dropped.append((self.untagged, "with a word without a tag"))
-        return format_counts(format_counts(text, passed, "skipped: "), dropped, "dropped: ")
+    def _details(self) -> str:
+        return f" ({self.words:,} words)"
 
 
 @dataclass(frozen=True)
@@ -142,44 +140,37 @@ def read_tags(
 
     Source: https://universaldependencies.org/format.html
     """
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
-    counts = Counter()
-    all_words, all_tags = [], []
+    counts, found = Counter(), []
     for path in as_paths(paths):
         sentences = list(_sentences(path, on_bad_line, counts))
         if _is_conllu(path, format, sentences, words, tags):
             parse = _conllu_parser(words, tags)
         else:
             parse = _column_parser(path, sentences, words, tags, as_it_stands=format is not None)
-        for lines in sentences:
-            if any(text is None for _, text in lines):
-                counts += Counter(read=1, bad=1, dropped=len(lines))
-                continue
-            passed = Counter()
-            try:
-                pairs = parse(lines, passed)
-            except _MalformedError as error:
-                if on_bad_line == "error":
-                    raise ValueError(
-                        f'{path}:{error.line}: {error} Correct the line, or drop such sentences: on_bad_line="skip".'
-                    ) from None
-                counts += Counter({"read": 1, error.count: 1, "dropped": len(lines)})
-                continue
-            counts += passed
-            if pairs:  # none if the lines are only a document mark
-                counts["read"] += 1
-                all_words.append([word for word, _ in pairs])
-                all_tags.append([tag for _, tag in pairs])
-    report = TagReport(kept=len(all_words), words=sum(map(len, all_words)), **{"read": 0, **counts})
-    if not all_words:
-        raise ValueError(f"{paths}: no sentence is left to use ({report}).")
+        found += good_rows(path, _parsed(sentences, parse, counts), counts, on_bad_line, "sentence")
+    all_words, all_tags = ([[pair[side] for pair in pairs] for pairs in found] for side in (0, 1))
+    report = TagReport(kept=len(found), words=sum(map(len, found)), **counts)
+    report.check(paths)
     return TaggedText(all_words, all_tags, report)
 
 
+def _parsed(sentences: list[_Lines], parse: Callable, counts: Counter) -> Iterator[tuple[int, list | Problem]]:
+    """Yields the (word, tag) pairs of sentences, and adds the lines that hold no word to `counts`."""
+    for lines in sentences:
+        line, passed = lines[0][0], Counter()
+        try:
+            found = BAD if any(text is None for _, text in lines) else parse(lines, passed)
+        except _MalformedError as error:
+            line, found = error.line, Problem(error.count, str(error))
+        if isinstance(found, Problem):
+            passed = Counter(dropped=len(lines))
+        counts.update(passed)
+        if found:  # not if the lines are only a document mark
+            yield line, found
+
+
 def _is_conllu(path: Path, format: str | None, sentences: list[_Lines], words, tags) -> bool:
-    if format not in (None, "conllu", "columns"):
-        raise ValueError(f'`format` must be "conllu", "columns" or None. Received: {format!r}')
+    check_choice("conllu", "columns", None, format=format)
     if format is not None:
         return format == "conllu"
     if path.name.removesuffix(".gz").endswith(".conllu"):
@@ -270,7 +261,8 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
 def _column_parser(
     path: Path, sentences: list[_Lines], words: str | int | None, tags: str | int | None, as_it_stands: bool
 ):
-    widths = Counter(len(_columns(text)) for lines in sentences for _, text in lines if text and not _is_mark(text))
+    table = [[(number, _columns(text)) for number, text in lines if text and not _is_mark(text)] for lines in sentences]
+    widths = Counter(len(fields) for rows in table for _, fields in rows)
     width = widths.most_common(1)[0][0] if widths else 2
     if width < 2:
         raise ValueError(
@@ -278,7 +270,7 @@ def _column_parser(
             'space, or read CoNLL-U with format="conllu".'
         )
     places = [0 if words is None else words, -1 if tags is None else tags]
-    if words is None and width > 2 and not as_it_stands and _are_numbered(sentences):
+    if words is None and width > 2 and not as_it_stands and _are_numbered(table):
         _log.warning("%s numbers its words in column 0. Words are read from column 1. words=0 reads the numbers.", path)
         places[0] = 1
     for argument, place in zip(("words", "tags"), places, strict=True):
@@ -287,8 +279,7 @@ def _column_parser(
                 f"{path}: `{argument}` must be the number of a column, 0 to {width - 1}, or from the end, -1 to "
                 f"{-width}. Received: {place!r}"
             )
-
-    header = _header(path, sentences, width, places)
+    header = _header(path, [row for rows in table for row in rows if len(row[1]) == width], places)
 
     def parse(lines: _Lines, passed: Counter) -> list[tuple[str, str]]:
         pairs = []
@@ -306,19 +297,14 @@ def _column_parser(
     return parse
 
 
-def _are_numbered(sentences: list[_Lines]) -> bool:
+def _are_numbered(table: list[_Rows]) -> bool:
     """Whether the first column numbers the words of each sentence from 1."""
-    texts = [
-        [text for _, text in lines if text and not (text.startswith("#") or _is_mark(text))] for lines in sentences
-    ]
-    found = [[_columns(text)[0] for text in some] for some in texts]
-    return sum(map(len, found)) > 1 and all(some == [str(n) for n in range(1, len(some) + 1)] for some in found)
+    firsts = [[fields[0] for _, fields in rows if not fields[0].startswith("#")] for rows in table]
+    return sum(map(len, firsts)) > 1 and all(some == [str(n + 1) for n in range(len(some))] for some in firsts)
 
 
-def _header(path: Path, sentences: list[_Lines], width: int, places: list[int]) -> int | None:
+def _header(path: Path, rows: _Rows, places: list[int]) -> int | None:
     """The number of the line that names the columns: the first line, if no other line has its tag."""
-    rows = [(number, _columns(text)) for lines in sentences for number, text in lines if text]
-    rows = [(number, fields) for number, fields in rows if len(fields) == width]
     (number, first), *others = rows or [(None, [])]
     word, tag = (first[place].lower() for place in places) if first else ("", "")
     if word not in _WORD_NAMES or not _TAG_NAMES.fullmatch(tag) or not others:

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_choice, check_positive
 from keras_seq.data.autotune import without_autotune
 from keras_seq.data.lines import Paths, as_paths, decoded, lines_in, raw_blocks, read_lines
-from keras_seq.data.reports import format_counts
+from keras_seq.data.reports import Report, count
 
 _PIECE = 1 << 16  # characters of a long document that are tokenized together
 _PIECES = 1024  # maximum number of pieces tokenized by one call; fewer if they are long
 
 
 @dataclass(frozen=True)
-class TextReport:
+class TextReport(Report):
     """Counts of all lines: `read` = `kept` + `empty` + `bad`.
 
     Args:
@@ -29,19 +30,14 @@ class TextReport:
         bad: lines that are not UTF-8 or hold a NUL.
     """
 
-    read: int
-    kept: int
-    documents: int
-    characters: int
-    empty: int = 0
-    bad: int = 0
+    documents: int = 0
+    characters: int = 0
+    empty: int = count("empty")
+    bad: int = count("with invalid UTF-8 or NUL")
+    unit = "line"
 
-    def __str__(self) -> str:
-        text = (
-            f"{self.read:,} lines read, {self.kept:,} kept "
-            f"({self.documents:,} documents, {self.characters:,} characters)"
-        )
-        return format_counts(text, [(self.empty, "empty"), (self.bad, "with invalid UTF-8 or NUL")], "dropped: ")
+    def _details(self) -> str:
+        return f" ({self.documents:,} documents, {self.characters:,} characters)"
 
 
 @dataclass(frozen=True)
@@ -72,26 +68,23 @@ def read_text(paths: Paths, *, documents: str = "file", on_bad_line: str = "erro
         FileNotFoundError: if a file does not exist.
         ValueError: if a line is bad and `on_bad_line="error"`, if a `.gz` file is damaged, or if no document is left.
     """
-    if documents not in ("file", "line"):
-        raise ValueError(f'`documents` must be "file" or "line". Received: {documents!r}')
-    if on_bad_line not in ("error", "skip"):
-        raise ValueError(f'`on_bad_line` must be "error" or "skip". Received: {on_bad_line!r}')
+    check_choice("file", "line", documents=documents)
+    check_choice("error", "skip", on_bad_line=on_bad_line)
     read = kept = empty = bad = 0
     texts = []
     for path in as_paths(paths):
         if documents == "line":
             lines = [text for _, text in read_lines(path, on_bad_line)]
             found = [text for text in lines if text is not None and text.strip()]
-            count, wrong, right = len(lines), lines.count(None), len(found)
+            number, wrong, right = len(lines), lines.count(None), len(found)
         else:
-            text, count, wrong = _whole_text(path, on_bad_line)
+            text, number, wrong = _whole_text(path, on_bad_line)
             found = [text] if text.strip() else []
-            right = count - wrong if found else 0
+            right = number - wrong if found else 0
         texts += found
-        read, kept, bad, empty = read + count, kept + right, bad + wrong, empty + count - right - wrong
+        read, kept, bad, empty = read + number, kept + right, bad + wrong, empty + number - right - wrong
     report = TextReport(read, kept, len(texts), sum(map(len, texts)), empty, bad)
-    if not texts:
-        raise ValueError(f"{paths}: no text is left to use ({report}).")
+    report.check(paths)
     return PlainText(texts, report)
 
 
@@ -181,7 +174,7 @@ def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None
 
     Source: Mikolov et al. 2010, "Recurrent neural network based language model".
     """
-    _check_positive(batch_size=batch_size, length=length)
+    check_positive(batch_size=batch_size, length=length)
     tokens, count = _with_context(tokens, start_id)
     if count < batch_size:
         raise ValueError(
@@ -228,7 +221,7 @@ def blocks(
     Raises:
         ValueError: if a number is not positive, or there is no token to predict.
     """
-    _check_positive(batch_size=batch_size, length=length)
+    check_positive(batch_size=batch_size, length=length)
     tokens, count = _with_context(tokens, start_id)
     numbers = tf.data.Dataset.range(-(-count // length))
     if order is not None:
@@ -239,12 +232,6 @@ def blocks(
 
     batches = numbers.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.apply(without_autotune)
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
 
 
 def _with_context(tokens, start_id: int | None) -> tuple[tf.Tensor, int]:

@@ -12,33 +12,31 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_seq.data.arguments import check_choice
 from keras_seq.data.autotune import without_autotune
-from keras_seq.data.reports import format_counts
+from keras_seq.data.reports import Report, count, read_files
 
 _DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, tf.errors.InvalidArgumentError)
 
 
 @dataclass(frozen=True)
-class VideoReport:
+class VideoReport(Report):
     """Counts of all clips: `read` = `kept` + `bad`. `skipped` has the error of each bad clip.
 
     `short` clips have fewer frames than requested, so some of their frames are repeated. `frames` is the total number
     of frames, before some were chosen. `shortest` and `longest` are numbers of frames of one clip.
     """
 
-    read: int
-    kept: int
-    bad: int = 0
-    short: int = 0
+    bad: int = count("bad", "")
+    short: int = count("short", "")
     frames: int = 0
     shortest: int = 0
     longest: int = 0
     skipped: tuple[str, ...] = field(default=(), repr=False)
+    unit = "clip"
 
-    def __str__(self) -> str:
-        text = f"{self.read:,} clips read, {self.kept:,} kept: {self.frames:,} frames, from {self.shortest:,} to "
-        counts = ((self.bad, "bad"), (self.short, "short"))
-        return format_counts(f"{text}{self.longest:,}", counts)
+    def _details(self) -> str:
+        return f": {self.frames:,} frames, from {self.shortest:,} to {self.longest:,}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +135,7 @@ def read_video(
         FileNotFoundError: if there is no such clip or folder.
         ValueError: if a clip is bad and `on_bad_file="error"`, none is left, or a class is not in `class_names`.
     """
-    if on_bad_file not in ("error", "skip"):
-        raise ValueError(f'`on_bad_file` must be "error" or "skip". Received: {on_bad_file!r}')
+    check_choice("error", "skip", on_bad_file=on_bad_file)
     if every < 1 or (num_frames is not None and num_frames < 1) or channels not in (1, 3):
         raise ValueError(
             "`every` and `num_frames` must be positive, and `channels` 1 or 3. "
@@ -153,30 +150,19 @@ def read_video(
         if not path.exists():
             raise FileNotFoundError(f"{path} does not exist.")
 
-    def choose(path: Path, frames: np.ndarray | None = None) -> np.ndarray:
-        frames = (read_frames(path, channels) if frames is None else frames)[::every]
+    def choose(frames: np.ndarray) -> np.ndarray:
+        frames = frames[::every]
         if num_frames is not None:
             frames = frames[np.linspace(0, len(frames) - 1, num_frames).round().astype(int)]
         return np.ascontiguousarray(frames)
 
-    kept, chosen, lengths, shapes, skipped = [], [], [], [], []
-    for path in paths:
-        try:
-            frames = read_frames(path, channels)
-        except ValueError as error:
-            if on_bad_file == "error":
-                raise
-            skipped.append(str(error))
-            continue
-        clip = choose(path, frames)
-        kept.append(path)
-        lengths.append(len(frames))
-        shapes.append(clip.shape)
-        if in_memory:
-            chosen.append(clip)
-    if not kept:
-        raise ValueError(f"None of {len(paths):,} clips in {clips} can be used. {' '.join(skipped[:1])}")
+    def read(path: Path) -> tuple:
+        frames = read_frames(path, channels)
+        clip = choose(frames)
+        return path, len(frames), clip.shape, clip if in_memory else None
 
+    found, errors = read_files(clips, paths, read, on_bad_file)
+    kept, lengths, shapes, chosen = map(list, zip(*found, strict=True))
     labels, names = None, ()
     if label is not None:
         classes = [str(label(path)) for path in kept]
@@ -187,10 +173,13 @@ def read_video(
         labels = [names.index(name) for name in classes]
     shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True))
     short = 0 if num_frames is None else sum(-(-length // every) < num_frames for length in lengths)
-    report = VideoReport(
-        len(paths), len(kept), len(skipped), short, sum(lengths), min(lengths), max(lengths), tuple(skipped)
-    )
-    return Video(kept, labels, names, size, shape, choose, chosen if in_memory else None, report)
+    skipped = tuple(map(str, errors))
+    report = VideoReport(len(paths), len(kept), len(skipped), short, sum(lengths), min(lengths), max(lengths), skipped)
+
+    def reread(path: Path) -> np.ndarray:
+        return choose(read_frames(path, channels))
+
+    return Video(kept, labels, names, size, shape, reread, chosen if in_memory else None, report)
 
 
 def read_frames(path: str | PathLike, channels: int = 3) -> np.ndarray:

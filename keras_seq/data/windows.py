@@ -14,18 +14,19 @@ import tensorflow as tf
 
 from keras_seq.data.autotune import without_autotune
 from keras_seq.data.series import Series, as_series
-from keras_seq.data.series_times import as_utc, wall_clock
+from keras_seq.data.series_times import as_utc
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and in the papers that use its features.
-_CALENDAR: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
-    "minute": (lambda times: times.astype("M8[m]").astype(int) % 60, 59),
-    "hour": (lambda times: times.astype("M8[h]").astype(int) % 24, 23),
-    "weekday": (lambda times: (times.astype("M8[D]").astype(int) + 3) % 7, 6),  # Monday is 0; day 0 was a Thursday
-    "day": (lambda times: (times.astype("M8[D]") - times.astype("M8[M]")).astype(int), 30),
-    "month": (lambda times: times.astype("M8[M]").astype(int) % 12, 11),
+# Attributes of pandas, and their first and last values. Scaled to [-0.5, 0.5] as in GluonTS, time_feature/_base.py, and
+# in the papers that use its features. Monday is 0.
+_CALENDAR = {
+    "minute": ("minute", 0, 59),
+    "hour": ("hour", 0, 23),
+    "weekday": ("day_of_week", 0, 6),
+    "day": ("day", 1, 31),
+    "month": ("month", 1, 12),
 }
 
 USUAL_SPLIT = (0.7, 0.1, 0.2)  # training, validation, test
@@ -264,8 +265,11 @@ def calendar_features(times: np.ndarray | None, names: Sequence[str]) -> np.ndar
         raise ValueError(f"Not a column or a calendar feature ({', '.join(_CALENDAR)}): {', '.join(unknown)}")
     if times is None or times.dtype.kind != "M":
         raise ValueError(f"{', '.join(names)}: calendar features need a time index of dates. The series has none.")
-    times = wall_clock(times)
-    features = [place(times) / last - 0.5 for place, last in (_CALENDAR[name] for name in names)]
+    import pandas as pd
+
+    index = pd.DatetimeIndex(times)
+    known = [_CALENDAR[name] for name in names]
+    features = [(getattr(index, attribute) - low) / (high - low) - 0.5 for attribute, low, high in known]
     return np.stack(features, axis=1).astype(np.float32)
 
 
@@ -307,8 +311,7 @@ def _moments(times: Sequence, zone) -> np.ndarray:
     """Times as datetime64[us]. With a zone, they are in UTC, and times without an offset are taken as local times."""
     moments = [datetime.fromisoformat(str(time)) for time in times]
     if zone is not None:
-        moments = [m if m.tzinfo else m.replace(tzinfo=zone) for m in moments]
-        moments = [m.astimezone(UTC).replace(tzinfo=None) for m in moments]
+        moments = [(m if m.tzinfo else m.replace(tzinfo=zone)).astimezone(UTC).replace(tzinfo=None) for m in moments]
     return np.array(moments, "M8[us]")
 
 

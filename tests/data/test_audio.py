@@ -237,7 +237,7 @@ def test_there_and_back():
     again = resampled(resampled(smooth, 8000, 11025), 11025, 8000)
     assert len(again) == 2001 and again == pytest.approx(np.append(smooth, 0), abs=1e-4)  # both lengths rounded up
     assert (resampled(smooth, 8000, 8000) == smooth.astype(np.float32)).all()
-    with pytest.raises(ValueError, match="to_rate=0"):
+    with pytest.raises(ValueError, match="`to_rate` must be positive"):
         resampled(smooth, 8000, 0)
 
 
@@ -298,9 +298,10 @@ def test_what_is_not_there(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a file"):
         read_audio([folder], 8000)
     (tmp_path / "empty").mkdir()
-    for nothing in (tmp_path / "empty", []):
-        with pytest.raises(ValueError, match="There is no sound file"):
-            read_audio(nothing, 8000)
+    with pytest.raises(ValueError, match="There is no sound file"):
+        read_audio(tmp_path / "empty", 8000)
+    with pytest.raises(ValueError, match="Name at least one file"):
+        read_audio([], 8000)
     with pytest.raises(ValueError, match="1.WAV: `label` fails for this file"):
         read_audio(folder / "1" / "1.WAV", 8000, label=lambda path: int("x"))
     with pytest.raises(ValueError, match="`on_bad_file` must be"):

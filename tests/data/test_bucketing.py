@@ -52,7 +52,7 @@ def test_even_boundaries_cover(width, longest):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="width=0"):
+    with pytest.raises(ValueError, match="`width` must be positive. Received: 0"):
         data.even_boundaries(0, 5)
     with pytest.raises(ValueError, match="`tokens_per_batch` must be positive. Received: 0"):
         data.bucketed(0)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_seq.data import labeled_text
 from keras_seq.data.labeled_text import LabeledReport, folds, read_labeled_text
 
 CSV = 'id,text,label\n1,"a, ""b""\nc",pos\n2,d,neg\n'
@@ -124,6 +124,8 @@ PROBLEMS = {
     "a NUL": ("a.jsonl", 1, '{"text": "a\\u0000", "label": 1}', "bad"),
 }
 
+REASONS = {"malformed": "malformed", "empty": "without text", "bad": "with invalid UTF-8 or NUL"}
+
 
 @pytest.mark.parametrize("message", PROBLEMS)
 def test_a_row_that_cannot_be_used(write, message):
@@ -137,7 +139,7 @@ def test_a_row_that_cannot_be_used(write, message):
         read_labeled_text(path)
     found = read_labeled_text(path, on_bad_line="skip")
     assert len(found) == 2 and found.report == LabeledReport(read=3, kept=2, **{kind: 1})
-    assert f"; dropped: 1 {labeled_text._REASONS[kind]}" in str(found.report)
+    assert f"; dropped: 1 {REASONS[kind]}" in str(found.report)
 
 
 def test_without_a_header_most_rows_say_how_many_fields(write):
@@ -357,7 +359,7 @@ def test_every_row_is_accounted_for(tmp_path_factory, pieces, header, known):
         assert re.search("no row is left|no column 1|one class per row", str(error))
         return
     report = found.report
-    assert report.read == len(pieces) == report.kept + sum(getattr(report, name) for name in labeled_text._REASONS)
+    assert report.read == len(pieces) == sum(dataclasses.astuple(report)[1:])
     assert report.kept == len(found) and (not known or report.unknown == sum(p[:2] == "b\t" for p in pieces))
 
 

@@ -47,11 +47,11 @@ def test_like_a_reader_by_hand_at_any_block_size(tmp_path_factory, content, size
         assert list(lines.read_lines(path, "skip")) == list(enumerate(texts, start=1))
         assert [line for block in lines.read_blocks(path, "skip") for line in block] == texts
         if None in texts:
-            for read in (lines.check_lines, lambda path: list(lines.read_lines(path))):
+            for read in (lambda path: lines.count_lines(path, "error"), lambda path: list(lines.read_lines(path))):
                 with pytest.raises(ValueError, match=f":{texts.index(None) + 1}: byte "):
                     read(path)
         else:
-            assert lines.check_lines(path) == len(wanted)
+            assert lines.count_lines(path, "error") == len(wanted)
             assert [line for _, line in lines.read_lines(path)] == texts
 
 

@@ -40,9 +40,9 @@ def test_columns_by_name(write):
     pairs = read_pairs(table, columns=("phonemes", "word"))
     assert (pairs.sources, pairs.targets) == (["c", "e"], ["a, b", "d"])
     assert pairs.report == ParallelReport(read=2, kept=2)
-    with pytest.raises(ValueError, match=r"a.csv:1: .* column 'en' once.*Received: \['id', 'word', 'phonemes'\]"):
+    with pytest.raises(ValueError, match=r"a.csv:1: 0 columns have the name 'en'.*names 'id', 'word', 'phonemes'"):
         read_pairs(table, columns=("en", "word"))
-    with pytest.raises(ValueError, match=r"b.tsv:1: the first row must name the column 'word' once"):
+    with pytest.raises(ValueError, match=r"b.tsv:1: 0 columns have the name 'word'. The header names none"):
         read_pairs(write("b.tsv", "\nword\tphonemes\n"), columns=("word", "phonemes"))
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_read(write, tmp_path):
             text.read_text(tmp_path / "cut.gz", documents=documents)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         text.read_text(tmp_path / "nowhere.txt")
-    with pytest.raises(ValueError, match=r"b\.txt: no text is left .*2 empty"):
+    with pytest.raises(ValueError, match=r"b\.txt: no line is left .*2 empty"):
         text.read_text(write("b.txt", "\n \n"))
     with pytest.raises(ValueError, match="'page'"):
         text.read_text(whole, documents="page")

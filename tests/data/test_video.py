@@ -188,7 +188,7 @@ def test_bad_clips_are_named_or_skipped(tmp_path):
     assert (video.report.read, video.report.kept, video.report.bad) == (len(bad) + 1, 1, len(bad))
     assert [str(path) in text for text, (path, _) in zip(video.report.skipped, bad, strict=True)] == [True] * len(bad)
     assert video.class_names == ("good",) and elements(video.dataset())[0][1] == 0
-    with pytest.raises(ValueError, match="None of 1 clips in .*cannot be read"):
+    with pytest.raises(ValueError, match="none of 1 files can be used.*cannot be read"):
         read_video([bad[0][0]], on_bad_file="skip")
 
 
@@ -207,7 +207,7 @@ def test_what_is_not_there(tmp_path):
         read_video(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match="gone.npy does not exist"):
         read_video([tmp_path / "gone.npy"])
-    with pytest.raises(ValueError, match="None of 0 clips"):
+    with pytest.raises(ValueError, match="none of 0 files"):
         read_video(tmp_path)
     save(tmp_path / "stray.npy", clip(2))
     with pytest.raises(ValueError, match="stray.npy is not in the folder of a class"):

@@ -255,7 +255,7 @@ def test_numbered_labels_get_names(tmp_path, capsys):
     told = capsys.readouterr().out
     rows = "The first training rows, label and text:\n  1  a fine film 0\n  0  a poor film 0\n  1  a fine film 1\n"
     assert "{'0': 30, '1': 30}" in told and told.endswith(rows)
-    assert "--label-names" in told and "60 of the 60 texts of the part valid are training texts too" in told
+    assert "--label-names" in told and "60 of the 60 texts of the split valid are training texts too" in told
     named = sentiment.read(dataclasses.replace(options, label_names=("poor", "fine")))["valid"]
     assert named.label_names == ("poor", "fine") and named.class_counts() == {"poor": 30, "fine": 30}
     with pytest.raises(ValueError, match="each of the 2 labels, '0', '1'. Received: .*'c'"):
