@@ -58,7 +58,7 @@ def test_help_lists_the_verbs_and_loads_little():
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     for name, verb in command_line.VERBS.items():
         assert re.search(rf"^  {name} +{re.escape(verb.line)}$", told, re.M)
-    assert "keras-seq doctor [-h]" in told and "FILE [TARGET]" in told
+    assert "keras-seq doctor [options]" in told and "FILE [TARGET]" in told
 
 
 def test_a_verb_is_one_entry(capsys, monkeypatch):

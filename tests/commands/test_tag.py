@@ -80,7 +80,7 @@ def test_sentences_of_conllu(keras_seq, run, tmp_path, by):
     flags = ["tag", "--model", run, "--json", *(["--conllu"] if by == "flag" else [])]
     first, second, third = keras_seq(*flags, path).records
     assert first == {"line": 1, "words": ["two", "men", "ride"], "tags": tags_of(run, "two men ride")}
-    assert second["line"] == 2 and "line 8: the word has the ID '3' where 2 comes next" in second["error"]
+    assert second["line"] == 2 and "line 8: the word has the ID '3' where 2 is expected" in second["error"]
     assert third["words"] == ["10 000"] and len(third["tags"]) == 1
     assert keras_seq(*[flag for flag in flags if flag != "--json"], path).lines[2] == f"10 000/{third['tags'][0]}"
     if by == "flag":

@@ -66,7 +66,7 @@ def test_a_bad_file_stops_nothing(keras_seq, recognizers, files, tmp_path):
     records = keras_seq(*flags, "--json", *argv).records
     assert [record["file"] for record in records] == [str(path) for path in argv]
     told = [record.get("error", "") for record in records]
-    assert "does not exist" in told[1] and "no sound file" in told[2] and "more than --max-seconds 0.9" in told[5]
+    assert "does not exist" in told[1] and "is not a sound file" in told[2] and "more than --max-seconds 0.9" in told[5]
     assert [bool(why) for why in told] == [False, True, True, True, False, True]
     plain = keras_seq(*flags, *argv)
     assert plain.code == 0 and len(plain.lines) == 6 and plain.lines[1] == plain.lines[5] == ""
