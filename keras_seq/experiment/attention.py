@@ -2,7 +2,6 @@
 
 import os
 
-import keras
 import numpy as np
 
 from keras_seq import tasks
@@ -10,7 +9,7 @@ from keras_seq.inspection import plots
 from keras_seq.inspection.speech_alignment import speech_alignment
 
 
-def draw_attention(task: "tasks.Task", sentence: str, path: str | os.PathLike[str]) -> None:
+def draw_attention(task: "tasks.Translation", sentence: str, path: str | os.PathLike[str]) -> None:
     """Draws the attention weights of each token of a translation over the source tokens. Does nothing for a model
     without attention.
 
@@ -21,12 +20,7 @@ def draw_attention(task: "tasks.Task", sentence: str, path: str | os.PathLike[st
     """
     if not getattr(task.model, "has_attention", False):
         return
-    source = [*task.source_vocabulary.tokenize(sentence).numpy(), task.source_vocabulary.end_id]
-    target = [*task.vocabulary.tokenize(task(sentence)).numpy(), task.vocabulary.end_id]
-    state = task.model.encode(np.array([source]), max_length=len(target), attention_weights=True)
-    _, state = task.model.decode(np.array([[task.vocabulary.start_id, *target[:-1]]]), state)
-    weights = keras.ops.convert_to_numpy(state["attention"])[0]
-    plots.attention_map(weights, task.source_vocabulary.pieces(source), task.vocabulary.pieces(target), path)
+    plots.attention_map(*task.attention(sentence), path)
 
 
 def draw_alignment(task: "tasks.Task", waveform: np.ndarray, path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,17 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.tasks.forecasting import Forecasting
     from keras_seq.tasks.generation import Generation
     from keras_seq.tasks.loading import find_task, load
-    from keras_seq.tasks.results import Classified, Failure, Forecast, Generated, Outputs, Scored, Tagged, Transcript
+    from keras_seq.tasks.results import (
+        Attention,
+        Classified,
+        Failure,
+        Forecast,
+        Generated,
+        Outputs,
+        Scored,
+        Tagged,
+        Transcript,
+    )
     from keras_seq.tasks.samples import SAMPLES
     from keras_seq.tasks.saved_model import SavedModelTask
     from keras_seq.tasks.tagging import Tagging
@@ -23,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers
 
 _HOME = {
     "SAMPLES": "samples",
+    "Attention": "results",
     "Classification": "classification",
     "Classified": "results",
     "Failure": "results",
@@ -45,6 +56,7 @@ _HOME = {
 }
 __all__ = [
     "SAMPLES",
+    "Attention",
     "Classification",
     "Classified",
     "Failure",

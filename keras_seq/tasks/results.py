@@ -28,6 +28,17 @@ class Generated(NamedTuple):
     prompt: str = ""
 
 
+class Attention(NamedTuple):
+    """Attention weights `(T, S)` of the tokens of an output over the tokens of its source, end tokens counted.
+
+    A Transformer's weights are those of the last layer, averaged over the heads.
+    """
+
+    weights: "np.ndarray"
+    source: list[str]
+    target: list[str]
+
+
 class Classified(NamedTuple):
     """The likeliest class, its probability, and the probabilities of all classes by label."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_seq.decoding import score
@@ -10,7 +11,7 @@ from keras_seq.decoding.generate import check_vocabularies, warn_of_unknown_toke
 from keras_seq.tasks.batching import Limits
 from keras_seq.tasks.decoding_files import load_decoding
 from keras_seq.tasks.decoding_task import DecodingTask, Searcher
-from keras_seq.tasks.results import Generated
+from keras_seq.tasks.results import Attention, Generated
 from keras_seq.tasks.side_inputs import SideInputs
 from keras_seq.tasks.signatures import STRINGS, Signature
 from keras_seq.tasks.streaming import stepping
@@ -108,6 +109,27 @@ class Translation(DecodingTask):
             return searcher.run(sources, beside, limits, source_vocabulary.pad_id, nothing)
 
         return run
+
+    def attention(self, text: str, output: str | None = None) -> Attention:
+        """Returns the attention weights of a translation.
+
+            weights, source, target = task.attention("A man rides a horse.")
+
+        Args:
+            text: source text.
+            output: a translation of it. Default: the translation of the task.
+        Raises:
+            ValueError: if the model has no attention.
+        """
+        if not getattr(self.model, "has_attention", False):
+            raise ValueError(f"`attention` needs a model with attention: {self.where} has none.")
+        output = self(text) if output is None else output
+        source = [*self.source_vocabulary.tokenize(text).numpy(), self.source_vocabulary.end_id]
+        target = [*self.vocabulary.tokenize(output).numpy(), self.vocabulary.end_id]
+        state = self.model.encode(np.array([source]), max_length=len(target), attention_weights=True)
+        _, state = self.model.decode(np.array([[self.vocabulary.start_id, *target[:-1]]]), state)
+        weights = np.asarray(state["attention"])[0]
+        return Attention(weights, self.source_vocabulary.pieces(source), self.vocabulary.pieces(target))
 
     def _again(self, **options):
         return type(self)(self.model, self.vocabulary, self.source_vocabulary, **options)

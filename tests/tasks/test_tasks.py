@@ -222,6 +222,22 @@ def test_several_runs_decode_together(tmp_path):
         keras_seq.load([tmp_path / "one", tmp_path / "tags"])
 
 
+def test_attention_of_a_translation():
+    task = translation()
+    text = LINES[0]
+    weights, source, target = task.attention(text)
+    assert source == [*text.split(), "</s>"] and target == [*task(text).split(), "</s>"]
+    assert weights.shape == (len(target), len(source))
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-5)
+    ids = [task.vocabulary.tokenize(one).numpy().tolist() for one in (text, "b a")]
+    state = task.model.encode(np.array([[*ids[0], task.vocabulary.end_id]]), max_length=3, attention_weights=True)
+    rows = []
+    for token in (task.vocabulary.start_id, *ids[1]):  # step by step
+        _, state = task.model.decode(np.array([[token]]), state)
+        rows.append(np.asarray(state["attention"])[0, -1])
+    np.testing.assert_allclose(task.attention(text, "b a").weights, rows, atol=1e-5)
+
+
 def test_a_forgotten_vocabulary_of_the_source_is_told(caplog):
     source, target = text.Words(["a", "b"]), text.Words(["x", "y"])
     model = models.Seq2Seq(source.size, target.size, units=4, num_layers=1, cell="gru", bidirectional=False)
