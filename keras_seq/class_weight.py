@@ -11,7 +11,7 @@ def refuse_for_steps() -> None:
     Keras (3.15) reads labels of steps, `(B, T)`, as one-hot rows: a row would get the weight of the class whose number
     is the place of the row's largest label.
     """
-    told = (
+    message = (
         "`class_weight` needs one label or one one-hot row for each example. Keras would read labels of steps, (B, T), "
         "as one-hot rows. Give each step its weight: sample_weight=np.vectorize(class_weight.get)(labels)."
     )
@@ -21,7 +21,7 @@ def refuse_for_steps() -> None:
         labels = ops.convert_to_numpy(y)
         whole = labels.ndim > 1 and labels.shape[-1] != 1 and (labels == labels.astype("int64")).all()
         if whole and not (labels.sum(-1) == 1).all():
-            raise ValueError(told)
+            raise ValueError(message)
         return of_arrays(y, class_weight)
 
     data_adapter_utils.class_weight_to_sample_weights = class_weight_to_sample_weights
@@ -41,7 +41,7 @@ def refuse_for_steps() -> None:
             if not keras.tree.is_nested(y) and y.shape.rank and y.shape.rank > 1 and y.shape[-1] != 1:
                 one_hot = tf.reduce_all(tf.reduce_sum(y, axis=-1) == tf.cast(1, y.dtype))
                 parts = tf.reduce_any(tf.cast(tf.cast(y, tf.int64), y.dtype) != y)  # soft labels
-                checks = [tf.debugging.Assert(one_hot | parts, [told])]
+                checks = [tf.debugging.Assert(one_hot | parts, [message])]
             with tf.control_dependencies(checks):
                 return tf.nest.map_structure(tf.identity, weighted(*data))
 

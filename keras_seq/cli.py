@@ -82,7 +82,8 @@ def run(
 ) -> None:
     """Runs a program: parses its options, calls it, and turns errors of its input into one line and exit code 2.
 
-    With the environment variable KERAS_SEQ_TRACEBACK set, the traceback is shown in full.
+    With the environment variable KERAS_SEQ_TRACEBACK set, the traceback is shown in full. A program that has
+    not imported Keras yet loads it without optional packages, see `quiet.start_quickly`.
 
     Args:
         function: function that is called with the options.

@@ -135,10 +135,10 @@ def _opened(path: Path) -> Any:
     except soundfile.LibsndfileError as error:
         with path.open("rb") as raw:
             start = raw.read(12)
-        told = str(error).partition(": ")[2]
+        reason = str(error).partition(": ")[2]
         raise BadSound(
             "damaged",
-            f"{path} is not a sound file, or is damaged: {told} It begins with {start!r}. Recreate or convert it.",
+            f"{path} is not a sound file, or is damaged: {reason} It begins with {start!r}. Recreate or convert it.",
         ) from error
 
 

@@ -69,17 +69,17 @@ def concatenate_recordings(
         )
     random, deck, waveforms, labels = np.random.default_rng(seed), [], [], []
     for count in counts:
-        parts, said = [], []
+        parts, label = [], []
         for _ in range(count):
             deck = deck or random.permutation(len(takes)).tolist()
             take = deck.pop()
             pause = round(random.uniform(*pauses) * takes.sampling_rate)
             parts += [np.zeros(pause, np.float32), _varied(takes.waveform(take), augmentation, random)]
-            said.append(int(takes.labels[take]))
+            label.append(int(takes.labels[take]))
         if end_pause:
             parts.append(np.zeros(round(random.uniform(0, end_pause) * takes.sampling_rate), np.float32))
         waveforms.append(_with_noise(np.concatenate(parts), augmentation, random))
-        labels.append(said)
+        labels.append(label)
     return Audio(takes.sampling_rate, waveforms, labels)
 
 

@@ -45,19 +45,9 @@ def find_season(series: data.Series, look_back: int, rows: int | None = None) ->
     season = min(count, look_back) if rows is None else rows
     if not 1 <= season <= look_back:
         raise ValueError(f"--season must be from 1 to --look-back {look_back}. Received: {season}")
-    return Season(season, season_name(season, count, cycle))
-
-
-def season_name(season: int, rows: int, cycle: str) -> str:
-    """The name of the forecast that repeats the values of `season` rows before.
-
-    Args:
-        rows, cycle: number of rows in the shortest cycle of the calendar and its name, as `data.season` returns them;
-            1 and "" without a calendar.
-    """
-    if season == rows and cycle:
-        return _NAMES.get((cycle, rows), _CYCLES[cycle])
-    return "last value" if season == 1 else f"{season} rows before"
+    if season == count and cycle:
+        return Season(season, _NAMES.get((cycle, count), _CYCLES[cycle]))
+    return Season(season, "last value" if season == 1 else f"{season} rows before")
 
 
 def find_csv(folder: pathlib.Path, file: str | None) -> pathlib.Path:
