@@ -6,6 +6,8 @@ from typing import SupportsFloat
 
 import keras
 
+from keras_seq import data
+
 
 class Throughput(keras.callbacks.Callback):
     """Shows `tokens/s` and `padding` (or `examples/s`) on the progress bar and leaves them in the epoch's logs.
@@ -39,33 +41,13 @@ class Throughput(keras.callbacks.Callback):
     def counted(self, pad_id: int = 0) -> Callable:
         """A dataset step for batches `(inputs, labels)` or `(inputs, labels, weights)`, which pass unchanged.
 
-        A target token is a label with a weight above 0 or, without weights, a label other than `pad_id`. Integer
-        inputs count as positions too, except `inputs["target"]`, which is the labels shifted.
-
-        If there is one label for a whole example, the tokens are those of the inputs. If neither labels nor inputs are
-        ids `(B, T)`, examples are counted.
+        `data.count_tokens` defines the counts. Batches without ids are counted in examples.
         """
 
         def count(inputs, labels, *weights):
-            ops, sources = keras.ops, inputs
-            if isinstance(inputs, Mapping):
-                sources = {name: value for name, value in inputs.items() if name != "target"}
-            sources = [x for x in keras.tree.flatten(sources) if _are_ids(x)]
-            sources = [(ops.not_equal(x, pad_id), x) for x in sources]
-            targets = []
-            if _are_ids(labels):
-                targets = [(ops.greater(weights[0], 0) if weights else ops.not_equal(labels, pad_id), labels)]
-
-            def amount(pairs):
-                real = sum((ops.cast(ops.count_nonzero(real), "int64") for real, _ in pairs), zero)
-                return real, sum((ops.cast(ops.size(x), "int64") for _, x in pairs), zero)
-
-            zero = ops.cast(0, "int64")
-            tokens, (real, positions) = amount(targets or sources)[0], amount(targets + sources)
-            if not targets + sources:
-                self._unit = "examples"
-                tokens = ops.cast(ops.shape(keras.tree.flatten(inputs)[0])[0], "int64")
-            for variable, counted in zip(self._counts, (tokens, real, positions), strict=True):
+            self._unit = data.token_unit(inputs, labels)
+            counts = data.count_tokens(inputs, labels, *weights, pad_id=pad_id)
+            for variable, counted in zip(self._counts, counts, strict=True):
                 variable.assign_add(counted)
             return (inputs, labels, *weights)
 
@@ -104,15 +86,6 @@ class Throughput(keras.callbacks.Callback):
 
     def _read(self) -> list[int]:
         return [int(variable.numpy()) for variable in self._counts]
-
-
-def _are_ids(x) -> bool:
-    """Whether x is a tensor of ids `(B, T)`."""
-    return (
-        not isinstance(x, Mapping | list | tuple)
-        and len(x.shape) == 2
-        and "int" in keras.backend.standardize_dtype(x.dtype)
-    )
 
 
 class Evaluator(keras.callbacks.Callback):

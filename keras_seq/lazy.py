@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for editors and type checkers
         tasks,
         text,
         training,
+        tuning,
     )
     from keras_seq.inspection import clips, parameters, plots
 
@@ -54,6 +55,7 @@ __all__ = [
     "text",
     "tf",
     "training",
+    "tuning",
 ]
 
 _MODULES = {

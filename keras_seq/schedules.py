@@ -116,3 +116,35 @@ class InverseSigmoid(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"peak": self.peak, "k": self.k}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Progress(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of the share of the training that is done, for training whose number of updates is not known before.
+
+        rate = Progress(LinearDecay(1e-3, warmup_steps=50, total_steps=1000), total_steps=1000)
+        rate.progress.assign(0.4)       # by a callback: from now on, the rate of step 400
+
+    Args:
+        schedule: schedule of steps from 0 to `total_steps`.
+        total_steps: number of the step at which the training is complete.
+    Attributes:
+        progress: variable, the share that is done, from 0 to 1.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, total_steps: int):
+        super().__init__()
+        self.schedule = schedule
+        self.total_steps = total_steps
+        self.progress = keras.Variable(0.0, dtype="float32", trainable=False, name="progress")
+
+    def __call__(self, step):
+        return self.schedule(self.progress * self.total_steps)
+
+    def get_config(self):
+        schedule = keras.optimizers.schedules.serialize(self.schedule)
+        return {"schedule": schedule, "total_steps": self.total_steps}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["total_steps"])

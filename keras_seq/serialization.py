@@ -28,7 +28,7 @@ CLASSES = {
     "metrics": "Perplexity TokenAccuracy TokenLoss",
     "models": "LanguageModel LikeliestTags Seq2Seq Transformer",
     "optimizers": "Adam AdamW",
-    "schedules": "InverseSigmoid InverseSquareRoot LinearDecay",
+    "schedules": "InverseSigmoid InverseSquareRoot LinearDecay Progress",
 }
 
 

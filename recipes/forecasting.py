@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option, table
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, keras, losses, models, plots, tasks
+from keras_seq.lazy import data, keras, losses, models, plots, tasks, tuning
 from keras_seq.series_options import SeriesFlags
 
 from .baselines import linear_forecast
@@ -88,41 +88,54 @@ class Options(SeriesFlags, experiment.Options):
     learning_rate: float | None = preset(5e-3, "peak learning rate", files=5e-4)
 
 
+class Parts(NamedTuple):
+    """A series and the path of its file."""
+
+    path: pathlib.Path
+    series: data.Series
+
+
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    options = experiment.with_data(options, "ett")
-    if options.quantiles is not None:
-        options = dataclasses.replace(options, quantiles=tuple(sorted(options.quantiles)) or BAND)
-    path, series = read(options)
-    season = experiment.find_season(series, options.look_back, options.season)
+    options = with_defaults(options)
+    parts = read(options)
+    season = experiment.find_season(parts.series, options.look_back, options.season)
     options = dataclasses.replace(options, season=season.rows)
-    parts = {horizon: windows(options, path, series, horizon) for horizon in options.horizon}  # errors before training
+    splits = {horizon: windows(options, parts, horizon) for horizon in options.horizon}  # errors before training
     errors = {}
-    for horizon, splits in parts.items():
+    for horizon in options.horizon:
         horizon_options = dataclasses.replace(options, horizon=(horizon,))
-        if len(parts) > 1:
+        if len(splits) > 1:
             folders = {name: getattr(options, name) / f"horizon-{horizon:03}" for name in ("run", "export")}
             horizon_options = dataclasses.replace(horizon_options, **folders)
             keras.utils.set_random_seed(options.seed)  # independent of the horizons before
-        errors[horizon] = forecast(horizon_options, path, series, splits, scope, season.name)
-    if len(parts) > 1 and scope.chief:
+        errors[horizon] = forecast(horizon_options, parts, scope, season.name)
+    if len(splits) > 1 and scope.chief:
         rows = [("MSE", *next(iter(errors.values())))]
         rows += [(f"horizon {horizon}", *(f"{e:.4f}" for e in each.values())) for horizon, each in errors.items()]
         print("\n" + "\n".join(f"  {line}" for line in table(rows)))
 
 
-def read(options: Options) -> tuple[pathlib.Path, data.Series]:
+def with_defaults(options: Options) -> Options:
+    options = experiment.with_data(options, "ett")
+    if options.quantiles is not None:
+        options = dataclasses.replace(options, quantiles=tuple(sorted(options.quantiles)) or BAND)
+    return options
+
+
+def read(options: Options) -> Parts:
     """The file and its series, or a name and a synthetic series."""
     if options.data_dir is None:
-        return pathlib.Path("springs"), spring_levels.levels(options.hours, options.seed)
+        return Parts(pathlib.Path("springs"), spring_levels.levels(options.hours, options.seed))
     path = experiment.find_csv(options.data_dir, options.file)
     series = options.read(path, options.columns or None)
     print(f"{path}: {series.report}; {', '.join(series.columns)}.")
-    return path, series
+    return Parts(path, series)
 
 
-def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: int) -> data.WindowSplits:
+def windows(options: Options, parts: Parts, horizon: int) -> data.WindowSplits:
     """All windows of the three splits, scaled by the training rows."""
+    path, series = parts.path, parts.series
     split = options.split or data.usual_split(path.name)
     split = tuple(map(int, split)) if max(split) > 1 else split
     try:
@@ -131,47 +144,76 @@ def windows(options: Options, path: pathlib.Path, series: data.Series, horizon: 
         raise ValueError(f"{path}: {error}") from error
 
 
-def forecast(
-    options: Options, path, series: data.Series, splits: data.WindowSplits, scope, naive: str
-) -> dict[str, float]:
+def forecast(options: Options, parts: Parts, scope, naive: str) -> dict[str, float]:
     """Trains, scores and exports a model for one horizon.
 
     Returns:
         The test error of each forecaster.
     """
+    run = experiment.run_folder(options, scope, {"train": parts.series})
+    task = train(options, parts, run, scope)
+    if not scope.chief:
+        return {}
+    (horizon,) = options.horizon
+    splits = windows(options, parts, horizon)
+    linear = linear_forecast.fit_linear(splits.train, splits.valid, range(len(parts.series.columns)))
+    if options.quantiles or has_residual(options):
+        settle(options, task.model, linear, splits.valid)
+
+    # Evaluate
+    errors = report(options, run, parts, splits, task, linear, naive)
+
+    # Export
+    some = [parts.series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
+    experiment.finish(options, run, scope, task, samples=some)
+    return errors
+
+
+def train(options: Options, parts: Parts, run, scope, callbacks=()) -> tasks.Forecasting:
+    """Trains a forecaster for one horizon, the first one."""
     # Data
-    (horizon,), places = options.horizon, range(len(series.columns))
+    horizon, num_columns = options.horizon[0], len(parts.series.columns)
+    splits = windows(options, parts, horizon)
     print(f"\nHorizon {horizon}: {splits.report}.")
-    run = experiment.run_folder(options, scope, {"train": series})
     order = data.shuffled(options.seed, buffer_size=len(splits.train))
-    train = splits.train.dataset(order, options.batch_size)
+    amount = experiment.training_data(options, splits.train.dataset(order, options.batch_size), [order])
     valid = splits.valid.dataset(batch_size=linear_forecast.ROWS)
-    linear = linear_forecast.fit_linear(splits.train, splits.valid, places)
+    linear = linear_forecast.fit_linear(splits.train, splits.valid, range(num_columns))
 
     # Model
     with scope:
-        model = build(options, len(series.columns), linear)
+        model = build(options, num_columns, linear)
         model.compile(
-            experiment.adamw(options, train),
+            experiment.adamw(options, amount),
             losses.QuantileLoss(options.quantiles) if options.quantiles else options.loss,
         )
     experiment.initialize(options, model, run, {})
 
     # Fit
-    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=[order]):
-        return {}
-    if options.quantiles or has_residual(options):
-        settle(options, model, linear, splits.valid)
+    name, mode = monitor(options, parts)
+    experiment.fit(options, model, amount, valid, run, scope, monitor=name, mode=mode, watching=callbacks)
+    return tasks.Forecasting(model, splits.scaler, look_back=options.look_back, quantiles=options.quantiles or ())
 
-    # Evaluate
-    quantiles = options.quantiles or ()
-    task = tasks.Forecasting(model, splits.scaler, look_back=options.look_back, quantiles=quantiles)
-    errors = report(options, run, path, series, splits, task, linear, naive)
 
-    # Export
-    some = [series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
-    experiment.finish(options, run, scope, task, samples=some)
-    return errors
+def monitor(options: Options, parts: Parts) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return "val_loss", "min"
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune forecasting` searches. The defaults are those of the recipe."""
+    steps = ["gru", "lstm", "transformer"]
+    return (
+        tuning.Space()
+        .choice("architecture", ["feedforward", *steps, "dlinear"])
+        .choice("units", [32, 64, 128])
+        .choice("num_layers", [1, 2], when={"architecture": ["feedforward", *steps]})
+        .choice("num_heads", [2, 4], when={"architecture": "transformer"})
+        .choice("patch_length", [8, 12, 24], when={"architecture": steps})
+        .float("dropout", 0.0, 0.6)
+        .float("learning_rate", 1e-4, 1e-2, log=True)
+        .choice("batch_size", [32, 64, 128])
+    )
 
 
 def build(options: Options, num_columns: int, linear: linear_forecast.Linear) -> keras.Model:
@@ -218,9 +260,9 @@ def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.
         print(f"Weight of the network's addition to the linear map, chosen in validation: {share:.0%}.")
 
 
-def report(options: Options, run, path, series, splits: data.WindowSplits, task, linear, naive) -> dict[str, float]:
+def report(options: Options, run, parts: Parts, splits: data.WindowSplits, task, linear, naive) -> dict[str, float]:
     """Prints and draws errors and samples, writes them into the run folder, and returns each test error."""
-    (horizon,), test = options.horizon, splits.test
+    (path, series), (horizon,), test = parts, options.horizon, splits.test
     outputs = experiment.forecast_windows(task, series, test, linear_forecast.ROWS)  # (N, H, C[, Q]), scaled
     median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or the nearest quantile
     likely = outputs[..., median] if options.quantiles else outputs

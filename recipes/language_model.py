@@ -24,7 +24,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, decoding, keras, layers, losses, models, plots, tasks, tf
+from keras_seq.lazy import data, decoding, keras, layers, losses, models, plots, tasks, text, tf, training, tuning
 
 from .baselines import ngram_language_model
 from .public import plain_text
@@ -84,22 +84,41 @@ class Options(experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
+    options = with_defaults(options)
+    parts = read(options)
+    run = experiment.run_folder(options, scope, parts, may_change=OF_THE_REPORT)
+    task = train(options, parts, run, scope)
+    if not scope.chief:
+        return
+
+    # Evaluate
+    split = "test" if "test" in parts else "valid"
+    report(options, run, task, parts, split)
+    print_sample(options, task, options.sample_length)
+
+    # Export
+    experiment.finish(options, run, scope, task, samples=[text[:80] for text in parts[split][:8]])
+
+
+def with_defaults(options: Options) -> Options:
     by_line = "line" if options.vocabulary in ("words", "bpe", "unigram") else "file"
     options = dataclasses.replace(options, documents=options.documents or by_line)
     options = experiment.with_data(options, "tinyshakespeare")
-    check(options, scope)
-    parts = read(options)
-    run = experiment.run_folder(options, scope, parts, may_change=OF_THE_REPORT)
+    check(options)
+    return options
+
+
+def train(options: Options, parts: dict[str, list[str]], run, scope, callbacks=()) -> tasks.Generation:
+    """Trains a language model."""
+    check_replicas(options, scope)
 
     # Data
     # Subwords are learned from lines. Each keeps its line feed, which the characters must include.
     lines = [line for document in parts["train"] for line in re.findall(".*\n|.+", document)]
     vocabulary = experiment.vocabulary(run, scope, lines, options.vocabulary, options.vocabulary_size)
-    ids = {
-        part: data.token_ids(texts, vocabulary, end_last=options.documents == "line") for part, texts in parts.items()
-    }
+    ids = token_ids(options, parts, vocabulary)
     print("; ".join(f"{part}: {len(tokens):,} {options.vocabulary}" for part, tokens in ids.items()) + ".")
-    batches, epoch_aware = training_batches(options, ids["train"], vocabulary.start_id)
+    batches = training_batches(options, ids["train"], vocabulary.start_id)
 
     # Model
     with scope:
@@ -127,63 +146,87 @@ def main(options: Options) -> None:
     sampling = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
     task = tasks.Generation(model, vocabulary, search="sampling", seed=options.seed, **sampling)
     measure = decoding.TokenLosses(model, compiled=tf.function(reduce_retracing=True))
-
-    def nats(part: str, length: int = options.block, carries: bool = options.carries) -> np.ndarray:
-        """The loss of each token of a split, `(N, length)`: with a carried state, or in independent blocks."""
-        cut = {"length": length, "start_id": vocabulary.start_id}
-        if carries:
-            return measure(data.streams(ids[part], min(MEASURED, len(ids[part])), **cut))
-        return measure(data.blocks(ids[part], 128, **cut))
-
-    def print_sample(length: int) -> None:
-        """Prints a sample of the task's search, each token as soon as it is drawn."""
-        sys.stdout.write("\n")
-        for piece in sampled(options, task, length):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        print("\n")
-
     each_epoch = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: print_sample(options.sample_length // 3)
+        on_epoch_end=lambda epoch, logs: print_sample(options, task, options.sample_length // 3)
     )
-    is_chief = experiment.fit(
+    name, mode = monitor(options, parts)
+    experiment.fit(
         options,
         model,
         batches,
         None,
         run,
         scope,
-        validate=lambda: {"val_loss": np.nanmean(nats("valid"))},
-        epoch_aware=epoch_aware,
-        watching=[each_epoch] if scope.chief else [],
+        monitor=name,
+        mode=mode,
+        validate=lambda: {"val_loss": np.nanmean(losses_of(options, measure, ids["valid"], vocabulary.start_id))},
+        watching=[*([each_epoch] if scope.chief else []), *callbacks],
     )
-    if not is_chief:
-        return
-
-    # Evaluate
-    split = "test" if "test" in parts else "valid"
-    characters = sum(len(text) + 1 for text in parts[split]) - (options.documents == "file")
-    report(options, run, nats, split, ids, characters=characters, V=vocabulary.size)
-    print_sample(options.sample_length)
-
-    # Export
-    experiment.finish(options, run, scope, task, samples=[text[:80] for text in parts[split][:8]])
+    return task
 
 
-def check(options: Options, scope) -> None:
+def monitor(options: Options, parts: dict[str, list[str]]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return "val_loss", "min"
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune language_model` searches. The defaults are those of the recipe."""
+    return (
+        tuning.Space()
+        .choice("architecture", ["lstm", "gru", "mingru", "transformer"])
+        .choice("units", [128, 256, 512])
+        .choice("num_layers", [1, 2, 3])
+        .choice("num_heads", [4, 8], when={"architecture": "transformer"})
+        .float("dropout", 0.0, 0.5)
+        .float("learning_rate", 3e-4, 1e-2, log=True)
+        .choice("batch_size", [16, 32, 64])
+    )
+
+
+def token_ids(options: Options, parts: dict[str, list[str]], vocabulary: text.Vocabulary) -> dict[str, np.ndarray]:
+    """The ids of each split, one document after the other."""
+    by_line = options.documents == "line"
+    return {part: data.token_ids(texts, vocabulary, end_last=by_line) for part, texts in parts.items()}
+
+
+def losses_of(
+    options: Options, measure, ids: np.ndarray, start_id: int, length: int | None = None, carries: bool | None = None
+) -> np.ndarray:
+    """The loss of each token, `(N, length)`: with a carried state, or in independent blocks."""
+    cut = {"length": length or options.block, "start_id": start_id}
+    if options.carries if carries is None else carries:
+        return measure(data.streams(ids, min(MEASURED, len(ids)), **cut))
+    return measure(data.blocks(ids, 128, **cut))
+
+
+def print_sample(options: Options, task: tasks.Generation, length: int) -> None:
+    """Prints a sample of the task's search, each token as soon as it is drawn."""
+    sys.stdout.write("\n")
+    for piece in sampled(options, task, length):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    print("\n")
+
+
+def check(options: Options) -> None:
     """Raises `ValueError` for options that exclude each other, before any data is read."""
     for name in ("block", "batch_size", "lines", "sample_length"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
-    if options.carries and scope.replicas > 1:
-        raise ValueError(
-            f"--architecture {options.architecture} carries a state from batch to batch, which "
-            f"{scope.replicas} devices do not share. Train on one (--strategy one_device), or train a transformer."
-        )
     if options.carries and options.batches is not None:
         raise ValueError(
             f"--batches draws blocks, but --architecture {options.architecture} reads the text from beginning to end. "
             "Leave it out, or choose --architecture transformer."
+        )
+
+
+def check_replicas(options: Options, scope) -> None:
+    """Raises `ValueError` for a carried state on several devices."""
+    if options.carries and scope.replicas > 1:
+        raise ValueError(
+            f"--architecture {options.architecture} carries a state from batch to batch, which "
+            f"{scope.replicas} devices do not share. Train on one (--strategy one_device), or train a transformer."
         )
 
 
@@ -197,8 +240,8 @@ def read(options: Options) -> dict[str, list[str]]:
     return plain_text.documents(parts, by_line=options.documents == "line")
 
 
-def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[tf.data.Dataset, list]:
-    """Streams for a model that carries its state, otherwise shuffled blocks, and the steps that depend on the epoch."""
+def training_batches(options: Options, ids: np.ndarray, start_id: int) -> training.TrainingData:
+    """Streams for a model that carries its state, otherwise shuffled blocks."""
     if options.carries:
         if len(ids) < 2 * options.batch_size:
             raise ValueError(
@@ -210,7 +253,7 @@ def training_batches(options: Options, ids: np.ndarray, start_id: int) -> tuple[
         batches = data.blocks(ids, options.batch_size, options.block, order=order, start_id=start_id)
         batches, epoch_aware = batches.take(options.batches or -1), [order]
 
-    return plain_text.with_beginnings(batches, start_id), epoch_aware
+    return experiment.training_data(options, plain_text.with_beginnings(batches, start_id), epoch_aware)
 
 
 def sampled(options: Options, task: tasks.Generation, length: int) -> Iterator[str]:
@@ -228,23 +271,29 @@ def sampled(options: Options, task: tasks.Generation, length: int) -> Iterator[s
     )
 
 
-def report(options: Options, run, nats, split: str, ids, *, characters: int, V: int) -> None:
+def report(options: Options, run, task: tasks.Generation, parts: dict[str, list[str]], split: str) -> None:
     """Evaluates one split, prints and writes a table, and draws the loss by position in a block."""
+    characters = sum(len(text) + 1 for text in parts[split]) - (options.documents == "file")
+    ids = token_ids(options, parts, task.vocabulary)
     block, tokens = options.block, len(ids[split])
-    measured = {"state carried": nats(split)} if options.carries else {}
-    measured[f"blocks of {block}"] = nats(split, block, carries=False)
+    measure = decoding.TokenLosses(task.model, compiled=tf.function(reduce_retracing=True))
+
+    def nats(*cut) -> np.ndarray:
+        return losses_of(options, measure, ids[split], task.vocabulary.start_id, *cut)
+
+    measured = {"state carried": nats()} if options.carries else {}
+    measured[f"blocks of {block}"] = nats(block, False)
     if options.positions != "learned" or options.carries:  # only learned positions are limited to a block
-        measured[f"blocks of {2 * block}"] = nats(split, 2 * block, carries=False)
+        measured[f"blocks of {2 * block}"] = nats(2 * block, False)
     if options.ngram:
         measured[f"{options.ngram}-grams counted"] = ngram_language_model.losses(
-            ids["train"], ids[split], options.ngram, V
+            ids["train"], ids[split], options.ngram, task.vocabulary.size
         )
     results = []
     for name, values in measured.items():
-        task = f"language model, {name}"
         architecture = "counts" if "counted" in name else options.architecture
         loss = float(np.nanmean(values))
-        common = {"split": split, "task": task, "architecture": architecture}
+        common = {"split": split, "task": f"language model, {name}", "architecture": architecture}
         note = ""
         if values.ndim == 2 and values.shape[1] > block:
             note = f"{np.nanmean(values[:, block:]):.4f} after the first {block}"

@@ -115,13 +115,13 @@ def trained(options: Options, scope) -> tasks.Tagging:
     words, answers = copy_and_addition.vocabulary(task), copy_and_addition.ANSWERS[task]
 
     # Data
-    batches, valid, epoch_aware = experiment.batches(
+    batches, valid = experiment.batches(
+        options,
         dataset(options, task, "train", options.examples),
         dataset(options, task, "valid", options.test_examples),
         tokens_per_batch=options.tokens_per_batch,
         max_length=2 * options.lengths[-1] + 2 * copy_and_addition.COPIED,
         shapes=len(options.lengths),
-        seed=options.seed,
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
@@ -143,16 +143,14 @@ def trained(options: Options, scope) -> tasks.Tagging:
             dropout=0.0,
         )
         model.compile(
-            optimizers.Adam(experiment.learning_rate(options, int(batches.cardinality())), global_clipnorm=1.0),
+            optimizers.Adam(experiment.learning_rate(options, batches), global_clipnorm=1.0),
             losses.TokenCrossentropy(),
             weighted_metrics=[metrics.TokenAccuracy("accuracy")],
             jit_compile=False,
         )
 
     # Fit
-    experiment.fit(
-        options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max", epoch_aware=epoch_aware
-    )
+    experiment.fit(options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max")
     return tasks.Tagging(model, words, answers)
 
 

@@ -20,7 +20,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, keras, models, tasks, text, tf
+from keras_seq.lazy import data, keras, models, tasks, text, tf, tuning
 
 from .public import rt_polarity
 from .synthetic import sentiment_sentences
@@ -63,24 +63,32 @@ class Options(experiment.LabeledTextFlags, experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    options = experiment.with_data(options, "rt_polarity")
+    options = with_defaults(options)
     parts = read(options)
     run = experiment.run_folder(options, scope, parts)
     if options.folds:
         cross_validate(options, parts["train"], run, scope)
         return
-    train, valid = parts["train"], parts.get("valid")
-    if valid is None:
-        train, valid = experiment.hold_out_last(train)
-    task = fitted(options, train, valid, run, scope)
+    task = train(options, parts, run, scope)
     if scope.chief:
-        test = parts.get("test", valid)
-        report(options, run, task, test, "test" if "test" in parts else "valid")
-        experiment.finish(options, run, scope, task, samples=test.texts[:20])
+        split = "test" if "test" in parts else "valid"
+        report(options, run, task, parts[split], split)
+        experiment.finish(options, run, scope, task, samples=parts[split].texts[:20])
+
+
+def with_defaults(options: Options) -> Options:
+    return experiment.with_data(options, "rt_polarity")
 
 
 def read(options: Options) -> dict[str, data.LabeledText]:
-    """The splits: "train", and "valid" and "test" if there are any."""
+    """The splits: "train", "valid" and, if there is one, "test". "valid" is held out where there is none."""
+    parts = read_files(options)
+    if "valid" not in parts and not options.folds:
+        parts["train"], parts["valid"] = experiment.hold_out_last(parts["train"])
+    return parts
+
+
+def read_files(options: Options) -> dict[str, data.LabeledText]:
     if options.data_dir is None:
         return sentiment_sentences.labeled_text(options.sentences, min(500, options.sentences), options.seed)
     if (options.data_dir / rt_polarity.FILES["positive"]).exists():
@@ -88,34 +96,35 @@ def read(options: Options) -> dict[str, data.LabeledText]:
     return options.read_parts(options.data_dir)
 
 
-def fitted(options: Options, train: data.LabeledText, valid: data.LabeledText | None, run, scope):
+def train(options: Options, parts: dict[str, data.LabeledText], run, scope, callbacks=()) -> tasks.Classification:
     """Trains a classifier, for all epochs if there is no validation data."""
     # Data
-    vocabulary = experiment.vocabulary(run, scope, train.texts, options.vocabulary, options.vocabulary_size)
+    texts, valid_texts = parts["train"], parts.get("valid")
+    vocabulary = experiment.vocabulary(run, scope, texts.texts, options.vocabulary, options.vocabulary_size)
     if scope.chief:
-        text.save_labels(run.vocabulary / "labels.txt", train.label_names)
-    weights = tf.constant(list(train.class_weights().values()), tf.float32)
+        text.save_labels(run.vocabulary / "labels.txt", texts.label_names)
+    weights = tf.constant(list(texts.class_weights().values()), tf.float32)
 
     def weighted(ids, label):
         return ids, label, tf.gather(weights, label)
 
-    examples = train.dataset().apply(vocabulary.encoded())
+    examples = texts.dataset().apply(vocabulary.encoded())
     noise = data.word_dropout(
         options.word_dropout, replace_with=vocabulary.unknown_id, end_id=vocabulary.end_id, seed=options.seed
     )
-    batches, valid_batches, epoch_aware = experiment.batches(
+    batches, valid = experiment.batches(
+        options,
         (examples.map(weighted) if options.class_weights else examples).cache(),
-        None if valid is None else valid.dataset().apply(vocabulary.encoded()),
+        None if valid_texts is None else valid_texts.dataset().apply(vocabulary.encoded()),
         tokens_per_batch=options.tokens_per_batch,
         max_length=options.max_length,
-        seed=options.seed,
         replicas=scope.replicas,
         noise=[noise] if options.word_dropout else [],
     )
 
     # Model
     with scope:
-        model = build(options, vocabulary, len(train.label_names))
+        model = build(options, vocabulary, len(texts.label_names))
         model.compile(
             experiment.adamw(options, batches),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -125,11 +134,32 @@ def fitted(options: Options, train: data.LabeledText, valid: data.LabeledText | 
     experiment.initialize(options, model, run, {"": vocabulary})
 
     # Fit
-    monitor = None if valid is None else "val_accuracy"
-    experiment.fit(
-        options, model, batches, valid_batches, run, scope, monitor=monitor, mode="max", epoch_aware=epoch_aware
+    name, mode = monitor(options, parts)
+    name = None if valid is None else name
+    experiment.fit(options, model, batches, valid, run, scope, monitor=name, mode=mode, watching=callbacks)
+    return tasks.Classification(model, vocabulary, texts.label_names)
+
+
+def monitor(options: Options, parts: dict[str, data.LabeledText]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return "val_accuracy", "max"
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune sentiment` searches. The defaults are those of the recipe."""
+    recurrent = ["gru", "lstm", "mingru"]
+    return (
+        tuning.Space()
+        .choice("architecture", [*recurrent, "transformer", "cnn"])
+        .choice("units", [64, 128, 256])
+        .choice("bidirectional", [True, False], when={"architecture": recurrent})
+        .choice("pooling", ["attention", "mean", "max"], when={"architecture": [*recurrent, "transformer"]})
+        .choice("num_heads", [2, 4, 8], when={"architecture": "transformer"})
+        .float("dropout", 0.1, 0.7)
+        .float("word_dropout", 0.0, 0.5)
+        .float("learning_rate", 3e-4, 1e-2, log=True)
+        .choice("tokens_per_batch", [512, 1024, 2048])
     )
-    return tasks.Classification(model, vocabulary, train.label_names)
 
 
 def build(options: Options, vocabulary: text.Vocabulary, num_classes: int) -> keras.Model:
@@ -182,10 +212,9 @@ def report(options: Options, run, task: tasks.Classification, part: data.Labeled
 def cross_validate(options: Options, whole: data.LabeledText, run, scope) -> None:
     """Holds out each fold in turn: trains on the other folds, for all epochs, and scores the one held out."""
 
-    def score(fold_options: Options, train, test):
-        task = fitted(
-            fold_options, whole.select(train), None, experiment.run_folder(fold_options, scope, {"train": whole}), scope
-        )
+    def score(fold_options: Options, training, test):
+        fold_run = experiment.run_folder(fold_options, scope, {"train": whole})
+        task = train(fold_options, {"train": whole.select(training)}, fold_run, scope)
         held_out = whole.select(test)
         return scores(held_out, classify(task, held_out.texts)) if scope.chief else None
 

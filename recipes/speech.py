@@ -17,7 +17,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, keras, losses, metrics, models, optimizers, scores, tasks, text, tf
+from keras_seq.lazy import data, keras, losses, metrics, models, optimizers, scores, tasks, text, tf, tuning
 
 from . import digit_strings
 from .public import free_spoken_digits
@@ -67,52 +67,15 @@ class Options(experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    options = experiment.with_data(options, "fsdd")
-    takes = read(options)
-    run = experiment.run_folder(options, scope, takes)
-
-    # Data
-    connected = options.task == "connected"
-    vocabulary = experiment.vocabulary(run, scope, dial_tones.NAMES, "words") if connected else None
-    if scope.chief and not connected:
-        text.save_labels(run.vocabulary / "labels.txt", dial_tones.NAMES)
-    parts = recordings(options, takes)
-    train, valid, epoch_aware = experiment.batches(
-        *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
-        tokens_per_batch=int(options.seconds_per_batch * options.sampling_rate),
-        max_length=int(options.max_seconds * options.sampling_rate),
-        seed=options.seed,
-        replicas=scope.replicas,
-        axes=("S", None),  # the source, audio, determines the cost of a batch
-        finish=data.teacher_forcing(vocabulary.start_id) if attends(options) else lambda batches: batches,
-    )
-
-    # Model
-    with scope:
-        model = build(options, vocabulary)
-        rate = experiment.learning_rate(options, int(train.cardinality()))
-        model.compile(
-            optimizers.Adam(rate, global_clipnorm=1.0),
-            jit_compile=False,  # compiling each shape takes longer than it saves
-            **goal(options),
-        )
-    experiment.initialize(options, model, run, {"": vocabulary} if connected else {})
-
-    # Fit
-    task = task_of(options, model, vocabulary)
-    fitting = {"monitor": "val_accuracy", "mode": "max"}
-    if connected:
-
-        def validate():
-            error = scores.word_error_rate(task(parts["valid"].waveforms), texts(parts["valid"]))
-            return {"val_word_error_rate": error}
-
-        fitting = {"monitor": "val_word_error_rate", "validate": validate}
-    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=epoch_aware, **fitting):
+    options = with_defaults(options)
+    parts = read(options)
+    run = experiment.run_folder(options, scope, parts)
+    task = train(options, parts, run, scope)
+    if not scope.chief:
         return
 
     # Evaluate
-    if connected:
+    if options.task == "connected":
         report_strings(options, run, parts, task)
         row = next((row for row, label in enumerate(parts["test"].labels) if len(label) >= 4), 0)
         experiment.draw_alignment(task, parts["test"].waveforms[row], run.plots / "alignment.png")
@@ -123,7 +86,22 @@ def main(options: Options) -> None:
     experiment.finish(options, run, scope, task, samples=parts["test"].waveforms[:5])
 
 
+def with_defaults(options: Options) -> Options:
+    return experiment.with_data(options, "fsdd")
+
+
 def read(options: Options) -> dict[str, data.Audio]:
+    """The recordings of "train", "valid", "test" and, for strings, "long", each from the takes of a single split."""
+    takes = read_takes(options)
+    varied = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
+    augmentation = data.AudioAugmentation(**varied)
+    if options.task == "isolated":
+        train = digit_strings.copies(takes["train"], options.copies, options.seed, augmentation)
+        return takes | {"train": train}
+    return digit_strings.strings(takes, options.strings, options.max_digits, options.seed, augmentation)
+
+
+def read_takes(options: Options) -> dict[str, data.Audio]:
     """The takes of "train", "valid" and "test"."""
     if options.data_dir is not None:
         return free_spoken_digits.takes(options.data_dir, options.sampling_rate)
@@ -132,18 +110,71 @@ def read(options: Options) -> dict[str, data.Audio]:
     return dial_tones.takes(options.takes, min(100, options.takes), options.seed)
 
 
+def train(
+    options: Options, parts: dict[str, data.Audio], run, scope, callbacks=()
+) -> tasks.Transcription | tasks.Classification:
+    """Trains a recognizer."""
+    # Data
+    connected = options.task == "connected"
+    vocabulary = experiment.vocabulary(run, scope, dial_tones.NAMES, "words") if connected else None
+    if scope.chief and not connected:
+        text.save_labels(run.vocabulary / "labels.txt", dial_tones.NAMES)
+    batches, valid = experiment.batches(
+        options,
+        *(examples(options, parts[part], vocabulary) for part in ("train", "valid")),
+        tokens_per_batch=int(options.seconds_per_batch * options.sampling_rate),
+        max_length=int(options.max_seconds * options.sampling_rate),
+        replicas=scope.replicas,
+        axes=("S", None),  # the source, audio, determines the cost of a batch
+        finish=data.teacher_forcing(vocabulary.start_id) if attends(options) else lambda batches: batches,
+    )
+
+    # Model
+    with scope:
+        model = build(options, vocabulary)
+        rate = experiment.learning_rate(options, batches)
+        model.compile(
+            optimizers.Adam(rate, global_clipnorm=1.0),
+            jit_compile=False,  # compiling each shape takes longer than it saves
+            **goal(options),
+        )
+    experiment.initialize(options, model, run, {"": vocabulary} if connected else {})
+
+    # Fit
+    task = task_of(options, model, vocabulary)
+
+    def validate():
+        error = scores.word_error_rate(task(parts["valid"].waveforms), texts(parts["valid"]))
+        return {"val_word_error_rate": error}
+
+    name, mode = monitor(options, parts)
+    fitting = {"monitor": name, "mode": mode, "watching": callbacks} | ({"validate": validate} if connected else {})
+    experiment.fit(options, model, batches, valid, run, scope, **fitting)
+    return task
+
+
+def monitor(options: Options, parts: dict[str, data.Audio]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return ("val_word_error_rate", "min") if options.task == "connected" else ("val_accuracy", "max")
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune speech` searches. The defaults are those of the recipe."""
+    return (
+        tuning.Space()
+        .choice("architecture", ["gru", "lstm", "transformer"])
+        .choice("units", [64, 128, 256])
+        .choice("num_layers", [1, 2, 3])
+        .choice("num_heads", [2, 4], when={"architecture": "transformer"})
+        .choice("num_mel_bins", [40, 80])
+        .float("dropout", 0.0, 0.4)
+        .float("learning_rate", 5e-4, 2e-2, log=True)
+        .choice("seconds_per_batch", [30.0, 60.0, 120.0])
+    )
+
+
 def attends(options: Options) -> bool:
     return options.task == "connected" and options.method == "attention"
-
-
-def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
-    """The recordings of "train", "valid", "test" and, for strings, "long", each from the takes of a single split."""
-    varied = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
-    augmentation = data.AudioAugmentation(**varied)
-    if options.task == "isolated":
-        train = digit_strings.copies(takes["train"], options.copies, options.seed, augmentation)
-        return takes | {"train": train}
-    return digit_strings.strings(takes, options.strings, options.max_digits, options.seed, augmentation)
 
 
 def texts(audio: data.Audio) -> list[str]:

@@ -20,7 +20,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, keras, layers, losses, metrics, models, scores, tasks, text, tf
+from keras_seq.lazy import data, keras, layers, losses, metrics, models, scores, tasks, text, tf, tuning
 
 from .synthetic import tagged_nonsense
 
@@ -56,29 +56,54 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    options = experiment.with_data(options, "ud_lines")
-    train, valid, test, split = experiment.divide_tagged(read(options))
-    tags = sorted({*train.tag_names, *valid.tag_names})
-    options.check(train)
-    marks = options.mark_spans({*tags, *test.tag_names})
-    run = experiment.run_folder(options, scope, {"train": train, "valid": valid})
+    options = with_defaults(options)
+    parts = read(options)
+    run = experiment.run_folder(options, scope, {part: parts[part] for part in ("train", "valid")})
+    task = train(options, parts, run, scope)
+    if scope.chief:
+        report(options, run, parts, task)
+        samples = [*tasks.SAMPLES, *(" ".join(sentence) for sentence in held_out(parts).words[:20])]
+        experiment.finish(options, run, scope, task, samples)
 
+
+def with_defaults(options: Options) -> Options:
+    return experiment.with_data(options, "ud_lines")
+
+
+def read(options: Options) -> dict[str, data.TaggedText]:
+    """The splits: "train", "valid", and one to report, such as "test" or "dev"."""
+    train, valid, test, split = experiment.divide_tagged(read_files(options))
+    options.check(train)
+    parts = {"train": train, "valid": valid, split: test}
+    options.note_spans(parts)
+    return parts
+
+
+def held_out(parts: dict[str, data.TaggedText]) -> data.TaggedText:
+    """The split to report."""
+    return list(parts.values())[-1]
+
+
+def train(options: Options, parts: dict[str, data.TaggedText], run, scope, callbacks=()) -> tasks.Tagging:
+    """Trains a tagger."""
     # Data
-    words = experiment.vocabulary(run, scope, train.words, "words", name="words", lowercase=True)
+    sentences, valid_sentences = parts["train"], parts["valid"]
+    tags = sorted({*sentences.tag_names, *valid_sentences.tag_names})
+    words = experiment.vocabulary(run, scope, sentences.words, "words", name="words", lowercase=True)
     characters = None
     if options.characters != "none":
-        characters = experiment.vocabulary(run, scope, train.words, "characters", name="characters")
+        characters = experiment.vocabulary(run, scope, sentences.words, "characters", name="characters")
     if scope.chief:
         text.save_labels(run.vocabulary / "tags.txt", tags)
     noise = data.word_dropout(
-        rare(options, words, train), replace_with=words.unknown_id, end_id=None, seed=options.seed
+        rare(options, words, sentences), replace_with=words.unknown_id, end_id=None, seed=options.seed
     )
-    batches, valid_batches, epoch_aware = experiment.batches(
-        train.dataset().apply(encoded(words, characters, tags)).cache(),
-        valid.dataset().apply(encoded(words, characters, tags)),
+    batches, valid = experiment.batches(
+        options,
+        sentences.dataset().apply(encoded(words, characters, tags)).cache(),
+        valid_sentences.dataset().apply(encoded(words, characters, tags)),
         tokens_per_batch=options.tokens_per_batch,
         max_length=options.max_length,
-        seed=options.seed,
         replicas=scope.replicas,
         axes=("T",) * (2 if characters is None else 3),  # words, their spelling and their tags
         noise=[noise] if options.word_dropout else [],
@@ -101,24 +126,42 @@ def main(options: Options) -> None:
     task = tasks.Tagging(model, words, tags, characters=characters)
 
     def validate():
-        return {"val_span_f1": span_score(tag(task, valid.words), valid.tags).f1}
+        predicted = tag(task, valid_sentences.words)
+        return {"val_span_f1": span_score(predicted, valid_sentences.tags).f1}
 
-    fitting = {"monitor": "val_accuracy", "mode": "max", "epoch_aware": epoch_aware}
-    if marks:
-        fitting |= {"monitor": "val_span_f1", "validate": validate}
-    if not experiment.fit(options, model, batches, valid_batches, run, scope, **fitting):
-        return
-
-    # Evaluate
-    report(options, run, train, test, tag(task, test.words), split, marks)
-
-    # Export
-    samples = [*tasks.SAMPLES, *(" ".join(sentence) for sentence in test.words[:20])]
-    experiment.finish(options, run, scope, task, samples)
+    name, mode = monitor(options, parts)
+    validation = {"validate": validate} if options.mark_spans(parts) else {}
+    experiment.fit(
+        options, model, batches, valid, run, scope, monitor=name, mode=mode, watching=callbacks, **validation
+    )
+    return task
 
 
-def read(options: Options) -> dict[str, data.TaggedText]:
-    """The splits: "train", and "valid" and "test" if there are any."""
+def monitor(options: Options, parts: dict[str, data.TaggedText]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return ("val_span_f1" if options.mark_spans(parts) else "val_accuracy"), "max"
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune tagging` searches. The defaults are those of the recipe."""
+    recurrent = ["lstm", "gru", "mingru"]
+    return (
+        tuning.Space()
+        .choice("architecture", [*recurrent, "transformer"])
+        .choice("units", [64, 128, 256])
+        .choice("num_layers", [1, 2])
+        .choice("num_heads", [2, 4, 8], when={"architecture": "transformer"})
+        .choice("characters", ["lstm", "gru", "cnn"])
+        .choice("character_units", [32, 64, 128])
+        .float("dropout", 0.1, 0.6)
+        .float("word_dropout", 0.0, 1.0)
+        .float("learning_rate", 5e-4, 1e-2, log=True)
+        .choice("tokens_per_batch", [512, 1024, 2048])
+    )
+
+
+def read_files(options: Options) -> dict[str, data.TaggedText]:
+    """The splits that there are: "train", and "valid" and "test" if there are any."""
     if options.data_dir is None:
         return tagged_nonsense.tagged_text(options.sentences, min(300, options.sentences), options.seed)
     return options.read_parts(options.data_dir)
@@ -178,11 +221,11 @@ def span_score(predicted: list[list[str]], true: list[list[str]], kind: str | No
     return scores.span_f1([data.spans(row) for row in predicted], [data.spans(row) for row in true], kind)
 
 
-def report(
-    options: Options, run, train: data.TaggedText, test: data.TaggedText, predictions, split, spans: bool
-) -> None:
+def report(options: Options, run, parts: dict[str, data.TaggedText], task: tasks.Tagging) -> None:
     """Prints scores, confusions, a table of the tags and samples, and writes them into the run folder."""
-    most, usual = experiment.usual_tags(train)
+    split, test, spans = list(parts)[-1], held_out(parts), options.mark_spans(parts)
+    predictions = tag(task, test.words)
+    most, usual = experiment.usual_tags(parts["train"])
     baseline = [[usual.get(word, most) for word in sentence] for sentence in test.words]
     new = np.array([word not in usual for sentence in test.words for word in sentence])
     true, ours, theirs = (np.concatenate(side) for side in (test.tags, predictions, baseline))

@@ -18,7 +18,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import data, decoding, keras, losses, metrics, models, optimizers, scores, tasks, text
+from keras_seq.lazy import data, decoding, keras, losses, metrics, models, optimizers, scores, tasks, text, tuning
 
 from .synthetic import number_names
 
@@ -86,49 +86,8 @@ def main(options: Options) -> None:
     options = with_defaults(options)
     parts = read(options)
     run = experiment.run_folder(options, scope, parts, may_change=OF_THE_TEST)
-
-    # Data
-    source_vocabulary, target_vocabulary = both = vocabularies(options, parts["train"], run, scope)
-    encoded = source_vocabulary.encoded(target_vocabulary)
-    train, valid, orders = experiment.batches(
-        parts["train"].dataset().apply(encoded).cache(),
-        parts["valid"].dataset().apply(encoded),
-        tokens_per_batch=options.tokens_per_batch,
-        max_length=options.max_length,
-        shapes=options.shapes,
-        seed=options.seed,
-        replicas=scope.replicas,
-        finish=data.teacher_forcing(target_vocabulary.start_id),
-    )
-
-    # Model
-    with scope:
-        model = build(options, *both, updates=options.epochs * int(train.cardinality()))
-        rate = experiment.learning_rate(options, int(train.cardinality()))
-        model.compile(
-            optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
-            losses.TokenCrossentropy(options.label_smoothing),
-            weighted_metrics=[metrics.Perplexity()],
-            jit_compile=False,  # compiling each shape takes longer than it saves on such a small corpus
-        )
-    experiment.initialize(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
-
-    # Fit
-    task = tasks.Translation(
-        model,
-        target_vocabulary,
-        source_vocabulary,
-        num_beams=options.num_beams,
-        length_penalty=decoding.power_penalty(options.length_penalty),
-        max_length=2 * options.max_length,  # a served model must stop on any text
-    )
-
-    def validate():
-        greedy = translate(task, parts["valid"].sources, num_beams=1)
-        return {"val_bleu": scores.bleu(greedy, parts["valid"].targets, options.tokenize).value}
-
-    fitting = {"monitor": "val_bleu", "mode": "max", "validate": validate, "epoch_aware": orders}
-    if not experiment.fit(options, model, train, valid, run, scope, **fitting):
+    task = train(options, parts, run, scope)
+    if not scope.chief:
         return
 
     # Evaluate
@@ -158,6 +117,76 @@ def read(options: Options) -> dict[str, data.ParallelText]:
     return options.read_parts(options.data_dir, options.source, options.target)
 
 
+def train(options: Options, parts: dict[str, data.ParallelText], run, scope, callbacks=()) -> tasks.Translation:
+    """Trains a translator."""
+    # Data
+    source_vocabulary, target_vocabulary = both = vocabularies(options, parts["train"], run, scope)
+    encoded = source_vocabulary.encoded(target_vocabulary)
+    batches, valid = experiment.batches(
+        options,
+        parts["train"].dataset().apply(encoded).cache(),
+        parts["valid"].dataset().apply(encoded),
+        tokens_per_batch=options.tokens_per_batch,
+        max_length=options.max_length,
+        shapes=options.shapes,
+        replicas=scope.replicas,
+        finish=data.teacher_forcing(target_vocabulary.start_id),
+    )
+
+    # Model
+    with scope:
+        model = build(options, *both, updates=batches.updates)
+        rate = experiment.learning_rate(options, batches)
+        model.compile(
+            optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
+            losses.TokenCrossentropy(options.label_smoothing),
+            weighted_metrics=[metrics.Perplexity()],
+            jit_compile=False,  # compiling each shape takes longer than it saves on such a small corpus
+        )
+    experiment.initialize(options, model, run, {"source": source_vocabulary, "": target_vocabulary})
+
+    # Fit
+    task = tasks.Translation(
+        model,
+        target_vocabulary,
+        source_vocabulary,
+        num_beams=options.num_beams,
+        length_penalty=decoding.power_penalty(options.length_penalty),
+        max_length=2 * options.max_length,  # a served model must stop on any text
+    )
+
+    def validate():
+        greedy = translate(task, parts["valid"].sources, num_beams=1)
+        return {"val_bleu": scores.bleu(greedy, parts["valid"].targets, options.tokenize).value}
+
+    name, mode = monitor(options, parts)
+    fitting = {"monitor": name, "mode": mode, "validate": validate, "watching": callbacks}
+    experiment.fit(options, model, batches, valid, run, scope, **fitting)
+    return task
+
+
+def monitor(options: Options, parts: dict[str, data.ParallelText]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return "val_bleu", "max"
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune translation` searches. The defaults are those of the recipe."""
+    recurrent = ["lstm", "gru"]
+    return (
+        tuning.Space()
+        .choice("architecture", [*recurrent, "transformer"])
+        .choice("units", [128, 256, 512])
+        .choice("num_layers", [1, 2, 3])
+        .choice("attention", ["general", "additive", "scaled_dot"], when={"architecture": recurrent})
+        .choice("num_heads", [4, 8], when={"architecture": "transformer"})
+        .float("dropout", 0.0, 0.4)
+        .choice("label_smoothing", [0.0, 0.1])
+        .float("learning_rate", 5e-4, 5e-3, log=True)
+        .choice("tokens_per_batch", [1024, 2048, 4096])
+    )
+
+
 def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tuple[text.Vocabulary, text.Vocabulary]:
     """The vocabularies of source and target, which are the same object with --joint."""
 
@@ -171,7 +200,7 @@ def vocabularies(options: Options, train: data.ParallelText, run, scope) -> tupl
     return of("source", train.sources), of("target", train.targets)
 
 
-def build(options: Options, source_vocabulary, target_vocabulary, updates: int) -> keras.Model:
+def build(options: Options, source_vocabulary, target_vocabulary, updates: int | None) -> keras.Model:
     sizes = (source_vocabulary.size, None if options.joint else target_vocabulary.size)
     shape = {"units": options.units, "num_layers": options.num_layers, "dropout": options.dropout}
     if options.architecture == "transformer":
@@ -193,10 +222,14 @@ def build(options: Options, source_vocabulary, target_vocabulary, updates: int) 
     )
 
 
-def scheduled_sampling(options: Options, updates: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def scheduled_sampling(
+    options: Options, updates: int | None
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """A rate that rises linearly, since an untrained decoder generates noise."""
     if not options.scheduled_sampling:
         return 0.0
+    if updates is None:
+        raise ValueError("--scheduled-sampling needs a number of updates. Leave out --budget-seconds.")
     return keras.optimizers.schedules.PolynomialDecay(0.0, max(1, updates // 2), options.scheduled_sampling)
 
 

@@ -21,7 +21,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import clips, data, keras, models, tasks, text, tf
+from keras_seq.lazy import clips, data, keras, models, tasks, text, tf, tuning
 
 from .synthetic import moving_digits
 
@@ -71,39 +71,18 @@ class Options(experiment.Options):
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    options = checked(options)
+    options = with_defaults(options)
     parts = read(options)
     run = experiment.run_folder(options, scope, parts)
-
-    # Data
-    order = data.shuffled(options.seed, buffer_size=len(parts["train"]))
-    train, valid = batches(options, parts["train"], order), batches(options, parts["valid"])
-    frame_shape = tuple(train.element_spec[0].shape[2:])
-    if scope.chief and options.task != "next_frame":
-        text.save_labels(run.vocabulary / "labels.txt", parts["train"].class_names)
-
-    # Model
-    with scope:
-        model = build(options, frame_shape, len(parts["train"].class_names))
-        model.compile(
-            experiment.adamw(options, train),
-            **aims(options),
-            jit_compile=False,  # compiling takes longer than it saves
-        )
-    experiment.initialize(options, model, run, {})
-
-    # Fit
-    monitor = {"monitor": "val_mse"} if options.task == "next_frame" else {"monitor": "val_accuracy", "mode": "max"}
-    if not experiment.fit(options, model, train, valid, run, scope, epoch_aware=[order], **monitor):
+    task = train(options, parts, run, scope)
+    if not scope.chief:
         return
 
     # Evaluate
     split = "test" if "test" in parts else "valid"
     if options.task == "next_frame":
-        task = tasks.Tensors(model)
         report_pictures(options, run, task, parts, split)
     else:
-        task = tasks.Classification(model, None, parts["train"].class_names)
         report_classes(options, run, task, parts, split)
 
     # Export
@@ -111,7 +90,7 @@ def main(options: Options) -> None:
     experiment.finish(options, run, scope, task, samples=list(experiment.frames_of(some)))
 
 
-def checked(options: Options) -> Options:
+def with_defaults(options: Options) -> Options:
     """The options with a task and the defaults of the task."""
     source = "generated clips" if options.data_dir is None else "clips from files"
     task = options.task or TASKS[source][0]
@@ -138,6 +117,55 @@ def read(options: Options) -> dict[str, data.Video]:
         return {**parts, "long": moving_digits.video(options.task, "test", held_out, **longer)}
     shape = {"size": (options.size, options.size), "num_frames": options.frames, "channels": options.channels}
     return experiment.read_clips(experiment.data_folder(options.data_dir, False, ""), every=options.every, **shape)
+
+
+def train(
+    options: Options, parts: dict[str, data.Video], run, scope, callbacks=()
+) -> tasks.Classification | tasks.Tensors:
+    """Trains a classifier of clips, or a predictor of frames."""
+    # Data
+    order = data.shuffled(options.seed, buffer_size=len(parts["train"]))
+    clips_of_epoch, valid = batches(options, parts["train"], order), batches(options, parts["valid"])
+    amount = experiment.training_data(options, clips_of_epoch, [order])
+    frame_shape = tuple(clips_of_epoch.element_spec[0].shape[2:])
+    if scope.chief and options.task != "next_frame":
+        text.save_labels(run.vocabulary / "labels.txt", parts["train"].class_names)
+
+    # Model
+    with scope:
+        model = build(options, frame_shape, len(parts["train"].class_names))
+        model.compile(
+            experiment.adamw(options, amount),
+            **aims(options),
+            jit_compile=False,  # compiling takes longer than it saves
+        )
+    experiment.initialize(options, model, run, {})
+
+    # Fit
+    name, mode = monitor(options, parts)
+    experiment.fit(options, model, amount, valid, run, scope, monitor=name, mode=mode, watching=callbacks)
+    if options.task == "next_frame":
+        return tasks.Tensors(model)
+    return tasks.Classification(model, None, parts["train"].class_names)
+
+
+def monitor(options: Options, parts: dict[str, data.Video]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return ("val_mse", "min") if options.task == "next_frame" else ("val_accuracy", "max")
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune video` searches. The defaults are those of the recipe."""
+    return (
+        tuning.Space()
+        .choice("architecture", ["gru", "lstm", "mingru", "transformer"])
+        .choice("units", [32, 64, 128])
+        .choice("num_layers", [1, 2])
+        .choice("num_heads", [2, 4], when={"architecture": "transformer"})
+        .float("dropout", 0.0, 0.5)
+        .float("learning_rate", 5e-4, 1e-2, log=True)
+        .choice("batch_size", [16, 32, 64])
+    )
 
 
 def batches(options: Options, part: data.Video, order=None) -> tf.data.Dataset:

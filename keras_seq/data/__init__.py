@@ -25,6 +25,7 @@ from keras_seq.data.parallel_text import (
     parallel_text,
     read_parallel_text,
 )
+from keras_seq.data.rounds import Rounds
 from keras_seq.data.series import Series, SeriesReport, read_series
 from keras_seq.data.series_grid import future_timestamps, season
 from keras_seq.data.shuffling import from_step, shuffled
@@ -33,6 +34,7 @@ from keras_seq.data.splits import find_splits
 from keras_seq.data.tags import CONLLU_COLUMNS, TaggedText, TagReport, conllu_words, read_tags
 from keras_seq.data.teacher_forcing import teacher_forcing
 from keras_seq.data.text import PlainText, TextReport, blocks, read_text, streams, token_ids
+from keras_seq.data.token_counts import TokenCounts, count_tokens, token_unit
 from keras_seq.data.vectors import Vectors, read_vectors
 from keras_seq.data.video import Video, VideoReport, read_frames, read_video
 from keras_seq.data.windows import Scaler, WindowReport, Windows, WindowSplits, calendar_features, usual_split, windows
@@ -57,6 +59,7 @@ __all__ = [
     "ParallelReport",
     "ParallelText",
     "PlainText",
+    "Rounds",
     "SOUND_SUFFIXES",
     "Scaler",
     "SequenceAxes",
@@ -66,6 +69,7 @@ __all__ = [
     "TagReport",
     "TaggedText",
     "TextReport",
+    "TokenCounts",
     "AudioAugmentation",
     "Vectors",
     "Video",
@@ -82,6 +86,7 @@ __all__ = [
     "calendar_features",
     "conllu_words",
     "count_batches",
+    "count_tokens",
     "data_home",
     "sha256_of",
     "download",
@@ -124,6 +129,7 @@ __all__ = [
     "streams",
     "teacher_forcing",
     "token_ids",
+    "token_unit",
     "unpack",
     "without_autotune",
     "usual_split",

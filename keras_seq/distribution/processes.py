@@ -61,7 +61,7 @@ class Process:
             stderr=pipe,
             bufsize=0,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=die_with(os.getpid()),
         )
         self.pid = self.popen.pid
         self.tail: collections.deque[tuple[int, bytes]] = collections.deque(maxlen=_TAIL)
@@ -98,8 +98,7 @@ class Process:
     def how(self) -> str:
         if self.code is None:
             return "still running"
-        names = {number.value: number.name for number in signal.Signals}
-        return f"killed by {names.get(-self.code, -self.code)}" if self.code < 0 else f"exit code {self.code}"
+        return how_it_ended(self.code)
 
     def last_lines(self) -> list[bytes]:
         """The lines from the traceback on, or the last twenty."""
@@ -114,7 +113,7 @@ class Process:
             output.close()
 
 
-def _die_with(parent: int) -> Callable[[], None] | None:
+def die_with(parent: int) -> Callable[[], None] | None:
     """A function for the child before it runs its program: makes the kernel kill it when `parent` ends."""
     if not _PRCTL:
         return None
@@ -125,6 +124,12 @@ def _die_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
+
+
+def how_it_ended(code: int) -> str:
+    """ "exit code 2", or "killed by SIGKILL" for the negative number of a signal."""
+    names = {number.value: number.name for number in signal.Signals}
+    return f"killed by {names.get(-code, -code)}" if code < 0 else f"exit code {code}"
 
 
 class _Output:

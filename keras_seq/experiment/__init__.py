@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.experiment.attention import draw_alignment, draw_attention
     from keras_seq.experiment.batching import batches
+    from keras_seq.experiment.budget import learning_rate, training_data
     from keras_seq.experiment.clips import frame_batches, frames_of, read_clips
     from keras_seq.experiment.folds import cross_validate
     from keras_seq.experiment.labeled_text import LabeledTextFlags, hold_out_last
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.experiment.results import Result
     from keras_seq.experiment.series import draw_forecasts, find_csv, find_season, forecast_windows
     from keras_seq.experiment.tagged_text import TaggedTextFlags, divide_tagged, usual_tags
-    from keras_seq.experiment.training import adamw, fit, learning_rate
+    from keras_seq.experiment.training import adamw, fit
 
 _HOME = {
     "LabeledTextFlags": "labeled_text",
@@ -64,7 +65,7 @@ _HOME = {
     "frames_of": "clips",
     "hold_out_last": "labeled_text",
     "initialize": "preparation",
-    "learning_rate": "training",
+    "learning_rate": "budget",
     "preset": "options",
     "read_clips": "clips",
     "record": "reporting",
@@ -73,6 +74,7 @@ _HOME = {
     "run_folder": "preparation",
     "samples": "reporting",
     "setup": "preparation",
+    "training_data": "budget",
     "usual_tags": "tagged_text",
     "vocabulary": "preparation",
     "with_data": "preparation",
@@ -114,6 +116,7 @@ __all__ = [
     "run_folder",
     "samples",
     "setup",
+    "training_data",
     "usual_tags",
     "vocabulary",
     "with_data",

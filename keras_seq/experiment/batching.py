@@ -1,11 +1,13 @@
-"""Batches of an epoch from encoded examples."""
+"""Training and validation batches from encoded examples."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from keras_seq import data
+from keras_seq import data, training
+from keras_seq.experiment.budget import training_data
+from keras_seq.experiment.options import Options
 
 _BATCHES_SHUFFLED = 1_000  # batches held in memory (an epoch of Multi30k has 500)
 
@@ -13,36 +15,36 @@ Step = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 
 def batches(
+    options: Options,
     train: tf.data.Dataset,
     valid: tf.data.Dataset | None,
     *,
     tokens_per_batch: int,
     max_length: int,
-    seed: int,
     shapes: int | None = None,
     replicas: int = 1,
     axes: Any = None,
     noise: Iterable[Step] = (),
     finish: Step = lambda dataset: dataset,
-) -> tuple[tf.data.Dataset, tf.data.Dataset | None, list[Any]]:
+) -> tuple[training.TrainingData, tf.data.Dataset | None]:
     """Batches examples of similar length, in few shapes with little padding. The order of the training batches differs
-    in each epoch.
+    in each epoch, by the seed of the options.
 
     Args:
+        options: options of the recipe.
         train, valid: datasets of encoded examples, any nest that `data.bucketed` takes. Call `cache` after slow steps.
             Validation examples are never dropped. None: no validation.
         tokens_per_batch: token budget of a batch, as for `data.bucketed`.
         max_length: length from which training examples are dropped and counted, if one side reaches it.
-        seed: random seed of the order.
         shapes: greatest number of shapes, as for `data.Buckets`.
         replicas: number of which the rows of a batch are a multiple.
         axes: name of each component's length (equal names share a length), as for `data.bucketed`.
         noise: steps for the training examples that keep their lengths, such as `data.masking(...)`.
         finish: step for batches, such as `data.teacher_forcing(...)`.
     Returns:
-        Training batches, validation batches, and the steps that depend on the epoch: `fit(..., epoch_aware=...)`.
+        Training data and validation batches.
     Raises:
-        ValueError: if no training example is short enough.
+        ValueError: if no training example is short enough, or for a wrong budget.
     """
     lengths = data.lengths(train, axes)
     valid_lengths = data.lengths(valid, axes) if valid is not None else ()
@@ -53,11 +55,11 @@ def batches(
         raise ValueError(f"No training example is shorter than --max-length {max_length} tokens.")
     buckets = data.Buckets(lengths[short], tokens_per_batch, shapes, multiple_of=replicas)
     # Partial batches come last, one length after the other. Unshuffled, they undo some of the epoch's training.
-    epoch_aware = [data.shuffled(seed), *noise, data.shuffled(seed, _BATCHES_SHUFFLED)]
+    epoch_aware = [data.shuffled(options.seed), *noise, data.shuffled(options.seed, _BATCHES_SHUFFLED)]
     examples = train.apply(data.shorter_than(max_length, axes))
     for step in epoch_aware[:-1]:
         examples = examples.apply(step)
     train = examples.apply(buckets.batched(lengths[short], axes=axes)).apply(finish).apply(epoch_aware[-1])
     if valid is not None:
         valid = valid.apply(buckets.batched(valid_lengths, axes=axes)).apply(finish).cache()
-    return train, valid, epoch_aware
+    return training_data(options, train, epoch_aware), valid

@@ -27,6 +27,11 @@ class Options:
     """
 
     epochs: int = option(20, "greatest number of epochs")
+    budget_tokens: float | None = option(
+        None, "number of target tokens to train on in place of --epochs (of examples, for data without tokens)"
+    )
+    budget_seconds: float | None = option(None, "seconds to train in place of --epochs, without validation")
+    rounds: int = option(10, "number of rounds of a budget: equal parts, with a validation after each")
     learning_rate: float = option(1e-3, "peak learning rate")
     schedule: Literal["linear", "cosine", "inverse_square_root"] = option("linear", "decay after the warm-up")
     warmup_steps: int = option(100, "number of warm-up updates, at most a quarter of all")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from keras_seq.cli import option
@@ -52,15 +52,24 @@ class TaggedTextFlags:
         if len(train) < FEWEST:
             raise ValueError(f"{len(train)} training sentences are too few. Give at least {FEWEST}.")
 
-    def mark_spans(self, tags: Iterable[str]) -> bool:
-        """Whether the tags mark spans. If they do, a note is printed."""
-        tags = sorted(tags)
+    def mark_spans(self, parts: Mapping[str, data.TaggedText]) -> bool:
+        """Whether the tags of the splits mark spans.
+
+        Raises:
+            ValueError: for tags that cannot, with --spans yes.
+        """
+        tags = sorted({tag for part in parts.values() for tag in part.tag_names})
         marks = data.mark_spans(tags) if self.spans == "auto" else self.spans == "yes"
         if marks:
             data.spans(tags)  # raises for tags that are not spans, before training
-            letters = "".join(sorted({tag[0] for tag in tags}, key="BIMELSUWO".index))
-            print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
         return marks
+
+    def note_spans(self, parts: Mapping[str, data.TaggedText]) -> None:
+        """Prints a note if the tags mark spans."""
+        if self.mark_spans(parts):
+            letters = {tag[0] for part in parts.values() for tag in part.tag_names}
+            letters = "".join(sorted(letters, key="BIMELSUWO".index))
+            print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
 
 
 def divide_tagged(

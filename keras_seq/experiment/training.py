@@ -1,50 +1,35 @@
 """Fits a model into its run folder: progress, checkpoints, resuming, early stopping, and the choice of weights."""
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_seq import callbacks, data, distribution, optimizers, schedules, training
+from keras_seq import callbacks, data, distribution, optimizers, training
+from keras_seq.experiment.budget import learning_rate
 from keras_seq.experiment.options import Options
 from keras_seq.inspection import parameters, plots
 
 
-def learning_rate(options: Options, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate schedule of `options` for `steps` updates an epoch.
-
-    On very little data the warm-up is cut to a quarter of all updates, and a note is printed.
-    """
-    total = max(2, options.epochs * steps)
-    warmup, peak = max(1, min(options.warmup_steps, total // 4)), options.learning_rate
-    if warmup < options.warmup_steps:
-        print(f"Warm-up: {warmup:,} updates, a quarter of all {total:,}, in place of {options.warmup_steps:,}.")
-    if options.schedule == "linear":
-        return schedules.LinearDecay(peak, warmup, total)
-    if options.schedule == "inverse_square_root":
-        return schedules.InverseSquareRoot(peak, warmup)
-    rising = {"initial_learning_rate": peak / warmup, "warmup_target": peak, "warmup_steps": warmup}
-    return keras.optimizers.schedules.CosineDecay(decay_steps=total - warmup, **rising)
-
-
-def adamw(options: Options, batches: tf.data.Dataset, **arguments: Any) -> optimizers.AdamW:
+def adamw(options: Options, train: training.TrainingData, **arguments: Any) -> optimizers.AdamW:
     """AdamW with the schedule and the `weight_decay` of the options. Gradients are clipped to norm 1.
 
     Args:
         options: options of the recipe.
-        batches: batches of an epoch.
+        train: training data, whose amount the schedule spans.
         arguments: further arguments of `optimizers.AdamW`.
     """
-    rate = learning_rate(options, int(batches.cardinality()))
-    return optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, **arguments)
+    return optimizers.AdamW(
+        learning_rate(options, train), weight_decay=options.weight_decay, global_clipnorm=1.0, **arguments
+    )
 
 
 def fit(
     options: Options,
     model: keras.Model,
-    train: tf.data.Dataset,
+    train: training.TrainingData,
     valid: tf.data.Dataset | None,
     run: training.Run,
     scope: distribution.scope,
@@ -52,20 +37,20 @@ def fit(
     monitor: str | None = "val_loss",
     mode: str = "min",
     validate: Callable[[], Mapping[str, Any]] | None = None,
-    epoch_aware: Sequence[Any] = (),
     watching: Iterable[keras.callbacks.Callback] = (),
 ) -> bool:
     """Fits the model, resuming an interrupted run, and keeps the weights with the best validation score.
 
     The run folder gets checkpoints, `history.csv`, `best.keras`, `parameters.txt` and `plots/learning_curve.png`.
-    Training ends after `options.epochs`, or after `options.patience` epochs without a better score. The weights kept
-    are those of the best epoch, or the mean of the last `options.average` checkpoints if that scores better. Without a
-    monitor, all epochs are trained, and the mean of the last checkpoints is kept.
+    Training ends after `options.epochs`, or after `options.patience` epochs without a better score. With a budget, a
+    round stands for an epoch, and the whole budget is used. The weights kept are those of the best epoch, or the mean
+    of the last `options.average` checkpoints if that scores better. Without a monitor, all epochs are trained, and the
+    mean of the last checkpoints is kept.
 
     Args:
         options: options of the recipe.
         model: compiled model, built in the scope.
-        train: batches with a finite cardinality, whose order is a function of the epoch.
+        train: training data of `training_data` or `batches`.
         valid: batches for Keras's validation, or None.
         run, scope: run of `run_folder` and scope of `setup`.
         monitor: name of the score, from `validate` or, without it, from Keras's validation on `valid`. None: no
@@ -73,34 +58,41 @@ def fit(
         mode: "max" if a larger score is better, "min" if a smaller one is.
         validate: function that scores the current model, for example by decoding: `{"val_bleu": 30.2}`. The scores are
             added to the epoch's logs.
-        epoch_aware: steps that depend on the epoch, such as `data.shuffled` and noise.
-        watching: further callbacks.
+        watching: further callbacks, after those that save the epoch.
     Returns:
         Whether this process is the chief, which continues. Other workers return after the chief has called `finish`.
     """
-    resume = training.Resume(run, options.average, options.save_every, epoch_aware=epoch_aware, agree=scope.any_worker)
     throughput = callbacks.Throughput()
-    steps = int(train.cardinality())
-    print(f"{type(model).__name__}, {model.count_params():,} parameters; {steps} batches an epoch; {scope}.")
+    resume = training.Resume(
+        run,
+        options.average,
+        options.save_every,
+        callbacks=train.stateful(),
+        epoch_aware=train.epoch_aware,
+        agree=scope.any_worker,
+    )
+    patience = options.patience if train.rounds is None else train.epochs
+    print(f"{type(model).__name__}, {model.count_params():,} parameters; {train}; {scope}.")
     if resume.initial_epoch or resume.initial_step:
-        print(_resuming(options, run, resume))
+        print(_resuming(train, run, resume))
     model.fit(
         _fed(options, train, scope, resume, throughput),
         validation_data=valid,
-        epochs=options.epochs,
+        epochs=train.epochs,
         shuffle=False,  # the dataset shuffles
         verbose=1 if sys.stdout.isatty() else 2,  # a log file gets a line for each epoch, not a progress bar
         callbacks=[
             throughput,
+            *train.callbacks(),
             *([] if validate is None else [callbacks.Evaluator(validate)]),
-            *watching,
             *(
                 [keras.callbacks.TensorBoard(str(run.path / "tensorboard"))]
                 if options.tensorboard and scope.chief
                 else []
             ),
             resume,
-            *([] if monitor is None else [training.EarlyStopping(run, monitor, mode=mode, patience=options.patience)]),
+            *([] if monitor is None else [training.EarlyStopping(run, monitor, mode=mode, patience=patience)]),
+            *watching,
         ],
     )
     if not scope.chief:  # the others must not leave before the chief has finished
@@ -120,21 +112,26 @@ def fit(
     return True
 
 
-def _resuming(options: Options, run: training.Run, resume: training.Resume) -> str:
+def _resuming(train: training.TrainingData, run: training.Run, resume: training.Resume) -> str:
     steps = f" and {resume.initial_step:,} steps" if resume.initial_step else ""
-    return f"Resuming {run.path} after epoch {resume.initial_epoch} of {options.epochs}{steps}."
+    name = "epoch" if train.rounds is None else "round"
+    return f"Resuming {run.path} after {name} {resume.initial_epoch} of {train.epochs}{steps}."
 
 
-def _fed(options: Options, train: tf.data.Dataset, scope: distribution.scope, resume: training.Resume, throughput):
+def _fed(
+    options: Options, train: training.TrainingData, scope: distribution.scope, resume: training.Resume, throughput
+):
     """The training batches, counted, from the step at which the run resumes, or from a tf.data service."""
+    counted = throughput.counted()
     if options.data_service:
         for start in resume.epoch_aware:  # the service gets a copy
             start.start_epoch(resume.initial_epoch)
-        counted = throughput.counted()
-        return train.apply(distribution.data_service(options.data_service, scope, on_trainer=counted))
+        return train.batches.apply(distribution.data_service(options.data_service, scope, on_trainer=counted))
+    if train.rounds is not None:  # which begin at any step
+        return train.batches.apply(counted).prefetch(8)
     rest = data.from_step(0)
     resume.epoch_aware.append(rest)
-    return train.apply(rest).apply(throughput.counted()).prefetch(8)
+    return train.batches.apply(rest).apply(counted).prefetch(8)
 
 
 def _keras_validation(model: keras.Model, valid: tf.data.Dataset, run: training.Run, scope: distribution.scope):

@@ -188,9 +188,9 @@ class Run:
             for folder in (self.checkpoints, self.vocabulary, self.plots):
                 folder.mkdir(parents=True, exist_ok=True)
         if config is not None and chief:
-            _write_json(self.path / "config.json", _as_json(config))
+            write_json(self.path / "config.json", config)
         if data is not None and chief:
-            _write_json(self.path / "data.json", dict(data))
+            write_json(self.path / "data.json", dict(data))
         rows = read_history(self.history)
         self.earlier_seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
 
@@ -258,7 +258,7 @@ class Run:
             entry = _as_json(entry)
             known = [old for old in known if _identity(old) != _identity(entry)] + [entry]
         if self.chief:
-            _write_json(self.metrics, known)
+            write_json(self.metrics, known)
         return known
 
     def _remove_parts(self) -> None:
@@ -272,20 +272,9 @@ class Run:
     def _check_config(self, config: Mapping[str, Any] | None, may_change: set[str]) -> None:
         if config is None or not (self.path / "config.json").exists():
             return
-        old, new = self.config, _as_json(config)
-        missing = object()
-        different = [
-            name
-            for name in [*old, *(name for name in new if name not in old)]
-            if name not in may_change and old.get(name, missing) != new.get(name, missing)
-        ]
-        if different:
-            values = "; ".join(
-                f"`{name}` was {json.dumps(old[name]) if name in old else 'absent'}, "
-                f"is now {json.dumps(new[name]) if name in new else 'absent'}"
-                for name in different
-            )
-            raise ValueError(f"The folder {self.path} holds another run: {values}. " + _ANOTHER_FOLDER)
+        differences = config_differences(self.config, config, may_change)
+        if differences:
+            raise ValueError(f"The folder {self.path} holds another run: {differences}. " + _ANOTHER_FOLDER)
 
     def _check_data(self, data: Mapping[str, str] | None) -> None:
         old = read_config(self.path / "data.json")
@@ -295,6 +284,17 @@ class Run:
                 f"The folder {self.path} holds a run of other data: {', '.join(different)} changed since it began. Its "
                 f"labels, words and scales fit only the old data. Restore that. {_ANOTHER_FOLDER}"
             )
+
+
+def config_differences(old: Mapping[str, Any], new: Mapping[str, Any], may_change: Iterable[str] = ()) -> str:
+    """The values that differ, "`units` was 64, is now 128; ...", or "". Compares values as JSON has them."""
+    new, missing = _as_json(new), object()
+    return "; ".join(
+        f"`{name}` was {json.dumps(old[name]) if name in old else 'absent'}, "
+        f"is now {json.dumps(new[name]) if name in new else 'absent'}"
+        for name in [*old, *(name for name in new if name not in old)]
+        if name not in may_change and old.get(name, missing) != new.get(name, missing)
+    )
 
 
 def command_line() -> str:
@@ -349,6 +349,7 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value if not isinstance(value, Mapping) else dict(value), default=plain))
 
 
-def _write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a complete JSON file, or none. Paths become strings, NumPy numbers plain numbers."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_as_json(value), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,390 @@
+"""Searches with KerasTuner: trials at equal tokens or seconds, which an interruption does not lose."""
+
+import contextlib
+import dataclasses
+import gc
+import math
+import os
+import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import keras_tuner
+
+from keras_seq import training
+from keras_seq.tuning import report
+from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values, train_trial
+from keras_seq.tuning.oracles import OracleName, make_oracle
+from keras_seq.tuning.records import Round, Status, TrialRecord, best_of, read_trials
+from keras_seq.tuning.space import Space
+from keras_seq.tuning.stopping import MedianRule, best_score
+from keras_seq.tuning.workers import Workers
+
+MAY_CHANGE = ("trials", "total_tokens")  # a search may be continued with more of them
+_MIN = ("loss", "perplexity", "error", "mse", "mae", "nll", "rate")  # ends of names whose smallest value is best
+_ERRORS_BEFORE_GIVING_UP = 3
+
+
+class SearchError(ValueError):
+    """An error that concerns the whole search, not one trial."""
+
+
+class Diverged(Exception):
+    """A loss or an objective that is not finite."""
+
+
+class Tuner(keras_tuner.Tuner):
+    """A tuner of KerasTuner that gives each trial an equal budget, and goes on after an interruption.
+
+        space = tuning.Space().choice("units", [64, 128]).float("learning_rate", 1e-4, 1e-2, log=True)
+        tuner = tuning.Tuner(
+            Sentiment(), "val_accuracy", directory="runs/search", space=space, trials=20, tokens=200_000
+        )
+        tuner.search()
+        tuner.best().values
+
+    The same program goes on after a kill at any moment: no finished trial is repeated, and the one that ran goes on
+    from its last checkpoint. The folder has `trial_0007/trial.json` and the run folder `trial_0007/run` of each trial,
+    `best.json`, `oracle.json`, `plots/` and event files for TensorBoard's HParams.
+
+    A trial whose loss is not finite has failed. A trial whose model cannot be built is invalid: it is left out, and
+    another one takes its place. The oracle gets both as the worst trials.
+
+    Args:
+        hypermodel: a `HyperModel`, or one of KerasTuner (or a function from `hp` to a compiled model). For the latter,
+            `search` takes the training batches, `validation_data` and, optionally, `epoch_aware`.
+        objective: name of a score in the logs, or `keras_tuner.Objective`. Its direction follows from its name: the
+            smallest loss, error or perplexity is best, and the largest of other scores. By default, that of the
+            hypermodel.
+        directory: folder of the search.
+        space: search space. None: the parameters that `build` declares.
+        oracle: "bayesian", "random", "hyperband" or "grid", KerasTuner's.
+        trials: number of trials. None: as many as Hyperband's brackets or the grid have.
+        tokens, seconds, rounds: budget of each trial, see `Budget`. Hyperband's trials use up to all of it.
+        total_tokens: tokens of all trials together, after which no trial begins.
+        stopping: rule that stops trials early, or None. Hyperband stops trials by itself.
+        seed: random seed of the oracle and of each trial.
+        overwrite: whether to start over. The trials in the folder are removed.
+    Raises:
+        ValueError: for a wrong argument, an empty space, or a folder with another search. Nothing is written then.
+    """
+
+    def __init__(
+        self,
+        hypermodel: keras_tuner.HyperModel | Callable[[keras_tuner.HyperParameters], keras.Model],
+        objective: str | keras_tuner.Objective | None = None,
+        *,
+        directory: str | os.PathLike,
+        space: Space | None = None,
+        oracle: OracleName = "bayesian",
+        trials: int | None = 20,
+        tokens: float | None = None,
+        seconds: float | None = None,
+        rounds: int = 10,
+        total_tokens: float | None = None,
+        stopping: MedianRule | None = MedianRule(),  # noqa: B008  frozen
+        seed: int = 1,
+        overwrite: bool = False,
+    ):
+        self.budget = Budget(tokens, seconds, rounds)
+        self.trial_objective = find_objective(objective or getattr(hypermodel, "objective", None))
+        self.stopping = None if oracle == "hyperband" else stopping
+        self.seed = seed
+        self.directory = pathlib.Path(directory)
+        if trials is not None and trials < 1:
+            raise ValueError(f"`trials` must be at least 1. Received: {trials}")
+        if space is not None and not len(space):
+            raise ValueError("The search space is empty. Add a parameter: `space.choice(...)`")
+        arguments = {"trials": trials, "tokens": total_tokens, "seed": seed, "rounds": rounds}
+        hyperparameters = None if space is None else space.hyperparameters()
+        made = make_oracle(oracle, self.trial_objective, space=hyperparameters, **arguments)
+        identity = {
+            "objective": f"{self.trial_objective.direction} {self.trial_objective.name}",
+            "oracle": oracle,
+            "budget": dataclasses.asdict(self.budget),
+            "space": None if space is None else space.to_json(),
+            "stopping": None if self.stopping is None else dataclasses.asdict(self.stopping),
+            "seed": seed,
+            "trials": trials,
+            "total_tokens": total_tokens,
+        } | getattr(hypermodel, "identity", dict)()
+        if not self._is_worker():
+            self._open(identity, overwrite)
+        super().__init__(made, hypermodel, directory=self.directory.parent, project_name=self.directory.name)
+        self.directory = pathlib.Path(directory)
+        if not self.oracle.get_space().space:
+            raise ValueError("The search space is empty: the hypermodel declares no parameter.")
+        if not self._is_worker():
+            self.save()
+
+    def _open(self, identity: dict[str, Any], overwrite: bool) -> None:
+        """Checks that the folder has this search or none, and writes `search.json`."""
+        path = self.directory / "search.json"
+        if overwrite and path.exists():
+            shutil.rmtree(self.directory)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ValueError(f"A search needs a folder, but {self.directory} is a file.")
+        present = sorted(each.name for each in self.directory.iterdir()) if self.directory.exists() else []
+        if present and not path.exists():
+            raise ValueError(
+                f"The folder {self.directory} is not empty and has no search in it (it has {', '.join(present[:3])}). "
+                "Name another folder."
+            )
+        before = training.read_config(path)
+        if before and (differences := training.config_differences(before, identity, MAY_CHANGE)):
+            raise ValueError(
+                f"The folder {self.directory} holds another search: {differences}. Name another folder, or start over "
+                "in it (`overwrite=True`)."
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        training.write_json(path, identity)
+
+    # The state of the search is that of the oracle.
+
+    def save(self) -> None:
+        if not self._is_worker():
+            self.oracle.save()
+
+    def reload(self) -> None:
+        self.oracle.reload()
+
+    def _get_tuner_fname(self) -> str:
+        return str(self.directory / "oracle.json")  # BaseTuner reloads if it exists
+
+    def search(self, *fit_args: Any, workers: int = 1, **fit_kwargs: Any) -> list[TrialRecord]:
+        """Runs the trials that are left, and writes `best.json`, plots and event files.
+
+        Args:
+            fit_args, fit_kwargs: for a hypermodel of KerasTuner: the training batches of an epoch, `validation_data`,
+                `epoch_aware`, and further arguments of its `fit`.
+            workers: number of processes on this machine that share the search. Each runs this program again, as a
+                worker of KerasTuner, and this process is their chief. A worker that dies gives its trial to the next.
+        Returns:
+            All trials.
+        Raises:
+            SearchError: if no round logs the objective, the first trials all fail, or all workers die.
+        """
+        if self._is_worker():
+            super().search(*fit_args, **fit_kwargs)
+            return self.trials()
+        begun = {trial.trial for trial in self.trials() if trial.status != "running"}
+        if begun:
+            print(f"{self.directory}: {len(begun)} finished trials, the search goes on.")
+        if workers > 1:
+            with Workers(workers, self.directory) as processes:
+                self._lead(processes)
+        else:
+            super().search(*fit_args, **fit_kwargs)
+        self._finish()
+        return self.trials()
+
+    def _lead(self, processes: Workers) -> None:
+        """Serves the workers as KerasTuner's chief, until they have ended."""
+        shown = {trial.trial for trial in self.trials() if trial.status != "running"}
+        server = processes.serve(super().search)
+        while processes.running():
+            time.sleep(0.2)
+            for name, how in processes.died():
+                trial = self.oracle.release(name)
+                given = "" if trial is None else f" Its trial {trial} is given to the next worker."
+                print(f"Worker {name} died: {how}.{given} Its output: {processes.log(name)}", file=sys.stderr)
+            for trial in self.trials():
+                if trial.status != "running" and trial.trial not in shown:
+                    shown.add(trial.trial)
+                    self._show(trial)
+            if not server.is_alive() and processes.running():
+                processes.stop()
+        if processes.all_died():
+            raise SearchError(f"All workers died. Their output: {processes.log('worker-*')}")
+
+    def trials(self) -> list[TrialRecord]:
+        """The records of all trials, in the order in which they were made."""
+        return read_trials(self.directory)
+
+    def best(self) -> TrialRecord | None:
+        """The trial with the best score, or None."""
+        return best_of(self.trials(), self.trial_objective.direction)
+
+    def load_model(self, trial: Any) -> keras.Model:
+        """The model of a trial, with the weights of its best round."""
+        return keras.models.load_model(self._folder(trial.trial_id) / "run" / "best.keras")
+
+    def _finish(self) -> None:
+        trials, mode, name = self.trials(), self.trial_objective.direction, self.trial_objective.name
+        best = best_of(trials, mode)
+        print("\n" + "\n".join(report.table(trials, mode, name)))
+        if best is None:
+            reasons = "; ".join(dict.fromkeys(trial.reason for trial in trials if trial.reason))
+            raise SearchError(f"No trial has a score: {reasons}")
+        config = getattr(self.hypermodel, "config", dict)(best.values)
+        training.write_json(self.directory / "best.json", config)
+        report.draw(trials, self.directory, mode=mode, objective=name)
+        print(f"Best: trial {best.trial}, {name} {best.score:.4g}. Its values: {self.directory / 'best.json'}")
+
+    # One trial.
+
+    def _populate_initial_space(self) -> None:
+        if not self.oracle.get_space().space:  # no space was given: `build` declares it
+            super()._populate_initial_space()
+
+    def pre_create_trial(self) -> None:
+        """KerasTuner asks an oracle that waits for other workers again and again."""
+        now = time.monotonic()
+        if now - getattr(self, "_asked", 0.0) < 0.5:
+            time.sleep(0.5)
+        self._asked = now
+
+    def _try_run_and_update_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> None:
+        record = self.run_trial(trial, *fit_args, **fit_kwargs)
+        if record.has_score:
+            scores = [each.score for each in record.rounds]
+            metrics = {self.trial_objective.name: record.score}
+            self.oracle.update_trial(trial.trial_id, metrics, step=scores.index(record.score) + 1)
+            trial.status = "COMPLETED"
+        else:
+            trial.status, trial.message = record.status.upper(), record.reason
+        if not self._is_worker():
+            self._show(record)
+        errors = [each for each in self.trials()[:_ERRORS_BEFORE_GIVING_UP] if each.status in ("failed", "invalid")]
+        if len(errors) == _ERRORS_BEFORE_GIVING_UP:
+            self.oracle.end_trial(trial)
+            raise SearchError(f"The first {len(errors)} trials have no score. The last error: {record.reason}")
+
+    def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> TrialRecord:
+        """Runs a trial to its end and returns its record, also if it failed."""
+        hp, folder = trial.hyperparameters, self._folder(trial.trial_id)
+        rounds = hp.values.get("tuner/epochs", self.budget.rounds)  # those of a bracket of Hyperband, or all
+        watch = _Watch(self, self._begin(trial, folder), folder / "run", rounds)
+        keras.backend.clear_session()
+        gc.collect()
+        keras.utils.set_random_seed(self.seed)
+        status, reason = "completed", ""
+        try:
+            with _output_to(folder / "log.txt"):
+                self._train(hp, folder / "run", [watch], *fit_args, **fit_kwargs)
+            if watch.reason:
+                status, reason = "stopped", watch.reason
+        except SearchError:
+            raise
+        except Diverged as error:
+            status, reason = "failed", str(error)
+        except ValueError as error:
+            status, reason = ("failed" if watch.trained else "invalid"), _in_one_line(error)
+        except Exception as error:  # one trial must not end the search: memory, a bug for some value
+            status, reason = "failed", f"{type(error).__name__}: {_in_one_line(error)}"
+        record = watch.record(status, reason)
+        record.write(folder)
+        return record
+
+    def _begin(self, trial: Any, folder: pathlib.Path) -> TrialRecord:
+        """The record of a trial that begins. A trial that Hyperband continues gets a copy of the run of the other."""
+        values = trial.hyperparameters.values
+        run, other = folder / "run", values.get("tuner/trial_id")
+        if other is not None and not run.exists():
+            copy = folder / ".copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self._folder(other) / "run", copy)
+            copy.rename(run)
+        own = own_values(trial.hyperparameters)
+        record = TrialRecord(trial.trial_id, "running", own, seed=self.seed, worker=self.tuner_id)
+        record.write(folder)
+        return record
+
+    def _train(self, hp: Any, run: pathlib.Path, callbacks: Sequence[Any], *fit_args: Any, **fit_kwargs: Any) -> None:
+        common = (hp, run, self.budget, self.trial_objective, callbacks)
+        if isinstance(self.hypermodel, HyperModel):
+            self.hypermodel.train(*common)
+            return
+        if len(fit_args) != 1:
+            raise SearchError("`search` needs the training batches: a tf.data.Dataset of an epoch.")
+        batches = (fit_args[0], fit_kwargs.pop("validation_data", None), fit_kwargs.pop("epoch_aware", ()))
+        train_trial(self.hypermodel, *common, batches, **fit_kwargs)
+
+    def _folder(self, trial_id: str) -> pathlib.Path:
+        return self.directory / f"trial_{trial_id}"
+
+    def _show(self, trial: TrialRecord) -> None:
+        best = self.best()
+        print(report.line(trial, is_best=best is not None and best.trial == trial.trial), flush=True)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Ends a trial that has had its rounds, or that the median rule stops, and keeps its record. Must come last.
+
+    All decisions follow from the run's `history.csv`, so a trial that was interrupted ends as it would have.
+
+    Attributes:
+        trained: whether the training has begun.
+        reason: why the trial was stopped, or "".
+    """
+
+    def __init__(self, tuner: Tuner, trial: TrialRecord, run: pathlib.Path, rounds: int):
+        super().__init__()
+        self._tuner, self._trial, self._run, self._rounds = tuner, trial, run, rounds
+        self.trained, self.reason = False, ""
+
+    def on_train_begin(self, logs=None):
+        self.trained = True
+        self._trial = dataclasses.replace(self._trial, parameters=self.model.count_params())
+        if self._is_over():
+            self.model._initial_epoch = self.params["epochs"]  # as `training.EarlyStopping` does
+
+    def on_epoch_end(self, epoch, logs=None):
+        objective = self._tuner.trial_objective.name
+        if objective not in logs:
+            raise SearchError(f"No round logs the objective `{objective}`. The logs have: {', '.join(sorted(logs))}")
+        self.model.stop_training = self._is_over() or self.model.stop_training
+
+    def _is_over(self) -> bool:
+        rounds = self._read()
+        self.record("running").write(self._run.parent)
+        mode = self._tuner.trial_objective.direction
+        if self._tuner.stopping is not None and rounds and len(rounds) < self._rounds:
+            self.reason = self._tuner.stopping.reason(rounds, self._tuner.trials(), mode)
+        return bool(self.reason) or len(rounds) >= self._rounds
+
+    def _read(self) -> tuple[Round, ...]:
+        rounds, unit = [], "tokens"
+        for row in training.read_history(self._run / "history.csv"):
+            unit = "tokens" if "trained_tokens" in row else "examples"
+            loss, score = row.get("loss", 0.0), row.get(self._tuner.trial_objective.name, math.nan)
+            for name, value in (("loss", loss), (self._tuner.trial_objective.name, score)):
+                if not math.isfinite(value):
+                    raise Diverged(f"{name} is {value} after round {row['epoch']}")
+            rounds.append(Round(row["epoch"], int(row[f"trained_{unit}"]), row["seconds"], score))
+        self._trial = dataclasses.replace(self._trial, rounds=tuple(rounds), unit=unit)
+        return self._trial.rounds
+
+    def record(self, status: Status, reason: str = "") -> TrialRecord:
+        """The record of the trial, which has a score unless it failed."""
+        rounds, mode = self._trial.rounds, self._tuner.trial_objective.direction
+        score = best_score(rounds, mode) if rounds and status != "failed" else None
+        return dataclasses.replace(self._trial, status=status, reason=reason, score=score)
+
+
+def find_objective(objective: str | keras_tuner.Objective | None) -> keras_tuner.Objective:
+    """The objective of that name, whose direction follows from the name.
+
+    Raises:
+        ValueError: for None.
+    """
+    if objective is None:
+        raise ValueError("`objective` is needed: the name of a score in the logs, such as val_loss.")
+    if isinstance(objective, str):
+        return keras_tuner.Objective(objective, "min" if objective.lower().endswith(_MIN) else "max")
+    return objective
+
+
+@contextlib.contextmanager
+def _output_to(path: pathlib.Path) -> Iterator[None]:
+    """Writes the output of Python within it to the end of a file."""
+    with open(path, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        yield
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
