@@ -4,6 +4,8 @@ A verb is a dataclass of options and a function, both in `keras_seq/commands/`, 
 function imports its dependencies itself, so that help is fast: importing TensorFlow takes seconds.
 """
 
+import functools
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +24,7 @@ from keras_seq.commands import (
     tag,
     transcribe,
     translate,
+    tune,
 )
 from keras_seq.commands.output import exit_cleanly
 from keras_seq.quiet import start_quietly
@@ -75,26 +78,41 @@ RECIPES = {
 }
 
 
-def train(argv: Sequence[str]) -> None:
-    """Runs `keras-seq train NAME ...`: a recipe, as `python -m recipes.NAME ...` does in a checkout."""
-    import importlib
+# Verbs of recipes, `keras-seq VERB NAME ...`: the line in the list of verbs, and a sentence for the help.
+OF_RECIPES = {
+    "train": (
+        "training, evaluation and export of a model by a recipe",
+        "Trains a model: on synthetic data, or on yours.",
+    ),
+    "tune": ("search for better options of a recipe", "Searches for better options of a recipe with KerasTuner."),
+}
+NOT_TUNED = ("memory",)
 
+
+def run_recipe(verb: str, argv: Sequence[str]) -> None:
+    """Runs `keras-seq train NAME ...`, a recipe as `python -m recipes.NAME ...` does in a checkout, or `keras-seq tune
+    NAME ...`, a search for its options."""
     name, *others = list(argv) or [""]
+    known = {name: line for name, line in RECIPES.items() if verb == "train" or name not in NOT_TUNED}
     if name in ("-h", "--help"):
-        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in RECIPES.items()], numbers=False))
-        print("usage: keras-seq train NAME ...\n\nTrains a model: on synthetic data, or on yours.\n")
-        print(f"recipes:\n{recipes}\n\nkeras-seq train NAME --help lists the options of a recipe.")
+        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in known.items()], numbers=False))
+        print(f"usage: keras-seq {verb} NAME ...\n\n{OF_RECIPES[verb][1]}\n")
+        print(f"recipes:\n{recipes}\n\nkeras-seq {verb} NAME --help lists the options of a recipe.")
         return
-    if name not in RECIPES:
+    if name not in known:
         message = f"there is no recipe {name!r}" if name else "the name of a recipe is missing"
-        print(f"error: {message}. The recipes are: {', '.join(RECIPES)}.", file=sys.stderr)
+        print(f"error: {message}. The recipes are: {', '.join(known)}.", file=sys.stderr)
         sys.exit(2)
     module = importlib.import_module(f"keras_seq.recipes.{name}")
-    cli.run(module.main, module.Options, others, prog=f"keras-seq train {name}")
+    if verb == "train":
+        cli.run(module.main, module.Options, others, prog=f"keras-seq train {name}")
+    else:
+        search = functools.partial(tune.tune, module=module)
+        cli.run(search, tune.tune_options(module), others, prog=f"keras-seq tune {name}")
 
 
 def _help() -> str:
-    lines = [("  train", "training, evaluation and export of a model by a recipe")]
+    lines = [(f"  {verb}", line) for verb, (line, _) in OF_RECIPES.items()]
     lines += [(f"  {name}", verb.line) for name, verb in VERBS.items()]
     verbs = "\n".join(cli.table(lines, numbers=False))
     return (
@@ -114,15 +132,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(_help())
     elif name == "--version":
         print(f"keras-seq {__version__}")
-    elif name == "train":
-        train(others)
+    elif name in OF_RECIPES:
+        run_recipe(name, others)
     elif name in VERBS:
         start_quietly()
         cli.run(exit_cleanly(VERBS[name].function), VERBS[name].options, others, prog=f"keras-seq {name}")
     else:
         message = f"there is no verb {name!r}" if name else "a verb is missing"
         print(
-            f"error: {message}. The verbs are: {', '.join(['train', *VERBS])}. keras-seq --help describes them.",
+            f"error: {message}. The verbs are: {', '.join([*OF_RECIPES, *VERBS])}. keras-seq --help describes them.",
             file=sys.stderr,
         )
         sys.exit(2)

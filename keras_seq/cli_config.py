@@ -54,19 +54,23 @@ def _read_object(path: pathlib.Path) -> dict[str, Any]:
 
 def _checked(path: pathlib.Path, field: dataclasses.Field, annotation: Any, value: Any) -> Any:
     try:
-        return _converted(annotation, value, field.metadata.get("choices"))
+        return convert(annotation, value, field.metadata.get("choices"))
     except TypeError:
         raise ValueError(f"{path}: `{field.name}` cannot be {json.dumps(value)}. {_REMEDY}.") from None
 
 
-def _converted(annotation: Any, value: Any, choices: Any) -> Any:
-    """The value in the type of the annotation: a tuple for a list, a path for a string."""
+def convert(annotation: Any, value: Any, choices: Any) -> Any:
+    """A JSON value in the type of a field's annotation: a tuple for a list, a path for a string.
+
+    Raises:
+        TypeError: for a value that the field cannot have.
+    """
     annotation, optional = without_none(annotation)
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if value is None and optional:
         return None
     if origin in (list, tuple) and isinstance(value, list):
-        return origin(_converted(inner[0], item, choices) for item in value)
+        return origin(convert(inner[0], item, choices) for item in value)
     if origin is typing.Literal:
         annotation, choices = type(inner[0]), inner
     accepted = {float: (int, float), pathlib.Path: str}.get(annotation, annotation)

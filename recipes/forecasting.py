@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -88,18 +88,12 @@ class Options(SeriesFlags, experiment.Options):
     learning_rate: float | None = preset(5e-3, "peak learning rate", files=5e-4)
 
 
-class Parts(NamedTuple):
-    """A series and the path of its file."""
-
-    path: pathlib.Path
-    series: data.Series
-
-
 def main(options: Options) -> None:
     scope = experiment.setup(options)
     options = with_defaults(options)
     parts = read(options)
-    season = experiment.find_season(parts.series, options.look_back, options.season)
+    (series,) = parts.values()
+    season = experiment.find_season(series, options.look_back, options.season)
     options = dataclasses.replace(options, season=season.rows)
     splits = {horizon: windows(options, parts, horizon) for horizon in options.horizon}  # errors before training
     errors = {}
@@ -123,20 +117,20 @@ def with_defaults(options: Options) -> Options:
     return options
 
 
-def read(options: Options) -> Parts:
-    """The file and its series, or a name and a synthetic series."""
+def read(options: Options) -> dict[str, data.Series]:
+    """The series by its file, or by a name for a synthetic series."""
     if options.data_dir is None:
-        return Parts(pathlib.Path("springs"), spring_levels.levels(options.hours, options.seed))
+        return {"springs": spring_levels.levels(options.hours, options.seed)}
     path = experiment.find_csv(options.data_dir, options.file)
     series = options.read(path, options.columns or None)
     print(f"{path}: {series.report}; {', '.join(series.columns)}.")
-    return Parts(path, series)
+    return {str(path): series}
 
 
-def windows(options: Options, parts: Parts, horizon: int) -> data.WindowSplits:
+def windows(options: Options, parts: dict[str, data.Series], horizon: int) -> data.WindowSplits:
     """All windows of the three splits, scaled by the training rows."""
-    path, series = parts.path, parts.series
-    split = options.split or data.usual_split(path.name)
+    ((path, series),) = parts.items()
+    split = options.split or data.usual_split(pathlib.Path(path).name)
     split = tuple(map(int, split)) if max(split) > 1 else split
     try:
         return data.windows(series, options.look_back, horizon, split=split)
@@ -144,19 +138,20 @@ def windows(options: Options, parts: Parts, horizon: int) -> data.WindowSplits:
         raise ValueError(f"{path}: {error}") from error
 
 
-def forecast(options: Options, parts: Parts, scope, naive: str) -> dict[str, float]:
+def forecast(options: Options, parts: dict[str, data.Series], scope, naive: str) -> dict[str, float]:
     """Trains, scores and exports a model for one horizon.
 
     Returns:
         The test error of each forecaster.
     """
-    run = experiment.run_folder(options, scope, {"train": parts.series})
+    (series,) = parts.values()
+    run = experiment.run_folder(options, scope, {"train": series})
     task = train(options, parts, run, scope)
     if not scope.chief:
         return {}
     (horizon,) = options.horizon
     splits = windows(options, parts, horizon)
-    linear = linear_forecast.fit_linear(splits.train, splits.valid, range(len(parts.series.columns)))
+    linear = linear_forecast.fit_linear(splits.train, splits.valid, range(len(series.columns)))
     if options.quantiles or has_residual(options):
         settle(options, task.model, linear, splits.valid)
 
@@ -164,15 +159,16 @@ def forecast(options: Options, parts: Parts, scope, naive: str) -> dict[str, flo
     errors = report(options, run, parts, splits, task, linear, naive)
 
     # Export
-    some = [parts.series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
+    some = [series.values[start : start + options.look_back] for start in splits.test.starts[:3]]
     experiment.finish(options, run, scope, task, samples=some)
     return errors
 
 
-def train(options: Options, parts: Parts, run, scope, callbacks=()) -> tasks.Forecasting:
+def train(options: Options, parts: dict[str, data.Series], run, scope, callbacks=()) -> tasks.Forecasting:
     """Trains a forecaster for one horizon, the first one."""
     # Data
-    horizon, num_columns = options.horizon[0], len(parts.series.columns)
+    (series,) = parts.values()
+    horizon, num_columns = options.horizon[0], len(series.columns)
     splits = windows(options, parts, horizon)
     print(f"\nHorizon {horizon}: {splits.report}.")
     order = data.shuffled(options.seed, buffer_size=len(splits.train))
@@ -195,7 +191,7 @@ def train(options: Options, parts: Parts, run, scope, callbacks=()) -> tasks.For
     return tasks.Forecasting(model, splits.scaler, look_back=options.look_back, quantiles=options.quantiles or ())
 
 
-def monitor(options: Options, parts: Parts) -> tuple[str, str]:
+def monitor(options: Options, parts: dict[str, data.Series]) -> tuple[str, str]:
     """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
     return "val_loss", "min"
 
@@ -260,9 +256,11 @@ def settle(options: Options, model, linear: linear_forecast.Linear, valid: data.
         print(f"Weight of the network's addition to the linear map, chosen in validation: {share:.0%}.")
 
 
-def report(options: Options, run, parts: Parts, splits: data.WindowSplits, task, linear, naive) -> dict[str, float]:
+def report(
+    options: Options, run, parts: dict[str, data.Series], splits: data.WindowSplits, task, linear, naive
+) -> dict[str, float]:
     """Prints and draws errors and samples, writes them into the run folder, and returns each test error."""
-    (path, series), (horizon,), test = parts, options.horizon, splits.test
+    ((path, series),), (horizon,), test = parts.items(), options.horizon, splits.test
     outputs = experiment.forecast_windows(task, series, test, linear_forecast.ROWS)  # (N, H, C[, Q]), scaled
     median = np.abs(np.array(options.quantiles or 0.5) - 0.5).argmin()  # or the nearest quantile
     likely = outputs[..., median] if options.quantiles else outputs
@@ -286,7 +284,7 @@ def report(options: Options, run, parts: Parts, splits: data.WindowSplits, task,
         results += [Result(f"inside the {label}", inside), Result("quantile loss", loss, ".4f")]
         drawn |= {"band": outputs[..., [0, -1]], "band_label": label}
     columns = ", ".join(series.columns)
-    name = path.name.partition(".")[0] + (f" {columns}" if options.columns else "")
+    name = pathlib.Path(path).name.partition(".")[0] + (f" {columns}" if options.columns else "")
     names = {"task": f"horizon {horizon}", "data": name, "architecture": options.architecture}
     experiment.report(options, run, results, title=f"Test, {len(test):,} windows of {columns}, standardized", **names)
     plots.errors_by_step(errors, run.plots / "errors_by_step.png", "MSE")

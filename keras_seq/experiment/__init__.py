@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.experiment.budget import learning_rate, training_data
     from keras_seq.experiment.clips import frame_batches, frames_of, read_clips
     from keras_seq.experiment.folds import cross_validate
+    from keras_seq.experiment.hypermodel import RecipeHyperModel
     from keras_seq.experiment.labeled_text import LabeledTextFlags, hold_out_last
     from keras_seq.experiment.options import Options, preset, with_defaults
     from keras_seq.experiment.parallel_text import ParallelTextFlags
@@ -44,6 +45,7 @@ _HOME = {
     "LabeledTextFlags": "labeled_text",
     "Options": "options",
     "ParallelTextFlags": "parallel_text",
+    "RecipeHyperModel": "hypermodel",
     "Result": "results",
     "TaggedTextFlags": "tagged_text",
     "adamw": "training",
@@ -86,6 +88,7 @@ __all__ = [
     "LabeledTextFlags",
     "Options",
     "ParallelTextFlags",
+    "RecipeHyperModel",
     "Result",
     "TaggedTextFlags",
     "adamw",

@@ -5,7 +5,7 @@ try:
 except ImportError as error:
     raise ImportError('keras_seq.tuning needs KerasTuner: pip install "keras-seq[tuning]"') from error
 
-from keras_seq.tuning.hypermodels import Budget, HyperModel
+from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values
 from keras_seq.tuning.records import Round, TrialRecord, best_of, read_trial, read_trials
 from keras_seq.tuning.space import Parameter, Space
 from keras_seq.tuning.stopping import MedianRule
@@ -22,6 +22,7 @@ __all__ = [
     "TrialRecord",
     "Tuner",
     "best_of",
+    "own_values",
     "read_trial",
     "read_trials",
 ]

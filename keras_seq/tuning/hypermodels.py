@@ -39,16 +39,16 @@ class Budget:
 class HyperModel(keras_tuner.HyperModel):
     """A hypermodel with its data, which may depend on the parameters too.
 
-        class Sentiment(tuning.HyperModel):
-            def build(self, hp):
-                model = models.classifier(vocabulary.size, 2, units=hp.get("units"))
-                model.compile(keras.optimizers.Adam(hp.get("learning_rate")), "sparse_categorical_crossentropy")
-                return model
+    class Sentiment(tuning.HyperModel):
+        def build(self, hp):
+            model = models.classifier(vocabulary.size, 2, units=hp.get("units"))
+            model.compile(keras.optimizers.Adam(hp.get("learning_rate")), "sparse_categorical_crossentropy")
+            return model
 
-            def batches(self, hp):
-                order = data.shuffled(1)
-                train = examples.apply(order).apply(data.bucketed(hp.get("tokens_per_batch")))
-                return train, valid, [order]
+        def batches(self, hp):
+            order = data.shuffled(1)
+            train = examples.apply(order).apply(data.bucketed(hp.get("tokens_per_batch")))
+            return train, valid, [order]
     """
 
     def batches(self, hp: keras_tuner.HyperParameters) -> tuple[tf.data.Dataset, tf.data.Dataset | None, Iterable[Any]]:
@@ -74,8 +74,8 @@ class HyperModel(keras_tuner.HyperModel):
         """
         train_trial(self, hp, run, budget, objective, callbacks, self.batches(hp))
 
-    def config(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The content of `best.json` for these values."""
+    def config(self, values: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+        """The content of `best.json` for the values of the best trial."""
         return dict(values)
 
     def identity(self) -> dict[str, Any]:

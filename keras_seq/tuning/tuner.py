@@ -111,7 +111,7 @@ class Tuner(keras_tuner.Tuner):
             "seed": seed,
             "trials": trials,
             "total_tokens": total_tokens,
-        } | getattr(hypermodel, "identity", dict)()
+        } | (hypermodel.identity() if isinstance(hypermodel, HyperModel) else {})
         if not self._is_worker():
             self._open(identity, overwrite)
         super().__init__(made, hypermodel, directory=self.directory.parent, project_name=self.directory.name)
@@ -220,7 +220,8 @@ class Tuner(keras_tuner.Tuner):
         if best is None:
             reasons = "; ".join(dict.fromkeys(trial.reason for trial in trials if trial.reason))
             raise SearchError(f"No trial has a score: {reasons}")
-        config = getattr(self.hypermodel, "config", dict)(best.values)
+        own = isinstance(self.hypermodel, HyperModel)
+        config = self.hypermodel.config(best.values, self.budget) if own else best.values
         training.write_json(self.directory / "best.json", config)
         report.draw(trials, self.directory, mode=mode, objective=name)
         print(f"Best: trial {best.trial}, {name} {best.score:.4g}. Its values: {self.directory / 'best.json'}")
