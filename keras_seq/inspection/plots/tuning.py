@@ -11,6 +11,7 @@ import numpy as np
 from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
 
 _LOW = -0.13  # the place below an axis for trials without a value there
+_MARGIN = 0.07  # of an axis, above and below its categories
 _LOG_SPAN = 30
 _OUTLIERS = 4  # times the distance from the best score to the median: scores farther away lie at the edge
 
@@ -25,7 +26,7 @@ def parameter_importance(
     """Draws the importance of each parameter as a bar, the largest at the top.
 
     Args:
-        importance: share of the variance of the objective that each parameter explains, from 0 to 1.
+        importance: share of the explained variance of the objective that is due to each parameter, from 0 to 1.
         path: path of the image, whose suffix sets the format.
         objective: name of the objective.
         trials: number of trials that the shares were computed from, for the title.
@@ -49,7 +50,7 @@ def parameter_importance(
     axes.set_xlim(0, 1.12 * max(*shares, 1e-6))
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    axes.set_xlabel(f"share of the variance of {literal(objective)}")
+    axes.set_xlabel(f"share of the explained variance of {literal(objective)}")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
@@ -132,11 +133,11 @@ def parallel_coordinates(
     axes.imshow(rgb, extent=(lefts[-1], lefts[-1] + 0.13, 0, 1), origin="lower", aspect="auto", zorder=3)
     axes.set_xlim(-_width(scales[0], left=True), lefts[-1] + 0.2 + _width(scales[-1]))
     lowest = any(np.isnan(scale.places).any() for scale in scales)
-    axes.set_ylim(_LOW - 0.06 if lowest else -0.06, 1.22)
+    axes.set_ylim(_LOW - 0.1 if lowest else -0.06, 1.22)
     failed = int(np.isnan(scores).sum())
-    ending = f", {failed} of them failed" if failed else ""
-    count = "1 trial" if len(scores) == 1 else f"{len(scores)} trials"
-    axes.set_title(f"best {literal(objective)} of {count}{ending}: {_shown(scores[best])}, with the values in bold")
+    others = f" ({failed} failed)" if failed else ""
+    of_all = f"is the best of {len(scores)} trials{others}" if len(scores) > 1 else "is that of the only trial"
+    axes.set_title(f"{literal(objective)} {_shown(scores[best])} {of_all}. Its values are in bold.")
     return save(figure, path)
 
 
@@ -164,23 +165,30 @@ def _scale(values: list, quality: np.ndarray) -> _Scale:
     active = [value for value in values if value is not _Inactive]
     if all(map(is_number, active)):
         numbers = np.array([np.nan if value is _Inactive else value for value in values], "float64")
-        return _number_scale(numbers, numbers)
+        scale = _number_scale(numbers, numbers)
+        return scale._replace(places=_beside_each_other(scale.places, quality, 0.02))
     shown = [None if value is _Inactive else _shown(value) for value in values]
     means = {}
     for category in dict.fromkeys(filter(None, shown)):
-        own = quality[[each == category for each in shown]]
-        means[category] = own[np.isfinite(own)].mean() if np.isfinite(own).any() else -np.inf
+        there = quality[[each == category for each in shown]]
+        means[category] = there[np.isfinite(there)].mean() if np.isfinite(there).any() else -np.inf
     categories = sorted(means, key=lambda category: (means[category], category))
-    heights = np.linspace(0, 1, len(categories)) if len(categories) > 1 else [0.5]
+    heights = np.linspace(_MARGIN, 1 - _MARGIN, len(categories)) if len(categories) > 1 else [0.5]
     heights = dict(zip(categories, map(float, heights), strict=True))
     places = np.array([heights.get(each, np.nan) for each in shown])
-    # Lines of one category lie beside each other, the best one at the top.
-    spread = 0.16 / max(2, len(categories))
-    for category, height in heights.items():
-        (members,) = np.nonzero([each == category for each in shown])
-        order = members[np.argsort(np.nan_to_num(quality[members], nan=-np.inf), kind="stable")]
-        places[order] = height + np.linspace(-spread, spread, len(order)) * (len(order) > 1)
+    places = _beside_each_other(places, quality, min(_MARGIN, 0.3 / len(categories)))
     return _Scale(places, {height: _cut(category) for category, height in heights.items()})
+
+
+def _beside_each_other(places: np.ndarray, quality: np.ndarray, most: float) -> np.ndarray:
+    """The places of trials, with those at one place up to `most` above and below it, the best one at the top."""
+    spread = places.copy()
+    for place in np.unique(places[~np.isnan(places)]):
+        (members,) = np.nonzero(places == place)
+        order = members[np.argsort(np.nan_to_num(quality[members], nan=-np.inf), kind="stable")]
+        reach = min(most, 0.012 * (len(order) - 1))
+        spread[order] += np.linspace(-reach, reach, len(order))
+    return spread
 
 
 def _number_scale(numbers: np.ndarray, shown: np.ndarray, sign: float = 1.0) -> _Scale:
@@ -290,7 +298,8 @@ def _draw_axis(axes, left: float, scale: _Scale, name: str, best: str, color, la
         axes.text(edge, height, literal(label), **side)
     if np.isnan(scale.places).any():
         axes.plot(left, _LOW, "s", color="white", markeredgecolor="0.25", markersize=5, zorder=3)
-        axes.text(edge, _LOW, "failed" if last else "inactive", **{**side, "color": "0.35"}, fontstyle="italic")
+        below = {"ha": "center", "va": "top", "fontsize": 8.5, "fontstyle": "italic", "color": "0.35"}
+        axes.text(left, _LOW - 0.045, "failed" if last else "inactive", **below)
     centered = {"ha": "center", "va": "bottom"}
     axes.text(left, 1.135, literal(name) + (" (log)" if scale.log else ""), fontsize=9, **centered)
     axes.text(left, 1.065, literal(_cut(best)), fontsize=9, fontweight="bold", color=color, **centered)
@@ -362,7 +371,7 @@ def score_against_cost(
         axes.xaxis.set_major_formatter(lambda tokens, _: _short(tokens))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right" if sign > 0 else "upper right", framealpha=0.9)
+        axes.legend(framealpha=0.9)
     share = f"after {found / spent:.0%} of {_short(spent)} {unit}" if spent else "before the first step"
     figure.suptitle(f"best {literal(objective)}: {_shown(float(top))}, found {share}")
     return save(figure, path)
@@ -384,7 +393,7 @@ def _draw_search(axes, curves, sign: float, best: str) -> tuple[float, float]:
         elif name == best:
             place = spent, sign * np.nanmax(sign * scores)
     steps.append((spent, sign * so_far))
-    axes.plot(ends, finals, "o", color=COLOUR, markersize=4, alpha=0.7, label="best of a trial" if ends else None)
+    axes.plot(ends, finals, "o", color=COLOUR, markersize=4, alpha=0.7, label="best of another trial" if ends else None)
     axes.step(*zip(*steps, strict=True), where="post", color=ACCENT, linewidth=1.8, label="best so far")
     axes.plot(*place, "o", color=ACCENT, markersize=7, zorder=4, label=f"trial {best}")
     return found, spent
