@@ -13,7 +13,9 @@ from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figu
 _LOW = -0.13  # the place below an axis for trials without a value there
 _MARGIN = 0.07  # of an axis, above and below its categories
 _LOG_SPAN = 30
-_OUTLIERS = 4  # times the distance from the best score to the median: scores farther away lie at the edge
+# Distances to the best score, as multiples of that of the median. A score beyond the first would press all others
+# together. Then the axis ends at the second.
+_OUTLIER, _EDGE = 20, 6
 
 
 def parameter_importance(
@@ -40,7 +42,9 @@ def parameter_importance(
         raise ValueError("`importance` must have the share of at least one parameter. Received: {}")
     ordered = sorted(importance.items(), key=lambda item: (item[1], item[0]))
     names, shares = [literal(name) for name, _ in ordered], [share for _, share in ordered]
-    figure = new_figure(7.0, 1.5 + 0.36 * len(names))
+    over = f" over {trials} trials" if trials else ""
+    title = f"{names[-1]} explains {shares[-1]:.0%} of the spread of {literal(objective)}{over}"
+    figure = new_figure(max(7.0, 0.4 + 0.1 * len(title)), 1.5 + 0.36 * len(names))
     axes = figure.add_subplot()
     colors = [COLOUR] * (len(names) - 1) + [ACCENT]
     axes.barh(names, shares, color=colors, height=0.68)
@@ -55,8 +59,6 @@ def parameter_importance(
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    over = f" over {trials} trials" if trials else ""
-    title = f"{names[-1]} explains {shares[-1]:.0%} of the spread of {literal(objective)}{over}"
     figure.suptitle(title, fontsize="large")  # over the names too: many are long
     return save(figure, path)
 
@@ -107,13 +109,10 @@ def parallel_coordinates(
     sign = -1.0 if mode == "min" else 1.0
     scores = np.where(np.isfinite(scores), scores, np.nan)
     best = int(np.nanargmax(sign * scores))
-    scales = [
-        _scale([each.get(name) if name in each else _Inactive for each in values], sign * scores) for name in names
-    ]
+    scales = [_scale([each.get(name, _INACTIVE) for each in values], sign * scores) for name in names]
     scales.append(_score_scale(scores, sign))
-    lefts = np.cumsum(
-        [0.0] + [_room(scale, name) for scale, name in zip(scales[1:], [*names[1:], objective], strict=True)]
-    )
+    rooms = [_room(scale, name) for scale, name in zip(scales, [*names, objective], strict=True)]
+    lefts = np.cumsum([0.0, *rooms[1:]])
 
     figure = new_figure(max(6.4, 1.7 + lefts[-1]), 4.8)
     axes = figure.add_subplot()
@@ -131,7 +130,7 @@ def parallel_coordinates(
     strip = np.linspace(0, 1, 256)[:, None]
     rgb = np.array([color(place) for place in strip[:, 0]])[:, None]
     axes.imshow(rgb, extent=(lefts[-1], lefts[-1] + 0.13, 0, 1), origin="lower", aspect="auto", zorder=3)
-    axes.set_xlim(-_width(scales[0], left=True), lefts[-1] + 0.2 + _width(scales[-1]))
+    axes.set_xlim(-_width(scales[0]), lefts[-1] + 0.2 + _width(scales[-1]))
     lowest = any(np.isnan(scale.places).any() for scale in scales)
     axes.set_ylim(_LOW - 0.1 if lowest else -0.06, 1.22)
     failed = int(np.isnan(scores).sum())
@@ -141,8 +140,7 @@ def parallel_coordinates(
     return save(figure, path)
 
 
-class _Inactive:
-    """Stands for the value of a parameter that is inactive in a trial."""
+_INACTIVE = object()  # stands for the value of a parameter that is inactive in a trial
 
 
 def is_number(value: Any) -> bool:
@@ -162,12 +160,14 @@ def _shown(value: Any) -> str:
 
 def _scale(values: list, quality: np.ndarray) -> _Scale:
     """The axis of a parameter. Categories with better scores lie higher."""
-    active = [value for value in values if value is not _Inactive]
+    active = [value for value in values if value is not _INACTIVE]
+    if not active:
+        return _Scale(np.full(len(values), np.nan), {})
     if all(map(is_number, active)):
-        numbers = np.array([np.nan if value is _Inactive else value for value in values], "float64")
+        numbers = np.array([np.nan if value is _INACTIVE else value for value in values], "float64")
         scale = _number_scale(numbers, numbers)
         return scale._replace(places=_beside_each_other(scale.places, quality, 0.02))
-    shown = [None if value is _Inactive else _shown(value) for value in values]
+    shown = [None if value is _INACTIVE else _shown(value) for value in values]
     means = {}
     for category in dict.fromkeys(filter(None, shown)):
         there = quality[[each == category for each in shown]]
@@ -191,11 +191,14 @@ def _beside_each_other(places: np.ndarray, quality: np.ndarray, most: float) -> 
     return spread
 
 
-def _number_scale(numbers: np.ndarray, shown: np.ndarray, sign: float = 1.0) -> _Scale:
-    """The axis of numbers, from the smallest to the largest of `shown`. With sign -1, the smallest lies at the top."""
+def _number_scale(numbers: np.ndarray, shown: np.ndarray, sign: float = 1.0, middle: float = 0.5) -> _Scale:
+    """The axis of numbers, from the smallest to the largest of `shown`. With sign -1, the smallest lies at the top.
+
+    Equal numbers lie at `middle`.
+    """
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     if low == high:
-        return _Scale(np.where(np.isnan(numbers), np.nan, 0.5), {0.5: _shown(low) if low % 1 else f"{low:.6g}"})
+        return _Scale(np.where(np.isnan(numbers), np.nan, middle), {middle: _label(low)})
     log = needs_log([low, high])
 
     def place(number):
@@ -205,7 +208,11 @@ def _number_scale(numbers: np.ndarray, shown: np.ndarray, sign: float = 1.0) -> 
     distinct = np.unique(shown[~np.isnan(shown)])
     gaps = np.abs(np.diff(place(distinct)))
     ticks = distinct if len(distinct) <= 6 and gaps.min() > 0.05 else _round_numbers(low, high, log)
-    return _Scale(place(numbers), {float(place(tick)): f"{tick:.6g}" for tick in ticks}, log)
+    return _Scale(place(numbers), {float(place(tick)): _label(tick) for tick in ticks}, log)
+
+
+def _label(number: float) -> str:
+    return f"{number:.0f}" if number % 1 == 0 and abs(number) < 1e6 else f"{number:.4g}"
 
 
 def _round_numbers(low: float, high: float, log: bool) -> list[float]:
@@ -220,18 +227,19 @@ def _round_numbers(low: float, high: float, log: bool) -> list[float]:
 
 
 def _edge(scores: np.ndarray, sign: float) -> float:
-    """The worst score to show. A few much worse ones would press all others together."""
+    """The worst score to show."""
     finite = sign * scores[np.isfinite(scores)]
-    best, median = finite.max(), np.median(finite)
-    edge = best - _OUTLIERS * (best - median) if median < best else -np.inf
-    return float(sign * finite[finite >= edge].min())
+    distances = finite.max() - finite
+    median, farthest = np.median(distances), distances.max()
+    limit = _EDGE * median if 0 < _OUTLIER * median < farthest else farthest
+    return float(sign * finite[distances <= limit].min())
 
 
 def _score_scale(scores: np.ndarray, sign: float) -> _Scale:
     """The axis of the score, the best at the top."""
     edge = _edge(scores, sign)
     shown = np.where(sign * scores < sign * edge, edge, scores)
-    places, ticks, log = _number_scale(shown, shown, sign)
+    places, ticks, log = _number_scale(shown, shown, sign, middle=1.0)
     if (sign * scores < sign * edge).any():  # nan is not
         ticks = {place: label for place, label in ticks.items() if place > 0.05}
         ticks[0.0] = f"{edge:.4g} or {'less' if sign > 0 else 'more'}"
@@ -249,15 +257,15 @@ def _cut(text: str) -> str:
     return text if len(text) <= 18 else text[:15] + "..."
 
 
-def _width(scale: _Scale, left: bool = False) -> float:
+def _width(scale: _Scale) -> float:
     """The width of the labels of an axis in inches."""
     longest = max(map(len, [*scale.ticks.values(), "inactive" if np.isnan(scale.places).any() else ""]))
-    return 0.2 + 0.075 * longest if left or longest else 0.2
+    return 0.2 + 0.075 * longest
 
 
 def _room(scale: _Scale, name: str) -> float:
     """The distance of an axis to the one on its left, in inches: its name and its labels fit in."""
-    return max(1.3, 0.085 * len(name) + 0.25, _width(scale, left=True) + 0.5)
+    return max(1.3, 0.085 * len(name) + 0.25, _width(scale) + 0.5)
 
 
 def _draw_trial(axes, lefts, scales: Sequence[_Scale], trial: int, color, thick: bool = False) -> None:
@@ -379,23 +387,31 @@ def score_against_cost(
 
 def _draw_search(axes, curves, sign: float, best: str) -> tuple[float, float]:
     """Draws the best score of each trial and the best so far. Returns the tokens until the best, and all of them."""
-    spent, so_far, found = 0.0, -np.inf, 0.0
-    ends, finals, steps = [], [], []
+    spent, so_far = 0.0, -np.inf
+    tops, steps = {}, []
     for name, (tokens, scores) in curves.items():
-        for token, score in zip(tokens, sign * scores, strict=True):
-            if score > so_far:
-                so_far, found = score, spent + token
-                steps.append((found, sign * score))
+        if np.isfinite(scores).any():
+            top = int(np.nanargmax(sign * scores))
+            tops[name] = spent + tokens[top], scores[top]
+        for token, score in zip(tokens, scores, strict=True):
+            if sign * score > so_far:
+                so_far = sign * score
+                steps.append((spent + token, score))
         spent += tokens[-1] if len(tokens) else 0.0
-        if np.isfinite(scores).any() and name != best:
-            ends.append(spent)
-            finals.append(sign * np.nanmax(sign * scores))
-        elif name == best:
-            place = spent, sign * np.nanmax(sign * scores)
-    steps.append((spent, sign * so_far))
-    axes.plot(ends, finals, "o", color=COLOUR, markersize=4, alpha=0.7, label="best of another trial" if ends else None)
-    axes.step(*zip(*steps, strict=True), where="post", color=ACCENT, linewidth=1.8, label="best so far")
-    axes.plot(*place, "o", color=ACCENT, markersize=7, zorder=4, label=f"trial {best}")
+    found = steps[-1][0]
+    place = tops.pop(best)
+    if tops:
+        axes.plot(
+            *zip(*tops.values(), strict=True), "o", color=COLOUR, markersize=4, alpha=0.7, label="best of another trial"
+        )
+    axes.step(
+        *zip(*steps, (spent, sign * so_far), strict=True),
+        where="post",
+        color=ACCENT,
+        linewidth=1.8,
+        label="best so far",
+    )
+    axes.plot(*place, "o", color=ACCENT, markersize=7, zorder=4, label=f"best of trial {best}")
     return found, spent
 
 
