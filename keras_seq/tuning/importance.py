@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.inspection.plots.tuning import is_number, needs_log
+from keras_seq.inspection.plots.scales import is_number, needs_log
 from keras_seq.tuning.records import TrialRecord, best_of
 
 FEWEST = 4  # trials with a score
@@ -33,7 +33,7 @@ def importance(trials: Sequence[TrialRecord], mode: str) -> dict[str, float]:
         forest predicts the scores of unseen trials no better than their mean: the shares would be chance.
     Raises:
         ImportError: if scikit-learn is not installed.
-    Source: Breiman 2001, "Random Forests", section 10; Fisher et al. 2019, arXiv:1801.01489 (all substitutes).
+    Source: Breiman 2001, "Random Forests", section 10, with the substitutes of Fisher et al. 2019, arXiv:1801.01489.
     """
     scored = [trial for trial in trials if trial.has_score]
     if len(scored) < FEWEST or len({trial.score for trial in scored}) == 1:

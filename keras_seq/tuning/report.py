@@ -1,4 +1,4 @@
-"""What a search has found: a table of its trials, plots, and TensorBoard's HParams page."""
+"""The findings of a search: a table of its trials, plots, and TensorBoard's HParams page."""
 
 import math
 import os

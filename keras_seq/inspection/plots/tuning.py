@@ -1,21 +1,24 @@
 """Plots of a search for hyperparameters: which of them matter, the values of each trial, and the cost of the best."""
 
-import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
+from keras_seq.inspection.plots.scales import (
+    INACTIVE,
+    Scale,
+    score_scale,
+    shortened,
+    shown_value,
+    value_scale,
+    worst_shown,
+)
 
 _LOW = -0.13  # the place below an axis for trials without a value there
-_MARGIN = 0.07  # of an axis, above and below its categories
-_LOG_SPAN = 30
-# Distances to the best score, as multiples of that of the median. A score beyond the first would press all others
-# together. Then the axis ends at the second.
-_OUTLIER, _EDGE = 20, 6
 
 
 def parameter_importance(
@@ -63,14 +66,6 @@ def parameter_importance(
     return save(figure, path)
 
 
-class _Scale(NamedTuple):
-    """An axis: the place of each trial, from 0 to 1 (nan: none), and the labels of places."""
-
-    places: np.ndarray
-    ticks: dict[float, str]
-    log: bool = False
-
-
 def parallel_coordinates(
     values: Sequence[Mapping[str, Any]],
     scores: Sequence[float],
@@ -109,8 +104,8 @@ def parallel_coordinates(
     sign = -1.0 if mode == "min" else 1.0
     scores = np.where(np.isfinite(scores), scores, np.nan)
     best = int(np.nanargmax(sign * scores))
-    scales = [_scale([each.get(name, _INACTIVE) for each in values], sign * scores) for name in names]
-    scales.append(_score_scale(scores, sign))
+    scales = [value_scale([each.get(name, INACTIVE) for each in values], sign * scores) for name in names]
+    scales.append(score_scale(scores, sign))
     rooms = [_room(scale, name) for scale, name in zip(scales, [*names, objective], strict=True)]
     lefts = np.cumsum([0.0, *rooms[1:]])
 
@@ -126,7 +121,7 @@ def parallel_coordinates(
     for left, scale, name in zip(lefts, scales, [*names, objective], strict=True):
         last = left == lefts[-1]
         value = scores[best] if last else values[best].get(name, "inactive")
-        _draw_axis(axes, left, scale, name, _shown(value), color(1.0), last)
+        _draw_axis(axes, left, scale, name, shown_value(value), color(1.0), last)
     strip = np.linspace(0, 1, 256)[:, None]
     rgb = np.array([color(place) for place in strip[:, 0]])[:, None]
     axes.imshow(rgb, extent=(lefts[-1], lefts[-1] + 0.13, 0, 1), origin="lower", aspect="auto", zorder=3)
@@ -136,114 +131,8 @@ def parallel_coordinates(
     failed = int(np.isnan(scores).sum())
     others = f" ({failed} failed)" if failed else ""
     of_all = f"is the best of {len(scores)} trials{others}" if len(scores) > 1 else "is that of the only trial"
-    axes.set_title(f"{literal(objective)} {_shown(scores[best])} {of_all}. Its values are in bold.")
+    axes.set_title(f"{literal(objective)} {shown_value(scores[best])} {of_all}. Its values are in bold.")
     return save(figure, path)
-
-
-_INACTIVE = object()  # stands for the value of a parameter that is inactive in a trial
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
-
-
-def needs_log(numbers: Sequence[float]) -> bool:
-    """Whether the numbers are positive and span more than a factor of 30."""
-    return len(numbers) > 0 and min(numbers) > 0 and max(numbers) > _LOG_SPAN * min(numbers)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool | np.bool_ | None):
-        return {True: "true", False: "false", None: "none"}[value]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _scale(values: list, quality: np.ndarray) -> _Scale:
-    """The axis of a parameter. Categories with better scores lie higher."""
-    active = [value for value in values if value is not _INACTIVE]
-    if not active:
-        return _Scale(np.full(len(values), np.nan), {})
-    if all(map(is_number, active)):
-        numbers = np.array([np.nan if value is _INACTIVE else value for value in values], "float64")
-        scale = _number_scale(numbers, numbers)
-        return scale._replace(places=_beside_each_other(scale.places, quality, 0.02))
-    shown = [None if value is _INACTIVE else _shown(value) for value in values]
-    means = {}
-    for category in dict.fromkeys(filter(None, shown)):
-        there = quality[[each == category for each in shown]]
-        means[category] = there[np.isfinite(there)].mean() if np.isfinite(there).any() else -np.inf
-    categories = sorted(means, key=lambda category: (means[category], category))
-    heights = np.linspace(_MARGIN, 1 - _MARGIN, len(categories)) if len(categories) > 1 else [0.5]
-    heights = dict(zip(categories, map(float, heights), strict=True))
-    places = np.array([heights.get(each, np.nan) for each in shown])
-    places = _beside_each_other(places, quality, min(_MARGIN, 0.3 / len(categories)))
-    return _Scale(places, {height: _cut(category) for category, height in heights.items()})
-
-
-def _beside_each_other(places: np.ndarray, quality: np.ndarray, most: float) -> np.ndarray:
-    """The places of trials, with those at one place up to `most` above and below it, the best one at the top."""
-    spread = places.copy()
-    for place in np.unique(places[~np.isnan(places)]):
-        (members,) = np.nonzero(places == place)
-        order = members[np.argsort(np.nan_to_num(quality[members], nan=-np.inf), kind="stable")]
-        reach = min(most, 0.012 * (len(order) - 1))
-        spread[order] += np.linspace(-reach, reach, len(order))
-    return spread
-
-
-def _number_scale(numbers: np.ndarray, shown: np.ndarray, sign: float = 1.0, middle: float = 0.5) -> _Scale:
-    """The axis of numbers, from the smallest to the largest of `shown`. With sign -1, the smallest lies at the top.
-
-    Equal numbers lie at `middle`.
-    """
-    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-    if low == high:
-        return _Scale(np.where(np.isnan(numbers), np.nan, middle), {middle: _label(low)})
-    log = needs_log([low, high])
-
-    def place(number):
-        share = (np.log(number / low) / np.log(high / low)) if log else (number - low) / (high - low)
-        return share if sign > 0 else 1 - share
-
-    distinct = np.unique(shown[~np.isnan(shown)])
-    gaps = np.abs(np.diff(place(distinct)))
-    ticks = distinct if len(distinct) <= 6 and gaps.min() > 0.05 else _round_numbers(low, high, log)
-    return _Scale(place(numbers), {float(place(tick)): _label(tick) for tick in ticks}, log)
-
-
-def _label(number: float) -> str:
-    return f"{number:.0f}" if number % 1 == 0 and abs(number) < 1e6 else f"{number:.4g}"
-
-
-def _round_numbers(low: float, high: float, log: bool) -> list[float]:
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
-    if log:
-        few = math.log10(high / low) < 2.5
-        ticks = LogLocator(subs=(1, 3) if few else (1,), numticks=9).tick_values(low, high)
-    else:
-        ticks = MaxNLocator(6).tick_values(low, high)
-    return [float(tick) for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)] or [low, high]
-
-
-def _edge(scores: np.ndarray, sign: float) -> float:
-    """The worst score to show."""
-    finite = sign * scores[np.isfinite(scores)]
-    distances = finite.max() - finite
-    median, farthest = np.median(distances), distances.max()
-    limit = _EDGE * median if 0 < _OUTLIER * median < farthest else farthest
-    return float(sign * finite[distances <= limit].min())
-
-
-def _score_scale(scores: np.ndarray, sign: float) -> _Scale:
-    """The axis of the score, the best at the top."""
-    edge = _edge(scores, sign)
-    shown = np.where(sign * scores < sign * edge, edge, scores)
-    places, ticks, log = _number_scale(shown, shown, sign, middle=1.0)
-    if (sign * scores < sign * edge).any():  # nan is not
-        ticks = {place: label for place, label in ticks.items() if place > 0.05}
-        ticks[0.0] = f"{edge:.4g} or {'less' if sign > 0 else 'more'}"
-    return _Scale(places, ticks, log)
 
 
 def _colors():
@@ -253,22 +142,18 @@ def _colors():
     return lambda place: colormaps["viridis_r"](0.06 + 0.94 * float(place))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 18 else text[:15] + "..."
-
-
-def _width(scale: _Scale) -> float:
+def _width(scale: Scale) -> float:
     """The width of the labels of an axis in inches."""
     longest = max(map(len, [*scale.ticks.values(), "inactive" if np.isnan(scale.places).any() else ""]))
     return 0.2 + 0.075 * longest
 
 
-def _room(scale: _Scale, name: str) -> float:
+def _room(scale: Scale, name: str) -> float:
     """The distance of an axis to the one on its left, in inches: its name and its labels fit in."""
     return max(1.3, 0.085 * len(name) + 0.25, _width(scale) + 0.5)
 
 
-def _draw_trial(axes, lefts, scales: Sequence[_Scale], trial: int, color, thick: bool = False) -> None:
+def _draw_trial(axes, lefts, scales: Sequence[Scale], trial: int, color, thick: bool = False) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -294,7 +179,7 @@ def _draw_trial(axes, lefts, scales: Sequence[_Scale], trial: int, color, thick:
     axes.add_patch(PathPatch(line, fill=False, edgecolor=color(scales[-1].places[trial]), **look))
 
 
-def _draw_axis(axes, left: float, scale: _Scale, name: str, best: str, color, last: bool) -> None:
+def _draw_axis(axes, left: float, scale: Scale, name: str, best: str, color, last: bool) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=3, foreground="white")]
@@ -310,7 +195,7 @@ def _draw_axis(axes, left: float, scale: _Scale, name: str, best: str, color, la
         axes.text(left, _LOW - 0.045, "failed" if last else "inactive", **below)
     centered = {"ha": "center", "va": "bottom"}
     axes.text(left, 1.135, literal(name) + (" (log)" if scale.log else ""), fontsize=9, **centered)
-    axes.text(left, 1.065, literal(_cut(best)), fontsize=9, fontweight="bold", color=color, **centered)
+    axes.text(left, 1.065, literal(shortened(best)), fontsize=9, fontweight="bold", color=color, **centered)
 
 
 def score_against_cost(
@@ -366,7 +251,7 @@ def score_against_cost(
         left.plot([], [], color=COLOUR, linewidth=0.9, label="other trials" if len(tops) > 2 else "other trial")
     found, spent = _draw_search(right, curves, sign, best)
 
-    edge, top = _edge(finite, sign), sign * (sign * finite).max()
+    edge, top = worst_shown(finite, sign), sign * (sign * finite).max()
     margin = 0.06 * abs(top - edge) or 0.05 * abs(top) or 1.0
     left.set_ylim(min(edge, top) - margin, max(edge, top) + margin)
     outside = int((sign * finite < sign * edge).sum())
@@ -381,7 +266,7 @@ def score_against_cost(
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(framealpha=0.9)
     share = f"after {found / spent:.0%} of {_short(spent)} {unit}" if spent else "before the first step"
-    figure.suptitle(f"best {literal(objective)}: {_shown(float(top))}, found {share}")
+    figure.suptitle(f"best {literal(objective)}: {shown_value(float(top))}, found {share}")
     return save(figure, path)
 
 
