@@ -20,9 +20,10 @@ MAY_IMPORT = {
     "inspection": {"layers", "models"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
+    "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
-TENSORFLOW += ("layers.recurrent_tensorflow", "lazy")
+TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning")
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

@@ -5,6 +5,7 @@ from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
+from keras_seq.inspection.plots.tuning import parallel_coordinates, parameter_importance, score_against_cost
 
 __all__ = [
     "attention_map",
@@ -14,6 +15,9 @@ __all__ = [
     "forecasts",
     "learning_curve",
     "loss_by_position",
+    "parallel_coordinates",
+    "parameter_importance",
+    "score_against_cost",
     "shares",
     "speech_alignment",
 ]
