@@ -129,11 +129,11 @@ def as_flags(message: str, options: type) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
-    """Aligned lines: the first column left-aligned, numbers right-aligned."""
+    """Aligned lines: the first column left-aligned, the others right-aligned, or left-aligned if they are no numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:
-        aligned = [f"{cell:>{width}}" if numbers else cell for cell, width in zip(cells, widths[1:], strict=True)]
+        aligned = [f"{cell:{'>' if numbers else '<'}{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
     return lines
 

@@ -118,3 +118,11 @@ def _value(value: Any) -> str:
 def _cut(line: str) -> str:
     line = line.rstrip()
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+
+
+def line(trial: TrialRecord, unit_width: int = 12, *, is_best: bool = False) -> str:
+    """A trial that has just ended, in a line of at most 120 columns."""
+    values = " ".join(f"{name}={_value(value)}" for name, value in trial.values.items())
+    cost = f"{trial.tokens:>{unit_width},} {trial.unit}  {trial.seconds:>5.0f} s"
+    mark = "*" if is_best else " "
+    return _cut(f"{mark} {trial.trial}  {trial.status:<9}  {_score(trial.score):>8}  {cost}  {trial.reason or values}")
