@@ -129,7 +129,7 @@ def as_flags(message: str, options: type) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
-    """Aligned lines: the first column left-aligned, the others right-aligned, or left-aligned if they are no numbers."""
+    """Aligned lines: the first column left-aligned, the others right-aligned, or left-aligned if not `numbers`."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:

@@ -22,7 +22,7 @@ class Round:
         number: number of the round, from 1.
         tokens: target tokens that the trial had trained on at its end (frames, rows or examples where there are none).
         seconds: seconds that the trial had taken at its end.
-        score: the objective at its end.
+        score: the objective at its end. NaN if it was not finite.
     """
 
     number: int
@@ -79,6 +79,8 @@ class TrialRecord:
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         with atomic_write(pathlib.Path(folder) / FILE) as temporary:
             fields = dataclasses.asdict(self) | {"tokens": self.tokens, "seconds": self.seconds}
+            for each in fields["rounds"]:
+                each["score"] = each["score"] if math.isfinite(each["score"]) else None  # JSON has no NaN
             temporary.write_text(json.dumps(fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -91,7 +93,10 @@ def read_trial(path: str | os.PathLike) -> TrialRecord:
     path = pathlib.Path(path)
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["rounds"] = tuple(Round(**each) for each in fields["rounds"])
+        scores = [math.nan if each["score"] is None else each["score"] for each in fields["rounds"]]
+        fields["rounds"] = tuple(
+            Round(**each | {"score": score}) for each, score in zip(fields["rounds"], scores, strict=True)
+        )
         return TrialRecord(**{field.name: fields[field.name] for field in dataclasses.fields(TrialRecord)})
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}. Remove the folder {path.parent}, and search again.") from error

@@ -3,6 +3,8 @@
 import math
 import os
 import pathlib
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +14,11 @@ from keras_seq.tuning.hparams import FOLDER, write_hparams
 from keras_seq.tuning.importance import importance
 from keras_seq.tuning.records import TrialRecord, best_of
 
-_WIDTH = 120
-
 
 def table(trials: Sequence[TrialRecord], mode: str, objective: str) -> list[str]:
-    """The trials as aligned lines of at most 120 columns, after a line of titles. The best trial has a `*`.
+    """The trials as aligned lines, as wide as the terminal, after a line of titles. The best trial has a `*`.
 
-    The last column has the values that differ between the trials, as name=value, and ends with "..." where it is cut.
+    The last column has the values that differ between the trials, as name=value.
     """
     if not trials:
         return []
@@ -116,12 +116,13 @@ def _value(value: Any) -> str:
 
 
 def _cut(line: str) -> str:
-    line = line.rstrip()
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+    """The line as far as the terminal is wide. A file has all of it."""
+    line, width = line.rstrip(), shutil.get_terminal_size().columns
+    return line if len(line) <= width or not sys.stdout.isatty() else line[: width - 3] + "..."
 
 
 def line(trial: TrialRecord, unit_width: int = 12, *, is_best: bool = False) -> str:
-    """A trial that has just ended, in a line of at most 120 columns."""
+    """A trial that has just ended, in a line as wide as the terminal."""
     values = " ".join(f"{name}={_value(value)}" for name, value in trial.values.items())
     cost = f"{trial.tokens:>{unit_width},} {trial.unit}  {trial.seconds:>5.0f} s"
     mark = "*" if is_best else " "

@@ -19,7 +19,7 @@ from keras_seq import training
 from keras_seq.tuning import report
 from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values, train_trial
 from keras_seq.tuning.oracles import OracleName, make_oracle
-from keras_seq.tuning.records import Round, Status, TrialRecord, best_of, read_trials
+from keras_seq.tuning.records import FILE, Round, Status, TrialRecord, best_of, read_trial, read_trials
 from keras_seq.tuning.space import Space
 from keras_seq.tuning.stopping import MedianRule, best_score
 from keras_seq.tuning.workers import Workers
@@ -94,6 +94,7 @@ class Tuner(keras_tuner.Tuner):
         self.trial_objective = find_objective(objective or getattr(hypermodel, "objective", None))
         self.stopping = None if oracle == "hyperband" else stopping
         self.seed = seed
+        self._errors = 0.0  # of the first trials
         self.directory = pathlib.Path(directory)
         if trials is not None and trials < 1:
             raise ValueError(f"`trials` must be at least 1. Received: {trials}")
@@ -250,28 +251,34 @@ class Tuner(keras_tuner.Tuner):
             trial.status, trial.message = record.status.upper(), record.reason
         if not self._is_worker():
             self._show(record)
-        errors = [each for each in self.trials()[:_ERRORS_BEFORE_GIVING_UP] if each.status in ("failed", "invalid")]
-        if len(errors) == _ERRORS_BEFORE_GIVING_UP:
-            self.oracle.end_trial(trial)
-            raise SearchError(f"The first {len(errors)} trials have no score. The last error: {record.reason}")
+
+    def on_trial_end(self, trial: Any) -> None:
+        super().on_trial_end(trial)
+        if self._errors >= _ERRORS_BEFORE_GIVING_UP:
+            raise SearchError(f"The first {self._errors:.0f} trials all have an error. The last one: {trial.message}")
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> TrialRecord:
-        """Runs a trial to its end and returns its record, also if it failed."""
+        """Runs a trial to its end, or goes on with it, and returns its record, also if it failed."""
         hp, folder = trial.hyperparameters, self._folder(trial.trial_id)
+        if (folder / FILE).exists() and (record := read_trial(folder / FILE)).status != "running":
+            return record  # it had ended when the search was interrupted
         rounds = hp.values.get("tuner/epochs", self.budget.rounds)  # those of a bracket of Hyperband, or all
         watch = _Watch(self, self._begin(trial, folder), folder / "run", rounds)
         keras.backend.clear_session()
         gc.collect()
         keras.utils.set_random_seed(self.seed)
         status, reason = "completed", ""
+        self._errors += 1
         try:
             with _output_to(folder / "log.txt"):
                 self._train(hp, folder / "run", [watch], *fit_args, **fit_kwargs)
+            self._errors = -math.inf
             if watch.reason:
                 status, reason = "stopped", watch.reason
         except SearchError:
             raise
         except Diverged as error:
+            self._errors -= 1
             status, reason = "failed", str(error)
         except ValueError as error:
             status, reason = ("failed" if watch.trained else "invalid"), _in_one_line(error)
@@ -349,21 +356,23 @@ class _Watch(keras.callbacks.Callback):
         return bool(self.reason) or len(rounds) >= self._rounds
 
     def _read(self) -> tuple[Round, ...]:
-        rounds, unit = [], "tokens"
-        for row in training.read_history(self._run / "history.csv"):
-            unit = "tokens" if "trained_tokens" in row else "examples"
-            loss, score = row.get("loss", 0.0), row.get(self._tuner.trial_objective.name, math.nan)
-            for name, value in (("loss", loss), (self._tuner.trial_objective.name, score)):
-                if not math.isfinite(value):
-                    raise Diverged(f"{name} is {value} after round {row['epoch']}")
-            rounds.append(Round(row["epoch"], int(row[f"trained_{unit}"]), row["seconds"], score))
-        self._trial = dataclasses.replace(self._trial, rounds=tuple(rounds), unit=unit)
-        return self._trial.rounds
+        """The rounds so far. Raises `Diverged` if the loss or the objective is not finite."""
+        name, rows = self._tuner.trial_objective.name, training.read_history(self._run / "history.csv")
+        unit = "examples" if rows and "trained_examples" in rows[0] else "tokens"
+        rounds = tuple(
+            Round(row["epoch"], int(row[f"trained_{unit}"]), row["seconds"], row.get(name, math.nan)) for row in rows
+        )
+        self._trial = dataclasses.replace(self._trial, rounds=rounds, unit=unit)
+        for row in rows:
+            for score in ("loss", name):
+                if not math.isfinite(row.get(score, 0.0)):
+                    raise Diverged(f"{score} is {row[score]} after round {row['epoch']}")
+        return rounds
 
     def record(self, status: Status, reason: str = "") -> TrialRecord:
         """The record of the trial, which has a score unless it failed."""
         rounds, mode = self._trial.rounds, self._tuner.trial_objective.direction
-        score = best_score(rounds, mode) if rounds and status != "failed" else None
+        score = best_score(rounds, mode) if rounds and status not in ("failed", "invalid") else None
         return dataclasses.replace(self._trial, status=status, reason=reason, score=score)
 
 
