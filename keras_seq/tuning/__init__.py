@@ -9,7 +9,7 @@ from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values
 from keras_seq.tuning.records import Round, TrialRecord, best_of, read_trial, read_trials
 from keras_seq.tuning.space import Parameter, Space
 from keras_seq.tuning.stopping import MedianRule
-from keras_seq.tuning.tuner import SearchError, Tuner
+from keras_seq.tuning.tuner import SearchError, Tuner, find_objective
 
 __all__ = [
     "Budget",
@@ -22,6 +22,7 @@ __all__ = [
     "TrialRecord",
     "Tuner",
     "best_of",
+    "find_objective",
     "own_values",
     "read_trial",
     "read_trials",

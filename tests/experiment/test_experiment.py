@@ -64,10 +64,10 @@ def trained(options, scope, **fitting):
     """The run, the model, and what `fit` returned."""
     run = experiment.run_folder(options, scope, {})
     parts = examples(64, seed=1), examples(32, seed=2)
-    train, valid, epoch_aware = experiment.batches(*parts, tokens_per_batch=32, max_length=7, seed=1)
+    train, valid = experiment.batches(options, *parts, tokens_per_batch=32, max_length=7)
     with scope:
-        model = model_of(experiment.learning_rate(options, int(train.cardinality())))
-    fitting = {"monitor": "val_accuracy", "mode": "max", "epoch_aware": epoch_aware, **fitting}
+        model = model_of(experiment.learning_rate(options, train))
+    fitting = {"monitor": "val_accuracy", "mode": "max", **fitting}
     return run, model, experiment.fit(options, model, train, valid, run, scope, **fitting)
 
 
@@ -162,35 +162,59 @@ def test_packages_that_the_end_of_a_run_needs_are_asked_for_at_its_beginning(tmp
     ],
 )
 def test_learning_rates_of_ten_updates_two_of_them_warming_up(schedule, rates, capsys):
-    options = Options(epochs=5, learning_rate=1.0, warmup_steps=2, schedule=schedule)
-    rate = experiment.learning_rate(options, steps=2)
+    def rate_of(steps, **others):
+        options = Options(learning_rate=1.0, schedule=schedule, **others)
+        return experiment.learning_rate(options, experiment.training_data(options, tf.data.Dataset.range(steps)))
+
+    rate = rate_of(2, epochs=5, warmup_steps=2)
     np.testing.assert_allclose([float(rate(step)) for step in rates], list(rates.values()), atol=1e-6)
     assert not capsys.readouterr().out
-    on_little_data = experiment.learning_rate(Options(epochs=1, warmup_steps=100, schedule=schedule), steps=1)
-    assert float(on_little_data(0)) > 0
-    experiment.learning_rate(Options(epochs=9, warmup_steps=100, schedule=schedule), steps=7)  # 63 updates
+    assert float(rate_of(1, epochs=1, warmup_steps=100)(0)) > 0
+    rate_of(7, epochs=9, warmup_steps=100)  # 63 updates
     assert "Warm-up: 15 updates, a quarter of all 63, in place of 100." in capsys.readouterr().out
 
 
 def test_batches_are_shuffled_and_counted_and_the_long_ones_dropped(capsys):
     parts = examples(40, seed=1), examples(30, seed=2)
-    train, valid, epoch_aware = experiment.batches(*parts, tokens_per_batch=20, max_length=6, seed=1, replicas=2)
+    options = Options(epochs=1)
+    train, valid = experiment.batches(options, *parts, tokens_per_batch=20, max_length=6, replicas=2)
     lengths = [data.lengths(part) for part in parts]
     told = capsys.readouterr().out
     assert f"{(lengths[0] < 6).sum()} examples" in told and f"{(lengths[0] >= 6).sum()} more" in told
     epochs = []
     for epoch in (0, 1, 0):
-        for start in epoch_aware:
+        for start in train.epoch_aware:
             start.start_epoch(epoch)
-        epochs.append([ids.numpy().tolist() for ids, _ in train])
-        assert len(epochs[-1]) == int(train.cardinality())
+        epochs.append([ids.numpy().tolist() for ids, _ in train.batches])
+        assert len(epochs[-1]) == int(train.batches.cardinality())
     assert epochs[0] == epochs[2] != epochs[1]
     rows = sorted(tuple(i for i in row if i) for batch in epochs[0] for row in batch)
     assert rows == sorted(tuple(ids.numpy().tolist()) for ids, _ in parts[0] if len(ids) < 6)
     assert sum(len(ids) for ids, _ in valid) == 30 and len(list(valid)) == int(valid.cardinality())
-    assert experiment.batches(parts[0], None, tokens_per_batch=20, max_length=6, seed=1)[1] is None
+    assert experiment.batches(options, parts[0], None, tokens_per_batch=20, max_length=6)[1] is None
     with pytest.raises(ValueError, match="--max-length 1"):
-        experiment.batches(*parts, tokens_per_batch=20, max_length=1, seed=1)
+        experiment.batches(options, *parts, tokens_per_batch=20, max_length=1)
+
+
+def test_a_budget_takes_the_place_of_epochs(tmp_path, capsys):
+    options = dataclasses.replace(options_in(tmp_path), budget_tokens=500, rounds=3, epochs=None)
+    run, _, _ = trained(options, experiment.setup(options))
+    used = [row["trained_tokens"] for row in training.read_history(run.history)]
+    assert len(used) == 3 and all(500 * (n + 1) / 3 <= value < 500 * (n + 1) / 3 + 32 for n, value in enumerate(used))
+    assert f"{used[-1]:.0f} tokens, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget_tokens": 9.0, "budget_seconds": 9.0}, "`budget_tokens` and `budget_seconds` exclude each other"),
+        ({"budget_tokens": 9.0, "data_service": "grpc://x"}, "`data_service` serves whole epochs"),
+        ({"budget_seconds": -1.0}, "`seconds` must be above 0"),
+    ],
+)
+def test_errors_of_budgets(changes, message):
+    with pytest.raises(ValueError, match=message):
+        experiment.training_data(Options(**changes), tf.data.Dataset.range(3))
 
 
 def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsys):

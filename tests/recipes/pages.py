@@ -60,8 +60,8 @@ def end_at_the_fit(monkeypatch) -> None:
     compiled, takes a batch of it."""
 
     def begun(options, model, train, *rest, **fitting):
-        assert model.optimizer is not None and int(train.cardinality()) > 0
-        first, *_ = next(iter(train))
+        assert model.optimizer is not None and int(train.batches.cardinality()) > 0
+        first, *_ = next(iter(train.batches))
         model(first)
         raise Begun
 

@@ -35,7 +35,9 @@ def test_the_table_has_a_row_for_each_trial_and_marks_the_best():
     assert [row.startswith("*") for row in report.table(trials, "min", "val_bleu")[1:]].index(True) == 0
 
 
-def test_the_table_fits_120_columns():
+def test_the_table_is_as_wide_as_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     many = {f"a_parameter_{number}": number for number in range(40)}
     for row in report.table([trial(0), trial(1, **many)], "max", "val_bleu"):
         assert len(row) <= 120
@@ -43,6 +45,8 @@ def test_the_table_fits_120_columns():
     one = report.table([trial(0, text="a\nb")], "max", "loss")
     assert len(one) == 2 and "units=64" in one[1] and "text=a b" in one[1]
     assert report.table([], "max", "loss") == []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    assert "a_parameter_39=39" in report.table([trial(0), trial(1, **many)], "max", "val_bleu")[2]
 
 
 def test_rows_of_examples_have_their_unit():
