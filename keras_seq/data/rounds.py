@@ -150,7 +150,7 @@ class Rounds:
             lambda key: self._batches.skip(self._position.lookup(key)).concatenate(self._batches.repeat())
         )
         if self.steps is None:
-            return rest.take(_ENDLESS)
+            return rest.apply(tf.data.experimental.assert_cardinality(_ENDLESS))
         # A choice among endless datasets counts as endless, but it ends with the choices: see `from_step`.
         choices = key.flat_map(lambda key: tf.data.Dataset.range(self._position.lookup(key + 1)).map(tf.zeros_like))
         return tf.data.Dataset.choose_from_datasets([rest.repeat()], choices).take(max(self.steps))

@@ -182,7 +182,19 @@ class Hyperband(WholeState, HyperbandOracle):
 
 
 class Grid(WholeState, GridSearchOracle):
-    """KerasTuner's grid search, which begins with the default values."""
+    """KerasTuner's grid search, which begins with the default values. Its place in the grid is saved too."""
+
+    def get_state(self) -> dict[str, Any]:
+        order = self.start_order[:1]
+        while order and (following := self._ordered_ids.next(order[-1])) is not None:
+            order.append(following)
+        return super().get_state() | {"order": order, "populate_next": self._populate_next}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._populate_next = state["populate_next"]
+        for name in state["order"]:
+            self._ordered_ids.insert(name)
 
 
 def make_oracle(

@@ -50,7 +50,7 @@ def test_a_budget_of_examples_is_used_up_to_a_batch(tmp_path):
     assert train.updates == 18 and str(train) == "72 examples, 18 batches in 4 rounds"
 
 
-@pytest.mark.parametrize("step", [3, 5, 11])
+@pytest.mark.parametrize("step", [3, 5, 12])
 def test_an_interrupted_budget_is_the_uninterrupted_one(tmp_path, step):
     amount = {"tokens": 70, "rounds": 4}
     whole, first, second = build(), build(), build()
