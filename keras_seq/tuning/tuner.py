@@ -26,7 +26,7 @@ from keras_seq.tuning.workers import Workers
 
 MAY_CHANGE = ("trials", "total_tokens")  # a search may be continued with more of them
 _MIN = ("loss", "perplexity", "error", "mse", "mae", "nll", "rate")  # ends of names whose smallest value is best
-_ERRORS_BEFORE_GIVING_UP = 3
+_MOST_ERRORS, _MOST_INVALID = 3, 10  # so many of the first trials may have no score, before a search gives up
 
 
 class SearchError(ValueError):
@@ -94,7 +94,8 @@ class Tuner(keras_tuner.Tuner):
         self.trial_objective = find_objective(objective or getattr(hypermodel, "objective", None))
         self.stopping = None if oracle == "hyperband" else stopping
         self.seed = seed
-        self._errors = 0.0  # of the first trials
+        self._screen = sys.stdout  # the output of a trial goes into its log
+        self._errors: list[str] | None = []  # "failed" or "invalid" for each of the first trials, until one is neither
         self.directory = pathlib.Path(directory)
         if trials is not None and trials < 1:
             raise ValueError(f"`trials` must be at least 1. Received: {trials}")
@@ -120,6 +121,7 @@ class Tuner(keras_tuner.Tuner):
         if not self.oracle.get_space().space:
             raise ValueError("The search space is empty: the hypermodel declares no parameter.")
         if not self._is_worker():
+            self.oracle.reload()
             self.save()
 
     def _open(self, identity: dict[str, Any], overwrite: bool) -> None:
@@ -149,12 +151,6 @@ class Tuner(keras_tuner.Tuner):
     def save(self) -> None:
         if not self._is_worker():
             self.oracle.save()
-
-    def reload(self) -> None:
-        self.oracle.reload()
-
-    def _get_tuner_fname(self) -> str:
-        return str(self.directory / "oracle.json")  # BaseTuner reloads if it exists
 
     def search(self, *fit_args: Any, workers: int = 1, **fit_kwargs: Any) -> list[TrialRecord]:
         """Runs the trials that are left, and writes `best.json`, plots and event files.
@@ -187,7 +183,7 @@ class Tuner(keras_tuner.Tuner):
         """Serves the workers as KerasTuner's chief, until they have ended."""
         shown = {trial.trial for trial in self.trials() if trial.status != "running"}
         server = processes.serve(super().search)
-        while processes.running():
+        while processes.running() and server.is_alive():  # it ends when all workers have got the end of the search
             time.sleep(0.2)
             for name, how in processes.died():
                 trial = self.oracle.release(name)
@@ -197,9 +193,7 @@ class Tuner(keras_tuner.Tuner):
                 if trial.status != "running" and trial.trial not in shown:
                     shown.add(trial.trial)
                     self._show(trial)
-            if not server.is_alive() and processes.running():
-                processes.stop()
-        if processes.all_died():
+        if server.is_alive() and processes.all_died():
             raise SearchError(f"All workers died. Their output: {processes.log('worker-*')}")
 
     def trials(self) -> list[TrialRecord]:
@@ -254,8 +248,9 @@ class Tuner(keras_tuner.Tuner):
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)
-        if self._errors >= _ERRORS_BEFORE_GIVING_UP:
-            raise SearchError(f"The first {self._errors:.0f} trials all have an error. The last one: {trial.message}")
+        errors = self._errors or []
+        if errors.count("failed") >= _MOST_ERRORS or len(errors) >= _MOST_INVALID:
+            raise SearchError(f"The first {len(errors)} trials all have an error. The last one: {trial.message}")
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> TrialRecord:
         """Runs a trial to its end, or goes on with it, and returns its record, also if it failed."""
@@ -268,22 +263,22 @@ class Tuner(keras_tuner.Tuner):
         gc.collect()
         keras.utils.set_random_seed(self.seed)
         status, reason = "completed", ""
-        self._errors += 1
         try:
             with _output_to(folder / "log.txt"):
                 self._train(hp, folder / "run", [watch], *fit_args, **fit_kwargs)
-            self._errors = -math.inf
             if watch.reason:
                 status, reason = "stopped", watch.reason
         except SearchError:
             raise
         except Diverged as error:
-            self._errors -= 1
             status, reason = "failed", str(error)
+            self._errors = None
         except ValueError as error:
             status, reason = ("failed" if watch.trained else "invalid"), _in_one_line(error)
         except Exception as error:  # one trial must not end the search: memory, a bug for some value
             status, reason = "failed", f"{type(error).__name__}: {_in_one_line(error)}"
+        if self._errors is not None:
+            self._errors = None if status in ("completed", "stopped") else [*self._errors, status]
         record = watch.record(status, reason)
         record.write(folder)
         return record
@@ -316,8 +311,16 @@ class Tuner(keras_tuner.Tuner):
         return self.directory / f"trial_{trial_id}"
 
     def _show(self, trial: TrialRecord) -> None:
-        best = self.best()
-        print(report.line(trial, is_best=best is not None and best.trial == trial.trial), flush=True)
+        best, start = self.best(), "\r\x1b[K" if self._screen.isatty() else ""  # in place of the line of its rounds
+        line = report.line(trial, is_best=best is not None and best.trial == trial.trial)
+        print(f"{start}{line}", file=self._screen, flush=True)
+
+    def show_round(self, trial: TrialRecord) -> None:
+        """Shows the last round of a trial that runs, on a terminal. `log.txt` has a line for each round."""
+        if self._screen.isatty() and trial.rounds:
+            last = trial.rounds[-1]
+            text = f"  {trial.trial}  round {last.number} of {self.budget.rounds}  {last.score:.4f}"
+            print(f"\r\x1b[K{text}", end="", file=self._screen, flush=True)
 
 
 class _Watch(keras.callbacks.Callback):
@@ -350,6 +353,7 @@ class _Watch(keras.callbacks.Callback):
     def _is_over(self) -> bool:
         rounds = self._read()
         self.record("running").write(self._run.parent)
+        self._tuner.show_round(self._trial)
         mode = self._tuner.trial_objective.direction
         if self._tuner.stopping is not None and rounds and len(rounds) < self._rounds:
             self.reason = self._tuner.stopping.reason(rounds, self._tuner.trials(), mode)

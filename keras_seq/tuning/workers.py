@@ -45,7 +45,15 @@ class Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
+        if exception[0] is not None:  # otherwise they are ending
+            for process in self._processes.values():
+                process.terminate()  # they save their trial after the step
+        for process in self._processes.values():
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -70,17 +78,6 @@ class Workers:
 
     def all_died(self) -> bool:
         return all(process.poll() for process in self._processes.values())
-
-    def stop(self) -> None:
-        """Ends the workers that still run, after their step: they save their trial."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def log(self, name: str) -> pathlib.Path:
         """The file with the output of a worker."""

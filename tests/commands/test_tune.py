@@ -17,7 +17,7 @@ from keras_seq.cli_config import convert
 from tests.recipes.pages import Begun, end_at_the_fit
 
 TUNED = [name for name in RECIPES if name not in NOT_TUNED]
-SMALL = ("--sentences", 60, "--units", 4, "--no-bidirectional", "--budget-tokens", 500, "--rounds", 2)
+SMALL = ("--sentences", 60, "--units", 8, "--no-bidirectional", "--budget-tokens", 500, "--rounds", 2)
 # One small model, whose searched options cost nothing.
 SPACE = {"learning_rate": {"float": [1e-3, 1e-1], "log": True}, "tokens_per_batch": {"choice": [64, 128]}}
 
@@ -84,7 +84,7 @@ def test_a_search_and_the_training_with_its_best_options(keras_seq, tmp_path, mo
     assert "Train with them: keras-seq train sentiment --config " in found.out
     best = json.loads((tmp_path / "search/best.json").read_text())
     assert best["learning_rate"] == tuning.best_of(trials, "max").values["learning_rate"]
-    assert (best["units"], best["budget_tokens"], best["average"]) == (4, 500.0, 3)
+    assert (best["units"], best["budget_tokens"], best["average"]) == (8, 500.0, 3)
 
     end_at_the_fit(monkeypatch)
     with pytest.raises(Begun):
@@ -123,7 +123,17 @@ def test_one_line_for_what_is_wrong(keras_seq, tmp_path, flags, message):
 def test_heads_that_do_not_divide_the_units_are_invalid(keras_seq, tmp_path):
     heads = {"num_heads": {"choice": [3, 2], "default": 3}, "learning_rate": {"float": [0.001, 0.01]}}
     (tmp_path / "space.json").write_text(json.dumps(heads))
-    flags = (*SMALL, "--tokens-per-batch", 64, "--architecture", "transformer", "--space", tmp_path / "space.json", "--oracle", "random")
+    flags = (
+        *SMALL,
+        "--tokens-per-batch",
+        64,
+        "--architecture",
+        "transformer",
+        "--space",
+        tmp_path / "space.json",
+        "--oracle",
+        "random",
+    )
     found = keras_seq("tune", "sentiment", *flags, "--trials", 1, "--run", tmp_path / "search")
     assert found.code == 0, found.err
     trials = tuning.read_trials(tmp_path / "search")

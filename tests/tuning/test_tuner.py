@@ -122,7 +122,7 @@ def test_an_objective_that_no_round_logs(tmp_path):
 
 
 def test_a_search_whose_first_trials_all_have_an_error_ends(tmp_path):
-    with pytest.raises(tuning.SearchError, match="The first 3 trials all have an error. The last one: no such rate"):
+    with pytest.raises(tuning.SearchError, match="The first 10 trials all have an error. The last one: no such rate"):
         search(tmp_path / "s", space=space().float("learning_rate", 0.51, 0.6))
 
 
