@@ -174,8 +174,7 @@ class Tuner(keras_tuner.Tuner):
         if workers > 1:
             with Workers(workers, self.directory) as processes:
                 self._lead(processes)
-        else:
-            super().search(*fit_args, **fit_kwargs)
+        super().search(*fit_args, **fit_kwargs)  # after workers, only the trial of one that died last is left
         self._finish()
         return self.trials()
 
@@ -189,12 +188,17 @@ class Tuner(keras_tuner.Tuner):
                 trial = self.oracle.release(name)
                 given = "" if trial is None else f" Its trial {trial} is given to the next worker."
                 print(f"Worker {name} died: {how}.{given} Its output: {processes.log(name)}", file=sys.stderr)
-            for trial in self.trials():
-                if trial.status != "running" and trial.trial not in shown:
-                    shown.add(trial.trial)
-                    self._show(trial)
+            self._show_ended(shown)
+        self._show_ended(shown)
         if server.is_alive() and processes.all_died():
             raise SearchError(f"All workers died. Their output: {processes.log('worker-*')}")
+
+    def _show_ended(self, shown: set[str]) -> None:
+        """Shows the trials that have ended and are not among the shown, and adds them."""
+        for trial in self.trials():
+            if trial.status != "running" and trial.trial not in shown:
+                shown.add(trial.trial)
+                self._show(trial)
 
     def trials(self) -> list[TrialRecord]:
         """The records of all trials, in the order in which they were made."""
