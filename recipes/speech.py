@@ -91,8 +91,12 @@ def with_defaults(options: Options) -> Options:
 
 
 def read(options: Options) -> dict[str, data.Audio]:
-    """The recordings of "train", "valid", "test" and, for strings, "long", each from the takes of a single split."""
-    takes = read_takes(options)
+    """The recordings of "train", "valid", "test" and, for strings, "long"."""
+    return recordings(options, read_takes(options))
+
+
+def recordings(options: Options, takes: dict[str, data.Audio]) -> dict[str, data.Audio]:
+    """The recordings of each split, each from the takes of a single split."""
     varied = digit_strings.TONES if options.data_dir is None else digit_strings.SPEECH
     augmentation = data.AudioAugmentation(**varied)
     if options.task == "isolated":

@@ -195,13 +195,14 @@ def test_what_is_trained_is_not_trained_again(tmp_path, capsys, monkeypatch):
 def test_the_published_windows(real_data):
     """Every one of them: none is dropped where the last batch is not full."""
     options = forecasting.Options(data_dir=real_data("ett"), look_back=336, horizon=(96,))
-    path, series = forecasting.read(options)
+    parts = forecasting.read(options)
+    (series,) = parts.values()
     assert (len(series), len(series.columns)) == (17_420, 7)
     for horizon, counts in {96: (8_209, 2_785, 2_785), 720: (7_585, 2_161, 2_161)}.items():
-        splits = forecasting.windows(options, path, series, horizon)
+        splits = forecasting.windows(options, parts, horizon)
         assert (len(splits.train), len(splits.valid), len(splits.test)) == counts
     np.testing.assert_allclose(splits.scaler.mean, series.values[:8640].mean(axis=0))
-    one = forecasting.read(dataclasses.replace(options, columns=("OT",)))[1]
+    (one,) = forecasting.read(dataclasses.replace(options, columns=("OT",))).values()
     assert one.columns == ("OT",)
 
 

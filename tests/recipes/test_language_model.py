@@ -187,7 +187,7 @@ def test_every_token_is_a_label_once_and_some_rows_begin():
     ids = np.arange(10, 10 + 16 * 4 * 10)
     for architecture in ("gru", "transformer"):
         options = dataclasses.replace(TINY, architecture=architecture)
-        batches, _ = language_model.training_batches(options, ids, 2)
+        batches = language_model.training_batches(options, ids, 2).batches
         seen, begun, rows = [], 0, 0
         for inputs, labels, weights in batches.as_numpy_iterator():
             tokens = inputs["tokens"] if architecture == "gru" else inputs

@@ -10,7 +10,7 @@ import pytest
 
 import keras_seq
 from keras_seq import __main__ as command_line
-from keras_seq import cli, experiment, export, training
+from keras_seq import cli, export, training
 from recipes import sentiment
 from recipes.public import rt_polarity
 from recipes.synthetic import sentiment_sentences
@@ -182,7 +182,7 @@ def test_vectors_of_others_are_taken(tmp_path, capsys):
 def test_the_original_files_are_read_too(tmp_path):
     for number, name in enumerate(rt_polarity.FILES.values()):
         (tmp_path / name).write_text("".join(f"text {number} {row}\n" for row in range(50)))
-    parts = sentiment.read(sentiment.Options(data_dir=tmp_path))
+    parts = sentiment.read_files(sentiment.Options(data_dir=tmp_path))
     assert [part.class_counts() for part in parts.values()] == [{"negative": n, "positive": n} for n in (45, 5)]
     assert all(
         int(text.split()[1]) == label for text, label in zip(parts["train"].texts, parts["train"].labels, strict=True)
@@ -194,9 +194,9 @@ def test_the_original_files_are_read_too(tmp_path):
 def test_the_published_split(real_data):
     folder = real_data("rt_polarity")
     parts = sentiment.read(sentiment.Options(data_dir=folder))
-    train, valid = experiment.hold_out_last(parts["train"])
-    assert (len(parts["train"]), len(parts["test"]), len(valid)) == (8530, 1066, 853)
-    assert train.texts + valid.texts == parts["train"].texts
+    assert {name: len(part) for name, part in parts.items()} == {"train": 7677, "valid": 853, "test": 1066}
+    whole = sentiment.read_files(sentiment.Options(data_dir=folder))["train"]
+    assert parts["train"].texts + parts["valid"].texts == whole.texts
 
 
 def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):

@@ -73,7 +73,7 @@ def write_recordings(folder, audio, texts):
 
 def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
     options = cli_options(begun / "run")
-    audio = speech.recordings(options, speech.read(options))["test"]
+    audio = speech.read(options)["test"]
     table = write_recordings(tmp_path, audio, speech.texts(audio))
     expected = metrics_of(begun / "run")
     for folder in ("run", "export"):
@@ -93,7 +93,7 @@ def cli_options(run):
 @OPENED_LONG
 def test_the_task_gives_the_measured_figures(begun, place):
     task, found = keras_seq.load(begun / place), metrics_of(begun / "run")
-    parts = speech.recordings(experiment.with_defaults(TINY), speech.read(TINY))
+    parts = speech.recordings(experiment.with_defaults(TINY), speech.read_takes(TINY))
     for part, split in (("test", "test"), ("long", "test, 4 digits")):
         texts = [" ".join(dial_tones.NAMES[digit] for digit in label) for label in parts[part].labels]
         transcripts = task(parts[part].waveforms)
@@ -197,7 +197,7 @@ def test_takes_at_another_rate(tmp_path):
     assert train.waveform(0)[middle] == pytest.approx(take[middle], abs=0.01) and train.report.resampled == 1
     assert free_spoken_digits.takes(tmp_path, 16_000)["train"].waveform(0).shape == twice.shape
     with pytest.raises(ValueError, match="--sampling-rate requires files"):
-        speech.read(dataclasses.replace(TINY, sampling_rate=16_000))
+        speech.read_takes(dataclasses.replace(TINY, sampling_rate=16_000))
 
 
 def test_the_published_split(real_data):
