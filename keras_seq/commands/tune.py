@@ -53,7 +53,7 @@ def tune_options(module: types.ModuleType) -> type:
 
 
 def tune(options: Any, module: types.ModuleType) -> None:
-    """Runs the search, or goes on with it.
+    """Runs the search, or continues it.
 
     Args:
         options: instance of `tune_options(module)`.

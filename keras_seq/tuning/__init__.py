@@ -9,7 +9,8 @@ from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values
 from keras_seq.tuning.records import Round, TrialRecord, best_of, read_trial, read_trials
 from keras_seq.tuning.space import Parameter, Space
 from keras_seq.tuning.stopping import MedianRule
-from keras_seq.tuning.tuner import SearchError, Tuner, find_objective
+from keras_seq.tuning.trial_watch import SearchError
+from keras_seq.tuning.tuner import Tuner, find_objective
 
 __all__ = [
     "Budget",

@@ -63,7 +63,7 @@ class HyperModel(keras_tuner.HyperModel):
         objective: keras_tuner.Objective,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """Trains a trial in its run folder, or goes on with it.
+        """Trains a trial in its run folder, or resumes it.
 
         Args:
             hp: values of the trial.

@@ -32,7 +32,7 @@ class WholeState:
     A trial that is invalid, since no model can have its values, does not count as one of `trials`.
 
     The first trial has the default values. Bayesian proposals depend on the seed and the trials alone, so a search that
-    was interrupted goes on as it would have.
+    was interrupted continues as it would have.
     """
 
     def __init__(self, *, trials: int | None, tokens: float | None = None, **arguments: Any):
@@ -152,7 +152,7 @@ class WholeState:
             raise ValueError(
                 f"{self._path} is damaged: {error}. Remove it to start the search over, or name another folder."
             ) from error
-        # The trials that were running are given out again, and go on from their checkpoints.
+        # The trials that were running are given out again, and resume from their checkpoints.
         self._retry_queue += [trial.trial_id for trial in self.ongoing_trials.values()]
         self.ongoing_trials = {}
 

@@ -21,7 +21,7 @@ class MedianRule:
     least_trials: int = 4
 
     def reason(self, rounds: Sequence[Round], others: Iterable[TrialRecord], mode: str) -> str:
-        """Why the trial should stop after these rounds, or "" if it should go on.
+        """The reason to stop the trial after these rounds, or "" if there is none.
 
         Args:
             rounds: rounds of the trial.

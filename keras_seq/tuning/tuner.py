@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import gc
-import math
 import os
 import pathlib
 import shutil
@@ -19,9 +18,10 @@ from keras_seq import training
 from keras_seq.tuning import report
 from keras_seq.tuning.hypermodels import Budget, HyperModel, own_values, train_trial
 from keras_seq.tuning.oracles import OracleName, make_oracle
-from keras_seq.tuning.records import FILE, Round, Status, TrialRecord, best_of, read_trial, read_trials
+from keras_seq.tuning.records import FILE, TrialRecord, best_of, read_trial, read_trials
 from keras_seq.tuning.space import Space
-from keras_seq.tuning.stopping import MedianRule, best_score
+from keras_seq.tuning.stopping import MedianRule
+from keras_seq.tuning.trial_watch import Diverged, SearchError, TrialWatch
 from keras_seq.tuning.workers import Workers
 
 MAY_CHANGE = ("trials", "total_tokens")  # a search may be continued with more of them
@@ -29,16 +29,8 @@ _MIN = ("loss", "perplexity", "error", "mse", "mae", "nll", "rate")  # ends of n
 _MOST_ERRORS, _MOST_INVALID = 3, 10  # so many of the first trials may have no score, before a search gives up
 
 
-class SearchError(ValueError):
-    """An error that concerns the whole search, not one trial."""
-
-
-class Diverged(Exception):
-    """A loss or an objective that is not finite."""
-
-
 class Tuner(keras_tuner.Tuner):
-    """A tuner of KerasTuner that gives each trial an equal budget, and goes on after an interruption.
+    """A tuner of KerasTuner that gives each trial an equal budget, and survives interruptions.
 
         space = tuning.Space().choice("units", [64, 128]).float("learning_rate", 1e-4, 1e-2, log=True)
         tuner = tuning.Tuner(
@@ -47,9 +39,9 @@ class Tuner(keras_tuner.Tuner):
         tuner.search()
         tuner.best().values
 
-    The same program goes on after a kill at any moment: no finished trial is repeated, and the one that ran goes on
-    from its last checkpoint. The folder has `trial_0007/trial.json` and the run folder `trial_0007/run` of each trial,
-    `best.json`, `oracle.json`, `plots/` and event files for TensorBoard's HParams.
+    After a kill at any moment the same program continues the search: no finished trial is repeated, and the one that
+    ran resumes from its last checkpoint. The folder has `trial_0007/trial.json` and the run folder `trial_0007/run` of
+    each trial, `best.json`, `oracle.json`, `plots/` and event files for TensorBoard's HParams.
 
     A trial whose loss is not finite has failed. A trial whose model cannot be built is invalid: it is left out, and
     another one takes its place. The oracle gets both as the worst trials.
@@ -170,7 +162,7 @@ class Tuner(keras_tuner.Tuner):
             return self.trials()
         begun = {trial.trial for trial in self.trials() if trial.status != "running"}
         if begun:
-            print(f"{self.directory}: {len(begun)} finished trials, the search goes on.")
+            print(f"{self.directory}: {len(begun)} finished trials, the search continues.")
         if workers > 1:
             with Workers(workers, self.directory) as processes:
                 self._lead(processes)
@@ -257,12 +249,12 @@ class Tuner(keras_tuner.Tuner):
             raise SearchError(f"The first {len(errors)} trials all have an error. The last one: {trial.message}")
 
     def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> TrialRecord:
-        """Runs a trial to its end, or goes on with it, and returns its record, also if it failed."""
+        """Runs a trial, or resumes it, and returns its record, also if it failed."""
         hp, folder = trial.hyperparameters, self._folder(trial.trial_id)
         if (folder / FILE).exists() and (record := read_trial(folder / FILE)).status != "running":
             return record  # it had ended when the search was interrupted
         rounds = hp.values.get("tuner/epochs", self.budget.rounds)  # those of a bracket of Hyperband, or all
-        watch = _Watch(self, self._begin(trial, folder), folder / "run", rounds)
+        watch = TrialWatch(self, self._begin(trial, folder), folder / "run", rounds)
         keras.backend.clear_session()
         gc.collect()
         keras.utils.set_random_seed(self.seed)
@@ -325,63 +317,6 @@ class Tuner(keras_tuner.Tuner):
             last = trial.rounds[-1]
             text = f"  {trial.trial}  round {last.number} of {self.budget.rounds}  {last.score:.4f}"
             print(f"\r\x1b[K{text}", end="", file=self._screen, flush=True)
-
-
-class _Watch(keras.callbacks.Callback):
-    """Ends a trial that has had its rounds, or that the median rule stops, and keeps its record. Must come last.
-
-    All decisions follow from the run's `history.csv`, so a trial that was interrupted ends as it would have.
-
-    Attributes:
-        trained: whether the training has begun.
-        reason: why the trial was stopped, or "".
-    """
-
-    def __init__(self, tuner: Tuner, trial: TrialRecord, run: pathlib.Path, rounds: int):
-        super().__init__()
-        self._tuner, self._trial, self._run, self._rounds = tuner, trial, run, rounds
-        self.trained, self.reason = False, ""
-
-    def on_train_begin(self, logs=None):
-        self.trained = True
-        self._trial = dataclasses.replace(self._trial, parameters=self.model.count_params())
-        if self._is_over():
-            self.model._initial_epoch = self.params["epochs"]  # as `training.EarlyStopping` does
-
-    def on_epoch_end(self, epoch, logs=None):
-        objective = self._tuner.trial_objective.name
-        if objective not in logs:
-            raise SearchError(f"No round logs the objective `{objective}`. The logs have: {', '.join(sorted(logs))}")
-        self.model.stop_training = self._is_over() or self.model.stop_training
-
-    def _is_over(self) -> bool:
-        rounds = self._read()
-        self.record("running").write(self._run.parent)
-        self._tuner.show_round(self._trial)
-        mode = self._tuner.trial_objective.direction
-        if self._tuner.stopping is not None and rounds and len(rounds) < self._rounds:
-            self.reason = self._tuner.stopping.reason(rounds, self._tuner.trials(), mode)
-        return bool(self.reason) or len(rounds) >= self._rounds
-
-    def _read(self) -> tuple[Round, ...]:
-        """The rounds so far. Raises `Diverged` if the loss or the objective is not finite."""
-        name, rows = self._tuner.trial_objective.name, training.read_history(self._run / "history.csv")
-        unit = "examples" if rows and "trained_examples" in rows[0] else "tokens"
-        rounds = tuple(
-            Round(row["epoch"], int(row[f"trained_{unit}"]), row["seconds"], row.get(name, math.nan)) for row in rows
-        )
-        self._trial = dataclasses.replace(self._trial, rounds=rounds, unit=unit)
-        for row in rows:
-            for score in ("loss", name):
-                if not math.isfinite(row.get(score, 0.0)):
-                    raise Diverged(f"{score} is {row[score]} after round {row['epoch']}")
-        return rounds
-
-    def record(self, status: Status, reason: str = "") -> TrialRecord:
-        """The record of the trial, which has a score unless it failed."""
-        rounds, mode = self._trial.rounds, self._tuner.trial_objective.direction
-        score = best_score(rounds, mode) if rounds and status not in ("failed", "invalid") else None
-        return dataclasses.replace(self._trial, status=status, reason=reason, score=score)
 
 
 def find_objective(objective: str | keras_tuner.Objective | None) -> keras_tuner.Objective:

@@ -71,7 +71,7 @@ def test_a_finished_search_is_not_repeated(folder, capsys):
     assert {path: path.stat().st_mtime_ns for path in folder.glob("trial_*/trial.json")} == before
     assert list(map(comparable, trials)) == list(map(comparable, tuning.read_trials(folder)))
     out = capsys.readouterr().out
-    assert "finished trials, the search goes on." in out and f"Best: trial {again.best().trial}" in out
+    assert "finished trials, the search continues." in out and f"Best: trial {again.best().trial}" in out
     model = again.get_best_models()[0]
     assert model.count_params() == again.best().parameters
 
