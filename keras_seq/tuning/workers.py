@@ -7,8 +7,12 @@ import sys
 import threading
 from collections.abc import Callable
 
+from keras_tuner.src.engine import conditions
+
 from keras_seq.distribution.launch import free_ports
 from keras_seq.distribution.processes import die_with, how_it_ended
+
+conditions.print = lambda *values: None  # KerasTuner 1.4.8 prints each condition that it sends
 
 
 class Workers:

@@ -34,6 +34,11 @@ def test_a_condition_is_one_of_keras_tuner():
     assert hyperparameters.is_active("num_heads")
 
 
+def test_a_condition_is_sent_without_output(capsys):
+    space().hyperparameters().to_proto()
+    assert not capsys.readouterr().out
+
+
 def test_random_values_are_allowed():
     ours = space()
     for hp in ours.hyperparameters().space:
