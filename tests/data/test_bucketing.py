@@ -155,7 +155,7 @@ def bucketings(draw, num_lengths):
 
 
 @pytest.mark.parametrize("name", quick(KINDS, few=["source, target", "three", "one that does not count"]))
-@settings(max_examples=7)
+@settings(max_examples=5)
 @given(drawn=st.data())
 def test_every_example_once_and_no_batch_over_its_budget(name, drawn):
     kind = KINDS[name]

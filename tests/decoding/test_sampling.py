@@ -21,7 +21,7 @@ from tests.decoding.models import (
     random_models,
     slow_on_jax,
 )
-from tests.reference import long_on_jax
+from tests.reference import long_on_jax, quick
 
 NONE = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
 
@@ -240,7 +240,7 @@ class _Rows(list):
 
 
 @slow_on_jax
-@pytest.mark.parametrize("batch_tokens", [1, 30, 10_000])
+@pytest.mark.parametrize("batch_tokens", quick([1, 30, 10_000], few=[30, 10_000]))
 def test_a_text_gets_the_same_draw_in_any_batch(batch_tokens):
     model = HistoryModel(random_models(20, 9, impossible=0.0, seed=10))
     texts = [" ".join([str(3 + i)] + ["4"] * (3 * i % 13)) for i in range(6)]
