@@ -47,6 +47,7 @@ def double_precision():
 
 @pytest.mark.parametrize("name", quick(TRANSLATORS, few=["location", "transformer"]))
 def test_a_translator_learns(name):
+    keras.utils.set_random_seed(1)
     model = TRANSLATORS[name]()
     model.compile("adam", losses.TokenCrossentropy(0.1), run_eagerly=True)
     history = model.fit({"source": IDS, "target": IDS}, IDS, epochs=2, verbose=0).history["loss"]

@@ -7,14 +7,15 @@ from keras_seq import export
 
 @pytest.fixture(scope="module", autouse=True)
 def not_verified(request):
-    """A fresh process takes seven seconds to start, and each signature seconds to trace: the long tests have all."""
+    """A fresh process takes seven seconds to start, and each signature of a search seconds to trace: the long tests
+    have all of them."""
     write = export.saved_model
 
     def write_one(task, path, **options):
-        signatures = task.signatures()
-        signatures = {name: signatures[name] for name in signatures if name in (next(iter(signatures)), "describe")}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(task, "signatures", lambda: signatures)
+            if task.name in ("translation", "generation"):
+                first = dict(list(task.signatures().items())[:1])
+                patch.setattr(task, "signatures", lambda: first)
             return write(task, path, **{**options, "verify": False})
 
     with pytest.MonkeyPatch.context() as patch:
