@@ -30,7 +30,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
-SUPPORTS_JIT = pytest.StashKey()
+SUPPORTS_JIT, CONVERSION_RULES = pytest.StashKey(), pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,20 +51,30 @@ def pytest_configure(config: pytest.Config) -> None:
     dataset_ops.DatasetV2._apply_debug_options = lambda dataset: apply(data.without_autotune(dataset))
 
     from keras.src.trainers import trainer
+    from tensorflow.python.autograph.core import config as autograph
 
     config.stash[SUPPORTS_JIT] = trainer.model_supports_jit
+    config.stash[CONVERSION_RULES] = autograph.CONVERSION_RULES
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
-    and without TensorFlow's rewriting of graphs. The long tests of recipes and exports have both, as users do."""
+    and without TensorFlow's rewriting of graphs. The long tests of recipes and exports have both, as users do.
+
+    AutoGraph, which runs a copy of a dataset's functions, is for the long tests: nothing of the package needs it, and
+    to make the copies takes time. No coverage sees their lines.
+    """
     if not TENSORFLOW:
         return
     import tensorflow as tf
     from keras.src.trainers import trainer
+    from tensorflow.python.autograph.core import config as autograph
 
-    as_users = item.path.parent.name in ("recipes", "export") and item.get_closest_marker("long") is not None
+    long = item.get_closest_marker("long") is not None
+    rules = item.config.stash[CONVERSION_RULES]
+    autograph.CONVERSION_RULES = rules if long else (autograph.DoNotConvert("keras_seq"), *rules)
+    as_users = item.path.parent.name in ("recipes", "export") and long
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
     # What `jit_compile="auto"` asks.
     trainer.model_supports_jit = item.config.stash[SUPPORTS_JIT] if as_users else lambda model: False
