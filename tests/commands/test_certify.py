@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import types
 
 import keras
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import models, text
-from keras_seq.commands import certified_exports
+from keras_seq.commands import certified_exports, certified_served
+from keras_seq.commands.certify import Certify
+from keras_seq.inspection import certify as inspection
 from tests.commands.conftest import SOURCE, TARGET, run_folder
 
 BARE = ("--replicas", 1, "--formats")  # neither replicas nor exports
@@ -106,6 +109,37 @@ def test_a_saved_model_of_text_passes(folders, keras_seq, tmp_path):
 def test_a_saved_model_of_sound_passes(recognizers, keras_seq):
     result = keras_seq("certify", "--model", recognizers["served"], "--cases", 3, "--longest", 600)
     assert result.code == 0 and "padding" in kinds(result.lines), result.out + result.err
+
+
+def opened(folder, name, call, spec):
+    """A SavedModel with one signature."""
+    module = tf.Module()
+    module.call = tf.function(lambda x: {"found": call(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), {name: module.call})
+    loaded = tf.saved_model.load(str(folder))
+    return types.SimpleNamespace(folder=folder, module=loaded, signatures_by_name=dict(loaded.signatures))
+
+
+def test_saved_models_of_tags_and_of_ids(tmp_path):
+    options = Certify(model=tmp_path)
+    texts, ids = tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None, None], tf.int32, "ids")
+    tags = opened(tmp_path / "tag", "tag", lambda x: tf.strings.length(tf.strings.split(x).to_tensor("")), texts)
+    with certified_served.adapter_of_saved_model(tags, options) as (adapter, left_out):
+        found = inspection.certify(adapter, cases=len(adapter.kinds))
+    assert found.ok and list(left_out) == ["padding"] and "padding" not in adapter.kinds
+    steps = opened(tmp_path / "ids", "serve", lambda x: 2 * x, ids)
+    with certified_served.adapter_of_saved_model(steps, options) as (adapter, left_out):
+        found = inspection.certify(adapter, cases=len(adapter.kinds))
+    assert found.ok and not left_out and "padding" in adapter.kinds
+    other = opened(tmp_path / "other", "own", lambda x: x, ids)
+    with pytest.raises(ValueError, match="has none of the signatures translate, .*It has: own. Give the run folder"):
+        certified_served.adapter_of_saved_model(other, options).__enter__()
+
+
+def test_the_only_input_of_a_signature_may_have_another_name():
+    batch, takes = {"source": np.ones((1, 2), "float32")}, {"waveform": tf.TensorSpec([None, None])}
+    assert list(certified_exports._named(batch, takes)) == ["waveform"]
+    assert list(certified_exports._named(batch, {"source": tf.TensorSpec([None, None])})) == ["source"]
 
 
 @pytest.mark.long

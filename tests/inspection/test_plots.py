@@ -5,7 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_seq.inspection import plots
+from keras_seq.inspection import clips, plots
+from keras_seq.inspection.plots import figures
 
 
 def ink(path):
@@ -97,6 +98,15 @@ def test_pieces_without_weights_are_refused(tmp_path, shape, rows, columns):
     with pytest.raises(ValueError, match="Received: shape"):
         plots.attention_map(np.ones(shape), ["a"] * columns, ["b"] * rows, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    for package in ("matplotlib.figure", "PIL"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'Plots need matplotlib: pip install "keras-seq\[recipes\]"'):
+        figures.new_figure(1, 1)
+    with pytest.raises(ImportError, match="Clips are drawn with Pillow: pip install"):
+        clips._board({}, [], [])
 
 
 def test_matplotlib_is_loaded_only_to_draw():
