@@ -317,8 +317,9 @@ def test_references_that_are_none(tmp_path, monkeypatch):
             evaluate_text._sides(evaluate.Evaluate(**given))
     with pytest.raises(ValueError, match="--tokenize must be one of .* Received: klingon"):
         evaluate_text.check_tokenizer("klingon")
-    with pytest.raises(ValueError, match="none has no text to measure. Give more."):
-        evaluate_text._documents(evaluate.Evaluate(files=(tmp_path / "none",)), "file")
+    (tmp_path / "short").write_text("a")
+    with pytest.raises(ValueError, match="short has no text to measure. Give more."):
+        evaluate_text._documents(evaluate.Evaluate(files=(tmp_path / "short",)), "file")
     (tmp_path / "text").write_text("one\r\n\ntwo\n")
     assert evaluate_text._documents(evaluate.Evaluate(files=(tmp_path / "text",)), "line") == ["one", "two"]
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
