@@ -147,7 +147,7 @@ def test_a_users_own_model_and_keras_losses(masked, one_device, two_devices):
     def build():
         tokens = keras.Input((None,), dtype="int32")
         x = keras.layers.Embedding(30, 8, mask_zero=masked, embeddings_regularizer="l2")(tokens)
-        x = keras.layers.SimpleRNN(8, return_sequences=True)(x)
+        x = keras.layers.Dense(8, activation="tanh")(x)
         tags, pooled = keras.layers.Dense(30, name="tags")(x), keras.layers.GlobalAveragePooling1D()(x)
         model = keras.Model(tokens, {"tags": tags, "length": keras.layers.Dense(1, name="length")(pooled)})
         sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -109,7 +109,7 @@ def test_masks_as_keras_takes_them(name, as_given):
     assert_same(arrays(ours(X, mask=mask)), arrays(theirs(X, mask=mask)), 1e-6)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", quick(PAIRS, few=["gru", "lstm"]))
 @pytest.mark.parametrize(
     "options",
     [
