@@ -266,6 +266,11 @@ def test_the_ways_of_other_backends(monkeypatch):
     assert labels.of_some_rows(len, np.zeros((0, 2))) == 0
 
 
+def test_the_cross_entropy_of_each_token():
+    expected = token_crossentropy(LABELS, LOGITS, 0.1)
+    np.testing.assert_array_equal(array(TokenCrossentropy(0.1).call(LABELS, LOGITS)), array(expected))
+
+
 def test_a_loss_must_define_its_values():
     with pytest.raises(TypeError, match="WeightedLoss must define `values_and_weights"):
         losses.WeightedLoss()(LABELS, LOGITS)
