@@ -30,7 +30,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
-if TENSORFLOW:
+SUPPORTS_JIT, CONVERSION_RULES = pytest.StashKey(), pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In each process that runs tests: the one that only gives them to xdist's processes needs no TensorFlow."""
+    if not TENSORFLOW or (config.getoption("numprocesses", None) and not hasattr(config, "workerinput")):
+        return
     # Two devices for tests/distribution, before any module of tests computes something and so fixes their number.
     from keras_seq import distribution
 
@@ -41,25 +47,37 @@ if TENSORFLOW:
 
     from keras_seq import data
 
-    _apply = dataset_ops.DatasetV2._apply_debug_options
-    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: _apply(data.without_autotune(dataset))
+    apply = dataset_ops.DatasetV2._apply_debug_options
+    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: apply(data.without_autotune(dataset))
 
     from keras.src.trainers import trainer
+    from tensorflow.python.autograph.core import config as autograph
 
-    SUPPORTS_JIT = trainer.model_supports_jit
+    config.stash[SUPPORTS_JIT] = trainer.model_supports_jit
+    config.stash[CONVERSION_RULES] = autograph.CONVERSION_RULES
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Small models are traced and compiled for seconds to run for milliseconds: without XLA, where nothing asks for it,
-    and without TensorFlow's rewriting of graphs. The long tests of recipes and exports have both, as users do."""
+    and without TensorFlow's rewriting of graphs. The long tests of recipes and exports have both, as users do.
+
+    AutoGraph, which runs a copy of a dataset's functions, is for the long tests: nothing of the package needs it, and
+    to make the copies takes time. No coverage sees their lines.
+    """
     if not TENSORFLOW:
         return
     import tensorflow as tf
+    from keras.src.trainers import trainer
+    from tensorflow.python.autograph.core import config as autograph
 
-    as_users = item.path.parent.name in ("recipes", "export") and item.get_closest_marker("long") is not None
+    long = item.get_closest_marker("long") is not None
+    rules = item.config.stash[CONVERSION_RULES]
+    autograph.CONVERSION_RULES = rules if long else (autograph.DoNotConvert("keras_seq"), *rules)
+    as_users = item.path.parent.name in ("recipes", "export") and long
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not as_users})
-    trainer.model_supports_jit = SUPPORTS_JIT if as_users else lambda model: False  # what `jit_compile="auto"` asks
+    # What `jit_compile="auto"` asks.
+    trainer.model_supports_jit = item.config.stash[SUPPORTS_JIT] if as_users else lambda model: False
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -69,7 +87,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """After each file: TensorFlow registers every gradient of one's own that it meets in a graph, under a new name and
+    """After each file. TensorFlow registers every gradient of one's own that it meets in a graph, under a new name and
     for ever, and with it the graph; a few thousand of these are gigabytes, and slow each collection of garbage down."""
     if "tensorflow" in sys.modules and (nextitem is None or nextitem.path != item.path):
         from tensorflow.python.framework import ops
@@ -77,6 +95,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         registry = ops.gradient_registry._registry
         for name in [name for name in registry if name.startswith("CustomGradient-")]:
             del registry[name]
+        for function in vars(item.module).values():  # the file's functions with a cache, which holds models and graphs
+            if getattr(function, "__module__", None) == item.module.__name__ and hasattr(function, "cache_clear"):
+                function.cache_clear()
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):  # where there is no glibc
             ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back to the system

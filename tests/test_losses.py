@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers
+from keras_seq import labels, layers, losses
 from keras_seq.losses import CTCLoss, QuantileLoss, TokenCrossentropy, pinball, token_crossentropy
 from tests.reference import array, long_on_jax, softmax, spread, tensorflow_only
 
@@ -250,6 +250,30 @@ def test_frames_that_cannot_be_blank_are_frames():
 def test_ctc_loss_serializes():
     copy = keras.losses.deserialize(keras.losses.serialize(CTCLoss(2, name="mine")))
     assert (type(copy), copy.blank_id, copy.name) == (CTCLoss, 2, "mine")
+
+
+@tensorflow_only("elsewhere the other ways are the ones that all tests run")
+def test_the_ways_of_other_backends(monkeypatch):
+    x, weights = np.array([[1.0, np.nan], [3.0, -4.0]]), np.array([[2.0, 0.0], [0.5, 0.0]])
+    ours = array(losses._product(ops.convert_to_tensor(x), ops.convert_to_tensor(weights)))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    np.testing.assert_array_equal(array(losses._product(x, weights)), ours)
+    np.testing.assert_array_equal(ours, [[2.0, 0.0], [1.5, 0.0]])
+    counted = np.array([[True, False, True]])
+    checked = labels.checked_labels(np.array([[1, 9, 7]]), counted, 3, "the loss")
+    assert array(checked).tolist() == [[1, 0, 7]]  # nothing is raised: the loss is NaN there
+    assert np.isnan(array(labels.or_nan(np.ones((1, 3)), checked, 3))).tolist() == [[False, False, True]]
+    assert labels.of_some_rows(len, np.zeros((0, 2))) == 0
+
+
+def test_the_cross_entropy_of_each_token():
+    expected = token_crossentropy(LABELS, LOGITS, 0.1)
+    np.testing.assert_array_equal(array(TokenCrossentropy(0.1).call(LABELS, LOGITS)), array(expected))
+
+
+def test_a_loss_must_define_its_values():
+    with pytest.raises(TypeError, match="WeightedLoss must define `values_and_weights"):
+        losses.WeightedLoss()(LABELS, LOGITS)
 
 
 def test_labels_with_an_axis_of_one_and_one_hot_ones():

@@ -13,7 +13,7 @@ from tests.sequence_models import MODELS
 
 CASES, FEW = 144, 12  # of each model, in the long tests and in the quick ones
 QUICK = ["classifier lstm", "forecaster", "recognizer ctc", "video gru", "language model gru"]
-QUICK += ["translator lstm-additive", "translator transformer-modern"]
+QUICK += ["translator transformer-modern"]
 
 
 @pytest.mark.parametrize("name", quick(MODELS, QUICK))

@@ -1,14 +1,23 @@
 import importlib.util
 import json
+import types
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_seq import models, text
+from keras_seq.commands import certified_exports, certified_served
+from keras_seq.commands.certify import Certify
+from keras_seq.inspection import certify as inspection
 from tests.commands.conftest import SOURCE, TARGET, run_folder
 
 BARE = ("--replicas", 1, "--formats")  # neither replicas nor exports
+NEEDS_TF2ONNX, NEEDS_CT2 = (
+    pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}")
+    for name in ("tf2onnx", "ctranslate2")
+)
 
 
 def kinds(lines):
@@ -43,6 +52,94 @@ def test_a_case_that_failed_is_shown_and_replayed(taggers, keras_seq):
 def test_a_saved_model_passes(forecasters, keras_seq):
     result = keras_seq("certify", "--model", forecasters["served"], "--cases", 12)
     assert result.code == 0 and "under the padding" in kinds(result.lines), result.out + result.err
+
+
+@pytest.fixture
+def eagerly():
+    """A case of a model that decodes is a search of a few steps: to trace it takes seconds."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "language model", "ctc", "attention"])
+def test_a_case_of_each_kind_of_model(name, run_folders, keras_seq, eagerly):
+    result = keras_seq("certify", "--model", run_folders[name], "--case", 1, "--max-length", 3, "--longest", 5, *BARE)
+    assert result.code == 0 and "case 1, seed 0: order" in result.out, result.out + result.err
+    assert ("token_log_probs" in result.out) == (name in ("recurrent", "language model"))
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "flags", "kind"),
+    [  # the first case after those of each kind of batch
+        ("classifier", 5, ("--replicas", 2, "--formats"), "2 replicas"),
+        ("classifier", 5, ("--replicas", 1, "--formats", "ctranslate2", "saved_model"), "saved_model"),
+        pytest.param("classifier", 5, ("--replicas", 1, "--formats", "onnx"), "onnx", marks=NEEDS_TF2ONNX),
+        pytest.param("translator", 6, ("--replicas", 1, "--formats", "ctranslate2"), "ctranslate2", marks=NEEDS_CT2),
+    ],
+)
+def test_a_case_of_replicas_and_of_each_export(name, case, flags, kind, run_folders, keras_seq, eagerly):
+    flags = ("--case", case, "--max-length", 3, "--longest", 5, *flags)
+    result = keras_seq("certify", "--model", run_folders[name], *flags)
+    assert result.code == 0 and f"case {case}, seed 0: {kind}, " in result.out, result.out + result.err
+
+
+def test_an_export_that_fails_is_left_out(taggers, keras_seq, monkeypatch):
+    def fails(*given):
+        raise RuntimeError("no such operation\nand more of it")
+
+    monkeypatch.setitem(certified_exports.EXPORTED, "onnx", fails)
+    flags = ("--cases", 6, "--replicas", 1, "--formats", "onnx")
+    result = keras_seq("certify", "--model", taggers["words"], *flags)
+    assert result.code == 0 and "Left out: onnx. no such operation\n" in result.out, result.out + result.err
+
+
+def test_a_saved_model_of_text_passes(folders, keras_seq, tmp_path):
+    (tmp_path / "words").write_text("\n".join(SOURCE))
+    flags = ("--cases", 2, "--max-length", 3)
+    result = keras_seq("certify", "--model", folders["served"], *flags, "--text", tmp_path / "words")
+    assert result.code == 0 and "Left out: padding" in result.out, result.out + result.err
+    (tmp_path / "words").write_text(" ")
+    result = keras_seq("certify", "--model", folders["served"], *flags, "--text", tmp_path / "words")
+    assert result.code == 2 and "has no words. Give a file of text" in result.err
+    result = keras_seq("certify", "--model", folders["prose"], *flags)
+    assert result.code == 2 and "draws its output at random" in result.err and "seed, temperature" in result.err
+
+
+def test_a_saved_model_of_sound_passes(recognizers, keras_seq):
+    result = keras_seq("certify", "--model", recognizers["served"], "--cases", 3, "--longest", 600)
+    assert result.code == 0 and "padding" in kinds(result.lines), result.out + result.err
+
+
+def opened(folder, name, call, spec):
+    """A SavedModel with one signature."""
+    module = tf.Module()
+    module.call = tf.function(lambda x: {"found": call(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), {name: module.call})
+    loaded = tf.saved_model.load(str(folder))
+    return types.SimpleNamespace(folder=folder, module=loaded, signatures_by_name=dict(loaded.signatures))
+
+
+def test_saved_models_of_tags_and_of_ids(tmp_path):
+    options = Certify(model=tmp_path)
+    texts, ids = tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None, None], tf.int32, "ids")
+    tags = opened(tmp_path / "tag", "tag", lambda x: tf.strings.length(tf.strings.split(x).to_tensor("")), texts)
+    with certified_served.adapter_of_saved_model(tags, options) as (adapter, left_out):
+        found = inspection.certify(adapter, cases=len(adapter.kinds))
+    assert found.ok and list(left_out) == ["padding"] and "padding" not in adapter.kinds
+    steps = opened(tmp_path / "ids", "serve", lambda x: 2 * x, ids)
+    with certified_served.adapter_of_saved_model(steps, options) as (adapter, left_out):
+        found = inspection.certify(adapter, cases=len(adapter.kinds))
+    assert found.ok and not left_out and "padding" in adapter.kinds
+    other = opened(tmp_path / "other", "own", lambda x: x, ids)
+    with pytest.raises(ValueError, match="has none of the signatures translate, .*It has: own. Give the run folder"):
+        certified_served.adapter_of_saved_model(other, options).__enter__()
+
+
+def test_the_only_input_of_a_signature_may_have_another_name():
+    batch, takes = {"source": np.ones((1, 2), "float32")}, {"waveform": tf.TensorSpec([None, None])}
+    assert list(certified_exports._named(batch, takes)) == ["waveform"]
+    assert list(certified_exports._named(batch, {"source": tf.TensorSpec([None, None])})) == ["source"]
 
 
 @pytest.mark.long

@@ -134,6 +134,14 @@ def test_subwords(capsys, tmp_path, parallel):
     ids = [model.tokenize([line]).numpy()[0] for line in SOURCE + TARGET]
     assert found["tokens"] == sum(len(line) + 1 for line in ids)
     assert found["unknown"] == sum((line == model.unknown_id).sum() for line in ids) > 0
+    page = run(capsys, "doctor", *parallel, "--subwords", tmp_path / "joint.spm", "--no-timing")
+    assert f"unknown to the vocabulary: {found['unknown']:,} tokens" in page
+
+
+def test_batches_of_truncated_lines_are_timed(capsys, parallel):
+    for files in (parallel, parallel[:1]):
+        page = run(capsys, "doctor", *files, "--max-length", 4, "--truncate", "--tokens-per-batch", 16)
+        assert re.search(r"truncated: \d+ examples, to 3 tokens a side", page) and "ms a batch" in page
 
 
 def test_page_and_plot(capsys, parallel, tmp_path):

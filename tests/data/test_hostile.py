@@ -18,7 +18,7 @@ from tests import hostile
 LINES = 300  # of a file
 # 100,000 in ten parts: each shard of the long tests has one.
 MANY = [pytest.param(seed, 10_000, id=f"10,000, seed {seed}", marks=pytest.mark.long) for seed in range(2, 12)]
-RUNS = [pytest.param(1, 3_000, id="3,000"), *MANY]
+RUNS = [pytest.param(1, 1_500, id="1,500"), *MANY]
 
 
 @pytest.fixture

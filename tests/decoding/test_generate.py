@@ -16,7 +16,7 @@ from tests.decoding.models import (
     history_step,
     random_models,
 )
-from tests.reference import backend_cases, long_on_jax
+from tests.reference import backend_cases, long_on_jax, quick
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -99,7 +99,7 @@ def test_search_is_the_search_over_the_tiled_state(K, R):
 
 
 @pytest.mark.skipif(not TENSORFLOW, reason="a graph with dynamic sizes")
-@pytest.mark.parametrize("K", [1, 3])
+@pytest.mark.parametrize("K", quick([1, 3], few=[3]))
 def test_a_saved_graph_decodes_any_batch_to_any_length(K, tmp_path):
     import tensorflow as tf
 

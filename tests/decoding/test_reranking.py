@@ -8,7 +8,7 @@ from keras_seq.decoding.perplexity import perplexity
 from keras_seq.decoding.reranking import minimum_bayes_risk, rerank, score_candidates, tune_weights
 from keras_seq.models import Seq2Seq, Transformer
 from tests.decoding.test_generate import Letters
-from tests.reference import backend_cases, compiled, fill, long_on_jax
+from tests.reference import backend_cases, compiled, fill, long_on_jax, quick
 
 NAN, INF = np.nan, np.inf
 
@@ -104,7 +104,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("kind", backend_cases(MODELS, on_jax=["Transformer"]))
+@pytest.mark.parametrize("kind", backend_cases(quick(MODELS, few=["Transformer"]), on_jax=["Transformer"]))
 @long_on_jax
 def test_candidates_are_scored_as_each_pair_would_be_alone(kind, monkeypatch):
     model = fill(MODELS[kind](), scale=1.0)

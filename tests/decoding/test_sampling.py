@@ -21,7 +21,7 @@ from tests.decoding.models import (
     random_models,
     slow_on_jax,
 )
-from tests.reference import long_on_jax
+from tests.reference import array, long_on_jax, quick
 
 NONE = {"temperature": 1.0, "top_k": None, "top_p": None, "min_p": None}
 
@@ -190,6 +190,8 @@ def test_neither_batches_nor_the_number_of_samples_change_what_is_drawn():
     some = Sampling(num_return=3, seed=5).for_examples(ops.convert_to_tensor([7, 2], "int32"))
     found = some(history_step(tables), history_state([7, 2], 3), batch_size=2, max_length=6, **IDS)
     np.testing.assert_array_equal(arrays(found)[0], together[0][[7, 2]])
+    own = Sampling(temperature=np.array([1.0, 2.0, 3.0], "float32")).for_examples(np.array([2, 0]))
+    assert array(own.temperature).tolist() == [3.0, 1.0]
     other = sample(tables, num_return=3, seed=6)
     assert (other[0] != together[0]).any(axis=2).mean() > 0.5
     assert (together[0][:, 0] != together[0][:, 1]).any(axis=1).mean() > 0.5
@@ -240,7 +242,7 @@ class _Rows(list):
 
 
 @slow_on_jax
-@pytest.mark.parametrize("batch_tokens", [1, 30, 10_000])
+@pytest.mark.parametrize("batch_tokens", quick([1, 30, 10_000], few=[30, 10_000]))
 def test_a_text_gets_the_same_draw_in_any_batch(batch_tokens):
     model = HistoryModel(random_models(20, 9, impossible=0.0, seed=10))
     texts = [" ".join([str(3 + i)] + ["4"] * (3 * i % 13)) for i in range(6)]

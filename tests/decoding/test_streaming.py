@@ -36,7 +36,7 @@ def letters():
 @pytest.mark.parametrize(
     ("compiled", "backbone"),
     [
-        (False, "gru"),
+        pytest.param(False, "gru", marks=pytest.mark.long),
         (False, "transformer"),
         (True, "gru"),
         pytest.param(False, "lstm", marks=pytest.mark.long),

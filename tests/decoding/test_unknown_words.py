@@ -142,9 +142,7 @@ def model_of(kind):
     return model
 
 
-CASES = quick(
-    ["additive", "location, reversed", "transformer", "ensemble"], few=["location, reversed", "transformer", "ensemble"]
-)
+CASES = quick(["additive", "location, reversed", "transformer", "ensemble"], few=["location, reversed", "ensemble"])
 
 
 @pytest.mark.parametrize("kind", backend_cases(CASES, on_jax=["ensemble"]))

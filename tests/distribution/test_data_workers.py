@@ -3,12 +3,14 @@ import itertools
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_seq import callbacks, data, text
+from keras_seq.distribution import launch
 from keras_seq.distribution.data_workers import data_service, read, register
 from tests.distribution import bucketed
 from tests.distribution.workers import LAUNCH, ROOT
@@ -181,6 +183,40 @@ def test_what_is_missing(service, one_device):
             dataset.apply(step)
     with pytest.raises(ValueError, match="must be positive. Received: 0"):
         tf.data.Dataset.range(3).apply(data_service(service.address, one_device, next(names), steps_per_epoch=0))
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_batches_for_each_device_without_an_end(service, two_devices, pairs):
+    dataset = tf.data.Dataset.range(8)
+    dataset = (tf.data.Dataset.zip(dataset, dataset) if pairs else dataset).batch(4)
+    looked = []
+    step = data_service(service.address, two_devices, next(names), on_trainer=lambda rows: looked.append(1) or rows)
+    served = dataset.apply(step)
+    assert int(served.cardinality()) == 2 and looked == [1] and served._inputs() == []
+    batch = next(iter(served))
+    assert iter(served) is iter(served)  # all epochs share it
+    rows = [side.values for side in (batch if pairs else (batch,))]
+    assert all(
+        np.concatenate([part.numpy() for part in side]).tolist() in ([0, 1, 2, 3], [4, 5, 6, 7]) for side in rows
+    )
+    assert len(tf.nest.flatten(served.element_spec, expand_composites=False)) == len(rows)
+    with pytest.raises(TypeError, match="No step can be applied after `data_service`"):
+        served.map(lambda *rows: rows)
+
+
+def test_both_parts_of_a_service_run_until_they_are_killed(monkeypatch):
+    started = []
+
+    def server(config):
+        started.append(config)
+        return types.SimpleNamespace(join=lambda: started.append("joined"))
+
+    monkeypatch.setattr(tf.data.experimental.service, "DispatchServer", server)
+    monkeypatch.setattr(tf.data.experimental.service, "WorkerServer", server)
+    assert launch.main(["data-service", "dispatcher", "127.0.0.1:4321"]) == 0
+    assert launch.main(["data-service", "worker", "127.0.0.1:4321"]) == 0
+    dispatcher, joined, worker, _ = started
+    assert (dispatcher.port, joined, worker.dispatcher_address) == (4321, "joined", "127.0.0.1:4321")
 
 
 TRAIN = """

@@ -12,6 +12,7 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras_seq import layers, models, optimizers
 from keras_seq.distribution import keras_patches
 from tests.distribution.bucketed import batches, compiled, small, weights
+from tests.reference import quick
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -77,7 +78,7 @@ def test_one_device_is_plain_keras(one_device):
     np.testing.assert_allclose(plain_history["token_loss"], scoped_history["token_loss"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", quick([1, 2], few=[2]))
 def test_accumulated_parts_are_the_whole(replicas, one_device, two_devices):
     """Steps 2 i and 2 i + 1 accumulated are one step on both batches put together, whatever their lengths; so is the
     average of the weights, with which `fit` ends."""
@@ -140,14 +141,14 @@ def fit_loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
 
-@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("masked", quick([True, False], few=[True]))
 def test_a_users_own_model_and_keras_losses(masked, one_device, two_devices):
     """A functional model with a mask or none, two outputs, a regularizer, L2; no weights given."""
 
     def build():
         tokens = keras.Input((None,), dtype="int32")
         x = keras.layers.Embedding(30, 8, mask_zero=masked, embeddings_regularizer="l2")(tokens)
-        x = keras.layers.SimpleRNN(8, return_sequences=True)(x)
+        x = keras.layers.Dense(8, activation="tanh")(x)
         tags, pooled = keras.layers.Dense(30, name="tags")(x), keras.layers.GlobalAveragePooling1D()(x)
         model = keras.Model(tokens, {"tags": tags, "length": keras.layers.Dense(1, name="length")(pooled)})
         sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -21,6 +21,7 @@ from tests.distribution.workers import (
     running,
     until,
 )
+from tests.reference import quick
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -95,7 +96,11 @@ def test_all_may_fail_before_the_launcher_looks(tmp_path):
     assert done.returncode == 3 and re.search(r"launch: worker \d, exit code 3, wrote nothing\.", done.stderr)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    quick([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], few=[signal.SIGTERM, signal.SIGKILL]),
+    ids=lambda number: number.name,
+)
 def test_nothing_outlives_the_launcher(tmp_path, number):
     with running(FAMILY + "\ntime.sleep(1000)", tmp_path, "--workers", 2) as launcher:
         assert until(lambda: len(pids(tmp_path)) == 6) and all(map(alive, pids(tmp_path)))
@@ -184,7 +189,7 @@ if attempts < int(sys.argv[2]):
 """
 
 
-@pytest.mark.parametrize(("failures", "restarts"), [(2, 3), (2, 2), (9, 1), (9, 0)])
+@pytest.mark.parametrize(("failures", "restarts"), quick([(2, 3), (2, 2), (9, 1), (9, 0)], few=[(2, 2), (9, 1)]))
 def test_restarts_are_counted(tmp_path, failures, restarts):
     line = command(FAILS, tmp_path, *("--workers", 2, "--max-restarts", restarts))
     done = subprocess.run([*line, str(failures)], cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -3,7 +3,9 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
+import types
 
 import hypothesis
 import pytest
@@ -99,3 +101,25 @@ else:
     # What comes in two pieces is drawn twice, in the same line.
     drawn = (progress, b"\r\x1b[K" + other + b"beside\r\n", progress[4:], progress, b"\r\x1b[K" + chief + b"2/2 done")
     assert re.fullmatch(b"(?:%s)+%s%s(?:%s)*(?:%s)+\r\n" % tuple(map(re.escape, drawn)), seen), seen
+
+
+def test_a_child_ends_with_its_parent(monkeypatch):
+    asked = []
+    monkeypatch.setattr(processes, "_PRCTL", lambda *options: asked.append(options))
+    monkeypatch.setattr(processes.os, "_exit", lambda code: asked.append(code))
+    processes._die_with(os.getppid())()
+    assert [options[1] for options in asked] == [signal.SIGKILL]
+    processes._die_with(os.getppid() + 1)()  # another process has taken it over
+    assert asked[-1] == 1
+    monkeypatch.setattr(processes, "_PRCTL", None)
+    assert processes._die_with(1) is None
+
+
+def test_where_there_is_no_list_of_children(monkeypatch):
+    monkeypatch.setattr(processes.os, "getpid", lambda: -1)
+    assert processes.children() == set()
+
+
+def test_how_a_process_ended():
+    for code, told in ((None, "still running"), (3, "exit code 3"), (-9, "killed by SIGKILL"), (-200, "killed by 200")):
+        assert processes.Process.how(types.SimpleNamespace(code=code)) == told

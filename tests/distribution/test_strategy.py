@@ -78,3 +78,44 @@ def test_precision(precision, compute):
     finally:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
+
+
+def test_one_worker_asks_for_all(two_devices, monkeypatch):
+    assert two_devices.any_worker(True) and not two_devices.any_worker(False)
+    monkeypatch.setattr(distribution.scope, "workers", 2)
+    monkeypatch.setattr(two_devices, "_summed", lambda flag: 2 * flag)
+    assert two_devices.any_worker(True) and not two_devices.any_worker(False)
+
+
+def test_the_list_of_workers_of_slurm(no_cluster):
+    names = {"NODELIST": "n[1-2]", "NUM_TASKS": "4", "TASKS_PER_NODE": "2(x2)"}
+    for name, value in names.items():
+        no_cluster.setenv(f"SLURM_STEP_{name}", value)
+    no_cluster.setenv("SLURM_PROCID", "3")
+    resolver = strategy._slurm_resolver()
+    assert resolver.cluster_spec().as_dict() == {"worker": ["n1:8888", "n1:8889", "n2:8888", "n2:8889"]}
+    assert (resolver.task_type, resolver.task_id, resolver.num_accelerators()) == ("worker", 3, {"GPU": 0})
+    with pytest.raises(RuntimeError, match="make the scope before anything else that computes"):
+        strategy._multi_worker_mirrored()  # this process has computed
+
+
+def test_workers_that_come_too_late(no_cluster):
+    cluster = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+    no_cluster.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(RuntimeError, match="make the scope before anything else that computes"):
+        distribution.scope("multi_worker_mirrored")
+
+
+def test_a_tpu_is_connected_and_initialized_first(monkeypatch):
+    steps = []
+
+    def step(name):
+        return lambda *resolver: steps.append((name, *resolver)) or name
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", step("resolver"))
+    monkeypatch.setattr(tf.config, "experimental_connect_to_cluster", step("connected"))
+    monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", step("initialized"))
+    monkeypatch.setattr(tf.distribute, "TPUStrategy", step("strategy"))
+    assert strategy._tpu() == "strategy"
+    on = "resolver"
+    assert steps == [(on,), ("connected", on), ("initialized", on), ("strategy", on)]

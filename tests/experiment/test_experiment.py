@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import cli, data, distribution, experiment, export, scores, text, training
+from keras_seq.experiment.tagged_text import TaggedTextFlags
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -390,3 +391,50 @@ def test_the_end_saves_exports_and_lets_the_others_go(tmp_path, capsys, monkeypa
     assert seen == [options.run, (options.export, ["a"])]
     assert str(options.run) in (told := capsys.readouterr().out) and str(options.export) in told
     assert worker.asked == 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded(Options):
+    folds: int = 3
+
+
+@pytest.mark.parametrize("chief", [True, False])
+def test_each_fold_is_scored_once_by_the_chief(chief, tmp_path, capsys):
+    options, seen = Folded(run=tmp_path / "run", seed=5), []
+
+    def score(options, train, test):
+        seen.append((options.run.name, options.seed, train.tolist(), test.tolist()))
+        return {"accuracy": len(seen) / 4} if chief else None
+
+    scope = distribution.scope("one_device") if chief else Worker("one_device")
+    found = experiment.cross_validate(options, [0, 1] * 6, scope, score)
+    assert [row[:2] for row in seen] == [("fold-01", 5), ("fold-02", 6), ("fold-03", 7)]
+    assert all(sorted(train + test) == list(range(12)) for *_, train, test in seen)
+    assert sorted(row for *_, test in seen for row in test) == list(range(12))
+    if not chief:
+        assert found == [] and scope.asked == 1
+        return
+    assert [(one.metric, one.split) for one in found] == [
+        ("accuracy, mean", "3 folds"),
+        ("accuracy, standard deviation", "3 folds"),
+    ]
+    assert [one.value for one in found] == pytest.approx([0.5, 0.25]) and "25.00% to 75.00%" in found[0].note
+    assert "Fold 2: accuracy 50.00%" in capsys.readouterr().out
+
+
+def test_tags_that_are_none_are_named():
+    options = TaggedTextFlags()
+    for tags, told in (
+        ([["X"] * 3] * 9, "All training words have the tag 'X': is the last column the tags"),
+        ([[f"{i}-{j}" for j in range(5)] for i in range(20)], "100 different tags of 100 training words"),
+        ([["X", "Y"]] * 2, "2 training sentences are too few. Give at least"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            options.check(data.TaggedText(tags, tags, None))
+
+
+def test_a_run_to_begin_with_must_have_a_vocabulary(tmp_path):
+    options = options_in(tmp_path, init_from=tmp_path)
+    run = experiment.run_folder(options, experiment.setup(options), {})
+    with pytest.raises(ValueError, match="has no vocabulary. Name a run folder."):
+        experiment.initialize(options, model_of(0.1), run, {"": text.Words(["a"])})

@@ -82,6 +82,7 @@ def generated(model, vocabulary, batch, **options):
     return decoding.generate(model, vocabulary, batch, batch_tokens=10**6, **OPTIONS | options)
 
 
+@pytest.mark.long
 def test_in_this_process(tmp_path):
     import tensorflow as tf
 

@@ -11,7 +11,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import decoding, export, layers, models
-from tests.reference import fill
+from tests.reference import fill, quick
 
 module = importlib.import_module("keras_seq.export.litert")  # `export.litert` is the function
 
@@ -122,17 +122,13 @@ STEPS += ("transformer", "seq2seq that hears", "transformer that hears")
 QUICK = ("classifier, feedforward", "language model, lstm", "seq2seq, rnn")
 
 
-def cases(names):
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in names]
-
-
 def interpreter(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tf.lite.Interpreter(str(path))
 
 
-@pytest.mark.parametrize("name", cases(FORWARD))
+@pytest.mark.parametrize("name", quick(FORWARD, few=QUICK))
 def test_the_file_computes_what_the_model_computes(name, tmp_path):
     model, example = built(name)
     path = export.litert(model, tmp_path / "new" / "a.tflite", example)
@@ -146,7 +142,7 @@ def test_the_file_computes_what_the_model_computes(name, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.tflite"]
 
 
-@pytest.mark.parametrize("name", cases(STEPS))
+@pytest.mark.parametrize("name", quick(STEPS, few=["language model, lstm"]))
 def test_step_by_step_it_is_the_greedy_search(name, tmp_path):
     model, example = built(name)
     source = example["source"] if isinstance(example, dict) else example

@@ -11,7 +11,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 
 from keras_seq import export, layers, models  # noqa: E402, tests without the packages end above
-from tests.export.test_litert import FORWARD, IDS, V, built, cases, changed, dense  # noqa: E402
+from tests.export.test_litert import FORWARD, IDS, V, built, changed, dense  # noqa: E402
+from tests.reference import quick  # noqa: E402
 
 module = importlib.import_module("keras_seq.export.onnx")  # `export.onnx` is the function
 
@@ -23,7 +24,10 @@ WITHOUT = {
 }
 
 
-@pytest.mark.parametrize("name", cases(name for name in FORWARD if name not in WITHOUT))
+@pytest.mark.parametrize(
+    "name",
+    quick([name for name in FORWARD if name not in WITHOUT], few=["language model, lstm", "classifier, feedforward"]),
+)
 def test_the_file_computes_what_the_model_computes(name, tmp_path):
     model, example = built(name)
     path = export.onnx(model, tmp_path / "new" / "a.onnx", example)

@@ -135,6 +135,7 @@ def test_score_is_forced_decoding_and_so_are_the_steps(name, exports):
     )
 
 
+@pytest.mark.long
 def test_two_vocabularies_and_another_penalty(tmp_path):
     source, target = vocabulary_of(text.Words), vocabulary_of(text.Subwords)
     model = loud(models.Seq2Seq(source.size, target.size, units=16, num_layers=1, cell="rnn", attention=None))

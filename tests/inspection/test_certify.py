@@ -1,9 +1,10 @@
+import keras
 import numpy as np
 import pytest
 
-from keras_seq.inspection import certify
+from keras_seq.inspection import certify, certify_adapters
 from keras_seq.inspection.certify import ModelAdapter
-from keras_seq.inspection.sequences import Input, batch, drawn, ids, numbers, sizes, spelled
+from keras_seq.inspection.sequences import Input, batch, drawn, ids, numbers, sizes, spelled, texts
 
 INPUTS = {
     "words": Input(ids(9), (None,), longest=5),
@@ -122,3 +123,25 @@ def test_differences(one, other, difference):
 def test_bad_numbers_are_named(options):
     with pytest.raises(ValueError, match=r"`cases` must be positive, `tolerance` not negative\. Received"):
         certify.certify(asked(sums), **options)
+
+
+def test_answers_and_models_that_cannot_be_compared_are_named():
+    with pytest.raises(ValueError, match=r"The answers have no name in common: \['y'\] and \['z'\]"):
+        certify.difference({"y": np.zeros(1)}, {"z": np.zeros(1)})
+    with pytest.raises(ValueError, match="A Layer has no list of its inputs. Pass `inputs`."):
+        certify_adapters.inputs_of(keras.layers.Layer(), {}, None)
+
+
+def test_a_model_of_several_inputs_in_a_list():
+    first, second = (keras.Input((None, 2), name=name) for name in ("first", "second"))
+    model = keras.Model([first, second], keras.layers.Add()([first, second]))
+    adapter = certify_adapters.mapping(model)
+    assert list(adapter.inputs) == ["first", "second"]
+    given = {"second": np.ones((1, 3, 2), "float32"), "first": np.zeros((1, 3, 2), "float32")}
+    assert np.array_equal(adapter.answers(given)["outputs"], given["second"])
+
+
+def test_a_text_is_shown_as_it_is_written():
+    assert certify._short(np.array(b"a \xc3\xa4", object), 3) == "'a ä'"
+    drawn_text = texts([b"a", b"b"])(np.random.default_rng(0), (2,))
+    assert all(set(text.split()) <= {b"a", b"b"} and text for text in drawn_text)

@@ -5,7 +5,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_seq.inspection import plots
+from keras_seq import inspection
+from keras_seq.inspection import clips, plots
+from keras_seq.inspection.plots import figures
 
 
 def ink(path):
@@ -97,6 +99,28 @@ def test_pieces_without_weights_are_refused(tmp_path, shape, rows, columns):
     with pytest.raises(ValueError, match="Received: shape"):
         plots.attention_map(np.ones(shape), ["a"] * columns, ["b"] * rows, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    for package in ("matplotlib.figure", "PIL"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r'Plots need matplotlib: pip install "keras-seq\[recipes\]"'):
+        figures.new_figure(1, 1)
+    with pytest.raises(ImportError, match="Clips are drawn with Pillow: pip install"):
+        clips._board({}, [], [])
+
+
+def test_names_of_the_package_and_of_its_plots():
+    assert {"certify", "plots"} <= set(dir(inspection)) and "learning_curve" in dir(plots)
+
+
+def test_perplexity_falls_on_a_logarithmic_axis(tmp_path):
+    history = tmp_path / "history.csv"
+    drawn = []
+    for name in ("perplexity", "accuracy"):
+        history.write_text(f"epoch,{name}\n1,1000\n2,10\n3,1\n")
+        drawn.append(matplotlib.image.imread(plots.learning_curve(history, tmp_path / f"{name}.png"))[..., :3])
+    assert drawn[0].shape == drawn[1].shape and np.abs(drawn[0] - drawn[1]).max() > 0.5
 
 
 def test_matplotlib_is_loaded_only_to_draw():

@@ -37,7 +37,10 @@ def test_labels_of_each_step(recognizer):
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: models.Seq2Seq(None, WORDS.size, source_front_end=ears(), attention="location", **SMALL),
+        pytest.param(
+            lambda: models.Seq2Seq(None, WORDS.size, source_front_end=ears(), attention="location", **SMALL),
+            marks=pytest.mark.long,
+        ),
         lambda: models.Transformer(None, WORDS.size, source_front_end=ears(), num_heads=2, **SMALL),
     ],
     ids=["recurrent", "transformer"],

@@ -43,7 +43,7 @@ def assert_close(ours, theirs, tolerance=1e-6):
     [
         {"cell": "lstm", "num_layers": 2, "bidirectional": True},
         {"cell": "gru", "dropout": 0.1},
-        {"cell": "rnn", "num_layers": 2, "initializer": "glorot_uniform"},
+        pytest.param({"cell": "rnn", "num_layers": 2, "initializer": "glorot_uniform"}, marks=pytest.mark.long),
     ],
     ids=lambda options: options["cell"],
 )

@@ -330,7 +330,7 @@ def test_dropout_is_for_training_only():
 
 
 @tensorflow_only("XLA compiles here what TensorFlow runs otherwise")
-@pytest.mark.parametrize("kind", ["stack", "translator"])
+@pytest.mark.parametrize("kind", quick(["stack", "translator"], few=["stack"]))
 def test_steps_beyond_the_room_of_a_cache_are_seen(kind):
     import tensorflow as tf
 

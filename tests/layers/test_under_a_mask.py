@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keras_seq import layers, losses, metrics
 from tests.cells import LeakyCell
-from tests.reference import array
+from tests.reference import array, quick
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("gradients are taken by TensorFlow's tape", allow_module_level=True)
@@ -68,7 +68,11 @@ WHOLE = {
 }
 
 
-@pytest.fixture(scope="module", params=[*STEPS, *WHOLE])
+# They run the code of others that are quick: of another cell, of one layer, of all steps.
+LONG = {"SimpleRNN", "MinLSTM", "TransformerStack", "TransformerStack, causal", "LSTM, last", "MinGRU, last"}
+
+
+@pytest.fixture(scope="module", params=quick([*STEPS, *WHOLE], few={*STEPS, *WHOLE} - LONG))
 def function(request):
     keras.utils.set_random_seed(1)
     call = {**STEPS, **WHOLE}[request.param]()

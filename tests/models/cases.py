@@ -56,7 +56,6 @@ FEW = quick(
     few=[
         "lstm-none-reversed-deep",
         "gru-additive-reversed-deep",
-        "lstm-general-deep-untied",
         "transformer-untied",
         "transformer-modern",
         "transformer-learned",

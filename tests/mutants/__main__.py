@@ -27,23 +27,23 @@ from tests.mutants.mutations import Mutant, drawn
 ROOT = pathlib.Path(__file__).parents[2]
 # What is changed, and the tests that ought to notice.
 AREAS = {
-    "data": ("keras_seq/data", "tests/data"),
-    "decoding": ("keras_seq/decoding", "tests/decoding"),
-    "export": ("keras_seq/export", "tests/export"),
-    "fit": ("keras_seq/distribution/keras_patches.py", "tests/distribution"),
-    "layers": ("keras_seq/layers", "tests/layers"),
-    "losses": ("keras_seq/losses.py", "tests/test_losses.py"),
+    "data": (("keras_seq/data",), "tests/data"),
+    "decoding": (("keras_seq/decoding",), "tests/decoding"),
+    "export": (("keras_seq/export",), "tests/export"),
+    "fit": (("keras_seq/distribution/keras_patches.py",), "tests/distribution"),
+    "layers": (("keras_seq/layers",), "tests/layers"),
+    "losses": (("keras_seq/losses.py", "keras_seq/labels.py"), "tests/test_losses.py"),
 }
 IGNORED = shutil.ignore_patterns(".git", ".venv", "runs", "saved_models", "__pycache__", ".*_cache", ".hypothesis")
 
 
-def files(source: str) -> list[pathlib.Path]:
-    path = ROOT / source
-    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+def files(sources: tuple[str, ...]) -> list[pathlib.Path]:
+    paths = [ROOT / source for source in sources]
+    return sorted(file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py")))
 
 
 def area_of(mutant: Mutant) -> str:
-    return next(name for name, (source, _) in AREAS.items() if mutant.path.startswith(source))
+    return next(name for name, (sources, _) in AREAS.items() if mutant.path.startswith(sources))
 
 
 def covering(coverage: pathlib.Path | None, mutant: Mutant) -> list[str]:
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, help="the number of a mutant to show as a difference")
     options = parser.parse_args()
 
-    found = drawn({name: files(source) for name, (source, _) in AREAS.items()}, options.count, options.seed, ROOT)
+    found = drawn({name: files(sources) for name, (sources, _) in AREAS.items()}, options.count, options.seed, ROOT)
     if options.list:
         print("\n".join(f"{number:3} {mutant}" for number, mutant in enumerate(found)))
         return

@@ -97,6 +97,7 @@ def test_the_task_gives_the_measured_figures(begun, place):
     assert np.mean(f1) == pytest.approx(found["macro-F1"]["value"], abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_run_is_replayed_from_its_config(begun, tmp_path, monkeypatch):
     check_config(sentiment, begun / "run", dataclasses.replace(TINY, architecture="rnn", bidirectional=False))
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)

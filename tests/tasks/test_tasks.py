@@ -275,9 +275,9 @@ def test_raw_inputs_of_series_and_sounds(saved, tmp_path):
 
 
 def test_a_task_of_another_kind_is_refused(saved, tmp_path):
-    _, run, served = saved("tagging")
+    _, run, served = saved("classification")
     for task in (run, served):
-        with pytest.raises(ValueError, match="is a task of tagging, not of translation. Use keras-seq tag"):
+        with pytest.raises(ValueError, match="is a task of classification, not of translation. Use keras-seq classify"):
             expect(task, "translation")
     with pytest.raises(ValueError, match="is a SavedModel, but averaging needs the weights"):
         load_run(served.folder, "averaging")

@@ -28,7 +28,7 @@ def subwords(request):
     return Subwords.train(LINES * 5, 60, model_type=request.param, hard_vocab_limit=False)
 
 
-@pytest.mark.parametrize("kind", [Words, Characters, Subwords, Bytes])
+@pytest.mark.parametrize("kind", quick([Words, Characters, Subwords, Bytes], few=[Words, Subwords]))
 def test_both_sides_end_and_the_order_is_kept(kind):
     vocabulary = kind.train(LINES) if kind is not Subwords else Subwords.train(LINES * 5, 60)
     count = 2100  # more than two internal batches
