@@ -120,6 +120,7 @@ def test_one_line_for_what_is_wrong(keras_seq, tmp_path, flags, message):
     assert not (tmp_path / "search").exists()
 
 
+@pytest.mark.long
 def test_heads_that_do_not_divide_the_units_are_invalid(keras_seq, tmp_path):
     heads = {"num_heads": {"choice": [3, 2], "default": 3}, "learning_rate": {"float": [0.001, 0.01]}}
     (tmp_path / "space.json").write_text(json.dumps(heads))
