@@ -4,12 +4,14 @@ import contextlib
 import json
 import pathlib
 import random
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras_tuner
 import numpy as np
 from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, HyperbandOracle, RandomSearchOracle
+from sklearn.exceptions import ConvergenceWarning
 
 from keras_seq.training import atomic_write
 from keras_seq.tuning.records import read_trials
@@ -171,7 +173,9 @@ class Bayesian(WholeState, BayesianOptimizationOracle):
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         # The state of this generator is not saved, so it is made from the number of trials.
         self._random_state = np.random.RandomState([self.seed % 2**32, len(self.trials)])
-        response = super().populate_space(trial_id)
+        with warnings.catch_warnings():  # of a length scale at its bound, which means that a parameter has no effect
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            response = super().populate_space(trial_id)
         if response["status"] == "RUNNING" and self._duplicate(response["values"]):  # with a score that is known
             response = self._random_populate_space()
         return response
