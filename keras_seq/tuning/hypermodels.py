@@ -121,5 +121,9 @@ def train_trial(
 
 
 def own_values(hp: keras_tuner.HyperParameters) -> dict[str, Any]:
-    """The values of a trial without those that Hyperband adds: "tuner/epochs", ..."""
-    return {name: value for name, value in hp.values.items() if not name.startswith("tuner/")}
+    """The values of the parameters that exist in a trial.
+
+    Without those that Hyperband adds, "tuner/epochs", ..., and without the defaults of inactive parameters, which
+    KerasTuner adds when it sends a trial to a worker.
+    """
+    return {name: value for name, value in hp.values.items() if hp.is_active(name)}

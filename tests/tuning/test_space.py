@@ -39,6 +39,15 @@ def test_a_condition_is_sent_without_output(capsys):
     assert not capsys.readouterr().out
 
 
+def test_a_worker_gets_the_values_that_exist():
+    hyperparameters = (
+        tuning.Space().choice("kind", ["a", "b"]).choice("n", [1, 2], when={"kind": "a"}).hyperparameters()
+    )
+    hyperparameters.values = {"kind": "b", "tuner/epochs": 3}
+    sent = keras_tuner.HyperParameters.from_proto(hyperparameters.to_proto())
+    assert tuning.own_values(sent) == tuning.own_values(hyperparameters) == {"kind": "b"}
+
+
 def test_random_values_are_allowed():
     ours = space()
     for hp in ours.hyperparameters().space:
