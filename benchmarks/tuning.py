@@ -31,9 +31,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_seq import cli, training
+from keras_seq import cli
 from keras_seq.cli import option
 from keras_seq.distribution.processes import die_with
+from keras_seq.lazy import data, experiment, keras, text, training, tuning
+from recipes import sentiment
 
 TITLES = {"keras_seq": "keras_seq", "keras_tuner": "KerasTuner", "optuna": "Optuna"}
 SCORE = "val_accuracy"
@@ -80,9 +82,6 @@ class Trainer:
     """Trains trials by the code of the recipe, all of a search with the same seed."""
 
     def __init__(self, options: Options, seed: int, folder: pathlib.Path):
-        from keras_seq import experiment
-        from recipes import sentiment
-
         data_dir = options.data_dir
         recipe_options = sentiment.Options(data_dir=data_dir, download=data_dir is None, seed=seed, run=folder)
         self.hypermodel = experiment.RecipeHyperModel(sentiment, recipe_options)
@@ -91,10 +90,6 @@ class Trainer:
 
     def train(self, values: dict[str, Any], *, rounds: int | None = None, callbacks: Sequence[Any] = ()) -> Trial:
         """Trains with these values. An exception of a callback ends the training, and leaves through this function."""
-        import keras
-
-        from keras_seq import tuning
-
         keras.backend.clear_session()
         gc.collect()
         keras.utils.set_random_seed(self.seed)
@@ -113,9 +108,6 @@ class Trainer:
 
 
 def tokens_of_an_epoch(options: Any) -> int:
-    from keras_seq import data, text
-    from recipes import sentiment
-
     train = sentiment.read(options)["train"]
     vocabulary = text.Words.train(train.texts, options.vocabulary_size)
     lengths = data.lengths(train.dataset().apply(vocabulary.encoded()))
@@ -126,8 +118,6 @@ def tokens_of_an_epoch(options: Any) -> int:
 
 
 def search_keras_seq(trainer: Trainer, total_tokens: float) -> tuple[list[Trial], dict[str, Any]]:
-    from keras_seq import tuning
-
     tuner = tuning.Tuner(
         trainer.hypermodel,
         directory=trainer.folder / "search",
@@ -167,7 +157,6 @@ def search_keras_tuner(trainer: Trainer, total_tokens: float) -> tuple[list[Tria
 
 
 def search_optuna(trainer: Trainer, total_tokens: float) -> tuple[list[Trial], dict[str, Any]]:
-    import keras
     import optuna
 
     class Report(keras.callbacks.Callback):
@@ -299,23 +288,25 @@ def main(options: Options) -> None:
     path, results = options.out / "results.jsonl", []
     known = read_results(path)
     if options.data_dir is None:
-        from keras_seq import data
-
         data.fetch("rt_polarity")  # once, not in each process
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        waiting = {}
+        waiting = []
         for seed in range(1, options.seeds + 1):
             for program in options.searches:
                 before = [each for each in known if is_result_of(each, options, program, seed)]
                 results += before[-1:]
                 if not before:
-                    waiting[pool.submit(search_in_process, options, f"{program}-{seed}")] = seed
-        for done in concurrent.futures.as_completed(waiting):
-            result = done.result()
-            results.append(result)
-            with open(path, "a") as file:
-                file.write(json.dumps(result) + "\n")
-            print(progress(result), file=sys.stderr, flush=True)
+                    waiting.append(pool.submit(search_in_process, options, f"{program}-{seed}"))
+        try:
+            for done in concurrent.futures.as_completed(waiting):
+                result = done.result()
+                results.append(result)
+                with open(path, "a") as file:
+                    file.write(json.dumps(result) + "\n")
+                print(progress(result), file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     print("\n".join(report(results)))
 
 
