@@ -322,8 +322,9 @@ def progress(result: dict[str, Any]) -> str:
 
 
 def spread(scores: Sequence[float]) -> str:
-    deviation = statistics.stdev(scores) if len(scores) > 1 else math.nan
-    return " | ".join(f"{score:.4f}" for score in (statistics.mean(scores), deviation, min(scores), max(scores)))
+    """Four cells: mean, standard deviation, smallest and largest."""
+    deviation = f"{statistics.stdev(scores):.4f}" if len(scores) > 1 else "-"
+    return f"{statistics.mean(scores):.4f} | {deviation} | {min(scores):.4f} | {max(scores):.4f}"
 
 
 def report(results: Iterable[dict[str, Any]]) -> list[str]:
