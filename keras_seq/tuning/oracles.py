@@ -12,7 +12,6 @@ import numpy as np
 from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, HyperbandOracle, RandomSearchOracle
 
 from keras_seq.training import atomic_write
-from keras_seq.tuning.proposals import propose
 from keras_seq.tuning.records import read_trials
 
 OracleName = Literal["bayesian", "random", "hyperband", "grid"]
@@ -173,13 +172,15 @@ class Bayesian(WholeState, BayesianOptimizationOracle):
     """Bayesian optimization by a Gaussian process.
 
     KerasTuner's own takes each score for exact and categories for ordered numbers: after a few trials it repeats the
-    best of them with small changes. A proposal also takes it many seconds, for thousands of predictions one by one.
+    best of them with small changes. It also predicts thousands of points one by one, which takes many seconds.
     """
 
     def _propose(self, trial_id: str) -> dict[str, Any]:
         finished = [trial for trial in self.trials.values() if trial.status == COMPLETED]
         if len(finished) < self.num_initial_points:
             return self._random_populate_space()
+        from keras_seq.tuning.proposals import propose  # needs scikit-learn, as KerasTuner's oracle says when made
+
         sign = 1 if self.objective.direction == "max" else -1
         values = propose(
             self.get_space(),
@@ -247,6 +248,7 @@ def make_oracle(
     if name == "hyperband":
         arguments |= {"max_epochs": rounds, "factor": 3}
     elif name == "bayesian":
-        # KerasTuner draws three trials for each parameter at random: more than most searches have.
+        # KerasTuner draws three trials for each parameter at random: more than most searches have. Another seed changes
+        # an accuracy by about a quarter as much as other values do: alpha is the share of the variance.
         arguments |= {"num_initial_points": max(4, (trials or 20) // 4), "alpha": 5e-2}
     return kinds[name](trials=trials, tokens=tokens, **arguments)
