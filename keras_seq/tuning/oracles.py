@@ -4,14 +4,12 @@ import contextlib
 import json
 import pathlib
 import random
-import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras_tuner
 import numpy as np
 from keras_tuner.oracles import BayesianOptimizationOracle, GridSearchOracle, HyperbandOracle, RandomSearchOracle
-from sklearn.exceptions import ConvergenceWarning
 
 from keras_seq.training import atomic_write
 from keras_seq.tuning.records import read_trials
@@ -34,7 +32,7 @@ class WholeState:
     A trial that is invalid, since no model can have its values, does not count as one of `trials`.
 
     The first trial has the default values. Bayesian proposals depend on the seed and the trials alone, so a search that
-    was interrupted continues as it would have.
+    was interrupted goes on as it would have.
     """
 
     def __init__(self, *, trials: int | None, tokens: float | None = None, **arguments: Any):
@@ -55,7 +53,10 @@ class WholeState:
         if self.tokens_wanted is not None and self._tokens() >= self.tokens_wanted:
             return {"status": "STOPPED", "values": None}
         with self._failed_as_worst():
-            return super().populate_space(trial_id)
+            return self._propose(trial_id)
+
+    def _propose(self, trial_id: str) -> dict[str, Any]:
+        return super().populate_space(trial_id)
 
     def _tokens(self) -> int:
         """The tokens of all trials."""
@@ -154,7 +155,7 @@ class WholeState:
             raise ValueError(
                 f"{self._path} is damaged: {error}. Remove it to start the search over, or name another folder."
             ) from error
-        # The trials that were running are given out again, and resume from their checkpoints.
+        # The trials that were running are given out again, and go on from their checkpoints.
         self._retry_queue += [trial.trial_id for trial in self.ongoing_trials.values()]
         self.ongoing_trials = {}
 
@@ -168,17 +169,29 @@ class Random(WholeState, RandomSearchOracle):
 
 
 class Bayesian(WholeState, BayesianOptimizationOracle):
-    """KerasTuner's Bayesian optimization by a Gaussian process."""
+    """Bayesian optimization by a Gaussian process.
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        # The state of this generator is not saved, so it is made from the number of trials.
-        self._random_state = np.random.RandomState([self.seed % 2**32, len(self.trials)])
-        with warnings.catch_warnings():  # of a length scale at its bound, which means that a parameter has no effect
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            response = super().populate_space(trial_id)
-        if response["status"] == "RUNNING" and self._duplicate(response["values"]):  # with a score that is known
-            response = self._random_populate_space()
-        return response
+    KerasTuner's own takes each score for exact and categories for ordered numbers: after a few trials it repeats the
+    best of them with small changes. It also predicts thousands of points one by one, which takes many seconds.
+    """
+
+    def _propose(self, trial_id: str) -> dict[str, Any]:
+        finished = [trial for trial in self.trials.values() if trial.status == COMPLETED]
+        if len(finished) < self.num_initial_points:
+            return self._random_populate_space()
+        from keras_seq.tuning.proposals import propose  # needs scikit-learn, as KerasTuner's oracle says when made
+
+        sign = 1 if self.objective.direction == "max" else -1
+        values = propose(
+            self.get_space(),
+            [(trial.hyperparameters.values, sign * trial.score) for trial in finished],
+            [trial.hyperparameters.values for trial in self.ongoing_trials.values()],
+            # A function of the seed and the trials, since no state of a generator is saved.
+            np.random.RandomState([self.seed % 2**32, len(self.trials)]),
+            noise=self.alpha,
+            unseen=lambda values: not self._duplicate(values),
+        )
+        return self._random_populate_space() if values is None else {"status": "RUNNING", "values": values}
 
 
 class Hyperband(WholeState, HyperbandOracle):
@@ -235,6 +248,7 @@ def make_oracle(
     if name == "hyperband":
         arguments |= {"max_epochs": rounds, "factor": 3}
     elif name == "bayesian":
-        # KerasTuner draws three trials for each parameter at random: more than most searches have.
-        arguments |= {"num_initial_points": max(4, (trials or 20) // 4), "alpha": 1e-2}
+        # KerasTuner draws three trials for each parameter at random: more than most searches have. alpha is the noise
+        # of the scores, as a share of their variance.
+        arguments |= {"num_initial_points": max(4, (trials or 20) // 4), "alpha": 5e-2}
     return kinds[name](trials=trials, tokens=tokens, **arguments)

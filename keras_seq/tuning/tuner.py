@@ -54,7 +54,8 @@ class Tuner(keras_tuner.Tuner):
             hypermodel.
         directory: folder of the search.
         space: search space. None: the parameters that `build` declares.
-        oracle: "bayesian", "random", "hyperband" or "grid", KerasTuner's.
+        oracle: "bayesian", "random", "hyperband" or "grid": KerasTuner's, with the proposals of "bayesian" by
+            `proposals.propose`.
         trials: number of trials. None: as many as Hyperband's brackets or the grid have.
         tokens, seconds, rounds: budget of each trial, see `Budget`. Hyperband's trials use up to all of it.
         total_tokens: tokens of all trials together, after which no trial begins.
