@@ -14,7 +14,7 @@ from keras_seq import data, experiment, training, tuning
 from keras_seq.cli_config import convert
 from keras_seq.experiment.options import NOT_IDENTITY, Options
 
-# A search gives these their values, or they choose the data, which all trials share.
+# A search gives these their values, or they mean nothing within one. Nor are those searched that `read` reads.
 _NOT_SEARCHED = (*NOT_IDENTITY, "data_dir", "seed", "epochs", "budget_tokens", "budget_seconds", "rounds", "patience")
 
 
@@ -34,7 +34,8 @@ class RecipeHyperModel(tuning.HyperModel):
         self._recipe = recipe
         self._scope = experiment.setup(options)
         defaults = recipe.with_defaults(options)
-        self._parts = recipe.read(defaults)
+        watched, self._of_the_data = _watched(defaults)
+        self._parts = recipe.read(watched)
         # The other defaults may depend on values of a trial. The weights are those of its best round.
         self._options = dataclasses.replace(options, download=False, data_dir=defaults.data_dir, average=1)
         name, mode = recipe.monitor(defaults, self._parts)
@@ -44,12 +45,14 @@ class RecipeHyperModel(tuning.HyperModel):
     def check(self, space: tuning.Space) -> None:
         """Raises `ValueError` if a parameter is not an option of the recipe, or has a value that the option cannot."""
         fields = {field.name: field for field in dataclasses.fields(self._recipe.Options)}
-        searched = [name for name in fields if name not in _NOT_SEARCHED]
+        searched = [name for name in fields if name not in _NOT_SEARCHED and name not in self._of_the_data]
         hints = typing.get_type_hints(self._recipe.Options)
         for parameter in space:
             if parameter.name not in searched:
-                known = "no option of the recipe" if parameter.name not in fields else "not an option to search"
-                raise ValueError(f"The search space: `{parameter.name}` is {known}. It has: {', '.join(searched)}")
+                known = "no option of the recipe" if parameter.name not in fields else "the same in all trials"
+                raise ValueError(
+                    f"The search space: `{parameter.name}` is {known}. What can be searched: {', '.join(searched)}"
+                )
             bounds = parameter.values or (parameter.low, parameter.high)
             for value in bounds:
                 try:
@@ -82,3 +85,19 @@ class RecipeHyperModel(tuning.HyperModel):
         parts = {pathlib.PurePath(name).name: part for name, part in self._parts.items()}
         digests = {name: data.fingerprint(part) for name, part in parts.items() if name not in ("test", "long")}
         return {"recipe": self._options.recipe, "options": self._options.identity(), "data": digests}
+
+
+def _watched(options: Options) -> tuple[Options, set[str]]:
+    """A copy of the options, and a set to which the name of each attribute is added when it is read."""
+    names: set[str] = set()
+
+    class Watched(type(options)):
+        __module__ = type(options).__module__
+
+        def __getattribute__(self, name: str) -> Any:
+            names.add(name)
+            return super().__getattribute__(name)
+
+    copy = object.__new__(Watched)
+    copy.__dict__.update(vars(options))
+    return copy, names

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import typing
 
 import keras
@@ -100,8 +101,9 @@ def test_a_search_and_the_training_with_its_best_options(keras_seq, tmp_path, mo
     [
         (["--trials", 3], "--budget-tokens is needed: the target tokens of each trial (or --budget-seconds)"),
         (["--budget-tokens", 9, "--space", {}], "The search space is empty"),
-        (["--budget-tokens", 9, "--space", {"heads": {"choice": [2]}}], "`heads` is no option of the recipe. It has:"),
-        (["--budget-tokens", 9, "--space", {"seed": {"choice": [2]}}], "`seed` is not an option to search"),
+        (["--budget-tokens", 9, "--space", {"heads": {"choice": [2]}}], "`heads` is no option of the recipe. What can"),
+        (["--budget-tokens", 9, "--space", {"seed": {"choice": [2]}}], "`seed` is the same in all trials"),
+        (["--budget-tokens", 9, "--space", {"sentences": {"choice": [2]}}], "`sentences` is the same in all trials"),
         (["--budget-tokens", 9, "--space", {"units": {"choice": ["wide"]}}], "--units cannot be 'wide'"),
         (["--budget-tokens", 9, "--space", {"architecture": {"choice": ["mlp"]}}], "`architecture` cannot be 'mlp'"),
         (["--budget-tokens", 9, "--budget-seconds", 9], "Give one of"),
@@ -115,7 +117,7 @@ def test_one_line_for_what_is_wrong(keras_seq, tmp_path, flags, message):
         flags = [*flags[:-1], tmp_path / "space.json"]
     found = keras_seq("tune", "sentiment", "--sentences", 30, *flags, "--run", tmp_path / "search")
     assert found.code == 2 and found.err.count("\n") == 1, found.err
-    plain = found.err.replace("--architecture", "`architecture`").replace("--seed", "`seed`")
+    plain = re.sub(r"--(architecture|seed|sentences)\b", r"`\1`", found.err)
     assert message in found.err or message in plain, found.err
     assert not (tmp_path / "search").exists()
 

@@ -107,12 +107,12 @@ def test_a_child_ends_with_its_parent(monkeypatch):
     asked = []
     monkeypatch.setattr(processes, "_PRCTL", lambda *options: asked.append(options))
     monkeypatch.setattr(processes.os, "_exit", lambda code: asked.append(code))
-    processes._die_with(os.getppid())()
+    processes.die_with(os.getppid())()
     assert [options[1] for options in asked] == [signal.SIGKILL]
-    processes._die_with(os.getppid() + 1)()  # another process has taken it over
+    processes.die_with(os.getppid() + 1)()  # another process has taken it over
     assert asked[-1] == 1
     monkeypatch.setattr(processes, "_PRCTL", None)
-    assert processes._die_with(1) is None
+    assert processes.die_with(1) is None
 
 
 def test_where_there_is_no_list_of_children(monkeypatch):

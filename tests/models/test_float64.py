@@ -49,9 +49,9 @@ def double_precision():
 def test_a_translator_learns(name):
     keras.utils.set_random_seed(1)
     model = TRANSLATORS[name]()
-    model.compile("adam", losses.TokenCrossentropy(0.1), run_eagerly=True)
-    history = model.fit({"source": IDS, "target": IDS}, IDS, epochs=2, verbose=0).history["loss"]
-    assert history[1] < history[0]
+    model.compile(keras.optimizers.Adam(0.01), losses.TokenCrossentropy(0.1), run_eagerly=True)
+    history = model.fit({"source": IDS, "target": IDS}, IDS, epochs=4, verbose=0).history["loss"]
+    assert min(history[2:]) < history[0]
     assert {keras.backend.standardize_dtype(w.dtype) for w in model.trainable_weights} == {"float64"}
 
 

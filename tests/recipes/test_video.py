@@ -29,20 +29,31 @@ def metrics_of(run):
     return {(entry["split"], entry["metric"], entry["architecture"]): entry["value"] for entry in entries}
 
 
+SMALL = {"clips": 300, "epochs": 1, "frames": 6}
+
+
+@pytest.fixture(scope="module")
+def begun(made_once):
+    """A run on few clips, exported."""
+    return made_once("video", lambda folder: run_in(folder, video.Options(), **SMALL))
+
+
 @pytest.fixture(scope="module")
 def learned(made_once):
-    """A run on fewer clips than the demo's, exported."""
-    return made_once("video", lambda folder: run_in(folder, video.Options(), clips=1_500, epochs=4, frames=6))
+    """A run on enough clips to learn from, exported."""
+    more = SMALL | {"clips": 1_500, "epochs": 4}
+    return made_once("video-learned", lambda folder: run_in(folder, video.Options(), **more))
 
 
+@pytest.mark.long
 def test_it_learns_what_the_order_of_the_pictures_says(learned):
     found = metrics_of(learned / "run")
     assert found["test", "accuracy", "gru"] > 0.95  # without the order: at most 0.5
     assert found["long", "accuracy", "gru"] > 0.95
 
 
-def test_it_leaves_what_it_promises(learned):
-    run = learned / "run"
+def test_it_leaves_what_it_promises(begun):
+    run = begun / "run"
     for name in ("config.json", "history.csv", "parameters.txt", "best.keras", "test.txt"):
         assert (run / name).stat().st_size > 0, name
     for name in ("learning_curve.png", "confusion.png", "clips.png"):
@@ -53,13 +64,20 @@ def test_it_leaves_what_it_promises(learned):
     assert load_run(run, "a test").labels[""] == list(moving_digits.DIRECTIONS)
 
 
-def test_what_is_served_names_directions_whatever_a_clip_is_padded_with(learned):
+@pytest.mark.long
+def test_what_is_served_names_directions(learned):
     classify = tf.saved_model.load(learned / "export").signatures["classify"]
     clips, direction, _ = moving_digits.clips("test", 50, 8, seed=5)
-    frames = tf.constant(clips, tf.float32) / 255
-    found = classify(frames=frames)
+    found = classify(frames=tf.constant(clips, tf.float32) / 255)
     names = np.array(moving_digits.DIRECTIONS)[direction]
     assert np.mean(found["label"].numpy().astype(str) == names) > 0.9
+
+
+def test_what_is_served_is_the_same_whatever_a_clip_is_padded_with(begun):
+    classify = tf.saved_model.load(begun / "export").signatures["classify"]
+    clips, _, _ = moving_digits.clips("test", 50, 8, seed=5)
+    frames = tf.constant(clips, tf.float32) / 255
+    found = classify(frames=frames)
     padded = classify(frames=tf.pad(frames, [[0, 0], [0, 5], [0, 0], [0, 0], [0, 0]]))
     np.testing.assert_allclose(padded["probabilities"], found["probabilities"], atol=1e-4)
     alone = classify(frames=frames[3:4])
@@ -74,21 +92,21 @@ def save_clips(folder, part):
         np.save(place / f"{number}.npy", part.clip(number))
 
 
-def test_evaluate_gives_the_scores_of_the_recipe(learned, capsys, tmp_path):
-    part = moving_digits.video("direction", "test", 375, frames=6, size=16, seed=1)
+def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
+    part = moving_digits.video("direction", "test", 100, frames=6, size=16, seed=1)
     save_clips(tmp_path, part)
-    expected = metrics_of(learned / "run")["test", "accuracy", "gru"]
-    record = evaluated(capsys, learned / "run", tmp_path)
-    assert record["accuracy"] == pytest.approx(expected, abs=1e-4) and record["inputs"] == 375
+    expected = metrics_of(begun / "run")["test", "accuracy", "gru"]
+    record = evaluated(capsys, begun / "run", tmp_path)
+    assert record["accuracy"] == pytest.approx(expected, abs=1e-4) and record["inputs"] == 100
 
 
-def test_the_config_gives_the_same_options(learned):
-    check_config(video, learned / "run", dataclasses.replace(video.Options(), clips=1_500, epochs=4, frames=6))
+def test_the_config_gives_the_same_options(begun):
+    check_config(video, begun / "run", dataclasses.replace(video.Options(), **SMALL))
 
 
 @OPENED_LONG
-def test_the_task_gives_the_measured_figures(learned, place):
-    task, found = keras_seq.load(learned / place), metrics_of(learned / "run")
+def test_the_task_gives_the_measured_figures(begun, place):
+    task, found = keras_seq.load(begun / place), metrics_of(begun / "run")
     for name, part, frames in (("test", "test", 6), ("long", "test", 12)):
         clips, directions, _ = moving_digits.clips(part, 375, frames, seed=1)
         predicted = task(list(clips.astype("float32") / 255))

@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("KerasTuner's searches run on TensorFlow here", allow_module_level=True)
 
 from keras_seq import tuning
+from keras_seq.tuning import tuner as tuner_module
 from tests.tuning.search_program import Sums, examples, space, tuner
 
 
@@ -121,8 +122,9 @@ def test_an_objective_that_no_round_logs(tmp_path):
         result.search()
 
 
-def test_a_search_whose_first_trials_all_have_an_error_ends(tmp_path):
-    with pytest.raises(tuning.SearchError, match="The first 10 trials all have an error. The last one: no such rate"):
+def test_a_search_whose_first_trials_all_have_an_error_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner_module, "_MOST_INVALID", 2)
+    with pytest.raises(tuning.SearchError, match="The first 2 trials all have an error. The last one: no such rate"):
         search(tmp_path / "s", space=space().float("learning_rate", 0.51, 0.6))
 
 
