@@ -171,6 +171,8 @@ def read_series(
     check_choice("error", "repair", on_bad_row=on_bad_row)
     check_choice("error", "interpolate", on_bad_value=on_bad_value)
     check_choice("error", "interpolate", "split", on_gap=on_gap)
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise ValueError(f"`delimiter` must be one character other than a quotation mark. Received: {delimiter[:40]!r}")
     form = CsvFormat(delimiter, decimal, thousands, encoding, comment, tuple(column_names), tuple(missing_values))
     if isinstance(source, str | PathLike):
         rows = file_rows(as_paths(source)[0], form)

@@ -446,3 +446,10 @@ def test_arrays_and_frames_where_a_series_is_taken():
     assert elements(windows(frame, 3, 2, scaler=None).train.dataset())[0][0].tolist() == values[:3].tolist()
     with pytest.raises(ValueError, match=r"An array of series has numbers \(N,\) or \(N, C\)"):
         read_series(np.zeros((2, 2, 2)))
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", "\n", '"'])
+def test_a_delimiter_is_one_character(tmp_path, delimiter):
+    (tmp_path / "a.csv").write_text("t,a\n0,1\n1,2\n")
+    with pytest.raises(ValueError, match="`delimiter` must be one character"):
+        data.read_series(tmp_path / "a.csv", delimiter=delimiter)
