@@ -1,6 +1,6 @@
 """Searches for better options of recipes.sentiment: keras_seq, KerasTuner and Optuna, at equal numbers of tokens.
 
-    nice .venv/bin/python -m benchmarks.tuning --data-dir DIR      # 15 searches, hours; goes on after a kill
+    nice .venv/bin/python -m benchmarks.tuning --data-dir DIR      # 15 searches, hours; resumes after a kill
     nice .venv/bin/python -m benchmarks.tuning --total-tokens 1e5 --trial-tokens 2e4 --seeds 1 --out DIR    # minutes
 
 All search the space of the recipe, train each trial by the code of the recipe, and begin a trial as long as fewer than
@@ -237,7 +237,7 @@ def run_search(options: Options) -> None:
 
 
 def settings(options: Options, program: str, seed: int) -> dict[str, Any]:
-    """What tells the result of a search from others."""
+    """The values that identify the result of a search."""
     names = ("total_tokens", "trial_tokens", "rounds")
     return {"program": program, "seed": seed} | {name: getattr(options, name) for name in names}
 

@@ -27,10 +27,10 @@ class TuneFlags:
 
 def tune_options(module: types.ModuleType) -> type:
     """The dataclass of flags of `keras-seq tune` for a recipe: those of the search, then those of the recipe."""
+    name = module.__name__.rpartition(".")[2]
 
     def set_run(self: Any) -> None:
         if self.run is None:
-            name = module.__name__.rpartition(".")[2]
             object.__setattr__(self, "run", pathlib.Path("runs") / f"tune-{name}")
         module.Options.__post_init__(self)
 
@@ -38,7 +38,6 @@ def tune_options(module: types.ModuleType) -> type:
     budget = "number of target tokens that each trial is trained on"
     fields += [("budget_tokens", float | None, option(None, budget))]
     fields += [("budget_seconds", float | None, option(None, "seconds of training of each trial, in place of tokens"))]
-    name = module.__name__.rpartition(".")[2]
     return dataclasses.make_dataclass(
         "Tune",
         fields,
@@ -60,7 +59,8 @@ def tune(options: Any, module: types.ModuleType) -> None:
         module: module of the recipe.
     """
     if options.show_space:
-        print(f"{space_of(options, module)}\n\n{json.dumps(space_of(options, module).to_json(), indent=1)}")
+        space = space_of(options, module)
+        print(f"{space}\n\n{json.dumps(space.to_json(), indent=1)}")
         return
     if options.budget_tokens is None and options.budget_seconds is None:
         raise ValueError("`budget_tokens` is needed: the target tokens of each trial (or `budget_seconds`).")

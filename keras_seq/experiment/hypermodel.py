@@ -23,7 +23,7 @@ class RecipeHyperModel(tuning.HyperModel):
 
     Args:
         recipe: module of a recipe: `Options`, `with_defaults`, `read`, `train`, `monitor` and `search_space`.
-        options: options of the recipe, for what is not searched.
+        options: options of the recipe that are the same in all trials.
     Attributes:
         objective: score that the recipe chooses its best epoch by.
         space: search space of the recipe, whose defaults are the options.

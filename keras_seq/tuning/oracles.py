@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import random
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -17,11 +16,12 @@ from keras_seq.tuning.records import read_trials
 OracleName = Literal["bayesian", "random", "hyperband", "grid"]
 FILE = "oracle.json"
 FAILED, INVALID, COMPLETED = "FAILED", "INVALID", "COMPLETED"
+_SEED_0 = 2**31 - 1  # in place of the seed 0, for which KerasTuner draws one
 _INVALID_PER_TRIAL = 10  # so many invalid trials may a search have for each valid one
 
 
 class WholeState:
-    """Makes an oracle of KerasTuner safe to kill, and tells it the trials that failed as the worst ones.
+    """Makes an oracle of KerasTuner safe to kill, and gives trials that failed the worst score.
 
     KerasTuner writes the state of a search into one file for each trial and one for the oracle, in place: a kill
     between two writes, or within one, loses trials or runs them twice. Here each change of the state is one atomic
@@ -32,7 +32,7 @@ class WholeState:
     A trial that is invalid, since no model can have its values, does not count as one of `trials`.
 
     The first trial has the default values. Bayesian proposals depend on the seed and the trials alone, so a search that
-    was interrupted goes on as it would have.
+    was interrupted continues as it would have.
     """
 
     def __init__(self, *, trials: int | None, tokens: float | None = None, **arguments: Any):
@@ -179,7 +179,7 @@ class Bayesian(WholeState, BayesianOptimizationOracle):
         finished = [trial for trial in self.trials.values() if trial.status == COMPLETED]
         if len(finished) < self.num_initial_points:
             return self._random_populate_space()
-        from keras_seq.tuning.proposals import propose  # needs scikit-learn, as KerasTuner's oracle says when made
+        from keras_seq.tuning.proposals import propose  # scikit-learn takes a second to load
 
         sign = 1 if self.objective.direction == "max" else -1
         values = propose(
@@ -242,7 +242,7 @@ def make_oracle(
         raise ValueError(f"`oracle` must be one of {', '.join(kinds)}. Received: {name!r}")
     if trials is None and tokens is None and name in ("bayesian", "random"):
         raise ValueError(f'`trials` or `total_tokens` is needed with the oracle "{name}".')
-    arguments: dict[str, Any] = {"objective": objective, "seed": seed or random.randint(1, 10_000)}
+    arguments: dict[str, Any] = {"objective": objective, "seed": seed or _SEED_0}
     if space is not None:
         arguments |= {"hyperparameters": space, "tune_new_entries": False}
     if name == "hyperband":

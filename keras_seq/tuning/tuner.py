@@ -158,6 +158,8 @@ class Tuner(keras_tuner.Tuner):
         Raises:
             SearchError: if no round logs the objective, the first trials all fail, or all workers die.
         """
+        if workers < 1:
+            raise ValueError(f"`workers` must be at least 1. Received: {workers}")
         if self._is_worker():
             super().search(*fit_args, **fit_kwargs)
             return self.trials()

@@ -99,6 +99,14 @@ def test_failed_and_invalid_trials_are_the_worst_and_never_the_best(tmp_path, na
     assert all(trial.score is None for trial in oracle.trials.values() if trial.status != "COMPLETED")
 
 
+def test_equal_seeds_give_equal_proposals(tmp_path):
+    searches = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        searches.append(run(make(tmp_path / name, "random", seed=seed, trials=5)))
+    assert searches[0] == searches[1] != searches[2]
+
+
 def test_an_invalid_trial_does_not_count(tmp_path):
     oracle = make(tmp_path, "random", trials=4)
     run(oracle, lambda values: "INVALID" if values["kind"] == "a" else "COMPLETED")

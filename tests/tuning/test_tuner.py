@@ -199,6 +199,11 @@ def test_the_direction_of_an_objective(name, direction):
     assert tuning.find_objective(given) is given
 
 
+def test_a_worker_is_needed(folder):
+    with pytest.raises(ValueError, match="`workers` must be at least 1. Received: 0"):
+        tuner(str(folder), oracle="random", trials=6, tokens=400).search(workers=0)
+
+
 def test_an_objective_is_needed():
     with pytest.raises(ValueError, match="`objective` is needed"):
         tuning.find_objective(None)
