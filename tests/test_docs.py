@@ -93,6 +93,12 @@ def moods():
     return tasks.Classification(models.classifier(words.size, 2, architecture="gru", units=8), words, ["bad", "good"])
 
 
+def attending_moods():
+    words = text.Words.train(ENGLISH)
+    model = models.classifier(words.size, 2, architecture="transformer", units=8)
+    return tasks.Classification(model, words, ["bad", "good"])
+
+
 def tagger():
     words, letters = text.Words.train(ENGLISH), text.Characters.train(ENGLISH)
     spelling = {"characters": "cnn", "character_vocabulary_size": letters.size, "character_units": 8}
@@ -126,6 +132,7 @@ RUNS = {
         "transformer": transformer,
     },
     "docs/padding.md": {"sentiment": moods},
+    "docs/representations.md": {"sentiment": attending_moods},
     "docs/tasks.md": {"translation": translator, "one": translator, "two": translator},
 }
 SAVED_MODELS = {

@@ -3,11 +3,13 @@
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
+from keras_seq.inspection.plots.representations import attention_heads, sentence_map, trajectories
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
 from keras_seq.inspection.plots.tuning import parallel_coordinates, parameter_importance, score_against_cost
 
 __all__ = [
+    "attention_heads",
     "attention_map",
     "buckets",
     "confusion_matrix",
@@ -18,6 +20,8 @@ __all__ = [
     "parallel_coordinates",
     "parameter_importance",
     "score_against_cost",
+    "sentence_map",
     "shares",
     "speech_alignment",
+    "trajectories",
 ]

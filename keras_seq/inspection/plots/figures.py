@@ -8,6 +8,8 @@ import numpy as np
 
 COLOUR = "#4878a8"
 ACCENT = "#d1562b"
+# Okabe and Ito 2008: colors that people with any kind of color blindness can tell apart.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 
 
 def new_figure(width: float, height: float):

@@ -1,0 +1,89 @@
+"""The calls of a model's layers, recorded while the model runs. The model is unchanged afterwards."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+
+class LayerCall(NamedTuple):
+    """One call of a layer.
+
+    Attributes:
+        path: names of the layers from the model to this one, as in `parameters.table`: "stack/forward_0".
+        layer: the layer.
+        arguments: positional arguments.
+        outputs: its result, whose Keras mask is set after the call.
+    """
+
+    path: str
+    layer: keras.Layer
+    arguments: tuple
+    outputs: Any
+
+
+def layer_paths(model: keras.Layer) -> dict[str, keras.Layer]:
+    """The layers within a model, at any depth, by their paths. A shared layer has its first path alone."""
+    paths: dict[str, keras.Layer] = {}
+    seen = {id(model)}
+
+    def collect(layer: keras.Layer, above: list[str]) -> None:
+        for child in layer._layers:
+            if isinstance(child, keras.Layer) and id(child) not in seen:
+                seen.add(id(child))
+                path = [*above, child.name]
+                paths["/".join(path)] = child
+                collect(child, path)
+
+    collect(model, [])
+    return paths
+
+
+@contextlib.contextmanager
+def replaced(replacements: list[tuple[Any, str, Callable]]) -> Iterator[None]:
+    """Replaces methods of single objects: `(object, name of the method, function of the method)`."""
+    names = [(each, name) for each, name, _ in replacements]
+    try:
+        for each, name, wrap in replacements:
+            object.__setattr__(each, name, wrap(getattr(each, name)))
+        yield
+    finally:
+        for each, name in names:
+            each.__dict__.pop(name, None)
+
+
+@contextlib.contextmanager
+def recorded(model: keras.Layer, wanted: Callable[[keras.Layer], bool] = lambda layer: True) -> Iterator[list]:
+    """Records the calls of the layers that are wanted, in the order in which they end.
+
+        with recorded(model) as calls:
+            model(tokens)
+
+    The model must run eagerly within it: `model(x)`, not `model.predict(x)`.
+
+    Args:
+        model: any Keras model or layer.
+        wanted: which layers to record.
+    Returns:
+        a context manager that gives the list of each `LayerCall`.
+    """
+    calls: list[LayerCall] = []
+
+    def recording(path, layer):
+        def wrap(call):
+            @functools.wraps(call)
+            def wrapped(*arguments, **options):
+                outputs = call(*arguments, **options)
+                calls.append(LayerCall(path, layer, arguments, outputs))
+                return outputs
+
+            return wrapped
+
+        return wrap
+
+    with replaced(
+        [(layer, "call", recording(path, layer)) for path, layer in layer_paths(model).items() if wanted(layer)]
+    ):
+        yield calls
