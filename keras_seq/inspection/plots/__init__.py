@@ -2,6 +2,7 @@
 
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
+from keras_seq.inspection.plots.comparison import compared_bars, compared_curves, score_grid, score_ranges
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
@@ -10,6 +11,8 @@ from keras_seq.inspection.plots.tuning import parallel_coordinates, parameter_im
 __all__ = [
     "attention_map",
     "buckets",
+    "compared_bars",
+    "compared_curves",
     "confusion_matrix",
     "errors_by_step",
     "forecasts",
@@ -18,6 +21,8 @@ __all__ = [
     "parallel_coordinates",
     "parameter_importance",
     "score_against_cost",
+    "score_grid",
+    "score_ranges",
     "shares",
     "speech_alignment",
 ]
