@@ -41,28 +41,23 @@ class Charts:
 
     def learning(self) -> Image | None:
         """The score of the best run of each architecture over the tokens of training."""
-        curves = {}
-        for name, entry in figures.architectures(self.record).items():
-            run = best_run(entry, figures.sign(self.record))
-            points = [p for p in (run or {}).get("curve") or [] if None not in map(figures.number, p)]
-            if points:
-                curves[name] = tuple(zip(*points, strict=True))
+        found = measures.best_curves(self.record)
+        curves = {name: tuple(zip(*points, strict=True)) for name, points in found.items()}
         if not curves:
             return None
         last = {name: figures.score_text(self.record, y[-1]) for name, (_, y) in curves.items()}
-        title = "Score of each architecture's best run in training"
+        title = findings.learning(self.record) or "Score of each architecture's best run in training"
         alt = _alt(title, "Last score", self.record, last)
         return self._curves("learning", title, alt, curves, "tokens of training")
 
     def by_length(self) -> Image | None:
         """The score of the texts of each bin of lengths."""
         curves, ticks = {}, {}
-        for name, entry in figures.architectures(self.record).items():
-            bins = entry.get("quality_by_length") or []
+        for name in figures.architectures(self.record):
+            bins = measures.large_bins(self.record, name)
             if bins:
                 ticks |= {float(i): measures.bin_name(each) for i, each in enumerate(bins)}
-                scores = [figures.number(each["score"]) for each in bins]
-                curves[name] = list(map(float, range(len(bins)))), [np.nan if s is None else s for s in scores]
+                curves[name] = list(map(float, range(len(bins)))), [float(each["score"]) for each in bins]
         if not curves:
             return None
         last = {name: figures.score_text(self.record, float(y[-1])) for name, (_, y) in curves.items()}
@@ -81,6 +76,7 @@ class Charts:
         alt = _alt(title, f"Score at {memory['lengths'][-1]} steps", self.record, last)
         options = {"x_label": "steps to remember", "y_label": f"score of {memory.get('task', 'the task')}, %"}
         options |= {"labels": figures.labels(self.record), "percent": True, "log_x": True, "title": title}
+        options["ticks"] = {float(length): f"{length:g}" for length in memory["lengths"]}
         return self._drawn("remembering", alt, lambda path: plots.compared_curves(curves, path, **options))
 
     def generation(self) -> Image | None:
@@ -96,7 +92,8 @@ class Charts:
         last = {name: figures.seconds(y[-1] / 1e3) for name, (_, y) in curves.items()}
         alt = _alt(title, "Time of a token at the greatest length", self.record, last)
         options = {"x_label": "length of the text in tokens", "y_label": "time per generated token, ms"}
-        options |= {"labels": figures.labels(self.record), "log_x": True, "log_y": True, "title": title}
+        options |= {"labels": figures.labels(self.record), "log_x": True, "from_zero": True, "title": title}
+        options["ticks"] = {float(length): f"{length:g}" for x, _ in curves.values() for length in x}
         return self._drawn("generation", alt, lambda path: plots.compared_curves(curves, path, **options))
 
     def cost(self, name: str, title: str, label: str, measure, scale: float = 1.0) -> Image | None:
@@ -105,7 +102,7 @@ class Charts:
         if not found:
             return None
         values = {each: figure.value * scale for each, figure in found.items()}
-        shown = {each: figure.text.split(" per ")[0].split(" in ")[0] for each, figure in found.items()}
+        shown = {each: figure.text.split(" per ")[0] for each, figure in found.items()}
         options = {"title": title, "label": label, "shown": shown, "labels": figures.labels(self.record)}
         alt = _alt(title, label, self.record, shown)
         return self._drawn(name, alt, lambda path: plots.compared_bars(values, path, **options))
@@ -123,6 +120,7 @@ class Charts:
         alt = _alt(title, "Scores by learning rate", self.record, texts)
         options = {"rows": figures.labels(self.record), "columns": [f"{rate:g}" for rate in rates], "shown": shown}
         options |= {"column_label": "learning rate", "score_label": score_label(self.record), "title": title}
+        options["percent"] = figures.is_share(self.record)
         scores = [[np.nan if score is None else score for score, _ in row] for row in cells.values()]
         mode = self.record.get("score", {}).get("mode", "max")
         return self._drawn("grid", alt, lambda path: plots.score_grid(scores, path, mode=mode, **options))
@@ -141,26 +139,15 @@ def score_label(record: Mapping) -> str:
     return f"{split}{score.get('name', 'score')}" + (f", {unit}" if unit else "")
 
 
-def best_run(entry: Mapping, sign: int) -> Mapping | None:
-    """The run with the best score at the best learning rate."""
-    rate = (entry.get("best") or {}).get("learning_rate")
-    runs = [run for run in entry.get("runs") or [] if run["learning_rate"] == rate and _has_score(run)]
-    return max(runs, key=lambda run: sign * run["score"], default=None)
-
-
 def grid_cell(record: Mapping, entry: Mapping, rate: float) -> tuple[float | None, str]:
     """The mean score of the runs of a learning rate, and its text with the number of those without a score."""
     runs = [run for run in entry.get("runs") or [] if run["learning_rate"] == rate]
-    scores = [run["score"] for run in runs if _has_score(run)]
-    lost = [run.get("status", "failed") for run in runs if not _has_score(run)]
+    scores = [run["score"] for run in runs if measures.has_score(run)]
+    lost = [run.get("status", "failed") for run in runs if not measures.has_score(run)]
     if not scores:
         return None, lost[0] if lost else "no run"
     mean = sum(scores) / len(scores)
     return mean, figures.score_text(record, mean) + (f" ({len(lost)} {lost[0]})" if lost else "")
-
-
-def _has_score(run: Mapping) -> bool:
-    return run.get("status", "done") == "done" and figures.number(run.get("score")) is not None
 
 
 def _finite(values) -> list[float]:

@@ -120,7 +120,10 @@ def duration(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    return "-" if value is None else f"{digits(value)}x"
+    """A factor as text, with two digits."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}x" if value >= 9.95 else f"{value:.1f}x"
 
 
 def _scaled(value: float, scales: Sequence[tuple[float, str]]) -> str:

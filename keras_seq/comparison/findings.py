@@ -34,19 +34,33 @@ def quality(record: Mapping) -> str:
 
 def quality_by_length(record: Mapping) -> str:
     names, falls = figures.labels(record), {}
-    for name, entry in figures.architectures(record).items():
-        bins = [each for each in entry.get("quality_by_length") or [] if figures.number(each["score"]) is not None]
+    for name in names:
+        bins = measures.large_bins(record, name)
         if len(bins) > 1:
             falls[name] = (bins[-1]["score"] - bins[0]["score"]) * figures.sign(record), bins
     if not falls:
         return ""
-    least, most = max(falls, key=lambda name: falls[name][0]), min(falls, key=lambda name: falls[name][0])
-    first, last = falls[most][1][0], falls[most][1][-1]
-    scores = f"{figures.score_text(record, first['score'])} to {figures.score_text(record, last['score'])}"
-    changed = "loses most" if falls[most][0] < 0 else "gains least"
-    lengths = f"from {measures.bin_name(first)} to {measures.bin_name(last)} tokens"
-    other = f", {names[least]} {'least' if falls[least][0] < 0 else 'gains'}" if least != most else ""
-    return f"{names[most]} {changed} {lengths}: {scores}{other}"
+    most = min(falls, key=lambda name: falls[name][0])
+    change, (first, *_, last) = falls[most]
+    scores = [figures.score_text(record, each["score"]) for each in (first, last)]
+    changed = "loses most" if change < 0 else "gains least"
+    lengths = f"{scores[0]} at {measures.bin_name(first)} tokens, {scores[1]} at {measures.bin_name(last)}"
+    return f"{names[most]} {changed} on longer texts: {lengths}"
+
+
+def learning(record: Mapping) -> str:
+    """The first and the last architecture to reach the score that counts as converged, by tokens."""
+    limit, reached = figures.number(record.get("score", {}).get("converged_at")), {}
+    for name, curve in measures.best_curves(record).items():
+        passed = [
+            tokens for tokens, score in curve if limit is not None and figures.sign(record) * (score - limit) >= 0
+        ]
+        reached |= {name: passed[0]} if passed else {}
+    if not reached:
+        return ""
+    names, first, last = figures.labels(record), min(reached, key=reached.get), max(reached, key=reached.get)
+    text = f"{names[first]} is first at {figures.score_text(record, limit)}, after {reached[first]:,.0f} tokens"
+    return text if reached[first] == reached[last] else f"{text}; {names[last]} last, after {reached[last]:,.0f}"
 
 
 def remembering(record: Mapping) -> str:
@@ -71,16 +85,19 @@ def ease(record: Mapping) -> str:
 
 
 def training_time(record: Mapping) -> str:
-    return _extremes(record, measures.training_time, "{} trains fastest, {}; {} slowest, {}")
+    return _extremes(record, measures.training_time, "Fastest in training", "Slowest")
 
 
 def memory(record: Mapping) -> str:
-    return _extremes(record, measures.memory_in_use, "{} needs the least memory, {}; {} the most, {}")
+    return _extremes(record, measures.memory_in_use, "Least memory in training", "Most")
 
 
 def parallelism(record: Mapping) -> str:
-    template = "The whole sequence at once helps {} least, {}, and {} most, {}"
-    return _extremes(record, measures.whole_sequence_speedup, template)
+    return _extremes(record, measures.whole_sequence_speedup, "Least gain from whole sequences", "Most")
+
+
+def threads(record: Mapping) -> str:
+    return _extremes(record, measures.threads_speedup, "Least gain from a second thread", "Most")
 
 
 def generation(record: Mapping) -> str:
@@ -130,8 +147,18 @@ def verdicts(record: Mapping) -> str:
 
 def in_short(record: Mapping) -> list[str]:
     """All findings but the first, which is the headline."""
-    parts: Sequence[Callable] = (verdicts, ease, training_time, memory, parallelism, quality_by_length, remembering)
-    found = [part(record) for part in (*parts, generation, feedforward)]
+    parts = (
+        verdicts,
+        ease,
+        training_time,
+        memory,
+        parallelism,
+        quality_by_length,
+        remembering,
+        generation,
+        feedforward,
+    )
+    found = [part(record) for part in parts]
     return [sentence(each) for each in found if each]
 
 
@@ -143,9 +170,16 @@ def joined(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def _extremes(record: Mapping, measure, template: str) -> str:
-    names, found = figures.labels(record), list(ranked(record, measure).items())
+def _extremes(record: Mapping, measure, least: str, most: str) -> str:
+    """The architectures with the smallest and the largest figure: "Fastest: GRU, 11 µs. Slowest: LSTM, 14 µs"."""
+    names, found = figures.labels(record), ranked(record, measure)
     if len(found) < 2:
         return ""
-    (first, low), (last, high) = found[0], found[-1]
-    return template.format(names[first], low.text, names[last], high.text)
+    low, *_, high = (figure.text for figure in found.values())
+    if low == high:
+        return f"{least}: no difference, {low}"
+    parts = []
+    for title, text in ((least, low), (most, high)):
+        equal = [names[name] for name, figure in found.items() if figure.text == text]
+        parts.append(f"{title}: {joined(equal) if len(equal) < 4 else f'{len(equal)} architectures'}, {text}")
+    return ". ".join(parts)

@@ -86,8 +86,9 @@ def table(contents: Table) -> str:
         for title, kind in zip(contents.columns, kinds, strict=True)
     )
     rows = "\n".join(_row(row, contents.columns, kinds) for row in contents.rows)
-    caption = "" if contents.folded else f"<caption>{escaped(contents.caption)}</caption>"
-    kind = ' class="stacked"' if contents.stacked else ""
+    caption = "" if contents.folded else f"<caption><span>{escaped(contents.caption)}</span></caption>"
+    wide = len(contents.columns) > 3
+    kind = ' class="stacked"' if contents.stacked else ' class="wide"' if wide else ""
     body = f"""<div class="scroll" role="region" aria-label="{escaped(contents.caption)}" tabindex="0">
 <table role="table"{kind}>{caption}
 <thead role="rowgroup"><tr role="row">{head}</tr></thead>

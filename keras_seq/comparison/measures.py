@@ -35,8 +35,7 @@ def score_to_remember(record: Mapping, name: str) -> Figure | None:
 
 def score_of_long_texts(record: Mapping, name: str) -> Figure | None:
     """The score of the longest texts, in the last bin with at least `FEWEST_ROWS` rows."""
-    bins = figures.architectures(record).get(name, {}).get("quality_by_length") or []
-    bins = [each for each in bins if each["rows"] >= FEWEST_ROWS and figures.number(each["score"]) is not None]
+    bins = large_bins(record, name)
     if not bins:
         return None
     last = bins[-1]
@@ -44,6 +43,12 @@ def score_of_long_texts(record: Mapping, name: str) -> Figure | None:
     error = (value * (1 - value) / last["rows"]) ** 0.5 if share else 0.0
     figure = figures.score_figure(record, value, error)
     return figure._replace(text=f"{figure.text} at {bin_name(last)} tokens")
+
+
+def large_bins(record: Mapping, name: str) -> list[Mapping]:
+    """The bins of lengths with a score and at least `FEWEST_ROWS` rows."""
+    bins = figures.architectures(record).get(name, {}).get("quality_by_length") or []
+    return [each for each in bins if each["rows"] >= FEWEST_ROWS and figures.number(each["score"]) is not None]
 
 
 def bin_name(each: Mapping) -> str:
@@ -84,9 +89,30 @@ def converged(record: Mapping, name: str) -> Figure | None:
 
 def whole_sequence_speedup(record: Mapping, name: str) -> Figure | None:
     value = figures.cost(record, name, "whole_sequence_speedup")
-    return figures.relative(value, f"{figures.times(value)} in one call", "times")
+    return figures.relative(value, figures.times(value), "times")
 
 
 def threads_speedup(record: Mapping, name: str) -> Figure | None:
     value = figures.cost(record, name, "threads_speedup")
-    return figures.relative(value, f"{figures.times(value)} on two threads", "times")
+    return figures.relative(value, figures.times(value), "times")
+
+
+def best_run(record: Mapping, name: str) -> Mapping | None:
+    """The run with the best score at the best learning rate."""
+    entry = figures.architectures(record).get(name, {})
+    rate = (entry.get("best") or {}).get("learning_rate")
+    runs = [run for run in entry.get("runs") or [] if run["learning_rate"] == rate and has_score(run)]
+    return max(runs, key=lambda run: figures.sign(record) * run["score"], default=None)
+
+
+def best_curves(record: Mapping) -> dict[str, list]:
+    """The curve of the best run by architecture: pairs of tokens and score."""
+    runs = {name: best_run(record, name) or {} for name in figures.architectures(record)}
+    curves = {
+        name: [p for p in run.get("curve") or [] if None not in map(figures.number, p)] for name, run in runs.items()
+    }
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def has_score(run: Mapping) -> bool:
+    return run.get("status", "done") == "done" and figures.number(run.get("score")) is not None

@@ -57,7 +57,7 @@ def by_gates(record: Mapping, adjectives: Mapping[str, str]) -> dict[str, Judgme
 def by_both_speedups(record: Mapping, adjectives: Mapping[str, str]) -> dict[str, Judgment]:
     scale, words = ("Low", "High"), ("lower", "higher")
     first = ordered(record, whole_sequence_speedup, adjectives, scale, words)
-    return both(first, ordered(record, threads_speedup, adjectives, scale, words))
+    return both(first, ordered(record, threads_speedup, adjectives, scale, words), ("whole sequence", "two threads"))
 
 
 def unmeasured(record: Mapping, adjectives: Mapping[str, str]) -> dict[str, Judgment]:

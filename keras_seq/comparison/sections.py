@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from keras_seq.comparison import figures, findings, lecture, measures
-from keras_seq.comparison.charts import Charts, best_run, grid_cell
+from keras_seq.comparison.charts import Charts, grid_cell
 from keras_seq.comparison.document import Cell, Document, Images, Section, Table, Text
 from keras_seq.comparison.feedforward_section import feedforward
 
@@ -74,7 +74,7 @@ def the_lecture(record: Mapping, charts: Charts) -> Section:
     for claim in lecture.CLAIMS:
         judgment = claim.judgment(record)
         title = Cell(f"{names[claim.architecture]}: {claim.statement}", claim.rule)
-        reason = f"{judgment.text}. {judgment.reason}".strip() if judgment.figure else judgment.reason
+        reason = ". ".join(filter(None, (judgment.figure and judgment.figure.text, judgment.reason)))
         claims.append([title, Cell("", "", judgment.verdict), reason or "-"])
     columns = ("Statement", "Verdict", "Figure")
     statements = Table("The statements of the lecture's text", columns, claims, stacked=True)
@@ -163,13 +163,14 @@ def cost(record: Mapping, charts: Charts) -> Section | None:
         value = {key: figures.cost(record, name, key) for key in _COSTS}
         rows.append((names[name], *(show(value[key]) for key, (_, show) in _COSTS.items())))
     table = Table("Cost of each architecture", ("Architecture", *(title for title, _ in _COSTS.values())), rows)
-    titles = (findings.training_time(record), findings.memory(record), findings.parallelism(record))
-    titles = [title or other for title, other in zip(titles, ("Time", "Memory", "Parallelism"), strict=True)]
+    parts = (findings.training_time, findings.memory, findings.parallelism, findings.threads)
+    others = ("Time per token", "Memory", "Whole sequences", "Threads")
+    titles = [part(record) or other for part, other in zip(parts, others, strict=True)]
     images = (
         charts.cost("time", titles[0], "time per token in training, µs", measures.training_time, 1e6),
         charts.cost("memory", titles[1], "peak memory of a training step, MB", measures.memory_in_use, 1e-6),
         charts.cost("parallelism", titles[2], "speed-up over step by step, times", measures.whole_sequence_speedup),
-        charts.cost("threads", "Two threads against one", "speed-up, times", measures.threads_speedup),
+        charts.cost("threads", titles[3], "speed-up of two threads, times", measures.threads_speedup),
     )
     text = (
         "Time and memory are those of training steps, measured one architecture after the other. Memory is the "
@@ -206,9 +207,9 @@ def generation(record: Mapping, charts: Charts) -> Section | None:
 
 
 def runs(record: Mapping, charts: Charts) -> Section | None:
-    names, sign, rows = figures.labels(record), figures.sign(record), []
+    names, rows = figures.labels(record), []
     for name, entry in figures.architectures(record).items():
-        best = best_run(entry, sign)
+        best = measures.best_run(record, name)
         for run in entry.get("runs") or []:
             mark = " (best)" if run is best else ""
             tokens, seconds = (figures.number(run.get(key)) for key in ("tokens", "seconds"))

@@ -33,11 +33,14 @@ figure { margin: 0; max-width: 36rem; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; color: var(--ink); }
 figure svg text { font-family: inherit !important; }
 .scroll { overflow-x: auto; margin: 0.75rem 0 1.5rem; }
-table { border-collapse: collapse; font-size: 0.875rem; line-height: 1.4; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: 0.875rem; line-height: 1.4;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding: 0 0 0.4rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.4rem 1.1rem 0.4rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--muted); font-weight: 550; vertical-align: bottom; border-bottom-color: var(--muted); }
+caption span { display: block; position: sticky; left: 0; max-width: min(44rem, calc(100vw - 2rem)); }
 tbody th { font-weight: 600; }
+table.wide tbody th { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .text, .note { display: block; }
 .note { color: var(--muted); font-size: 0.8rem; font-weight: 400; }
@@ -46,6 +49,7 @@ tbody th { font-weight: 600; }
 .verdict.open { color: var(--muted); font-weight: 400; }
 table.stacked { width: 100%; table-layout: fixed; }
 table.stacked tbody th .text { font-weight: 600; }
+table.stacked thead th:nth-child(2):nth-last-child(2) { width: 9rem; }
 details { margin: 0.75rem 0 1.5rem; }
 summary { cursor: pointer; color: var(--accent); }
 @media (max-width: 46rem) {
@@ -56,6 +60,7 @@ summary { cursor: pointer; color: var(--accent); }
   table.stacked thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table.stacked tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0.6rem 1rem; padding: 0.8rem 0;
     border-bottom: 1px solid var(--line); }
+  table.stacked tr:has(> :nth-child(3):last-child) { grid-template-columns: 7rem 1fr; }
   table.stacked th, table.stacked td { border: 0; padding: 0; min-width: 0; }
   table.stacked tbody th { grid-column: 1 / -1; }
   table.stacked td::before { content: attr(data-column); display: block; color: var(--muted); font-size: 0.78rem; }

@@ -93,8 +93,8 @@ def equal_count(figure: Figure | None, claim: str, wanted: float) -> Judgment:
     return Judgment(claim, AGREES if figure.value == wanted else DIFFERS, figure=figure)
 
 
-def both(first: dict[str, Judgment], second: dict[str, Judgment]) -> dict[str, Judgment]:
-    """Two measurements of one claim: their verdict if they have the same one, else "depends"."""
+def both(first: dict[str, Judgment], second: dict[str, Judgment], titles: tuple[str, str]) -> dict[str, Judgment]:
+    """Two measurements of one claim, named by `titles`: their verdict if it is the same, else "depends"."""
     joined = {}
     for name, one in first.items():
         other = second[name]
@@ -102,9 +102,9 @@ def both(first: dict[str, Judgment], second: dict[str, Judgment]) -> dict[str, J
             joined[name] = other if one.verdict == UNMEASURED else one
             continue
         verdict = one.verdict if one.verdict == other.verdict else DEPENDS
-        figure = one.figure._replace(text=f"{one.figure.text}, {other.figure.text}")
-        reason = f"First: {_lower(one.reason)} Second: {_lower(other.reason)}"
-        joined[name] = Judgment(one.claim, verdict, reason, figure)
+        parts = zip(titles, (one, other), strict=True)
+        shown = "; ".join(f"{title}: {each.text}, {_lower(each.reason).rstrip('.')}" for title, each in parts)
+        joined[name] = Judgment(one.claim, verdict, "", one.figure._replace(text=shown[:1].upper() + shown[1:]))
     return joined
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from keras_seq.inspection.plots.figures import literal, new_figure, save
+from keras_seq.inspection.plots.scales import needs_log
 
 INK = "#1b1e25"
 _STYLES = {
@@ -87,7 +88,7 @@ def compared_curves(
     labels: Mapping[str, str] | None = None,
     percent: bool = False,
     log_x: bool = False,
-    log_y: bool = False,
+    from_zero: bool = False,
     ticks: Mapping[float, str] | None = None,
 ) -> pathlib.Path:
     """Draws a curve for each architecture. A value that is not finite is a gap.
@@ -99,7 +100,8 @@ def compared_curves(
         x_label, y_label: titles of the axes, with their units.
         labels: displayed names by architecture.
         percent: whether y is a fraction, to be shown as a percentage.
-        log_x, log_y: whether an axis is logarithmic.
+        log_x: whether x is logarithmic.
+        from_zero: whether y starts at zero. If y spans more than a factor of 30, it is logarithmic instead.
         ticks: labels of places of x. None: numbers.
     Returns:
         The path of the image.
@@ -119,11 +121,17 @@ def compared_curves(
             axes.plot(x, y, marker=marker, markersize=5, markevery=every, linewidth=1.5, color=color, label=label)
         if log_x:
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        if log_y:
+        else:
+            axes.xaxis.get_major_locator().set_params(nbins=6)
+        axes.xaxis.set_major_formatter(_thousands)
+        if from_zero and needs_log([value for _, y in curves.values() for value in y]):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        elif from_zero:
+            axes.set_ylim(bottom=0)
         if ticks:
-            axes.set_xticks(list(ticks), list(ticks.values()))
+            axes.set_xticks(list(ticks), list(ticks.values()), minor=False)
+            axes.xaxis.minorticks_off()
         if percent:
             axes.yaxis.set_major_formatter(_percent)
         axes.set_xlabel(literal(x_label))
@@ -183,6 +191,7 @@ def score_grid(
     score_label: str,
     shown: Sequence[Sequence[str]],
     mode: str = "max",
+    percent: bool = False,
 ) -> pathlib.Path:
     """Draws scores over a grid, such as architectures x learning rates. A brighter cell is better.
 
@@ -197,6 +206,7 @@ def score_grid(
         column_label, score_label: titles of the columns and of the scale of colors, with their units.
         shown: texts of the cells, `(R, C)`.
         mode: "max" or "min", the direction of better scores.
+        percent: whether the scores are fractions, to be shown as percentages.
     Returns:
         The path of the image.
     Raises:
@@ -229,7 +239,8 @@ def score_grid(
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if low < high:
-            bar = figure.colorbar(image, ax=axes, fraction=0.05, label=literal(score_label))
+            shown_as = {"format": _percent} if percent else {}
+            bar = figure.colorbar(image, ax=axes, fraction=0.05, label=literal(score_label), **shown_as)
             bar.outline.set_visible(False)
         return save(figure, path)
 
@@ -276,6 +287,13 @@ def _hatch(axes, row: int, column: int) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(Rectangle((column, row), 1, 1, facecolor="none", edgecolor=_MISSING, hatch="////", linewidth=0))
+
+
+def _thousands(value: float, _) -> str:
+    """A number of an axis, from 10,000 on in thousands (k) or millions (M)."""
+    if abs(value) < 1e4:
+        return f"{value:g}"
+    return f"{value / 1e3:g}k" if abs(value) < 1e6 else f"{value / 1e6:g}M"
 
 
 def _percent(value: float, _) -> str:
