@@ -143,7 +143,7 @@ CLAIMS = (
         "Speed",
         "transformer",
         "much faster to train than recurrent models",
-        "The time per token in training is smaller than those of RNN, LSTM and GRU. (The table claims the opposite.)",
+        "The time per token in training is smaller than those of RNN, LSTM and GRU. The table claims the opposite.",
         rules.against(measures.training_time, ("rnn", "lstm", "gru"), False, _SPEED),
     ),
     Claim(

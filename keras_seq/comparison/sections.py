@@ -159,10 +159,10 @@ def cost(record: Mapping, charts: Charts) -> Section | None:
     if not entries:
         return None
     rows = []
+    known = [key for key in _COSTS if any(figures.cost(record, name, key) is not None for name in entries)]
     for name in entries:
-        value = {key: figures.cost(record, name, key) for key in _COSTS}
-        rows.append((names[name], *(show(value[key]) for key, (_, show) in _COSTS.items())))
-    table = Table("Cost of each architecture", ("Architecture", *(title for title, _ in _COSTS.values())), rows)
+        rows.append((names[name], *(_COSTS[key][1](figures.cost(record, name, key)) for key in known)))
+    table = Table("Cost of each architecture", ("Architecture", *(_COSTS[key][0] for key in known)), rows)
     parts = (findings.training_time, findings.memory, findings.parallelism, findings.threads)
     others = ("Time per token", "Memory", "Whole sequences", "Threads")
     titles = [part(record) or other for part, other in zip(parts, others, strict=True)]

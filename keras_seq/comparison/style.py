@@ -33,17 +33,18 @@ figure { margin: 0; max-width: 36rem; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; color: var(--ink); }
 figure svg text { font-family: inherit !important; }
 .scroll { overflow-x: auto; margin: 0.75rem 0 1.5rem; }
-table { border-collapse: separate; border-spacing: 0; font-size: 0.875rem; line-height: 1.4;
+table { border-collapse: separate; border-spacing: 0; font-size: 0.875rem; line-height: 1.25rem;
   font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); padding: 0 0 0.4rem; }
-th, td { text-align: left; vertical-align: top; padding: 0.4rem 1.1rem 0.4rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: 0.375rem 1.125rem 0.375rem 0;
+  border-bottom: 1px solid var(--line); }
 thead th { color: var(--muted); font-weight: 550; vertical-align: bottom; border-bottom-color: var(--muted); }
 caption span { display: block; position: sticky; left: 0; max-width: min(44rem, calc(100vw - 2rem)); }
 tbody th { font-weight: 600; }
 table.wide tbody th { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .text, .note { display: block; }
-.note { color: var(--muted); font-size: 0.8rem; font-weight: 400; }
+.note { color: var(--muted); font-size: 0.8125rem; font-weight: 400; }
 .verdict { display: inline-block; font-weight: 600; white-space: nowrap; }
 .verdict.yes { color: var(--yes); } .verdict.no { color: var(--no); } .verdict.partly { color: var(--partly); }
 .verdict.open { color: var(--muted); font-weight: 400; }

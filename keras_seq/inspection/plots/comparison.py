@@ -28,7 +28,7 @@ _STYLES = {
 }
 _OTHER = ("#7F7F7F", "h")
 _TEXT = ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color")
-_WIDTH = 5.2  # inches: a page on a phone shows the letters at their size
+_WIDTH = 4.8  # inches: a page on a phone shows the letters at their size
 _MISSING = "#9AA0A8"
 
 
@@ -137,7 +137,7 @@ def compared_curves(
         axes.set_xlabel(literal(x_label))
         axes.set_ylabel(literal(y_label))
         axes.grid(alpha=0.25)
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, handlelength=1.6, columnspacing=1.2)
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, handlelength=1.6, columnspacing=1.0)
         return save(figure, path)
 
 
@@ -232,7 +232,7 @@ def score_grid(
                 color = "#111111" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "#ffffff"
             else:
                 _hatch(axes, row, column)
-            axes.text(column + 0.5, row + 0.5, shown[row][column], color=color, ha="center", va="center", fontsize=8.5)
+            axes.text(column + 0.5, row + 0.5, shown[row][column], color=color, ha="center", va="center", fontsize=9)
         axes.set_xticks(np.arange(len(columns)) + 0.5, list(columns))
         axes.set_yticks(np.arange(len(rows)) + 0.5, [literal(label) for label in rows.values()])
         axes.set_xlabel(literal(column_label))
@@ -263,7 +263,7 @@ def _style(path: str | os.PathLike) -> Iterator[None]:
 def _axes(height: float, title: str):
     import textwrap
 
-    lines = textwrap.wrap(literal(title), 52)
+    lines = textwrap.wrap(literal(title), 48)
     figure = new_figure(_WIDTH, height + 0.2 * (len(lines) - 1))
     figure.suptitle("\n".join(lines), fontsize=11, x=0.01, ha="left", fontweight="bold")
     return figure, figure.add_subplot()
@@ -279,7 +279,7 @@ def _name_rows(axes, names: Sequence[str], labels: Mapping[str, str] | None) -> 
 
 
 def _annotate(axes, text: str, place: tuple[float, float], offset: tuple[float, float], **options) -> None:
-    options = {"ha": "center", "va": "bottom", "fontsize": 8.5} | options
+    options = {"ha": "center", "va": "bottom", "fontsize": 9} | options
     axes.annotate(text, place, xytext=offset, textcoords="offset points", **options)
 
 

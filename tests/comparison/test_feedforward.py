@@ -1,0 +1,129 @@
+"""Feed-forward networks with a fixed input: closed counts, refusals, and blindness to order."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq.comparison import feedforward
+from recipes.synthetic import sentiment_sentences
+
+
+def test_padding_is_counted():
+    counted = feedforward.padded_input([5, 100, 45], embedding_dim=8, units=16)
+    assert counted.length == 100  # the longest
+    assert (counted.texts, counted.positions, counted.wasted) == (3, 300, 95 + 0 + 55)
+    assert counted.wasted_share == 150 / 300
+    assert counted.wasted_multiply_adds == 150 * 8 * 16
+    assert (counted.cut_tokens, counted.cut_texts) == (0, 0)
+
+
+def test_the_lectures_example():
+    """A text of 5 words in an input of 100 has 95 positions of padding."""
+    assert feedforward.padded_input([5], 100).wasted == 95
+
+
+def test_texts_beyond_the_input_are_cut():
+    counted = feedforward.padded_input(np.array([30, 12, 10, 0]), 10)
+    assert (counted.cut_tokens, counted.cut_texts) == (20 + 2, 2)
+    assert (counted.wasted, counted.positions) == (10, 40)
+
+
+@pytest.mark.parametrize("lengths, length", [([], 3), ([[1]], 3), ([2, -1], 3), ([1], 0), ([0], None)])
+def test_impossible_lengths_are_refused(lengths, length):
+    with pytest.raises(ValueError, match="Received: "):
+        feedforward.padded_input(lengths, length)
+
+
+def test_the_first_layer_has_the_multiply_adds_that_are_counted():
+    model = feedforward.fixed_size_classifier(50, 2, 10, embedding_dim=4, units=6)
+    kernel = model.get_layer("first").kernel
+    assert np.prod(kernel.shape) == 10 * 4 * 6  # one multiplication by each weight
+    assert feedforward.padded_input([0], 10, embedding_dim=4, units=6).wasted_multiply_adds == np.prod(kernel.shape)
+
+
+def last_token_model(length: int) -> keras.Model:
+    """A network with a fixed input whose class is the last token: 0 or 1."""
+    model = feedforward.fixed_size_classifier(8, 2, length, embedding_dim=1, units=2)
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    model.get_layer("embedding").set_weights([np.arange(8.0)[:, None]])
+    first = np.zeros((length, 2))
+    first[-1] = 1.0, 0.0
+    model.get_layer("first").set_weights([first, np.array([0.0, 1.5])])
+    model.get_layer("logits").set_weights([np.array([[0.0, 1.0], [1.0, 0.0]]), np.zeros(2)])
+    return model
+
+
+def test_a_longer_input_is_refused_and_cutting_it_loses_the_end():
+    model = last_token_model(4)
+    tokens = np.array([[3, 3, 3, 2], [3, 3, 3, 1], [3, 3, 3, 2], [3, 3, 3, 1]])
+    labels = np.array([1, 0, 1, 1])  # the last one is wrong from the beginning
+    longer = feedforward.behind_filler(tokens, 8, 7)
+    assert longer.tolist()[0] == [7, 7, 7, 7, 3, 3, 3, 2]
+    found = feedforward.longer_input(model, tokens, longer, labels)
+    assert found["refused"] and "(1, 8)" in found["error"] and "\n" not in found["error"]
+    assert (found["length"], found["cut_tokens"], found["cut_share"]) == (8, 16, 0.5)
+    # The filler 7 in the last position means class 1 for all.
+    assert (found["right_before"], found["right_after"], found["answers_lost"]) == (3, 3, 1)
+
+
+def test_padding_is_no_token_that_a_cut_loses():
+    model, tokens = last_token_model(2), np.array([[3, 1]])
+    found = feedforward.longer_input(model, tokens, np.array([[3, 1, 5, 0]]), np.array([0]))
+    assert (found["cut_tokens"], found["cut_share"], found["answers_lost"]) == (1, 1 / 3, 0)
+
+
+def test_a_model_of_any_length_refuses_nothing():
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(8, 2)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(2)(x))
+    rows = np.ones((3, 4), "int32")
+    found = feedforward.longer_input(model, rows, np.ones((3, 8), "int32"), np.zeros(3, int))
+    assert not found["refused"] and "error" not in found and found["answers_lost"] == 0
+
+
+def test_inputs_that_do_not_match_are_refused():
+    model, tokens = last_token_model(4), np.ones((3, 4), int)
+    for longer, labels in ((tokens, np.zeros(3)), (np.ones((3, 8)), np.zeros(2)), (np.ones((2, 8)), np.zeros(3))):
+        with pytest.raises(ValueError, match="more positions"):
+            feedforward.longer_input(model, tokens, longer, labels)
+    with pytest.raises(ValueError, match="at least 4"):
+        feedforward.behind_filler(tokens, 3, 7)
+
+
+def test_pairs_have_the_same_words_and_other_labels():
+    pairs = sentiment_sentences.order_pairs(50, seed=3)
+    assert len(pairs) == len(set(pairs)) == 50
+    for negative, positive in pairs:
+        assert negative != positive and sorted(negative.split()) == sorted(positive.split())
+        assert mood(negative) == "negative" and mood(positive) == "positive"
+
+
+def mood(sentence: str) -> str:
+    """The label by the rule of the sentences: the clause after "but", or the one without "although"."""
+    clauses = [clause.strip(" .") for clause in sentence.split(",")]
+    meant = [clause.removeprefix("but ") for clause in clauses if not clause.startswith("although")]
+    words = meant[-1].split()
+    word = next(label for label, words_of in sentiment_sentences.WORDS.items() if words[-1] in words_of)
+    negated = any(negation in words for negation in sentiment_sentences.NEGATIONS)
+    return {"negative": "positive", "positive": "negative"}[word] if negated else word
+
+
+def test_a_bag_of_words_tells_no_pair_apart_and_the_rule_all():
+    pairs = sentiment_sentences.order_pairs(50)
+    classes = [("negative", "positive")] * 50
+    assert feedforward.told_apart(lambda texts: [hash(frozenset(text.split())) for text in texts], pairs) == 0.0
+    assert feedforward.told_apart(lambda texts: list(map(mood, texts)), pairs, classes) == 1.0
+    opposite = [("positive", "negative")] * 50
+    assert feedforward.told_apart(lambda texts: list(map(mood, texts)), pairs, opposite) == 0.0
+    assert feedforward.told_apart(lambda texts: list(map(mood, texts)), pairs) == 1.0
+    with pytest.raises(ValueError, match="at least one pair"):
+        feedforward.told_apart(lambda texts: [], [])
+
+
+def test_the_entry_of_a_record():
+    entry = feedforward.entry(feedforward.padded_input([1, 4]), {"refused": True}, 50, {"feedforward": 0.0})
+    assert entry["wasted_share"] == 3 / 8 and entry["length"] == 4
+    assert entry["longer"] == {"refused": True}
+    assert entry["order_pairs"] == {"pairs": 50, "told_apart": {"feedforward": 0.0}}
+    assert "longer" not in feedforward.entry(feedforward.padded_input([1, 4]))
