@@ -29,7 +29,7 @@ def quality(record: Mapping) -> str:
     names, (first, best) = figures.labels(record), next(iter(scores.items()))
     tied = [names[name] for name, score in scores.items() if name != first and not figures.in_order(score, best)]
     also = f"; a tie with {joined(tied)}" if tied else ""
-    return f"{names[first]} has the best {record['score']['name']}: {best.text}{also}"
+    return f"{names[first]} has the best {record.get('score', {}).get('name', 'score')}: {best.text}{also}"
 
 
 def quality_by_length(record: Mapping) -> str:
@@ -108,7 +108,8 @@ def generation(record: Mapping) -> str:
     if growth[most] < 1 + figures.TIE:
         return "The cost of a generated token does not grow with the length"
     constant = [names[name] for name, factor in growth.items() if factor < 1 + figures.TIE]
-    others = f"; constant for {joined(constant)}" if constant else ""
+    all_others = len(constant) == len(growth) - 1
+    others = f"; constant for {'the others' if all_others else joined(constant)}" if constant else ""
     lengths = [each["length"] for each in figures.architectures(record)[most]["cost"]["generation"]]
     span = f"from {lengths[0]} to {lengths[-1]} tokens"
     return f"{names[most]}'s cost per token grows {figures.times(growth[most])} {span}{others}"

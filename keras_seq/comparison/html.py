@@ -8,7 +8,7 @@ from keras_seq.comparison.style import CSS
 from keras_seq.comparison.verdicts import AGREES, DEPENDS, DIFFERS, UNMEASURED
 
 _MARKS = {AGREES: ("yes", "✓"), DIFFERS: ("no", "✗"), DEPENDS: ("partly", "≈"), UNMEASURED: ("open", "–")}
-_NUMBER = re.compile(r"[\d,.]+ ?(%|x|s|ms|µs|ns|GB|MB|kB|B|T|G|M|k|min|h)?( ± .*)?|-")
+_NUMBER = re.compile(r"\d[\d,]*(\.\d+)? ?(%|x|s|ms|µs|ns|GB|MB|kB|B|T|G|M|k|min|h)?( ± .*)?|-")
 
 
 def page(report: Document) -> str:

@@ -44,7 +44,7 @@ tbody th { font-weight: 600; }
 table.wide tbody th { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }
 .text, .note { display: block; }
-.note { color: var(--muted); font-size: 0.8125rem; font-weight: 400; }
+.note { color: var(--muted); font-size: 0.93em; font-weight: 400; }
 .verdict { display: inline-block; font-weight: 600; white-space: nowrap; }
 .verdict.yes { color: var(--yes); } .verdict.no { color: var(--no); } .verdict.partly { color: var(--partly); }
 .verdict.open { color: var(--muted); font-weight: 400; }
@@ -74,11 +74,15 @@ summary { cursor: pointer; color: var(--accent); }
   @page { margin: 15mm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; }
-  h2 { break-after: avoid; margin-top: 1.5rem; }
+  h1 { font-size: 18pt; }
+  h2 { break-after: avoid; margin-top: 14pt; padding-top: 6pt; font-size: 13pt; }
+  .headline { font-size: 12pt; }
   figure, tr, .findings li { break-inside: avoid; }
   .scroll { overflow: visible; }
   .images { grid-template-columns: 1fr 1fr; gap: 1rem; }
-  table { font-size: 8pt; }
+  table { font-size: 7.5pt; line-height: 1.3; }
+  th, td { padding: 1.5pt 8pt 1.5pt 0; }
+  thead, caption { break-after: avoid; }
   pre { white-space: pre-wrap; }
   details::details-content { content-visibility: visible; display: block; height: auto; }
   summary { list-style: none; color: var(--muted); }

@@ -12,9 +12,6 @@ import subprocess
 
 import pytest
 
-from keras_seq.comparison import report
-from tests.comparison.records import full
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
@@ -49,13 +46,6 @@ addEventListener("load", () => {
   console.log("measured");
 });
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("comparison")
-    report.write(full(), folder)
-    return folder
 
 
 def chromium(folder: pathlib.Path, page: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:

@@ -218,7 +218,7 @@ def score_grid(
         wanted = (len(rows), len(columns))
         raise ValueError(f"`scores` must be {wanted}, rows x columns. Received: shape {scores.shape}")
     finite = np.isfinite(scores)
-    low, high = (float(scores[finite].min()), float(scores[finite].max())) if finite.any() else (0.0, 1.0)
+    low, high = (float(scores[finite].min()), float(scores[finite].max())) if finite.any() else (0.0, 0.0)
     with _style(path):
         figure, axes = _axes(1.4 + 0.36 * len(rows), title)
         axes.set_facecolor("none")
@@ -263,7 +263,7 @@ def _style(path: str | os.PathLike) -> Iterator[None]:
 def _axes(height: float, title: str):
     import textwrap
 
-    lines = textwrap.wrap(literal(title), 48)
+    lines = textwrap.wrap(literal(title), 48, break_on_hyphens=False)
     figure = new_figure(_WIDTH, height + 0.2 * (len(lines) - 1))
     figure.suptitle("\n".join(lines), fontsize=11, x=0.01, ha="left", fontweight="bold")
     return figure, figure.add_subplot()
