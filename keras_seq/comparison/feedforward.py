@@ -142,7 +142,9 @@ def refusal(model: keras.Model, tokens: np.ndarray) -> str | None:
 
 def predicted(model: keras.Model, tokens: np.ndarray) -> np.ndarray:
     """The class with the highest score for each text, ints `(R,)`."""
-    return np.asarray(model.predict(tokens, batch_size=256, verbose=0)).argmax(axis=-1)
+    # Called, since `predict` would trace a graph for each model and length.
+    batches = (model(tokens[first : first + 256], training=False) for first in range(0, len(tokens), 256))
+    return np.concatenate([keras.ops.convert_to_numpy(logits).argmax(axis=-1) for logits in batches])
 
 
 def told_apart(
@@ -191,3 +193,62 @@ def entry(
     if apart:
         found["order_pairs"] = {"pairs": pairs, "told_apart": dict(apart)}
     return found
+
+
+class Texts(NamedTuple):
+    """Texts and their classes, ints from 0."""
+
+    texts: Sequence[str]
+    labels: Sequence[int]
+
+
+def measure(
+    train: Texts,
+    valid: Texts,
+    encode: Callable[[list[str]], list[list[int]]],
+    vocabulary_size: int,
+    *,
+    length: int | None = None,
+    embedding_dim: int = 32,
+    units: int = 64,
+    epochs: int = 10,
+    filler_id: int = 1,
+    pairs: Sequence[tuple[str, str]] = (),
+    predictors: Mapping[str, Callable[[list[str]], Sequence[int]]] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Trains a `fixed_size_classifier`, and measures it beside other models.
+
+    Args:
+        train, valid: texts to train on and to measure on.
+        encode: function from texts to lists of ids, without padding, which is 0.
+        vocabulary_size: number of ids.
+        length: number of positions. None: the longest training text.
+        embedding_dim, units, epochs: size and training of the network.
+        filler_id: id in front of the texts of twice the length.
+        pairs: pairs of texts of the classes 0 and 1 with the same words in another order.
+        predictors: functions from texts to classes, of trained models by architecture, for the pairs.
+        seed: seed of the network and of the order of its training texts.
+    Returns:
+        The entry "feedforward" of a comparison's record. Padding is counted on the validation texts.
+    """
+    rows, held_out = encode(list(train.texts)), encode(list(valid.texts))
+    length = max(map(len, rows)) if length is None else length
+    keras.utils.set_random_seed(seed)
+    model = fixed_size_classifier(
+        vocabulary_size, max(train.labels) + 1, length, embedding_dim=embedding_dim, units=units
+    )
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(_padded(rows, length), np.asarray(train.labels), batch_size=64, epochs=epochs, verbose=0)
+    tokens, labels = _padded(held_out, length), np.asarray(valid.labels)
+    longer = longer_input(model, tokens, behind_filler(tokens, 2 * length, filler_id), labels)
+    of_all = dict(predictors or {})
+    of_all["fixed_size"] = lambda texts: predicted(model, _padded(encode(texts), length)).tolist()
+    classes = [(0, 1)] * len(pairs)
+    apart = {name: told_apart(predict, pairs, classes) for name, predict in of_all.items()} if pairs else {}
+    counted = padded_input(list(map(len, held_out)), length, embedding_dim=embedding_dim, units=units)
+    return entry(counted, longer, len(pairs), apart)
+
+
+def _padded(rows: list[list[int]], length: int) -> np.ndarray:
+    return keras.utils.pad_sequences(rows, length, padding="post", truncating="post")

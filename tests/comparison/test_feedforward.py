@@ -1,5 +1,7 @@
 """Feed-forward networks with a fixed input: closed counts, refusals, and blindness to order."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -127,3 +129,29 @@ def test_the_entry_of_a_record():
     assert entry["longer"] == {"refused": True}
     assert entry["order_pairs"] == {"pairs": 50, "told_apart": {"feedforward": 0.0}}
     assert "longer" not in feedforward.entry(feedforward.padded_input([1, 4]))
+
+
+def test_a_network_with_a_fixed_input_is_trained_and_measured():
+    """The class is the first word, so that a network over positions learns it, and a cut behind filler loses it."""
+    words = {"filler": 1, "no": 2, "yes": 3, "and": 4}
+    rests = [rest for size in range(4) for rest in itertools.product(("no", "yes", "and"), repeat=size)]
+    texts = [" ".join((first, *rest)) for rest in rests for first in ("no", "yes")]
+    part = feedforward.Texts(texts, [int(each.startswith("yes")) for each in texts])
+    pairs = [("no yes and", "yes no and"), ("no and yes", "yes and no")]
+
+    def encode(texts):
+        return [[words[word] for word in each.split()] for each in texts]
+
+    def by_bag(texts):
+        return [sorted(each.split()).index("yes") % 2 for each in texts]
+
+    sizes = {"embedding_dim": 4, "units": 16, "epochs": 40}
+    found = feedforward.measure(part, part, encode, 5, **sizes, pairs=pairs, predictors={"feedforward": by_bag})
+    lengths = [len(each.split()) for each in texts]
+    assert found["length"] == 4 and found["wasted"] == 80 * 4 - sum(lengths)
+    assert found["wasted_multiply_adds"] == found["wasted"] * 4 * 16
+    longer = found["longer"]
+    assert longer["refused"] and longer["length"] == 8 and longer["cut_tokens"] == sum(lengths)
+    # All cut texts are filler alone: one class, which is right for half of them.
+    assert (longer["right_before"], longer["right_after"], longer["answers_lost"]) == (80, 40, 40)
+    assert found["order_pairs"] == {"pairs": 2, "told_apart": {"feedforward": 0.0, "fixed_size": 1.0}}
