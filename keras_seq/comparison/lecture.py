@@ -103,7 +103,7 @@ TABLE = (
     _row(
         "Long-Seq Performance",
         "Poor | Good | Good | Excellent",
-        "Order of the scores of the longest texts of this task.",
+        "Order of the scores of the longest texts of this task. A difference below two standard errors is a tie.",
         rules.by_quality(measures.score_of_long_texts, ("Poor", "Good", "Excellent")),
     ),
 )

@@ -34,7 +34,7 @@ def score_to_remember(record: Mapping, name: str) -> Figure | None:
 
 
 def score_of_long_texts(record: Mapping, name: str) -> Figure | None:
-    """The score of the longest texts, in the last bin with at least `FEWEST_ROWS` rows."""
+    """The score of the longest texts, in the last bin with at least `FEWEST_ROWS` rows, ± its standard error."""
     bins = large_bins(record, name)
     if not bins:
         return None
@@ -42,7 +42,8 @@ def score_of_long_texts(record: Mapping, name: str) -> Figure | None:
     share, value = figures.is_share(record), float(last["score"])
     error = (value * (1 - value) / last["rows"]) ** 0.5 if share else 0.0
     figure = figures.score_figure(record, value, error)
-    return figure._replace(text=f"{figure.text} at {bin_name(last)} tokens")
+    slack = max(figure.slack, 2 * error)
+    return figure._replace(slack=slack, text=f"{figure.text} at {bin_name(last)} tokens")
 
 
 def large_bins(record: Mapping, name: str) -> list[Mapping]:
@@ -53,6 +54,8 @@ def large_bins(record: Mapping, name: str) -> list[Mapping]:
 
 def bin_name(each: Mapping) -> str:
     """The lengths of a bin: "11 to 20"."""
+    if each.get("to") == each["from"]:
+        return str(each["from"])
     return f"{each['from']} to {each['to']}" if each.get("to") is not None else f"{each['from']} or more"
 
 

@@ -88,7 +88,7 @@ def parameter_formula(factor: int):
         if count is None or value is None:
             return Judgment(statement, UNMEASURED)
         figure = Figure(count, "parameters", f"{count:,.0f} parameters")
-        formula = re.sub(r"[\s*·]", "", entry.get("formula") or claimed)
+        formula = of_one_layer(entry.get("formula") or claimed)
         biases = factor * (entry.get("units") or 0) * (entry.get("num_layers") or 1)
         if formula == claimed and count == value:
             return Judgment(statement, AGREES, f"The formula gives {value:,.0f}.", figure)
@@ -98,6 +98,12 @@ def parameter_formula(factor: int):
         return Judgment(statement, DIFFERS, f"The formula {entry.get('formula', claimed)} gives {value:,.0f}.", figure)
 
     return judge
+
+
+def of_one_layer(formula: str) -> str:
+    """The formula of a layer in one direction: "2 x (3(dh + hh + 2h)), d = 96, h = 48" becomes "3(dh+hh+2h)"."""
+    formula = re.sub(r"^\d+x|[\s*·]", "", re.sub(r"\s", "", formula.split(",")[0]))
+    return formula[1:-1] if formula.startswith("(") and formula.endswith(")") else formula
 
 
 def better_than(other: str):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from keras_seq.comparison import figures, findings, lecture, measures
-from keras_seq.comparison.charts import Charts, grid_cell
+from keras_seq.comparison.charts import Charts, grid_cell, score_label
 from keras_seq.comparison.document import Cell, Document, Images, Section, Table, Text
 from keras_seq.comparison.feedforward_section import feedforward
 
@@ -23,12 +23,12 @@ def method(record: Mapping, charts: Charts) -> Section:
         f"and seed of a grid. {_equal(record)} Each is judged at its best learning rate, chosen by the mean "
         "validation score over the seeds."
     )
-    grid, score = record.get("grid") or {}, record.get("score") or {}
+    grid = record.get("grid") or {}
     rows = [
         ("Data", str(record.get("data", "-"))),
         ("Learning rates", ", ".join(f"{rate:g}" for rate in grid.get("learning_rates", [])) or "-"),
         ("Seeds", ", ".join(map(str, grid.get("seeds", []))) or "-"),
-        ("Score", f"{score.get('name', '-')}, {score.get('mode', 'max')}imum is best, split {score.get('split', '-')}"),
+        ("Score", f"{score_label(record)}; the {'greatest' if figures.sign(record) > 0 else 'least'} is best"),
         ("Converged", _converged_rule(record)),
         ("Hardware", str(record.get("hardware", "-"))),
         ("Duration", figures.duration(figures.number(record.get("seconds")))),
@@ -43,7 +43,8 @@ def _equal(record: Mapping) -> str:
     parts = []
     if figures.number(equal.get("parameters")):
         within = f", to {equal['tolerance']:.0%}" if figures.number(equal.get("tolerance")) else ""
-        parts.append(f"All have {equal['parameters']:,.0f} parameters{within}.")
+        part = f" in the {equal['of']}" if equal.get("of") else ""
+        parts.append(f"All have {equal['parameters']:,.0f} parameters{part}{within}.")
     if figures.number(budget.get("tokens")):
         parts.append(f"Each run sees {budget['tokens']:,.0f} tokens.")
     if figures.number(budget.get("seconds")):
@@ -182,6 +183,7 @@ def cost(record: Mapping, charts: Charts) -> Section | None:
 
 _COSTS = {
     "seconds_per_token": ("Time per token", figures.seconds),
+    "processor_seconds_per_token": ("Processor time per token", figures.seconds),
     "first_step_seconds": ("First step", figures.seconds),
     "peak_bytes": ("Peak memory", figures.size),
     "activation_bytes": ("Activations", figures.size),
