@@ -1,12 +1,13 @@
 """A report as one HTML file, which needs no script, no other file and no network."""
 
 import html
+import pathlib
 import re
 
 from keras_seq.comparison.document import Document, Image, Images, Section, Table, Text, cell
-from keras_seq.comparison.style import CSS
 from keras_seq.comparison.verdicts import AGREES, DEPENDS, DIFFERS, UNMEASURED
 
+STYLE = pathlib.Path(__file__).with_name("style.css")
 _MARKS = {AGREES: ("yes", "✓"), DIFFERS: ("no", "✗"), DEPENDS: ("partly", "≈"), UNMEASURED: ("open", "–")}
 _NUMBER = re.compile(r"\d[\d,]*(\.\d+)? ?(%|x|s|ms|µs|ns|GB|MB|kB|B|T|G|M|k|min|h)?( ± .*)?|-")
 
@@ -26,7 +27,8 @@ def page(report: Document) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{escaped(report.title)}</title>
 <link rel="icon" href="data:,">
-<style>{CSS}</style>
+<style>
+{STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <header>

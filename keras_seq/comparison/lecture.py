@@ -178,8 +178,8 @@ CLAIMS = (
         "Order",
         "feedforward",
         "no memory of the sequence",
-        "The networks without memory tell apart at most 10% of the pairs of sentences that differ in order alone. "
-        "It does not hold if each of them tells apart half as many as the best other model.",
+        "The networks without memory have at most 10% right of the pairs of sentences that differ in order alone. "
+        "It does not hold if each of them has half as many right as the best other model.",
         rules.blind_to_order,
     ),
 )

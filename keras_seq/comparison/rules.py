@@ -164,9 +164,9 @@ def longer_input_fails(record: Mapping, name: str, statement: str) -> Judgment:
 
 
 def blind_to_order(record: Mapping, name: str, statement: str) -> Judgment:
-    """Agrees if each network without memory tells apart at most a tenth of the pairs.
+    """Agrees if each network without memory classifies at most a tenth of the pairs right.
 
-    It does not if each of them tells apart half as many as the best other architecture, and more than a tenth.
+    It does not if each of them has half as many right as the best other architecture, and more than a tenth.
     """
     apart = ((record.get("feedforward") or {}).get("order_pairs") or {}).get("told_apart") or {}
     without = {each: apart[each] for each in WITHOUT_MEMORY if figures.number(apart.get(each)) is not None}
@@ -175,7 +175,7 @@ def blind_to_order(record: Mapping, name: str, statement: str) -> Judgment:
         return Judgment(statement, UNMEASURED)
     best = max(others, key=others.get)
     shown = "; ".join(f"{_name(record, each).replace('_', ' ')} {share:.0%}" for each, share in without.items())
-    figure = Figure(max(without.values()), "share of pairs", f"{shown} of the pairs told apart")
+    figure = Figure(max(without.values()), "share of pairs", f"{shown} of the pairs right")
     blind = [share <= _BLIND for share in without.values()]
     sees = [share > _BLIND and share >= _SEEING * others[best] for share in without.values()]
     verdict = AGREES if all(blind) else DIFFERS if all(sees) else DEPENDS
