@@ -33,7 +33,7 @@ class Charts:
         entries, scores = figures.architectures(self.record), findings.by_score(self.record)
         if not scores:
             return None
-        seeds = {name: _finite(entries[name]["best"].get("scores") or [scores[name].value]) for name in scores}
+        seeds = {name: _finite(entries[name]["best"].get("scores") or []) or [scores[name].value] for name in scores}
         alt = _alt(findings.quality(self.record), "Mean score", self.record, {n: s.text for n, s in scores.items()})
         options = {"title": findings.quality(self.record), "label": score_label(self.record)}
         options |= {"labels": figures.labels(self.record), "percent": figures.is_share(self.record)}
@@ -68,11 +68,12 @@ class Charts:
     def remembering(self) -> Image | None:
         """The score of the memory task by the number of steps to remember."""
         memory, known = self.record.get("memory") or {}, figures.architectures(self.record)
-        curves = {name: (memory["lengths"], y) for name, y in (memory.get("scores") or {}).items() if name in known}
+        found = {name: y for name, y in (memory.get("scores") or {}).items() if name in known}
+        curves = {name: (memory["lengths"], _or_nan(y)) for name, y in found.items()}
         if not curves:
             return None
         title = findings.remembering(self.record) or "Scores by steps to remember"
-        last = {name: f"{y[-1]:.1%}" for name, (_, y) in curves.items()}
+        last = {name: "-" if np.isnan(y[-1]) else f"{y[-1]:.1%}" for name, (_, y) in curves.items()}
         alt = _alt(title, f"Score at {memory['lengths'][-1]} steps", self.record, last)
         options = {"x_label": "steps to remember", "y_label": f"score of {memory.get('task', 'the task')}, %"}
         options |= {"labels": figures.labels(self.record), "percent": True, "log_x": True, "title": title}
@@ -85,23 +86,26 @@ class Charts:
         for name, entry in figures.architectures(self.record).items():
             points = (entry.get("cost") or {}).get("generation") or []
             if points:
-                curves[name] = [p["length"] for p in points], [1e3 * p["seconds_per_token"] for p in points]
+                milliseconds = [1e3 * y for y in _or_nan(p["seconds_per_token"] for p in points)]
+                curves[name] = [p["length"] for p in points], milliseconds
         if not curves:
             return None
         title = findings.generation(self.record) or "Cost of a generated token"
-        last = {name: figures.seconds(y[-1] / 1e3) for name, (_, y) in curves.items()}
+        last = {name: figures.seconds(figures.number(y[-1] / 1e3)) for name, (_, y) in curves.items()}
         alt = _alt(title, "Time of a token at the greatest length", self.record, last)
         options = {"x_label": "length of the text in tokens", "y_label": "time per generated token, ms"}
         options |= {"labels": figures.labels(self.record), "log_x": True, "from_zero": True, "title": title}
         options["ticks"] = {float(length): f"{length:g}" for x, _ in curves.values() for length in x}
         return self._drawn("generation", alt, lambda path: plots.compared_curves(curves, path, **options))
 
-    def cost(self, name: str, title: str, label: str, measure, scale: float = 1.0) -> Image | None:
-        """A bar for each architecture, the least cost at the top."""
+    def cost(self, name: str, title: str, label: str, measure, unit=None) -> Image | None:
+        """A bar for each architecture, the least cost at the top. `unit` returns that of the largest number."""
         found = findings.ranked(self.record, measure)
         if not found:
             return None
-        values = {each: figure.value * scale for each, figure in found.items()}
+        scale, shown_unit = unit(max(figure.value for figure in found.values())) if unit else (1.0, "times")
+        label = f"{label}, {shown_unit}"
+        values = {each: figure.value / scale for each, figure in found.items()}
         shown = {each: figure.text.split(" per ")[0] for each, figure in found.items()}
         options = {"title": title, "label": label, "shown": shown, "labels": figures.labels(self.record)}
         alt = _alt(title, label, self.record, shown)
@@ -148,6 +152,10 @@ def grid_cell(record: Mapping, entry: Mapping, rate: float) -> tuple[float | Non
         return None, lost[0] if lost else "no run"
     mean = sum(scores) / len(scores)
     return mean, figures.score_text(record, mean) + (f" ({len(lost)} {lost[0]})" if lost else "")
+
+
+def _or_nan(values) -> list[float]:
+    return [np.nan if value is None else value for value in map(figures.number, values)]
 
 
 def _finite(values) -> list[float]:

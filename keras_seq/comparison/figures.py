@@ -126,8 +126,22 @@ def times(value: float | None) -> str:
     return f"{value:.0f}x" if value >= 9.95 else f"{value:.1f}x"
 
 
+def time_unit(value: float) -> tuple[float, str]:
+    """The unit to show seconds in: its size and its name."""
+    return _unit(value, _TIMES)
+
+
+def size_unit(value: float) -> tuple[float, str]:
+    """The unit to show bytes in: its size and its name."""
+    return _unit(value, _SIZES)
+
+
+def _unit(value: float, scales: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    return next((each for each in scales if abs(value) >= 0.9995 * each[0]), scales[-1])
+
+
 def _scaled(value: float, scales: Sequence[tuple[float, str]]) -> str:
-    factor, unit = next((each for each in scales if abs(value) >= 0.9995 * each[0]), scales[-1])
+    factor, unit = _unit(value, scales)
     return f"{digits(value / factor)} {unit}".strip()
 
 

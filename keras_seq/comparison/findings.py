@@ -59,8 +59,12 @@ def learning(record: Mapping) -> str:
     if not reached:
         return ""
     names, first, last = figures.labels(record), min(reached, key=reached.get), max(reached, key=reached.get)
+    if len(reached) > 1 and reached[first] == reached[last]:
+        return (
+            f"{len(reached)} architectures pass {figures.score_text(record, limit)} after {reached[first]:,.0f} tokens"
+        )
     text = f"{names[first]} is first at {figures.score_text(record, limit)}, after {reached[first]:,.0f} tokens"
-    return text if reached[first] == reached[last] else f"{text}; {names[last]} last, after {reached[last]:,.0f}"
+    return text if first == last else f"{text}; {names[last]} last, after {reached[last]:,.0f}"
 
 
 def remembering(record: Mapping) -> str:

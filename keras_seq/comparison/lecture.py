@@ -12,6 +12,7 @@ from keras_seq.comparison import measures, rules
 from keras_seq.comparison.verdicts import UNMEASURED, VERDICTS, Judgment
 
 COLUMNS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "transformer": "Transformer"}
+ABOUT = "A common lecture describes the architectures by adjectives. Here each one stands beside its figure."
 TIES = (
     "An adjective agrees if the figure of its architecture has the claimed order against each architecture with "
     "another adjective. It does not if more of these comparisons are the other way round. A tie makes it depend. "

@@ -85,7 +85,7 @@ def the_lecture(record: Mapping, charts: Charts) -> Section:
             " All models have about as many parameters, so a simple layer is wider than a gated one. At equal width it "
             "would cost less than here."
         )
-    return Section("The lecture, measured", [Text(lecture.TIES + caveat), table, statements])
+    return Section("The lecture, measured", [Text(f"{lecture.ABOUT} {lecture.TIES}{caveat}"), table, statements])
 
 
 def _judged(judgment) -> Cell:
@@ -168,10 +168,10 @@ def cost(record: Mapping, charts: Charts) -> Section | None:
     others = ("Time per token", "Memory", "Whole sequences", "Threads")
     titles = [part(record) or other for part, other in zip(parts, others, strict=True)]
     images = (
-        charts.cost("time", titles[0], "time per token in training, µs", measures.training_time, 1e6),
-        charts.cost("memory", titles[1], "peak memory of a training step, MB", measures.memory_in_use, 1e-6),
-        charts.cost("parallelism", titles[2], "speed-up over step by step, times", measures.whole_sequence_speedup),
-        charts.cost("threads", titles[3], "speed-up of two threads, times", measures.threads_speedup),
+        charts.cost("time", titles[0], "time per token in training", measures.training_time, figures.time_unit),
+        charts.cost("memory", titles[1], "peak memory of a training step", measures.memory_in_use, figures.size_unit),
+        charts.cost("parallelism", titles[2], "speed-up over step by step", measures.whole_sequence_speedup),
+        charts.cost("threads", titles[3], "speed-up of two threads", measures.threads_speedup),
     )
     text = (
         "Time and memory are those of training steps, measured one architecture after the other. Memory is the "

@@ -107,6 +107,10 @@ def test_equal_figures_are_no_extremes():
     names = [entry["name"] for entry in full()["architectures"]]
     record = with_numbers(full(), "threads_speedup", dict.fromkeys(names, 1.5))
     assert findings.threads(record) == "Least gain from a second thread: no difference, 1.5x"
+    for entry in record["architectures"]:
+        for run in entry["runs"]:
+            run["curve"] = [[1000, 0.5], [2000, 0.66]]
+    assert findings.learning(record) == "8 architectures pass 65.0% after 2,000 tokens"
     record = with_numbers(record, "converged", dict.fromkeys(names, 6), part="")
     assert findings.ease(record) == "All architectures converge in 6 of 6 runs"
     constant = [{"length": 1, "seconds_per_token": 1.0}, {"length": 9, "seconds_per_token": 1.05}]
@@ -123,3 +127,8 @@ def test_verdicts_are_counted():
     text = findings.verdicts(full())
     numbers = [int(word) for word in text.replace(",", "").replace(".", "").split() if word.isdigit()]
     assert numbers[0] == sum(numbers[1:4]) and numbers[0] + numbers[4] == 51
+
+
+def test_the_unit_of_an_axis_is_that_of_its_largest_number():
+    assert figures.time_unit(1.4e-5) == (1e-6, "µs") and figures.time_unit(0.042) == (1e-3, "ms")
+    assert figures.size_unit(690e6) == (1e6, "MB") and figures.size_unit(2e9) == (1e9, "GB")

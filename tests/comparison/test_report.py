@@ -136,6 +136,27 @@ def test_a_comparison_that_has_just_begun(tmp_path, record):
     assert page.count("not measured") > 40
 
 
+def test_numbers_that_are_missing_are_dashes(tmp_path, without_plots):
+    record = full()
+    record["memory"]["scores"]["lstm"] = [1.0, None, 0.9, float("nan"), None]
+    for entry in record["architectures"]:
+        entry["cost"] = dict.fromkeys(entry["cost"]) | {"generation": [{"length": 16, "seconds_per_token": None}] * 2}
+        entry["quality_by_length"][0]["score"] = None
+        entry["best"] = entry["best"] | {"scores": [None]}
+    page, text = (path.read_text(encoding="utf-8") for path in report.write(record, tmp_path)[:2])
+    assert "| LSTM | 100.0% | - | 90.0% | - | - |" in text
+    assert not re.search(r"\b(nan|None)\b", page.replace("shape=(None, 100)", "").replace("loss is nan", ""))
+
+
+def test_losses_have_their_unit_and_direction(tmp_path, without_plots):
+    record = full()
+    record["score"] |= {"name": "loss", "unit": "nats", "mode": "min"}
+    text = report.write(record, tmp_path)[1].read_text(encoding="utf-8")
+    assert "validation loss, nats; the least is best" in text and "a score of at most 0.65" in text
+    quality = text[text.index("## Quality") : text.index("## Quality by length")]
+    assert re.findall(r"^\| (\S+) \| (.*?) \|", quality, re.M)[1] == ("RNN", "0.702 ± 0.0042 nats")
+
+
 def test_a_record_is_not_changed(tmp_path, without_plots):
     record = full()
     before = copy.deepcopy(record)
