@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "inspection": {"layers", "models"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
+    "comparison": {"inspection"},
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")

@@ -39,6 +39,18 @@ def _clause(noun: str, mood: str, draw: random.Random) -> str:
     return f"the {noun} was {draw.choice(NEGATIONS)} {draw.choice(WORDS[opposite])}"
 
 
+def order_pairs(count: int = 200, seed: int = 0) -> list[tuple[str, str]]:
+    """Pairs of a negative and a positive sentence that have the same words in another order."""
+    draw, pairs = random.Random(seed), {}
+    while len(pairs) < count:
+        first, second = draw.sample(NOUNS, 2)
+        clauses = _clause(first, "negative", draw), _clause(second, "positive", draw)
+        shape = draw.choice(SHAPES)
+        negative = shape.format(meant=clauses[0], conceded=clauses[1])
+        pairs[negative] = shape.format(meant=clauses[1], conceded=clauses[0])
+    return list(pairs.items())
+
+
 def labeled_text(size: int = 4_000, held_out_size: int = 500, seed: int = 0) -> dict[str, data.LabeledText]:
     """Sentences for "train", "valid" and "test", with both labels equally often and no sentence twice."""
     draw, seen, parts = random.Random(seed), set(), {}

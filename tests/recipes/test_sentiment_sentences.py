@@ -46,3 +46,12 @@ def test_no_word_is_more_often_in_one_mood():
     for word in counts["positive"]:
         both = np.array([counts[mood][word] for mood in sentiment_sentences.LABELS])
         assert both / 3000 == pytest.approx(both.mean() / 3000, abs=0.05), word
+
+
+def test_pairs_have_the_same_words_and_opposite_moods():
+    pairs = sentiment_sentences.order_pairs(50, seed=3)
+    assert len(pairs) == len(set(pairs)) == 50
+    for negative, positive in pairs:
+        assert sorted(negative.split()) == sorted(positive.split())
+        assert (mood_of(negative), mood_of(positive)) == ("negative", "positive")
+    assert sentiment_sentences.order_pairs(50, seed=3) == pairs != sentiment_sentences.order_pairs(50, seed=4)

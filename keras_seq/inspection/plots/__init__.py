@@ -2,6 +2,7 @@
 
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
+from keras_seq.inspection.plots.comparison import compared_bars, compared_curves, score_grid, score_ranges
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
 from keras_seq.inspection.plots.representations import attention_heads, sentence_map, trajectories
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
@@ -12,6 +13,8 @@ __all__ = [
     "attention_heads",
     "attention_map",
     "buckets",
+    "compared_bars",
+    "compared_curves",
     "confusion_matrix",
     "errors_by_step",
     "forecasts",
@@ -20,6 +23,8 @@ __all__ = [
     "parallel_coordinates",
     "parameter_importance",
     "score_against_cost",
+    "score_grid",
+    "score_ranges",
     "sentence_map",
     "shares",
     "speech_alignment",

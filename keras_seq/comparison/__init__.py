@@ -1,0 +1,1 @@
+"""One task, every architecture, one report."""
