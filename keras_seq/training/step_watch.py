@@ -62,6 +62,8 @@ class StepWatch:
         self._function, self._compiled_loss = None, None
         count = len(self.weights)
         with strategy.scope():
+            if not self.optimizer.built:
+                self.optimizer.build(model.trainable_variables)
             self._good = self._variable("last_good_squares", (count,))
             self._bad = self._variable("failed_squares", (count,))
             self._sums = self._variable("norms", (3,))  # sum and maximum of the norms, number of steps
@@ -206,6 +208,20 @@ class StepWatch:
             self.batch = batch(*map(np.array, arrays))
 
     # On the host
+
+    def watches(self, model: keras.Model) -> bool:
+        """Whether this is the watch of that model, with the same optimizer and trainable weights."""
+        same = model is self.model and model.optimizer is self.optimizer
+        return same and [*map(id, model.trainable_variables)] == [*map(id, self.weights)] and self.batch is None
+
+    @property
+    def attached(self) -> bool:
+        return "_backend_apply_gradients" in vars(self._inner)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps that the optimizer has made."""
+        return int(self._inner._iterations.numpy())
 
     @property
     def failed(self) -> bool:

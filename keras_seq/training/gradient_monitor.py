@@ -1,0 +1,247 @@
+"""Logs the norms of gradients, weights and updates, and stops at a NaN with a diagnosis."""
+
+import csv
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_seq.training.diagnosis import Diagnosis, diagnose
+from keras_seq.training.failed_step import load_step, save_step
+from keras_seq.training.run_folder import Run
+from keras_seq.training.step_watch import StepWatch
+
+_KINDS = ("gradient", "weight", "update")
+
+
+class NotFiniteError(ValueError):
+    """A training step with a NaN or an infinity. Its message is the diagnosis.
+
+    Attributes:
+        diagnosis: the diagnosis, or None if the step could not be repeated here.
+        path: folder of the step, for `keras-seq replay`, or None.
+    """
+
+    def __init__(self, message: str, diagnosis: Diagnosis | None = None, path: pathlib.Path | None = None):
+        super().__init__(message)
+        self.diagnosis, self.path = diagnosis, path
+
+
+class GradientMonitor(keras.callbacks.Callback):
+    """Logs norms of gradients, and ends training with a diagnosis at the first step that is not finite.
+
+        model.fit(train, callbacks=[training.GradientMonitor("runs/a"), training.Resume("runs/a"), ...])
+
+    The gradients are those that `fit` computes, before clipping, summed over the replicas. With gradient accumulation
+    they are those of a step, not of their mean. The logs of an epoch, so also `history.csv`, get `gradient_norm`, the
+    mean global norm of its steps, and `largest_gradient_norm`. Every `every` steps a row is added to `gradients.csv`:
+    the global norms of gradients, weights and updates, and those of each layer. An update is the change of the weights
+    in one execution of `fit`: `steps_per_execution` steps.
+
+    If the loss or a gradient is NaN or infinite, the step changes nothing: weights, optimizer and random states stay
+    those before it. `fit` raises `NotFiniteError`, whose message names the layer and the operation where the value
+    arose, and the step is saved in `nan-step-N` for `keras-seq replay`. Steps that Keras's loss scale skips, in
+    float16, are no fault.
+
+    It must come before `training.Resume`, which saves the logs, and the model must be compiled in a scope of
+    `keras_seq.distribution` if it has several replicas. `docs/nan.md` has an example.
+
+    Args:
+        run: a `Run` or the path of a folder, for `gradients.csv` and a failed step. None: nothing is written.
+        every: number of steps between two rows. Each row costs a copy of the weights.
+        tensorboard: folder of event files with the same numbers, or None. Requires the package tensorboard.
+    Raises:
+        ValueError: if `every` is not positive.
+        ImportError: if `tensorboard` is given and the package is not installed.
+        NotFiniteError: in `fit`.
+    """
+
+    # No hook at the end of a batch, since `fit` would wait for the device after every step.
+
+    def __init__(
+        self,
+        run: Run | str | os.PathLike | None = None,
+        every: int = 100,
+        tensorboard: str | os.PathLike | None = None,
+    ):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be at least 1. Received: {every}")
+        self.folder = None if run is None else run.path if isinstance(run, Run) else pathlib.Path(run)
+        self.chief = run.chief if isinstance(run, Run) else True
+        self.every = every
+        self.tensorboard = tensorboard
+        self._watch: StepWatch | None = None
+        self._writer = None
+        if tensorboard is not None and self.chief:
+            _require_tensorboard()
+            self._writer = tf.summary.create_file_writer(str(tensorboard))
+
+    def on_train_begin(self, logs=None):
+        if self._watch is None or not self._watch.watches(self.model):
+            self._watch = StepWatch(self.model)
+        self._watch.attach()
+        self._layers = _by_layer(self._watch.weights)
+        self._steps = 0  # executed in this `fit`
+        self._before: list[tf.Tensor] | None = None
+        if self.folder is not None and self.chief:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._keep_rows_until(self._watch.steps)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        self._watch.reset()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._stop_if_failed()
+        self._add_row()
+        if self._steps % self.every < self.model.steps_per_execution:
+            self._before = self._weights()
+        self._steps += self.model.steps_per_execution
+
+    def on_test_begin(self, logs=None):
+        if self._watch is not None and self._watch.attached:  # the validation of `fit`
+            self._stop_if_failed(wait=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stop_if_failed(wait=True)
+        self._add_row()
+        norms = self._watch.epoch_norms()
+        if logs is not None and norms.steps:
+            logs.update(gradient_norm=norms.mean, largest_gradient_norm=norms.largest)
+
+    def on_train_end(self, logs=None):
+        self._watch.detach()
+        if self._writer is not None:
+            self._writer.flush()
+
+    # Rows
+
+    def _weights(self) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(weight.value) for weight in self._watch.weights]
+
+    def _add_row(self) -> None:
+        if self._before is None:
+            return
+        before, self._before, after = self._before, None, self._weights()
+        squares = {
+            "gradient": self._watch.gradient_squares(),
+            "weight": _squares(after),
+            "update": _squares([new - old for new, old in zip(after, before, strict=True)]),
+        }
+        if not np.isfinite(squares["weight"]).all():
+            self._stop_for_weights(squares["weight"])
+        norms = {f"{kind}_norm": float(np.sqrt(squares[kind].sum())) for kind in _KINDS}
+        for kind in _KINDS:
+            norms |= {f"{kind}_norm/{layer}": norm for layer, norm in self._norms_by_layer(squares[kind]).items()}
+        self._write({"learning_rate": self._learning_rate(), "loss": self._watch.loss, **norms})
+
+    def _norms_by_layer(self, squares: np.ndarray) -> dict[str, float]:
+        return {layer: float(np.sqrt(squares[places].sum())) for layer, places in self._layers.items()}
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        step = self._watch.steps
+        if self.folder is not None and self.chief:
+            with open(self.folder / "gradients.csv", "a", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if not file.tell():
+                    writer.writerow(["step", "epoch", *values])
+                writer.writerow([step, self._epoch + 1, *(f"{value:.6g}" for value in values.values())])
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+
+    def _keep_rows_until(self, step: int) -> None:
+        """Leaves out the rows that a run wrote after the checkpoint from which it is resumed."""
+        path = self.folder / "gradients.csv"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines[1:] if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
+        if lines:
+            path.write_text("".join(f"{line}\n" for line in [lines[0], *kept] if kept), encoding="utf-8")
+
+    def _learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    # The end
+
+    def _stop_if_failed(self, wait: bool = False) -> None:
+        if self._watch.batch is None and not (wait and self._watch.failed):
+            return
+        self._watch.detach()
+        step, batch = self._watch.steps + 1, self._watch.batch
+        good, failed = self._watch.gradient_squares(), self._watch.gradient_squares(failed=True)
+        norms = {"gradient": self._norms_by_layer(good), "weight": self._norms_by_layer(_squares(self._weights()))}
+        facts = {"learning_rate": self._learning_rate(), "loss": self._watch.loss, "norms": norms}
+        path, saved = self._save(batch, step, facts)
+        diagnosis, text = self._diagnosis(batch, path)
+        bad = [weight.path for weight, square in zip(self._watch.weights, failed, strict=True) if not np.isfinite(square)]
+        if diagnosis is not None and diagnosis.origin is None and bad:
+            text += f"\n  `fit` had gradients that were not finite: {', '.join(bad[:3])}."
+        heading = f"Training stopped at step {step:,}: its loss or a gradient is NaN or infinite, so nothing was updated."
+        raise NotFiniteError("\n".join([heading, text, *shown_facts(facts), saved]), diagnosis, path)
+
+    def _save(self, batch: Any, step: int, facts: Mapping[str, Any]) -> tuple[pathlib.Path | None, str]:
+        if self.folder is None or not self.chief:
+            return None, "  The step was not saved, since `GradientMonitor` has no folder: GradientMonitor(run)."
+        try:
+            path = save_step(self.folder, self.model, batch, step, facts)
+        except (OSError, ValueError, TypeError, NotImplementedError) as error:  # a model that Keras cannot save
+            return None, f"  The step could not be saved: {error}"
+        return path, f"  Saved with the weights before the step: keras-seq replay {path}"
+
+    def _diagnosis(self, batch: Any, path: pathlib.Path | None) -> tuple[Diagnosis | None, str]:
+        try:
+            if self.model.distribute_strategy.num_replicas_in_sync == 1:
+                diagnosis = diagnose(self.model, batch)
+            elif path is not None:
+                diagnosis = load_step(path).diagnose()
+            else:
+                return None, "  With several replicas, only a saved step is diagnosed."
+        except Exception as error:  # of a step that does not run eagerly: the message must come nevertheless
+            return None, f"  The step could not be repeated eagerly: {type(error).__name__}: {error}"
+        return diagnosis, str(diagnosis)
+
+    def _stop_for_weights(self, squares: np.ndarray) -> None:
+        self._watch.detach()
+        bad = [weight.path for weight, square in zip(self._watch.weights, squares, strict=True) if not np.isfinite(square)]
+        raise NotFiniteError(
+            f"Training stopped after step {self._watch.steps:,}: weights are NaN, infinite or above 1e19, although the "
+            f"losses and gradients since the last row were finite: {', '.join(bad[:3])}. An update broke them. "
+            f"The learning rate is {self._learning_rate():.3g}. The weights before that update are gone. Start again "
+            "from a checkpoint, with a lower learning rate or a larger `epsilon` of the optimizer."
+        )
+
+
+def shown_facts(facts: Mapping[str, Any]) -> list[str]:
+    """Lines about the last good step: learning rate, loss, norms, the layers with the largest gradients."""
+    lines = [f"  Learning rate {facts['learning_rate']:.3g}. Loss of the last good step: {facts['loss']:.4g}."]
+    for kind, layers in facts["norms"].items():
+        total = float(np.sqrt(sum(norm**2 for norm in layers.values())))
+        top = sorted(layers.items(), key=lambda pair: -pair[1])[:3]
+        named = ", ".join(f"{layer} {norm:.3g}" for layer, norm in top)
+        lines.append(f"  Norm of the {kind}s then: {total:.4g}. Largest: {named}.")
+    return lines
+
+
+def _by_layer(weights: Iterable[Any]) -> dict[str, list[int]]:
+    """The places of the weights of each layer, by the path that they share."""
+    layers: dict[str, list[int]] = {}
+    for place, weight in enumerate(weights):
+        layers.setdefault(weight.path.rpartition("/")[0] or weight.path, []).append(place)
+    return layers
+
+
+def _squares(tensors: Iterable[tf.Tensor]) -> np.ndarray:
+    return np.array([2 * float(tf.nn.l2_loss(tf.cast(tensor, tf.float32))) for tensor in tensors])
+
+
+def _require_tensorboard() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ImportError('`tensorboard` needs the package: pip install "keras-seq[tensorboard]"')
