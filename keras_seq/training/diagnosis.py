@@ -225,7 +225,7 @@ def _details(diagnosis: Diagnosis) -> list[str]:
         lines.append(f"Source: {origin.source}.")
     if diagnosis.loss is not None and origin is not None:
         lines.append(f"Loss of the step: {diagnosis.loss:.4g}.")
-    if diagnosis.bad_gradients:
+    if diagnosis.bad_gradients and origin is not None and origin.place == "backward":
         lines.append(f"Gradients that are not finite: {_several(diagnosis.bad_gradients)}.")
     if len(diagnosis.bad_weights) > 1:
         lines.append(f"Weights that were not finite before the step: {_several(diagnosis.bad_weights)}.")
@@ -255,13 +255,15 @@ def _remedies(diagnosis: Diagnosis, optimizer: Any) -> Iterable[str]:
             yield "Give the optimizer a positive `epsilon`: a gradient of 0 made its update 0/0."
         yield "An earlier update broke it. Start again from a checkpoint before this step. " + _CLIP
     else:
-        operation, source = origin.operation, origin.source
-        if "Log" in operation or "Log" in source:
+        names = set(origin.operation.replace(",", " ").split())
+        hidden = origin.place == "backward" and diagnosis.loss is not None
+        if hidden:
+            yield "A value that `where` leaves out of the loss still has a gradient: replace it before the operation."
+        if names & {"Log", "Log1p"}:
             yield "Keep the argument of the logarithm positive: `log(x + 1e-7)`, or a loss that takes logits."
-        elif operation in _DIVISIONS or "Sqrt" in source or "Div" in source:
+        elif names & _DIVISIONS:
             yield "Keep the divisor, or the argument of the root, away from 0: add an epsilon inside it."
-        elif operation in ("Exp", "Expm1", "Sinh", "Cosh"):
+        elif names & {"Exp", "Expm1", "Sinh", "Cosh"}:
             yield "Bound the argument of the exponential, for example by its maximum."
-        if origin.place == "backward" and not diagnosis.bad_weights:
-            yield "A value that `where` leaves out still has a gradient: make its input safe, too."
-        yield _CLIP
+        elif not hidden:
+            yield _CLIP

@@ -219,6 +219,8 @@ class GradientMonitor(keras.callbacks.Callback):
 
 def shown_facts(facts: Mapping[str, Any]) -> list[str]:
     """Lines about the last good step: learning rate, loss, norms, the layers with the largest gradients."""
+    if not any(facts["norms"]["gradient"].values()):
+        return [f"  Learning rate {facts['learning_rate']:.3g}. It was the first step since training was started."]
     lines = [f"  Learning rate {facts['learning_rate']:.3g}. Loss of the last good step: {facts['loss']:.4g}."]
     for kind, layers in facts["norms"].items():
         total = float(np.sqrt(sum(norm**2 for norm in layers.values())))

@@ -130,13 +130,14 @@ class Origins:
             return before[0]
         constant = kind == "Inf" and (value < np.inf).all() and (constant or op_type in ("Fill", "Const"))
         layer = self._stack[-1].layer if self._stack else None
+        source, differentiated = _source()
         return Origin(
             self.phase,
             kind,
             layer="" if layer is None else path_of(layer),
             layer_class="" if layer is None else type(layer).__name__,
-            operation=op_type,
-            source=_source(),
+            operation=f"{op_type}, in the gradient of {differentiated}" if differentiated else op_type,
+            source=source,
             detail=described(value),
             constant=constant,
             order=self._tick(),
@@ -223,18 +224,21 @@ def described(value: np.ndarray) -> str:
     return f"{bad.sum():,} of {bad.size:,} values" + (f", the first at {first}" if first else "")
 
 
-def _source() -> str:
-    """The line that ran the operation: in a layer of the user or of keras_seq, or else in Keras or TensorFlow."""
-    frame, found = sys._getframe(2), ""
+def _source() -> tuple[str, str]:
+    """The line that ran the operation, of the user or of keras_seq, or else of a layer or a loss of Keras, and the
+    operation whose gradient TensorFlow was computing."""
+    frame, found, differentiated = sys._getframe(2), "", ""
     while frame is not None:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if file == __file__ and name == "__call__":
+        if (file == __file__ and name == "__call__") or file.endswith("keras_seq/training/diagnosis.py"):
             break
         if file != __file__:
             line = f"{file}:{frame.f_lineno}, in {name}"
             if not any(package in file for package in _PACKAGES):
-                return line
-            if not found and ("/keras/src/layers/" in file or "/keras/src/losses/" in file or name.endswith("Grad")):
+                return line, differentiated
+            if not found and ("/keras/src/layers/" in file or "/keras/src/losses/" in file):
                 found = line
+            if file.endswith("_grad.py") and not differentiated:
+                differentiated = name.strip("_").partition("Grad")[0]
         frame = frame.f_back
-    return found
+    return found, differentiated
