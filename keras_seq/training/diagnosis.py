@@ -161,8 +161,8 @@ def _backward_origin(origins: Origins, step: _Step, bad_gradients: set[str]) -> 
     first = [g for _, g in step.gradients if g is not None and not all_finite(g.numpy())]
     found = [origin for origin in map(origins.of, first) if origin is not None]
     origin = min(found, key=lambda each: each.order, default=Origin("backward", kind_of(first[0].numpy())))
-    if origin.place in _PARTS:
-        return origin
+    if origin.place in (*_PARTS, "weight") or (origin.place == "forward" and origin.layer):
+        return origin  # it does not reach the loss, but it is a factor of the gradient
 
     def blamed(call: Call) -> bool:
         own = any(variable.path in bad_gradients for variable in call.layer.trainable_variables)
@@ -174,8 +174,6 @@ def _backward_origin(origins: Origins, step: _Step, bad_gradients: set[str]) -> 
     if not calls:
         return dataclasses.replace(origin, place="loss", layer="", layer_class="")
     call = max(calls, key=lambda call: (call.depth, -call.at))
-    if origin.place == "forward" and origin.layer:  # the value is not in the loss, but it is in the gradient
-        return dataclasses.replace(origin, place="backward")
     return dataclasses.replace(origin, place="backward", layer=path_of(call.layer), layer_class=type(call.layer).__name__)
 
 
@@ -256,7 +254,7 @@ def _remedies(diagnosis: Diagnosis, optimizer: Any) -> Iterable[str]:
         yield "An earlier update broke it. Start again from a checkpoint before this step. " + _CLIP
     else:
         names = set(origin.operation.replace(",", " ").split())
-        hidden = origin.place == "backward" and diagnosis.loss is not None
+        hidden = diagnosis.loss is not None and np.isfinite(diagnosis.loss)
         if hidden:
             yield "A value that `where` leaves out of the loss still has a gradient: replace it before the operation."
         if names & {"Log", "Log1p"}:

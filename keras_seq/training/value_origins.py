@@ -51,11 +51,12 @@ class Origin:
 
 @dataclasses.dataclass(eq=False)
 class Call:
-    """A call of a layer: its depth, and which gradients of it were not finite."""
+    """A call of a layer: its depth, and the gradients that came to its outputs and left its inputs."""
 
     layer: keras.layers.Layer
     depth: int
-    received: bool = False  # whether the gradient of an output came and was finite
+    received: bool = False  # whether the gradient of an output was finite
+    returned: bool = False  # whether an input had a gradient
     bad_output: bool = False
     bad_input: bool = False
     at: int = sys.maxsize  # the time of the first gradient of an input that was not finite
@@ -172,6 +173,7 @@ class Origins:
 
     def _left(self, call: Call):
         def note(gradient: tf.Tensor) -> None:
+            call.returned = True
             if not all_finite(gradient.numpy()):
                 call.bad_input = True
                 call.at = min(call.at, self._tick())
