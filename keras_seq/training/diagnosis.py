@@ -174,7 +174,9 @@ def _backward_origin(origins: Origins, step: _Step, bad_gradients: set[str]) -> 
     if not calls:
         return dataclasses.replace(origin, place="loss", layer="", layer_class="")
     call = max(calls, key=lambda call: (call.depth, -call.at))
-    return dataclasses.replace(origin, place="backward", layer=path_of(call.layer), layer_class=type(call.layer).__name__)
+    return dataclasses.replace(
+        origin, place="backward", layer=path_of(call.layer), layer_class=type(call.layer).__name__
+    )
 
 
 def _is_bad(variable: Any) -> bool:
@@ -201,7 +203,9 @@ def _sentence(diagnosis: Diagnosis) -> str:
         return f"The step ends with an error: {diagnosis.error}"
     if origin is None:
         if diagnosis.bad_optimizer:
-            return f"The step is finite, but variables of the optimizer are not: {', '.join(diagnosis.bad_optimizer[:3])}."
+            return (
+                f"The step is finite, but variables of the optimizer are not: {', '.join(diagnosis.bad_optimizer[:3])}."
+            )
         return f"The step is finite: the loss is {diagnosis.loss:.4g}."
     layer = f"layer {origin.layer}" + (f" ({origin.layer_class})" if origin.layer_class else "")
     operation = f"operation {origin.operation}" if origin.operation else "an operation"

@@ -1,9 +1,9 @@
 """A training step in a folder: the model before it, its batch and its random states, to repeat it elsewhere.
 
-    nan-step-1234/
-      model.keras    the model with its loss and its optimizer, before the step
-      batch.npz      the arrays of the batch, and the random states
-      step.json      the nest of the batch, the number of the step, the learning rate, the last good norms
+nan-step-1234/
+  model.keras    the model with its loss and its optimizer, before the step
+  batch.npz      the arrays of the batch, and the random states
+  step.json      the nest of the batch, the number of the step, the learning rate, the last good norms
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_seq.training.checkpoints import seed_states
+from keras_seq.training.checkpoints import seed_states, written_by_chief
 from keras_seq.training.diagnosis import Diagnosis, diagnose
 from keras_seq.training.run_folder import FAILED_STEP, atomic_write, read_config, write_json
 
@@ -41,7 +41,12 @@ class FailedStep(NamedTuple):
 
 
 def save_step(
-    folder: str | os.PathLike, model: keras.Model, batch: Any, step: int, facts: Mapping[str, Any]
+    folder: str | os.PathLike,
+    model: keras.Model,
+    batch: Any,
+    step: int,
+    facts: Mapping[str, Any],
+    chief: bool = True,
 ) -> pathlib.Path:
     """Writes a step into the folder `nan-step-N` of a folder.
 
@@ -51,20 +56,23 @@ def save_step(
         batch: nest of arrays: `(x, y)` or `(x, y, sample_weight)`.
         step: number of the step, from 1.
         facts: further values for `step.json`.
+        chief: whether this process writes. All workers must call this.
     Returns:
         The path of the folder.
     Raises:
         OSError: if it cannot be written. The error names the file and the remedy.
     """
     path = pathlib.Path(folder) / f"{FAILED_STEP}{step}"
-    path.mkdir(parents=True, exist_ok=True)
+    if chief:
+        path.mkdir(parents=True, exist_ok=True)
+    written_by_chief(model, path / "model.keras", model.save, chief)
+    if not chief:
+        return path
     arrays: dict[str, np.ndarray] = {}
     nest = _described(batch, arrays)
     arrays |= {f"random_{number}": np.asarray(state) for number, state in enumerate(seed_states(model))}
     with atomic_write(path / "batch.npz") as temporary:
         np.savez(temporary, **arrays)
-    with atomic_write(path / "model.keras") as temporary:
-        model.save(temporary)
     values = {"step": step, **facts, "batch": nest, "modules": _modules(model)}
     write_json(path / "step.json", values)
     return path

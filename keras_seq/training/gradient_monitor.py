@@ -71,15 +71,22 @@ class GradientMonitor(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise ValueError(f"`every` must be at least 1. Received: {every}")
-        self.folder = None if run is None else run.path if isinstance(run, Run) else pathlib.Path(run)
-        self.chief = run.chief if isinstance(run, Run) else True
+        self.run = run
         self.every = every
         self.tensorboard = tensorboard
         self._watch: StepWatch | None = None
-        self._writer = None
-        if tensorboard is not None and self.chief:
+        self._writers = []
+        if tensorboard is not None and self._chief:
             _require_tensorboard()
-            self._writer = tf.summary.create_file_writer(str(tensorboard))
+            self._writers = [tf.summary.create_file_writer(str(tensorboard))]
+
+    @property
+    def _folder(self) -> pathlib.Path | None:
+        return None if self.run is None else getattr(self.run, "path", None) or pathlib.Path(self.run)
+
+    @property
+    def _chief(self) -> bool:
+        return getattr(self.run, "chief", True)
 
     def on_train_begin(self, logs=None):
         if self._watch is None or not self._watch.watches(self.model):
@@ -88,12 +95,14 @@ class GradientMonitor(keras.callbacks.Callback):
         self._layers = _by_layer(self._watch.weights)
         self._steps = 0  # executed in this `fit`
         self._before: list[tf.Tensor] | None = None
-        if self.folder is not None and self.chief:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._keep_rows_until(self._watch.steps)
+        self._epoch = None
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self._epoch is None and self._folder is not None and self._chief:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._keep_rows_until(self._watch.steps)  # `Resume` has restored the optimizer
         self._epoch = epoch
+        self._norm_sum, self._norm_max, self._norm_steps = 0.0, 0.0, 0  # of the epoch, as far as they are collected
         self._watch.reset()
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -110,14 +119,20 @@ class GradientMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._stop_if_failed(wait=True)
         self._add_row()
-        norms = self._watch.epoch_norms()
-        if logs is not None and norms.steps:
-            logs.update(gradient_norm=norms.mean, largest_gradient_norm=norms.largest)
+        self.collect_state()
+        if logs is not None and self._norm_steps:
+            logs.update(gradient_norm=self._norm_sum / self._norm_steps, largest_gradient_norm=self._norm_max)
 
     def on_train_end(self, logs=None):
         self._watch.detach()
-        if self._writer is not None:
-            self._writer.flush()
+        for writer in self._writers:
+            writer.flush()
+
+    def collect_state(self) -> None:
+        """Reads the sums of the epoch, so that a checkpoint inside it has them: `Resume(callbacks=[monitor])`."""
+        norms = self._watch.collect_norms()
+        self._norm_sum, self._norm_steps = self._norm_sum + norms.total, self._norm_steps + norms.steps
+        self._norm_max = max(self._norm_max, norms.largest)
 
     # Rows
 
@@ -145,20 +160,20 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _write(self, values: Mapping[str, float]) -> None:
         step = self._watch.steps
-        if self.folder is not None and self.chief:
-            with open(self.folder / "gradients.csv", "a", encoding="utf-8", newline="") as file:
+        if self._folder is not None and self._chief:
+            with open(self._folder / "gradients.csv", "a", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 if not file.tell():
                     writer.writerow(["step", "epoch", *values])
                 writer.writerow([step, self._epoch + 1, *(f"{value:.6g}" for value in values.values())])
-        if self._writer is not None:
-            with self._writer.as_default(step=step):
+        for writer in self._writers:
+            with writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
 
     def _keep_rows_until(self, step: int) -> None:
         """Leaves out the rows that a run wrote after the checkpoint from which it is resumed."""
-        path = self.folder / "gradients.csv"
+        path = self._folder / "gradients.csv"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines[1:] if line.split(",")[0].isdigit() and int(line.split(",")[0]) <= step]
         if lines:
@@ -179,19 +194,25 @@ class GradientMonitor(keras.callbacks.Callback):
         facts = {"learning_rate": self._learning_rate(), "loss": self._watch.loss, "norms": norms}
         path, saved = self._save(batch, step, facts)
         diagnosis, text = self._diagnosis(batch, path)
-        bad = [weight.path for weight, square in zip(self._watch.weights, failed, strict=True) if not np.isfinite(square)]
+        bad = [
+            weight.path for weight, square in zip(self._watch.weights, failed, strict=True) if not np.isfinite(square)
+        ]
         if diagnosis is not None and diagnosis.origin is None and bad:
             text += f"\n  `fit` had gradients that were not finite: {', '.join(bad[:3])}."
-        heading = f"Training stopped at step {step:,}: its loss or a gradient is NaN or infinite, so nothing was updated."
+        heading = (
+            f"Training stopped at step {step:,}: its loss or a gradient is NaN or infinite, so nothing was updated."
+        )
         raise NotFiniteError("\n".join([heading, text, *shown_facts(facts), saved]), diagnosis, path)
 
     def _save(self, batch: Any, step: int, facts: Mapping[str, Any]) -> tuple[pathlib.Path | None, str]:
-        if self.folder is None or not self.chief:
+        if self._folder is None:
             return None, "  The step was not saved, since `GradientMonitor` has no folder: GradientMonitor(run)."
         try:
-            path = save_step(self.folder, self.model, batch, step, facts)
+            path = save_step(self._folder, self.model, batch, step, facts, self._chief)
         except (OSError, ValueError, TypeError, NotImplementedError) as error:  # a model that Keras cannot save
             return None, f"  The step could not be saved: {error}"
+        if not self._chief:
+            return None, "  The chief has saved the step."
         return path, f"  Saved with the weights before the step: keras-seq replay {path}"
 
     def _diagnosis(self, batch: Any, path: pathlib.Path | None) -> tuple[Diagnosis | None, str]:
@@ -204,11 +225,16 @@ class GradientMonitor(keras.callbacks.Callback):
                 return None, "  With several replicas, only a saved step is diagnosed."
         except Exception as error:  # of a step that does not run eagerly: the message must come nevertheless
             return None, f"  The step could not be repeated eagerly: {type(error).__name__}: {error}"
+        strategy = self.model.distribute_strategy
+        if strategy.num_replicas_in_sync > len(strategy.extended.worker_devices):
+            return diagnosis, f"{diagnosis}\n  The batch has the rows of this worker only."
         return diagnosis, str(diagnosis)
 
     def _stop_for_weights(self, squares: np.ndarray) -> None:
         self._watch.detach()
-        bad = [weight.path for weight, square in zip(self._watch.weights, squares, strict=True) if not np.isfinite(square)]
+        bad = [
+            weight.path for weight, square in zip(self._watch.weights, squares, strict=True) if not np.isfinite(square)
+        ]
         raise NotFiniteError(
             f"Training stopped after step {self._watch.steps:,}: weights are NaN, infinite or above 1e19, although the "
             f"losses and gradients since the last row were finite: {', '.join(bad[:3])}. An update broke them. "

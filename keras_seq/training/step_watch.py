@@ -19,10 +19,10 @@ from keras_seq.distribution import keras_patches
 _LEAST_SCALE = 2.0**-4
 
 
-class EpochNorms(NamedTuple):
-    """The mean and the largest global norm of the gradients of the steps since the last `reset`, and their number."""
+class Norms(NamedTuple):
+    """The sum and the largest of the global norms of the gradients of some steps, and the number of steps."""
 
-    mean: float
+    total: float
     largest: float
     steps: int
 
@@ -198,7 +198,9 @@ class StepWatch:
         def batch(*arrays: np.ndarray) -> Any:
             count = sum(present)
             by_replica = [arrays[start : start + count] for start in range(0, len(arrays), count)]
-            joined = iter([np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*by_replica, strict=True)])
+            joined = iter(
+                [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*by_replica, strict=True)]
+            )
             return tf.nest.pack_sequence_as(data, [next(joined) if each else None for each in present])
 
         return [part for parts in replicas for part in parts if part is not None], batch
@@ -234,12 +236,14 @@ class StepWatch:
         return float(self._loss.numpy())
 
     def reset(self) -> None:
-        """Starts the sums of an epoch."""
+        """Starts the sums of norms again."""
         self._sums.assign(tf.zeros_like(self._sums))
 
-    def epoch_norms(self) -> EpochNorms:
+    def collect_norms(self) -> Norms:
+        """The norms since the last call or `reset`."""
         total, largest, steps = self._sums.numpy().tolist()
-        return EpochNorms(total / max(steps, 1), largest, int(steps))
+        self.reset()
+        return Norms(total, largest, int(steps))
 
     def gradient_squares(self, failed: bool = False) -> np.ndarray:
         """The squared norm of each weight's gradient in the last good step, or in the step that failed."""

@@ -138,24 +138,19 @@ def _replaced_call(layer: keras.Layer, kind: str, value: float, rng: np.random.G
     def backward(x):
         return tf.identity(x), lambda slope: slope * tf.cast(value, slope.dtype)
 
+    def changed(x):
+        if not tf.is_tensor(x) or not x.dtype.is_floating:
+            return x
+        y = (forward if kind == "forward" else backward)(x)
+        if hasattr(x, "_keras_mask"):
+            y._keras_mask = x._keras_mask
+        return y
+
     def call(*args, **kwargs):
-        outputs, changed = original(*args, **kwargs), []
-
-        def first(x):
-            if changed or not tf.is_tensor(x) or not x.dtype.is_floating:
-                return x
-            changed.append(x)
-            y = (forward if kind == "forward" else backward)(x)
-            if hasattr(x, "_keras_mask"):
-                y._keras_mask = x._keras_mask
-            return y
-
-        return keras.tree.map_structure(first, outputs)
+        return keras.tree.map_structure(changed, original(*args, **kwargs))
 
     vars(layer)["call"] = call
     try:
         yield
     finally:
         del vars(layer)["call"]
-
-
