@@ -28,7 +28,8 @@ class Diagnosis:
     """What a training step computed, and where its first value that is not finite arose.
 
     Attributes:
-        origin: the first operation, layer, weight or part of the batch. None if the step is finite, or ended in `error`.
+        origin: the first operation, layer, weight or part of the batch. None if the step is
+            finite, or ended in `error`.
         loss: the loss, None if it was not computed.
         bad_gradients: paths of the weights whose gradients are not finite.
         bad_weights: paths of the weights, trainable or not, that are not finite before the step.
@@ -52,8 +53,8 @@ class Diagnosis:
 def diagnose(model: keras.Model, batch: Any) -> Diagnosis:
     """Repeats the training step of a batch without the update, and finds where its first NaN or infinity arose.
 
-    The step is the model's `train_step`, run eagerly, with the loss scale left out. A value in a padded position, or any
-    other that the loss does not depend on, is no fault. Weights and random states are the same afterwards.
+    The step is the model's `train_step`, run eagerly, with the loss scale left out. A value that the loss does not
+    depend on, such as one of padding, is no fault. Weights and random states are the same afterwards.
 
     Args:
         model: compiled and built model, of one replica.
@@ -78,9 +79,9 @@ def diagnose(model: keras.Model, batch: Any) -> Diagnosis:
         for variable, value in state:
             variable.assign(value)
     bad_gradients = tuple(v.path for v, g in step.gradients if g is not None and not all_finite(g.numpy()))
-    origin = None if error else _origin(origins, step, bad_gradients, weights, bad)
+    origin = None if error else _origin(origins, step, bad_gradients, bad)
     if origin is not None and origin.place == "weight":
-        origin = dataclasses.replace(origin, layer=_layer_of(model, weights[origin.name]))
+        origin = _of_weight(model, weights[origin.name])
     diagnosis = Diagnosis(
         origin=origin,
         loss=None if step.loss is None else float(step.loss),
@@ -90,6 +91,18 @@ def diagnose(model: keras.Model, batch: Any) -> Diagnosis:
         error=error,
     )
     return dataclasses.replace(diagnosis, remedies=tuple(_remedies(diagnosis, model.optimizer)))
+
+
+def diagnose_weights(model: keras.Model) -> Diagnosis:
+    """The diagnosis of a model whose weights may be broken, without a step. Its `origin` is the first such weight."""
+    bad = [variable for variable in model.variables if _is_bad(variable)]
+    diagnosis = Diagnosis(_of_weight(model, bad[0]) if bad else None, None, (), tuple(v.path for v in bad))
+    return dataclasses.replace(diagnosis, remedies=tuple(_remedies(diagnosis, model.optimizer)))
+
+
+def _of_weight(model: keras.Model, weight: Any) -> Origin:
+    value = weight.numpy()
+    return Origin("weight", kind_of(value), weight.path, _layer_of(model, weight), detail=described(value))
 
 
 class _Step:
@@ -141,7 +154,7 @@ def _cell(value: np.ndarray) -> str:
     return f"{cell} (counted from 0; {bad.sum():,} of {bad.size:,} values)"
 
 
-def _origin(origins: Origins, step: _Step, bad_gradients: Sequence[str], weights: dict, bad: dict) -> Origin | None:
+def _origin(origins: Origins, step: _Step, bad_gradients: Sequence[str], bad: dict) -> Origin | None:
     if step.loss is not None and not all_finite(step.loss.numpy()):
         origin = origins.of(step.loss)
         if origin is not None and origin.place == "forward" and not origin.layer:
@@ -149,11 +162,8 @@ def _origin(origins: Origins, step: _Step, bad_gradients: Sequence[str], weights
         return origin or Origin("loss", kind_of(step.loss.numpy()), detail="its origin could not be followed")
     if bad_gradients:
         return _backward_origin(origins, step, set(bad_gradients))
-    of_model = [path for path in bad if not any(variable.path == path for variable in step.model.optimizer.variables)]
-    if of_model:  # a row of an embedding, perhaps, which this batch does not use
-        value = weights[of_model[0]].numpy()
-        return Origin("weight", kind_of(value), of_model[0], detail=described(value))
-    return None
+    unused = [variable for variable in step.model.variables if variable.path in bad]
+    return _of_weight(step.model, unused[0]) if unused else None  # a row of an embedding, perhaps
 
 
 def _backward_origin(origins: Origins, step: _Step, bad_gradients: set[str]) -> Origin:
@@ -211,7 +221,7 @@ def _sentence(diagnosis: Diagnosis) -> str:
     operation = f"operation {origin.operation}" if origin.operation else "an operation"
     part = f"the {origin.place}" + (f" {origin.name!r}" if origin.name else "")
     sentences = {
-        "weight": f"The weight {origin.name} of {layer} was {origin.kind} before this step",
+        "weight": f"The weight {origin.name} of {layer} is {origin.kind} already before the step",
         "forward": f"The first {origin.kind} is in the output of {operation} in {layer}, in the forward pass",
         "backward": f"The first {origin.kind} is in the gradient of {layer}: {operation}",
         "loss": f"The first {origin.kind} is in the loss function or its gradient: {operation}",

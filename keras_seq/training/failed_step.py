@@ -10,6 +10,7 @@ import importlib
 import os
 import pathlib
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -112,7 +113,9 @@ def load_step(path: str | os.PathLike, modules: Iterable[str] = ()) -> FailedSte
 
 def _load_model(file: pathlib.Path, modules: Mapping[str, str]) -> keras.Model:
     try:
-        return keras.models.load_model(file)
+        with warnings.catch_warnings():  # an optimizer of a scope has a variable more
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            return keras.models.load_model(file)
     except (TypeError, ValueError) as error:
         found = re.search(r"Could not (?:locate|deserialize) (?:class|function) '([^']*)'", str(error))
         name = found[1].rpartition(">")[2] if found else ""

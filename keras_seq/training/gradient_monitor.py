@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.training.diagnosis import Diagnosis, diagnose
+from keras_seq.training.diagnosis import Diagnosis, diagnose, diagnose_weights
 from keras_seq.training.failed_step import load_step, save_step
 from keras_seq.training.run_folder import Run
 from keras_seq.training.step_watch import StepWatch
@@ -92,9 +92,9 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._watch is None or not self._watch.watches(self.model):
             self._watch = StepWatch(self.model)
         self._watch.attach()
-        self._layers = _by_layer(self._watch.weights)
+        self._layers = _by_layer(self._watch.weights, f"{self.model.name}/")
         self._steps = 0  # executed in this `fit`
-        self._before: list[tf.Tensor] | None = None
+        self._before: tuple[int, list[tf.Tensor]] | None = None
         self._epoch = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -109,7 +109,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._stop_if_failed()
         self._add_row()
         if self._steps % self.every < self.model.steps_per_execution:
-            self._before = self._weights()
+            self._before = self._watch.steps, self._weights()
         self._steps += self.model.steps_per_execution
 
     def on_test_begin(self, logs=None):
@@ -142,14 +142,17 @@ class GradientMonitor(keras.callbacks.Callback):
     def _add_row(self) -> None:
         if self._before is None:
             return
-        before, self._before, after = self._before, None, self._weights()
+        (first, before), self._before = self._before, None
+        if self._watch.steps == first:  # the data ended, or a loss scale skipped the step
+            return
+        after = self._weights()
         squares = {
             "gradient": self._watch.gradient_squares(),
             "weight": _squares(after),
             "update": _squares([new - old for new, old in zip(after, before, strict=True)]),
         }
         if not np.isfinite(squares["weight"]).all():
-            self._stop_for_weights(squares["weight"])
+            self._stop_for_weights()
         norms = {f"{kind}_norm": float(np.sqrt(squares[kind].sum())) for kind in _KINDS}
         for kind in _KINDS:
             norms |= {f"{kind}_norm/{layer}": norm for layer, norm in self._norms_by_layer(squares[kind]).items()}
@@ -216,31 +219,30 @@ class GradientMonitor(keras.callbacks.Callback):
         return path, f"  Saved with the weights before the step: keras-seq replay {path}"
 
     def _diagnosis(self, batch: Any, path: pathlib.Path | None) -> tuple[Diagnosis | None, str]:
+        strategy = self.model.distribute_strategy
         try:
-            if self.model.distribute_strategy.num_replicas_in_sync == 1:
+            if strategy.num_replicas_in_sync == 1:
                 diagnosis = diagnose(self.model, batch)
-            elif path is not None:
-                diagnosis = load_step(path).diagnose()
-            else:
-                return None, "  With several replicas, only a saved step is diagnosed."
+                return diagnosis, str(diagnosis)
+            if path is None:
+                return None, "  With several replicas, only a saved step is diagnosed, by the chief."
+            diagnosis = load_step(path).diagnose()
         except Exception as error:  # of a step that does not run eagerly: the message must come nevertheless
             return None, f"  The step could not be repeated eagerly: {type(error).__name__}: {error}"
-        strategy = self.model.distribute_strategy
-        if strategy.num_replicas_in_sync > len(strategy.extended.worker_devices):
-            return diagnosis, f"{diagnosis}\n  The batch has the rows of this worker only."
-        return diagnosis, str(diagnosis)
+        several = strategy.num_replicas_in_sync > len(strategy.extended.worker_devices)
+        return diagnosis, f"{diagnosis}" + "\n  The batch has the rows of this worker only." * several
 
-    def _stop_for_weights(self, squares: np.ndarray) -> None:
+    def _stop_for_weights(self) -> None:
         self._watch.detach()
-        bad = [
-            weight.path for weight, square in zip(self._watch.weights, squares, strict=True) if not np.isfinite(square)
-        ]
-        raise NotFiniteError(
-            f"Training stopped after step {self._watch.steps:,}: weights are NaN, infinite or above 1e19, although the "
-            f"losses and gradients since the last row were finite: {', '.join(bad[:3])}. An update broke them. "
-            f"The learning rate is {self._learning_rate():.3g}. The weights before that update are gone. Start again "
-            "from a checkpoint, with a lower learning rate or a larger `epsilon` of the optimizer."
+        diagnosis = diagnose_weights(self.model)
+        heading = (
+            f"Training stopped before step {self._watch.steps + 1:,}: weights are not finite, although the losses and "
+            "gradients since the last row were."
         )
+        if diagnosis.origin is None:
+            heading += " Their squares exceed the range of float32."
+        saved = "  Nothing was saved, since no step failed. `every=1` looks at the weights after each step."
+        raise NotFiniteError("\n".join([heading, str(diagnosis), saved]), diagnosis)
 
 
 def shown_facts(facts: Mapping[str, Any]) -> list[str]:
@@ -256,11 +258,12 @@ def shown_facts(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _by_layer(weights: Iterable[Any]) -> dict[str, list[int]]:
-    """The places of the weights of each layer, by the path that they share."""
+def _by_layer(weights: Iterable[Any], prefix: str) -> dict[str, list[int]]:
+    """The places of the weights of each layer, by the path that they share, without the name of the model."""
     layers: dict[str, list[int]] = {}
     for place, weight in enumerate(weights):
-        layers.setdefault(weight.path.rpartition("/")[0] or weight.path, []).append(place)
+        path = weight.path.removeprefix(prefix)
+        layers.setdefault(path.rpartition("/")[0] or path, []).append(place)
     return layers
 
 

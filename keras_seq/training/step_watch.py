@@ -1,8 +1,9 @@
 """Sees the gradients of the step that `fit` runs, and leaves out the update of a step that is not finite.
 
-Nothing is computed twice: the optimizer of the model hands over its gradients while Keras traces the step. Their squared
-norms are stored in variables that the host reads when it likes. From the first step with a loss or a gradient that is not
-finite, no step changes the model, the optimizer or a random state, and that step's batch is kept: it can be repeated.
+Nothing is computed twice: the optimizer of the model hands over its gradients while Keras traces the step. Their
+squared norms are stored in variables, which the host reads when it needs them. From the first step with a loss or a
+gradient that is not finite, no step changes the model, the optimizer or a random state. The batch of that step is kept,
+so it can be repeated.
 """
 
 import functools
@@ -50,8 +51,8 @@ class StepWatch:
         strategy = model.distribute_strategy
         if strategy.num_replicas_in_sync > 1 and not keras_patches.is_patched(strategy):
             raise ValueError(
-                "Gradients of several replicas are watched in the scopes of keras_seq only. Build and compile the model "
-                f"in `with keras_seq.distribution.scope(...)`. Received: {strategy}"
+                "Gradients of several replicas are watched in the scopes of keras_seq only. Build and compile the "
+                f"model in `with keras_seq.distribution.scope(...)`. Received: {strategy}"
             )
         self.model, self.optimizer = model, model.optimizer
         # The optimizer that gets the gradients after the loss scale was taken out of them.
@@ -189,7 +190,7 @@ class StepWatch:
         return list({id(v): getattr(v, "value", v) for v in variables}.values())
 
     def _parts_of(self, data: Any) -> tuple[list[tf.Tensor], Callable]:
-        """The tensors of a batch, those of each replica in turn, and a function that makes the batch of their arrays."""
+        """The tensors of a batch, those of each replica in turn, and a function from their arrays to the batch."""
         leaves = tf.nest.flatten(data)
         local = [self.model.distribute_strategy.experimental_local_results(leaf) for leaf in leaves]
         replicas = [list(map(_dense, parts)) for parts in zip(*local, strict=True)]
