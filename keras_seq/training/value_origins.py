@@ -110,6 +110,7 @@ class Origins:
     def _after(self, op_type, inputs, attrs, outputs, op_name=None, graph=None):
         if graph is not None:
             return
+        op_type = op_type.decode() if isinstance(op_type, bytes) else op_type  # of gradient functions
         for output in outputs:
             if is_float(output) and not all_finite(value := output.numpy()):
                 self._origins[output._id] = self._origin(op_type, inputs, value)

@@ -148,7 +148,7 @@ def test_a_weight_that_no_batch_uses_is_seen_at_the_next_row():
 
 def test_an_update_of_0_by_0_is_found_in_the_weight_that_it_broke(tmp_path):
     model = keras.Sequential(
-        [keras.Input((4,)), keras.layers.Dense(3, name="first"), keras.layers.Dense(1, name="last")]
+        [keras.Input((4,)), keras.layers.Dense(3, name="first"), keras.layers.Dense(1)], name="sequential"
     )
     model.compile(keras.optimizers.Adam(0.1, epsilon=0.0), "mse")
     x = X.astype("float32")
