@@ -30,12 +30,13 @@ def replay(options: Replay) -> None:
 
     step = training.load_step(options.step, options.import_)
     diagnosis = step.diagnose()
+    known = shown_facts(step.facts) if "norms" in step.facts else []
     with Writer() as writer:
         if options.json:
             writer.record(**_record(diagnosis, step.facts))
         else:
             heading = f"Step {step.facts['step']:,} of {options.step}, a batch of {_rows(step.batch)} rows"
-            for line in [heading, *str(diagnosis).splitlines(), *shown_facts(step.facts)]:
+            for line in [heading, *str(diagnosis).splitlines(), *known]:
                 writer(line)
     found = diagnosis.origin is not None or diagnosis.error or diagnosis.bad_optimizer
     sys.exit(int(bool(found)))

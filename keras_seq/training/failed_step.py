@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -96,13 +97,16 @@ def load_step(path: str | os.PathLike, modules: Iterable[str] = ()) -> FailedSte
     if missing:
         raise FileNotFoundError(f"{path} has no {missing[0]}. Name a folder {FAILED_STEP}N that a training run left.")
     for module in modules:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except (TypeError, ValueError) as error:  # a relative or an empty name
+            raise ImportError(f"{module!r} is not the name of a module: {error}") from error
     facts = read_config(path / "step.json")
     try:
         with np.load(path / "batch.npz") as file:
             arrays = dict(file)
         batch = _filled(facts.pop("batch"), arrays)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path / 'batch.npz'} or step.json beside it is damaged: {error}") from error
     model = _load_model(path / "model.keras", facts.pop("modules", {}))
     for number, state in enumerate(seed_states(model)):
