@@ -212,6 +212,8 @@ def _sentence(diagnosis: Diagnosis) -> str:
     if diagnosis.error:
         return f"The step ends with an error: {diagnosis.error}"
     if origin is None:
+        if diagnosis.loss is None:
+            return "All weights are finite."
         if diagnosis.bad_optimizer:
             return (
                 f"The step is finite, but variables of the optimizer are not: {', '.join(diagnosis.bad_optimizer[:3])}."

@@ -233,14 +233,14 @@ class GradientMonitor(keras.callbacks.Callback):
         return diagnosis, f"{diagnosis}" + "\n  The batch has the rows of this worker only." * several
 
     def _stop_for_weights(self) -> None:
-        self._watch.detach()
         diagnosis = diagnose_weights(self.model)
+        if diagnosis.origin is None:  # the weights are above 1e19, and their squares infinite
+            return
+        self._watch.detach()
         heading = (
             f"Training stopped before step {self._watch.steps + 1:,}: weights are not finite, although the losses and "
             "gradients since the last row were."
         )
-        if diagnosis.origin is None:
-            heading += " Their squares exceed the range of float32."
         saved = "  Nothing was saved, since no step failed. `every=1` looks at the weights after each step."
         raise NotFiniteError("\n".join([heading, str(diagnosis), saved]), diagnosis)
 
