@@ -15,25 +15,25 @@ from benchmarks import timing
 from keras_seq import cli, layers, losses, models, optimizers, training
 from keras_seq.cli import option
 
+# Title, units, size of the vocabulary, rows and steps of a batch.
+MODELS = {
+    "lstm": ("language model, LSTM 2 x 256", 256, 4000, 16, 20),
+    "transformer": ("language model, Transformer 4 x 128", 128, 4000, 16, 20),
+    "gru": ("classifier, GRU 64", 64, 2000, 16, 20),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Trains each model with and without the callback, in turn, on the same random batches."""
 
+    models: tuple[str, ...] = option(tuple(MODELS), "models", choices=tuple(MODELS))
     rounds: int = option(5, "number of turns of each program")
     steps: int = option(12, "number of steps of a turn")
     every: int = option(100, "number of steps between two rows of gradients.csv")
     core: int | None = option(0, "core that everything runs on (none: the system decides)")
     keep_freed_memory: bool = option(True, "glibc keeps freed memory in the process")
     seed: int = option(1, "random seed of weights and batches")
-
-
-# Name: a function that makes the model, the vocabulary, rows and steps of a batch.
-MODELS = {
-    "language model, LSTM 2 x 256": ("lstm", 256, 4000, 16, 20),
-    "language model, Transformer 4 x 128": ("transformer", 128, 4000, 16, 20),
-    "classifier, GRU 64": ("gru", 64, 2000, 16, 20),
-}
 
 
 def build(architecture: str, units: int, vocabulary_size: int) -> keras.Model:
@@ -53,8 +53,8 @@ def batches(architecture: str, vocabulary_size: int, rows: int, length: int, ste
     return x, x[:, 0] % 2 if architecture == "gru" else np.roll(x, -1, 1)
 
 
-def measure(name: str, options: Options) -> list[str]:
-    architecture, units, size, rows, length = MODELS[name]
+def measure(architecture: str, options: Options) -> list[str]:
+    name, units, size, rows, length = MODELS[architecture]
     x, y = batches(architecture, size, rows, length, options.steps, options.seed)
     programs = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ class _Turn(keras.callbacks.Callback):
 def main(options: Options) -> None:
     timing.prepare(options)
     print(f"{timing.machine()}\n\n{options.rounds} turns of {options.steps} steps; a row every {options.every} steps\n")
-    rows = [measure(name, options) for name in MODELS]
+    rows = [measure(name, options) for name in options.models]
     print(timing.table(["CPU ms of a step", "without", "with the callback", "with / without (turns)"], rows))
 
 

@@ -94,9 +94,9 @@ def diagnose(model: keras.Model, batch: Any) -> Diagnosis:
 
 
 def diagnose_weights(model: keras.Model) -> Diagnosis:
-    """The diagnosis of a model whose weights may be broken, without a step. Its `origin` is the first such weight."""
+    """The diagnosis of a model with weights that are not finite, without a step."""
     bad = [variable for variable in model.variables if _is_bad(variable)]
-    diagnosis = Diagnosis(_of_weight(model, bad[0]) if bad else None, None, (), tuple(v.path for v in bad))
+    diagnosis = Diagnosis(_of_weight(model, bad[0]), None, (), tuple(v.path for v in bad))
     return dataclasses.replace(diagnosis, remedies=tuple(_remedies(diagnosis, model.optimizer)))
 
 

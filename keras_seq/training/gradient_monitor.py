@@ -233,10 +233,8 @@ class GradientMonitor(keras.callbacks.Callback):
         return diagnosis, f"{diagnosis}" + "\n  The batch has the rows of this worker only." * several
 
     def _stop_for_weights(self) -> None:
-        diagnosis = diagnose_weights(self.model)
-        if diagnosis.origin is None:  # the weights are above 1e19, and their squares infinite
-            return
         self._watch.detach()
+        diagnosis = diagnose_weights(self.model)
         heading = (
             f"Training stopped before step {self._watch.steps + 1:,}: weights are not finite, although the losses and "
             "gradients since the last row were."
@@ -268,7 +266,8 @@ def _by_layer(weights: Iterable[Any], prefix: str) -> dict[str, list[int]]:
 
 
 def _squares(tensors: Iterable[tf.Tensor]) -> np.ndarray:
-    return np.array([2 * float(tf.nn.l2_loss(tf.cast(tensor, tf.float32))) for tensor in tensors])
+    """The squared norms, in float64, whose range they cannot leave."""
+    return np.array([np.square(tensor.numpy().astype("float64")).sum() for tensor in tensors])
 
 
 def _require_tensorboard() -> None:
