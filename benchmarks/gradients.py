@@ -29,8 +29,7 @@ class Options:
 
     models: tuple[str, ...] = option(tuple(MODELS), "models", choices=tuple(MODELS))
     rounds: int = option(5, "number of turns of each program")
-    steps: int = option(12, "number of steps of a turn")
-    every: int = option(100, "number of steps between two rows of gradients.csv")
+    steps: int = option(25, "number of steps of a turn, with a row of gradients.csv")
     core: int | None = option(0, "core that everything runs on (none: the system decides)")
     keep_freed_memory: bool = option(True, "glibc keeps freed memory in the process")
     seed: int = option(1, "random seed of weights and batches")
@@ -60,7 +59,7 @@ def measure(architecture: str, options: Options) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         for program in ("plain", "watched"):
             keras.utils.set_random_seed(options.seed)
-            callbacks = [training.GradientMonitor(folder, options.every)] if program == "watched" else []
+            callbacks = [training.GradientMonitor(folder, options.steps)] if program == "watched" else []
             programs[program] = build(architecture, units, size), callbacks
         seconds = {program: [] for program in programs}
         for turn in range(options.rounds + 1):
@@ -68,7 +67,7 @@ def measure(architecture: str, options: Options) -> list[str]:
                 model, callbacks = programs[program]
                 watch = _Turn()
                 fit = {"batch_size": rows, "shuffle": False, "verbose": 0}
-                model.fit(x, y, callbacks=[*callbacks, watch], **fit)
+                model.fit(x, y, callbacks=[watch, *callbacks], **fit)
                 if turn:  # the first turn traces
                     seconds[program].append(watch.seconds / (options.steps - 1))
     ratios = [watched / plain for watched, plain in zip(seconds["watched"], seconds["plain"], strict=True)]
@@ -90,7 +89,7 @@ class _Turn(keras.callbacks.Callback):
 
 def main(options: Options) -> None:
     timing.prepare(options)
-    print(f"{timing.machine()}\n\n{options.rounds} turns of {options.steps} steps; a row every {options.every} steps\n")
+    print(f"{timing.machine()}\n\n{options.rounds} turns of {options.steps} steps, each with a row\n")
     rows = [measure(name, options) for name in options.models]
     print(timing.table(["CPU ms of a step", "without", "with the callback", "with / without (turns)"], rows))
 
