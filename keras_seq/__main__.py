@@ -19,6 +19,7 @@ from keras_seq.commands import (
     export,
     forecast,
     inspect,
+    replay,
     rerank,
     score,
     tag,
@@ -57,6 +58,9 @@ VERBS = {
         "proof that an output depends on its sequence alone, not on padding, batch, replicas or export",
         certify.Certify,
         certify.certify,
+    ),
+    "replay": Verb(
+        "diagnosis of a training step with a NaN or an infinity, which a run has saved", replay.Replay, replay.replay
     ),
     "average": Verb("mean of a run's last checkpoints, as a model", export.Average, export.average),
     "export": Verb("a run folder's model as SavedModel, LiteRT, ONNX or CTranslate2", export.Export, export.export),

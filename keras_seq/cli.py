@@ -144,8 +144,8 @@ def in_one_line(text: str) -> str:
 
 
 def flag(name: str) -> str:
-    """The flag of a field: `num_beams` is --num-beams."""
-    return f"--{name.replace('_', '-')}"
+    """The flag of a field: `num_beams` is --num-beams, `import_` is --import."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def flags(options: type, description: str | None = None, prog: str | None = None) -> argparse.ArgumentParser:
@@ -233,6 +233,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, anno
         if origin is not tuple or inner[1:] != (...,):
             raise TypeError(f"The field `{field.name}` is repeated and must be a tuple[..., ...]. It is: {annotation}")
         annotation, arguments["action"] = inner[0], _AppendToTuple
+        arguments["metavar"] = field.name.rstrip("_").upper()
     elif origin is list or (origin is tuple and inner[1:] == (...,)):
         annotation, arguments["nargs"] = inner[0], "+" if positional and "default" not in arguments else "*"
         if origin is tuple:

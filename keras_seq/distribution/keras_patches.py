@@ -241,11 +241,39 @@ def _with_token_count(original: Callable) -> Callable:
 
 @contextlib.contextmanager
 def _already_reduced() -> Iterator[None]:
-    _step.reduced = True
+    before, _step.reduced = _step.reduced, True
     try:
         yield
     finally:
-        _step.reduced = False
+        _step.reduced = before
+
+
+def apply_reduced_if(condition: tf.Tensor, apply: Callable, grads: list[tf.Tensor]) -> None:
+    """Calls `apply(grads)` in each replica if the condition holds. To be called in a replica, as part of its step.
+
+    A replica cannot hold a condition around an update, so the condition is one of all replicas.
+
+    Args:
+        condition: bool scalar, the same in all replicas.
+        apply: the update of an optimizer, `_backend_apply_gradients` of certain variables.
+        grads: gradients that are summed over the replicas already.
+    """
+    tokens = _tokens_of_step()
+
+    def in_replica(grads, *tokens):
+        before, _step.tokens = _step.tokens, tf.identity(tokens[0]) if tokens else None  # a tensor of this graph
+        try:
+            with _already_reduced():
+                apply(grads)
+        finally:
+            _step.tokens = before
+
+    def across(strategy, condition, *args):
+        condition = strategy.experimental_local_results(condition)[0]
+        tf.cond(condition, lambda: strategy.extended.call_for_each_replica(in_replica, args=args), lambda: None)
+
+    args = (condition, list(grads), *(() if tokens is None else (tokens,)))
+    tf.distribute.get_replica_context().merge_call(across, args=args)
 
 
 def _unless_reduced(original: Callable) -> Callable:
@@ -266,7 +294,7 @@ def _apply_reduced(original: Callable) -> Callable:
         if not is_patched(strategy):
             return original(self, grads, trainable_variables)
         grads = list(grads)
-        if context.num_replicas_in_sync > 1:
+        if context.num_replicas_in_sync > 1 and not _step.reduced:
             grads = context.all_reduce(tf.distribute.ReduceOp.SUM, grads)
         if not self.gradient_accumulation_steps:
             with _already_reduced():

@@ -41,7 +41,9 @@ def fit(
 ) -> bool:
     """Fits the model, resuming an interrupted run, and keeps the weights with the best validation score.
 
-    The run folder gets checkpoints, `history.csv`, `best.keras`, `parameters.txt` and `plots/learning_curve.png`.
+    The run folder gets checkpoints, `history.csv`, `gradients.csv`, `best.keras`, `parameters.txt` and
+    `plots/learning_curve.png`. A step with a NaN or an infinity ends training with a diagnosis, see
+    `training.GradientMonitor`.
     Training ends after `options.epochs`, or after `options.patience` epochs without a better score. With a budget, a
     round stands for an epoch, and the whole budget is used. The weights kept are those of the best epoch, or the mean
     of the last `options.average` checkpoints if that scores better. Without a monitor, all epochs are trained, and the
@@ -59,15 +61,19 @@ def fit(
         validate: function that scores the current model, for example by decoding: `{"val_bleu": 30.2}`. The scores are
             added to the epoch's logs.
         watching: further callbacks, after those that save the epoch.
+    Raises:
+        training.NotFiniteError: if a loss or a gradient is not finite. The run can be replayed and resumed.
     Returns:
         Whether this process is the chief, which continues. Other workers return after the chief has called `finish`.
     """
     throughput = callbacks.Throughput()
+    writes = options.tensorboard and scope.chief
+    gradients = training.GradientMonitor(run, tensorboard=run.path / "tensorboard" / "gradients" if writes else None)
     resume = training.Resume(
         run,
         options.average,
         options.save_every,
-        callbacks=train.stateful(),
+        callbacks=[*train.stateful(), gradients],
         epoch_aware=train.epoch_aware,
         agree=scope.any_worker,
     )
@@ -84,12 +90,9 @@ def fit(
         callbacks=[
             throughput,
             *train.callbacks(),
+            gradients,
             *([] if validate is None else [callbacks.Evaluator(validate)]),
-            *(
-                [keras.callbacks.TensorBoard(str(run.path / "tensorboard"))]
-                if options.tensorboard and scope.chief
-                else []
-            ),
+            *([keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if writes else []),
             resume,
             *([] if monitor is None else [training.EarlyStopping(run, monitor, mode=mode, patience=patience)]),
             *watching,

@@ -111,8 +111,8 @@ class CRF(keras.layers.Layer):
 
 
 def real_steps(potentials):
-    """The mask from which the potentials were made: bool `(B, T)`."""
-    return ops.min(potentials, axis=(2, 3), initial=float("inf")) > LOW / 2
+    """The mask from which the potentials were made: bool `(B, T)`. A real step of NaN stays real, so it shows."""
+    return ops.logical_not(ops.min(potentials, axis=(2, 3), initial=float("inf")) <= LOW / 2)
 
 
 def _by_step(potentials):

@@ -3,6 +3,9 @@
 from keras_seq.training.averaging import Chosen, average_checkpoints, choose_weights
 from keras_seq.training.budget import TrainingData
 from keras_seq.training.checkpoints import Checkpoint, Checkpoints
+from keras_seq.training.diagnosis import Diagnosis, diagnose
+from keras_seq.training.failed_step import FailedStep, load_step, save_step
+from keras_seq.training.gradient_monitor import GradientMonitor, NotFiniteError
 from keras_seq.training.initialize import Initialized, initialize_from
 from keras_seq.training.memory import keep_freed_memory
 from keras_seq.training.preemption import PREEMPTED, Preemption
@@ -23,8 +26,12 @@ __all__ = [
     "Checkpoint",
     "Checkpoints",
     "Chosen",
+    "Diagnosis",
     "EarlyStopping",
+    "FailedStep",
+    "GradientMonitor",
     "Initialized",
+    "NotFiniteError",
     "Preemption",
     "Resume",
     "Run",
@@ -32,11 +39,14 @@ __all__ = [
     "average_checkpoints",
     "choose_weights",
     "config_differences",
+    "diagnose",
     "initialize_from",
     "keep_freed_memory",
+    "load_step",
     "read_config",
     "read_history",
     "read_metrics",
+    "save_step",
     "atomic_write",
     "write_history",
     "write_json",

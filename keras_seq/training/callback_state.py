@@ -1,7 +1,8 @@
 """The state of callbacks in a checkpoint: their attributes that are numbers, strings, booleans or None.
 
 Attributes named like constructor arguments are settings, not state, and are not restored, so a resumed run may use
-another `patience`.
+another `patience`. A callback whose numbers are elsewhere, on a device, has a method `collect_state`, which is called
+before they are saved.
 """
 
 import inspect
@@ -37,6 +38,7 @@ def restore(callbacks: Sequence[Any], saved: Sequence[Mapping[str, Any]]) -> Non
 
 
 def _state(callback: Any) -> dict[str, Any]:
+    getattr(callback, "collect_state", lambda: None)()
     settings = set()
     for kind in type(callback).__mro__[:-1]:
         settings |= set(inspect.signature(kind.__init__).parameters)

@@ -187,7 +187,7 @@ def load(model, path: str | os.PathLike) -> None:
     except (OSError, KeyError, RuntimeError) as error:  # from HDF5, if the manifest is intact and the rest is not
         message = f"The checkpoint {path} is damaged. Delete it, and an older one is used. {error}"
         raise ValueError(message) from error
-    seeds = _seed_states(model)
+    seeds = seed_states(model)
     if len(seeds) != len(arrays["random"]):
         warnings.warn(
             f"{path} has {len(arrays['random'])} random states and the model {len(seeds)}, which start over.",
@@ -243,7 +243,7 @@ def _write_manifest(file, model, manifest: dict[str, Any], metrics: list[np.ndar
         group = opened.create_group(_GROUP)
         # A dataset, since an HDF5 attribute is limited to 64 KiB.
         group.create_dataset("manifest", data=json.dumps(manifest))
-        for kind, values in (("random", map(np.asarray, _seed_states(model))), ("metrics", metrics)):
+        for kind, values in (("random", map(np.asarray, seed_states(model))), ("metrics", metrics)):
             for index, value in enumerate(values):
                 group.create_dataset(f"{kind}/{index}", data=value)
 
@@ -268,5 +268,6 @@ def _listed(variables) -> list[list]:
     return [[variable.path, list(variable.shape)] for variable in variables]
 
 
-def _seed_states(model) -> list:
+def seed_states(model) -> list:
+    """The random states of the model's layers, those of dropout among them."""
     return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 PARTS = ("config.json", "data.json", "history.csv", "metrics.json", "best.keras", "checkpoints", "vocabulary", "plots")
+PARTS += ("gradients.csv",)
+FAILED_STEP = "nan-step-"  # begins the name of the folder of a step that was not finite
 METRIC_FIELDS = ("recipe", "task", "data", "architecture", "split", "metric", "value", "seed", "command")
 METRIC_FIELDS += ("seconds", "hardware", "versions")
 _PACKAGES = ("keras-seq", "keras", "tensorflow", "tensorflow-text", "sentencepiece", "numpy")
@@ -262,7 +264,8 @@ class Run:
         return known
 
     def _remove_parts(self) -> None:
-        for name in PARTS:
+        failed = [path.name for path in self.path.glob(f"{FAILED_STEP}*")]
+        for name in (*PARTS, *failed):
             part = self.path / name
             if part.is_dir() and not part.is_symlink():
                 shutil.rmtree(part)

@@ -269,8 +269,8 @@ class Tuner(keras_tuner.Tuner):
                 status, reason = "stopped", watch.reason
         except SearchError:
             raise
-        except Diverged as error:
-            status, reason = "failed", str(error)
+        except (Diverged, training.NotFiniteError) as error:
+            status, reason = "failed", _in_one_line(error)
             self._errors = None
         except ValueError as error:
             status, reason = ("failed" if watch.trained else "invalid"), _in_one_line(error)

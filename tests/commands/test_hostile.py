@@ -19,6 +19,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import __main__ as command_line
+from keras_seq import cli, training
 from keras_seq.commands import nbest
 from keras_seq.commands.lines import Line
 from tests import hostile
@@ -266,6 +267,7 @@ MINIMAL = {
     "average": ["--model", "lstm"],
     "export": ["--model", "lstm", "--output", "out", "--no-verify"],
     "doctor": ["lines", "--no-timing"],
+    "replay": ["nan-step-1"],
 }
 
 
@@ -278,7 +280,7 @@ def flags():
             if bool in kinds or field.metadata.get("positional"):
                 continue
             for value in INTEGERS if int in kinds else FLOATS if float in kinds else WORDS:
-                yield name, f"--{field.name.replace('_', '-')}", value
+                yield name, cli.flag(field.name), value
 
 
 ALL = list(flags())
@@ -309,6 +311,9 @@ def test_flags(cases, keras_seq, folders, taggers, forecasters, recognizers, tmp
     write_wav(tmp_path / "sound.wav", np.sin(np.arange(2000) / 5))
     (tmp_path / "lines").write_text("two men ride\na horse\n")
     (tmp_path / "list").write_text("0 ||| a ||| lm= -1 ||| -1\n")
+    step = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    step.compile("sgd", "mse")
+    training.save_step(tmp_path, step, (np.ones((2, 1)), np.ones((2, 1))), 1, {})
     there = set(tmp_path.iterdir())
     for verb, flag, value in cases:
         began = time.monotonic()
