@@ -31,6 +31,7 @@ COPIED, SYMBOLS = 10, 8  # number of symbols to copy, and number of different on
 ANSWERS = (".", *(str(symbol) for symbol in range(1, SYMBOLS + 1)))
 WORDS = (*ANSWERS, ">")
 BLANK, DELIMITER = WORDS.index("."), WORDS.index(">")
+CLASSES = len(ANSWERS)
 MEAN_ERROR = 1 / 6  # squared error of predicting 1.0: the variance of the sum of two uniform numbers
 
 
