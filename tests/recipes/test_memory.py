@@ -92,7 +92,7 @@ def test_the_task_gives_the_measured_figures(begun, place):
         assert share == pytest.approx(found[split, f"accuracy, length {length}"], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["adding", "copy_memory"])
+@pytest.mark.parametrize("name", ["adding", pytest.param("copy_memory", marks=pytest.mark.long)])
 def test_the_published_tasks_get_their_rows(name, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     run = run_in(tmp_path, task=name)
