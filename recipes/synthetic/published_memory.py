@@ -9,7 +9,8 @@ the squared error. The sum has the variance 1/6, so always predicting its mean, 
 
 Copy memory: ten symbols of 1 to 8, then T - 1 blanks, then eleven delimiters: T + 20 steps. The outputs are blank,
 except at the last ten steps, where they are the symbols in their order. The loss is the cross-entropy averaged over all
-steps, most of which are blank and easy. `guessing(T)` is the loss of a model that knows the step, but no symbol.
+steps, most of which are blank and easy. `guessing(T)` is the loss of a model without memory, which still counts
+steps.
 
 An example is a function of (seed, split, length, epoch, number), so training has fresh examples in each epoch.
 
