@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_seq
-from keras_seq import cli, export
+from keras_seq import cli, export, tuning
 from keras_seq.experiment import RecipeHyperModel
 from keras_seq.layers import ARCHITECTURES
 from keras_seq.tasks.loading import load_run
@@ -161,11 +161,17 @@ def test_every_architecture_learns_every_task(name, tmp_path, monkeypatch, to_th
 
 
 def test_a_search_trains_it(tmp_path):
-    hypermodel = RecipeHyperModel(memory, dataclasses.replace(TINY, run=tmp_path))
-    assert (hypermodel.objective.name, hypermodel.objective.direction) == ("val_accuracy", "max")
+    hypermodel = RecipeHyperModel(memory, dataclasses.replace(TINY, task="adding", architecture="gru", run=tmp_path))
+    assert (hypermodel.objective.name, hypermodel.objective.direction) == ("val_loss", "min")
     hypermodel.check(hypermodel.space)
-    ours = dataclasses.replace(TINY, run=tmp_path, seed=2)
-    assert hypermodel.identity()["data"] != RecipeHyperModel(memory, ours).identity()["data"]
+    budget = tuning.Budget(tokens=2_000, rounds=2)  # of examples
+    values = hypermodel.space.hyperparameters()
+    hypermodel.train(values, tmp_path / "trial", budget, hypermodel.objective, [])
+    epochs, *rows = (tmp_path / "trial/history.csv").read_text().splitlines()
+    assert len(rows) == 2 and "val_loss" in epochs
+    other = RecipeHyperModel(memory, dataclasses.replace(TINY, task="adding", seed=2, run=tmp_path))
+    assert set(hypermodel.identity()["data"]) == {"train", "valid"}
+    assert all(hypermodel.identity()["data"][name] != other.identity()["data"][name] for name in ("train", "valid"))
 
 
 def test_a_length_is_solved_if_all_shorter_ones_are():
