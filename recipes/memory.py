@@ -232,15 +232,15 @@ def answers_of(options: Options, task: tasks.Tagging, examples) -> np.ndarray:
     return np.array([result.tags for result in task.details(inputs_of(options, examples), **limits)])
 
 
-def score(options: Options, task, examples) -> float:
-    """The score of examples of one length: the share of right answers, the mean squared error, or the loss."""
+def scores(options: Options, task, examples) -> np.ndarray:
+    """The score of each example, floats `(N,)`: the share of right answers, the squared error, or the mean loss."""
     if options.task == "adding":
-        return float(np.mean(np.square(np.stack(task(list(examples[0]))) - examples[1])))
+        return np.square(np.stack(task(list(examples[0]))) - examples[1])[:, 0]
     if options.task == "copy_memory":
         logits = task.model.predict(examples[0], batch_size=32, verbose=0)
-        return float(losses.TokenCrossentropy()(examples[1], logits))
+        return keras.ops.convert_to_numpy(losses.token_crossentropy(examples[1], logits)).mean(axis=1)
     right = answers_of(options, task, examples) == np.array(task.tags)[examples.answers]
-    return float(np.average(right, weights=examples.asked))
+    return (right * examples.asked).sum(axis=1) / examples.asked.sum(axis=1)
 
 
 def guessing(task: str, length: int) -> float:
@@ -250,13 +250,17 @@ def guessing(task: str, length: int) -> float:
     return {"copy": 1 / len(copy_and_addition.SYMBOLS), "addition": 1 / 10, "adding": published_memory.MEAN_ERROR}[task]
 
 
-def scores_by_length(options: Options, task, parts: dict[str, Any]) -> list[dict[str, Any]]:
-    """The score of validation examples by the number of steps to remember, and of examples of twice the longest."""
-    return [
-        {"from": length, "to": length, "rows": len(examples[0]), "score": score(options, task, examples)}
-        for part in ("valid", "long")
-        for length, examples in parts[part].items()
-    ]
+def chance(options: Options, parts: dict[str, Any]) -> float:
+    """The expected validation score without memory."""
+    return float(np.mean([guessing(options.task, length) for length in parts["valid"]]))
+
+
+def scores_by_length(options: Options, task, parts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The number of steps to remember, `(N,)`, and the score, `(N,)`, of each validation example, and of examples of
+    twice the longest in training."""
+    parts = {**parts["valid"], **parts["long"]}
+    found = [scores(options, task, examples) for examples in parts.values()]
+    return np.repeat(list(parts), [len(each) for each in found]), np.concatenate(found)
 
 
 def report(options: Options, run, task, parts: dict[str, Any]) -> None:
@@ -266,7 +270,7 @@ def report(options: Options, run, task, parts: dict[str, Any]) -> None:
     found, results = {}, []
     for part in ("test", "long"):
         for length, examples in parts[part].items():
-            found[length] = score(options, task, examples)
+            found[length] = float(scores(options, task, examples).mean())
             note = f"guessing: {guessing(name, length):{form}}" + "; not trained" * (part == "long")
             of_length = metric if name in published_memory.TASKS and length == longest else f"{metric}, length {length}"
             results.append(Result(of_length, found[length], form, note, part))

@@ -121,8 +121,9 @@ def test_the_published_tasks_get_their_rows(name, tmp_path, monkeypatch):
 def test_a_model_without_memory_has_the_score_of_guessing():
     options = memory.with_defaults(dataclasses.replace(TINY, task="adding"))
     x, sums = published_memory.drawn("adding", 4, 20_000, 3, "test")
-    ones = memory.score(options, lambda steps: [np.ones(1)] * len(steps), (x, sums))
-    assert ones == pytest.approx(memory.guessing("adding", 4), rel=0.03)
+    ones = memory.scores(options, lambda steps: [np.ones(1)] * len(steps), (x, sums))
+    assert ones.shape == (20_000,)
+    assert ones.mean() == pytest.approx(memory.guessing("adding", 4), rel=0.03)
 
     def without_memory(ids, **_):  # uniform over the symbols at the last ten steps, certain of the blank before
         logits = np.zeros((*ids.shape, published_memory.CLASSES), "float32")
@@ -131,18 +132,23 @@ def test_a_model_without_memory_has_the_score_of_guessing():
 
     examples = published_memory.drawn("copy_memory", 30, 5, 3, "test")
     task = types.SimpleNamespace(model=types.SimpleNamespace(predict=without_memory))
-    loss = memory.score(dataclasses.replace(options, task="copy_memory"), task, examples)
-    assert loss == pytest.approx(memory.guessing("copy_memory", 30), rel=1e-5)
+    loss = memory.scores(dataclasses.replace(options, task="copy_memory"), task, examples)
+    assert loss == pytest.approx(np.full(5, memory.guessing("copy_memory", 30)), rel=1e-5)
 
 
 def test_scores_by_length_are_those_of_validation_and_of_twice_the_longest(begun):
     options = memory.with_defaults(TINY)
     task, parts = keras_seq.load(begun / "run"), memory.read(options)
-    rows = memory.scores_by_length(options, task, parts)
-    assert [(row["from"], row["to"], row["rows"]) for row in rows] == [(2, 2, 20), (4, 4, 20), (8, 8, 20)]
-    assert rows[-1]["score"] == pytest.approx(scores_of(begun / "run")["long", "accuracy, length 8"])
-    for row, length in zip(rows, (2, 4), strict=False):
-        assert row["score"] == memory.score(options, task, parts["valid"][length])
+    lengths, found = memory.scores_by_length(options, task, parts)
+    assert lengths.tolist() == [2] * 20 + [4] * 20 + [8] * 20
+    assert found[-20:].mean() == pytest.approx(scores_of(begun / "run")["long", "accuracy, length 8"])
+    assert set(np.round(3 * found).astype(int)) <= {0, 1, 2, 3}  # of three letters
+    again = [memory.scores(options, task, parts["valid"][length]) for length in (2, 4)]
+    np.testing.assert_array_equal(found[:-20], np.concatenate(again))
+    assert memory.chance(options, parts) == 1 / 8
+    mixed = memory.with_defaults(dataclasses.replace(TINY, task="copy_memory"))
+    expected = 10 * np.log(8) * (1 / 22 + 1 / 24) / 2
+    assert memory.chance(mixed, memory.read(mixed)) == pytest.approx(expected)
 
 
 @FAR

@@ -157,7 +157,7 @@ def score_by_length(
     else:
         axes.set_ylim(0, 1.05 * max(*scores.values(), *guessing.values()))
     if lengths[-1] > trained_to:
-        axes.set_xlim(right=lengths[-1] * 1.1)
+        axes.set_xlim(lengths[0] / 1.1, lengths[-1] * 1.1)
         axes.axvspan(trained_to, lengths[-1] * 1.1, color=ACCENT, alpha=0.1, linewidth=0, label="not trained")
     axes.set_xlabel("number of steps to remember")
     axes.set_ylabel(metric)
