@@ -153,7 +153,7 @@ def test_scores_by_length_are_those_of_validation_and_of_twice_the_longest(begun
 
 @FAR
 @pytest.mark.parametrize("name", TASKS)
-def test_every_architecture_learns_every_task(name, tmp_path, monkeypatch, to_the_end):
+def test_every_architecture_trains_on_every_task(name, tmp_path, monkeypatch, to_the_end):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)
     names = (*ARCHITECTURES, "cnn", "feedforward") if to_the_end else ()
     for architecture in names:
