@@ -28,6 +28,7 @@ from .synthetic import copy_and_addition, published_memory
 
 SOLVED = 0.99  # share of right answers at which a length counts as solved
 METRICS = {"copy": "accuracy", "addition": "accuracy", "adding": "MSE", "copy_memory": "loss"}
+LABELS = {"accuracy": "share of right answers", "MSE": "mean squared error", "loss": "loss, nats per step"}
 GATED = ("gru", "lstm", "mingru", "minlstm")  # cells whose gates have a bias for chrono initialization
 
 
@@ -288,9 +289,7 @@ def report(options: Options, run, task, parts: dict[str, Any]) -> None:
     plots.score_by_length(
         found,
         run.plots / "score_by_length.png",
-        metric={"accuracy": "share of right answers", "MSE": "mean squared error", "loss": "loss, nats per step"}[
-            metric
-        ],
+        metric=LABELS[metric],
         guessing={length: guessing(name, length) for length in found},
         trained_to=longest,
         title=f"{name}, {options.architecture}: {found[longest]:{form}} at {longest} steps, "
