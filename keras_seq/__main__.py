@@ -78,7 +78,7 @@ RECIPES = {
     "forecasting": "next rows of a time series",
     "speech": "words of a recording",
     "video": "class of each clip, or its next frames",
-    "memory": "number of steps that each recurrent cell remembers",
+    "memory": "answers from memory, and the number of steps it lasts",
 }
 
 
@@ -90,22 +90,20 @@ OF_RECIPES = {
     ),
     "tune": ("search for better options of a recipe", "Searches for better options of a recipe with KerasTuner."),
 }
-NOT_TUNED = ("memory",)
 
 
 def run_recipe(verb: str, argv: Sequence[str]) -> None:
     """Runs `keras-seq train NAME ...`, a recipe as `python -m recipes.NAME ...` does in a checkout, or `keras-seq tune
     NAME ...`, a search for its options."""
     name, *others = list(argv) or [""]
-    known = {name: line for name, line in RECIPES.items() if verb == "train" or name not in NOT_TUNED}
     if name in ("-h", "--help"):
-        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in known.items()], numbers=False))
+        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in RECIPES.items()], numbers=False))
         print(f"usage: keras-seq {verb} NAME ...\n\n{OF_RECIPES[verb][1]}\n")
         print(f"recipes:\n{recipes}\n\nkeras-seq {verb} NAME --help lists the options of a recipe.")
         return
-    if name not in known:
+    if name not in RECIPES:
         message = f"there is no recipe {name!r}" if name else "the name of a recipe is missing"
-        print(f"error: {message}. The recipes are: {', '.join(known)}.", file=sys.stderr)
+        print(f"error: {message}. The recipes are: {', '.join(RECIPES)}.", file=sys.stderr)
         sys.exit(2)
     module = importlib.import_module(f"keras_seq.recipes.{name}")
     if verb == "train":

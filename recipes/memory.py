@@ -1,95 +1,110 @@
-"""Memory: measures the number of steps over which each architecture can remember its inputs.
+"""Memory: trains an architecture to remember its inputs, and measures over how many steps it does.
 
-    python -m recipes.memory                                          all architectures, copy and addition
-    python -m recipes.memory --architectures rnn lstm --lengths 10 20 40 80
+    python -m recipes.memory                                          copy, 5 to 40 steps, a minute
+    python -m recipes.memory --task addition --architecture lstm      sums of two digits far apart
+    python -m recipes.memory --task adding                            the adding problem, T = 600
+    python -m recipes.memory --task copy_memory                       copy memory, T = 1000
 
-Each architecture is trained on each task with all lengths mixed, and tested at each length and at twice the longest.
-docs/memory.md explains the results. Run the same command again to resume an interrupted run.
+`keras-seq compare memory` compares architectures. docs/memory.md explains the tasks and the results. Run the same
+command again to resume an interrupted run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import time
+import sys
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
-from keras_seq.cli import option, table
-from keras_seq.experiment import Result
-from keras_seq.lazy import export, keras, losses, metrics, models, optimizers, plots, tasks, text, tf
+from keras_seq.cli import option
+from keras_seq.experiment import Result, preset
+from keras_seq.lazy import keras, layers, losses, metrics, models, optimizers, plots, tasks, text, tf, tuning
 
-from .synthetic import copy_and_addition
+from .synthetic import copy_and_addition, published_memory
 
 SOLVED = 0.99  # share of right answers at which a length counts as solved
-WHICH = ("tasks", "architectures")  # options that a resumed run may change, to add others
+METRICS = {"copy": "accuracy", "addition": "accuracy", "adding": "MSE", "copy_memory": "loss"}
+LABELS = {"accuracy": "share of right answers", "MSE": "mean squared error", "loss": "loss, nats per step"}
+GATED = ("gru", "lstm", "mingru", "minlstm")  # cells whose gates have a bias for chrono initialization
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(experiment.Options):
-    """Trains each architecture to remember, and reports the longest length that it solves."""
+    """Trains an architecture to remember, and reports its score at each length and at twice the longest."""
 
-    tasks: tuple[str, ...] = option(copy_and_addition.TASKS, "tasks to learn", choices=copy_and_addition.TASKS)
-    architectures: tuple[str, ...] = option(ARCHITECTURES, "architectures to compare", choices=ARCHITECTURES)
-    lengths: tuple[int, ...] = option((5, 10, 20, 40), "numbers of steps to remember in training")
-    examples: int = option(3_000, "number of training examples of each length")
-    test_examples: int = option(500, "number of test examples of each length")
+    task: Literal["copy", "addition", "adding", "copy_memory"] = option("copy", "task to learn")
+    lengths: tuple[int, ...] | None = preset(
+        (5, 10, 20, 40), "numbers of steps to remember in training", adding=(600,), copy_memory=(1000,)
+    )
+    examples: int | None = preset(
+        3_000, "number of training examples of each length in an epoch", adding=5_000, copy_memory=2_000
+    )
+    test_examples: int | None = preset(
+        500, "number of validation and of test examples of each length", adding=1_000, copy_memory=1_000
+    )
 
-    units: int = option(64, "width of all models")
-    num_layers: int = option(2, "number of layers of all models (cells without state in their gates need 2 to count)")
-    num_heads: int = option(4, "number of attention heads of the transformer")
+    architecture: Literal[*ARCHITECTURES, "cnn", "feedforward"] = option("gru", "architecture of the model")
+    units: int | None = preset(64, "width", adding=128, copy_memory=128)
+    num_layers: int | None = preset(
+        2, "number of layers (cells without state in their gates need 2 to count)", adding=1, copy_memory=1
+    )
+    num_heads: int = option(4, "number of attention heads of a transformer")
+    chrono_steps: int | None = option(
+        None, f"longest memory of the initial gates in steps: chrono initialization of {', '.join(GATED)}"
+    )
 
-    epochs: int = option(10, "greatest number of epochs")
-    tokens_per_batch: int = option(2048, "size of a batch in tokens: rows x the longest")
-    learning_rate: float = option(5e-3, "peak learning rate")
+    epochs: int | None = preset(10, "greatest number of epochs", adding=20, copy_memory=20)
+    tokens_per_batch: int | None = preset(
+        2048, "size of a batch in steps: rows x the longest", adding=32 * 600, copy_memory=32 * 1020
+    )
+    learning_rate: float | None = preset(5e-3, "peak learning rate", adding=2e-3, copy_memory=2e-3)
+    patience: int | None = preset(
+        8, "number of epochs without a better validation score before training ends", adding=100, copy_memory=100
+    )
 
 
 def main(options: Options) -> None:
     scope = experiment.setup(options)
-    check(options)
-    run = experiment.run_folder(options, scope, {}, may_change=WHICH)
-    shares, best = {}, (-1.0, None)
-    for name, architecture in itertools.product(options.tasks, options.architectures):
-        started = time.monotonic()
-        folder = options.run / f"{name}-{architecture}"
-        model_options = dataclasses.replace(options, run=folder, tasks=(name,), architectures=(architecture,))
-        keras.utils.set_random_seed(options.seed)  # independent of the models that an interrupted run has finished
-        task = trained(model_options, scope)
-        if not scope.chief:
-            continue
-        task.save(folder)
-        shares[name, architecture] = tested(model_options, task)
-        print(f"{name}, {architecture}: {time.monotonic() - started:.0f} s.")
-        if (mean := np.mean(shares[name, architecture])) > best[0]:
-            best = (mean, (name, task))
-        scope.any_worker(False)  # the other workers have waited since the end of the fit
-    if not scope.chief:
-        scope.any_worker(False)
-        return
-    report(options, run, shares)
-    name, task = best[1]
-    show(name, task, options.lengths[0], options.seed)
-
-    # Export
-    export.saved_model(task, options.export, samples=written(name, options.lengths[-1], 20, options.seed))
-    print(f"Run folders: in {run.path}. SavedModel of the best one, checked in a fresh process: {options.export}")
-    scope.any_worker(False)
+    options = with_defaults(options)
+    parts = read(options)
+    run = experiment.run_folder(options, scope, parts)
+    task = train(options, parts, run, scope)
+    if scope.chief:
+        report(options, run, task, parts)
+        experiment.finish(options, run, scope, task, samples=inputs_of(options, parts["test"][options.lengths[0]])[:20])
 
 
-def check(options: Options) -> None:
-    if not options.lengths or list(options.lengths) != sorted(set(options.lengths)) or min(options.lengths) < 2:
-        raise ValueError(f"--lengths must be numbers from 2, each larger than the last. Received: {options.lengths}")
+def with_defaults(options: Options) -> Options:
+    """The options with the defaults of the task."""
+    options = experiment.with_defaults(options, options.task)
+    lengths = options.lengths
+    if not lengths or list(lengths) != sorted(set(lengths)) or min(lengths) < 2:
+        raise ValueError(f"--lengths must be numbers from 2, each larger than the last. Received: {lengths}")
     for name in ("examples", "test_examples"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
+    if options.chrono_steps is not None and options.architecture not in GATED:
+        raise ValueError(
+            f"--chrono-steps is for --architecture {', '.join(GATED)}. Leave it out. Received: {options.architecture}"
+        )
+    return options
 
 
-def asked_lengths(options: Options) -> tuple[int, ...]:
-    """The lengths of the test: those of training, and twice the longest."""
-    return (*options.lengths, 2 * options.lengths[-1])
+def read(options: Options) -> dict[str, Any]:
+    """The splits: "train", "valid" and "test", and "long" of twice the longest length. Each maps lengths to arrays, but
+    the published tasks have an endless "train", `published_memory.Fresh`."""
+    task, lengths, count, seed = options.task, options.lengths, options.test_examples, options.seed
+    published = task in published_memory.TASKS
+    draw = published_memory.drawn if published else drawn
+    parts: dict[str, Any] = {part: {n: draw(task, n, count, seed, part) for n in lengths} for part in ("valid", "test")}
+    parts["long"] = {2 * lengths[-1]: draw(task, 2 * lengths[-1], count, seed, "test")}
+    if published:
+        return {"train": published_memory.Fresh(task, lengths, options.examples, seed), **parts}
+    return {"train": {n: drawn(task, n, options.examples, seed, "train") for n in lengths}, **parts}
 
 
 def drawn(task: str, length: int, count: int, seed: int, part: str) -> copy_and_addition.Examples:
@@ -98,122 +113,211 @@ def drawn(task: str, length: int, count: int, seed: int, part: str) -> copy_and_
     return copy_and_addition.examples(task, length, count, np.random.default_rng(key))
 
 
-def dataset(options: Options, task: str, part: str, count: int) -> tf.data.Dataset:
-    """Examples of all training lengths, one length after the other: (tokens, answers, mask of the answers)."""
-    lengths = [drawn(task, length, count, options.seed, part) for length in options.lengths]
-    one_by_one = [tf.data.Dataset.from_tensor_slices(tuple(examples)).map(_of_any_length) for examples in lengths]
-    return functools.reduce(lambda before, other: before.concatenate(other), one_by_one)
-
-
-def _of_any_length(*example):
-    return tuple(tf.ensure_shape(part, [None]) for part in example)
-
-
-def trained(options: Options, scope) -> tasks.Tagging:
-    """Trains one architecture on one task."""
-    (task,), (architecture,) = options.tasks, options.architectures
-    words, answers = copy_and_addition.vocabulary(task), copy_and_addition.ANSWERS[task]
-
+def train(options: Options, parts: dict[str, Any], run, scope, callbacks=()) -> tasks.Tagging | tasks.Tensors:
+    """Trains a tagger, whose tags are the answers, or for adding a model of one number."""
     # Data
-    batches, valid = experiment.batches(
+    batches, valid = (fresh_batches if options.task in published_memory.TASKS else bucketed)(options, parts, scope)
+    words, answers = words_and_answers(options.task)
+    if scope.chief and words is not None:
+        words.save(run.vocabulary / "words.words")
+        text.save_labels(run.vocabulary / "tags.txt", answers)
+
+    # Model
+    with scope:
+        model = adder(options) if words is None else reciter(options, words, answers)
+        model.compile(
+            optimizers.Adam(experiment.learning_rate(options, batches), global_clipnorm=1.0),
+            "mse" if words is None else losses.TokenCrossentropy(),
+            weighted_metrics=[] if words is None else [metrics.TokenAccuracy("accuracy")],
+            jit_compile=False,  # compiling takes longer than it saves
+        )
+    experiment.initialize(options, model, run, {})
+
+    # Fit
+    name, mode = monitor(options, parts)
+    experiment.fit(options, model, batches, valid, run, scope, monitor=name, mode=mode, watching=callbacks)
+    return tasks.Tensors(model) if words is None else tasks.Tagging(model, words, answers)
+
+
+def monitor(options: Options, parts: dict[str, Any]) -> tuple[str, str]:
+    """The validation score that chooses the best epoch, and whether the largest or smallest is best."""
+    return ("val_accuracy", "max") if METRICS[options.task] == "accuracy" else ("val_loss", "min")
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune memory` searches. The defaults are those of the recipe."""
+    return (
+        tuning.Space()
+        .choice("architecture", ["gru", "lstm", "mingru", "minlstm", "rglru", "transformer"])
+        .choice("units", [32, 64, 128])
+        .choice("num_layers", [1, 2])
+        .choice("num_heads", [2, 4], when={"architecture": "transformer"})
+        .float("learning_rate", 5e-4, 2e-2, log=True)
+        .choice("tokens_per_batch", [1024, 2048, 4096])
+    )
+
+
+def words_and_answers(task: str) -> tuple[text.Words | None, list[str]]:
+    """The words of the inputs and the answers. None for adding, whose inputs and outputs are numbers."""
+    if task == "adding":
+        return None, []
+    if task == "copy_memory":
+        return published_memory.vocabulary(), list(published_memory.ANSWERS)
+    return copy_and_addition.vocabulary(task), list(copy_and_addition.ANSWERS[task])
+
+
+def bucketed(options: Options, parts: dict[str, Any], scope):
+    """Training and validation batches of copy and addition: ids, answers, and the mask of the answers."""
+
+    def dataset(part):
+        lengths = parts[part].values()
+        one_by_one = [tf.data.Dataset.from_tensor_slices(tuple(examples)) for examples in lengths]
+        return functools.reduce(lambda before, other: before.concatenate(other), one_by_one)
+
+    return experiment.batches(
         options,
-        dataset(options, task, "train", options.examples),
-        dataset(options, task, "valid", options.test_examples),
+        dataset("train"),
+        dataset("valid"),
         tokens_per_batch=options.tokens_per_batch,
         max_length=2 * options.lengths[-1] + 2 * copy_and_addition.COPIED,
         shapes=len(options.lengths),
         replicas=scope.replicas,
         axes=("T", "T", "T"),
     )
-    run = experiment.run_folder(options, scope, {}, may_change=WHICH)
-    if scope.chief:
-        words.save(run.vocabulary / "words.words")
-        text.save_labels(run.vocabulary / "tags.txt", answers)
-
-    # Model
-    with scope:
-        model = models.tagger(
-            words.size,
-            len(answers),
-            architecture=architecture,
-            units=options.units,
-            num_layers=options.num_layers,
-            bidirectional=False,  # the state must keep earlier inputs
-            num_heads=options.num_heads,
-            dropout=0.0,
-        )
-        model.compile(
-            optimizers.Adam(experiment.learning_rate(options, batches), global_clipnorm=1.0),
-            losses.TokenCrossentropy(),
-            weighted_metrics=[metrics.TokenAccuracy("accuracy")],
-            jit_compile=False,
-        )
-
-    # Fit
-    experiment.fit(options, model, batches, valid, run, scope, monitor="val_accuracy", mode="max")
-    return tasks.Tagging(model, words, answers)
 
 
-def tested(options: Options, task: tasks.Tagging) -> list[float]:
-    """The share of right answers at each length, on examples of no other split."""
-    (name,), shares = options.tasks, []
-    for length in asked_lengths(options):
-        examples = drawn(name, length, options.test_examples, options.seed, "test")
-        predicted = task([words_of(name, row) for row in examples.tokens])
-        right = np.array(predicted) == np.array(copy_and_addition.ANSWERS[name])[examples.answers]
-        shares.append(float(np.average(right, weights=examples.asked)))
-    return shares
+def fresh_batches(options: Options, parts: dict[str, Any], scope):
+    """Training and validation batches of adding and copy memory."""
+    longest = published_memory.steps(options.task, options.lengths[-1])
+    rows = max(1, options.tokens_per_batch // longest // scope.replicas) * scope.replicas
+    order = parts["train"].batches(rows)
+    one_by_one = [tf.data.Dataset.from_tensor_slices(tuple(x)).batch(rows) for x in parts["valid"].values()]
+    valid = functools.reduce(lambda before, other: before.concatenate(other), one_by_one)
+    return experiment.training_data(options, order.dataset(), [order]), valid
 
 
-def words_of(task: str, tokens: np.ndarray) -> list[str]:
-    return copy_and_addition.written(task, tokens).split()
+def stack_of(options: Options) -> dict[str, Any]:
+    """The arguments of the stack of layers, which reads from left to right: the state must keep earlier inputs."""
+    stack = {"architecture": options.architecture, "units": options.units, "num_layers": options.num_layers}
+    stack |= {"bidirectional": False, "num_heads": options.num_heads, "dropout": 0.0}
+    if options.chrono_steps is not None:
+        chrono = layers.chrono_options(options.architecture, options.chrono_steps)
+        stack["architecture_options"] = {"cell_options": chrono}
+    return stack
 
 
-def written(task: str, length: int, count: int, seed: int) -> list[str]:
-    return [copy_and_addition.written(task, row) for row in drawn(task, length, count, seed, "test").tokens]
+def reciter(options: Options, words: text.Words, answers: list[str]) -> keras.Model:
+    """A model of ids `(B, T)` that scores the answers at each step."""
+    return models.tagger(words.size, len(answers), **stack_of(options), name="reciter")
 
 
-def report(options: Options, run, reached: dict[tuple[str, str], list[float]]) -> None:
-    """Prints and draws the accuracy of each architecture at each length, and writes it into the run folder."""
-    lengths = asked_lengths(options)
-    for task in options.tasks:
-        shares = {architecture: reached[task, architecture] for architecture in options.architectures}
-        names = [str(length) for length in lengths]
-        names[-1] += " (not trained)"
-        rows = [(f"{task}, length", *names, "solved to")]
-        for architecture, values in shares.items():
-            rows.append((architecture, *(f"{value:.1%}" for value in values), str(solved_to(lengths, values))))
-            results = [
-                *(Result(f"accuracy, length {n}", value) for n, value in zip(lengths, values, strict=True)),
-                Result("longest length solved", solved_to(lengths, values)),
-            ]
-            experiment.record(options, run, results, task=task, data="generated", architecture=architecture)
-        print("\n" + "\n".join(f"  {line}" for line in table(rows)))
-        path = run.plots / f"{task}.png"
-        plots.shares(list(shares.values()), list(shares), names, path, rows="architecture", columns=f"length, {task}")
+def adder(options: Options) -> keras.Model:
+    """A model of values and marks `(B, T, 2)` that returns one number, `(B, 1)`, after the last step."""
+    steps = keras.Input((None, 2), name="steps")
+    x, _ = models.building_blocks.encode_sequence(steps, **stack_of(options))
+    x = layers.LastPooling(name="last_step")(x)
+    return keras.Model(steps, keras.layers.Dense(1, name="sum")(x), name="adder")
 
 
-def solved_to(lengths: tuple[int, ...], shares: list[float]) -> int:
+def inputs_of(options: Options, examples) -> list:
+    """The inputs of the task: steps of adding, else texts."""
+    if options.task == "adding":
+        return list(examples[0])
+    words, _ = words_and_answers(options.task)
+    return [" ".join(words.pieces(row)) for row in examples[0]]
+
+
+def answers_of(options: Options, task: tasks.Tagging, examples) -> np.ndarray:
+    """The predicted answers at all steps, strings `(N, T)`."""
+    limits = {"batch_tokens": options.tokens_per_batch, "max_source_length": sys.maxsize}
+    return np.array([result.tags for result in task.details(inputs_of(options, examples), **limits)])
+
+
+def scores(options: Options, task, examples) -> np.ndarray:
+    """The score of each example, floats `(N,)`: the share of right answers, the squared error, or the mean loss."""
+    if options.task == "adding":
+        return np.square(np.stack(task(list(examples[0]))) - examples[1])[:, 0]
+    if options.task == "copy_memory":
+        logits = task.model.predict(examples[0], batch_size=32, verbose=0)
+        return keras.ops.convert_to_numpy(losses.token_crossentropy(examples[1], logits)).mean(axis=1)
+    right = answers_of(options, task, examples) == np.array(task.tags)[examples.answers]
+    return (right * examples.asked).sum(axis=1) / examples.asked.sum(axis=1)
+
+
+def guessing(task: str, length: int) -> float:
+    """The expected score without memory."""
+    if task == "copy_memory":
+        return published_memory.guessing(length)
+    return {"copy": 1 / len(copy_and_addition.SYMBOLS), "addition": 1 / 10, "adding": published_memory.MEAN_ERROR}[task]
+
+
+def chance(options: Options, parts: dict[str, Any]) -> float:
+    """The expected validation score without memory."""
+    return float(np.mean([guessing(options.task, length) for length in parts["valid"]]))
+
+
+def scores_by_length(options: Options, task, parts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The number of steps to remember, `(N,)`, and the score, `(N,)`, of each validation example, and of examples of
+    twice the longest in training."""
+    parts = {**parts["valid"], **parts["long"]}
+    found = [scores(options, task, examples) for examples in parts.values()]
+    return np.repeat(list(parts), [len(each) for each in found]), np.concatenate(found)
+
+
+def report(options: Options, run, task, parts: dict[str, Any]) -> None:
+    """Prints and draws the score at each length, and some outputs, and writes them into the run folder."""
+    name, metric, longest = options.task, METRICS[options.task], options.lengths[-1]
+    form = {"accuracy": ".1%", "MSE": ".2e", "loss": ".5f"}[metric]
+    found, results = {}, []
+    for part in ("test", "long"):
+        for length, examples in parts[part].items():
+            found[length] = float(scores(options, task, examples).mean())
+            note = f"guessing: {guessing(name, length):{form}}" + "; not trained" * (part == "long")
+            of_length = metric if name in published_memory.TASKS and length == longest else f"{metric}, length {length}"
+            results.append(Result(of_length, found[length], form, note, part))
+    columns = outputs(options, task, parts["test"][longest])
+    if metric == "accuracy":
+        results.append(Result("longest length solved", solved_to(found), "d", f"at least {SOLVED:.0%} right"))
+    if name == "copy_memory":
+        right, predicted = (np.array([row.split() for row in columns[side]]) for side in ("right", "predicted"))
+        results.append(Result("accuracy", np.mean(right == predicted), ".1%", "symbols; guessing: 12.5%"))
+    data = {"adding": "adding", "copy_memory": "copy"}.get(name, "generated")
+    title = f"{options.architecture}, {name}, {options.test_examples:,} test examples of each length"
+    experiment.report(options, run, results, title=title, task=name, data=data, architecture=options.architecture)
+    experiment.samples(columns)
+    experiment.write_rows(run, "test.txt", columns)
+    plots.score_by_length(
+        found,
+        run.plots / "score_by_length.png",
+        metric=LABELS[metric],
+        guessing={length: guessing(name, length) for length in found},
+        trained_to=longest,
+        title=f"{name}, {options.architecture}: {found[longest]:{form}} at {longest} steps, "
+        f"{found[2 * longest]:{form}} at {2 * longest} (not trained)",
+    )
+
+
+def solved_to(shares: dict[int, float]) -> int:
     """The longest length at which, and below which, all lengths are solved. 0 if the shortest is not."""
     reached = 0
-    for length, share in zip(lengths, shares, strict=True):
+    for length, share in shares.items():
         if share < SOLVED:
             break
         reached = length
     return reached
 
 
-def show(name: str, task: tasks.Tagging, length: int, seed: int) -> None:
-    """Prints some examples and a model's answers."""
-    examples = drawn(name, length, 3, seed, "test")
-    predicted = task([words_of(name, row) for row in examples.tokens])
-    right = np.array(copy_and_addition.ANSWERS[name])[examples.answers]
-
-    def answers(rows):
-        return [" ".join(np.array(row)[asked > 0]) for row, asked in zip(rows, examples.asked, strict=True)]
-
-    shown = [copy_and_addition.written(name, row) for row in examples.tokens]
-    experiment.samples({"shown": shown, "right": answers(right), "predicted": answers(predicted)})
+def outputs(options: Options, task, examples) -> dict[str, list[str]]:
+    """The outputs for examples of one length as text: right and predicted ones."""
+    if options.task == "adding":
+        return {
+            "marked": [" + ".join(f"{x:.3f}" for x, mark in row if mark) for row in examples[0]],
+            "right": [f"{total:.4f}" for (total,) in examples[1]],
+            "predicted": [f"{total:.4f}" for (total,) in task(list(examples[0]))],
+        }
+    asked = examples[1] > 0 if options.task == "copy_memory" else examples.asked > 0
+    rows = {"right": np.array(task.tags)[examples[1]], "predicted": answers_of(options, task, examples)}
+    return {name: [" ".join(row[at]) for row, at in zip(rows[name], asked, strict=True)] for name in rows}
 
 
 if __name__ == "__main__":

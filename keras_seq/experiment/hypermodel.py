@@ -38,7 +38,9 @@ class RecipeHyperModel(tuning.HyperModel):
         self._parts = recipe.read(watched)
         # The other defaults may depend on values of a trial. The weights are those of its best round.
         fetched = {"download": False} if hasattr(options, "download") else {}
-        self._options = dataclasses.replace(options, **fetched, data_dir=defaults.data_dir, average=1)
+        if hasattr(options, "data_dir"):
+            fetched["data_dir"] = defaults.data_dir
+        self._options = dataclasses.replace(options, **fetched, average=1)
         name, mode = recipe.monitor(defaults, self._parts)
         self.objective = keras_tuner.Objective(name, mode)
         self.space = recipe.search_space().with_defaults(vars(defaults))

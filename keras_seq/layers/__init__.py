@@ -22,6 +22,7 @@ from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, 
 from keras_seq.layers.ctc import BlankPadding
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.frames import ConvLSTM2D, FrameCNN, FrameConvolution, FrameDecoder, FramePairs, FramePatches
+from keras_seq.layers.initializers import ChronoBias, chrono_options
 from keras_seq.layers.masks import (
     JoinFeatures,
     TrailingPaddingMask,
@@ -54,6 +55,7 @@ __all__ = [
     "CRF",
     "CRFLoss",
     "CharacterEncoder",
+    "ChronoBias",
     "ConvLSTM2D",
     "CompositeLayer",
     "ConvSubsampling",
@@ -101,6 +103,7 @@ __all__ = [
     "with_fast_recurrent_layers",
     "causal_mask",
     "cell_name",
+    "chrono_options",
     "distance_bias",
     "create_cache",
     "update_cache",

@@ -13,11 +13,10 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
 from keras_seq import tuning
-from keras_seq.__main__ import NOT_TUNED, RECIPES
+from keras_seq.__main__ import RECIPES
 from keras_seq.cli_config import convert
 from tests.recipes.pages import Begun, end_at_the_fit
 
-TUNED = [name for name in RECIPES if name not in NOT_TUNED]
 SMALL = ("--sentences", 60, "--units", 8, "--no-bidirectional", "--budget-tokens", 500, "--rounds", 2)
 # One small model, whose searched options cost nothing.
 SPACE = {"learning_rate": {"float": [1e-3, 1e-1], "log": True}, "tokens_per_batch": {"choice": [64, 128]}}
@@ -25,15 +24,15 @@ SPACE = {"learning_rate": {"float": [1e-3, 1e-1], "log": True}, "tokens_per_batc
 
 def test_help(keras_seq):
     page = keras_seq("tune", "--help").out
-    assert all(f"  {name} " in page for name in TUNED) and "memory" not in page
+    assert all(f"  {name} " in page for name in RECIPES)
     assert "  tune " in keras_seq("--help").out
-    found = keras_seq("tune", "memory")
-    assert found.code == 2 and "there is no recipe 'memory'" in found.err
+    found = keras_seq("tune", "memories")
+    assert found.code == 2 and "there is no recipe 'memories'" in found.err
     page = keras_seq("tune", "tagging", "--help").out
     assert page.startswith("usage: keras-seq tune tagging") and "--trials" in page and "--character-units" in page
 
 
-@pytest.mark.parametrize("name", TUNED)
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_space_of_a_recipe_has_its_options_and_begins_with_its_defaults(keras_seq, name):
     module = importlib.import_module(f"keras_seq.recipes.{name}")
     out = keras_seq("tune", name, "--show-space").out
@@ -51,7 +50,7 @@ def test_the_space_of_a_recipe_has_its_options_and_begins_with_its_defaults(kera
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", TUNED)
+@pytest.mark.parametrize("name", RECIPES)
 def test_two_trials_of_each_recipe(keras_seq, tmp_path, name):
     small = {
         "translation": ("--numbers", 300, "--units", 16),
@@ -61,6 +60,7 @@ def test_two_trials_of_each_recipe(keras_seq, tmp_path, name):
         "forecasting": ("--hours", 600),
         "speech": ("--takes", 30, "--strings", 40),
         "video": ("--clips", 120),
+        "memory": ("--lengths", 2, 4, "--examples", 60, "--test-examples", 20),
     }[name]
     budget = {"language_model": 12_000, "translation": 6_000, "sentiment": 6_000, "tagging": 6_000}.get(name, 300)
     flags = ("--budget-tokens", budget, "--rounds", 2, "--trials", 2, "--oracle", "random", "--run", tmp_path / "s")

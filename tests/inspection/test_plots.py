@@ -39,6 +39,19 @@ def test_loss_by_position(tmp_path):
             plots.loss_by_position(wrong, one)
 
 
+def test_score_by_length(tmp_path):
+    accuracy = {5: 1.0, 10: 0.99, 20: 0.8}
+    how = {"metric": "share of right answers", "trained_to": 10, "title": "gru: 99% at 10 steps"}
+    shaded = plots.score_by_length(accuracy, tmp_path / "a.png", guessing=dict.fromkeys(accuracy, 0.125), **how)
+    plain = plots.score_by_length(
+        accuracy, tmp_path / "b.png", guessing=dict.fromkeys(accuracy, 0.125), **{**how, "trained_to": 20}
+    )
+    errors = plots.score_by_length({600: 5e-5}, tmp_path / "plots" / "c.png", guessing={600: 1 / 6}, **how)
+    assert ink(errors) > 0.005 and 0.005 < ink(plain) < ink(shaded) < 0.7
+    with pytest.raises(ValueError, match="same numbers of steps"):
+        plots.score_by_length(accuracy, tmp_path / "a.png", guessing={5: 0.1}, **how)
+
+
 def test_attention_map_is_dark_where_it_attends(tmp_path):
     pieces = ["▁ein", "Mann", "$x_1$", "猫"]
     full = plots.attention_map(np.ones((4, 4)), pieces, pieces, tmp_path / "full.png")

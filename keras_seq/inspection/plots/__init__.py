@@ -3,7 +3,7 @@
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.comparison import compared_bars, compared_curves, score_grid, score_ranges
-from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
+from keras_seq.inspection.plots.curves import learning_curve, loss_by_position, score_by_length
 from keras_seq.inspection.plots.representations import attention_heads, sentence_map, trajectories
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
@@ -23,6 +23,7 @@ __all__ = [
     "parallel_coordinates",
     "parameter_importance",
     "score_against_cost",
+    "score_by_length",
     "score_grid",
     "score_ranges",
     "sentence_map",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_seq.inspection.plots.figures import new_figure, save
+from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
+from keras_seq.inspection.plots.scales import needs_log
 
 _COSTS = ("tokens/s", "examples/s", "padding", "learning_rate")  # these describe the machine and the schedule
 
@@ -107,6 +108,60 @@ def loss_by_position(losses: Mapping[str, np.ndarray], path: str | os.PathLike) 
     axes.xaxis.set_major_formatter(lambda place, _: f"{place:g}")
     axes.set_xlabel("position in the block")
     axes.set_ylabel("loss, nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return save(figure, path)
+
+
+def score_by_length(
+    scores: Mapping[int, float],
+    path: str | os.PathLike,
+    *,
+    metric: str,
+    guessing: Mapping[int, float],
+    trained_to: int,
+    title: str,
+) -> pathlib.Path:
+    """Draws the score of a model against the number of steps to remember, with the score of guessing.
+
+    The axis of the scores is logarithmic if they span more than a factor of 30.
+
+    Args:
+        scores: scores by number of steps.
+        path: path of the image, whose suffix sets the format.
+        metric: name of the score, with its unit.
+        guessing: scores of a model without memory, by number of steps.
+        trained_to: largest number of steps in training. Those beyond it are shaded.
+        title: the finding.
+    Returns:
+        The path of the image.
+    Raises:
+        ValueError: if there is nothing to draw, or `guessing` has other numbers of steps.
+        ImportError: if matplotlib is not installed.
+    """
+    if not scores or set(scores) != set(guessing):
+        raise ValueError(
+            f"`scores` and `guessing` must have the same numbers of steps, at least one. Received: {list(scores)} and "
+            f"{list(guessing)}"
+        )
+    figure = new_figure(6.6, 4.0)
+    axes = figure.add_subplot()
+    lengths = sorted(scores)
+    axes.plot(lengths, [guessing[n] for n in lengths], linestyle="--", color="gray", label="guessing")
+    axes.plot(lengths, [scores[n] for n in lengths], marker="o", color=COLOUR, label="model")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(lengths, [str(n) for n in lengths])
+    axes.minorticks_off()
+    if needs_log([*scores.values(), *guessing.values()]):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, 1.05 * max(*scores.values(), *guessing.values()))
+    if lengths[-1] > trained_to:
+        axes.set_xlim(lengths[0] / 1.1, lengths[-1] * 1.1)
+        axes.axvspan(trained_to, lengths[-1] * 1.1, color=ACCENT, alpha=0.1, linewidth=0, label="not trained")
+    axes.set_xlabel("number of steps to remember")
+    axes.set_ylabel(metric)
+    axes.set_title(literal(title), fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend()
     return save(figure, path)
