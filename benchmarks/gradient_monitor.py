@@ -1,6 +1,6 @@
 """Cost of watching the gradients: a training step with `training.GradientMonitor` against the same step without it.
 
-taskset -c 0 .venv/bin/python -m benchmarks.gradients
+taskset -c 0 .venv/bin/python -m benchmarks.gradient_monitor
 """
 
 import dataclasses
