@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq.inspection.gradients.losses import Loss, at_step, first_output, output_mask, values_of
+from keras_seq.inspection.gradients.losses import Loss, at_step, first_output, has_steps, output_mask, values_of
 from keras_seq.inspection.gradients.recording import Steps, called, real_steps, recorded, tensors_of, watched_layers
 
 
@@ -90,8 +90,7 @@ def gradient_norms(
             all real steps.
         layers: layers of the model, or their paths or names. None: all recurrent layers, and the blocks with
             attention. If there is none, the layers of the model.
-        mask: bool `(B, T)`, the real steps, for a model whose output has no Keras mask. It counts for the layers
-            without a mask too.
+        mask: bool `(B, T)`, the real steps, for a model whose layers or output have no Keras mask.
         training: whether layers such as dropout behave as in training.
     Returns:
         `GradientNorms` by path of the layer and name of the state: "lstm/h", "lstm/c", "block_0/output". States of
@@ -106,8 +105,9 @@ def gradient_norms(
         with recorded(model, chosen, watch=tape.watch) as recording:
             outputs = called(model, x, training)
         output = first_output(outputs)
+        mask = output_mask(output, mask) if has_steps(output) else mask
         values = values_of(model, outputs, None if y is None else tensors_of(y), loss)
-        total, there, step = at_step(values, output_mask(output, mask), at)
+        total, there, step = at_step(values, mask if has_steps(output) else None, at)
     _check_calls(recording.calls, chosen, layers, model)
     sources = {
         f"{path}/{part}": (steps, tensors)
@@ -117,8 +117,9 @@ def gradient_norms(
     gradients = tape.gradient(
         total, {name: tensors for name, (_, tensors) in sources.items()}, unconnected_gradients="zero"
     )
+    real = real_steps(recording.calls, mask)
     return {
-        name: _norms(gradients[name], steps, real_steps(steps, mask), there, _end(output, step))
+        name: _norms(gradients[name], steps, real[name.rpartition("/")[0]], there, _end(output, step))
         for name, (steps, _) in sources.items()
     }
 

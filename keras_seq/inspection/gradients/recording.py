@@ -146,7 +146,11 @@ class Recording:
             output = keras.tree.flatten(outputs)[0]
             if tf.is_tensor(output) and output.dtype.is_floating and len(output.shape) > 1:
                 self.watch(output)
-                self.add(path, Steps({"output": output}, layer=layer))
+                mask = kwargs.get("mask")
+                if mask is None and args:
+                    mask = carried_mask(keras.tree.flatten(args[0])[0])
+                fits = mask is not None and tuple(mask.shape) == tuple(output.shape[:2])
+                self.add(path, Steps({"output": output}, mask.numpy() if fits else None, layer=layer))
             return outputs
 
         return recorded_call
@@ -211,22 +215,23 @@ def run_steps(layer, sequences, initial_state, mask, training, watch, window=Non
     options = {"training": training} if takes_training else {}
     # Keras's outputs before the first real step are zeros. Those of our parallel layers are the initial state.
     held = None if hasattr(layer, "zero_output_for_mask") else states[0]
+    # Not slices: the gradient of each would be as large as the sequence.
+    inputs, real = tf.unstack(sequences, axis=1), None if mask is None else tf.unstack(mask, axis=1)
     steps = Steps({}, None if mask is None else mask.numpy(), backwards, layer)
     outputs = []
     for n in range(T):
         t = T - 1 - n if backwards else n
         if window and n and (T - n) % window == 0:
             states = keras.tree.map_structure(tf.stop_gradient, states)
-        x = sequences[:, t]
-        output, new = layer.cell(x, states, **options)
+        output, new = layer.cell(inputs[t], states, **options)
         new = list(new) if isinstance(new, (list, tuple)) else [new]
-        steps.inputs.append(x)
+        steps.inputs.append(inputs[t])
         steps.before.append(states)
         _keep(steps.parts, layer.cell, output, new, watch)
-        if mask is not None:
+        if real is not None:
             held = tf.zeros_like(output) if held is None or getattr(layer, "zero_output_for_mask", False) else held
-            output = _where(mask[:, t], output, held)
-            new = keras.tree.map_structure(lambda a, b, t=t: _where(mask[:, t], a, b), new, states)
+            output = _where(real[t], output, held)
+            new = keras.tree.map_structure(lambda a, b, t=t: _where(real[t], a, b), new, states)
         held, states = output, new
         outputs.append(output)
     if backwards:
@@ -261,16 +266,24 @@ def _flat_mask(mask):
     return mask[..., 0] if len(mask.shape) == 3 else mask
 
 
-def real_steps(steps: Steps, mask: np.ndarray | None = None) -> np.ndarray:
-    """The real steps of a call, bool `(B, T)`: by the mask of the layer, or `mask` if that fits, or all of them."""
-    (tensors, *_) = steps.parts.values()
-    shape = tuple(tensors.shape[:2]) if tf.is_tensor(tensors) else (tensors[0].shape[0], len(tensors))
-    found = steps.mask
-    if found is None and tf.is_tensor(tensors):
-        found = carried_mask(tensors)
-    if found is None and mask is not None and np.shape(mask) == shape:
-        found = mask
-    return np.ones(shape, bool) if found is None else np.array(found, bool)
+def real_steps(calls: Mapping[str, Steps], mask: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """The real steps of each call, bool `(B, T)`.
+
+    By the mask that the layer gets or returns, else `mask` if it fits, else that of another layer, else all steps.
+    """
+    shapes, masks = {}, {}
+    for name, steps in calls.items():
+        (tensors, *_) = steps.parts.values()
+        whole = tf.is_tensor(tensors)
+        shapes[name] = tuple(tensors.shape[:2]) if whole else (tensors[0].shape[0], len(tensors))
+        carried = carried_mask(tensors) if whole else None
+        masks[name] = steps.mask if carried is None else carried
+    known = [np.array(each, bool) for each in [mask, *masks.values()] if each is not None]
+    found = {}
+    for name, shape in shapes.items():
+        candidates = known if masks[name] is None else [np.array(masks[name], bool)]
+        found[name] = next((each for each in candidates if each.shape == shape), np.ones(shape, bool))
+    return found
 
 
 def tensors_of(x: Any) -> Any:

@@ -3,6 +3,14 @@
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
+from keras_seq.inspection.plots.gradients import (
+    gate_saturation,
+    gradient_curve,
+    gradient_heat_map,
+    singular_values,
+    truncation_bias,
+    unit_gradients,
+)
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
 from keras_seq.inspection.plots.tuning import parallel_coordinates, parameter_importance, score_against_cost
@@ -13,11 +21,17 @@ __all__ = [
     "confusion_matrix",
     "errors_by_step",
     "forecasts",
+    "gate_saturation",
+    "gradient_curve",
+    "gradient_heat_map",
     "learning_curve",
     "loss_by_position",
     "parallel_coordinates",
     "parameter_importance",
     "score_against_cost",
     "shares",
+    "singular_values",
     "speech_alignment",
+    "truncation_bias",
+    "unit_gradients",
 ]
