@@ -20,8 +20,8 @@ def first_output(outputs: Any) -> Any:
 
 
 def has_steps(output) -> bool:
-    """Whether an output is `(B, T, ...)`."""
-    return len(output.shape) > 2
+    """Whether an output is `(B, T, D)`, or frames, `(B, T, H, W, C)`. One of rank 4 is an image."""
+    return len(output.shape) == 3 or len(output.shape) > 4
 
 
 def output_mask(output, mask: np.ndarray | None = None) -> np.ndarray | None:

@@ -78,7 +78,7 @@ def gradient_norms(
     of any kind.
 
     L_T is the loss of each row at its step T. Without `y` and `loss` it is ||o_T||^2, the squared norm of the model's
-    first output at the last real step, or of its whole output if that has no steps.
+    first output at the last real step, or of the whole output if that has no steps: a vector, or an image of rank 4.
 
     Args:
         model: a model, or a layer.

@@ -130,7 +130,11 @@ class Recording:
     def loop_of(self, path: str, layer: Any) -> Callable:
         """The replacement of the `inner_loop` of a recurrent layer."""
 
+        loop = layer.inner_loop
+
         def inner_loop(sequences, initial_state, mask, training=False):
+            if not tf.executing_eagerly():  # Keras traces a layer that it builds
+                return loop(sequences, initial_state, mask=mask, training=training)
             steps, result = run_steps(layer, sequences, initial_state, mask, training, self.watch, self.window)
             self.add(path, steps)
             return result
@@ -143,8 +147,8 @@ class Recording:
 
         def recorded_call(*args, **kwargs):
             outputs = call(*args, **kwargs)
-            output = keras.tree.flatten(outputs)[0]
-            if tf.is_tensor(output) and output.dtype.is_floating and len(output.shape) > 1:
+            output = next(iter(keras.tree.flatten(outputs)), None)
+            if tf.executing_eagerly() and tf.is_tensor(output) and output.dtype.is_floating and len(output.shape) > 1:
                 self.watch(output)
                 mask = kwargs.get("mask")
                 if mask is None and args:
@@ -160,7 +164,7 @@ class Recording:
 def recorded(
     model: keras.Layer, layers: Mapping[str, keras.Layer], watch: Callable | None = None, window: int | None = None
 ) -> Iterator[Recording]:
-    """Records all calls of layers inside the block. Variables that a call changes, such as a stored state, are restored.
+    """Records all calls of layers inside the block. Variables that a call changes, such as a state, are restored.
 
     Args:
         model: the model that is called inside the block.
@@ -177,7 +181,7 @@ def recorded(
         layer.__dict__[name] = function
 
     eagerly = tf.config.functions_run_eagerly()
-    kept = [(variable, tf.identity(variable.value)) for variable in model.variables if not variable.trainable]
+    kept = [(variable, tf.identity(variable.value)) for variable in _changeable(model)]
     tf.config.run_functions_eagerly(True)
     try:
         for path, layer in layers.items():
@@ -201,6 +205,12 @@ def recorded(
             variable.assign(value)
 
 
+def _changeable(model: keras.Layer) -> list[keras.Variable]:
+    """The variables that a call may change: those that are not trained, and the states of `stateful` layers."""
+    states = [getattr(layer, "states", None) or [] for layer in model._flatten_layers() if is_recurrent(layer)]
+    return [*(variable for variable in model.variables if not variable.trainable), *keras.tree.flatten(states)]
+
+
 def run_steps(layer, sequences, initial_state, mask, training, watch, window=None):
     """The loop of a recurrent layer, with one call of its cell for each step. Numbers and arguments are Keras's.
 
@@ -219,6 +229,9 @@ def run_steps(layer, sequences, initial_state, mask, training, watch, window=Non
     inputs, real = tf.unstack(sequences, axis=1), None if mask is None else tf.unstack(mask, axis=1)
     steps = Steps({}, None if mask is None else mask.numpy(), backwards, layer)
     outputs = []
+    for tensor in (*inputs, *keras.tree.flatten(states)):
+        if tensor.dtype.is_floating:
+            watch(tensor)  # so that the tape has all of the first step too: h = o tanh(c)
     for n in range(T):
         t = T - 1 - n if backwards else n
         if window and n and (T - n) % window == 0:
