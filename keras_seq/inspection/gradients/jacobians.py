@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from keras_seq.inspection.gradients.recording import (
     called,
+    inputs_of,
     is_recurrent,
     real_steps,
     recorded,
-    tensors_of,
     watched_layers,
 )
 
@@ -96,7 +96,7 @@ def jacobian_singular_values(
     """
     if rows < 1:
         raise ValueError(f"`rows` must be at least 1. Received: {rows}")
-    x = keras.tree.map_structure(lambda each: each[:rows], tensors_of(x))
+    x = keras.tree.map_structure(lambda each: each[:rows], inputs_of(model, x))
     chosen = recurrent_layers(model, layers)
     with recorded(model, chosen) as recording:
         called(model, x, training=False)

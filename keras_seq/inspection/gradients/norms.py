@@ -9,7 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.inspection.gradients.losses import Loss, at_step, first_output, has_steps, output_mask, values_of
-from keras_seq.inspection.gradients.recording import Steps, called, real_steps, recorded, tensors_of, watched_layers
+from keras_seq.inspection.gradients.recording import (
+    Steps,
+    called,
+    inputs_of,
+    real_steps,
+    recorded,
+    tensors_of,
+    watched_layers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +108,8 @@ def gradient_norms(
             a step, or the loss does not fit.
     Source: Pascanu et al. 2013, section 2, arXiv:1211.5063.
     """
-    x, chosen = tensors_of(x), watched_layers(model, layers)
+    x = inputs_of(model, x)
+    chosen = watched_layers(model, layers)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         with recorded(model, chosen, watch=tape.watch) as recording:
             outputs = called(model, x, training)

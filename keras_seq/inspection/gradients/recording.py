@@ -220,6 +220,7 @@ def run_steps(layer, sequences, initial_state, mask, training, watch, window=Non
     T, backwards = sequences.shape[1], bool(layer.go_backwards)
     states = layer.get_initial_state(sequences.shape[0]) if initial_state is None else initial_state
     states = list(states) if isinstance(states, (list, tuple)) else [states]
+    states = keras.tree.map_structure(tf.convert_to_tensor, states)  # those of a stateful layer are variables
     mask = _flat_mask(mask)
     takes_training = isinstance(layer.cell, keras.Layer) and layer.cell._call_has_training_arg
     options = {"training": training} if takes_training else {}
@@ -302,6 +303,14 @@ def real_steps(calls: Mapping[str, Steps], mask: np.ndarray | None = None) -> di
 def tensors_of(x: Any) -> Any:
     """A structure of arrays or tensors as tensors."""
     return keras.tree.map_structure(lambda each: each if tf.is_tensor(each) else tf.convert_to_tensor(each), x)
+
+
+def inputs_of(model: keras.Layer, x: Any) -> Any:
+    """The inputs as tensors, after a call that builds the model if it is not built."""
+    x = tensors_of(x)
+    if not model.built:
+        called(model, x, training=False)
+    return x
 
 
 def called(model: keras.Layer, x: Any, training: bool) -> Any:

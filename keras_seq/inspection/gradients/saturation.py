@@ -13,11 +13,11 @@ from keras_seq.inspection.gradients.jacobians import recurrent_layers
 from keras_seq.inspection.gradients.recording import (
     called,
     children,
+    inputs_of,
     is_recurrent,
     layer_paths,
     real_steps,
     recorded,
-    tensors_of,
     watched_layers,
 )
 
@@ -67,6 +67,7 @@ def gate_saturation(
     low, high = bounds
     if not 0 <= low < high <= 1:
         raise ValueError(f"`bounds` must be ascending and between 0 and 1. Received: {bounds}")
+    x = inputs_of(model, x)
     chosen = recurrent_layers(model, layers)
     gated = {path: layer for path, layer in chosen.items() if _gates_of(layer) is not None}
     if not gated or (layers is not None and len(gated) < len(chosen)):
@@ -75,7 +76,7 @@ def gate_saturation(
             f"`gates(x, states)`. Received: {', '.join(path for path in chosen if path not in gated)}"
         )
     with recorded(model, gated) as recording:
-        called(model, tensors_of(x), training=False)
+        called(model, x, training=False)
     real = real_steps(recording.calls, None if mask is None else np.asarray(mask))
     found = []
     for path, steps in recording.calls.items():
@@ -196,11 +197,12 @@ def dead_units(
     Raises:
         ValueError: if `data` has no batch, or as for `gradient_norms`.
     """
-    chosen = watched_layers(model, layers) if layers is not None else _active_layers(model)
     least, most = {}, {}
     for x in _batches(data):
+        x = inputs_of(model, x)
+        chosen = watched_layers(model, layers) if layers is not None else _active_layers(model)
         with recorded(model, chosen) as recording:
-            called(model, tensors_of(x), training=False)
+            called(model, x, training=False)
         real = real_steps(recording.calls)
         for path, steps in recording.calls.items():
             part = next(iter(steps.parts.values()))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_seq.inspection.gradients.jacobians import recurrent_layers
 from keras_seq.inspection.gradients.losses import Loss, training_loss
-from keras_seq.inspection.gradients.recording import called, recorded, tensors_of
+from keras_seq.inspection.gradients.recording import called, inputs_of, recorded, tensors_of
 
 
 class TruncationBias(NamedTuple):
@@ -60,8 +60,8 @@ def truncation_bias(
     """
     if not windows or min(windows) < 1:
         raise ValueError(f"`windows` must be numbers of steps, at least 1. Received: {tuple(windows)}")
+    x, y = inputs_of(model, x), None if y is None else tensors_of(y)
     chosen = recurrent_layers(model)
-    x, y = tensors_of(x), None if y is None else tensors_of(y)
 
     def gradient(window):
         with tf.GradientTape() as tape, recorded(model, chosen, window=window):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.inspection.gradients.losses import Loss, training_loss
-from keras_seq.inspection.gradients.recording import called, recorded, tensors_of
+from keras_seq.inspection.gradients.recording import called, inputs_of, recorded, tensors_of
 
 
 class ParameterNorm(NamedTuple):
@@ -62,7 +62,7 @@ def parameter_norms(
     Raises:
         ValueError: as for `gradient_norms`.
     """
-    x, y = tensors_of(x), None if y is None else tensors_of(y)
+    x, y = inputs_of(model, x), None if y is None else tensors_of(y)
     with tf.GradientTape() as tape, recorded(model, {}):
         outputs = called(model, x, training)
         value = training_loss(model, x, y, outputs, loss, sample_weight)

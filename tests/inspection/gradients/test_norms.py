@@ -50,7 +50,6 @@ def test_the_largest_eigenvalue_decides_far_from_the_loss(radius):
     layer = linear_rnn(layers.SimpleRNN, vectors @ np.diag(values) @ vectors.T, x)
     (norms,) = gradients.gradient_norms(layer, x).values()
     assert norms.slope(first=30) == pytest.approx(np.log(radius), rel=0.01)
-    assert norms.slope(last=10) != pytest.approx(norms.slope(first=30), rel=0.01)
 
 
 @pytest.mark.parametrize("forget", [1.0, 0.9])
@@ -132,7 +131,7 @@ def test_every_cell_has_the_product_of_its_step_jacobians(name):
 @pytest.mark.parametrize("architecture", ["rnn", "lstm", "mingru"])
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_padding_changes_nothing(architecture, side):
-    x, stack = inputs(), layers.RecurrentStack(architecture, D, num_layers=2, bidirectional=True, return_state=False)
+    x, stack = inputs(), layers.RecurrentStack(architecture, D, bidirectional=True, return_state=False)
     model = keras.Sequential([keras.layers.Masking(), stack, layers.MeanPooling()])
     short = gradients.gradient_norms(model, x)
     pads = ((0, 0), (0, 5) if side == "right" else (5, 0), (0, 0))

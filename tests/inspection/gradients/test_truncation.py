@@ -89,4 +89,4 @@ def test_what_cannot_be_truncated_is_refused():
     with pytest.raises(ValueError, match="`model` must have trainable weights"):
         gradients.truncation_bias(frozen, np.ones((1, T, 1)), windows=(5,))
     with pytest.raises(ValueError, match="Recurrent layers are needed"):
-        gradients.truncation_bias(layers.TransformerStack(4), np.ones((1, T, 4)))
+        gradients.truncation_bias(layers.TransformerStack(8), np.ones((1, T, 8)))

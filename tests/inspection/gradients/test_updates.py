@@ -50,7 +50,7 @@ def test_updates_are_those_of_the_next_training_step(make):
 def test_an_update_by_sgd_is_the_scaled_gradient_and_clipping_bounds_it():
     model = tagger()
     plain = gradients.parameter_norms(model, X, Y, losses.TokenCrossentropy(), optimizer=keras.optimizers.SGD(0.5))
-    total = np.sqrt(sum(each.gradient**2 for each in plain))
+    total = float(np.sqrt(sum(each.gradient**2 for each in plain)))
     assert [each.update for each in plain] == pytest.approx([0.5 * each.gradient for each in plain], rel=1e-4)
     clipped = gradients.parameter_norms(
         model, X, Y, losses.TokenCrossentropy(), optimizer=keras.optimizers.SGD(0.5, global_clipnorm=total / 3)
