@@ -71,12 +71,15 @@ class ResidualCell(keras.layers.Layer):
         return h, [h]
 
 
-def scaled_orthogonal(gain):
-    return keras.initializers.Orthogonal(gain=gain)
-
-
 def simple_rnn(initializer, **options) -> Callable:
     return lambda units: layers.SimpleRNN(units, recurrent_initializer=initializer, **options)
+
+
+def scaled_orthogonal(gain, **options) -> Callable:
+    def make(units):  # the initializer draws its seed when it is made
+        return layers.SimpleRNN(units, recurrent_initializer=keras.initializers.Orthogonal(gain), **options)
+
+    return make
 
 
 def uniform(units):
@@ -101,8 +104,8 @@ CURES = {
     "RNN, Glorot": simple_rnn("glorot_uniform"),
     "RNN, orthogonal (Keras's default)": simple_rnn("orthogonal"),
     "RNN, identity and ReLU": simple_rnn("identity", activation="relu"),
-    "RNN, orthogonal x 1.5": simple_rnn(scaled_orthogonal(1.5)),
-    "RNN, orthogonal x 1.5, ReLU": simple_rnn(scaled_orthogonal(1.5), activation="relu"),
+    "RNN, orthogonal x 1.5": scaled_orthogonal(1.5),
+    "RNN, orthogonal x 2, ReLU": scaled_orthogonal(2.0, activation="relu"),
     "RNN, layer norm in the cell": lambda units: keras.layers.RNN(NormalizedCell(units)),
     "RNN, residual from step to step": lambda units: keras.layers.RNN(ResidualCell(units)),
     "GRU": layers.GRU,
@@ -113,7 +116,7 @@ CURES = {
     "minLSTM": layers.MinLSTM,
     "RG-LRU": layers.RGLRU,
 }
-DRAWN = ("RNN, uniform (PyTorch's default)", "RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.5, ReLU", "GRU")
+DRAWN = ("RNN, uniform (PyTorch's default)", "RNN, orthogonal (Keras's default)", "RNN, orthogonal x 2, ReLU", "GRU")
 DRAWN += ("LSTM, forget bias 1 (Keras's default)", "LSTM, forget bias 4", "RG-LRU")
 STACKS = {
     "plain": {},
@@ -193,7 +196,7 @@ def depth(options: Options) -> list[list[str]]:
 def clipping(options: Options) -> list[list[str]]:
     """The size of an update with and without clipping, for gradients that explode and for those that do not."""
     rows = []
-    for name in ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.5, ReLU"):
+    for name in ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 2, ReLU"):
         for clipnorm in (None, 1.0):
             found = []
             for seed in range(options.seeds):

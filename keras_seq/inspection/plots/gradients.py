@@ -52,7 +52,10 @@ def gradient_curve(norms: "Mapping[str, GradientNorms]", path: str | os.PathLike
     axes.set_xlabel("steps back from the loss")
     axes.set_ylabel("norm of the gradient dL/dh")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    if len(curves) > 7:
+        figure.legend(loc="outside right upper", fontsize="small")
+    else:
+        axes.legend(fontsize="small")
     axes.set_title(_per_step({name: each.slope() for name, each in norms.items()}), fontsize="medium")
     return save(figure, path)
 
@@ -64,7 +67,8 @@ def _per_step(slopes: Mapping[str, float]) -> str:
     least, most = min(factors, key=factors.__getitem__), max(factors, key=factors.__getitem__)
     if least == most:
         return literal(f"{least}: norm × {factors[least]:.3f} per step back")
-    return literal(f"norm per step back: from × {factors[least]:.3f} ({least}) to × {factors[most]:.3f} ({most})")
+    lines = f"smallest norm per step back: × {factors[least]:.3f}, {least}", f"largest: × {factors[most]:.3f}, {most}"
+    return literal("\n".join(lines))
 
 
 def gradient_heat_map(norms: "Mapping[str, GradientNorms]", path: str | os.PathLike) -> pathlib.Path:
@@ -87,8 +91,11 @@ def gradient_heat_map(norms: "Mapping[str, GradientNorms]", path: str | os.PathL
     axes = figure.add_subplot()
     _draw_logarithms(figure, axes, table)
     axes.set_yticks(range(len(table)), [literal(name) for name in norms])
-    smallest, largest = np.nanmin(table[table > 0]), np.nanmax(table)
-    axes.set_title(f"mean norm of dL/dh, from {smallest:.1e} to {largest:.1e}", fontsize="medium")
+    names, ends = list(norms), []
+    for place in (np.nanargmax(table), np.nanargmin(np.where(table > 0, table, np.nan))):
+        row, step = np.unravel_index(place, table.shape)
+        ends.append(f"{table[row, step]:.1e} ({names[row]}, step {step})")
+    axes.set_title(literal(f"largest norm of dL/dh: {ends[0]}\nsmallest: {ends[1]}"), fontsize="medium")
     return save(figure, path)
 
 
@@ -166,6 +173,7 @@ def singular_values(values: np.ndarray, path: str | os.PathLike, name: str = "th
         color=COLOUR,
         alpha=0.15,
         linewidth=0,
+        label="all values of all rows",
     )
     axes.axhline(1, color="gray", linewidth=0.8)
     if needs_log(values[np.isfinite(values)]):
@@ -210,7 +218,7 @@ def gate_saturation(
         places, high, left=1 - high, color=_COLORS[1], hatch="///", edgecolor="white", label=f"above {bounds[1]:g}"
     )
     axes.set_yticks(places, [literal(f"{gate.layer} {gate.gate}") for gate in gates])
-    axes.invert_yaxis()
+    axes.set_ylim(len(gates) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_xlabel("share of the activations")
