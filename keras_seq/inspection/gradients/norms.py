@@ -81,9 +81,10 @@ def gradient_norms(
     """The norm of dL_T/dh_t for every recurrent layer, state and step t.
 
     It is the total derivative: through all later steps and all layers above. For other layers, such as the blocks of a
-    Transformer, h_t is the layer's output at step t. The model is run once, eagerly and step by step, with its weights
-    and without changing it. Any Keras layer with a cell works, also `keras.layers.RNN` with a custom cell, in a model
-    of any kind.
+    Transformer, h_t is the layer's output at step t. Outputs `(B, D)` of several calls are the steps of a loop.
+
+    The model is run once, eagerly and step by step, with its weights and without changing it. Any Keras layer with a
+    cell works, also `keras.layers.RNN` with a custom cell, in a model of any kind.
 
     L_T is the loss of each row at its step T. Without `y` and `loss` it is ||o_T||^2, the squared norm of the model's
     first output at the last real step, or of the whole output if that has no steps: a vector, or an image of rank 4.
@@ -142,7 +143,7 @@ def _check_calls(calls: dict[str, Steps], chosen: dict, wanted: Sequence | None,
     missing = [path for path in chosen if path not in calls]
     if missing and (wanted is not None or not calls):
         raise ValueError(
-            f"The model {model.name!r} does not call these layers, or they return no floats of several steps: "
+            f"The model {model.name!r} does not call these layers, or they return no floats (B, D) or (B, T, ...): "
             f"{', '.join(missing)}. Give `layers` that it calls."
         )
 

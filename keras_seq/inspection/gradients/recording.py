@@ -31,7 +31,8 @@ class Steps:
 
     Args:
         parts: for each name of a state, such as "h", its values. For a recurrent layer a list of T tensors `(B, ...)`,
-            in the order of the input, each before masking. For another layer one tensor `(B, T, ...)`, its output.
+            in the order of the input, each before masking. For another layer its output, one tensor `(B, T, ...)`, or
+            a list of those `(B, D)` of T calls.
         mask: bool `(B, T)`, or None.
         go_backwards: whether the layer starts at the last step.
         layer: the recurrent layer.
@@ -114,7 +115,10 @@ def _named(paths: dict[str, keras.Layer], wanted: str | keras.Layer) -> tuple[st
 
 
 class Recording:
-    """The calls of the watched layers, `calls`, by path. A second call of a layer has the path "lstm (call 2)"."""
+    """The calls of the watched layers, `calls`, by path.
+
+    A second call of a layer has the path "lstm (call 2)", unless the calls are steps: outputs `(B, D)`.
+    """
 
     def __init__(self, watch: Callable | None, window: int | None):
         self.calls: dict[str, Steps] = {}
@@ -127,9 +131,19 @@ class Recording:
             name, number = f"{path} (call {number})", number + 1
         self.calls[name] = steps
 
+    def _add_output(self, path: str, layer: keras.Layer, output: Any, mask: np.ndarray | None) -> None:
+        """Outputs `(B, D)` of several calls are the steps of a loop: a cell in a loop of the user, for example."""
+        if len(output.shape) > 2:
+            self.add(path, Steps({"output": output}, mask, layer=layer))
+            return
+        before = self.calls[path].parts["output"] if path in self.calls else None
+        if isinstance(before, list) and before[0].shape == output.shape:
+            before.append(output)
+        else:
+            self.add(path, Steps({"output": [output]}, layer=layer))
+
     def loop_of(self, path: str, layer: Any) -> Callable:
         """The replacement of the `inner_loop` of a recurrent layer."""
-
         loop = layer.inner_loop
 
         def inner_loop(sequences, initial_state, mask, training=False):
@@ -150,14 +164,19 @@ class Recording:
             output = next(iter(keras.tree.flatten(outputs)), None)
             if tf.executing_eagerly() and tf.is_tensor(output) and output.dtype.is_floating and len(output.shape) > 1:
                 self.watch(output)
-                mask = kwargs.get("mask")
-                if mask is None and args:
-                    mask = carried_mask(keras.tree.flatten(args[0])[0])
-                fits = mask is not None and tuple(mask.shape) == tuple(output.shape[:2])
-                self.add(path, Steps({"output": output}, mask.numpy() if fits else None, layer=layer))
+                self._add_output(path, layer, output, _mask_of(output, args, kwargs))
             return outputs
 
         return recorded_call
+
+
+def _mask_of(output: Any, args: tuple, kwargs: dict) -> np.ndarray | None:
+    """The mask that a layer gets, or that of its first argument, if it is one of the steps of the output."""
+    mask = kwargs.get("mask")
+    if mask is None and args:
+        mask = next((carried_mask(each) for each in keras.tree.flatten(args[0]) if tf.is_tensor(each)), None)
+    fits = tf.is_tensor(mask) and tuple(mask.shape) == tuple(output.shape[:2])
+    return mask.numpy() if fits else None
 
 
 @contextlib.contextmanager

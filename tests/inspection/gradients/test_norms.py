@@ -292,7 +292,7 @@ def test_layers_are_chosen_by_path_name_or_object():
         gradients.gradient_norms(model, x, layers=["top"])
     model = keras.Model(*[keras.Input((T, D))] * 2)
     model.extra = keras.layers.Dense(3, name="extra")
-    with pytest.raises(ValueError, match="does not call these layers, or they return no floats of several.*: extra"):
+    with pytest.raises(ValueError, match="does not call these layers, or they return no floats.*: extra"):
         gradients.gradient_norms(model, inputs(shape=(B, T, D)), layers=["extra"])
 
 
@@ -300,6 +300,34 @@ def test_a_layer_that_is_called_twice_has_two_curves():
     layer, x = layers.GRU(D, return_sequences=True, name="gru"), keras.Input((T, D))
     model = keras.Model(x, layer(layer(x)))
     assert list(gradients.gradient_norms(model, inputs(shape=(B, T, D)))) == ["gru/h", "gru (call 2)/h"]
+
+
+class LoopOfTheUser(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.cell = keras.layers.GRUCell(D, name="cell")
+        self.dense = keras.layers.Dense(2, name="dense")
+
+    def call(self, x):
+        states = [ops.zeros((x.shape[0], D))]
+        for t in range(x.shape[1]):
+            _, states = self.cell(x[:, t], states)
+        return self.dense(states[0])
+
+
+def test_a_cell_in_a_loop_of_the_user_has_the_gradients_of_a_layer():
+    loop, x = LoopOfTheUser(), inputs()
+    norms = gradients.gradient_norms(loop, x)
+    assert {name: each.rows.shape for name, each in norms.items()} == {
+        "cell/output": (B, T),
+        "dense/output": (B, 1),
+    }
+    model = keras.Sequential([layers.GRU(D), keras.layers.Dense(2)])
+    model(x)
+    model.set_weights(loop.get_weights())
+    (expected,) = gradients.gradient_norms(model, x).values()
+    np.testing.assert_allclose(norms["cell/output"].rows, expected.rows, rtol=1e-4)
+    np.testing.assert_array_equal(norms["cell/output"].steps_back, expected.steps_back)
 
 
 def test_an_encoder_counts_its_own_steps():
