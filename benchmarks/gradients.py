@@ -105,7 +105,7 @@ CURES = {
     "RNN, orthogonal (Keras's default)": simple_rnn("orthogonal"),
     "RNN, identity and ReLU": simple_rnn("identity", activation="relu"),
     "RNN, orthogonal x 1.5": scaled_orthogonal(1.5),
-    "RNN, orthogonal x 2, ReLU": scaled_orthogonal(2.0, activation="relu"),
+    "RNN, orthogonal x 1.7, ReLU": scaled_orthogonal(1.7, activation="relu"),
     "RNN, layer norm in the cell": lambda units: keras.layers.RNN(NormalizedCell(units)),
     "RNN, residual from step to step": lambda units: keras.layers.RNN(ResidualCell(units)),
     "GRU": layers.GRU,
@@ -116,7 +116,7 @@ CURES = {
     "minLSTM": layers.MinLSTM,
     "RG-LRU": layers.RGLRU,
 }
-DRAWN = ("RNN, uniform (PyTorch's default)", "RNN, orthogonal (Keras's default)", "RNN, orthogonal x 2, ReLU", "GRU")
+DRAWN = ("RNN, uniform (PyTorch's default)", "RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.7, ReLU", "GRU")
 DRAWN += ("LSTM, forget bias 1 (Keras's default)", "LSTM, forget bias 4", "RG-LRU")
 STACKS = {
     "plain": {},
@@ -196,7 +196,7 @@ def depth(options: Options) -> list[list[str]]:
 def clipping(options: Options) -> list[list[str]]:
     """The size of an update with and without clipping, for gradients that explode and for those that do not."""
     rows = []
-    for name in ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 2, ReLU"):
+    for name in ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.7, ReLU"):
         for clipnorm in (None, 1.0):
             found = []
             for seed in range(options.seeds):

@@ -126,3 +126,17 @@ def test_dropout_of_training_is_recorded():
     (h, _) = gradients.gradient_norms(layer, X, training=True).values()
     (without, _) = gradients.gradient_norms(layer, X).values()
     assert not np.allclose(h.rows, without.rows)
+
+
+@pytest.mark.parametrize("make", [keras.layers.LSTM, keras.layers.GRU])
+def test_both_directions_of_a_keras_wrapper_are_called(make):
+    """On a GPU its fused kernel would call neither layer."""
+    wrapper = keras.layers.Bidirectional(make(D, name="it"), name="both")
+    wrapper(X)
+    fused = f"_can_attempt_fused_{make.__name__.lower()}"
+    assert getattr(wrapper, fused)(None, None)
+    with recording.recorded(wrapper, recording.watched_layers(wrapper)) as found:
+        assert not getattr(wrapper, fused)(None, None)
+        wrapper(X)
+    assert list(found.calls) == ["forward_it", "backward_it"] and found.calls["backward_it"].go_backwards
+    assert getattr(wrapper, fused)(None, None)
