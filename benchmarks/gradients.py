@@ -105,6 +105,7 @@ CURES = {
     "RNN, orthogonal (Keras's default)": simple_rnn("orthogonal"),
     "RNN, identity and ReLU": simple_rnn("identity", activation="relu"),
     "RNN, orthogonal x 1.5": scaled_orthogonal(1.5),
+    "RNN, orthogonal x 1.5, ReLU": scaled_orthogonal(1.5, activation="relu"),
     "RNN, orthogonal x 1.7, ReLU": scaled_orthogonal(1.7, activation="relu"),
     "RNN, layer norm in the cell": lambda units: keras.layers.RNN(NormalizedCell(units)),
     "RNN, residual from step to step": lambda units: keras.layers.RNN(ResidualCell(units)),
@@ -118,6 +119,7 @@ CURES = {
 }
 DRAWN = ("RNN, uniform (PyTorch's default)", "RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.7, ReLU", "GRU")
 DRAWN += ("LSTM, forget bias 1 (Keras's default)", "LSTM, forget bias 4", "RG-LRU")
+CLIPPED = ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.5, ReLU", "RNN, orthogonal x 1.7, ReLU")
 STACKS = {
     "plain": {},
     "residual connections": {"residual_from": 1},
@@ -137,12 +139,13 @@ def main(options: Options) -> None:
     )
     print(
         timing.table(
-            ["4 layers of RNN", "lowest / highest layer, last step", "factor per step back, lowest"], depth(options)
+            ["four layers of RNN", "lowest / highest layer, last step", "factor per step back, lowest"], depth(options)
         )
     )
     print(
         timing.table(
-            ["loss of the last step, SGD 0.01", "gradient", "update", "largest update / weight"], clipping(options)
+            ["loss of the last step, SGD 0.01", "gradient", "update", "largest update / weight", "finite updates"],
+            clipping(options),
         )
     )
     biases = {name: truncation(options, name) for name in ("rnn", "gru", "lstm", "rglru")}
@@ -196,7 +199,7 @@ def depth(options: Options) -> list[list[str]]:
 def clipping(options: Options) -> list[list[str]]:
     """The size of an update with and without clipping, for gradients that explode and for those that do not."""
     rows = []
-    for name in ("RNN, orthogonal (Keras's default)", "RNN, orthogonal x 1.7, ReLU"):
+    for name in CLIPPED:
         for clipnorm in (None, 1.0):
             found = []
             for seed in range(options.seeds):
@@ -208,7 +211,8 @@ def clipping(options: Options) -> list[list[str]]:
             total = [np.sqrt(sum(each.gradient**2 for each in one)) for one in found]
             update = [np.sqrt(sum(each.update**2 for each in one)) for one in found]
             ratio = [max(each.ratio for each in one if each.weight) for one in found]
-            medians = (f"{statistics.median(each):.2g}" for each in (total, update, ratio))
+            medians = [f"{np.nanmedian(each):.2g}" for each in (total, update, ratio)]
+            medians.append(f"{np.isfinite(update).sum()} of {len(update)}")
             rows.append(
                 [f"{name}, {'no clipping' if clipnorm is None else f'global norm at most {clipnorm:g}'}", *medians]
             )
