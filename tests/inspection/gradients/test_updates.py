@@ -29,7 +29,7 @@ def tagger():
 )
 def test_updates_are_those_of_the_next_training_step(make):
     model = tagger()
-    model.compile(make(), losses.TokenCrossentropy(), jit_compile=False)
+    model.compile(make(), losses.TokenCrossentropy(), run_eagerly=True)
     model.train_on_batch(X, Y)  # the slots are not zero
     model.train_on_batch(X, Y)
     before = [np.array(weight) for weight in model.trainable_variables]
@@ -76,7 +76,7 @@ def test_ratios_of_weights_of_zeros():
 
 def test_the_optimizer_of_another_model_is_refused():
     other = keras.Sequential([keras.layers.Dense(2)])
-    other.compile("adam", "mse")
+    other.compile("adam", "mse", run_eagerly=True)
     other.train_on_batch(np.ones((2, 3)), np.ones((2, 2)))
     with pytest.raises(ValueError, match="`optimizer` must be new, or that of the model.*built for other weights"):
         gradients.parameter_norms(tagger(), X, Y, losses.TokenCrossentropy(), optimizer=other.optimizer)
