@@ -42,6 +42,9 @@ def test_the_curve_of_each_layer_is_drawn_with_its_factor(drawn, tmp_path):
     np.testing.assert_allclose(axes.lines[0].get_ydata(), 0.5 ** np.arange(20.0))
     plots.gradient_curve({"a": norms(0.5)}, tmp_path / "one.png")
     assert drawn[1].axes[0].get_title() == "a: norm × 0.500 per step back"
+    plots.gradient_curve({f"layer {n}": norms(0.5, T=1) for n in range(9)}, tmp_path / "many.png")
+    assert drawn[2].axes[0].get_title() == "gradients of a single step"
+    assert len(drawn[2].legends[0].get_texts()) == 9  # beside the axes
     with pytest.raises(ValueError, match="`norms` must have a norm above zero. Received: \\['none'\\]"):
         plots.gradient_curve({"none": measured["none"]}, tmp_path / "none.png")
 
@@ -76,6 +79,9 @@ def test_singular_values_are_drawn_between_the_extremes(drawn, tmp_path):
     (axes,) = drawn[0].axes
     assert axes.get_title() == "rnn: the largest singular value is above 1 at 60% of the steps"  # 6 of 10
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.9, 0.9, 1.2, 1.2, 1.2, 1.2])
+    assert axes.get_yscale() == "linear"
+    plots.singular_values(values / [1, 1, 1000], tmp_path / "values.png")
+    assert drawn[1].axes[0].get_yscale() == "log"
     for wrong in (np.ones((2, 3)), np.full((1, 2, 3), np.nan)):
         with pytest.raises(ValueError, match=r"`values` must be numbers \(B, T, N\)"):
             plots.singular_values(wrong, tmp_path / "none.png")

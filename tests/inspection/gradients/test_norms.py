@@ -339,6 +339,24 @@ def test_an_encoder_counts_its_own_steps():
     assert encoder[0].steps_back[0].tolist() == list(range(T - 1, -1, -1))
 
 
+def test_frames_have_steps_and_images_have_none():
+    x = inputs(shape=(2, 3, 4, 4, 1))
+    frames, image = (
+        layers.ConvLSTM2D(1, 3, padding="same", return_sequences=each, name="it") for each in (True, False)
+    )
+    frames(x), image(x)
+    image.set_weights(frames.get_weights())
+
+    def rows(layer, y, **options):
+        loss = lambda y, output: ops.square(output - y)[..., 0]  # noqa: E731
+        return gradients.gradient_norms(layer, x, y, loss, **options)["it/h"].rows
+
+    np.testing.assert_allclose(rows(frames, x)[:, -1], 2 * np.linalg.norm((frames(x) - x)[:, -1, ..., 0], axis=(1, 2)))
+    assert (rows(frames, x, at=1)[:, 2] == 0).all() and (rows(frames, x, at=1)[:, :2] > 0).all()
+    whole = [next(iter(gradients.gradient_norms(layer, x).values())).rows for layer in (frames, image)]
+    np.testing.assert_allclose(*whole, rtol=1e-4)
+
+
 def test_half_precision_is_measured():
     layer = layers.GRU(D, dtype="mixed_float16")
     (norms,) = gradients.gradient_norms(layer, inputs()).values()

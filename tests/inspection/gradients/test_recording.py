@@ -138,3 +138,16 @@ def test_both_directions_of_a_keras_wrapper_are_called(make):
         wrapper(X)
     assert list(found.calls) == ["forward_it", "backward_it"] and found.calls["backward_it"].go_backwards
     assert getattr(wrapper, fused)(None, None)
+
+
+def test_a_layer_is_built_and_recorded_twice_at_once():
+    layer = layers.GRU(D, name="gru")
+    layer(X)
+    with recording.recorded(layer, {"a": layer}) as outer:
+        x = keras.Input((T, D))
+        keras.Model(x, layer(x))  # Keras traces the layer with symbolic tensors
+        with recording.recorded(layer, {"b": layer}) as inner:
+            layer(X)
+        layer(X)
+    assert list(inner.calls) == ["b"] and list(outer.calls) == ["a"]
+    assert "inner_loop" not in layer.__dict__
