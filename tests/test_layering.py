@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
-TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning")
+TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "inspection.gradients")
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.inspection import (
         certify,
         clips,
+        gradients,
         layer_calls,
         parameters,
         plots,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers
 __all__ = [
     "certify",
     "clips",
+    "gradients",
     "layer_calls",
     "parameters",
     "plots",

@@ -163,17 +163,21 @@ class ParallelRecurrent(keras.layers.Layer):
     def call(self, x, initial_state=None, mask=None, training=False):
         mask = carried_mask(x, mask)
         x = without_padding(x, mask)
+        final, outputs, _ = self.inner_loop(x, initial_state, mask, training)
+        outputs = outputs if self.return_sequences else final
+        return (outputs, final) if self.return_state else outputs
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """All steps, like the method of a Keras layer: `(last output, outputs, final states)`."""
         if self.go_backwards:
-            x, mask = (None if each is None else ops.flip(each, axis=1) for each in (x, mask))
-        gates, values = self._projected(x)
+            sequences, mask = (None if each is None else ops.flip(each, axis=1) for each in (sequences, mask))
+        gates, values = self._projected(sequences)
         if mask is not None:
             real = mask[:, :, None]
             gates, values = ops.where(real, gates, 1.0), ops.where(real, values, 0.0)
         (state,) = [None] if initial_state is None else keras.tree.flatten(initial_state)
         outputs = ops.cast(linear_scan(gates, values, state), self.compute_dtype)
-        final = outputs[:, -1]
-        outputs = outputs if self.return_sequences else final
-        return (outputs, final) if self.return_state else outputs
+        return outputs[:, -1], outputs, [outputs[:, -1]]
 
     def _projected(self, x):
         # In float32 even if the layer computes in half precision, which cannot represent a gate of 0.999.

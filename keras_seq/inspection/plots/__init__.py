@@ -4,6 +4,14 @@ from keras_seq.inspection.plots.alignments import attention_map, speech_alignmen
 from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.comparison import compared_bars, compared_curves, score_grid, score_ranges
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position, score_by_length
+from keras_seq.inspection.plots.gradients import (
+    gate_saturation,
+    gradient_curve,
+    gradient_heat_map,
+    singular_values,
+    truncation_bias,
+    unit_gradients,
+)
 from keras_seq.inspection.plots.representations import attention_heads, sentence_map, trajectories
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
@@ -18,6 +26,9 @@ __all__ = [
     "confusion_matrix",
     "errors_by_step",
     "forecasts",
+    "gate_saturation",
+    "gradient_curve",
+    "gradient_heat_map",
     "learning_curve",
     "loss_by_position",
     "parallel_coordinates",
@@ -28,6 +39,9 @@ __all__ = [
     "score_ranges",
     "sentence_map",
     "shares",
+    "singular_values",
     "speech_alignment",
     "trajectories",
+    "truncation_bias",
+    "unit_gradients",
 ]
