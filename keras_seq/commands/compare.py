@@ -103,7 +103,8 @@ def compare(options: Any, module: types.ModuleType) -> None:
         architectures=tuple(options.architectures),
         learning_rates=tuple(options.learning_rates),
         seeds=tuple(options.seeds),
-        budget={name.removeprefix("budget_"): value for name, value in budget.items() if value is not None},
+        budget={name.removeprefix("budget_"): value for name, value in budget.items() if value is not None}
+        | {"rounds": options.rounds},
         equal_parameters="parameters" in options.equal,
         parameters=options.parameters,
         units=module.with_defaults(make.args[1]).units,

@@ -54,7 +54,7 @@ def formula(
         units: width of the output. A recurrent layer in two directions has half of it in each.
         num_layers, bidirectional: as for the stack.
     Returns:
-        `("2 x 4(dh + hh + h), d = 96, h = 48", 55680)`, or None if there is no formula.
+        `("2 x (4(dh + hh + h)), d = 96, h = 48", 55680)`, or None if there is no formula.
     """
     known = facts(architecture)
     if known.count is None:
@@ -62,7 +62,7 @@ def formula(
     twice = 2 if bidirectional and known.states else 1
     h = units // twice
     value = sum(twice * known.count(width, h) for width in [d, *[units] * (num_layers - 1)])
-    text = f"{twice} x {known.formula}" if twice > 1 else known.formula
+    text = f"{twice} x ({known.formula})" if twice > 1 else known.formula
     if architecture == "transformer":
         value += 2 * units + (0 if d == units else d * units + units)  # the last normalization, the projection
         return f"{text}, h = {h}; 2h after the last layer", value

@@ -70,7 +70,7 @@ def _whole(stack: keras.layers.Layer, x: Any) -> Callable[[], Any]:
 def _steps(stack: keras.layers.Layer) -> Callable[[Any, Any, int], Any]:
     """A function of x `(B, T, D)`, a state and a number that runs the stack on one step after the other, in the graph,
     and starts again from the state so many times."""
-    stack(keras.ops.zeros((1, 1, stack.units)))  # its weights are made outside of the loop
+    stack(keras.ops.zeros((1, 2, stack.units)))  # its weights are made outside of the loop
 
     @tf.function(reduce_retracing=True)
     def run(x, state, times):
