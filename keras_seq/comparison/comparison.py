@@ -192,6 +192,7 @@ class Comparison:
         count = min(workers, len(left))
         with Workers(count, self._make, left, self.directory, max(1, cores() // count)) as processes:
             while left:
+                progress.refresh()
                 time.sleep(_POLL)
                 alive = processes.running()
                 for name, code, how in processes.died():

@@ -22,12 +22,13 @@ class Progress:
 
     def __init__(self, total: int, done: int, score: str):
         self._total, self._done, self._before, self._score = total, done, done, score
-        self._begun = time.monotonic()
+        self._begun = self._last = time.monotonic()
         self._terminal = sys.stdout is not None and sys.stdout.isatty()
 
     def ended(self, cell: Cell, record: CellRecord) -> None:
         """Counts a cell, and shows its line."""
         self._done += 1
+        self._last = time.monotonic()
         how = f"{self._score} {record.score:.4g}" if record.status == "done" else f"{record.status}: {record.reason}"
         name = f"{cell.architecture}, learning rate {cell.learning_rate:g}, seed {cell.seed}"
         self._line(f"{self._done} of {self._total}  {name}: {how} ({record.seconds:.0f} s)")
@@ -36,12 +37,21 @@ class Progress:
         """Shows a line."""
         self._line(text)
 
+    def refresh(self) -> None:
+        """Shows the bar with the time left now, on a terminal."""
+        if self._terminal:
+            self._show()
+
     def _line(self, text: str) -> None:
         if self._terminal:
-            columns = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{text}\n{self.bar()[:columns]}", end="", flush=True)
+            print(f"\r\x1b[K{text}")
+            self._show()
         else:
             print(text, flush=True)
+
+    def _show(self) -> None:
+        columns = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be overwritten
+        print(f"\r\x1b[K{self.bar()[:columns]}", end="", flush=True)
 
     def bar(self) -> str:
         """The bar: cells done, and the time left."""
@@ -52,7 +62,8 @@ class Progress:
         new = self._done - self._before
         if not new or self._done == self._total:
             return ""
-        seconds = (time.monotonic() - self._begun) / new * (self._total - self._done)
+        each = (self._last - self._begun) / new
+        seconds = each * (self._total - self._done) - (time.monotonic() - self._last)
         return f", {max(1, round(seconds / 60))} min left"
 
     def close(self) -> None:
