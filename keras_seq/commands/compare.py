@@ -12,7 +12,8 @@ from typing import Any
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 
-TOKENS, SECONDS = 400_000, 60  # budgets of a run, unless one is given
+# Budgets of a run, unless a flag gives one. A recipe may have others: `COMPARED = {"budget_tokens": 30_000}`.
+BUDGETS = {"budget_tokens": 400_000, "budget_seconds": 60}
 EQUAL = ("parameters", "tokens", "seconds")
 _NEEDED = ("Options", "with_defaults", "read", "train", "monitor")
 
@@ -64,9 +65,10 @@ def compare_options(module: types.ModuleType) -> type:
     shown = option(architectures_of(module), "architectures to compare", choices=choices)
     fields = [("architectures", tuple[str, ...], shown)]
     fields += [("run", pathlib.Path | None, option(None, "folder of the comparison (default: runs/compare- and name)"))]
-    tokens = f"number of target tokens that each model is trained on (default: {TOKENS})"
+    budgets = BUDGETS | getattr(module, "COMPARED", {})
+    tokens = f"number of target tokens that each model is trained on (default: {budgets['budget_tokens']})"
     fields += [("budget_tokens", float | None, option(None, tokens))]
-    seconds = f"seconds of training of each model, with --equal seconds (default: {SECONDS})"
+    seconds = f"seconds of training of each model, with --equal seconds (default: {budgets['budget_seconds']})"
     fields += [("budget_seconds", float | None, option(None, seconds))]
     for each, kind, instead in (("architecture", str, "architectures"), ("learning_rate", float, "learning-rates")):
         fields += [(each, kind | None, option(known[each].default, f"unused: --{instead} has the values to compare"))]
@@ -92,7 +94,7 @@ def compare(options: Any, module: types.ModuleType) -> None:
     Raises:
         ValueError: for a wrong flag. Nothing is written then.
     """
-    budget = _budget(options)
+    budget = _budget(options, module)
     for name, instead in (("architecture", "architectures"), ("learning_rate", "learning_rates")):
         if getattr(options, name) != _fields(module)[name].default:
             raise ValueError(f"`{name}` is compared. Give its values by `{instead}`.")
@@ -121,7 +123,7 @@ def trainer(module: str, options: Any) -> Any:
     return experiment.RecipeTrainer(importlib.import_module(module), options)
 
 
-def _budget(options: Any) -> dict[str, float | None]:
+def _budget(options: Any, module: types.ModuleType) -> dict[str, float | None]:
     """The equal budget, `budget_tokens` and `budget_seconds`, one of which is None."""
     if {"tokens", "seconds"} <= set(options.equal):
         raise ValueError("`equal` has tokens and seconds: runs with one of them equal differ in the other. Choose one.")
@@ -129,8 +131,8 @@ def _budget(options: Any) -> dict[str, float | None]:
     given, other = ("budget_seconds", "budget_tokens") if by_time else ("budget_tokens", "budget_seconds")
     if getattr(options, other) is not None:
         raise ValueError(f"`{other}` is given, but `equal` is {' '.join(options.equal)}. Use `{given}`.")
-    value = getattr(options, given)
-    return {given: float((SECONDS if by_time else TOKENS) if value is None else value), other: None}
+    value, usual = getattr(options, given), BUDGETS | getattr(module, "COMPARED", {})
+    return {given: float(usual[given] if value is None else value), other: None}
 
 
 def _recipe_options(options: Any, module: types.ModuleType, budget: dict[str, float | None]) -> Any:

@@ -48,7 +48,7 @@ class CellRecord:
         seconds: seconds of the run.
         curve: tokens and score at the end of each round.
         parameters, backbone_parameters: number of weights of the model, and of its backbone.
-        by_length: length, number of examples and mean score, for each length of the validation examples.
+        by_length: shortest and longest length, number of examples and mean score, for each range of lengths.
         worker: process that runs it.
     """
 
@@ -60,7 +60,7 @@ class CellRecord:
     curve: tuple[tuple[int, float | None], ...] = ()
     parameters: int | None = None
     backbone_parameters: int | None = None
-    by_length: tuple[tuple[int, int, float], ...] = ()
+    by_length: tuple[tuple[int, int, int, float], ...] = ()
     worker: str = ""
 
     @property

@@ -94,28 +94,29 @@ def convergence(records: Iterable[CellRecord], mode: str, chance: float | None =
     return Convergence((chance + best) / 2, f"half way from {start} to the best score of any run ({best:.4g})", mode)
 
 
-def by_length(records: Sequence[CellRecord], bins: int = 5) -> list[dict[str, Any]]:
+def by_length(records: Sequence[CellRecord], bins: int = 5, most: int = 8) -> list[dict[str, Any]]:
     """The mean score of the examples in each range of lengths.
 
     Args:
         records: runs whose scores are averaged, with the same examples each.
-        bins: greatest number of ranges, which have about as many examples each. No length is in two ranges.
+        bins: greatest number of ranges if there are more than `most` in the records. They are then joined to ranges of
+            about equally many examples.
     Returns:
         `[{"from": 1, "to": 10, "rows": 210, "score": 0.77}, ...]`, where `rows` counts the examples of one run.
     """
-    totals: dict[int, list[float]] = {}
+    totals: dict[tuple[int, int], list[float]] = {}
     for record in records:
-        for length, rows, score in record.by_length:
-            total = totals.setdefault(length, [0, 0.0])
+        for low, high, rows, score in record.by_length:
+            total = totals.setdefault((low, high), [0, 0.0])
             total[0] += rows
             total[1] += rows * score
     every, seen, ranges = sum(rows for rows, _ in totals.values()), 0, []
-    for length, (rows, score) in sorted(totals.items()):
-        # An example belongs to the range that the middle of its length's share falls into.
-        place = min(bins - 1, int(bins * (seen + rows / 2) / every))
+    for number, ((low, high), (rows, score)) in enumerate(sorted(totals.items())):
+        # A length belongs to the range that the middle of its examples falls into.
+        place = number if len(totals) <= most else min(bins - 1, int(bins * (seen + rows / 2) / every))
         if not ranges or ranges[-1]["place"] != place:
-            ranges.append({"place": place, "from": length, "to": length, "rows": 0, "score": 0.0})
-        ranges[-1]["to"] = length
+            ranges.append({"place": place, "from": low, "to": high, "rows": 0, "score": 0.0})
+        ranges[-1]["to"] = high
         ranges[-1]["rows"] += rows
         ranges[-1]["score"] += score
         seen += rows

@@ -71,7 +71,7 @@ class Comparison:
 
     Args:
         make: picklable function without arguments that makes the contender. Each process calls it.
-        plan: what is compared.
+        plan: the architectures, the grid and the equal quantities.
         directory: folder of the comparison.
         overwrite: whether to start over. The comparison in the folder is removed.
     Raises:
@@ -91,7 +91,7 @@ class Comparison:
         self._earlier = training.read_config(self.directory / FILE).get("seconds", 0.0)
 
     def run(self, workers: int | None = None, measured: bool = True) -> dict[str, Any]:
-        """Trains what is left of the grid, measures, and writes `comparison.json` and the report.
+        """Trains the rest of the grid, measures, and writes `comparison.json` and the report.
 
         Args:
             workers: number of processes. None: the number of cores. Each computes with its share of the cores.

@@ -1,4 +1,4 @@
-"""What a comparison needs of a task: a protocol, and the parts of a model that it looks at."""
+"""The protocol of a task whose models are compared, and the parts of a model that are counted."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,12 @@ class Contender(Protocol):
     def shape(self) -> dict[str, Any]:
         """`num_layers`, `num_heads` and `bidirectional` of all models."""
 
-    def scores_by_length(self, values: Values, task: Any) -> tuple[Sequence[int], Sequence[float]] | None:
-        """Lengths and scores of the validation examples, for what `train` has returned. None: unknown."""
+    def scores_by_length(self, values: Values, task: Any) -> Sequence[Mapping[str, float]] | None:
+        """Scores of validation examples by length, for the value that `train` has returned. None: unknown.
+
+        A row for each length or range of lengths: `{"from", "to", "rows", "score"}`, the shortest and longest length,
+        the number of examples and their mean score.
+        """
 
     def chance(self) -> float | None:
         """The score of the best answer that ignores the input. None: unknown."""
@@ -50,7 +54,7 @@ class Stopped(Exception):
     """Ends a `fit` whose model is all that is wanted.
 
     Attributes:
-        value: the model, or what was made of it.
+        value: the model, or parts of its training.
     """
 
     def __init__(self, value: Any):

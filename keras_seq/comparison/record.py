@@ -15,7 +15,7 @@ _UNITS = {"accuracy": "fraction", "f1": "fraction", "loss": "nats", "perplexity"
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is compared, and how.
+    """The conditions of a comparison.
 
     Args:
         recipe, title, data, command: names for the report.
@@ -58,7 +58,7 @@ def record_of(
     """The record as JSON values, of a finished comparison or of one that runs.
 
     Args:
-        setting: what is compared.
+        setting: the conditions.
         runs: record of each cell.
         costs: measurements of each architecture that has some.
         seconds: seconds of the comparison.

@@ -8,10 +8,9 @@ import pathlib
 import shutil
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import keras
-import numpy as np
 
 from keras_seq import training
 from keras_seq.comparison.cells import Cell, CellRecord, read_cell
@@ -85,7 +84,8 @@ def train_cell(contender: Contender, cell: Cell, root: pathlib.Path, worker: str
     try:
         task = contender.train(cell.values, folder, [watch])
         scores = contender.scores_by_length(cell.values, task)
-        record = watch.ended("done", by_length=() if scores is None else _counted(*scores))
+        ranges = [] if scores is None else [(row["from"], row["to"], row["rows"], row["score"]) for row in scores]
+        record = watch.ended("done", by_length=tuple(ranges))
     except Diverged as error:
         record = watch.ended("diverged", str(error))
     except Exception as error:  # one cell must not end the comparison: memory, a bug for some value
@@ -94,13 +94,6 @@ def train_cell(contender: Contender, cell: Cell, root: pathlib.Path, worker: str
     record.write(folder)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return record
-
-
-def _counted(lengths: Sequence[int], scores: Sequence[float]) -> tuple[tuple[int, int, float], ...]:
-    """The number of examples and the mean score of each length."""
-    lengths, scores = np.asarray(lengths), np.asarray(scores, "float64")
-    groups = ((int(length), scores[lengths == length]) for length in np.unique(lengths))
-    return tuple((length, len(group), float(group.mean())) for length, group in groups)
 
 
 def train_cells(

@@ -20,8 +20,9 @@ class RecipeTrainer:
 
     Args:
         recipe: module of a recipe: `Options`, `with_defaults`, `read`, `train` and `monitor`. Two functions are
-            optional: `scores_by_length(options, task, parts)`, the lengths `(N,)` of the validation examples and their
-            scores `(N,)`, and `chance(options, parts)`, the score of the best answer that ignores the input.
+            optional: `scores_by_length(options, task, parts)`, the mean score of validation examples of each length, in
+            the form of `experiment.by_length`, and `chance(options, parts)`, the score of the best answer that ignores
+            the input.
         options: options of the recipe that are the same for all models.
     Attributes:
         monitor: name of the score that the recipe chooses its best epoch by, and "max" or "min".
@@ -81,8 +82,8 @@ class RecipeTrainer:
     def _option(self, name: str, default: Any) -> Any:
         return getattr(self.defaults, name, default)
 
-    def scores_by_length(self, values: Mapping[str, Any], task: Any) -> tuple[Sequence[int], Sequence[float]] | None:
-        """Lengths and scores of the validation examples. None if the recipe does not give them."""
+    def scores_by_length(self, values: Mapping[str, Any], task: Any) -> Sequence[Mapping[str, float]] | None:
+        """Scores of validation examples by length, in the form of `experiment.by_length`. None if there are none."""
         scores = getattr(self.recipe, "scores_by_length", None)
         return None if scores is None else scores(self.options_of(values), task, self.parts)
 

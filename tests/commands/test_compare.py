@@ -13,7 +13,7 @@ from keras_seq.__main__ import NOT_COMPARED, RECIPES
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.commands.compare import architectures_of, compare_options
 from recipes import compare as recipe
-from recipes import language_model, sentiment, tagging
+from recipes import forecasting, language_model, sentiment, tagging
 
 SMALL = ("--sentences", 60, "--units", 8)
 
@@ -50,6 +50,16 @@ def test_all_architectures_of_a_recipe_are_compared():
     assert architectures_of(sentiment) == architectures_of(tagging) == (*ARCHITECTURES, "feedforward")
     assert architectures_of(language_model) == ARCHITECTURES
     assert compare_options(sentiment)().run.as_posix() == "runs/compare-sentiment"
+
+
+def test_a_recipe_may_have_another_budget(planned, monkeypatch):
+    recipe.main(["forecasting", "--hours", "600"])
+    assert planned[0][0].budget_tokens == forecasting.COMPARED["budget_tokens"] == planned[0][1].budget["tokens"]
+    monkeypatch.setattr(sentiment, "COMPARED", {"budget_seconds": 7}, raising=False)
+    recipe.main(["sentiment", "--equal", "seconds"])
+    recipe.main(["sentiment", "--equal", "seconds", "--budget-seconds", "8"])
+    assert [options.budget_seconds for options, *_ in planned[1:]] == [7, 8]
+    assert "(default: 30000)" in compare_options(forecasting).__dataclass_fields__["budget_tokens"].metadata["help"]
 
 
 def test_the_flags_make_a_plan(keras_seq, planned, tmp_path):

@@ -42,7 +42,7 @@ def test_a_wrong_grid(rates, seeds, message):
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
     assert read_cell(tmp_path / "nothing") == CellRecord() and not CellRecord().ended
-    record = CellRecord("done", "", 0.75, 100, 2.5, ((50, 0.5), (100, 0.75)), 20, 10, ((3, 2, 0.5),), "worker-0")
+    record = CellRecord("done", "", 0.75, 100, 2.5, ((50, 0.5), (100, 0.75)), 20, 10, ((3, 3, 2, 0.5),), "worker-0")
     record.write(tmp_path / "a")
     assert read_cell(tmp_path / "a") == record and record.ended
     CellRecord("diverged", curve=((50, float("nan")),)).write(tmp_path / "a")

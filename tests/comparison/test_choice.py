@@ -59,8 +59,8 @@ def test_without_chance_the_worst_first_round_takes_its_place():
 
 
 def test_ranges_of_lengths_share_the_examples():
-    one = CellRecord("done", by_length=tuple((length, 10, length / 100) for length in range(1, 11)))
-    two = CellRecord("done", by_length=tuple((length, 10, 0.0) for length in range(1, 11)))
+    one = CellRecord("done", by_length=tuple((length, length, 10, length / 100) for length in range(1, 11)))
+    two = CellRecord("done", by_length=tuple((length, length, 10, 0.0) for length in range(1, 11)))
     ranges = by_length([one, two])
     assert [(each["from"], each["to"], each["rows"]) for each in ranges] == [
         (1, 2, 20), (3, 4, 20), (5, 6, 20), (7, 8, 20), (9, 10, 20)
@@ -68,9 +68,16 @@ def test_ranges_of_lengths_share_the_examples():
     assert [each["score"] for each in ranges] == pytest.approx([(2 * k + 1.5) / 200 for k in range(5)])
 
 
+def test_few_ranges_stay_as_the_recipe_gives_them():
+    record = CellRecord("done", by_length=((5, 9, 10, 1.0), (10, 10, 500, 0.5), (80, 80, 10, 0.25)))
+    assert [tuple(each.values()) for each in by_length([record, record])] == [
+        (5, 9, 10, 1.0), (10, 10, 500, 0.5), (80, 80, 10, 0.25)
+    ]  # fmt: skip
+
+
 def test_a_frequent_length_is_in_one_range():
-    record = CellRecord("done", by_length=((1, 1, 0.0), (2, 98, 0.5), (3, 1, 1.0)))
-    ranges = by_length([record])
+    record = CellRecord("done", by_length=((1, 1, 1, 0.0), (2, 2, 98, 0.5), (3, 3, 1, 1.0)))
+    ranges = by_length([record], most=2)
     assert sum(each["rows"] for each in ranges) == 100
     assert [each["score"] for each in ranges if each["from"] <= 2 <= each["to"]] == [0.5]
     assert all(before["to"] < after["from"] for before, after in zip(ranges, ranges[1:], strict=False))

@@ -31,7 +31,7 @@ def test_each_cell_is_trained_once_and_a_bad_one_ends_nothing(tmp_path):
     assert done.curve == tuple((row["trained_tokens"], row["val_accuracy"]) for row in rows)
     assert 600 <= done.tokens < 600 + 80 and done.worker == "me"
     assert done.backbone_parameters == 2 * (4 * 4 + 4) and done.parameters == 20 * 4 + 40 + 4 * 2 + 2
-    assert done.by_length == ((2, 2, 0.5), (3, 1, 1.0))
+    assert done.by_length == ((2, 2, 2, 0.5), (3, 3, 1, 1.0))
     assert not (tmp_path / "feedforward/0.1-1/checkpoints").exists()
 
     trained = list(toy.trained)
