@@ -43,7 +43,6 @@ def _begin(parent: int, log: pathlib.Path) -> None:
     ask = die_with(parent)
     if ask is not None:
         ask()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -51,6 +50,7 @@ def _begin(parent: int, log: pathlib.Path) -> None:
 
 def _work(make: Callable[[], Contender], cells: Sequence[Cell], root: pathlib.Path, name: str, parent: int) -> None:
     _begin(parent, root / f"{name}.log")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     train_cells(make(), cells, root, name)
 
 

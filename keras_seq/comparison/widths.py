@@ -84,18 +84,18 @@ def equal_widths(counts: Mapping[str, Count], target: float, tolerance: float = 
     Raises:
         ValueError: if an architecture has no width within the tolerance.
     """
-    candidates = [target] if exactly else [target * 1.25 ** (shift / 100) for shift in range(-100, 101)]
-    fitting = [each for each in candidates if _furthest(counts, each)[1] <= tolerance]
-    if not fitting:
-        nearest = min(candidates, key=lambda each: _furthest(counts, each)[1])
-        name, difference = _furthest(counts, nearest)
-        units = counts[name].width(nearest)
+    around = [target * 1.25 ** (shift / 100) for shift in range(-100, 101)]
+    fitting = [each for each in around if _furthest(counts, each)[1] <= tolerance]
+    chosen = min(fitting, key=lambda each: abs(math.log(each / target)), default=target)
+    name, difference = _furthest(counts, target if exactly else chosen)
+    if difference > tolerance:
+        units = counts[name].width(target)
+        others = f"`parameters` of {chosen:,.0f}, which all can have" if fitting else "more `parameters`"
         raise ValueError(
-            f"No width of {name} has {nearest:,.0f} parameters in its backbone up to {tolerance:.0%}: "
-            f"{units} units have {counts[name](units):,}, {difference:.0%} away. Take more `parameters`, or a larger "
-            "`tolerance`."
+            f"No width of {name} has {target:,.0f} parameters in its backbone up to {tolerance:.0%}: {units} units "
+            f"have {counts[name](units):,}, {difference:.0%} away. Take {others}, or a larger `tolerance`."
         )
-    chosen = min(fitting, key=lambda each: abs(math.log(each / target)))
+    chosen = target if exactly else chosen
     return Widths(round(chosen), {name: count.width(chosen) for name, count in counts.items()})
 
 

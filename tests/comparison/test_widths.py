@@ -1,5 +1,7 @@
 """Widths at which architectures have equally many parameters, and the closed formulas of their parameters."""
 
+import re
+
 import keras
 import pytest
 
@@ -58,6 +60,14 @@ def test_equal_parameters_to_five_percent(target):
 def test_a_target_that_no_width_has():
     with pytest.raises(ValueError, match=r"No width of transformer has 500 parameters .* up to 5%: 8 units have 888"):
         equal_widths(COUNTS, 500, exactly=True)
+    with pytest.raises(ValueError, match=r"Take more `parameters`, or a larger `tolerance`"):
+        equal_widths(COUNTS, 500)
+    with pytest.raises(
+        ValueError, match=r"40 units have 19,800, .* away. Take `parameters` of ([\d,]+), which"
+    ) as error:
+        equal_widths(COUNTS, 22_000, exactly=True)
+    advice = int(re.search("of ([\\d,]+), which", str(error.value))[1].replace(",", ""))
+    equal_widths(COUNTS, advice, tolerance=0.051, exactly=True)
     assert equal_widths(COUNTS, 500, tolerance=0.9, exactly=True).target == 500
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_seq import comparison, data, training
 
-ROUNDS = 3
+ROUNDS, TOKENS = 2, 200
 
 
 class Toy:
@@ -30,7 +30,7 @@ class Toy:
             raise RuntimeError("out of order")
         self.trained.append(run)
         order = data.shuffled(values["seed"])
-        budget = {"tokens": 600, "rounds": ROUNDS} if "budget_tokens" not in values else {"epochs": 1}
+        budget = {"tokens": TOKENS, "rounds": ROUNDS} if "budget_tokens" not in values else {"epochs": 1}
         amount = training.TrainingData(examples(0).apply(order).padded_batch(10), [order], **budget)
         model = build(values)
         folder = training.Run(run, dict(values))
@@ -81,13 +81,13 @@ def build(values) -> keras.Model:
 
 def examples(seed: int) -> tf.data.Dataset:
     random = np.random.default_rng(seed)
-    rows = [random.integers(1, 20, random.integers(2, 8)) for _ in range(40)]
-    pairs = [(row.astype("int32"), int(np.mean(row > 9) > 0.5)) for row in rows]
-    spec = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32))
-    return tf.data.Dataset.from_generator(lambda: iter(pairs), output_signature=spec).cache()
+    rows = [random.integers(1, 20, random.integers(2, 8)).tolist() for _ in range(40)]
+    labels = [int(np.mean(np.array(row) > 9) > 0.5) for row in rows]
+    pairs = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(rows, tf.int32), tf.constant(labels, tf.int32)))
+    return pairs.map(lambda tokens, label: (tf.ensure_shape(tokens, [None]), label))
 
 
-PLAN = comparison.Plan(("cnn", "feedforward"), (0.1, 5.0), (1, 2), {"tokens": 600}, units=20, tolerance=0.2)
+PLAN = comparison.Plan(("cnn", "feedforward"), (0.1, 5.0), (1, 2), {"tokens": TOKENS}, units=20, tolerance=0.2)
 
 
 def main() -> None:
