@@ -19,10 +19,13 @@ from keras_seq.comparison.costs import measure
 from keras_seq.comparison.processes import Workers, cores
 from keras_seq.comparison.progress import Progress, result_table
 from keras_seq.comparison.record import FILE, Setting, record_of
+from keras_seq.comparison.training_cells import lock_of
 from keras_seq.comparison.widths import Count, counted, equal_widths
+from keras_seq.data.file_lock import tried
 from keras_seq.training.preemption import PREEMPTED
 from keras_seq.training.run_folder import command_line, hardware, versions
 
+WIDTHS = "widths.json"
 _POLL = 0.3  # seconds
 
 
@@ -83,6 +86,7 @@ class Comparison:
     ):
         self._make, self._plan, self.directory = make, plan, pathlib.Path(directory)
         self._begun = time.monotonic()
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several processes share a GPU
         self._contender = make()
         identity = self._contender.identity()
         identity |= identity.pop("options", {})
@@ -125,7 +129,7 @@ class Comparison:
 
     def _setting(self) -> Setting:
         """The widths, those of an earlier start for the architectures that it had, and the rest of the setting."""
-        plan, path = self._plan, self.directory / "widths.json"
+        plan, path = self._plan, self.directory / WIDTHS
         before = training.read_config(path)
         widths, inputs = dict(before.get("widths", {})), dict(before.get("inputs", {}))
         target = before.get("parameters")
@@ -175,7 +179,7 @@ class Comparison:
                 counts[name], inputs[name] = counted(parameters, self._contender.width_step(name))
         return counts, inputs
 
-    # The runs.
+    # The runs and their costs.
 
     def _read(self, cell: Cell) -> CellRecord:
         return read_cell(self.directory / cell.folder)
@@ -190,6 +194,7 @@ class Comparison:
         if not left:
             return
         count = min(workers, len(left))
+        deaths = 0
         with Workers(count, self._make, left, self.directory, max(1, cores() // count)) as processes:
             while left:
                 progress.refresh()
@@ -197,6 +202,9 @@ class Comparison:
                 alive = processes.running()
                 for name, code, how in processes.died():
                     self._lost(left, name, code, how, processes.log(name))
+                    deaths += 1
+                    if deaths > len(cells):  # runs that kill each process that takes them over
+                        raise ValueError(f"{deaths} processes died, the last one: {how}. Output: {processes.log(name)}")
                     if not processes.running():
                         processes.restart(name)
                 ended = [cell for cell in left if self._read(cell).ended]
@@ -216,9 +224,10 @@ class Comparison:
         if not running and code > 0 and code != PREEMPTED:
             raise ValueError(f"The process {name} ended before its first run, with {how}. Its output: {log}")
         for cell in running:
-            if code != PREEMPTED:
-                record = dataclasses.replace(self._read(cell), status="failed", reason=f"its process died: {how}")
-                record.write(self.directory / cell.folder)
+            with tried(lock_of(cell, self.directory)) as free:  # otherwise another process has taken it over
+                if free and code != PREEMPTED and not self._read(cell).ended:
+                    record = dataclasses.replace(self._read(cell), status="failed", reason=f"its process died: {how}")
+                    record.write(self.directory / cell.folder)
 
     def _measure(self, setting: Setting, runs: Mapping[Cell, CellRecord], progress: Progress) -> dict[str, Any]:
         chosen = {}
@@ -267,7 +276,7 @@ def _open(directory: pathlib.Path, identity: Mapping[str, Any], overwrite: bool)
             f"The folder {directory} is not empty and has no comparison in it (it has {', '.join(present[:3])}). "
             "Name another folder."
         )
-    before = training.read_config(path)
+    before = training.read_config(path) if (directory / WIDTHS).exists() else {}  # without widths nothing has begun
     if before and (differences := training.config_differences(before, identity)):
         raise ValueError(
             f"The folder {directory} holds another comparison: {differences}. Name another folder, or start over in it "

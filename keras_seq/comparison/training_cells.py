@@ -96,6 +96,11 @@ def train_cell(contender: Contender, cell: Cell, root: pathlib.Path, worker: str
     return record
 
 
+def lock_of(cell: Cell, root: pathlib.Path) -> pathlib.Path:
+    """The file that a process locks while it trains a cell."""
+    return root / "locks" / "-".join(cell.folder.parts)
+
+
 def train_cells(
     contender: Contender, cells: Iterable[Cell], root: pathlib.Path, worker: str = "", wait: bool = True
 ) -> None:
@@ -118,7 +123,7 @@ def train_cells(
             with contextlib.ExitStack() as stack:
                 if read_cell(root / cell.folder).ended:
                     continue
-                if not stack.enter_context(tried(root / "locks" / "-".join(cell.folder.parts))):
+                if not stack.enter_context(tried(lock_of(cell, root))):
                     busy.append(cell)
                 elif not read_cell(root / cell.folder).ended:
                     train_cell(contender, cell, root, worker)

@@ -98,7 +98,9 @@ def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
     ],
 )
 def test_another_comparison_is_refused(here, tmp_path, change, message):
+    Comparison(Toy, dataclasses.replace(PLAN, units=5), tmp_path / "c")  # which has not begun
     Comparison(Toy, PLAN, tmp_path / "c")
+    (tmp_path / "c/widths.json").write_text("{}")
     with pytest.raises(ValueError, match=message):
         Comparison(Toy, dataclasses.replace(PLAN, **change), tmp_path / "c")
     Comparison(Toy, dataclasses.replace(PLAN, **change), tmp_path / "c", overwrite=True)
