@@ -152,13 +152,13 @@ def chance(options: Options, parts: dict[str, data.LabeledText]) -> float:
 
 
 def scores_by_length(options: Options, task: tasks.Classification, parts: dict[str, data.LabeledText]):
-    """The validation accuracy of the texts of each length in tokens."""
+    """The number of tokens of each validation text, `(N,)`, and 1 where its class is right, `(N,)`."""
     part = parts["valid"]
     right = [
         result.label == part.label_names[label]
         for result, label in zip(classify(task, part.texts), part.labels, strict=True)
     ]
-    return experiment.by_length([len(ids) for ids in task.vocabulary.tokenize(part.texts)], right)
+    return np.array([len(ids) for ids in task.vocabulary.tokenize(part.texts)]), np.array(right, float)
 
 
 def search_space() -> tuning.Space:

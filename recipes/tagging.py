@@ -151,11 +151,11 @@ def chance(options: Options, parts: dict[str, data.TaggedText]) -> float:
 
 
 def scores_by_length(options: Options, task: tasks.Tagging, parts: dict[str, data.TaggedText]):
-    """The mean share of right tags in the validation sentences of each length in words."""
+    """The number of words of each validation sentence, `(N,)`, and the share of its tags that are right, `(N,)`."""
     part = parts["valid"]
     pairs = zip(tag(task, part.words), part.tags, strict=True)
     right = [np.mean(np.array(predicted) == np.array(true)) for predicted, true in pairs]
-    return experiment.by_length([len(sentence) for sentence in part.words], right)
+    return np.array([len(sentence) for sentence in part.words]), np.array(right)
 
 
 def search_space() -> tuning.Space:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # for editors and type checkers
     )
     from keras_seq.experiment.recipe_trainer import RecipeTrainer
     from keras_seq.experiment.reporting import (
-        by_length,
         confusions,
         data_name,
         finish,
@@ -53,7 +52,6 @@ _HOME = {
     "TaggedTextFlags": "tagged_text",
     "adamw": "training",
     "batches": "batching",
-    "by_length": "reporting",
     "confusions": "reporting",
     "cross_validate": "folds",
     "data_folder": "preparation",
@@ -98,7 +96,6 @@ __all__ = [
     "TaggedTextFlags",
     "adamw",
     "batches",
-    "by_length",
     "confusions",
     "cross_validate",
     "data_folder",

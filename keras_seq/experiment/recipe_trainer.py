@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_seq import data, experiment, training
 from keras_seq.cli_config import convert
@@ -20,9 +21,8 @@ class RecipeTrainer:
 
     Args:
         recipe: module of a recipe: `Options`, `with_defaults`, `read`, `train` and `monitor`. Two functions are
-            optional: `scores_by_length(options, task, parts)`, the mean score of validation examples of each length, in
-            the form of `experiment.by_length`, and `chance(options, parts)`, the score of the best answer that ignores
-            the input.
+            optional: `scores_by_length(options, task, parts)`, the lengths `(N,)` of the validation examples and their
+            scores `(N,)`, and `chance(options, parts)`, the score of the best answer that ignores the input.
         options: options of the recipe that are the same for all models.
     Attributes:
         monitor: name of the score that the recipe chooses its best epoch by, and "max" or "min".
@@ -82,10 +82,18 @@ class RecipeTrainer:
     def _option(self, name: str, default: Any) -> Any:
         return getattr(self.defaults, name, default)
 
-    def scores_by_length(self, values: Mapping[str, Any], task: Any) -> Sequence[Mapping[str, float]] | None:
-        """Scores of validation examples by length, in the form of `experiment.by_length`. None if there are none."""
-        scores = getattr(self.recipe, "scores_by_length", None)
-        return None if scores is None else scores(self.options_of(values), task, self.parts)
+    def scores_by_length(self, values: Mapping[str, Any], task: Any) -> list[dict[str, Any]] | None:
+        """The mean score of the validation examples of each length. None if the recipe does not give them.
+
+        Returns:
+            `[{"from": 3, "to": 3, "rows": 12, "score": 0.75}, ...]`, where `rows` is the number of examples.
+        """
+        scores_of = getattr(self.recipe, "scores_by_length", None)
+        if scores_of is None:
+            return None
+        lengths, scores = map(np.asarray, scores_of(self.options_of(values), task, self.parts))
+        groups = [(int(length), scores[lengths == length]) for length in np.unique(lengths)]
+        return [{"from": each, "to": each, "rows": len(group), "score": float(group.mean())} for each, group in groups]
 
     def chance(self) -> float | None:
         """The score of the best answer that ignores the input. None if the recipe does not give it."""

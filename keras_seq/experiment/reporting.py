@@ -103,20 +103,6 @@ def report_by_label(run: training.Run, what: str, found: Mapping[str, SpanScore]
     run.write(f"by_{what}.tsv", "".join("\t".join(row) + "\n" for row in rows))
 
 
-def by_length(lengths: Sequence[int], scores: Sequence[float]) -> list[dict[str, Any]]:
-    """The mean score of the examples of each length.
-
-    Args:
-        lengths: length of each example.
-        scores: score of each example.
-    Returns:
-        `[{"from": 3, "to": 3, "rows": 12, "score": 0.75}, ...]`, where `rows` is the number of examples.
-    """
-    lengths, scores = np.asarray(lengths), np.asarray(scores, "float64")
-    groups = [(int(length), scores[lengths == length]) for length in np.unique(lengths)]
-    return [{"from": each, "to": each, "rows": len(group), "score": float(group.mean())} for each, group in groups]
-
-
 def samples(columns: Mapping[str, Sequence[Any]], limit: int = 5) -> None:
     """Prints the first examples, a line for each column.
 

@@ -46,8 +46,8 @@ def test_scores_by_length_and_chance():
     words = text.Words.train(part.texts)
     results = [tasks.Classified(name, 1.0, {}) for name in ("bad", "bad", "good")]
     task = types.SimpleNamespace(vocabulary=words, details=lambda texts, max_source_length: results)
-    rows = sentiment.scores_by_length(TINY, task, {"valid": part})
-    assert [tuple(row.values()) for row in rows] == [(1, 1, 1, 0.0), (2, 2, 1, 1.0), (3, 3, 1, 1.0)]
+    lengths, right = sentiment.scores_by_length(TINY, task, {"valid": part})
+    assert (lengths.tolist(), right.tolist()) == ([3, 1, 2], [1, 0, 1])
     assert sentiment.chance(TINY, {"valid": part}) == pytest.approx(2 / 3)
 
 

@@ -28,9 +28,8 @@ def metrics_of(run):
 
 def test_scores_by_length_and_chance():
     part = data.TaggedText([["a", "b", "c"], ["a"]], [["N", "V", "N"], ["N"]], None)
-    rows = tagging.scores_by_length(TINY, lambda words, **_: [["N", "V", "V"], ["V"]], {"valid": part})
-    assert [(row["from"], row["to"], row["rows"]) for row in rows] == [(1, 1, 1), (3, 3, 1)]
-    assert [row["score"] for row in rows] == pytest.approx([0, 2 / 3])
+    lengths, right = tagging.scores_by_length(TINY, lambda words, **_: [["N", "V", "V"], ["V"]], {"valid": part})
+    assert lengths.tolist() == [3, 1] and right == pytest.approx([2 / 3, 0])
     parts = {"train": part, "valid": part}
     assert tagging.chance(TINY, parts) == pytest.approx(3 / 4)
     spans = data.TaggedText([["a", "b"]], [["B-X", "O"]], None)
