@@ -162,6 +162,7 @@ class Comparison:
             budget=plan.budget,
             monitor=self._contender.monitor,
             chance=self._contender.chance(),
+            memory_task=self._contender.memory_task,
         )
 
     def _counts(self, names: Sequence[str]) -> tuple[dict[str, Count], dict[str, Callable[[int], int]]]:

@@ -16,9 +16,11 @@ class Contender(Protocol):
 
     Attributes:
         monitor: name of the validation score that runs are judged by, and "max" or "min".
+        memory_task: name of the task if its lengths are numbers of steps to remember. None otherwise.
     """
 
     monitor: tuple[str, str]
+    memory_task: str | None
 
     def train(self, values: Values, run: pathlib.Path, callbacks: Sequence[keras.callbacks.Callback]) -> Any:
         """Trains a model in its run folder up to its budget, or resumes it, and returns it in any form.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_seq.comparison.cells import Cell, CellRecord
@@ -28,6 +28,7 @@ class Setting:
         budget: `{"tokens": 400000}` or `{"seconds": 60}`.
         monitor: name of the validation score, and "max" or "min".
         chance: score of the best answer that ignores the input, or None.
+        memory_task: name of the task if its lengths are numbers of steps to remember, or None.
     """
 
     recipe: str
@@ -44,6 +45,7 @@ class Setting:
     budget: Mapping[str, float]
     monitor: tuple[str, str]
     chance: float | None
+    memory_task: str | None = None
 
 
 def record_of(
@@ -93,7 +95,18 @@ def record_of(
         "score": score,
         "seconds": round(seconds, 1),
         "architectures": architectures,
+        **_memory(setting.memory_task, architectures),
     }
+
+
+def _memory(task: str | None, architectures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The scores by number of steps to remember, of all architectures that have them."""
+    rows = {row["name"]: row["quality_by_length"] for row in architectures if row.get("quality_by_length")}
+    if task is None or not rows:
+        return {}
+    lengths = [each["to"] for each in next(iter(rows.values()))]
+    scores = {name: [each["score"] for each in quality] for name, quality in rows.items()}
+    return {"memory": {"task": task, "lengths": lengths, "scores": scores}}
 
 
 def _paper(setting: Setting, name: str, units: int, runs: Mapping[Cell, CellRecord]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class RecipeTrainer:
         defaults: the options with the defaults of the recipe.
         of_the_data: names of the options that the reading of the data depends on.
         parts: the data by split.
+        memory_task: task of a recipe whose lengths are numbers of steps to remember. None for another recipe.
     """
 
     def __init__(self, recipe: types.ModuleType, options: Options):
@@ -39,7 +40,10 @@ class RecipeTrainer:
         self.parts = recipe.read(watched)
         # The other defaults may depend on values of a model. The weights are those of its best round.
         fetched = {"download": False} if hasattr(options, "download") else {}
-        self.options = dataclasses.replace(options, **fetched, data_dir=self.defaults.data_dir, average=1)
+        if hasattr(options, "data_dir"):
+            fetched["data_dir"] = self.defaults.data_dir
+        self.options = dataclasses.replace(options, **fetched, average=1)
+        self.memory_task: str | None = self._option("task", None)
         self.monitor: tuple[str, str] = recipe.monitor(self.defaults, self.parts)
 
     def options_of(self, values: Mapping[str, Any], **others: Any) -> Options:
@@ -101,8 +105,9 @@ class RecipeTrainer:
         return None if chance is None else chance(self.defaults, self.parts)
 
     def data_name(self) -> str:
-        """The name of the data."""
-        return "generated" if self.defaults.data_dir is None else pathlib.Path(self.defaults.data_dir).name
+        """The name of the data, or of the task for which it is generated."""
+        folder = self._option("data_dir", None)
+        return (self.memory_task or "generated") if folder is None else pathlib.Path(folder).name
 
     def check_value(self, name: str, value: Any) -> None:
         """Raises `TypeError` if an option of the recipe cannot have a value."""

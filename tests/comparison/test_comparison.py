@@ -72,6 +72,9 @@ def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
         assert row["converged"] == sum(score >= record["score"]["converged_at"] for score in scores)
         assert row["cost"] == {"peak_bytes": 1}
         assert sum(each["rows"] for each in row["quality_by_length"]) == 3
+    assert record["memory"] == {
+        "task": "sums", "lengths": [2, 3], "scores": {"cnn": [0.5, 1.0], "feedforward": [0.5, 1.0]}
+    }  # fmt: skip
     best = max(row["best"]["mean"] for row in record["architectures"])
     highest = max(max(row["best"]["scores"]) for row in record["architectures"])
     assert record["score"]["converged_at"] == pytest.approx((0.5 + highest) / 2) and best <= highest

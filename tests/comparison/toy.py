@@ -21,6 +21,7 @@ class Toy:
     """
 
     monitor = ("val_accuracy", "max")
+    memory_task = "sums"
 
     def __init__(self, pause: float = 0.0):
         self.pause, self.trained = pause, []

@@ -1,5 +1,6 @@
 """A recipe that trains many models on data that it reads once."""
 
+import dataclasses
 import json
 import pathlib
 import types
@@ -58,6 +59,17 @@ def test_what_a_recipe_does_not_give_is_none():
     trainer = experiment.RecipeTrainer(full, SMALL)
     assert trainer.chance() == 0.5
     assert [tuple(row.values()) for row in trainer.scores_by_length({}, None)] == [(1, 1, 1, 0.0), (3, 3, 2, 0.75)]
+
+
+def test_a_recipe_of_tasks_without_a_data_folder():
+    @dataclasses.dataclass(frozen=True)
+    class Options(experiment.Options):
+        task: str = "copy"
+
+    functions = {"with_defaults": lambda options: options, "read": lambda options: {}}
+    trainer = experiment.RecipeTrainer(recipe(Options=Options, **functions), Options(task="addition"))
+    assert trainer.memory_task == trainer.data_name() == "addition"
+    assert experiment.RecipeTrainer(recipe(), SMALL).memory_task is None
 
 
 def test_valid_widths():
