@@ -14,6 +14,7 @@ from keras_seq import __version__, cli
 from keras_seq.commands import (
     certify,
     classify,
+    compare,
     doctor,
     evaluate,
     export,
@@ -89,28 +90,39 @@ OF_RECIPES = {
         "Trains a model: on synthetic data, or on yours.",
     ),
     "tune": ("search for better options of a recipe", "Searches for better options of a recipe with KerasTuner."),
+    "compare": (
+        "comparison of all architectures on the task of a recipe",
+        "Compares architectures on one task (memory, if none is named), each at its best learning rate of a grid.",
+    ),
 }
+NOT_COMPARED = ("translation", "speech", "video")
 
 
 def run_recipe(verb: str, argv: Sequence[str]) -> None:
-    """Runs `keras-seq train NAME ...`, a recipe as `python -m recipes.NAME ...` does in a checkout, or `keras-seq tune
-    NAME ...`, a search for its options."""
+    """Runs `keras-seq train NAME ...`, a recipe as `python -m recipes.NAME ...` does in a checkout, `keras-seq tune
+    NAME ...`, a search for its options, or `keras-seq compare NAME ...`, a comparison of its architectures."""
     name, *others = list(argv) or [""]
+    if verb == "compare" and (not name or name.startswith("-")) and name not in ("-h", "--help"):
+        name, others = "memory", list(argv)
+    known = {name: line for name, line in RECIPES.items() if verb != "compare" or name not in NOT_COMPARED}
     if name in ("-h", "--help"):
-        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in RECIPES.items()], numbers=False))
+        recipes = "\n".join(cli.table([(f"  {name}", line) for name, line in known.items()], numbers=False))
         print(f"usage: keras-seq {verb} NAME ...\n\n{OF_RECIPES[verb][1]}\n")
         print(f"recipes:\n{recipes}\n\nkeras-seq {verb} NAME --help lists the options of a recipe.")
         return
-    if name not in RECIPES:
+    if name not in known:
         message = f"there is no recipe {name!r}" if name else "the name of a recipe is missing"
-        print(f"error: {message}. The recipes are: {', '.join(RECIPES)}.", file=sys.stderr)
+        print(f"error: {message}. The recipes are: {', '.join(known)}.", file=sys.stderr)
         sys.exit(2)
     module = importlib.import_module(f"keras_seq.recipes.{name}")
     if verb == "train":
         cli.run(module.main, module.Options, others, prog=f"keras-seq train {name}")
-    else:
-        search = functools.partial(tune.tune, module=module)
-        cli.run(search, tune.tune_options(module), others, prog=f"keras-seq tune {name}")
+        return
+    function, options_of = {
+        "tune": (tune.tune, tune.tune_options),
+        "compare": (compare.compare, compare.compare_options),
+    }[verb]
+    cli.run(functools.partial(function, module=module), options_of(module), others, prog=f"keras-seq {verb} {name}")
 
 
 def _help() -> str:

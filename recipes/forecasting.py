@@ -36,6 +36,9 @@ PUBLISHED = {  # 12, 4 and 4 months of 30 days, as in all papers
 DRAWN = 4  # test windows that are drawn
 
 
+COMPARED = {"budget_tokens": 30_000}  # windows that `keras-seq compare` trains each model on
+
+
 @dataclasses.dataclass(frozen=True)
 class Options(SeriesFlags, experiment.Options):
     """Trains, scores and exports a forecaster of time series for each horizon."""

@@ -145,6 +145,22 @@ def monitor(options: Options, parts: dict[str, data.LabeledText]) -> tuple[str, 
     return "val_accuracy", "max"
 
 
+def chance(options: Options, parts: dict[str, data.LabeledText]) -> float:
+    """The validation accuracy of the most frequent class."""
+    counts = np.bincount(parts["valid"].labels)
+    return float(counts.max() / counts.sum())
+
+
+def scores_by_length(options: Options, task: tasks.Classification, parts: dict[str, data.LabeledText]):
+    """The number of tokens of each validation text, `(N,)`, and 1 where its class is right, `(N,)`."""
+    part = parts["valid"]
+    right = [
+        result.label == part.label_names[label]
+        for result, label in zip(classify(task, part.texts), part.labels, strict=True)
+    ]
+    return np.array([len(ids) for ids in task.vocabulary.tokenize(part.texts)]), np.array(right, float)
+
+
 def search_space() -> tuning.Space:
     """The options that `keras-seq tune sentiment` searches. The defaults are those of the recipe."""
     recurrent = ["gru", "lstm", "mingru"]

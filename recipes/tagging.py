@@ -142,6 +142,22 @@ def monitor(options: Options, parts: dict[str, data.TaggedText]) -> tuple[str, s
     return ("val_span_f1" if options.mark_spans(parts) else "val_accuracy"), "max"
 
 
+def chance(options: Options, parts: dict[str, data.TaggedText]) -> float:
+    """The score of the most frequent tag for all words. No span has one tag alone, so for spans it is 0."""
+    if options.mark_spans(parts):
+        return 0.0
+    _, counts = np.unique(np.concatenate(parts["valid"].tags), return_counts=True)
+    return float(counts.max() / counts.sum())
+
+
+def scores_by_length(options: Options, task: tasks.Tagging, parts: dict[str, data.TaggedText]):
+    """The number of words of each validation sentence, `(N,)`, and the share of its tags that are right, `(N,)`."""
+    part = parts["valid"]
+    pairs = zip(tag(task, part.words), part.tags, strict=True)
+    right = [np.mean(np.array(predicted) == np.array(true)) for predicted, true in pairs]
+    return np.array([len(sentence) for sentence in part.words]), np.array(right)
+
+
 def search_space() -> tuning.Space:
     """The options that `keras-seq tune tagging` searches. The defaults are those of the recipe."""
     recurrent = ["lstm", "gru", "mingru"]

@@ -18,13 +18,13 @@ MAY_IMPORT = {
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
     "__init__": {"serialization", "tasks"},  # the names that Keras looks up, and keras_seq.load
     "inspection": {"layers", "models"},
+    "comparison": {"architectures", "cli", "data", "distribution", "inspection", "layers", "training"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "scores"},
-    "comparison": {"inspection"},
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
-TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "inspection.gradients")
+TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

@@ -21,3 +21,16 @@ def locked(path: Path, what: str) -> Iterator[None]:
             logging.getLogger("keras_seq").info("%s: another process is writing %s. Waiting for it.", path.parent, what)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Holds the lock file `path` during the block, unless another process holds it. Yields whether this one does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for editors and type checkers
         with_data,
         word_vectors,
     )
+    from keras_seq.experiment.recipe_trainer import RecipeTrainer
     from keras_seq.experiment.reporting import (
         confusions,
         data_name,
@@ -46,6 +47,7 @@ _HOME = {
     "Options": "options",
     "ParallelTextFlags": "parallel_text",
     "RecipeHyperModel": "hypermodel",
+    "RecipeTrainer": "recipe_trainer",
     "Result": "results",
     "TaggedTextFlags": "tagged_text",
     "adamw": "training",
@@ -89,6 +91,7 @@ __all__ = [
     "Options",
     "ParallelTextFlags",
     "RecipeHyperModel",
+    "RecipeTrainer",
     "Result",
     "TaggedTextFlags",
     "adamw",

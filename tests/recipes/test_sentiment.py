@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import types
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import keras_seq
 from keras_seq import __main__ as command_line
-from keras_seq import cli, export, training
+from keras_seq import cli, data, export, tasks, text, training
 from recipes import sentiment
 from recipes.public import rt_polarity
 from recipes.synthetic import sentiment_sentences
@@ -38,6 +39,16 @@ def begun(made_once):
 def learned(made_once):
     """A run on half of the demo's sentences, exported."""
     return made_once("sentiment", lambda folder: run_in(folder, sentiment.Options(), sentences=2_000, epochs=12))
+
+
+def test_scores_by_length_and_chance():
+    part = data.LabeledText(["a b c", "a", "b b"], [0, 1, 1], ("bad", "good"), None)
+    words = text.Words.train(part.texts)
+    results = [tasks.Classified(name, 1.0, {}) for name in ("bad", "bad", "good")]
+    task = types.SimpleNamespace(vocabulary=words, details=lambda texts, max_source_length: results)
+    lengths, right = sentiment.scores_by_length(TINY, task, {"valid": part})
+    assert (lengths.tolist(), right.tolist()) == ([3, 1, 2], [1, 0, 1])
+    assert sentiment.chance(TINY, {"valid": part}) == pytest.approx(2 / 3)
 
 
 @pytest.mark.long

@@ -26,6 +26,16 @@ def metrics_of(run):
     return {(entry["architecture"], entry["metric"]): entry for entry in entries}
 
 
+def test_scores_by_length_and_chance():
+    part = data.TaggedText([["a", "b", "c"], ["a"]], [["N", "V", "N"], ["N"]], None)
+    lengths, right = tagging.scores_by_length(TINY, lambda words, **_: [["N", "V", "V"], ["V"]], {"valid": part})
+    assert lengths.tolist() == [3, 1] and right == pytest.approx([2 / 3, 0])
+    parts = {"train": part, "valid": part}
+    assert tagging.chance(TINY, parts) == pytest.approx(3 / 4)
+    spans = data.TaggedText([["a", "b"]], [["B-X", "O"]], None)
+    assert tagging.chance(TINY, {"train": spans, "valid": spans}) == 0
+
+
 LEARNED = tagging.Options(sentences=1_000, epochs=6, architecture="rnn", characters="cnn")
 
 
