@@ -4,9 +4,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # for editors and type checkers
-    from keras_seq.inspection import certify, clips, parameters, plots, sequences, speech_alignment
+    from keras_seq.inspection import (
+        certify,
+        clips,
+        cost,
+        fast_path,
+        hardware,
+        parameters,
+        plots,
+        sequences,
+        speech_alignment,
+    )
 
-__all__ = ["certify", "clips", "parameters", "plots", "sequences", "speech_alignment"]
+__all__ = ["certify", "clips", "cost", "fast_path", "hardware", "parameters", "plots", "sequences", "speech_alignment"]
 
 if not TYPE_CHECKING:  # for which a wrong name is an error
 

@@ -1,5 +1,6 @@
 """What rules out a fast kernel for a layer: an option, its value, and the value that would not."""
 
+import importlib
 from typing import Any, NamedTuple
 
 import keras
@@ -42,8 +43,7 @@ def cudnn_obstacles(layer) -> list[Obstacle]:
     """
     if keras.backend.backend() != "tensorflow":
         return [Obstacle("backend", keras.backend.backend(), "tensorflow")]
-    from keras.src.backend.tensorflow import rnn as keras_rnn
-
+    keras_rnn = _keras_rules()
     cell, good = layer.cell, {"unroll": False, "use_bias": True}
     good |= {"activation": keras.activations.tanh, "recurrent_activation": keras.activations.sigmoid}
     values = {"unroll": layer.unroll, **{name: getattr(cell, name) for name in good if name != "unroll"}}
@@ -61,5 +61,18 @@ def cudnn_obstacles(layer) -> list[Obstacle]:
     return found
 
 
+def _keras_rules():
+    """Keras's module of the rules. An import statement would find the function of the same name."""
+    return importlib.import_module("keras.src.backend.tensorflow.rnn")
+
+
 def _shown(value):
     return activation_name(value) if callable(value) else value
+
+
+def cudnn_mask_error(mask) -> str:
+    """Why cuDNN raises an error for a mask, bool `(B, T)`, by Keras's functions. Empty if it does not."""
+    keras_rnn = _keras_rules()
+    if keras_rnn._has_fully_masked_sequence(mask):
+        return "the mask has a row without a real step"
+    return "" if keras_rnn._is_sequence_right_padded(mask) else "the mask is not right-padded"

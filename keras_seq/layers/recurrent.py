@@ -59,11 +59,12 @@ class _FastLoop:
         if keras.backend.backend() != "tensorflow":
             return [Obstacle("backend", keras.backend.backend(), "tensorflow")]
         cell = self.cell
+        dropout = cell.recurrent_dropout or 0
         rules = [
             ("unroll", bool(self.unroll), False),
-            ("recurrent_dropout", cell.recurrent_dropout or 0, 0),
+            ("recurrent_dropout", dropout, 0),
             ("zero_output_for_mask", bool(self.zero_output_for_mask), False),
-            ("implementation", getattr(cell, "implementation", 2), 2),
+            ("implementation", 2 if dropout else getattr(cell, "implementation", 2), 2),  # dropout sets it to 1
             ("use_cudnn", getattr(self, "use_cudnn", "auto") or "auto", "auto"),
             *self._cell_rules(),
             ("device", "CPU" if recurrent_tensorflow.available() else "GPU", "CPU"),
