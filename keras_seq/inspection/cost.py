@@ -200,7 +200,7 @@ def _row(path, layer, own, calls, trained):
     weights = getattr(layer, "weights", [])
     frozen = bool(weights) and not layer.trainable_weights and any(work.weights != 0 for _, work in works)
     products, elementwise = total("products"), total("elementwise")
-    read, written, kept = (sum(call.times * each for call, each in pairs) for pairs in _moved(layer, works))
+    read, written, kept = (sum(call.times * each for call, each in pairs) for pairs in _moved(works))
     return Row(
         path,
         type(layer).__name__,
@@ -215,25 +215,24 @@ def _row(path, layer, own, calls, trained):
         kept,
         total("steps"),
         _real(works),
-        works[0][1].formula,
+        next((work.formula for call, work in works if call.layer is layer), works[0][1].formula),
     )
 
 
-def _moved(layer, works: Sequence[tuple[Call, Work]]):
+def _moved(works: Sequence[tuple[Call, Work]]):
     """Bytes read, written and kept by each call."""
-    size = _bytes(getattr(layer, "compute_dtype", None) or "float32")
-    weights = getattr(layer, "weights", [])
-    stored = sum(math.prod(weight.shape) for weight in weights)
-    weight_size = _bytes(weights[0].dtype) if weights else 4
     read, written, kept = [], [], []
     for call, work in works:
+        size = _bytes(getattr(call.layer, "compute_dtype", None) or "float32")
+        weights = getattr(call.layer, "weights", [])
         if work.outputs == 0:  # the layers inside read and write
             outputs = inputs = loaded = 0
         else:
-            outputs = sum(map(_size, specs(call.outputs))) if work.outputs is None else work.outputs * size
+            outputs = sum(map(_size, specs(call.outputs)))
             inputs = sum(map(_size, call.inputs))
-            loaded = stored if work.weights is None else work.weights
-        read.append((call, inputs + loaded * weight_size + work.moved * size // 2))
+            loaded = sum(math.prod(weight.shape) for weight in weights) if work.weights is None else work.weights
+        loaded *= _bytes(weights[0].dtype) if weights else 4
+        read.append((call, inputs + loaded + work.moved // 2 * size))
         written.append((call, outputs + (work.moved + 1) // 2 * size))
         kept.append((call, outputs + (work.saved + work.training // 3) * size))
     return read, written, kept

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import keras
+from keras.src.trainers.trainer import model_supports_jit
 
 from keras_seq import layers
 from keras_seq.inspection.calls import paths, recorded
@@ -160,6 +161,8 @@ def _cpu_loop(layer):
     if not is_ours:
         cause, remedy = f"keras.layers.{ours.__name__} has Keras's loop", "layers.with_fast_recurrent_layers(model)"
         reasons.insert(0, Reason("CPU", cause, remedy))
+    if getattr(layer, "use_cudnn", "auto") is True:  # Keras refuses to run it then
+        return f"{KERAS_LOOP}, with an error", reasons
     return (KERAS_LOOP if reasons else FAST_LOOP), reasons
 
 
@@ -224,6 +227,9 @@ def _program(model, kernels):
     name, reasons = type(model).__name__, []
     if refused:
         reasons.append(Reason("", f"XLA does not support {', '.join(refused)}", "a model without it"))
+    elif not model_supports_jit(model):
+        cause = "XLA is not deterministic, which tf.config.experimental.enable_op_determinism() demands"
+        reasons.append(Reason("", cause, "a process without it"))
     elif on_cudnn:
         reasons.append(
             Reason("GPU", f"XLA does not support cuDNN, which {', '.join(on_cudnn)} takes", "use_cudnn=False")
@@ -231,5 +237,5 @@ def _program(model, kernels):
     if not model.jit_compile:
         reasons.append(Reason("CPU", "jit_compile=False, which 'auto' becomes without a GPU", "jit_compile=True"))
     cpu = XLA if model.jit_compile else TENSORFLOW
-    gpu = cpu if _has_gpu() else TENSORFLOW if refused or on_cudnn else XLA
+    gpu = cpu if _has_gpu() else TENSORFLOW if on_cudnn or not model_supports_jit(model) else XLA
     return Kernel("training step", name, cpu, gpu, tuple(reasons))

@@ -25,7 +25,7 @@ class Work(NamedTuple):
         products: FLOP of matrix products and convolutions.
         elementwise: operations on single numbers.
         training: further ones in training.
-        outputs: numbers written. None: the size of the outputs.
+        outputs: 0 if the layers inside write the outputs. None: the layer itself does.
         moved: numbers read and written besides inputs, weights and outputs.
         saved: numbers kept for the gradient besides the outputs.
         weights: numbers of weights that are read. None: all.
@@ -221,7 +221,7 @@ def memory_attention(call: Call) -> Work:
 
 
 def location_attention(call: Call) -> Work:
-    """All of it but the projection of the memory: for each step a convolution, two dense layers, and the context."""
+    """For each step a convolution, two dense layers, and the context. The memory is projected by another call."""
     (N, T, D), memory, layer = call.x.shape, call.arguments["memory"], call.layer
     (_, S, V) = memory["values"].shape
     scores = N * T * S
@@ -244,9 +244,13 @@ def attention_pooling(call: Call) -> Work:
 
 
 def log_mel(call: Call) -> Work:
-    """A Fourier transform of each frame, 5/2 N log2 N operations for N real samples, and the product with the bands."""
-    B, frames, bands = call.y.shape
+    """A Fourier transform of each frame, 5/2 N log2 N operations for N real samples, and the product with the bands.
+
+    The layer computes N more samples of silence, whose frames it drops.
+    """
+    B, _, bands = call.y.shape
     N = call.layer.fft_length
+    frames = 1 + (call.x.shape[1] + N) // call.layer.stride
     spectrum = B * frames * (N // 2 + 1)
     transform = round(B * frames * 2.5 * N * math.log2(N)) + B * frames * N  # and the window
     return Work(2 * spectrum * bands, transform + 3 * spectrum + 2 * call.y.size, moved=4 * spectrum, formula="2nNM")
