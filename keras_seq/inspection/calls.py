@@ -13,8 +13,8 @@ import numpy as np
 from keras import ops
 from keras.src import backend
 
+from keras_seq.inspection.shapes import is_shapes, symbolic_inputs
 from keras_seq.layers.masks import carried_mask
-from keras_seq.models.source_front_end import source_spec
 
 
 class Spec(NamedTuple):
@@ -128,35 +128,6 @@ def recorded(model: keras.Layer, batch: Any, whole: tuple[type, ...] = (), train
         else:
             model(inputs, training=training)
     return recorder.calls
-
-
-def is_shapes(batch: Any) -> bool:
-    """Whether a batch is given by the shapes of its inputs."""
-    if isinstance(batch, Mapping):
-        return all(map(is_shapes, batch.values()))
-    return isinstance(batch, (tuple, list)) and all(
-        is_shapes(each) if isinstance(each, (tuple, list)) else isinstance(each, int | None) for each in batch
-    )
-
-
-def symbolic_inputs(model: keras.Layer, shapes: Any) -> Any:
-    """Symbolic inputs of these shapes. Inputs of a model that does not name them are ids if they have two axes."""
-    given = {each.name: each for each in getattr(model, "inputs", None) or []}
-    if hasattr(model, "source_front_end"):
-        given["source"] = source_spec(model)
-
-    def made(name, shape):
-        if any(not isinstance(size, int) or size < 1 for size in shape):
-            raise ValueError(f"`batch` must give each axis a size. Received: {shape} for {name or 'the input'!r}")
-        kind = given[name] if name in given else next(iter(given.values()), None) if name is None else None
-        dtype = kind.dtype if kind is not None else "bool" if name == "starts" else "int32"
-        return keras.KerasTensor(shape, dtype if len(shape) < 3 or kind is not None else "float32")
-
-    if isinstance(shapes, Mapping):
-        return {name: made(name, shape) for name, shape in shapes.items()}
-    if any(isinstance(each, (tuple, list)) for each in shapes):
-        return [made(name, shape) for name, shape in zip(given, shapes, strict=True)]
-    return made(None, shapes)
 
 
 class _Recorder:

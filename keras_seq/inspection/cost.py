@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_seq.inspection.calls import Call, Spec, is_shapes, paths, recorded, specs, symbolic_inputs
+from keras_seq.inspection.calls import Call, Spec, paths, recorded, specs
 from keras_seq.inspection.formulas import WHOLE, Work, formula_of
+from keras_seq.inspection.shapes import counted_tokens
 from keras_seq.layers import ScheduledSampling
 
 # Elementwise operations of an update, and numbers read and written, for each parameter: Adam reads the gradient, the
@@ -166,7 +167,7 @@ def cost(model: keras.Model, batch: Any, optimizer: str | None = None) -> Cost:
     update, states = _update(model, optimizer)
     trainable = sum(math.prod(w.shape) * _bytes(w.dtype) for w in model.trainable_weights)
     memory = sum(math.prod(w.shape) * _bytes(w.dtype) for w in model.weights) + (1 + states) * trainable
-    return Cost(model.name, tuple(rows), update, *_tokens(model, calls, batch), memory, unknown)
+    return Cost(model.name, tuple(rows), update, *counted_tokens(model, calls, batch), memory, unknown)
 
 
 def _by_layer(calls, parts):
@@ -259,21 +260,6 @@ def _update(model, name):
     return Row(
         "update", name, training_elementwise=operations * count, read=moved * count * 4 - written, written=written
     ), STATES[name]
-
-
-def _tokens(model, calls, batch):
-    """The number of tokens, steps or samples, and their name."""
-    inputs = symbolic_inputs(model, batch) if is_shapes(batch) else batch
-    if isinstance(inputs, dict):
-        inputs = inputs.get("target", next(iter(inputs.values())))
-    elif isinstance(inputs, (list, tuple)) and hasattr(inputs[0], "shape"):
-        inputs = inputs[0]
-    x = inputs if hasattr(inputs, "shape") else keras.ops.convert_to_tensor(inputs)
-    ids = "int" in keras.backend.standardize_dtype(x.dtype)
-    unit = "token" if ids else "step" if len(x.shape) > 2 else "sample"
-    shape = tuple(x.shape[:2])
-    masks = [call.mask for call in calls if call.mask is not None and call.mask.shape == shape]
-    return (int(masks[-1].sum()) if masks else math.prod(shape)), unit
 
 
 def _size(spec: Spec) -> int:

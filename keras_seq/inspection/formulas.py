@@ -261,10 +261,6 @@ def dropout(call: Call) -> Work:
     return Work(training=3 * call.y.size, outputs=0)
 
 
-def crf(call: Call) -> Work:
-    return Work(elementwise=2 * call.y.size)
-
-
 def viterbi(call: Call) -> Work:
     return Work(elementwise=2 * call.x.size, moved=call.x.size, steps=call.x.shape[1])
 
@@ -276,6 +272,8 @@ def matrix_product(call: Call) -> Work:
 K = keras.layers
 MASKS = (K.InputLayer, K.Flatten, K.Reshape, K.Permute, K.RepeatVector, K.Concatenate, K.Masking, K.Cropping1D)
 MASKS += (K.ZeroPadding1D, K.UpSampling1D, K.Identity)
+WINDOWS = (K.MaxPooling1D, K.AveragePooling1D, K.MaxPooling2D, K.AveragePooling2D)
+WINDOWS += (K.GlobalMaxPooling1D, K.GlobalAveragePooling1D)
 FORMULAS: dict[type, Callable[[Call], Work]] = {
     **dict.fromkeys(MASKS, each(0)),
     **dict.fromkeys((K.Dropout, K.SpatialDropout1D, K.GaussianNoise, layers.SpecAugment), dropout),
@@ -291,9 +289,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     **dict.fromkeys((K.GRU, layers.GRU), recurrent(GRU)),
     **dict.fromkeys((K.SimpleRNN, layers.SimpleRNN), recurrent(SIMPLE_RNN)),
     **dict.fromkeys((K.ConvLSTM2D, layers.ConvLSTM2D), conv_lstm),
-    **dict.fromkeys((K.MaxPooling1D, K.AveragePooling1D), lambda call: Work(elementwise=call.x.size)),
-    **dict.fromkeys((K.MaxPooling2D, K.AveragePooling2D), lambda call: Work(elementwise=call.x.size)),
-    **dict.fromkeys((K.GlobalMaxPooling1D, K.GlobalAveragePooling1D), lambda call: Work(elementwise=call.x.size)),
+    **dict.fromkeys(WINDOWS, lambda call: Work(elementwise=call.x.size)),
     **dict.fromkeys((layers.MeanPooling, layers.MaxPooling), lambda call: Work(elementwise=2 * call.x.size)),
     **dict.fromkeys((K.MultiHeadAttention, K.GroupQueryAttention), keras_multi_head_attention),
     **dict.fromkeys((K.Attention, K.AdditiveAttention), keras_attention),
@@ -327,7 +323,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     layers.LearnedPositions: lambda call: Work(weights=call.y.size),
     layers.FrameCNN: inside(),
     layers.LogMel: log_mel,
-    layers.CRF: crf,
+    layers.CRF: each(2),
     layers.ViterbiDecoder: viterbi,
     layers.ScheduledSampling: inside(),
     LikeliestTags: lambda call: Work(elementwise=call.x.size),

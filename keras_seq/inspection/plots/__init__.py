@@ -2,6 +2,7 @@
 
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
+from keras_seq.inspection.plots.cost import cost_by_layer
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
@@ -11,6 +12,7 @@ __all__ = [
     "attention_map",
     "buckets",
     "confusion_matrix",
+    "cost_by_layer",
     "errors_by_step",
     "forecasts",
     "learning_curve",
