@@ -8,7 +8,7 @@ import dataclasses
 from typing import Any
 
 import keras
-from keras.src.trainers.trainer import model_supports_jit
+from keras.src.trainers import trainer
 
 from keras_seq import layers
 from keras_seq.inspection.calls import paths, recorded
@@ -209,7 +209,8 @@ def _loss(model):
 
 
 def _optimizer(model):
-    optimizer, name = model.optimizer, type(model.optimizer).__name__
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    name = type(optimizer).__name__
     if name not in ("Adam", "AdamW"):
         return None
     if not hasattr(optimizer, "one_kernel_obstacles"):
@@ -227,7 +228,7 @@ def _program(model, kernels):
     name, reasons = type(model).__name__, []
     if refused:
         reasons.append(Reason("", f"XLA does not support {', '.join(refused)}", "a model without it"))
-    elif not model_supports_jit(model):
+    elif not trainer.model_supports_jit(model):
         cause = "XLA is not deterministic, which tf.config.experimental.enable_op_determinism() demands"
         reasons.append(Reason("", cause, "a process without it"))
     elif on_cudnn:
@@ -237,5 +238,5 @@ def _program(model, kernels):
     if not model.jit_compile:
         reasons.append(Reason("CPU", "jit_compile=False, which 'auto' becomes without a GPU", "jit_compile=True"))
     cpu = XLA if model.jit_compile else TENSORFLOW
-    gpu = cpu if _has_gpu() else TENSORFLOW if on_cudnn or not model_supports_jit(model) else XLA
+    gpu = cpu if _has_gpu() else TENSORFLOW if on_cudnn or not trainer.model_supports_jit(model) else XLA
     return Kernel("training step", name, cpu, gpu, tuple(reasons))

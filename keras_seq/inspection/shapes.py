@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_seq.layers import LogMel
+from keras_seq.layers import LastSteps, LogMel
 from keras_seq.models import LanguageModel
 from keras_seq.models.source_front_end import source_spec
 
@@ -16,7 +16,8 @@ CHARACTERS = 8  # of a word
 def example_shapes(model: keras.Layer, batch_size: int = 32, length: int = 32) -> Any:
     """The shapes of a batch for a model, where the sizes that the model leaves open have these values.
 
-    Words have 8 characters. The length of a waveform counts frames of its `LogMel`.
+    Words have 8 characters. The length of a waveform counts frames of its `LogMel`. The past of a forecaster has all
+    steps that it needs.
 
     Args:
         model: a functional model, or a `Seq2Seq`, `Transformer` or `LanguageModel`.
@@ -42,6 +43,8 @@ def example_shapes(model: keras.Layer, batch_size: int = 32, length: int = 32) -
 
 
 def _filled(model, spec, batch_size, length):
+    # A forecaster refuses a past that is shorter than its own.
+    length = max([length, *(layer.steps for layer in model._flatten_layers() if isinstance(layer, LastSteps))])
     waveform = len(spec.shape) == 2 and "float" in keras.backend.standardize_dtype(spec.dtype)
     if waveform:
         length *= next((layer.stride for layer in model._flatten_layers() if isinstance(layer, LogMel)), 1)

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import layers, models, optimizers
-from keras_seq.inspection import cost, hardware
+from keras_seq.inspection import cost, formulas, hardware
+from keras_seq.inspection.shapes import example_shapes
+from keras_seq.layers import recurrent_tensorflow
 
 B, T, S, D, V = 3, 4, 5, 8, 11
 # What TensorFlow's profiler counts as products. It counts the body of a loop once, so loops are unrolled here.
@@ -46,6 +48,7 @@ def sequential(*parts, shape=(T, D)):
     return keras.Sequential([keras.Input(shape), *parts])
 
 
+# A forward pass of one model for each kind of layer and each builder.
 MODELS = {
     "dense": (lambda: sequential(keras.layers.Dense(7)), (B, T, D)),
     "convolution": (
@@ -263,6 +266,28 @@ def test_bytes_and_memory():
     # An embedding reads the rows of its ids alone.
     (ids, *_) = cost.cost(models.classifier(1000, 3, architecture="feedforward", units=D), (B, T)).rows
     assert (ids.path, ids.read) == ("embedding", 4 * B * T + 4 * B * T * D)
+
+
+def test_what_our_loop_keeps_is_what_its_steps_say():
+    """The values of each step, and the state before it."""
+    for cell, step in (
+        (formulas.LSTM, recurrent_tensorflow.LSTMStep),
+        (formulas.GRU, recurrent_tensorflow.GRUStep),
+        (formulas.SIMPLE_RNN, recurrent_tensorflow.SimpleRNNStep),
+    ):
+        assert cell.saved == step.num_saved + 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_example_shapes_fit_the_model(name):
+    model = MODELS[name][0]()
+    shapes = example_shapes(model, batch_size=2, length=4)
+    sizes = {shape[0] for shape in (shapes.values() if isinstance(shapes, dict) else [shapes])}
+    assert sizes == {2}
+    if name in ("recognizer", "forecaster", "tagger"):  # the others are cheap to trust
+        assert cost.cost(model, shapes).flop > 0
+    with pytest.raises(ValueError, match="must be positive. Received: 2, 0"):
+        example_shapes(model, 2, 0)
 
 
 def test_half_precision_halves_the_bytes_of_the_activations():

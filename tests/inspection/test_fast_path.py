@@ -5,6 +5,7 @@ import importlib
 import keras
 import numpy as np
 import pytest
+from keras.src.trainers import trainer
 
 from keras_seq import layers, losses, models, optimizers
 from keras_seq.inspection import fast_path
@@ -63,6 +64,8 @@ CASES = [
     ("SimpleRNN", {}, [], None),
     ("LSTM", {"dropout": 0.2}, [], []),
     ("LSTM", {"go_backwards": True, "return_sequences": True}, [], []),
+    ("LSTM", {"dtype": "mixed_float16"}, [], []),
+    ("GRU", {"dtype": "mixed_bfloat16"}, [], []),
     ("LSTM", {"unroll": True}, ["unroll=True"], ["unroll=True"]),
     ("GRU", {"recurrent_dropout": 0.2}, ["recurrent_dropout=0.2"], ["recurrent_dropout=0.2"]),
     ("LSTM", {"zero_output_for_mask": True}, ["zero_output_for_mask=True"], []),
@@ -219,6 +222,7 @@ def compiled(**options):
     [
         (lambda: optimizers.Adam(), fast_path.ONE_KERNEL, None),
         (lambda: optimizers.AdamW(), fast_path.ONE_KERNEL, None),
+        (lambda: keras.optimizers.LossScaleOptimizer(optimizers.Adam()), fast_path.ONE_KERNEL, None),
         (lambda: optimizers.Adam(amsgrad=True), fast_path.KERAS_UPDATE, "amsgrad=True"),
         (lambda: keras.optimizers.Adam(), fast_path.KERAS_UPDATE, "keras.optimizers.Adam has some forty operations"),
     ],
@@ -245,8 +249,12 @@ def test_the_loss():
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_the_program(deterministic, monkeypatch):
-    monkeypatch.setattr("tensorflow.python.framework.config.is_op_determinism_enabled", lambda: deterministic)
+def test_the_program(deterministic, monkeypatch, request):
+    # conftest.py switches XLA off for tests.
+    (conftest,) = [each for each in request.config.pluginmanager.get_plugins() if hasattr(each, "SUPPORTS_JIT")]
+    monkeypatch.setattr(trainer, "model_supports_jit", request.config.stash[conftest.SUPPORTS_JIT])
+    config = importlib.import_module("tensorflow.python.framework.config")
+    monkeypatch.setattr(config, "is_op_determinism_enabled", lambda: deterministic)
     model, kernels = compiled()
     assert model.jit_compile is False
     assert kernels["training step"].cpu == fast_path.TENSORFLOW

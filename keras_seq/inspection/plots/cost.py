@@ -8,7 +8,7 @@ from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figu
 
 _MOST = 24  # bars; the smallest are drawn together
 _LEAST = 0.001  # share of a bar of its own
-_SMALLER = "smaller layers"
+_SMALLER = "smaller layer"
 
 
 def cost_by_layer(
@@ -62,7 +62,9 @@ def _largest(names, flop, kept):
     rest = [row for i, row in enumerate(rows) if i not in chosen]
     bars = [row for i, row in enumerate(rows) if i in chosen]
     if rest:
-        bars.append((f"{len(rest)} {_SMALLER}", sum(row[1] for row in rest), sum(row[2] for row in rest)))
+        bars.append(
+            (f"{len(rest)} {_SMALLER}{'s' * (len(rest) > 1)}", sum(row[1] for row in rest), sum(row[2] for row in rest))
+        )
     return bars
 
 
@@ -72,7 +74,7 @@ def _draw(axes, labels, values, color, noun, axis):
     axes.bar_label(
         bars, [f"{value / total:.0%}" if value > 0.005 * total else "" for value in values], padding=3, fontsize="small"
     )
-    single = [i for i, label in enumerate(labels) if not label.endswith(_SMALLER)]
+    single = [i for i, label in enumerate(labels) if _SMALLER not in label]
     first = max(single, key=lambda i: values[i])
     axes.set_title(f"{values[first] / total:.0%} of the {noun}: {labels[first]}", fontsize="medium")
     axes.set_yticks(range(len(labels)), labels, fontsize="small")
