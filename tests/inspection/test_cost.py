@@ -5,6 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("compared with TensorFlow's profiler", allow_module_level=True)
+
 import tensorflow as tf
 
 from keras_seq import layers, models, optimizers
@@ -140,6 +144,37 @@ def test_a_decoder_that_runs_step_by_step_counts_every_step(gates, name):
     assert rows["decoder/stack/forward_0"].products == 6 * 2 * B * gates * D * (inputs + D)
     assert rows["decoder/dense"].products == 6 * 2 * B * D * 1
     assert rows["decoder/dense"].calls == 6
+
+
+def test_attention_of_keras_by_a_formula_written_here():
+    """The profiler does not count Einsum."""
+    x, H, k = keras.Input((T, D)), 2, 3
+    for layer in (
+        keras.layers.MultiHeadAttention(H, k),
+        keras.layers.GroupQueryAttention(k, H, H),
+    ):
+        found = cost.cost(keras.Model(x, layer(x, x)), (B, T, D))
+        assert not found.unknown and found.parameters == 4 * D * H * k + 3 * H * k + D
+        projections, products = 4 * 2 * B * T * D * H * k, 2 * 2 * B * H * T * T * k
+        assert sum(row.products for row in found.rows) == projections + products
+    found = cost.cost(keras.Model(x, keras.layers.Attention()([x, x])), (B, T, D))
+    assert sum(row.products for row in found.rows) == 2 * 2 * B * T * T * D
+    found = cost.cost(keras.Model(x, keras.layers.AdditiveAttention()([x, x])), (B, T, D))
+    assert sum(row.products for row in found.rows) == 2 * B * T * T * D  # its score has no product
+
+
+@pytest.mark.parametrize("name", ["custom cell", "convlstm", "classifier", "tagger", "transformer", "forecaster"])
+def test_arrays_and_shapes_cost_the_same(name):
+    make, shapes = MODELS[name]
+    model = make()
+    batch = keras.tree.map_shape_structure(
+        lambda shape: np.ones(shape, "float32" if len(shape) > 3 else "int32"), shapes
+    )
+    if name in ("custom cell", "forecaster"):
+        batch = batch.astype("float32")
+    found, other = cost.cost(model, batch), cost.cost(model, shapes)
+    assert [dataclasses.replace(row, real=None) for row in found.rows] == list(other.rows)
+    assert found.tokens == other.tokens
 
 
 def test_parameters_by_the_closed_formulas():

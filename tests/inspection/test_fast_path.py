@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from keras.src.trainers import trainer
 
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the kernels are those of TensorFlow", allow_module_level=True)
+
 from keras_seq import layers, losses, models, optimizers
 from keras_seq.inspection import fast_path
 from keras_seq.layers import parallel_recurrent, recurrent_tensorflow
