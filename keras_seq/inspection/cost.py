@@ -117,6 +117,11 @@ class Cost:
         return sum(row.activations for row in self.rows)
 
     @property
+    def steps(self) -> int:
+        """Steps of a forward pass that must run one after another, whatever the hardware."""
+        return sum(row.steps for row in self.rows)
+
+    @property
     def padded(self) -> float | None:
         """Share of the FLOP of a forward pass on padding, and on pairs that an attention masks. None if unknown."""
         if all(row.real is None for row in self.rows):
@@ -328,6 +333,8 @@ def summary(found: Cost) -> list[str]:
         f"Memory in training: {_mega(found.memory)} MB for weights, gradients and the optimizer, "
         f"{_mega(found.activations)} MB for activations.",
     ]
+    if found.steps:
+        lines.append(f"{found.steps:,} steps of recurrent layers, one after another.")
     if found.padded is not None:
         lines.append(f"{found.padded:.1%} of the FLOP are spent on padding and on masked pairs.")
     if found.unknown:

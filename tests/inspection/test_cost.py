@@ -125,6 +125,7 @@ def test_what_the_profiler_cannot_count_by_a_formula_written_here():
         (row,) = cost.cost(sequential(make(h)), (B, T, d)).rows
         assert row.products == sum(2 * B * d * gates * h + 2 * B * h * gates * h for _ in range(T))
         assert row.steps == T
+    assert cost.cost(models.Transformer(V, units=D, num_layers=1), {"source": (B, S), "target": (B, T)}).steps == 0
     model = models.Seq2Seq(V, units=D, num_layers=1, attention="location")
     found = {row.path: row for row in cost.cost(model, {"source": (B, S), "target": (B, T)}).rows}
     filters, kernel = model.attention.filters, model.attention.kernel_size
