@@ -79,7 +79,8 @@ def _cost(model: Any, options: Inspect, record: dict[str, Any]) -> list[str]:
         plots.cost_by_layer(*values, options.plot, what="training step")
     rows = [(f"  {hardware.HARDWARE[name].name}", f"{speed:,.0f}") for name, speed in speeds.items()]
     expected = f"expected {found.unit}s a second in training, by the roofline at half of the peak"
-    lines = cost.shown(found).split("\n") if options.cost else []
+    brief = cost.grouped(found) if len(found.rows) > 40 else found  # --json has them all
+    lines = cost.shown(brief).split("\n") if options.cost else []
     return ["", f"cost of a forward pass of {json.dumps(shapes)}", *lines, "", expected, *table(rows)]
 
 

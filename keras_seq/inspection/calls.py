@@ -144,13 +144,16 @@ class _Recorder:
     def listening(self):
         """Replaces `call` of each layer, on the instance alone, for as long as the context lasts."""
         layers = [layer for _, layer in self.known.values()]
+        before = [layer.__dict__.get("call") for layer in layers]
         try:
             for layer in layers:
                 object.__setattr__(layer, "call", self._wrapped(layer, layer.call))
             yield
         finally:
-            for layer in layers:
+            for layer, call in zip(layers, before, strict=True):
                 layer.__dict__.pop("call", None)
+                if call is not None:
+                    object.__setattr__(layer, "call", call)
 
     def _wrapped(self, layer, call):
         signature = inspect.signature(call)

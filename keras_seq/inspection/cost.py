@@ -12,10 +12,9 @@ from keras_seq.inspection.formulas import WHOLE, Work, formula_of
 from keras_seq.inspection.shapes import counted_tokens
 from keras_seq.layers import ScheduledSampling
 
-# Elementwise operations of an update, and numbers read and written, for each parameter: Adam reads the gradient, the
-# weight and two averages, and writes the last three.
-OPTIMIZERS = {"Adam": (12, 7), "AdamW": (14, 7), "SGD": (2, 3)}
-STATES = {"Adam": 2, "AdamW": 2, "SGD": 0}
+# For each parameter: elementwise operations of an update, and numbers that the optimizer keeps. It reads these, the
+# gradient and the weight, and writes all but the gradient.
+OPTIMIZERS = {"Adam": (12, 2), "AdamW": (14, 2), "RMSprop": (8, 1), "SGD": (2, 0), "SGD with momentum": (4, 1)}
 _BYTES = {"bool": 1, "int8": 1, "uint8": 1, "float16": 2, "bfloat16": 2, "float64": 8, "int64": 8}
 
 
@@ -142,7 +141,7 @@ def cost(model: keras.Model, batch: Any, optimizer: str | None = None) -> Cost:
         model: a built model.
         batch: its inputs as arrays, or their shapes: `(32, 20)`, `{"source": (32, 20), "target": (32, 18)}`. With
             arrays, the model runs once and the padding is counted.
-        optimizer: "Adam", "AdamW" or "SGD". None: the one the model was compiled with, else Adam.
+        optimizer: a name of `OPTIMIZERS`. None: the one the model was compiled with, else Adam.
     Returns:
         a `Cost`. Layers without a formula are in `unknown`.
     Raises:
@@ -168,8 +167,8 @@ def cost(model: keras.Model, batch: Any, optimizer: str | None = None) -> Cost:
             row = _row(path, layer, own, once.get(key, []), in_training.get(key, []))
             if row.parameters or row.bytes or row.training_flop or not row.known:
                 rows.append(row)
-    unknown = tuple(f"{row.path} ({row.layer})" for row in rows if not row.known)
     update, states = _update(model, optimizer)
+    unknown = tuple(f"{row.path} ({row.layer})" for row in (*rows, update) if not row.known)
     trainable = sum(math.prod(w.shape) * _bytes(w.dtype) for w in model.trainable_weights)
     memory = sum(math.prod(w.shape) * _bytes(w.dtype) for w in model.weights) + (1 + states) * trainable
     return Cost(model.name, tuple(rows), update, *counted_tokens(model, calls, batch), memory, unknown)
@@ -255,16 +254,19 @@ def _real(works):
 
 def _update(model, name):
     """The row of the optimizer, and the number of its states for each parameter."""
-    if name is None:
-        name = type(model.optimizer).__name__ if getattr(model, "optimizer", None) is not None else "Adam"
-    if name not in OPTIMIZERS:
+    given, optimizer = name is not None, getattr(model, "optimizer", None)
+    if not given:
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+        name = type(optimizer).__name__ if optimizer is not None else "Adam"
+        name += " with momentum" if name == "SGD" and optimizer.momentum else ""
+    elif name not in OPTIMIZERS:
         raise ValueError(f"`optimizer` must be one of {tuple(OPTIMIZERS)}, whose cost is known. Received: {name!r}")
-    operations, moved = OPTIMIZERS[name]
+    if name not in OPTIMIZERS:
+        return Row("update", name, known=False), 0
+    operations, states = OPTIMIZERS[name]
     count = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    written = (1 + STATES[name]) * count * 4
-    return Row(
-        "update", name, training_elementwise=operations * count, read=moved * count * 4 - written, written=written
-    ), STATES[name]
+    moved = {"read": (2 + states) * count * 4, "written": (1 + states) * count * 4}
+    return Row("update", name, training_elementwise=operations * count, **moved), states
 
 
 def _size(spec: Spec) -> int:

@@ -154,13 +154,21 @@ def _reasons(device, obstacles: list[Obstacle]):
 
 def _cpu_loop(layer):
     """The loop of a recurrent layer on a CPU, and the reasons against the fast one."""
-    ours = RECURRENT[next(kind.__name__ for kind in type(layer).__mro__ if kind.__name__ in RECURRENT)]
-    is_ours = isinstance(layer, ours)
-    obstacles = (layer if is_ours else ours.from_config(layer.get_config())).fast_loop_obstacles()
-    reasons = _reasons("CPU", [each for each in obstacles if each.option != "device"])
-    if not is_ours:
-        cause, remedy = f"keras.layers.{ours.__name__} has Keras's loop", "layers.with_fast_recurrent_layers(model)"
-        reasons.insert(0, Reason("CPU", cause, remedy))
+    name, kind = next((each.__name__, each) for each in type(layer).__mro__ if each.__name__ in RECURRENT)
+    ours, reasons = RECURRENT[name], []
+    if isinstance(layer, ours):
+        obstacles = layer.fast_loop_obstacles()
+        if type(layer).inner_loop is not ours.inner_loop:
+            reasons.append(Reason("CPU", f"{type(layer).__name__} overrides `inner_loop`"))
+    elif type(layer) is kind:
+        cause, remedy = f"keras.layers.{name} has Keras's loop", "layers.with_fast_recurrent_layers(model)"
+        reasons.append(Reason("CPU", cause, remedy))
+        obstacles = ours.from_config(layer.get_config()).fast_loop_obstacles()
+    else:
+        cause = f"{type(layer).__name__} is derived from keras.layers.{name}"
+        reasons.append(Reason("CPU", cause, f"keras_seq.layers.{name} as its base"))
+        obstacles = []
+    reasons += _reasons("CPU", [each for each in obstacles if each.option != "device"])
     if getattr(layer, "use_cudnn", "auto") is True:  # Keras refuses to run it then
         return f"{KERAS_LOOP}, with an error", reasons
     return (KERAS_LOOP if reasons else FAST_LOOP), reasons

@@ -282,6 +282,27 @@ def test_a_layer_without_a_formula_is_named():
     assert cost.cost(sequential(Own(4, name="own")), (B, T, D)).unknown == ("own (Own)",)
 
 
+def test_a_cell_of_ones_own_is_named_and_its_layers_run_at_every_step():
+    class Own(keras.layers.Layer):
+        state_size = 6
+
+        def __init__(self):
+            super().__init__(name="own")
+            self.dense = keras.layers.Dense(6, use_bias=False, name="dense")
+
+        def build(self, shape):
+            self.dense.build((None, shape[-1] + 6))
+
+        def call(self, x, states):
+            h = self.dense(keras.ops.concatenate([x, states[0]], axis=-1))
+            return h, [h]
+
+    found = cost.cost(sequential(keras.layers.RNN(Own(), name="loop")), (B, T, D))
+    assert found.unknown == ("loop/own (Own)",)
+    (dense,) = [row for row in found.rows if row.path == "loop/own/dense"]
+    assert (dense.products, dense.calls) == (T * 2 * B * (D + 6) * 6, T)
+
+
 def test_an_operation_of_a_functional_model_is_counted():
     inputs = keras.Input((T, D))
     model = keras.Model(inputs, keras.ops.matmul(inputs, keras.ops.transpose(inputs, (0, 2, 1))))
@@ -299,6 +320,12 @@ def test_bytes_and_memory():
     assert cost.cost(model, (B, T, D), optimizer="SGD").memory == 2 * 4 * D * 7
     model.compile(optimizers.Adam(), "mse")
     assert cost.cost(model, (B, T, D)).optimizer.bytes == 7 * 4 * D * 7
+    model.compile("rmsprop", "mse")
+    assert cost.cost(model, (B, T, D)).optimizer.bytes == 5 * 4 * D * 7
+    model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    assert cost.cost(model, (B, T, D)).memory == 3 * 4 * D * 7
+    model.compile("lion", "mse")
+    assert cost.cost(model, (B, T, D)).unknown == ("update (Lion)",)
     # An embedding reads the rows of its ids alone.
     (ids, *_) = cost.cost(models.classifier(1000, 3, architecture="feedforward", units=D), (B, T)).rows
     assert (ids.path, ids.read) == ("embedding", 4 * B * T + 4 * B * T * D)
@@ -370,7 +397,7 @@ def test_errors_name_the_value():
     model = sequential(keras.layers.Dense(7))
     with pytest.raises(ValueError, match=rf"each axis a size. Received: \(None, {T}, {D}\)"):
         cost.cost(model, (None, T, D))
-    with pytest.raises(ValueError, match="one of .'Adam', 'AdamW', 'SGD'.*Received: 'Lion'"):
+    with pytest.raises(ValueError, match="one of .'Adam', 'AdamW'.*Received: 'Lion'"):
         cost.cost(model, (B, T, D), optimizer="Lion")
     with pytest.raises(ValueError, match="must be built"):
         cost.cost(keras.Sequential([keras.layers.Dense(7)]), (B, T, D))

@@ -141,6 +141,31 @@ def test_layers_of_keras_have_keras_loop(name, ran):
     assert "unroll=True" in [each.cause for each in kernel.reasons if each.device == "CPU"]
 
 
+def test_layers_of_ones_own(ran):
+    class OfKeras(keras.layers.GRU):
+        def __init__(self, units, more=1, **kwargs):
+            super().__init__(units, **kwargs)
+
+    class Ours(layers.LSTM):
+        pass
+
+    class Changed(layers.LSTM):
+        def inner_loop(self, sequences, initial_state, mask, training=False):
+            return keras.layers.LSTM.inner_loop(self, sequences, initial_state, mask, training)
+
+    for make, kernel, cause in (
+        (OfKeras, fast_path.KERAS_LOOP, "OfKeras is derived from keras.layers.GRU"),
+        (Ours, fast_path.FAST_LOOP, None),
+        (Changed, fast_path.KERAS_LOOP, "Changed overrides `inner_loop`"),
+    ):
+        (found,), model = of(make(5))
+        assert found.cpu == kernel
+        assert [each.cause for each in found.reasons] == ([cause] if cause else [])
+        ran.clear()
+        model(X)
+        assert (fast_path.FAST_LOOP in ran) == (kernel == fast_path.FAST_LOOP)
+
+
 def test_cudnn_that_is_demanded_is_an_error_without_a_gpu():
     layer = layers.LSTM(5, use_cudnn=True)
     layer.build((None, T, D))
