@@ -98,7 +98,6 @@ class Cell(NamedTuple):
 
 # The operations, in the order of the classes in `layers/recurrent_tensorflow.py`: biases, sums, activations, the rest.
 SIMPLE_RNN, GRU, LSTM = Cell(1, 1 + 1 + 1, 2), Cell(3, 6 + 4 + 3 + 4, 6), Cell(4, 4 + 4 + 5 + 4, 7)
-GATES = {1: "", 3: "3", 4: "4"}
 
 
 def recurrent(cell: Cell) -> Callable[[Call], Work]:
@@ -107,14 +106,13 @@ def recurrent(cell: Cell) -> Callable[[Call], Work]:
     def work(call: Call) -> Work:
         B, T, d = call.x.shape
         g, h = cell.gates, call.layer.units
-        kernel = g * h * h
         return Work(
             2 * B * T * g * h * (d + h),
             B * T * h * cell.operations,
-            moved=2 * B * T * g * h + (T - 1) * kernel,  # the projections, and the recurrent kernel at each step
+            moved=2 * B * T * g * h + (T - 1) * g * h * h,  # the projections, and the recurrent kernel at each step
             saved=B * T * h * cell.saved,
             steps=T,
-            formula=f"2BT {GATES[g]}h(d + h)",
+            formula=f"2BT {g if g > 1 else ''}h(d + h)",
         )
 
     return work
@@ -125,7 +123,11 @@ def recurrent_cell(cell: Cell) -> Callable[[Call], Work]:
         (B, d), h, g = call.x.shape, call.layer.units, cell.gates
         numbers = B * h * cell.operations
         return Work(
-            2 * B * g * h * (d + h), numbers, saved=B * h * cell.saved, steps=1, formula=f"2B {GATES[g]}h(d + h)"
+            2 * B * g * h * (d + h),
+            numbers,
+            saved=B * h * cell.saved,
+            steps=1,
+            formula=f"2B {g if g > 1 else ''}h(d + h)",
         )
 
     return work
@@ -210,8 +212,7 @@ def keras_attention(call: Call) -> Work:
 
 def memory_attention(call: Call) -> Work:
     """The attentions for decoders, apart from the dense layers inside, which have their own rows."""
-    (N, T, D), memory, layer = call.x.shape, call.arguments["memory"], call.layer
-    (_, S, V) = memory["values"].shape
+    (N, T, D), (_, S, V), layer = call.x.shape, call.arguments["memory"]["values"].shape, call.layer
     scores = N * T * S
     context = Work(2 * scores * V, scores * SOFTMAX, moved=4 * scores, saved=scores, weights=0, formula="2NTS V")
     if isinstance(layer, layers.AdditiveAttention):
@@ -222,8 +223,7 @@ def memory_attention(call: Call) -> Work:
 
 def location_attention(call: Call) -> Work:
     """For each step a convolution, two dense layers, and the context. The memory is projected by another call."""
-    (N, T, D), memory, layer = call.x.shape, call.arguments["memory"], call.layer
-    (_, S, V) = memory["values"].shape
+    (N, T, D), (_, S, V), layer = call.x.shape, call.arguments["memory"]["values"].shape, call.layer
     scores = N * T * S
     f, u, k = layer.filters, layer.units, layer.kernel_size
     hidden = scores * u
@@ -265,10 +265,6 @@ def viterbi(call: Call) -> Work:
     return Work(elementwise=2 * call.x.size, moved=call.x.size, steps=call.x.shape[1])
 
 
-def matrix_product(call: Call) -> Work:
-    return Work(2 * call.y.size * call.x.shape[-1], formula="2mnk")
-
-
 K = keras.layers
 MASKS = (K.InputLayer, K.Flatten, K.Reshape, K.Permute, K.RepeatVector, K.Concatenate, K.Masking, K.Cropping1D)
 MASKS += (K.ZeroPadding1D, K.UpSampling1D, K.Identity)
@@ -282,7 +278,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     ),
     **dict.fromkeys((layers.TrailingPaddingMask, layers.BlankPadding, layers.QuantileOffsets), each(1)),
     **dict.fromkeys((layers.JoinFeatures, layers.LastSteps, layers.Patches), each(0)),
-    **dict.fromkeys((layers.FramePairs, layers.FramePatches), each(0)),
+    **dict.fromkeys((layers.FramePairs, layers.FramePatches, layers.LastPooling), each(0)),
     **dict.fromkeys((K.Conv1D, K.Conv2D, K.Conv3D, layers.MaskedConv1D), convolution),
     **dict.fromkeys((K.Conv1DTranspose, K.Conv2DTranspose), transposed_convolution),
     **dict.fromkeys((K.LSTM, layers.LSTM), recurrent(LSTM)),
@@ -296,7 +292,8 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     **dict.fromkeys((layers.DotAttention, layers.GeneralAttention, layers.AdditiveAttention), memory_attention),
     **dict.fromkeys((K.RNN, K.StackedRNNCells, K.Bidirectional, K.TimeDistributed), inside()),
     **dict.fromkeys((layers.Bridge, layers.CharacterEncoder, layers.FrameConvolution, layers.FrameDecoder), inside()),
-    **dict.fromkeys((layers.ConvSubsampling, layers.AutoregressiveDecoder, _FeedbackCell), inside()),
+    **dict.fromkeys((layers.ConvSubsampling, layers.FrameCNN, layers.AutoregressiveDecoder, _FeedbackCell), inside()),
+    layers.ScheduledSampling: inside(),
     **dict.fromkeys((layers.TransformerEncoderLayer, layers.TransformerDecoderLayer), inside(3)),  # residuals, gate
     **dict.fromkeys((RecurrentStack, layers.TransformerStack), inside(1)),
     K.Dense: dense,
@@ -315,22 +312,18 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     K.BatchNormalization: each(2),
     layers.ReversibleNormalization: each(7),
     layers.MovingAverage: lambda call: Work(elementwise=call.layer.window * call.y.size),
-    layers.LastPooling: each(0),
     layers.AttentionPooling: attention_pooling,
     layers.MultiHeadAttention: multi_head_attention,
     layers.LocationSensitiveAttention: location_attention,
     layers.ScaledDotAttention: memory_attention,
     layers.LearnedPositions: lambda call: Work(weights=call.y.size),
-    layers.FrameCNN: inside(),
     layers.LogMel: log_mel,
     layers.CRF: each(2),
     layers.ViterbiDecoder: viterbi,
-    layers.ScheduledSampling: inside(),
     LikeliestTags: lambda call: Work(elementwise=call.x.size),
 }
 # The formula covers the layers inside.
 WHOLE = (K.LSTM, K.GRU, K.SimpleRNN, K.ConvLSTM2D, layers.LocationSensitiveAttention, layers.LogMel)
-PRODUCTS = {"Matmul": matrix_product}  # operations of functional models that are products
 NOTHING = ("BroadcastTo", "Cast", "Concatenate", "Copy", "Equal", "ExpandDims", "Flip", "GetItem", "Greater")
 NOTHING += ("GreaterEqual", "Less", "LessEqual", "NotEqual", "Pad", "Repeat", "Reshape", "Shape", "Slice", "Split")
 NOTHING += ("Squeeze", "Stack", "Swapaxes", "Take", "TakeAlongAxis", "Tile", "Transpose", "Unstack", "Where")
@@ -345,8 +338,8 @@ def formula_of(layer: keras.Operation) -> Callable[[Call], Work] | None:
     """
     kind = type(layer)
     if not isinstance(layer, keras.Layer):
-        if kind.__name__ in PRODUCTS:
-            return PRODUCTS[kind.__name__]
+        if kind.__name__ == "Matmul":
+            return lambda call: Work(2 * call.y.size * call.x.shape[-1], formula="2mnk")
         return None if kind.__name__ in UNKNOWN_PRODUCTS else each(kind.__name__ not in NOTHING)
     for base in kind.__mro__:
         if base in FORMULAS:
