@@ -158,7 +158,7 @@ def _run_page(record: dict[str, Any], layers: str) -> list[str]:
         value = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
         rows.append((" ".join(str(metric[name]) for name in ("split", "metric") if name in metric), value))
     rows += [("checkpoints", ", ".join(record["checkpoints"]) or "none")]
-    lines = [record["path"], "", *table(rows, numbers=False), "", layers]
+    lines = [record["path"], "", *table(rows, numbers=False), "", *layers.split("\n")]
     if record["config"]:
         settings = [(name, json.dumps(value, ensure_ascii=False)) for name, value in record["config"].items()]
         lines += ["", "configuration", *table([(f"  {name}", value) for name, value in settings], numbers=False)]

@@ -61,6 +61,7 @@ def test_inspect_shows_cost_and_kernels(keras_seq, folders, tmp_path):
     assert "keras_seq's loop" in page and "formula of the products" in page and "NVIDIA H100" in page
     assert (tmp_path / "cost.png").stat().st_size > 1000
     plain = keras_seq("inspect", "--model", folders["lstm"]).out
+    assert "\ntotal" in plain  # the table of the parameters has a line for each layer
     assert "cuDNN" not in plain and "MFLOP" not in plain
     refused = keras_seq("inspect", "--model", folders["served"], "--fast-path")
     assert refused.code == 2 and "--fast-path needs the layers of a run folder" in refused.err
