@@ -11,6 +11,14 @@ class _OneKernel:
     bias correction is computed once a step. The results equal those of Keras up to rounding.
     """
 
+    def one_kernel_obstacles(self) -> list[tuple]:
+        """The reasons why the update is that of Keras: the option, its value, and the one with which it is not."""
+        rules = [
+            ("backend", keras.backend.backend(), "tensorflow"),
+            ("amsgrad", bool(self.amsgrad), False),
+        ]
+        return [rule for rule in rules if rule[1] != rule[2]]
+
     def apply(self, grads, trainable_variables=None):
         if _on_tensorflow():
             import tensorflow as tf
@@ -34,7 +42,7 @@ class _OneKernel:
         merge(decay, self._distribution_strategy, self.weight_decay * self.learning_rate)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if _on_tensorflow() and not self.amsgrad:
+        if not self.one_kernel_obstacles():
             step = keras.ops.cast(self.iterations + 1, "float64")
             # Values common to all weights, passed to `update_step` in the one argument that Keras forwards.
             learning_rate = (learning_rate, self.beta_1**step, self.beta_2**step)

@@ -6,7 +6,7 @@ import math
 import pathlib
 from typing import Any
 
-from keras_seq.cli import option, table
+from keras_seq.cli import flag, option, table
 from keras_seq.commands.options import HELP
 from keras_seq.commands.output import Writer
 
@@ -17,6 +17,11 @@ class Inspect:
     SavedModel (signatures, variables)."""
 
     model: pathlib.Path = option(help=HELP)
+    cost: bool = option(False, "FLOP, bytes and memory of each layer (run folder only)")
+    fast_path: bool = option(False, "kernel of each layer, with the reasons for slow ones (run folder only)")
+    batch_size: int = option(32, "number of rows for --cost")
+    length: int = option(32, "number of steps of each input for --cost")
+    plot: pathlib.Path | None = option(None, "image of the cost by layer (.png, .svg, .pdf)")
     json: bool = option(False, "JSON output, one object and nothing else")
 
 
@@ -26,6 +31,9 @@ def inspect(options: Inspect) -> None:
     from keras_seq.tasks.saved_model import load_module
 
     if is_saved_model(options.model):
+        asked = [flag(name) for name in ("cost", "fast_path", "plot") if getattr(options, name)]
+        if asked:
+            raise ValueError(f"{asked[0]} needs the layers of a run folder. Received a SavedModel: {options.model}")
         record = _saved_model(options.model, dict(load_module(options.model).signatures))
         page = _saved_model_page(record)
     else:
@@ -35,11 +43,53 @@ def inspect(options: Inspect) -> None:
         rows = parameters.table(task.model)
         record = _run(task, rows)
         page = _run_page(record, parameters.shown(rows))
+        if options.cost or options.plot:
+            page += _cost(task.model, options, record)
+        if options.fast_path:
+            page += _fast_path(task.model, record)
     with Writer() as writer:
         if options.json:
             writer.record(**record)
         for line in [] if options.json else page:
             writer(line)
+
+
+def _cost(model: Any, options: Inspect, record: dict[str, Any]) -> list[str]:
+    """The lines about the cost. Adds it to the record, and draws the plot."""
+    from keras_seq.inspection import cost, hardware, plots
+    from keras_seq.inspection.shapes import example_shapes
+
+    shapes = example_shapes(model, options.batch_size, options.length)
+    found = cost.cost(model, shapes)
+    speeds = {name: hardware.tokens_per_second(found, name, training=True) for name in hardware.HARDWARE}
+    record["cost"] = {
+        **{
+            name: getattr(found, name)
+            for name in ("tokens", "unit", "flop", "training_flop", "bytes", "training_bytes")
+        },
+        **{name: getattr(found, name) for name in ("memory", "activations", "unknown")},
+        "shapes": shapes,
+        "layers": [dataclasses.asdict(row) for row in found.rows],
+        "expected_training_tokens_per_second": speeds,
+    }
+    if options.plot:
+        shown = cost.grouped(found) if len(found.rows) > 24 else found
+        rows = [row for row in shown.rows if row.training_flop or row.activations]
+        values = zip(*((row.path, row.training_flop, row.activations) for row in rows), strict=True)
+        plots.cost_by_layer(*values, options.plot, what="training step")
+    rows = [(f"  {hardware.HARDWARE[name].name}", f"{speed:,.0f}") for name, speed in speeds.items()]
+    expected = f"expected {found.unit}s a second in training, by the roofline at half of the peak"
+    brief = cost.grouped(found) if len(found.rows) > 40 else found  # --json has them all
+    lines = cost.shown(brief).split("\n") if options.cost else []
+    return ["", f"cost of a forward pass of {json.dumps(shapes)}", *lines, "", expected, *table(rows)]
+
+
+def _fast_path(model: Any, record: dict[str, Any]) -> list[str]:
+    from keras_seq.inspection import fast_path
+
+    found = fast_path.explain_fast_path(model)
+    record["fast_path"] = [{"here": each.here, **dataclasses.asdict(each)} for each in found]
+    return ["", "kernels", *fast_path.shown(found).split("\n")]
 
 
 def _run(task: Any, rows: list) -> dict[str, Any]:
@@ -108,7 +158,7 @@ def _run_page(record: dict[str, Any], layers: str) -> list[str]:
         value = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
         rows.append((" ".join(str(metric[name]) for name in ("split", "metric") if name in metric), value))
     rows += [("checkpoints", ", ".join(record["checkpoints"]) or "none")]
-    lines = [record["path"], "", *table(rows, numbers=False), "", layers]
+    lines = [record["path"], "", *table(rows, numbers=False), "", *layers.split("\n")]
     if record["config"]:
         settings = [(name, json.dumps(value, ensure_ascii=False)) for name, value in record["config"].items()]
         lines += ["", "configuration", *table([(f"  {name}", value) for name, value in settings], numbers=False)]

@@ -7,7 +7,10 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.inspection import (
         certify,
         clips,
+        cost,
+        fast_path,
         gradients,
+        hardware,
         layer_calls,
         parameters,
         plots,
@@ -19,7 +22,10 @@ if TYPE_CHECKING:  # for editors and type checkers
 __all__ = [
     "certify",
     "clips",
+    "cost",
+    "fast_path",
     "gradients",
+    "hardware",
     "layer_calls",
     "parameters",
     "plots",

@@ -30,11 +30,13 @@ def linear_scan(gates, values, initial_state=None, reverse=False) -> Any:
     if initial_state is None:
         initial_state = ops.zeros_like(values[:, 0])
     inputs = [ops.cast(x, at_least_float32(dtype)) for x in (gates, values, initial_state)]
-    if keras.backend.backend() == "tensorflow" and recurrent_tensorflow.available():
-        outputs = recurrent_tensorflow.linear_scan(*inputs, reverse=reverse)
-    else:
-        outputs = parallel_scan(*inputs, reverse=reverse)
-    return ops.cast(outputs, dtype)
+    scan = recurrent_tensorflow.linear_scan if scans_step_by_step() else parallel_scan
+    return ops.cast(scan(*inputs, reverse=reverse), dtype)
+
+
+def scans_step_by_step() -> bool:
+    """Whether `linear_scan` computes one step after another, which is fastest on a CPU, or all in parallel."""
+    return keras.backend.backend() == "tensorflow" and recurrent_tensorflow.available()
 
 
 def parallel_scan(gates, values, initial_state, reverse=False):

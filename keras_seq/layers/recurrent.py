@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_seq.layers.kernels import Obstacle, activation_name, found_obstacles
 from keras_seq.layers.masks import carried_mask, without_padding
 
 if keras.backend.backend() == "tensorflow":
@@ -13,8 +14,7 @@ class _FastLoop:
     """Base of the three layers, which chooses the loop over the time steps.
 
     Keras's loop runs on other backends than TensorFlow, on a GPU (with cuDNN), and for options that the fast loop does
-    not support: `unroll`, `recurrent_dropout`, `zero_output_for_mask`, `implementation=1`, `use_cudnn=True`, another
-    activation, and for a GRU `reset_after=False`.
+    not support: see `fast_loop_obstacles`.
 
     The layers also keep the mask. Keras's layers lose the mask of the sequences when called with an `initial_state`,
     and those of Keras 3.16 pass no mask to the layers after them.
@@ -52,24 +52,32 @@ class _FastLoop:
 
     def _fast_step(self):
         """The step for the fast loop, or None if Keras's loop must run."""
-        possible = (
-            keras.backend.backend() == "tensorflow"
-            and not self.unroll
-            and not self.cell.recurrent_dropout
-            and not self.zero_output_for_mask
-            and getattr(self.cell, "implementation", 2) == 2
-            and getattr(self, "use_cudnn", "auto") is not True
-            and recurrent_tensorflow.available()
-        )
-        return self._step() if possible else None
+        return None if self.fast_loop_obstacles() else self._step()
+
+    def fast_loop_obstacles(self) -> list[Obstacle]:
+        """The reasons why Keras's loop runs instead of the fast one. Empty if the fast one runs."""
+        if keras.backend.backend() != "tensorflow":
+            return [Obstacle("backend", keras.backend.backend(), "tensorflow")]
+        cell = self.cell
+        dropout = cell.recurrent_dropout or 0
+        rules = [
+            ("unroll", bool(self.unroll), False),
+            ("recurrent_dropout", dropout, 0),
+            ("zero_output_for_mask", bool(self.zero_output_for_mask), False),
+            ("implementation", 2 if dropout else getattr(cell, "implementation", 2), 2),  # dropout sets it to 1
+            ("use_cudnn", getattr(self, "use_cudnn", "auto") or "auto", "auto"),
+            *self._cell_rules(),
+            ("device", "CPU" if recurrent_tensorflow.available() else "GPU", "CPU"),
+        ]
+        return found_obstacles(rules)
+
+    def _cell_rules(self):
+        """What the cell of the fast loop requires: names of options, their values, and the required ones."""
+        activations = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        return [(name, activation_name(getattr(self.cell, name)), wanted) for name, wanted in activations.items()]
 
     def _biases(self):
         return self.cell.bias, None
-
-    def _has_usual_activations(self):
-        return self.cell.activation is keras.activations.tanh and (
-            self.cell.recurrent_activation is keras.activations.sigmoid
-        )
 
 
 def _flat_mask(mask):
@@ -89,11 +97,11 @@ class SimpleRNN(_FastLoop, keras.layers.SimpleRNN):
     """
 
     def _step(self):
-        name = getattr(self.cell.activation, "__name__", None)
-        known = name in recurrent_tensorflow.SimpleRNNStep.ACTIVATIONS
-        if not known or self.cell.activation is not getattr(keras.activations, name):
-            return None
-        return recurrent_tensorflow.SimpleRNNStep(name)
+        return recurrent_tensorflow.SimpleRNNStep(self.cell.activation.__name__)
+
+    def _cell_rules(self):
+        name, known = activation_name(self.cell.activation), recurrent_tensorflow.SimpleRNNStep.ACTIVATIONS
+        return [("activation", name, name if name in known else " or ".join(known))]
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -104,8 +112,10 @@ class GRU(_FastLoop, keras.layers.GRU):
     """
 
     def _step(self):
-        usual = self._has_usual_activations() and self.cell.reset_after
-        return recurrent_tensorflow.GRUStep() if usual else None
+        return recurrent_tensorflow.GRUStep()
+
+    def _cell_rules(self):
+        return [*super()._cell_rules(), ("reset_after", bool(self.cell.reset_after), True)]
 
     def _biases(self):
         return ops.unstack(self.cell.bias) if self.cell.use_bias else (None, None)
@@ -119,7 +129,7 @@ class LSTM(_FastLoop, keras.layers.LSTM):
     """
 
     def _step(self):
-        return recurrent_tensorflow.LSTMStep() if self._has_usual_activations() else None
+        return recurrent_tensorflow.LSTMStep()
 
 
 def with_fast_recurrent_layers(model):

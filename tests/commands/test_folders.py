@@ -46,6 +46,29 @@ def test_inspect_a_run(keras_seq, folders, tmp_path):
     assert refused.code == 2 and "config.json is damaged" in refused.err and refused.err.count("\n") == 1
 
 
+def test_inspect_shows_cost_and_kernels(keras_seq, folders, tmp_path):
+    flags = ["inspect", "--model", folders["lstm"], "--cost", "--fast-path", "--batch-size", 2, "--length", 6]
+    (found,) = keras_seq(*flags, "--json").records
+    assert found["cost"]["shapes"] == {"source": [2, 6], "target": [2, 6]}
+    assert (found["cost"]["tokens"], found["cost"]["unit"], found["cost"]["unknown"]) == (12, "token", [])
+    rows = found["cost"]["layers"]
+    assert sum(row["parameters"] for row in rows) == found["parameters"]
+    assert sum(row["products"] + row["elementwise"] for row in rows) == found["cost"]["flop"]
+    assert found["cost"]["expected_training_tokens_per_second"]["h100"] > 0
+    kernels = {row["path"]: row for row in found["fast_path"]}
+    assert {row["here"] for row in kernels.values() if row["layer"] == "GRU"} == {"keras_seq's loop"}
+    page = keras_seq(*flags, "--plot", tmp_path / "cost.png").out
+    assert "keras_seq's loop" in page and "formula of the products" in page and "NVIDIA H100" in page
+    assert (tmp_path / "cost.png").stat().st_size > 1000
+    plain = keras_seq("inspect", "--model", folders["lstm"]).out
+    assert "\ntotal" in plain  # the table of the parameters has a line for each layer
+    assert "cuDNN" not in plain and "MFLOP" not in plain
+    refused = keras_seq("inspect", "--model", folders["served"], "--fast-path")
+    assert refused.code == 2 and "--fast-path needs the layers of a run folder" in refused.err
+    refused = keras_seq("inspect", "--model", folders["lstm"], "--cost", "--length", 0)
+    assert refused.code == 2 and "must be positive" in refused.err
+
+
 def test_inspect_a_run_that_diverged_or_was_written_by_hand(keras_seq, folders, tmp_path):
     run = shutil.copytree(folders["lstm"], tmp_path / "run \udcff")
     (run / "history.csv").write_text("epoch,val_loss,val_bleu\n1,nan,nan\n2,3.0,nan\n3,nan,\n")

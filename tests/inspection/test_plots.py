@@ -237,3 +237,27 @@ def test_speech_without_its_parts_is_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match="Received: shapes"):
         plots.speech_alignment(sampling_rate=8000, path=tmp_path / "x.png", **{**given, **wrong})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_cost_has_a_bar_for_each_layer(tmp_path, monkeypatch):
+    from keras_seq.inspection.plots import cost
+
+    drawn = []
+    monkeypatch.setattr(cost, "save", lambda figure, path: drawn.append(figure))
+    plots.cost_by_layer(["a", "b$", "none"], [3e6, 1e6, 0], [1e3, 3e3, 0], tmp_path / "x.png", what="training step")
+    left, right = drawn.pop().axes
+    assert [bar.get_width() for bar in left.patches] == [3e6, 1e6, 0]
+    assert left.get_title() == "75% of the FLOP: a" and right.get_title() == r"75% of the activations: b\$"
+    assert left.get_xlabel() == "training step, FLOP" and right.get_xlabel().endswith("bytes")
+    assert left.get_yticklabels()[2].get_text() == "1 smaller layer"
+    # Of many layers, the smallest are one bar, and nothing is lost.
+    names, flop = [f"l{i}" for i in range(40)], [1e6 + i for i in range(40)]
+    plots.cost_by_layer(names, flop, [0] * 40, tmp_path / "y.png")
+    left, _ = drawn.pop().axes
+    assert len(left.patches) == 24 and sum(bar.get_width() for bar in left.patches) == sum(flop)
+    assert left.get_title().endswith(": l39")
+    with pytest.raises(ValueError, match="Received: 2, 1, 2"):
+        plots.cost_by_layer(["a", "b"], [1], [1, 2], tmp_path / "z.png")
+    monkeypatch.undo()
+    image = plots.cost_by_layer(["a"], [1], [1], tmp_path / "w.png")
+    assert image.stat().st_size > 1000

@@ -3,6 +3,7 @@
 from keras_seq.inspection.plots.alignments import attention_map, speech_alignment
 from keras_seq.inspection.plots.bucketing import buckets
 from keras_seq.inspection.plots.comparison import compared_bars, compared_curves, score_grid, score_ranges
+from keras_seq.inspection.plots.cost import cost_by_layer
 from keras_seq.inspection.plots.curves import learning_curve, loss_by_position, score_by_length
 from keras_seq.inspection.plots.gradients import (
     gate_saturation,
@@ -24,6 +25,7 @@ __all__ = [
     "compared_bars",
     "compared_curves",
     "confusion_matrix",
+    "cost_by_layer",
     "errors_by_step",
     "forecasts",
     "gate_saturation",
