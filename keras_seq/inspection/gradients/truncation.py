@@ -39,10 +39,10 @@ def truncation_bias(
 ) -> list[TruncationBias]:
     """The bias of truncated backpropagation through time, as a function of its window.
 
-    The sequence is cut into chunks of `window` steps, counted from the last step. States are carried from chunk to
-    chunk, and no gradient is: the usual truncation, as in training on streams. All recurrent layers are truncated.
-    With a loss of the last step alone, the gradient covers the last `window` steps. With a loss of every step, a step
-    right after a cut has no gradient from before, so the mean reach is half a window.
+    The sequence is cut into chunks of `window` steps, counted from the last step, padding included. States are carried
+    from chunk to chunk, and no gradient is: the usual truncation, as in training on streams. All recurrent layers are
+    truncated. With a loss of the last step alone, the gradient covers the last `window` steps. With a loss of every
+    step, a step right after a cut has no gradient from before, so the mean reach is half a window.
 
     Args:
         model: a model, or a layer, with recurrent layers.

@@ -10,7 +10,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import layers, losses, models
+from keras_seq import layers, losses
 from keras_seq.inspection import gradients
 from tests.cells import LeakyCell
 
@@ -228,115 +228,6 @@ def test_the_sum_over_all_steps_has_the_sum_of_their_gradients():
         return norms.rows
 
     np.testing.assert_allclose(rows(None), sum(rows(t) for t in range(T)))
-
-
-def keras_transformer():
-    x = inputs_ = keras.Input((T, D))
-    for _ in range(2):
-        x = x + keras.layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)
-    return keras.Model(inputs_, x)
-
-
-class Block(keras.layers.Layer):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.attention = keras.layers.MultiHeadAttention(2, 4)
-        self.dense = keras.layers.Dense(D)
-
-    def call(self, x):
-        return self.dense(x + self.attention(x, x, use_causal_mask=True))
-
-
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.blocks = [Block(name=f"block_{n}") for n in range(2)]
-
-    @tf.function
-    def call(self, x):
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-@pytest.mark.parametrize(
-    "make, names",
-    [
-        (keras_transformer, ["multi_head_attention/output", "multi_head_attention_1/output"]),
-        (Subclassed, ["block_0/output", "block_1/output"]),
-        (
-            lambda: layers.TransformerStack(D, 2, num_layers=2, return_state=False),
-            ["layer_0/output", "layer_1/output"],
-        ),
-        (lambda: keras.Sequential([keras.layers.Conv1D(D, 3, padding="causal", name="a")]), ["a/output"]),
-    ],
-)
-def test_models_without_recurrence(make, names):
-    model, x = make(), inputs(shape=(B, T, D))
-    model(x)
-    norms = gradients.gradient_norms(model, x, at=4)
-    assert [name.split("_2")[0] for name in norms] == names or len(norms) == len(names) == 2
-    for each in norms.values():
-        assert each.rows.shape == (B, T) and (each.rows[:, 5:] == 0).all() and (each.rows[:, 4] > 0).all()
-    first = next(iter(norms.values())).rows
-    assert (first[:, :4] > 0).all() or len(norms) == 1
-
-
-def test_layers_are_chosen_by_path_name_or_object():
-    model = keras.Sequential([keras.layers.Dense(D, name="below"), layers.GRU(D, name="gru"), keras.layers.Dense(2)])
-    x = inputs()
-    model(x)
-    norms = gradients.gradient_norms(model, x, layers=["below", model.layers[1]])
-    assert list(norms) == ["below/output", "gru/h"]
-    with pytest.raises(ValueError, match="`layers` must be layers of the model: .*below, gru, dense.*Received: 'top'"):
-        gradients.gradient_norms(model, x, layers=["top"])
-    model = keras.Model(*[keras.Input((T, D))] * 2)
-    model.extra = keras.layers.Dense(3, name="extra")
-    with pytest.raises(ValueError, match="does not call these layers, or they return no floats.*: extra"):
-        gradients.gradient_norms(model, inputs(shape=(B, T, D)), layers=["extra"])
-
-
-def test_a_layer_that_is_called_twice_has_two_curves():
-    layer, x = layers.GRU(D, return_sequences=True, name="gru"), keras.Input((T, D))
-    model = keras.Model(x, layer(layer(x)))
-    assert list(gradients.gradient_norms(model, inputs(shape=(B, T, D)))) == ["gru/h", "gru (call 2)/h"]
-
-
-class LoopOfTheUser(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.cell = keras.layers.GRUCell(D, name="cell")
-        self.dense = keras.layers.Dense(2, name="dense")
-
-    def call(self, x):
-        states = [ops.zeros((x.shape[0], D))]
-        for t in range(x.shape[1]):
-            _, states = self.cell(x[:, t], states)
-        return self.dense(states[0])
-
-
-def test_a_cell_in_a_loop_of_the_user_has_the_gradients_of_a_layer():
-    loop, x = LoopOfTheUser(), inputs()
-    norms = gradients.gradient_norms(loop, x)
-    assert {name: each.rows.shape for name, each in norms.items()} == {
-        "cell/output": (B, T),
-        "dense/output": (B, 1),
-    }
-    model = keras.Sequential([layers.GRU(D), keras.layers.Dense(2)])
-    model(x)
-    model.set_weights(loop.get_weights())
-    (expected,) = gradients.gradient_norms(model, x).values()
-    np.testing.assert_allclose(norms["cell/output"].rows, expected.rows, rtol=1e-4)
-    np.testing.assert_array_equal(norms["cell/output"].steps_back, expected.steps_back)
-
-
-def test_an_encoder_counts_its_own_steps():
-    model = models.Seq2Seq(9, units=D, num_layers=1, cell="gru", attention="dot")
-    norms = gradients.gradient_norms(model, {"source": TOKENS, "target": TOKENS[:, :5]})
-    encoder = [each for name, each in norms.items() if name.startswith("encoder")]
-    decoder = [each for name, each in norms.items() if name.startswith("decoder")]
-    assert {each.rows.shape for each in encoder} == {(B, T)} and {each.rows.shape for each in decoder} == {(B, 5)}
-    assert encoder[0].steps_back[0].tolist() == list(range(T - 1, -1, -1))
 
 
 def test_frames_have_steps_and_images_have_none():
