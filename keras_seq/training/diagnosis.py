@@ -25,7 +25,7 @@ _PARTS: tuple[Place, ...] = ("input", "label", "sample weight")
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What a training step computed, and where its first value that is not finite arose.
+    """The results of a training step, and the origin of its first value that is not finite.
 
     Attributes:
         origin: the first operation, layer, weight or part of the batch. None if the step is

@@ -1,6 +1,7 @@
 """Logs the norms of gradients, weights and updates, and stops at a NaN with a diagnosis."""
 
 import csv
+import importlib.util
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -271,7 +272,5 @@ def _squares(tensors: Iterable[tf.Tensor]) -> np.ndarray:
 
 
 def _require_tensorboard() -> None:
-    import importlib.util
-
     if importlib.util.find_spec("tensorboard") is None:
         raise ImportError('`tensorboard` needs the package: pip install "keras-seq[tensorboard]"')

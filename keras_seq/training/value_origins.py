@@ -3,7 +3,7 @@
 TensorFlow calls a function of ours after each eager operation (its `op_callbacks`, which
 `tf.debugging.enable_check_numerics` uses too). That one stops at the first NaN or infinity, also at the -inf of an
 attention mask. Here each such tensor keeps its origin, so the origin of the loss is the one that did the damage.
-Layers are known since each call of a Keras operation is noted, and their gradients since both ends of it have a hook.
+Each call of a layer is noted, and its inputs and outputs have hooks that receive their gradients.
 """
 
 import dataclasses
@@ -69,7 +69,7 @@ class Origins:
         weights: paths of the weights that are not finite already, by the ids of their resource handles.
     Attributes:
         calls: calls of layers, in order.
-        phase: "forward", and "backward" once the loss is known.
+        phase: "forward", and "backward" after the loss.
     """
 
     def __init__(self, weights: Mapping[int, str]):

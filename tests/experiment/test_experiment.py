@@ -218,6 +218,17 @@ def test_errors_of_budgets(changes, message):
         experiment.training_data(Options(**changes), tf.data.Dataset.range(3))
 
 
+def test_a_run_that_diverges_ends_with_a_diagnosis(tmp_path):
+    options = dataclasses.replace(options_in(tmp_path), learning_rate=1e38)
+    with pytest.raises(training.NotFiniteError) as raised:
+        trained(options, experiment.setup(options))
+    told, run = str(raised.value), options.run
+    assert told.startswith("Training stopped ") and raised.value.diagnosis.origin is not None
+    assert "lower the learning rate" in told
+    assert (run / "gradients.csv").exists() or raised.value.path.parent == run
+    assert not training.read_history(run / "history.csv") and not (run / "best.keras").exists()
+
+
 def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsys):
     options = options_in(tmp_path)
     scope = experiment.setup(options)
@@ -227,6 +238,7 @@ def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsy
         assert (run.path / name).stat().st_size > 0, name
     rows = training.read_history(run.history)
     assert [row["epoch"] for row in rows] == [1, 2, 3] and "tokens/s" in rows[0]
+    assert all(0 < row["gradient_norm"] <= row["largest_gradient_norm"] for row in rows)
     told = capsys.readouterr().out
     best, mean = map(float, re.search(r"accuracy: (.+) of the best epoch, (.+) of the mean", told).groups())
     assert best == pytest.approx(max(row["val_accuracy"] for row in rows), abs=1e-3)

@@ -50,8 +50,19 @@ def rows_of(folder) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-QUICK = ["", "keras", "mirrored accumulation"]
-MODES = [*QUICK, "accumulation", "scaled", "xla", "eager", "executions", "one_device scaled", "mirrored"]
+QUICK = [""]
+MODES = [
+    *QUICK,
+    "keras",
+    "mirrored accumulation",
+    "accumulation",
+    "scaled",
+    "xla",
+    "eager",
+    "executions",
+    "one_device scaled",
+    "mirrored",
+]
 
 
 @pytest.mark.parametrize("mode", [m if m in QUICK else pytest.param(m, marks=pytest.mark.long) for m in MODES])

@@ -10,6 +10,15 @@ from keras_seq.training.run_folder import atomic_write
 CONFIG = {"units": 8, "source": "a.en", "rates": (0.1, 0.2), "epochs": 3}
 
 
+def test_a_new_run_removes_failed_steps(tmp_path):
+    (tmp_path / "nan-step-12").mkdir()
+    for name in ("config.json", "gradients.csv", "nan-step-12/step.json", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    Run(tmp_path, {"units": 1}, overwrite=True)
+    assert not list(tmp_path.glob("nan-step-*")) and not (tmp_path / "gradients.csv").exists()
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_a_new_run_has_its_folders_and_config(tmp_path):
     run = Run(tmp_path / "a" / "run", CONFIG)
     assert run.config == {"units": 8, "source": "a.en", "rates": [0.1, 0.2], "epochs": 3}
