@@ -56,6 +56,7 @@ def main(options: Options) -> None:
         epochs=options.epochs,
         filler_id=words.unknown_id,
         pairs=sentiment_sentences.order_pairs(options.pairs, options.seed + 1),
+        classes=[(0, 1)] * options.pairs,
         predictors=predictors,
         seed=options.seed,
     )

@@ -10,12 +10,14 @@ docs/sentiment.md explains the results. Run the same command again to resume an 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import sys
 from typing import Literal
 
 import numpy as np
 
+import keras_seq
 from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
@@ -159,6 +161,39 @@ def scores_by_length(options: Options, task: tasks.Classification, parts: dict[s
         for result, label in zip(classify(task, part.texts), part.labels, strict=True)
     ]
     return np.array([len(ids) for ids in task.vocabulary.tokenize(part.texts)]), np.array(right, float)
+
+
+def feedforward(options: Options, parts: dict[str, data.LabeledText], runs) -> dict:
+    """A network with a fixed input, and pairs of texts with the same words in another order, told to trained models.
+
+    Generated sentences have pairs of known classes. In other data the second text has the words in reverse order.
+    """
+    from keras_seq.comparison import feedforward as fixed_input
+
+    trained = {name: keras_seq.load(run) for name, run in runs.items()}
+    vocabulary = next(iter(trained.values())).vocabulary
+    train, valid = (fixed_input.Texts(parts[name].texts, parts[name].labels) for name in ("train", "valid"))
+    if options.data_dir is None:
+        pairs, classes = sentiment_sentences.order_pairs(seed=options.seed + 1), [(0, 1)] * 200
+    else:
+        pairs, classes = [(each, " ".join(reversed(each.split()))) for each in valid.texts[:200]], None
+    return fixed_input.measure(
+        train,
+        valid,
+        lambda texts: vocabulary(texts).to_list(),
+        vocabulary.size,
+        filler_id=vocabulary.unknown_id,
+        pairs=pairs,
+        classes=classes,
+        predictors={
+            name: functools.partial(class_numbers, task, parts["train"].label_names) for name, task in trained.items()
+        },
+        seed=options.seed,
+    )
+
+
+def class_numbers(task: tasks.Classification, names: list[str], texts: list[str]) -> list[int]:
+    return [names.index(result.label) for result in classify(task, texts)]
 
 
 def search_space() -> tuning.Space:

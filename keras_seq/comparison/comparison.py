@@ -15,7 +15,7 @@ from keras_seq.comparison import report
 from keras_seq.comparison.cells import Cell, CellRecord, Grid, check_values, read_cell
 from keras_seq.comparison.choice import best_of
 from keras_seq.comparison.contender import Contender, backbone, built_model, input_width, parameters_of
-from keras_seq.comparison.costs import measure
+from keras_seq.comparison.costs import measure, measure_feedforward
 from keras_seq.comparison.processes import Workers, cores
 from keras_seq.comparison.progress import Progress, result_table
 from keras_seq.comparison.record import FILE, Setting, record_of
@@ -117,8 +117,8 @@ class Comparison:
             if not any(record.status == "done" for record in runs.values()):
                 reasons = dict.fromkeys(record.reason for record in runs.values())
                 raise ValueError(f"No run has a score: {'; '.join(reasons)}")
-            costs = self._measure(setting, runs, progress) if measured else {}
-        record = self._write(setting, runs, costs)
+            measurements = self._measure(setting, runs, progress) if measured else ({}, {})
+        record = self._write(setting, runs, *measurements)
         self._remove_models(setting, runs)
         print("\n" + "\n".join(f"  {line}" for line in result_table(record)))
         files = report.write(record, self.directory)
@@ -213,7 +213,7 @@ class Comparison:
                 for cell in ended:
                     progress.ended(cell, self._read(cell))
                 if ended:
-                    self._write(setting, self._runs(cells), {})
+                    self._write(setting, self._runs(cells))
                 elif left and not alive and not processes.running():
                     raise ValueError(
                         f"The processes have ended before the grid. Their output: {processes.log('worker-*')}"
@@ -230,19 +230,32 @@ class Comparison:
                     record = dataclasses.replace(self._read(cell), status="failed", reason=f"its process died: {how}")
                     record.write(self.directory / cell.folder)
 
-    def _measure(self, setting: Setting, runs: Mapping[Cell, CellRecord], progress: Progress) -> dict[str, Any]:
+    def _measure(self, setting: Setting, runs: Mapping[Cell, CellRecord], progress: Progress) -> tuple[dict, dict]:
+        """The costs of each architecture, and the entry "feedforward" of the record."""
         chosen = {}
         for name in setting.widths:
             own = {cell: record for cell, record in runs.items() if cell.architecture == name}
             if (best := best_of(own, setting.monitor[1])) is not None:
-                chosen[name] = next(cell for cell in own if cell.learning_rate == best.learning_rate).values
-        return measure(self._make, chosen, setting.shape, self.directory, progress.say)
+                chosen[name] = next(cell for cell in own if cell.learning_rate == best.learning_rate)
+        values, folders = (
+            {name: cell.values for name, cell in chosen.items()},
+            {name: self.directory / cell.folder for name, cell in chosen.items()},
+        )
+        costs = measure(self._make, values, setting.shape, self.directory, progress.say)
+        return costs, measure_feedforward(self._make, folders, self.directory, progress.say)
 
-    def _write(self, setting: Setting, runs: Mapping[Cell, CellRecord], costs: Mapping[str, Any]) -> dict[str, Any]:
+    def _write(
+        self,
+        setting: Setting,
+        runs: Mapping[Cell, CellRecord],
+        costs: Mapping[str, Any] | None = None,
+        feedforward: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         record = record_of(
             setting,
             runs,
-            costs,
+            costs or {},
+            feedforward or {},
             seconds=self._earlier + time.monotonic() - self._begun,
             hardware=hardware(),
             versions=versions(),

@@ -45,6 +45,9 @@ class Contender(Protocol):
         the number of examples and their mean score.
         """
 
+    def feedforward(self, runs: Mapping[str, pathlib.Path]) -> dict[str, Any] | None:
+        """The result of `feedforward.measure` beside the best run of each architecture. None: not measured."""
+
     def chance(self) -> float | None:
         """The score of the best answer that ignores the input. None: unknown."""
 

@@ -11,6 +11,7 @@ from keras_seq.comparison.processes import cores, in_fresh_process
 from keras_seq.comparison.stepwise import step_costs
 
 FILE = "costs.json"
+FEEDFORWARD = "feedforward.json"
 
 
 def measure(
@@ -64,6 +65,37 @@ def measure(
         layers = (shape["num_layers"], shape["num_heads"])
         add(in_fresh_process(step_costs, widths, *layers, threads=1, **alone), "steps")
     return found
+
+
+def measure_feedforward(
+    make: Callable[[], Contender],
+    runs: Mapping[str, pathlib.Path],
+    folder: pathlib.Path,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """The measurements of a network with a fixed input beside trained models, kept in `feedforward.json`.
+
+    Args:
+        make: picklable function that makes the contender.
+        runs: run folder of the best run of each architecture, by name.
+        folder: folder of the comparison.
+        say: function that shows a line.
+    Returns:
+        the entry "feedforward" of `comparison.json`, `{}` for a task without these measurements.
+    """
+    path, names = folder / FEEDFORWARD, {name: str(run) for name, run in runs.items()}
+    before = training.read_config(path)
+    if before.get("runs") == names:
+        return before["found"]
+    say("Measurements: a network with a fixed input.")
+    log = folder / "measurements.log"
+    found = in_fresh_process(_feedforward, make, dict(runs), threads=cores(), log=log) or {}
+    training.write_json(path, {"runs": names, "found": found})
+    return found
+
+
+def _feedforward(make: Callable[[], Contender], runs: Mapping[str, pathlib.Path]) -> dict[str, Any] | None:
+    return make().feedforward(runs)
 
 
 def _faster(one: Mapping[str, float], two: Mapping[str, float]) -> float:

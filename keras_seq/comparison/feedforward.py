@@ -176,7 +176,11 @@ def told_apart(
 
 
 def entry(
-    padding: PaddedInput, longer: Mapping | None = None, pairs: int = 0, apart: Mapping[str, float] | None = None
+    padding: PaddedInput,
+    longer: Mapping | None = None,
+    pairs: int = 0,
+    apart: Mapping[str, float] | None = None,
+    labeled: bool = True,
 ) -> dict[str, Any]:
     """The entry "feedforward" of a comparison's record.
 
@@ -186,12 +190,13 @@ def entry(
         pairs: number of pairs of texts.
         apart: result of `told_apart` by architecture. "feedforward" is a mean of embeddings, "fixed_size" the network
             with fixed positions.
+        labeled: whether the classes of the pairs are known, so that both must be right.
     """
     found = padding._asdict()
     if longer:
         found["longer"] = dict(longer)
     if apart:
-        found["order_pairs"] = {"pairs": pairs, "told_apart": dict(apart)}
+        found["order_pairs"] = {"pairs": pairs, "labeled": labeled, "told_apart": dict(apart)}
     return found
 
 
@@ -214,6 +219,7 @@ def measure(
     epochs: int = 10,
     filler_id: int = 1,
     pairs: Sequence[tuple[str, str]] = (),
+    classes: Sequence[tuple[int, int]] | None = None,
     predictors: Mapping[str, Callable[[list[str]], Sequence[int]]] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -226,7 +232,8 @@ def measure(
         length: number of positions. None: the longest training text.
         embedding_dim, units, epochs: size and training of the network.
         filler_id: id in front of the texts of twice the length.
-        pairs: pairs of texts of the classes 0 and 1 with the same words in another order.
+        pairs: pairs of texts with the same words in another order.
+        classes: classes of the two texts of each pair. None: unknown, so that two different predictions count.
         predictors: functions from texts to classes, of trained models by architecture, for the pairs.
         seed: seed of the network and of the order of its training texts.
     Returns:
@@ -244,10 +251,9 @@ def measure(
     longer = longer_input(model, tokens, behind_filler(tokens, 2 * length, filler_id), labels)
     of_all = dict(predictors or {})
     of_all["fixed_size"] = lambda texts: predicted(model, _padded(encode(texts), length)).tolist()
-    classes = [(0, 1)] * len(pairs)
     apart = {name: told_apart(predict, pairs, classes) for name, predict in of_all.items()} if pairs else {}
     counted = padded_input(list(map(len, held_out)), length, embedding_dim=embedding_dim, units=units)
-    return entry(counted, longer, len(pairs), apart)
+    return entry(counted, longer, len(pairs), apart, labeled=classes is not None)
 
 
 def _padded(rows: list[list[int]], length: int) -> np.ndarray:

@@ -68,4 +68,5 @@ def _order(entry: Mapping, names: Mapping[str, str]) -> Table | None:
     if not rows:
         return None
     caption = f"{order.get('pairs', 0):,} pairs of sentences with the same words in another order"
-    return Table(caption, ("Architecture", "Both right"), rows)
+    column = "Both right" if order.get("labeled", True) else "Two different answers"
+    return Table(caption, ("Architecture", column), rows)

@@ -52,6 +52,7 @@ def record_of(
     setting: Setting,
     runs: Mapping[Cell, CellRecord],
     costs: Mapping[str, Mapping[str, Any]],
+    feedforward: Mapping[str, Any],
     *,
     seconds: float,
     hardware: str,
@@ -63,6 +64,7 @@ def record_of(
         setting: the conditions.
         runs: record of each cell.
         costs: measurements of each architecture that has some.
+        feedforward: measurements of a network with a fixed input, or `{}`.
         seconds: seconds of the comparison.
         hardware, versions: the machine and the packages.
     """
@@ -96,6 +98,7 @@ def record_of(
         "seconds": round(seconds, 1),
         "architectures": architectures,
         **_memory(setting.memory_task, architectures),
+        **({"feedforward": dict(feedforward)} if feedforward else {}),
     }
 
 

@@ -20,9 +20,10 @@ class RecipeTrainer:
     """A recipe whose models differ in some options. It reads the data once.
 
     Args:
-        recipe: module of a recipe: `Options`, `with_defaults`, `read`, `train` and `monitor`. Two functions are
-            optional: `scores_by_length(options, task, parts)`, the lengths `(N,)` of the validation examples and their
-            scores `(N,)`, and `chance(options, parts)`, the score of the best answer that ignores the input.
+        recipe: module of a recipe: `Options`, `with_defaults`, `read`, `train` and `monitor`. Three functions
+            are optional: `scores_by_length(options, task, parts)`, the lengths `(N,)` of the validation examples and
+            their scores `(N,)`; `chance(options, parts)`, the score of the best answer that ignores the input; and
+            `feedforward(options, parts, runs)`, the result of `comparison.feedforward.measure` beside trained models.
         options: options of the recipe that are the same for all models.
     Attributes:
         monitor: name of the score that the recipe chooses its best epoch by, and "max" or "min".
@@ -98,6 +99,15 @@ class RecipeTrainer:
         lengths, scores = map(np.asarray, scores_of(self.options_of(values), task, self.parts))
         groups = [(int(length), scores[lengths == length]) for length in np.unique(lengths)]
         return [{"from": each, "to": each, "rows": len(group), "score": float(group.mean())} for each, group in groups]
+
+    def feedforward(self, runs: Mapping[str, pathlib.Path]) -> dict[str, Any] | None:
+        """Measurements of a network with a fixed input. None if the recipe does not give them.
+
+        Args:
+            runs: run folders of trained models by architecture.
+        """
+        measured = getattr(self.recipe, "feedforward", None)
+        return None if measured is None else measured(self.defaults, self.parts, runs)
 
     def chance(self) -> float | None:
         """The score of the best answer that ignores the input. None if the recipe does not give it."""

@@ -51,6 +51,7 @@ def here(monkeypatch):
     monkeypatch.setattr(comparison, "_POLL", 0)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # half a second for each run, in a process that has run other tests
     monkeypatch.setattr(comparison, "measure", lambda make, chosen, *_: {name: {"peak_bytes": 1} for name in chosen})
+    monkeypatch.setattr(costs, "in_fresh_process", lambda function, *arguments, **_: function(*arguments))
 
 
 def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
@@ -58,6 +59,7 @@ def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
     record = Comparison(Toy, plan, tmp_path / "c").run()
     assert record == json.loads((tmp_path / "c/comparison.json").read_text())
     assert (record["title"], record["data"], record["budget"]) == (" (sums)", "sums", PLAN.budget)
+    assert record["feedforward"] == {"wasted_share": 0.5, "length": len(plan.architectures)}
     first, second = record["architectures"]
     assert (first["name"], second["name"], second["label"]) == ("cnn", "feedforward", "Feed-forward")
     # A layer has u u + u parameters, and feed-forward has two of them.

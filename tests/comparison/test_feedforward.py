@@ -132,7 +132,9 @@ def test_a_network_with_a_fixed_input_is_trained_and_measured():
         return [sorted(each.split()).index("yes") % 2 for each in texts]
 
     sizes = {"embedding_dim": 4, "units": 16, "epochs": 40}
-    found = feedforward.measure(part, part, encode, 5, **sizes, pairs=pairs, predictors={"feedforward": by_bag})
+    found = feedforward.measure(
+        part, part, encode, 5, **sizes, pairs=pairs, classes=[(0, 1)] * len(pairs), predictors={"feedforward": by_bag}
+    )
     lengths = [len(each.split()) for each in texts]
     assert found["length"] == 4 and found["wasted"] == 80 * 4 - sum(lengths)
     assert found["wasted_multiply_adds"] == found["wasted"] * 4 * 16
