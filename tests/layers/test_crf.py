@@ -262,3 +262,13 @@ def test_serialization(thing):
 def test_errors_name_the_rule_and_the_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_nan_of_a_real_step_is_not_taken_for_padding():
+    layer = CRF(3)
+    emissions = np.zeros((2, 4, 3), "float32")
+    emissions[1, 2] = np.nan
+    found = ops.convert_to_numpy(layer.log_partition(emissions))
+    assert np.isfinite(found[0]) and np.isnan(found[1])
+    loss = CRFLoss()(np.zeros((2, 4), "int32"), layer(emissions))
+    assert np.isnan(ops.convert_to_numpy(loss))

@@ -26,7 +26,7 @@ def check(name: str, seed: int) -> None:
     assert (found.origin.place, found.origin.kind, told) == (kind, "NaN", place.name), (place, str(found))
 
 
-@pytest.mark.parametrize("name, seeds", [("crf", 4), ("decoder", 4), ("lstm forecaster", 6)])
+@pytest.mark.parametrize("name, seeds", [("decoder", 4), ("lstm forecaster", 6)])
 def test_a_nan_is_found_where_it_was_planted(name, seeds):
     for seed in range(seeds):
         check(name, seed)
