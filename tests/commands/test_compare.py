@@ -41,6 +41,8 @@ def test_help(keras_seq):
     assert "  compare " in keras_seq("--help").out
     found = keras_seq("compare", "speech")
     assert found.code == 2 and "there is no recipe 'speech'" in found.err
+    found = keras_seq("compare", "--no-such-flag")  # without a name: memory
+    assert found.code == 2 and "memory" in found.err and found.err.count("\n") == 1
     page = keras_seq("compare", "tagging", "--help").out
     assert page.startswith("usage: keras-seq compare tagging")
     assert all(flag in page for flag in ("--architectures", "--learning-rates", "--seeds", "--character-units"))
