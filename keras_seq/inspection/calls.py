@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 from keras.src import backend
 
+from keras_seq.inspection.layer_calls import layer_paths, sublayers
 from keras_seq.inspection.shapes import is_shapes, symbolic_inputs
 from keras_seq.layers.masks import carried_mask
 
@@ -87,20 +88,14 @@ def specs(nest: Any) -> list[Spec]:
 
 
 def paths(model: keras.Layer) -> dict[int, tuple[str, keras.Operation]]:
-    """The path of each layer and operation inside a model, by `id`, in the order of creation."""
-    found = {id(model): (model.name, model)}
+    """The path of a model and of each layer and operation inside it, by `id`, in the order of creation."""
+    inside = layer_paths(model, lambda layer: [*sublayers(layer), *_operations(layer)])
+    return {id(model): (model.name, model)} | {id(each): (path, each) for path, each in inside.items()}
 
-    def collect(layer, above):
-        inside = [each for each in layer._layers if isinstance(each, keras.Layer)]
-        inside += [each for each in getattr(layer, "operations", []) if not isinstance(each, keras.Layer)]
-        for each in inside:
-            if id(each) not in found:
-                found[id(each)] = ("/".join([*above, each.name]), each)
-                if isinstance(each, keras.Layer):
-                    collect(each, [*above, each.name])
 
-    collect(model, [])
-    return found
+def _operations(layer: Any) -> list[keras.Operation]:
+    """The operations of a functional model that are no layers."""
+    return [each for each in getattr(layer, "operations", []) if not isinstance(each, keras.Layer)]
 
 
 def recorded(model: keras.Layer, batch: Any, whole: tuple[type, ...] = (), training: bool = False) -> list[Call]:

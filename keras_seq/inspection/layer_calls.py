@@ -24,18 +24,33 @@ class LayerCall(NamedTuple):
     outputs: Any
 
 
-def layer_paths(model: keras.Layer) -> dict[str, keras.Layer]:
-    """The layers within a model, at any depth, by their paths. A shared layer has its first path alone."""
-    paths: dict[str, keras.Layer] = {}
+def sublayers(layer: Any) -> list[keras.Layer]:
+    """The layers directly inside a layer or a model."""
+    return [child for child in getattr(layer, "_layers", []) if isinstance(child, keras.Layer)]
+
+
+def layer_paths(model: keras.Layer, children: Callable[[Any], list[Any]] = sublayers) -> dict[str, Any]:
+    """The layers inside a model, at any depth, by their paths: "encoder/forward_0".
+
+    A shared layer has its first path alone. A second layer with the path of another is "encoder/forward_0 (2)".
+
+    Args:
+        model: any Keras model or layer.
+        children: function that returns what is directly inside a layer and has a name.
+    """
+    paths: dict[str, Any] = {}
     seen = {id(model)}
 
-    def collect(layer: keras.Layer, above: list[str]) -> None:
-        for child in layer._layers:
-            if isinstance(child, keras.Layer) and id(child) not in seen:
-                seen.add(id(child))
-                path = [*above, child.name]
-                paths["/".join(path)] = child
-                collect(child, path)
+    def collect(layer: Any, above: list[str]) -> None:
+        for child in children(layer):
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            path, number = "/".join([*above, child.name]), 2
+            while path in paths:
+                path, number = "/".join([*above, f"{child.name} ({number})"]), number + 1
+            paths[path] = child
+            collect(child, [*above, child.name])
 
     collect(model, [])
     return paths

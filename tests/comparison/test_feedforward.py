@@ -113,7 +113,7 @@ def test_the_entry_of_a_record():
     entry = feedforward.entry(feedforward.padded_input([1, 4]), {"refused": True}, 50, {"feedforward": 0.0})
     assert entry["wasted_share"] == 3 / 8 and entry["length"] == 4
     assert entry["longer"] == {"refused": True}
-    assert entry["order_pairs"] == {"pairs": 50, "told_apart": {"feedforward": 0.0}}
+    assert entry["order_pairs"] == {"pairs": 50, "labeled": True, "told_apart": {"feedforward": 0.0}}
     assert "longer" not in feedforward.entry(feedforward.padded_input([1, 4]))
 
 
@@ -142,4 +142,4 @@ def test_a_network_with_a_fixed_input_is_trained_and_measured():
     assert longer["refused"] and longer["length"] == 8 and longer["cut_tokens"] == sum(lengths)
     # All cut texts are filler alone: one class, which is right for half of them.
     assert (longer["right_before"], longer["right_after"], longer["answers_lost"]) == (80, 40, 40)
-    assert found["order_pairs"] == {"pairs": 2, "told_apart": {"feedforward": 0.0, "fixed_size": 1.0}}
+    assert found["order_pairs"] == {"pairs": 2, "labeled": True, "told_apart": {"feedforward": 0.0, "fixed_size": 1.0}}

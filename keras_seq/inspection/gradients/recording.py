@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq import layers as our_layers
+from keras_seq.inspection.layer_calls import layer_paths, sublayers
 from keras_seq.layers.masks import carried_mask
 
 _ATTENTION = (
@@ -53,34 +54,14 @@ def is_recurrent(layer: Any) -> bool:
     return hasattr(layer, "inner_loop") and hasattr(layer, "cell")
 
 
-def layer_paths(model: keras.Layer) -> dict[str, keras.Layer]:
+def recorded_paths(model: keras.Layer) -> dict[str, keras.Layer]:
     """All layers inside a model by path ("encoder/forward_0"), in order, and without those inside a recurrent cell.
 
     A layer that is not a model, and a recurrent layer, stands under its name.
     """
-    found, seen = {}, set()
-
-    def collect(layer, above):
-        if id(layer) in seen:
-            return
-        seen.add(id(layer))
-        path, number = "/".join([*above, layer.name]), 2
-        while path in found:
-            path, number = "/".join([*above, f"{layer.name} ({number})"]), number + 1
-        found[path] = layer
-        if not is_recurrent(layer):
-            for child in children(layer):
-                collect(child, [*above, layer.name])
-
-    if is_recurrent(model) or not children(model):
+    if is_recurrent(model) or not sublayers(model):
         return {model.name: model}
-    for child in children(model):
-        collect(child, [])
-    return found
-
-
-def children(layer: keras.Layer) -> list[keras.Layer]:
-    return [child for child in layer._layers if isinstance(child, keras.Layer)]
+    return layer_paths(model, lambda layer: [] if is_recurrent(layer) else sublayers(layer))
 
 
 def watched_layers(model: keras.Layer, wanted: Sequence[str | keras.Layer] | None = None) -> dict[str, keras.Layer]:
@@ -94,15 +75,15 @@ def watched_layers(model: keras.Layer, wanted: Sequence[str | keras.Layer] | Non
     Raises:
         ValueError: if one of `wanted` is not a layer of the model.
     """
-    paths = layer_paths(model)
+    paths = recorded_paths(model)
     if wanted is not None:
         return dict(_named(paths, each) for each in wanted)
     blocks = set()
     for layer in paths.values():
-        blocks |= {id(layer) for child in children(layer) if isinstance(child, _ATTENTION)}
-    blocks |= {id(child) for child in children(model) if isinstance(child, _ATTENTION)}
+        blocks |= {id(layer) for child in sublayers(layer) if isinstance(child, _ATTENTION)}
+    blocks |= {id(child) for child in sublayers(model) if isinstance(child, _ATTENTION)}
     found = {path: layer for path, layer in paths.items() if is_recurrent(layer) or id(layer) in blocks}
-    top = {id(layer) for layer in (children(model) or [model])}
+    top = {id(layer) for layer in (sublayers(model) or [model])}
     return found or {path: layer for path, layer in paths.items() if id(layer) in top}
 
 

@@ -12,12 +12,12 @@ from keras_seq import layers as our_layers
 from keras_seq.inspection.gradients.jacobians import recurrent_layers
 from keras_seq.inspection.gradients.recording import (
     called,
-    children,
     inputs_of,
     is_recurrent,
-    layer_paths,
     real_steps,
     recorded,
+    recorded_paths,
+    sublayers,
     watched_layers,
 )
 
@@ -229,8 +229,8 @@ def _active_layers(model: keras.Layer) -> dict[str, keras.Layer]:
     activations = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
     return {
         path: layer
-        for path, layer in layer_paths(model).items()
-        if is_recurrent(layer) or (layer.weights and not children(layer)) or isinstance(layer, activations)
+        for path, layer in recorded_paths(model).items()
+        if is_recurrent(layer) or (layer.weights and not sublayers(layer)) or isinstance(layer, activations)
     }
 
 

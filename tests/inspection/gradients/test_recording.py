@@ -113,8 +113,8 @@ def test_paths_are_unique_and_leave_out_the_cell():
     rnn = layers.GRU(D, name="same", return_sequences=True)
     model = Pair(Pair(rnn, rnn, name="part"), layers.GRU(D, name="part"))
     model(X)
-    assert list(recording.layer_paths(model)) == ["part", "part/same", "part (2)"]
-    assert list(recording.layer_paths(rnn)) == ["same"]
+    assert list(recording.recorded_paths(model)) == ["part", "part/same", "part (2)"]
+    assert list(recording.recorded_paths(rnn)) == ["same"]
 
 
 def test_dropout_of_training_is_recorded():
