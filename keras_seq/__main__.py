@@ -74,6 +74,7 @@ RECIPES = {
     "forecasting": "next rows of a time series",
     "speech": "words of a recording",
     "video": "class of each clip, or its next frames",
+    "music": "next notes of a piano roll",
     "memory": "number of steps that each recurrent cell remembers",
 }
 

@@ -10,7 +10,7 @@ from keras_seq.losses import frame_values_and_weights, token_crossentropy
 
 
 class WeightedMean(keras.metrics.Metric):
-    """The weighted mean of values, over all batches so far. Subclasses define `values_and_weights`, as the losses do."""
+    """The weighted mean of values, over all batches so far. Subclasses define `values_and_weights`, as losses do."""
 
     def __init__(self, name, **kwargs):
         super().__init__(name=name, **kwargs)

@@ -1,9 +1,8 @@
 """Music: trains a model that predicts the next frame of piano rolls, and exports a SavedModel of its probabilities.
 
-    python -m recipes.music                                                generated scales and chords, a minute
-    python -m recipes.music --data-dir DIR                                 the chorales of J. S. Bach, DIR/JSB_Chorales.mat
-    python -m recipes.music --data-dir DIR --collection nottingham         folk tunes, DIR/Nottingham.mat
-    python -m recipes.music --data-dir DIR --architecture gru --transpose 3
+    python -m recipes.music                                            generated scales and chords, a minute
+    python -m recipes.music --data-dir DIR                             chorales of J. S. Bach: DIR/JSB_Chorales.mat
+    python -m recipes.music --data-dir DIR --collection nottingham     folk tunes: DIR/Nottingham.mat
 
 docs/music.md explains the results. Run the same command again to resume an interrupted run.
 """
@@ -70,13 +69,13 @@ def with_defaults(options: Options) -> Options:
     """The options with the defaults for generated pieces, or for files."""
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise FileNotFoundError(f"--data-dir {options.data_dir} does not exist. Name a folder.")
+    if options.transpose < 0:
+        raise ValueError(f"--transpose must not be negative. Received: {options.transpose}")
     return experiment.with_defaults(options, *(() if options.data_dir is None else ("files",)))
 
 
 def read(options: Options) -> dict[str, Rolls]:
     """The pieces of the splits "train", "valid" and "test"."""
-    if options.transpose < 0:
-        raise ValueError(f"--transpose must not be negative. Received: {options.transpose}")
     if options.data_dir is None:
         return chords.rolls(options.pieces, options.seed)
     path = piano_rolls.find(options.data_dir, options.collection)

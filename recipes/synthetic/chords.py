@@ -3,9 +3,9 @@
     C  E  G  E | F  A  C  A | G  B  D  B | C  E  G  E | ...     the left hand, one note of the chord a frame
     C  D  E  F   G  A  B  C   B  A  G  F   E  D  C  D ...       the right hand, up and down the scale
 
-Each piece has a random key, a random number of bars, a random first note of the scale, and a random progression of
-three chords, which it repeats. The chord of the bar is held with the left hand. So a piece is predictable, once its key,
-its scale and its progression have been heard: a model has to remember twelve frames.
+Each piece has a random key, number of bars and first note of the scale, and a random progression of three chords, which
+it repeats. The root of each chord is held below. So everything in a piece follows from its first three bars: a model
+that remembers twelve frames can predict all later ones.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def piece(draw: np.random.Generator) -> np.ndarray:
     roll[frames, tonic + pitch(roots + np.array([0, 2, 4, 2])[frames % BAR])] = 1
     turn = len(SCALE)  # up an octave and down again
     steps = (frames + draw.integers(0, 2 * turn)) % (2 * turn)
-    roll[frames, tonic + pitch(turn - np.abs(turn - steps))] = 1
+    roll[frames, tonic + 12 + pitch(turn - np.abs(turn - steps))] = 1
     return roll
 
 
