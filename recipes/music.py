@@ -69,6 +69,8 @@ def with_defaults(options: Options) -> Options:
     """The options with the defaults for generated pieces, or for files."""
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise FileNotFoundError(f"--data-dir {options.data_dir} does not exist. Name a folder.")
+    if options.pieces < 1:
+        raise ValueError(f"--pieces must be positive. Received: {options.pieces}")
     if options.transpose < 0:
         raise ValueError(f"--transpose must not be negative. Received: {options.transpose}")
     return experiment.with_defaults(options, *(() if options.data_dir is None else ("files",)))

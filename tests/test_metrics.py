@@ -51,7 +51,9 @@ def test_unequal_batches_are_one_pass_over_all_tokens(metric, expected):
     assert float(metric.result()) == float(again.result())
 
 
-@pytest.mark.parametrize(("metric", "empty"), [(FrameLoss, 0.0), (TokenLoss, 0.0), (Perplexity, 1.0), (TokenAccuracy, 0.0)])
+@pytest.mark.parametrize(
+    ("metric", "empty"), [(FrameLoss, 0.0), (TokenLoss, 0.0), (Perplexity, 1.0), (TokenAccuracy, 0.0)]
+)
 def test_before_any_token(metric, empty):
     assert float(metric().result()) == empty
 

@@ -43,7 +43,7 @@ def piece(draw: np.random.Generator) -> np.ndarray:
 
 
 def rolls(count: int = 300, seed: int = 0) -> dict[str, list[np.ndarray]]:
-    """`count` pieces for "train", and a quarter as many for "valid" and for "test"."""
+    """`count` pieces for "train", and a quarter as many for "valid" and for "test", at least one."""
     draws = zip(("train", "valid", "test"), (count, max(1, count // 4), max(1, count // 4)), strict=True)
     return {
         split: [piece(draw) for _ in range(number)]
