@@ -18,7 +18,7 @@ def frequencies(rolls: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def frequency_loss(train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> float:
-    """The loss per frame of the frequencies in `train`, in nats, on the frames of `test` but the first of each piece."""
+    """The loss per frame of the frequencies in `train`, in nats, on frames of `test` but the first of each piece."""
     return _loss(np.concatenate([roll[1:] for roll in test]), frequencies(train))
 
 

@@ -98,8 +98,8 @@ def _check(roll: np.ndarray, where: str) -> None:
 
 
 def transposed(rolls: Sequence[np.ndarray], semitones: int) -> list[np.ndarray]:
-    """The pieces, and copies of each that are up to `semitones` higher and lower. Copies with a note beyond the keyboard
-    are left out."""
+    """The pieces, and copies of each that are up to `semitones` higher and lower, without copies that leave the
+    keyboard."""
     copies = []
     for shift in range(-semitones, semitones + 1):
         for roll in rolls:

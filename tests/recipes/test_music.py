@@ -11,7 +11,6 @@ import tensorflow as tf
 import keras_seq
 from recipes import music
 from recipes.baselines import note_statistics
-from recipes.public import piano_rolls
 from recipes.synthetic import chords
 from tests.recipes.finished import OPENED, check_config
 from tests.recipes.pages import FAR, error_of, run_page, runner
