@@ -100,7 +100,7 @@ def test_it_remembers_the_chords(tmp_path):
 def test_every_architecture_runs_to_the_end_on_files(tmp_path, save, changes):
     parts = chords.rolls(12, 2)
     save(tmp_path / f"Tunes.{save.__name__.removeprefix('save_')}", parts)
-    run = run_in(tmp_path, data_dir=tmp_path, collection="tunes", **changes)
+    run = run_in(tmp_path, data_dir=tmp_path, collection="tunes", epochs=1, **changes)
     expected = note_statistics.persistence_loss(parts["train"], parts["test"])
     assert metrics_of(run)["frequency of each note after the last frame"] == pytest.approx(expected, rel=1e-6)
     assert json.loads((run / "metrics.json").read_text())[0]["data"] == "tunes"
