@@ -44,13 +44,13 @@ class Options(experiment.Options):
     num_layers: int = option(1, "number of layers")
     layer_norm: bool = option(False, "normalization of the input of each recurrent layer")
     num_heads: int = option(4, "number of attention heads of a transformer")
-    input_dropout: float | None = preset(0.0, "dropout rate of the notes of a frame", files=0.2)
-    dropout: float | None = preset(0.0, "dropout rate between layers and before the logits", files=0.5)
+    input_dropout: float | None = preset(0.0, "dropout rate of the notes of a frame", files=0.2, nottingham=0.1)
+    dropout: float | None = preset(0.0, "dropout rate between layers and before the logits", files=0.4)
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
-    epochs: int | None = preset(40, "greatest number of epochs", files=100)
+    epochs: int | None = preset(40, "greatest number of epochs", files=24)
     tokens_per_batch: int = option(1024, "size of a batch in frames: pieces x the longest")
-    learning_rate: float | None = preset(1e-2, "peak learning rate", files=3e-3)
+    learning_rate: float | None = preset(1e-2, "peak learning rate", files=1.5e-2, nottingham=5e-3)
     patience: int = option(15, "number of epochs without a better validation loss before training ends")
 
 
@@ -66,14 +66,16 @@ def main(options: Options) -> None:
 
 
 def with_defaults(options: Options) -> Options:
-    """The options with the defaults for generated pieces, or for files."""
+    """The options with the defaults for generated pieces, for files, or for the larger collection."""
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise FileNotFoundError(f"--data-dir {options.data_dir} does not exist. Name a folder.")
     if options.pieces < 1:
         raise ValueError(f"--pieces must be positive. Received: {options.pieces}")
     if options.transpose < 0:
         raise ValueError(f"--transpose must not be negative. Received: {options.transpose}")
-    return experiment.with_defaults(options, *(() if options.data_dir is None else ("files",)))
+    return experiment.with_defaults(
+        options, *(() if options.data_dir is None else ("files", options.collection.lower()))
+    )
 
 
 def read(options: Options) -> dict[str, Rolls]:
