@@ -79,6 +79,7 @@ RECIPES = {
     "forecasting": "next rows of a time series",
     "speech": "words of a recording",
     "video": "class of each clip, or its next frames",
+    "music": "next notes of a piano roll",
     "memory": "answers from memory, and the number of steps it lasts",
 }
 

@@ -127,6 +127,69 @@ class TokenCrossentropy(WeightedLoss):
         return {**super().get_config(), "label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
 
 
+def frame_crossentropy(y_true, logits) -> Any:
+    """Binary cross-entropy of each frame in nats, summed over its features.
+
+    Args:
+        y_true: float `(B, T, F)`, from 0 to 1.   logits: float `(B, T, F)`.
+    Returns:
+        float32 `(B, T)`, or float64 for float64 logits. NaN for a frame with a value that is not from 0 to 1.
+    """
+    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
+    y_true = ops.cast(y_true, logits.dtype)
+    valid = ops.all(ops.logical_and(y_true >= 0, y_true <= 1), axis=-1)
+    values = ops.sum(ops.binary_crossentropy(y_true, logits, from_logits=True), axis=-1)
+    return ops.where(valid, values, ops.cast(float("nan"), values.dtype))
+
+
+def frame_values_and_weights(y_true, y_pred, sample_weight=None, whose="the loss") -> tuple[Any, Any]:
+    """The cross-entropy and the weight of each frame, two float tensors `(B, T)`. See `FrameCrossentropy`.
+
+    Raises:
+        ValueError: if `y_true` has another shape than the logits.
+    """
+    y_true = ops.convert_to_tensor(y_true)
+    shapes = tuple(y_true.shape), tuple(y_pred.shape)
+    if len(shapes[0]) != len(shapes[1]) or any(None not in (m, n) and m != n for m, n in zip(*shapes, strict=True)):
+        raise ValueError(
+            f"`{whose}`: `y_true` must have the shape of the logits, {shapes[1]}: the next frame at each step. "
+            f"Received: shape {shapes[0]}"
+        )
+    weights = token_weights(y_true[..., 0], y_pred, sample_weight)
+    counts = weights[..., None] != 0  # a NaN of weight 0 must not reach the gradient either
+    y_true = ops.where(counts, ops.cast(y_true, y_pred.dtype), ops.zeros_like(y_pred))
+    return frame_crossentropy(y_true, ops.where(counts, y_pred, ops.zeros_like(y_pred))), weights
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class FrameCrossentropy(WeightedLoss):
+    """Binary cross-entropy per real frame: summed over the features, the weighted sum over all frames divided by the
+    sum of the weights.
+
+    This is the negative log-likelihood per frame of the literature on piano rolls. `keras.losses.BinaryCrossentropy`
+    divides by the number of features too, and by the number of positions, padding included.
+
+    Call arguments:
+        y_true: float `(B, T, F)`, from 0 to 1.   y_pred: logits, float `(B, T, F)`.
+        sample_weight: float `(B, T)`, 0 for padding, or `(B,)` for weights of whole sequences. Multiplied by the Keras
+            mask of the logits, if they have one.
+    Returns:
+        scalar in nats, 0 if the weights sum to 0. NaN if a value that counts is not from 0 to 1.
+    Raises:
+        ValueError: if `y_true` has another shape than the logits.
+    Source: Boulanger-Lewandowski et al. 2012, arXiv:1206.6392; Bai et al. 2018, arXiv:1803.01271.
+    """
+
+    def __init__(self, name="frame_crossentropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        return frame_values_and_weights(y_true, y_pred, sample_weight, self.name)
+
+    def call(self, y_true, y_pred):
+        return frame_crossentropy(y_true, y_pred)
+
+
 def pinball(y_true, y_pred, quantiles) -> Any:
     """The pinball loss of forecast quantiles, which the true quantiles minimize.
 

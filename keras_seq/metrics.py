@@ -1,4 +1,4 @@
-"""Metrics over ids, each token counted once. Pass them to `compile` as `weighted_metrics`."""
+"""Metrics over ids and frames, each real step counted once. Pass them to `compile` as `weighted_metrics`."""
 
 from typing import Any
 
@@ -6,10 +6,35 @@ import keras
 from keras import ops
 
 from keras_seq.labels import labels_and_weights
-from keras_seq.losses import token_crossentropy
+from keras_seq.losses import frame_values_and_weights, token_crossentropy
 
 
-class TokenMean(keras.metrics.Metric):
+class WeightedMean(keras.metrics.Metric):
+    """The weighted mean of values, over all batches so far. Subclasses define `values_and_weights`, as losses do."""
+
+    def __init__(self, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_weight(name="total", initializer="zeros")
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def values_and_weights(self, y_true, y_pred, sample_weight) -> tuple[Any, Any]:
+        """Returns the values and the weights, two tensors of one shape."""
+        raise TypeError(f"{type(self).__name__} must define `values_and_weights(y_true, y_pred, sample_weight)`")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        values, weights = self.values_and_weights(y_true, y_pred, sample_weight)
+        weights = ops.cast(weights, values.dtype)
+        self.total.assign_add(ops.sum(ops.where(weights != 0, values * weights, ops.zeros_like(values))))
+        self.count.assign_add(ops.sum(weights))
+
+    def mean(self) -> Any:
+        return ops.divide_no_nan(self.total, self.count)
+
+    def result(self) -> Any:
+        return self.mean()
+
+
+class TokenMean(WeightedMean):
     """The mean of a value of each token, over all real tokens so far.
 
     Args:
@@ -20,25 +45,14 @@ class TokenMean(keras.metrics.Metric):
     def __init__(self, name, ignore_class=None, **kwargs):
         super().__init__(name=name, **kwargs)
         self.ignore_class = ignore_class
-        self.total = self.add_weight(name="total", initializer="zeros")
-        self.count = self.add_weight(name="count", initializer="zeros")
 
     def values(self, y_true, y_pred) -> Any:
         """`(B, T)` labels and `(B, T, V)` logits to `(B, T)` values."""
         raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def values_and_weights(self, y_true, y_pred, sample_weight):
         labels, weights = labels_and_weights(y_true, y_pred, sample_weight, self.ignore_class, self.name)
-        values = self.values(labels, y_pred)
-        weights = ops.cast(weights, values.dtype)
-        self.total.assign_add(ops.sum(ops.where(weights != 0, values * weights, ops.zeros_like(values))))
-        self.count.assign_add(ops.sum(weights))
-
-    def mean(self) -> Any:
-        return ops.divide_no_nan(self.total, self.count)
-
-    def result(self) -> Any:
-        return self.mean()
+        return self.values(labels, y_pred), weights
 
     def get_config(self):
         return {**super().get_config(), "ignore_class": self.ignore_class}
@@ -76,3 +90,14 @@ class TokenAccuracy(TokenMean):
     def values(self, y_true, y_pred):
         best = ops.argmax(y_pred, axis=-1)
         return ops.cast(ops.equal(best, ops.cast(y_true, best.dtype)), "float32")
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class FrameLoss(WeightedMean):
+    """Binary cross-entropy per real frame in nats, summed over the features: see `losses.FrameCrossentropy`."""
+
+    def __init__(self, name="frame_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        return frame_values_and_weights(y_true, y_pred, sample_weight, self.name)

@@ -57,6 +57,11 @@ def frames(architecture="convlstm"):
     return mapped(lambda: models.frame_predictor((8, 8, 1), architecture=architecture, units=8, filters=(4,)))
 
 
+def binary_frames(architecture):
+    options = {"units": 8, "num_heads": 2}
+    return mapped(lambda: models.binary_frame_predictor(5, architecture=architecture, **options))
+
+
 def searched(model, search, **options):
     """The function from sources to what is found, as arrays with a row for each."""
 
@@ -136,6 +141,8 @@ MODELS = {
     "video gru": video(),
     "video transformer": video("transformer", pooling="attention"),
     "video cnn": video("cnn", pooling="max"),
+    "binary frames gru": binary_frames("gru"),
+    "binary frames transformer": binary_frames("transformer"),
     "video convlstm": video("convlstm"),
     "frames convlstm": frames(),
     "frames gru": frames("gru"),

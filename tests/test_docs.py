@@ -117,6 +117,10 @@ def clips():
     return tasks.Classification(models.video_classifier((16, 16, 1), 2, units=8, filters=(4,)), None, ["up", "down"])
 
 
+def notes():
+    return tasks.Tensors(models.probabilities(models.binary_frame_predictor(88, units=8)))
+
+
 def levels():
     scaler = keras_seq.data.Scaler([0.0] * 3, [1.0] * 3, ["a", "b", "c"])
     model = models.forecaster(3, 96, 24, architecture="feedforward", units=8)
@@ -139,6 +143,7 @@ SAVED_MODELS = {
     "docs/forecasting.md": {"forecasting": levels},
     "docs/language_model.md": {"language_model": prose},
     "docs/memory.md": {"memory": tagger},
+    "docs/music.md": {"music": notes},
     "docs/sentiment.md": {"sentiment": moods},
     "docs/serving.md": {"translation": translator},
     "docs/speech.md": {"speech": digits},

@@ -6,7 +6,15 @@ import pytest
 from keras import ops
 
 from keras_seq import labels, layers, losses
-from keras_seq.losses import CTCLoss, QuantileLoss, TokenCrossentropy, pinball, token_crossentropy
+from keras_seq.losses import (
+    CTCLoss,
+    FrameCrossentropy,
+    QuantileLoss,
+    TokenCrossentropy,
+    frame_crossentropy,
+    pinball,
+    token_crossentropy,
+)
 from tests.reference import array, long_on_jax, softmax, spread, tensorflow_only
 
 # OpenNMT-tf, opennmt/tests/losses_test.py; its losses are sums over tokens, ours means.
@@ -173,6 +181,48 @@ def test_quantile_loss_serializes_and_names_bad_values():
         QuantileLoss((0.5, 1.0))
     with pytest.raises(ValueError, match=r"must be \(\.\.\., 2\).* Received: shape \(2, 3, 2, 3\)"):
         QuantileLoss((0.1, 0.9))(FUTURE, FORECASTS)
+
+
+NOTES = np.random.default_rng(0).integers(0, 2, (2, 3, 4)).astype("float32")
+SCORES = 3 * spread((2, 3, 4), start=2)
+
+
+def frame_reference(y_true, logits):
+    """Per frame: the negative log-likelihood of independent notes."""
+    probabilities = 1 / (1 + np.exp(-logits.astype("float64")))
+    return -np.log(np.where(y_true > 0, probabilities, 1 - probabilities)).sum(-1)
+
+
+@pytest.mark.parametrize("shape", [None, (2,), (2, 1), (2, 3)])
+def test_frame_crossentropy_is_a_sum_over_notes_and_a_mean_over_frames(shape):
+    expected = frame_reference(NOTES, SCORES)
+    np.testing.assert_allclose(array(frame_crossentropy(NOTES, SCORES)), expected, rtol=1e-5)
+    weights = None if shape is None else spread(shape) ** 2
+    each = np.ones((2, 3)) if shape is None else weights.reshape(2, -1) * np.ones((2, 3))
+    value = FrameCrossentropy()(NOTES, SCORES, weights)
+    assert float(value) == pytest.approx((expected * each).sum() / each.sum(), rel=1e-5)
+    assert float(FrameCrossentropy()(NOTES.astype("int32"), SCORES, weights)) == float(value)
+
+
+def test_even_odds_cost_the_logarithm_of_two_for_each_note():
+    assert float(FrameCrossentropy()(NOTES, 0 * SCORES)) == pytest.approx(4 * np.log(2), rel=1e-6)
+    sure = np.where(NOTES > 0, 200.0, -200.0).astype("float32")  # without an overflow
+    assert float(FrameCrossentropy()(NOTES, sure)) == pytest.approx(0, abs=1e-6)
+    assert float(FrameCrossentropy()(1 - NOTES, sure)) == pytest.approx(800, rel=1e-6)
+
+
+def test_frame_crossentropy_serializes_and_names_bad_values():
+    copy = keras.losses.deserialize(keras.losses.serialize(FrameCrossentropy(name="mine")))
+    assert type(copy) is FrameCrossentropy and copy.get_config() == FrameCrossentropy(name="mine").get_config()
+    for wrong in (NOTES[0], NOTES[:, :, :1], NOTES[:, :2]):
+        with pytest.raises(ValueError, match=r"shape of the logits, \(2, 3, 4\).*Received: shape"):
+            FrameCrossentropy()(wrong, SCORES)
+    velocities = NOTES.copy()
+    velocities[0, 1, 2] = 64
+    assert np.isnan(float(FrameCrossentropy()(velocities, SCORES)))
+    weights = np.array([[1, 0, 1], [1, 1, 1]], "float32")
+    expected = frame_reference(NOTES, SCORES)[weights > 0].mean()
+    assert float(FrameCrossentropy()(velocities, SCORES, weights)) == pytest.approx(expected, rel=1e-5)
 
 
 SAID = np.array([[1, 2, 0], [2, 2, 1]], "int32")

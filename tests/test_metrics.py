@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq.losses import TokenCrossentropy
-from keras_seq.metrics import Perplexity, TokenAccuracy, TokenLoss
+from keras_seq.losses import FrameCrossentropy, TokenCrossentropy
+from keras_seq.metrics import FrameLoss, Perplexity, TokenAccuracy, TokenLoss
 from tests.reference import softmax
 
 V = 5
@@ -51,7 +51,9 @@ def test_unequal_batches_are_one_pass_over_all_tokens(metric, expected):
     assert float(metric.result()) == float(again.result())
 
 
-@pytest.mark.parametrize(("metric", "empty"), [(TokenLoss, 0.0), (Perplexity, 1.0), (TokenAccuracy, 0.0)])
+@pytest.mark.parametrize(
+    ("metric", "empty"), [(FrameLoss, 0.0), (TokenLoss, 0.0), (Perplexity, 1.0), (TokenAccuracy, 0.0)]
+)
 def test_before_any_token(metric, empty):
     assert float(metric().result()) == empty
 
@@ -60,6 +62,20 @@ def test_even_logits_have_the_perplexity_of_the_vocabulary():
     metric = Perplexity()
     metric.update_state(np.array([[0, 4]]), np.zeros((1, 2, V), "float32"))
     assert float(metric.result()) == pytest.approx(V, rel=1e-6)
+
+
+def test_frames_of_unequal_batches_are_one_pass_over_all_frames():
+    metric, parts = FrameLoss(), []
+    for _, logits, weights in batches():
+        frames = (logits[..., ::-1] > 0.5).astype("float32")
+        metric.update_state(frames, logits, weights)
+        parts.append((frames[weights > 0], logits[weights > 0]))
+    frames, logits = (np.concatenate(part).astype("float64") for part in zip(*parts, strict=True))
+    assert len(frames) == sum(map(sum, LENGTHS))
+    expected = np.log1p(np.exp(np.where(frames > 0, -logits, logits))).sum(-1).mean()
+    assert float(metric.result()) == pytest.approx(expected, rel=1e-5)
+    whole = FrameCrossentropy()(frames[None].astype("float32"), logits[None].astype("float32"))
+    assert float(whole) == pytest.approx(expected, rel=1e-5)
 
 
 def test_accuracy_by_hand():
@@ -90,7 +106,7 @@ def test_as_weighted_metrics_of_a_model():
     assert logs["perplexity"] == pytest.approx(np.exp(mean_loss()), rel=1e-5)
 
 
-@pytest.mark.parametrize("metric", [TokenLoss, Perplexity, TokenAccuracy])
+@pytest.mark.parametrize("metric", [FrameLoss, TokenLoss, Perplexity, TokenAccuracy])
 def test_serialization(metric):
     copy = keras.metrics.deserialize(keras.metrics.serialize(metric(name="mine")))
     assert type(copy) is metric

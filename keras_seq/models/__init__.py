@@ -1,6 +1,7 @@
 """Classes for models that decode token by token from a state, and functions that build all other models."""
 
 import keras_seq.optimizers  # noqa: F401  registers optimizers of compiled models
+from keras_seq.models.binary_frames import binary_frame_predictor, probabilities
 from keras_seq.models.calibration import calibrate
 from keras_seq.models.classifier import classifier
 from keras_seq.models.forecaster import forecaster
@@ -17,11 +18,13 @@ __all__ = [
     "Transformer",
     "audio_front_end",
     "best_tags",
+    "binary_frame_predictor",
     "calibrate",
     "classifier",
     "forecaster",
     "frame_predictor",
     "next_frames",
+    "probabilities",
     "recognizer",
     "tagger",
     "video_classifier",

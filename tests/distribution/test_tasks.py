@@ -200,6 +200,7 @@ EVEN = np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0], [2.0, 0.0, 0.0]])
 LOSSES = {
     "tokens": (TOKENS(0.1), np.array([[1, 2, -100], [3, 0, 1], [2, 99, -1]]), numbers(3, 3, 5), EVEN),
     "quantiles": (losses.QuantileLoss((0.1, 0.9)), np.where(EVEN, numbers(3, 3), np.nan), numbers(3, 3, 2), EVEN),
+    "frames": (losses.FrameCrossentropy(), (numbers(3, 3, 5) > 0).astype("float64"), numbers(3, 3, 5), EVEN),
     "CTC": (losses.CTCLoss(), np.array([[1, 2], [3, 0], [1, 1]]), numbers(3, 6, 4), np.array([1.0, 0.5, 2.0])),
     "CRF": (layers.CRFLoss(), np.array([[1, 2, 0], [0, 0, 1], [2, 9, -1]]), numbers(3, 3, 3, 3), EVEN),
 }

@@ -148,6 +148,11 @@ def cases():
             lambda _: models.frame_predictor((8, 8, 1), filters=(4,)),
             lambda m, _: tasks.Tensors(m),
         ),
+        "binary frame predictor": (
+            None,
+            lambda _: models.probabilities(models.binary_frame_predictor(5, architecture="gru", units=8)),
+            lambda m, _: tasks.Tensors(m),
+        ),
         "a cell that gives its state": (None, lambda _: streaming_cell(layers), lambda m, _: tasks.Tensors(m)),
     }
 

@@ -29,6 +29,7 @@ def ears():
 
 rng = np.random.default_rng(0)
 PAIRS = {"source": IDS, "target": IDS[::-1, :4].copy()}
+BITS = rng.integers(0, 2, (2, 10, 5)).astype("float32")
 SERIES = rng.normal(size=(2, 10, 3)).astype("float32")
 SOUND = rng.normal(size=(2, 2000)).astype("float32")
 CLIP = rng.random((2, 4, 8, 8, 1), "float32")
@@ -61,6 +62,14 @@ FORWARD = {
     "frame predictor, gru": lambda: (
         models.frame_predictor((8, 8, 1), architecture="gru", units=8, filters=(4, 4)),
         CLIP,
+    ),
+    "binary frame predictor, gru": lambda: (
+        models.binary_frame_predictor(5, architecture="gru", units=8),
+        BITS,
+    ),
+    "binary frame predictor, transformer": lambda: (
+        models.binary_frame_predictor(5, architecture="transformer", units=8, num_heads=2),
+        BITS,
     ),
     "forecaster, transformer": lambda: (forecaster("transformer", num_heads=2), SERIES),
     "forecaster, transformer, relu": lambda: (

@@ -7,7 +7,7 @@ import pytest
 
 from keras_seq import inspection
 from keras_seq.inspection import clips, plots
-from keras_seq.inspection.plots import figures
+from keras_seq.inspection.plots import figures, rolls
 
 
 def ink(path):
@@ -189,6 +189,25 @@ def test_forecasts_of_other_shapes_are_refused(tmp_path, shapes, titles, band):
         band = None if band is None else np.zeros(band)
         plots.forecasts(*(np.zeros(shape) for shape in shapes), ["t"] * titles, tmp_path / "x.png", band)
     assert not list(tmp_path.iterdir())
+
+
+def test_piano_roll(tmp_path):
+    notes = np.zeros((12, 88))
+    notes[np.arange(12), 39 + np.arange(12) // 4] = 1
+    sure = plots.piano_roll(notes, notes, tmp_path / "sure.png", lowest=21, title="$3$ notes")
+    blank = plots.piano_roll(notes, 0 * notes, tmp_path / "blank.png")
+    wide = plots.piano_roll(notes, np.full((12, 88), 0.03), tmp_path / "wide.png")
+    darkness = [1 - matplotlib.image.imread(path)[..., :3].mean() for path in (blank, sure)]
+    assert 0.01 < darkness[0] < darkness[1] < 0.3
+    heights = [matplotlib.image.imread(path).shape[0] for path in (sure, blank, wide)]
+    assert heights[0] == heights[1] < heights[2]  # only the notes that sound or are likely
+    for wrong in (notes[:, :5], notes[:0], notes[0]):
+        with pytest.raises(ValueError, match=r"must both be \(T, F\).*Received: shapes"):
+            plots.piano_roll(notes if wrong.ndim == 2 and len(wrong) else wrong, wrong, sure)
+
+
+def test_notes_have_their_names():
+    assert [rolls.note_name(midi) for midi in (21, 60, 69, 70, 108)] == ["A0", "C4", "A4", "A♯4", "C8"]
 
 
 def test_errors_by_step(tmp_path):

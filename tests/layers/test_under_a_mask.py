@@ -156,6 +156,21 @@ def test_a_gap_in_what_is_forecast(filler):
     assert np.isfinite(array(tape.gradient(loss, x))).all()
 
 
+@pytest.mark.parametrize("filler", FILLERS)
+def test_a_frame_that_does_not_count(filler):
+    frames, logits = np.eye(3)[[[0, 1], [2, 0]]], np.random.default_rng(3).normal(size=(2, 2, 3))
+    weights = np.array([[1, 0], [1, 1]], "float32")
+    each = np.log1p(np.exp(np.where(frames > 0, -logits, logits))).sum(-1)
+    frames[0, 1], logits[0, 1] = filler, filler
+    x = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = losses.FrameCrossentropy()(frames.astype("float32"), x, weights)
+    assert float(loss) == pytest.approx(each[weights > 0].mean(), rel=1e-5)
+    slopes = array(tape.gradient(loss, x))
+    assert np.isfinite(slopes).all() and (slopes[0, 1] == 0).all() and (slopes[1] != 0).all()
+
+
 @pytest.mark.parametrize("label", [-1, 6, -100])
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 def test_a_label_that_counts_and_is_no_class(label, graph):

@@ -62,6 +62,10 @@ def pictures(**options):
     return models.frame_predictor(**{"frame_shape": CLIP, "filters": (2, 2), **SMALL, **options})
 
 
+def binary_frames(**options):
+    return models.binary_frame_predictor(**{"num_features": 5, **SMALL, **options})
+
+
 WRONG = {
     classifier: {
         "vocabulary_size": 0,
@@ -128,6 +132,10 @@ WRONG = {
     },
     video: {"frame_shape": (8, 8), "num_classes": 0, "architecture": "x", "pooling": "x", "filters": (), "dropout": 2},
     pictures: {"frame_shape": (7, 7, 1), "patch_size": 3, "architecture": "x", "filters": (0, 1)},
+    binary_frames: {
+        **{"num_features": 0, "architecture": "x", "units": 0, "num_layers": 0, "input_dropout": 1, "dropout": -1},
+        "feature_shares": np.full(5, 1.5),
+    },
 }
 
 
@@ -226,6 +234,7 @@ CHOICES = {
         "bidirectional": (True, False),
     },
     pictures: {"architecture": (*CELLS, "transformer", "convlstm"), "policy": POLICIES, "patch_size": (2, 4)},
+    binary_frames: {"architecture": (*CELLS, "transformer"), "policy": POLICIES, "num_layers": (1, 2)},
 }
 ROWS = [(build, row) for build, choices in CHOICES.items() for row in pairwise(choices)]
 
@@ -253,6 +262,9 @@ def example(build, options):
         waveforms = random.normal(size=(3, 1600))
         ctc = options["head"] == "ctc"
         return waveforms, np.array([[1, 2], [3, 0], [1, 0]])[:, : 2 if ctc else 1], losses.CTCLoss() if ctc else classes
+    if build is binary_frames:
+        rolls = random.integers(0, 2, (3, 4, 5)).astype("float32")
+        return rolls[:, :-1], rolls[:, 1:], losses.FrameCrossentropy()
     frames = random.random((3, 4, *CLIP))
     return (frames, np.array([0, 2, 1]), classes) if build is video else (frames[:, :-1], frames[:, 1:], "mse")
 

@@ -14,6 +14,7 @@ from keras_seq.inspection.plots.gradients import (
     unit_gradients,
 )
 from keras_seq.inspection.plots.representations import attention_heads, sentence_map, trajectories
+from keras_seq.inspection.plots.rolls import piano_roll
 from keras_seq.inspection.plots.series import errors_by_step, forecasts
 from keras_seq.inspection.plots.tables import confusion_matrix, shares
 from keras_seq.inspection.plots.tuning import parallel_coordinates, parameter_importance, score_against_cost
@@ -35,6 +36,7 @@ __all__ = [
     "loss_by_position",
     "parallel_coordinates",
     "parameter_importance",
+    "piano_roll",
     "score_against_cost",
     "score_by_length",
     "score_grid",
