@@ -30,6 +30,7 @@ SOLVED = 0.99  # share of right answers at which a length counts as solved
 METRICS = {"copy": "accuracy", "addition": "accuracy", "adding": "MSE", "copy_memory": "loss"}
 LABELS = {"accuracy": "share of right answers", "MSE": "mean squared error", "loss": "loss, nats per step"}
 GATED = ("gru", "lstm", "mingru", "minlstm")  # cells whose gates have a bias for chrono initialization
+COMPARED = {"budget_tokens": 180_000}  # answers that `keras-seq compare` trains each model on
 
 
 @dataclasses.dataclass(frozen=True)
