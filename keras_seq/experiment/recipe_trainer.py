@@ -34,6 +34,11 @@ class RecipeTrainer:
     """
 
     def __init__(self, recipe: types.ModuleType, options: Options):
+        if getattr(options, "folds", 0):
+            raise ValueError(
+                "`folds` cross-validates a single model. Searches and comparisons judge all models on one validation "
+                f"text: leave it out. Received: {options.folds}"
+            )
         self.recipe = recipe
         self._scope = experiment.setup(options)
         self.defaults = recipe.with_defaults(options)

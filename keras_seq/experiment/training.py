@@ -38,12 +38,13 @@ def fit(
     mode: str = "min",
     validate: Callable[[], Mapping[str, Any]] | None = None,
     watching: Iterable[keras.callbacks.Callback] = (),
-) -> bool:
+) -> None:
     """Fits the model, resuming an interrupted run, and keeps the weights with the best validation score.
 
     The run folder gets checkpoints, `history.csv`, `gradients.csv`, `best.keras`, `parameters.txt` and
     `plots/learning_curve.png`. A step with a NaN or an infinity ends training with a diagnosis, see
-    `training.GradientMonitor`.
+    `training.GradientMonitor`. Workers other than the chief return after the chief has called `finish`.
+
     Training ends after `options.epochs`, or after `options.patience` epochs without a better score. With a budget, a
     round stands for an epoch, and the whole budget is used. The weights kept are those of the best epoch, or the mean
     of the last `options.average` checkpoints if that scores better. Without a monitor, all epochs are trained, and the
@@ -63,8 +64,6 @@ def fit(
         watching: further callbacks, after those that save the epoch.
     Raises:
         training.NotFiniteError: if a loss or a gradient is not finite. The run can be replayed and resumed.
-    Returns:
-        Whether this process is the chief, which continues. Other workers return after the chief has called `finish`.
     """
     throughput = callbacks.Throughput()
     writes = options.tensorboard and scope.chief
@@ -100,19 +99,18 @@ def fit(
     )
     if not scope.chief:  # the others must not leave before the chief has finished
         scope.any_worker(False)
-        return False
+        return
     run.write("parameters.txt", parameters.shown(parameters.table(model)) + "\n")
     plots.learning_curve(run.history, run.plots / "learning_curve.png")
     if monitor is None:
         training.average_checkpoints(model, resume.checkpoints.paths())
         with training.atomic_write(run.best) as temporary:
             model.save(temporary)
-        return True
+        return
     measured = validate or (lambda: _keras_validation(model, valid, run, scope))
     chosen = training.choose_weights(model, run, lambda: measured()[monitor], mode=mode)
     mean = "" if chosen.mean is None else f", {chosen.mean:.4g} of the mean of the last checkpoints"
     print(f"Validation {monitor.removeprefix('val_')}: {chosen.best:.4g} of the best epoch{mean}.")
-    return True
 
 
 def _resuming(train: training.TrainingData, run: training.Run, resume: training.Resume) -> str:

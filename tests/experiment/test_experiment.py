@@ -62,14 +62,15 @@ def model_of(rate):
 
 
 def trained(options, scope, **fitting):
-    """The run, the model, and what `fit` returned."""
+    """The run and the model after `fit`."""
     run = experiment.run_folder(options, scope, {})
     parts = examples(64, seed=1), examples(32, seed=2)
     train, valid = experiment.batches(options, *parts, tokens_per_batch=32, max_length=7)
     with scope:
         model = model_of(experiment.learning_rate(options, train))
     fitting = {"monitor": "val_accuracy", "mode": "max", **fitting}
-    return run, model, experiment.fit(options, model, train, valid, run, scope, **fitting)
+    experiment.fit(options, model, train, valid, run, scope, **fitting)
+    return run, model
 
 
 def test_folders_are_called_after_the_recipe():
@@ -199,7 +200,7 @@ def test_batches_are_shuffled_and_counted_and_the_long_ones_dropped(capsys):
 
 def test_a_budget_takes_the_place_of_epochs(tmp_path, capsys):
     options = dataclasses.replace(options_in(tmp_path), budget_tokens=500, rounds=3, epochs=None)
-    run, _, _ = trained(options, experiment.setup(options))
+    run, _ = trained(options, experiment.setup(options))
     used = [row["trained_tokens"] for row in training.read_history(run.history)]
     assert len(used) == 3 and all(500 * (n + 1) / 3 <= value < 500 * (n + 1) / 3 + 32 for n, value in enumerate(used))
     assert f"{used[-1]:.0f} tokens, " in capsys.readouterr().out
@@ -232,8 +233,7 @@ def test_a_run_that_diverges_ends_with_a_diagnosis(tmp_path):
 def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsys):
     options = options_in(tmp_path)
     scope = experiment.setup(options)
-    run, model, goes_on = trained(options, scope)
-    assert goes_on
+    run, model = trained(options, scope)
     for name in ("config.json", "parameters.txt", "best.keras", "plots/learning_curve.png"):
         assert (run.path / name).stat().st_size > 0, name
     rows = training.read_history(run.history)
@@ -247,7 +247,7 @@ def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsy
     assert right == pytest.approx(max(best, mean), abs=1e-3)
     np.testing.assert_array_equal(keras.models.load_model(run.best).get_weights()[0], model.get_weights()[0])
 
-    again, _, _ = trained(dataclasses.replace(options, save_every=1, strategy="one_device"), scope)
+    again, _ = trained(dataclasses.replace(options, save_every=1, strategy="one_device"), scope)
     assert training.read_history(again.history) == rows
     assert f"Resuming {run.path} after epoch 3 of 3.\n" in capsys.readouterr().out
     with pytest.raises(ValueError, match="another run"):
@@ -265,7 +265,7 @@ def test_events_for_tensorboard_are_in_the_run_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.callbacks, "TensorBoard", TensorBoard)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     options = options_in(tmp_path, epochs=1, tensorboard=True)
-    run, _, _ = trained(options, experiment.setup(options))
+    run, _ = trained(options, experiment.setup(options))
     assert folders == [str(run.path / "tensorboard")]
 
 
@@ -276,7 +276,7 @@ def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):
         on_epoch_end=lambda epoch, logs: saved.append(len(training.read_history(options.run / "history.csv")))
     )
     fitting = {"monitor": "val_x", "validate": lambda: {"val_x": next(scores)}, "watching": [seen]}
-    run, _, _ = trained(options, experiment.setup(options), **fitting | {"mode": "max"})
+    run, _ = trained(options, experiment.setup(options), **fitting | {"mode": "max"})
     rows = training.read_history(run.history)
     assert [row["val_x"] for row in rows] == [3.0, 2.0]
     assert saved == [1, 2]  # a callback finds the epoch saved
@@ -285,8 +285,8 @@ def test_fit_stops_early_by_what_it_is_told_to_watch(tmp_path):
 @pytest.mark.long
 def test_fit_without_validation_trains_all_epochs_and_takes_the_mean(tmp_path):
     options = options_in(tmp_path, average=2)
-    run, model, goes_on = trained(options, experiment.setup(options), monitor=None)
-    assert goes_on and len(training.read_history(run.history)) == 3
+    run, model = trained(options, experiment.setup(options), monitor=None)
+    assert len(training.read_history(run.history)) == 3
     kept = [weights.copy() for weights in model.get_weights()]
     training.average_checkpoints(model, training.Checkpoints(run.path).paths())
     for ours, theirs in zip(kept, model.get_weights(), strict=True):
@@ -299,8 +299,8 @@ def test_another_worker_waits_and_leaves(tmp_path):
     chief = experiment.setup(options)
     experiment.run_folder(options, chief, {})
     worker = Worker("one_device")
-    run, _, goes_on = trained(options, worker)
-    assert not goes_on and worker.asked >= 2
+    run, _ = trained(options, worker)
+    assert worker.asked >= 2
     assert not run.best.exists() and not (run.path / "parameters.txt").exists()
 
 

@@ -72,6 +72,11 @@ def test_a_recipe_of_tasks_without_a_data_folder():
     assert experiment.RecipeTrainer(recipe(), SMALL).memory_task is None
 
 
+def test_folds_are_for_a_single_model():
+    with pytest.raises(ValueError, match="leave it out. Received: 5"):
+        experiment.RecipeTrainer(sentiment, sentiment.Options(folds=5))
+
+
 def test_valid_widths():
     trainer = experiment.RecipeTrainer(recipe(), SMALL)  # in both directions, 4 heads
     assert [trainer.width_step(name) for name in ("lstm", "transformer")] == [2, 8]
