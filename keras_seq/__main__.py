@@ -113,6 +113,7 @@ def run_recipe(verb: str, argv: Sequence[str]) -> None:
         return
     if name not in known:
         message = f"there is no recipe {name!r}" if name else "the name of a recipe is missing"
+        message = f"the recipe {name!r} cannot be compared" if name in RECIPES else message
         print(f"error: {message}. The recipes are: {', '.join(known)}.", file=sys.stderr)
         sys.exit(2)
     module = importlib.import_module(f"keras_seq.recipes.{name}")

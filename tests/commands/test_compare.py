@@ -40,7 +40,7 @@ def test_help(keras_seq):
     assert not any(f"  {name} " in page for name in NOT_COMPARED)
     assert "  compare " in keras_seq("--help").out
     found = keras_seq("compare", "speech")
-    assert found.code == 2 and "there is no recipe 'speech'" in found.err
+    assert found.code == 2 and "the recipe 'speech' cannot be compared" in found.err
     found = keras_seq("compare", "--no-such-flag")  # without a name: memory
     assert found.code == 2 and "memory" in found.err and found.err.count("\n") == 1
     page = keras_seq("compare", "tagging", "--help").out
