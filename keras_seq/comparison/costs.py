@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_seq import training
 from keras_seq.comparison.contender import Contender, Values
-from keras_seq.comparison.measurements import training_costs, training_memory
+from keras_seq.comparison.measurements import can_measure_memory, training_costs, training_memory
 from keras_seq.comparison.processes import cores, in_fresh_process
 from keras_seq.comparison.stepwise import step_costs
 
@@ -54,7 +54,7 @@ def measure(
         say("Measurements: training steps on two threads.")
         two = in_fresh_process(training_costs, make, models, threads=2, **alone)
         add({name: {"threads_speedup": _faster(found[name], two[name])} for name in models}, "threads")
-    for name in models:
+    for name in models if can_measure_memory() else ():
         if f"memory of {name}" not in done:
             say(f"Measurements: memory of {name}.")
             peak = in_fresh_process(training_memory, make, models[name], threads=1, **alone)

@@ -1,7 +1,9 @@
 """The cost of training, measured on the models and batches of a task: time, threads, memory."""
 
+import ctypes
+import gc
+import os
 import pathlib
-import resource
 import statistics
 import tempfile
 import time
@@ -126,23 +128,40 @@ def _finished(logs: Any) -> None:
 def training_memory(make: Callable[[], Contender], values: Values) -> int:
     """Peak memory of training in bytes. Run it in a fresh process.
 
-    The number is the peak of the resident memory over some steps, less the memory before the model is built. It
-    includes weights, optimizer, activations, the traced graph and the pipeline.
+    The number is the peak of the resident memory over some steps after the first, less the memory before the model is
+    built. It includes weights, optimizer, activations, the traced graph and the pipeline, but not what the tracing
+    needs for a moment.
 
     Args:
         make: function that makes the contender.
         values: options of the model.
     """
     contender = make()
-    before = _resident()
+    before = _fresh_peak()
     keras.utils.set_random_seed(values["seed"])
     with tempfile.TemporaryDirectory() as folder:
         capture = captured(contender, values, pathlib.Path(folder) / "run")
-    _timed(capture, iter(capture.batches))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    iterator = iter(capture.batches)
+    _finished(capture.step(iterator))
+    _fresh_peak()
+    _timed(capture, iterator)
+    return _peak() - before
 
 
-def _resident() -> int:
-    """The resident memory of this process in bytes."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+def can_measure_memory() -> bool:
+    """Whether the system has what `training_memory` reads: that of Linux."""
+    return os.access("/proc/self/clear_refs", os.W_OK)
+
+
+def _fresh_peak() -> int:
+    """Gives freed memory back to the system, and begins a new peak. Returns the resident memory in bytes."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is now the present memory: man 5 proc
+    return _peak()
+
+
+def _peak() -> int:
+    """The peak of the resident memory of this process in bytes since the last `_fresh_peak`."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
