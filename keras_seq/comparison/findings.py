@@ -88,6 +88,20 @@ def ease(record: Mapping) -> str:
     return f"{easiest}: {top.text} converge. {hardest}: {low.text}"
 
 
+def at_an_edge(record: Mapping) -> str:
+    """The architectures whose best learning rate is the smallest or the greatest of the grid."""
+    rates = record.get("grid", {}).get("learning_rates") or []
+    names, edges = figures.labels(record), {}
+    for row in record.get("architectures", []):
+        rate = (row.get("best") or {}).get("learning_rate")
+        if len(rates) > 1 and rate in (min(rates), max(rates)):
+            edges.setdefault(rate, []).append(names[row["name"]])
+    found = [f"{joined(group)}: {rate:g}" for rate, group in sorted(edges.items())]
+    return f"Best learning rate at the edge of the grid, so that another may be better: {'; '.join(found)}" * bool(
+        found
+    )
+
+
 def training_time(record: Mapping) -> str:
     return _extremes(record, measures.training_time, "Fastest in training", "Slowest")
 
@@ -155,6 +169,7 @@ def in_short(record: Mapping) -> list[str]:
     parts = (
         verdicts,
         ease,
+        at_an_edge,
         training_time,
         memory,
         parallelism,

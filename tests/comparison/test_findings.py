@@ -96,6 +96,17 @@ def test_findings_of_a_full_record():
     assert findings.feedforward(full()) == "A fixed input of 100 positions wastes 79% of them on padding"
 
 
+def test_a_best_learning_rate_at_the_edge_of_the_grid_is_named():
+    record = full()
+    for number, entry in enumerate(record["architectures"]):
+        entry["best"]["learning_rate"] = (0.001, 0.003, 0.01, 0.01)[min(number, 3)]
+    record["architectures"] = record["architectures"][:4]
+    found = findings.at_an_edge(record)
+    assert found.endswith("that another may be better: RNN: 0.001; LSTM and MinGRU: 0.01")
+    record["grid"]["learning_rates"] = [0.0001, 0.001, 0.01, 0.1]
+    assert findings.at_an_edge(record) == findings.at_an_edge({}) == ""
+
+
 def test_the_best_score_has_the_direction_of_the_record():
     losses = full()
     losses["score"] |= {"name": "perplexity", "unit": "", "mode": "min"}
