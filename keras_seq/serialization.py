@@ -17,15 +17,15 @@ from typing import Any
 CLASSES = {
     "decoding": "Ensemble",
     "layers": "AdditiveAttention AttentionPooling AutoregressiveDecoder BlankPadding Bridge CRF CRFLoss "
-    "CharacterEncoder ConvLSTM2D ConvSubsampling DotAttention FrameCNN FrameConvolution FrameDecoder "
+    "CharacterEncoder ChronoBias ConvLSTM2D ConvSubsampling DotAttention FrameCNN FrameConvolution FrameDecoder "
     "FramePairs FramePatches GRU GeneralAttention JoinFeatures LSTM LastPooling LastSteps "
     "LearnedPositions LocationSensitiveAttention LogMel MaskedConv1D MaxPooling MeanPooling MinGRU "
     "MinLSTM MovingAverage MultiHeadAttention Patches QuantileOffsets RGLRU RecurrentStack "
     "ReversibleNormalization ScaledDotAttention ScheduledSampling SimpleRNN SpecAugment TokenEmbedding "
     "TrailingPaddingMask TransformerDecoderLayer TransformerEncoderLayer TransformerStack ViterbiAccuracy "
     "ViterbiDecoder",
-    "losses": "CTCLoss QuantileLoss TokenCrossentropy",
-    "metrics": "Perplexity TokenAccuracy TokenLoss",
+    "losses": "CTCLoss FrameCrossentropy QuantileLoss TokenCrossentropy",
+    "metrics": "FrameLoss Perplexity TokenAccuracy TokenLoss",
     "models": "LanguageModel LikeliestTags Seq2Seq Transformer",
     "optimizers": "Adam AdamW",
     "schedules": "InverseSigmoid InverseSquareRoot LinearDecay Progress",

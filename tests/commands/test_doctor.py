@@ -74,8 +74,8 @@ def test_a_verb_is_one_entry(capsys, monkeypatch):
 
 
 def test_verbs_that_are_none(capsys):
-    assert "no verb 'docter'. The verbs are: train, tune, translate" in refused(capsys, "docter")
-    assert "a verb is missing. The verbs are: train, tune, translate" in refused(capsys)
+    assert "no verb 'docter'. The verbs are: train, tune, compare, translate" in refused(capsys, "docter")
+    assert "a verb is missing. The verbs are: train, tune, compare, translate" in refused(capsys)
     assert run(capsys, "--version") == f"keras-seq {__version__}\n"
 
 
