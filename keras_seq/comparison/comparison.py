@@ -237,10 +237,8 @@ class Comparison:
             own = {cell: record for cell, record in runs.items() if cell.architecture == name}
             if (best := best_of(own, setting.monitor[1])) is not None:
                 chosen[name] = next(cell for cell in own if cell.learning_rate == best.learning_rate)
-        values, folders = (
-            {name: cell.values for name, cell in chosen.items()},
-            {name: self.directory / cell.folder for name, cell in chosen.items()},
-        )
+        values = {name: cell.values for name, cell in chosen.items()}
+        folders = {name: self.directory / cell.folder for name, cell in chosen.items()}
         costs = measure(self._make, values, setting.shape, self.directory, progress.say)
         return costs, measure_feedforward(self._make, folders, self.directory, progress.say)
 
