@@ -97,15 +97,17 @@ def record_of(
         "score": score,
         "seconds": round(seconds, 1),
         "architectures": architectures,
-        **_memory(setting.memory_task, architectures),
+        **scores_to_remember(setting.memory_task, architectures),
         **({"feedforward": dict(feedforward)} if feedforward else {}),
     }
 
 
-def _memory(task: str | None, architectures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The scores by number of steps to remember, of all architectures that have them."""
-    rows = {row["name"]: row["quality_by_length"] for row in architectures if row.get("quality_by_length")}
-    if task is None or not rows:
+def scores_to_remember(task: str | None, architectures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The scores by number of steps to remember, which the architectures then do not have as quality by length."""
+    if task is None:
+        return {}
+    rows = {row["name"]: row.pop("quality_by_length") for row in architectures if row.get("quality_by_length")}
+    if not rows:
         return {}
     lengths = [each["to"] for each in next(iter(rows.values()))]
     scores = {name: [each["score"] for each in quality] for name, quality in rows.items()}

@@ -19,6 +19,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("comparisons run on TensorFlow", allow_module_level=True)
 
 from keras_seq.comparison import Comparison, Plan, comparison, costs, read_cell
+from keras_seq.comparison.record import scores_to_remember
 from keras_seq.comparison.training_cells import train_cells
 from tests.comparison.toy import PLAN, Toy
 
@@ -73,7 +74,7 @@ def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
         assert row["best"]["scores"] == scores == [row["best"]["mean"]]
         assert row["converged"] == sum(score >= record["score"]["converged_at"] for score in scores)
         assert row["cost"] == {"peak_bytes": 1}
-        assert sum(each["rows"] for each in row["quality_by_length"]) == 3
+        assert "quality_by_length" not in row  # its lengths are steps to remember
     assert record["memory"] == {
         "task": "sums", "lengths": [2, 3], "scores": {"cnn": [0.5, 1.0], "feedforward": [0.5, 1.0]}
     }  # fmt: skip
@@ -93,6 +94,14 @@ def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
     (row,) = again["architectures"]
     assert row["units"] == second["units"] and row["attempts"] == 3
     assert again["seconds"] > record["seconds"]
+
+
+def test_scores_by_length_stay_with_the_architecture_of_another_task():
+    quality = [{"from": 2, "to": 3, "rows": 4, "score": 0.5}]
+    rows = [{"name": "gru", "quality_by_length": quality}, {"name": "cnn"}]
+    assert scores_to_remember(None, rows) == {} and rows[0]["quality_by_length"] == quality
+    assert scores_to_remember("copy", rows) == {"memory": {"task": "copy", "lengths": [3], "scores": {"gru": [0.5]}}}
+    assert rows == [{"name": "gru"}, {"name": "cnn"}]
 
 
 @pytest.mark.parametrize(
