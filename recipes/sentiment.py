@@ -174,7 +174,8 @@ def feedforward(options: Options, parts: dict[str, data.LabeledText], runs) -> d
     vocabulary = next(iter(trained.values())).vocabulary
     train, valid = (fixed_input.Texts(parts[name].texts, parts[name].labels) for name in ("train", "valid"))
     if options.data_dir is None:
-        pairs, classes = sentiment_sentences.order_pairs(seed=options.seed + 1), [(0, 1)] * 200
+        pairs = sentiment_sentences.order_pairs(seed=options.seed + 1)
+        classes = [(0, 1)] * len(pairs)
     else:
         pairs, classes = [(each, " ".join(reversed(each.split()))) for each in valid.texts[:200]], None
     return fixed_input.measure(

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import importlib
-import pathlib
 import sys
 import types
 import typing
@@ -11,6 +10,7 @@ from typing import Any
 
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
+from keras_seq.commands.recipe_verbs import recipe_fields, recipe_name, recipe_options, verb_options
 
 # Budgets of a run, unless a flag gives one. A recipe may have others: `COMPARED = {"budget_tokens": 30_000}`.
 BUDGETS = {"budget_tokens": 400_000, "budget_seconds": 60}
@@ -49,7 +49,7 @@ def _choices(module: types.ModuleType) -> list[str]:
 
 def compare_options(module: types.ModuleType) -> type:
     """The dataclass of flags of `keras-seq compare` for a recipe: those of the comparison, then those of the recipe."""
-    name, known = _name(module), _fields(module)
+    name, known = recipe_name(module), recipe_fields(module)
     missing = [each for each in _NEEDED if not hasattr(module, each)]
     missing += [f"Options.{each}" for each in ("architecture", "units", "learning_rate") if each not in known]
     if missing:
@@ -57,14 +57,8 @@ def compare_options(module: types.ModuleType) -> type:
         sys.exit(2)
     choices = _choices(module)
 
-    def set_run(self: Any) -> None:
-        if self.run is None:
-            object.__setattr__(self, "run", pathlib.Path("runs") / f"compare-{name}")
-        module.Options.__post_init__(self)
-
     shown = option(architectures_of(module), "architectures to compare", choices=choices)
     fields = [("architectures", tuple[str, ...], shown)]
-    fields += [("run", pathlib.Path | None, option(None, "folder of the comparison (default: runs/compare- and name)"))]
     budgets = BUDGETS | getattr(module, "COMPARED", {})
     tokens = f"number of target tokens that each model is trained on (default: {budgets['budget_tokens']})"
     fields += [("budget_tokens", float | None, option(None, tokens))]
@@ -72,17 +66,8 @@ def compare_options(module: types.ModuleType) -> type:
     fields += [("budget_seconds", float | None, option(None, seconds))]
     for each, kind, instead in (("architecture", str, "architectures"), ("learning_rate", float, "learning-rates")):
         fields += [(each, kind | None, option(known[each].default, f"unused: --{instead} has the values to compare"))]
-    return dataclasses.make_dataclass(
-        "Compare",
-        fields,
-        bases=(CompareFlags, module.Options),
-        frozen=True,
-        namespace={
-            "__module__": module.__name__,
-            "__doc__": f"Compares architectures on the task of the recipe {name}, each at its best learning rate.",
-            "__post_init__": set_run,
-        },
-    )
+    about = f"Compares architectures on the task of the recipe {name}, each at its best learning rate."
+    return verb_options(module, "compare", CompareFlags, fields, folder="folder of the comparison", description=about)
 
 
 def compare(options: Any, module: types.ModuleType) -> None:
@@ -96,11 +81,11 @@ def compare(options: Any, module: types.ModuleType) -> None:
     """
     budget = _budget(options, module)
     for name, instead in (("architecture", "architectures"), ("learning_rate", "learning_rates")):
-        if getattr(options, name) != _fields(module)[name].default:
+        if getattr(options, name) != recipe_fields(module)[name].default:
             raise ValueError(f"`{name}` is compared. Give its values by `{instead}`.")
     from keras_seq import comparison
 
-    make = functools.partial(trainer, module.__name__, _recipe_options(options, module, budget))
+    make = functools.partial(trainer, module.__name__, recipe_options(options, module, **budget))
     plan = comparison.Plan(
         architectures=tuple(options.architectures),
         learning_rates=tuple(options.learning_rates),
@@ -111,7 +96,7 @@ def compare(options: Any, module: types.ModuleType) -> None:
         parameters=options.parameters,
         units=module.with_defaults(make.args[1]).units,
         tolerance=options.tolerance,
-        recipe=_name(module),
+        recipe=recipe_name(module),
     )
     comparison.Comparison(make, plan, options.run, options.overwrite).run(options.workers, options.measure)
 
@@ -133,17 +118,3 @@ def _budget(options: Any, module: types.ModuleType) -> dict[str, float | None]:
         raise ValueError(f"`{other}` is given, but `equal` is {' '.join(options.equal)}. Use `{given}`.")
     value, usual = getattr(options, given), BUDGETS | getattr(module, "COMPARED", {})
     return {given: float(usual[given] if value is None else value), other: None}
-
-
-def _recipe_options(options: Any, module: types.ModuleType, budget: dict[str, float | None]) -> Any:
-    """The options of the recipe, which identify the comparison, without its folder."""
-    values = {name: getattr(options, name) for name in _fields(module)}
-    return module.Options(**values | budget)
-
-
-def _fields(module: types.ModuleType) -> dict[str, dataclasses.Field]:
-    return {field.name: field for field in dataclasses.fields(module.Options)}
-
-
-def _name(module: types.ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]

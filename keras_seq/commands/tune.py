@@ -7,6 +7,7 @@ import types
 from typing import Any, Literal
 
 from keras_seq.cli import option
+from keras_seq.commands.recipe_verbs import recipe_name, recipe_options, verb_options
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,28 +28,11 @@ class TuneFlags:
 
 def tune_options(module: types.ModuleType) -> type:
     """The dataclass of flags of `keras-seq tune` for a recipe: those of the search, then those of the recipe."""
-    name = module.__name__.rpartition(".")[2]
-
-    def set_run(self: Any) -> None:
-        if self.run is None:
-            object.__setattr__(self, "run", pathlib.Path("runs") / f"tune-{name}")
-        module.Options.__post_init__(self)
-
-    fields = [("run", pathlib.Path | None, option(None, "folder of the search (default: runs/tune- and the name)"))]
     budget = "number of target tokens that each trial is trained on"
-    fields += [("budget_tokens", float | None, option(None, budget))]
+    fields = [("budget_tokens", float | None, option(None, budget))]
     fields += [("budget_seconds", float | None, option(None, "seconds of training of each trial, in place of tokens"))]
-    return dataclasses.make_dataclass(
-        "Tune",
-        fields,
-        bases=(TuneFlags, module.Options),
-        frozen=True,
-        namespace={
-            "__module__": module.__name__,
-            "__doc__": f"Searches for better options of the recipe {name}, by trials with equal budgets.",
-            "__post_init__": set_run,
-        },
-    )
+    about = f"Searches for better options of the recipe {recipe_name(module)}, by trials with equal budgets."
+    return verb_options(module, "tune", TuneFlags, fields, folder="folder of the search", description=about)
 
 
 def tune(options: Any, module: types.ModuleType) -> None:
@@ -66,9 +50,7 @@ def tune(options: Any, module: types.ModuleType) -> None:
         raise ValueError("`budget_tokens` is needed: the target tokens of each trial (or `budget_seconds`).")
     from keras_seq import experiment, tuning
 
-    names = [field.name for field in dataclasses.fields(module.Options)]
-    recipe_options = module.Options(**{name: getattr(options, name) for name in names})
-    hypermodel = experiment.RecipeHyperModel(module, recipe_options)
+    hypermodel = experiment.RecipeHyperModel(module, recipe_options(options, module))
     space = hypermodel.space if options.space is None else tuning.Space.read(options.space)
     hypermodel.check(space)
     tuner = tuning.Tuner(
@@ -87,8 +69,7 @@ def tune(options: Any, module: types.ModuleType) -> None:
         overwrite=options.overwrite,
     )
     tuner.search(workers=options.workers)
-    name = module.__name__.rpartition(".")[2]
-    print(f"Train with them: keras-seq train {name} --config {options.run / 'best.json'} --run DIR")
+    print(f"Train with them: keras-seq train {recipe_name(module)} --config {options.run / 'best.json'} --run DIR")
 
 
 def space_of(options: Any, module: types.ModuleType) -> Any:

@@ -152,7 +152,7 @@ def told_apart(
     pairs: Sequence[tuple[str, str]],
     classes: Sequence[tuple[Hashable, Hashable]] | None = None,
 ) -> float:
-    """The share of pairs of texts of which a model tells one from the other.
+    """The share of pairs of texts that a model puts into different classes, or both into the right ones.
 
     For pairs that have the same words in another order, a model that ignores the order scores 0.
 

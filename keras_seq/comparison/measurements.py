@@ -129,8 +129,8 @@ def training_memory(make: Callable[[], Contender], values: Values) -> int:
     """Peak memory of training in bytes. Run it in a fresh process.
 
     The number is the peak of the resident memory over some steps after the first, less the memory before the model is
-    built. It includes weights, optimizer, activations, the traced graph and the pipeline, but not what the tracing
-    needs for a moment.
+    built. It includes weights, optimizer, activations, the traced graph and the pipeline, and excludes the temporary
+    memory of tracing.
 
     Args:
         make: function that makes the contender.

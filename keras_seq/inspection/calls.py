@@ -1,6 +1,5 @@
 """Records the calls of all layers in one call of a model: their shapes, how often they run, and their real steps."""
 
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -13,7 +12,7 @@ import numpy as np
 from keras import ops
 from keras.src import backend
 
-from keras_seq.inspection.layer_calls import layer_paths, sublayers
+from keras_seq.inspection.layer_calls import layer_paths, replaced, sublayers
 from keras_seq.inspection.shapes import is_shapes, symbolic_inputs
 from keras_seq.layers.masks import carried_mask
 
@@ -135,20 +134,9 @@ class _Recorder:
         self.cells = {}  # of the loop around the present call: whether its cell was called, by `id`
         self.masks = {}  # the last mask that was seen, by (B, T)
 
-    @contextlib.contextmanager
     def listening(self):
         """Replaces `call` of each layer, on the instance alone, for as long as the context lasts."""
-        layers = [layer for _, layer in self.known.values()]
-        before = [layer.__dict__.get("call") for layer in layers]
-        try:
-            for layer in layers:
-                object.__setattr__(layer, "call", self._wrapped(layer, layer.call))
-            yield
-        finally:
-            for layer, call in zip(layers, before, strict=True):
-                layer.__dict__.pop("call", None)
-                if call is not None:
-                    object.__setattr__(layer, "call", call)
+        return replaced([(each, "call", functools.partial(self._wrapped, each)) for _, each in self.known.values()])
 
     def _wrapped(self, layer, call):
         signature = inspect.signature(call)

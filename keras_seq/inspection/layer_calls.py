@@ -36,7 +36,7 @@ def layer_paths(model: keras.Layer, children: Callable[[Any], list[Any]] = subla
 
     Args:
         model: any Keras model or layer.
-        children: function that returns what is directly inside a layer and has a name.
+        children: function from a layer to the layers directly inside it, or to other objects with a `name`.
     """
     paths: dict[str, Any] = {}
     seen = {id(model)}
@@ -58,15 +58,20 @@ def layer_paths(model: keras.Layer, children: Callable[[Any], list[Any]] = subla
 
 @contextlib.contextmanager
 def replaced(replacements: list[tuple[Any, str, Callable]]) -> Iterator[None]:
-    """Replaces methods of single objects: `(object, name of the method, function of the method)`."""
-    names = [(each, name) for each, name, _ in replacements]
+    """Replaces methods of single objects, and restores them: `(object, name, function from the method to another)`."""
+    before: list[tuple[dict, str, Any]] = []
     try:
         for each, name, wrap in replacements:
-            object.__setattr__(each, name, wrap(getattr(each, name)))
+            method = getattr(each, name)
+            before.append((vars(each), name, vars(each).get(name)))
+            vars(each)[name] = wrap(method)  # not by setattr, which Keras tracks
         yield
     finally:
-        for each, name in names:
-            each.__dict__.pop(name, None)
+        for attributes, name, method in reversed(before):
+            if method is None:
+                del attributes[name]
+            else:
+                attributes[name] = method
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ class _FastLoop:
         return found_obstacles(rules)
 
     def _cell_rules(self):
-        """What the cell of the fast loop requires: names of options, their values, and the required ones."""
+        """Options of the cell that the fast loop depends on: `(name, value, required value)` of each."""
         activations = {"activation": "tanh", "recurrent_activation": "sigmoid"}
         return [(name, activation_name(getattr(self.cell, name)), wanted) for name, wanted in activations.items()]
 

@@ -6,6 +6,7 @@ loop, and every state is a tensor that a gradient tape can watch.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq import layers as our_layers
-from keras_seq.inspection.layer_calls import layer_paths, sublayers
+from keras_seq.inspection.layer_calls import layer_paths, replaced, sublayers
 from keras_seq.layers.masks import carried_mask
 
 _ATTENTION = (
@@ -123,9 +124,8 @@ class Recording:
         else:
             self.add(path, Steps({"output": [output]}, layer=layer))
 
-    def loop_of(self, path: str, layer: Any) -> Callable:
+    def loop_of(self, path: str, layer: Any, loop: Callable) -> Callable:
         """The replacement of the `inner_loop` of a recurrent layer."""
-        loop = layer.inner_loop
 
         def inner_loop(sequences, initial_state, mask, training=False):
             if not tf.executing_eagerly():  # Keras traces a layer that it builds
@@ -136,9 +136,8 @@ class Recording:
 
         return inner_loop
 
-    def call_of(self, path: str, layer: keras.Layer) -> Callable:
+    def call_of(self, path: str, layer: keras.Layer, call: Callable) -> Callable:
         """The replacement of the `call` of another layer."""
-        call = layer.call
 
         def recorded_call(*args, **kwargs):
             outputs = call(*args, **kwargs)
@@ -173,33 +172,22 @@ def recorded(
         window: number of steps after which gradients stop, counted from the last step. None: never.
     """
     recording = Recording(watch, window)
-    replaced = []
-
-    def replace(layer, name, function):
-        # Not by setattr, which would track it.
-        replaced.append((layer.__dict__, name, layer.__dict__.get(name)))
-        layer.__dict__[name] = function
-
+    replacements = []
+    for path, layer in layers.items():
+        name = "inner_loop" if is_recurrent(layer) else "call"
+        make = recording.loop_of if is_recurrent(layer) else recording.call_of
+        replacements.append((layer, name, functools.partial(make, path, layer)))
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Bidirectional):  # its fused kernels call neither layer
+            for name in ("_can_attempt_fused_lstm", "_can_attempt_fused_gru"):
+                replacements.append((layer, name, lambda method: lambda mask, state: False))
     eagerly = tf.config.functions_run_eagerly()
     kept = [(variable, tf.identity(variable.value)) for variable in _changeable(model)]
     tf.config.run_functions_eagerly(True)
     try:
-        for path, layer in layers.items():
-            if is_recurrent(layer):
-                replace(layer, "inner_loop", recording.loop_of(path, layer))
-            else:
-                replace(layer, "call", recording.call_of(path, layer))
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.Bidirectional):  # its fused kernels call neither layer
-                for name in ("_can_attempt_fused_lstm", "_can_attempt_fused_gru"):
-                    replace(layer, name, lambda mask, state: False)
-        yield recording
+        with replaced(replacements):
+            yield recording
     finally:
-        for attributes, name, before in reversed(replaced):
-            if before is None:
-                del attributes[name]
-            else:
-                attributes[name] = before
         tf.config.run_functions_eagerly(eagerly)
         for variable, value in kept:
             variable.assign(value)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_seq.inspection.plots.figures import ACCENT, COLOUR, literal, new_figure, save
+from keras_seq.inspection.plots.figures import ACCENT, COLOUR, OKABE_ITO, literal, new_figure, save
 from keras_seq.inspection.plots.scales import needs_log
 
 if TYPE_CHECKING:
     from keras_seq.inspection.gradients import GateSaturation, GradientNorms, TruncationBias
 
-# Distinct for the color-blind too: Okabe and Ito 2008. The line styles repeat at another length.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLORS = OKABE_ITO[:7]  # the line styles repeat at another length
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 _NONE = "0.85"  # gray: no gradient, or no real step
 
