@@ -150,15 +150,19 @@ class NoRepeat(Constraint):
             raise ValueError(f"`size` must be at least 1. Received: {self.size}")
 
     def __call__(self, log_probs, progress):
-        tokens, t, before = progress.tokens, progress.length, self.size - 1
+        tokens, t, before = progress.tokens, progress.length, min(self.size - 1, np.iinfo("int32").max)
         T = ops.shape(tokens)[1]
         place = ops.arange(T, dtype="int32")
-        said = ops.expand_dims(place < t, 0)  # (1, T): whether token i, the last of an n-gram, has been generated
-        for step in range(before):
-            # Token i - before + step of the n-gram that ends at i, and its counterpart at the end of the prefix.
-            earlier = ops.take(tokens, ops.maximum(place - before + step, 0), axis=1)  # (N, T)
-            last = ops.take(tokens, ops.maximum(t - before + step, 0), axis=1)  # (N,)
-            said = ops.logical_and(said, earlier == ops.expand_dims(last, 1))
+
+        def matching(step, said):
+            # Token i - 1 - step of the n-gram that ends at i, and its counterpart at the end of the prefix.
+            earlier = ops.take(tokens, ops.maximum(place - 1 - step, 0), axis=1)  # (N, T)
+            last = ops.take(tokens, ops.maximum(t - 1 - step, 0), axis=1)  # (N,)
+            return ops.logical_and(said, earlier == ops.expand_dims(last, 1))
+
+        # (N, T): whether token i, the last of an n-gram, has been generated after the n - 1 tokens of the prefix's end.
+        said = ops.broadcast_to(ops.expand_dims(place < t, 0), ops.shape(tokens))
+        said = ops.fori_loop(0, ops.minimum(before, T), matching, said)
         said = ops.logical_and(said, ops.logical_and(place >= before, t >= before))
         return ops.where(counted(log_probs, tokens, said) > 0, IMPOSSIBLE, log_probs)
 

@@ -281,6 +281,18 @@ def together():
     return [*constraints, RepetitionPenalty(1.3)]
 
 
+@pytest.mark.parametrize("size", [8, 2**31, 10**20])
+def test_n_grams_longer_than_the_sequence_never_repeat(size):
+    model = HistoryModel(random_models(4, 6, impossible=0.1, seed=3))
+    free, constrained = (
+        search(
+            model, np.arange(4, dtype="int32")[:, None], max_length=7, search=Greedy(), constraints=constraints, **IDS
+        ).tokens
+        for constraints in ((), (NoRepeat(size),))
+    )
+    np.testing.assert_array_equal(constrained, free)
+
+
 SEARCHES = {
     "greedy": Greedy(),
     "beam": Beam(num_beams=4, num_return=2),
