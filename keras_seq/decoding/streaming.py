@@ -56,7 +56,7 @@ def stream(
 
     def draw(token, state, number):
         logits, state = model.decode(token, state)
-        logits = filter_logits(normalized(logits[:, 0]), *left_of)
+        logits = filter_logits(normalized(ops.cast(logits[:, 0], "float32")), *left_of)
         return ops.cast(drawn(logits, uniform(mixed(key, number))), "int32")[:, None], state
 
     draw = compiled(draw) if compiled else draw

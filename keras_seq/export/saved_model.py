@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_seq.export.destination import check_folder, swap
+from keras_seq.export.verification import tolerance_for
 from keras_seq.export.verification import verify as verify_elsewhere
 from keras_seq.tasks.signatures import Exported, without_cudnn
 from keras_seq.tasks.task import Task
@@ -42,7 +43,8 @@ def saved_model(
         task: one of `keras_seq.tasks`.
         path: the folder to write.
         verify: whether to load the SavedModel in a fresh process and run the task on `samples` there. The results must
-            equal those of this process: the same strings, and numbers within 1e-4.
+            equal those of this process: the same strings, and numbers within 1e-4 (or the rounding of float16 or
+            bfloat16, if the model computes in it).
         samples: strings or bytes, or other inputs of the task. None for the task's samples.
         timeout: time limit of the fresh process, in seconds.
         overwrite: whether to replace an existing SavedModel at `path`.
@@ -67,7 +69,7 @@ def saved_model(
         if verify:
             calls = task.calls(exported.functions, task.samples if samples is None else samples)
             with without_cudnn(model):
-                verify_elsewhere(new, exported.functions, calls, timeout)
+                verify_elsewhere(new, exported.functions, calls, timeout, tolerance_for(model))
         check_folder(path, overwrite, *KIND)  # verifying takes a while
         swap(path, new, old)
     return path

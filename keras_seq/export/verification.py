@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_seq.tasks.signatures import Call, inputs_of
 
-RELATIVE, ABSOLUTE = 1e-5, 1e-4
+TOLERANCE = (1e-5, 1e-4)  # relative, absolute
+EPSILON = {"float16": 2**-10, "bfloat16": 2**-7}  # from 1 to the next number
 _ERROR = re.compile(r"[\w.]*(Error|Exception): ")
 
 
@@ -51,20 +53,27 @@ assert "keras_seq" not in sys.modules
 """
 
 
-def verify(folder, functions, calls, timeout):
+def tolerance_for(model: keras.layers.Layer) -> tuple[float, float]:
+    """The relative and the absolute difference that rounding explains, given the compute dtypes of the layers."""
+    dtypes = {layer.compute_dtype for layer in model._flatten_layers()} & EPSILON.keys()
+    return max([TOLERANCE, *((EPSILON[dtype],) * 2 for dtype in dtypes)])
+
+
+def verify(folder, functions, calls, timeout, tolerance=TOLERANCE):
     """Compares the results of a SavedModel in a fresh process with those of its functions in this one.
 
     Args:
         functions: functions of an `Exported`.
         calls: `Call`s, made one after the other.
         timeout: time limit of the process, in seconds.
+        tolerance: relative and absolute difference of numbers that is allowed.
     Raises:
         RuntimeError: if the process fails, returns other results, or takes longer.
     """
-    verify_all([(folder, functions, calls)], timeout)
+    verify_all([(folder, functions, calls)], timeout, tolerance)
 
 
-def verify_all(exports: Iterable[tuple[Path, Mapping[str, Callable], Iterable[Call]]], timeout):
+def verify_all(exports: Iterable[tuple[Path, Mapping[str, Callable], Iterable[Call]]], timeout, tolerance=TOLERANCE):
     """Like `verify`, for several folders in one process."""
     exports = [(folder, functions, list(calls)) for folder, functions, calls in exports]
     answers = iter(_elsewhere([(folder, calls) for folder, _, calls in exports], timeout))
@@ -76,7 +85,7 @@ def verify_all(exports: Iterable[tuple[Path, Mapping[str, Callable], Iterable[Ca
                 inputs = {name: x for name, x in last.items() if name in specs} if call.goes_on else {}
                 inputs |= {name: _tensor(x, specs[name].dtype) for name, x in call.inputs.items()}
                 last = functions[call.signature](**inputs)
-                _compare(call.signature, inputs, last, next(answers))
+                _compare(call.signature, inputs, last, next(answers), tolerance)
 
 
 def _tensor(x, dtype):
@@ -154,7 +163,7 @@ def _full_precision():
         tf.config.experimental.enable_tensor_float_32_execution(enabled)
 
 
-def _compare(signature, inputs, here, there):
+def _compare(signature, inputs, here, there, tolerance):
     """Raises `RuntimeError` if the results of two processes differ. Names a row of the batch that differs."""
     here = {name: x.numpy() for name, x in here.items()}
     there = {name: _array(there[name], x.dtype) for name, x in here.items()}
@@ -165,7 +174,7 @@ def _compare(signature, inputs, here, there):
                 f"The SavedModel returns other results in a fresh process: `{signature}` returns {name!r} of shape "
                 f"{theirs.shape} there, and of shape {ours.shape} here."
             )
-        apart = ~_same(ours, theirs)
+        apart = ~_same(ours, theirs, *tolerance)
         if apart.any():
             row = np.argwhere(apart)[0][:1]
             of_row = [_row(tensors, row) for tensors in ({n: x.numpy() for n, x in inputs.items()}, here, there)]
@@ -182,11 +191,11 @@ def _array(told, dtype):
     return array.reshape(told["shape"])
 
 
-def _same(ours, theirs):
+def _same(ours, theirs, relative, absolute):
     if ours.dtype == object or np.issubdtype(ours.dtype, np.integer) or ours.dtype == bool:
         return np.asarray(ours == theirs)
     ours, theirs = ours.astype("float64"), theirs.astype("float64")
-    return (ours == theirs) | np.isclose(ours, theirs, RELATIVE, ABSOLUTE)
+    return (ours == theirs) | np.isclose(ours, theirs, relative, absolute)
 
 
 def _row(tensors, row):

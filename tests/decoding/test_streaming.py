@@ -86,6 +86,18 @@ def test_a_full_context_is_read_anew_from_its_later_half(letters):
     assert len(beginnings) == 1 + 6 and {len(beginning) for beginning in beginnings[1:]} == {2}
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_of_few_bits_is_read_in_float32(letters, dtype):
+    class Narrow(Scripted):
+        def decode(self, tokens, state):
+            logits, state = super().decode(tokens, state)
+            return ops.cast(logits, dtype), state
+
+    options = {"max_length": 8, "seed": 3}
+    pieces = [list(decoding.stream(kind(letters.size), letters, "ab", **options)) for kind in (Scripted, Narrow)]
+    assert pieces[0] == pieces[1] and pieces[0]
+
+
 def test_half_a_character_is_not_said():
     from keras_seq import text
 

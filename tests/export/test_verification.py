@@ -52,6 +52,17 @@ def test_numbers_may_differ_by_a_rounding_error_and_no_more(off, tmp_path, monke
             verify(tmp_path, {"measure": measure}, [TEXT], 30)
 
 
+@pytest.mark.parametrize(("dtype", "off"), [("float32", 5e-5), ("float16", 5e-3), ("bfloat16", 5e-2)])
+def test_a_rounding_error_is_one_of_the_layers(dtype, off, tmp_path, monkeypatch):
+    model = keras.Sequential([keras.layers.Dense(1), keras.layers.Dense(1, dtype=dtype)])
+    tolerance = verification.tolerance_for(model)
+    answered(monkeypatch, size={"values": [1.0, 7.0 + off]})
+    verify(tmp_path, {"measure": measure}, [TEXT], 30, tolerance)
+    answered(monkeypatch, size={"values": [1.0, 7.0 + 4 * off]})
+    with pytest.raises(RuntimeError, match="other results"):
+        verify(tmp_path, {"measure": measure}, [TEXT], 30, tolerance)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
