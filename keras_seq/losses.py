@@ -12,6 +12,7 @@ from keras_seq.class_weight import refuse_for_steps
 from keras_seq.labels import checked_labels, labels_and_weights, of_some_rows, or_nan, steps_of, token_weights
 
 _EXCLUDED = -1e8  # a logit this far below another one excludes its label
+_SMALLEST = 1e-30  # probability whose logarithm is as exact as that of any other
 
 
 def token_crossentropy(labels, logits, label_smoothing=0.0) -> Any:
@@ -27,34 +28,45 @@ def token_crossentropy(labels, logits, label_smoothing=0.0) -> Any:
         float32 `(B, T)`, or float64 for float64 logits. A label that is not a class is clipped to the nearest one: see
         `checked_labels`.
     """
-    size = logits.shape[-1]
+    size, dtype = logits.shape[-1], keras.backend.result_type(logits.dtype, "float32")
     labels = ops.clip(ops.cast(labels, "int32"), 0, size - 1)
 
     @ops.custom_gradient
     def crossentropy(logits):
-        probabilities = ops.softmax(logits, axis=-1)
-        right = ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-        # The largest probability is at least 1 / V, so its logarithm is safe. With its logit it gives the normalizer.
-        # The maximum of zero rows needs an initial value in Keras.
-        normalizer = ops.max(logits, axis=-1, initial=-float("inf")) - ops.log(
-            ops.max(probabilities, axis=-1, initial=0)
+        exact = ops.cast(logits, dtype)
+        probabilities = ops.softmax(exact, axis=-1)
+        right = ops.take_along_axis(probabilities, labels[..., None], axis=-1)[..., 0]
+        values = ops.cond(
+            ops.any(right < _SMALLEST),
+            lambda: _surprise(labels, logits, exact, probabilities),
+            lambda: -ops.log(right),
         )
-        values = normalizer - right
         if label_smoothing:
             # (1 - e) * -log p(label) + e * mean(-log p) = -log p(label) + e * (logit(label) - mean(logits))
-            values = values + label_smoothing * (right - ops.mean(logits, axis=-1))
+            values = values + label_smoothing * (_picked(logits, labels, dtype) - ops.mean(exact, axis=-1))
 
         def gradient(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            wanted = (1 - label_smoothing) * ops.one_hot(labels, size, dtype=logits.dtype)
-            slopes = probabilities - wanted
-            if label_smoothing:
-                slopes = slopes - label_smoothing / size
-            return _product(slopes, upstream[..., None])
+            slopes = probabilities - label_smoothing / size if label_smoothing else probabilities
+            slopes = _product(slopes, upstream[..., None])
+            return ops.cast(_less_at(slopes, labels, (1 - label_smoothing) * upstream), logits.dtype)
 
         return values, gradient
 
-    return crossentropy(ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")))
+    return crossentropy(logits)
+
+
+def _surprise(labels, logits, exact, probabilities):
+    """-log p(label) of each position, also where p is too small for a float."""
+    # The largest probability is at least 1 / V, so its logarithm is safe. With its logit it gives the normalizer.
+    # The maximum of zero rows needs an initial value in Keras.
+    most = ops.max(exact, axis=-1, initial=-float("inf"))
+    return most - ops.log(ops.max(probabilities, axis=-1, initial=0)) - _picked(logits, labels, exact.dtype)
+
+
+def _picked(logits, labels, dtype):
+    """The logits of the labels. They are cast afterwards, since the whole takes a pass over the memory."""
+    return ops.cast(ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0], dtype)
 
 
 def _product(x, weights):
@@ -64,6 +76,19 @@ def _product(x, weights):
 
         return tf.math.multiply_no_nan(x, weights)
     return ops.where(weights != 0, x * weights, ops.zeros_like(x))
+
+
+def _less_at(x, places, amounts):
+    """x `(..., V)` less an amount, `(...)`, at one place of each row, int `(...)`."""
+    size = x.shape[-1]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        places = ops.reshape(places, (-1,))
+        index = ops.stack([ops.arange(ops.shape(places)[0], dtype="int32"), places], axis=1)
+        less = tf.tensor_scatter_nd_sub(ops.reshape(x, (-1, size)), index, ops.reshape(amounts, (-1,)))
+        return ops.reshape(less, ops.shape(x))
+    return x - ops.one_hot(places, size, dtype=x.dtype) * amounts[..., None]
 
 
 class WeightedLoss(keras.losses.Loss):

@@ -113,6 +113,20 @@ def test_half_precision_logits_are_computed_in_float32(dtype):
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_a_label_whose_probability_is_no_float_has_its_loss(label_smoothing):
+    logits = spread((2, 3, 5))
+    logits[0, 1] = [300.0, -200.0, 0.0, 1.0, 2.0]
+    labels = np.array([[3, 1, 0], [4, 2, 1]], "int32")
+    values = array(token_crossentropy(labels, logits, label_smoothing))
+    exact = logits.astype("float64")
+    log_probs = exact - exact.max(-1, keepdims=True)
+    log_probs -= np.log(np.exp(log_probs).sum(-1, keepdims=True))
+    wanted = (1 - label_smoothing) * np.eye(5)[labels] + label_smoothing / 5
+    np.testing.assert_allclose(values, -(wanted * log_probs).sum(-1), rtol=1e-5)
+    assert label_smoothing or values[0, 1] == pytest.approx(500.0)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_one_step_of_fit_is_gradient_descent_on_the_mean_over_real_tokens(label_smoothing):
     """Logits are x W, so the gradient is x^T (softmax - wanted) * weight / sum of the weights."""
     x, kernel = spread((2, 3, 4)), spread((4, 3), start=3)

@@ -8,8 +8,10 @@ from keras import ops
 class TokenEmbedding(keras.layers.ReversibleEmbedding):
     """Embeds ids, computes their mask, and scores the vocabulary with the same matrix (`reverse=True`).
 
-    Differs from Keras's `ReversibleEmbedding` in two ways: the mask comes from `pad_id`, which may be any id, and
-    `scale=True` multiplies the embeddings by the square root of their width, as Transformers with tied weights do.
+    Differs from Keras's `ReversibleEmbedding` in three ways: the mask comes from `pad_id`, which may be any id,
+    `scale=True` multiplies the embeddings by the square root of their width, as Transformers with tied weights do, and
+    the scores are computed in the compute dtype (unless `reverse_dtype` is set), where Keras computes them in the
+    variables' dtype, float32 in a mixed policy.
 
     Args:
         input_dim: size of the vocabulary.
@@ -54,7 +56,15 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
             return mask
         return ops.not_equal(inputs, self.pad_id)
 
+    @property
+    def reverse_dtype(self):
+        return self._reverse_dtype or self.compute_dtype
+
+    @reverse_dtype.setter
+    def reverse_dtype(self, dtype):
+        self._reverse_dtype = dtype
+
     def get_config(self):
         config = super().get_config()
         del config["mask_zero"]
-        return {**config, "pad_id": self.pad_id, "scale": self.scale}
+        return {**config, "reverse_dtype": self._reverse_dtype, "pad_id": self.pad_id, "scale": self.scale}

@@ -36,6 +36,20 @@ def test_rows_of_the_matrix(scale):
     np.testing.assert_allclose(array(layer(TOKENS)), matrix[TOKENS] * (2.0 if scale else 1.0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [({"dtype": "mixed_bfloat16"}, "bfloat16"), ({"dtype": "mixed_bfloat16", "reverse_dtype": "float32"}, "float32")],
+    ids=["of the layer", "its own"],
+)
+def test_scores_are_computed_in_the_compute_dtype(options, dtype, tie_weights):
+    layer = TokenEmbedding(6, 4, tie_weights=tie_weights, **options)
+    scores = layer(keras.ops.cast(spread((2, 3, 4)), "bfloat16"), reverse=True)
+    assert keras.backend.standardize_dtype(scores.dtype) == dtype
+    assert layer.get_config()["reverse_dtype"] == options.get("reverse_dtype")
+    assert TokenEmbedding.from_config({**layer.get_config(), "dtype": "float32"}).reverse_dtype == "float32"
+
+
 @pytest.mark.parametrize("pad_id", [0, 2])
 def test_the_mask_marks_all_but_padding(pad_id):
     np.testing.assert_array_equal(get_keras_mask(TokenEmbedding(6, 4, pad_id=pad_id)(TOKENS)), pad_id != TOKENS)
