@@ -89,41 +89,48 @@ def train(options: Options, parts: dict[str, data.TaggedText], run, scope, callb
     # Data
     sentences, valid_sentences = parts["train"], parts["valid"]
     tags = sorted({*sentences.tag_names, *valid_sentences.tag_names})
-    words = experiment.vocabulary(run, scope, sentences.words, "words", name="words", lowercase=True)
-    characters = None
+    alone = bare(options, sentences.words)
+    words = experiment.vocabulary(run, scope, alone, "words", name="words", lowercase=True)
+    others = {}
     if options.characters != "none":
-        characters = experiment.vocabulary(run, scope, sentences.words, "characters", name="characters")
+        others["characters"] = experiment.vocabulary(run, scope, alone, "characters", name="characters")
+    if options.feature_columns:
+        values = [[value for word in sentence for value in text.features_of(word)] for sentence in sentences.words]
+        others["features"] = experiment.vocabulary(run, scope, values, "words", name="features")
+    encode = encoded(options, words, tags, **others)
     if scope.chief:
         text.save_labels(run.vocabulary / "tags.txt", tags)
     noise = data.word_dropout(
-        rare(options, words, sentences), replace_with=words.unknown_id, end_id=None, seed=options.seed
+        rare(options, words, alone), replace_with=words.unknown_id, end_id=None, seed=options.seed
     )
     batches, valid = experiment.batches(
         options,
-        sentences.dataset().apply(encoded(words, characters, tags)).cache(),
-        valid_sentences.dataset().apply(encoded(words, characters, tags)),
+        sentences.dataset().apply(encode).cache(),
+        valid_sentences.dataset().apply(encode),
         tokens_per_batch=options.tokens_per_batch,
         max_length=options.max_length,
         replicas=scope.replicas,
-        axes=("T",) * (2 if characters is None else 3),  # words, their spelling and their tags
+        axes=("T",) * (2 + len(others)),  # words, their characters, their features, their tags
         noise=[noise] if options.word_dropout else [],
-        finish=lambda examples: examples.map(weighted),
+        finish=lambda examples: examples.map(weighted(["words", *others])),
     )
 
     # Model
     with scope:
-        model = build(options, words, characters, len(tags))
+        model = build(options, words, len(tags), **others)
         model.compile(
             experiment.adamw(options, batches),
             layers.CRFLoss() if options.crf else losses.TokenCrossentropy(),
             weighted_metrics=[layers.ViterbiAccuracy() if options.crf else metrics.TokenAccuracy("accuracy")],
             jit_compile=False,  # compiling each shape takes longer than it saves
         )
-    vocabularies = {"": words} if characters is None else {"spelling": characters, "": words}
-    experiment.initialize(options, model, run, vocabularies, files={"spelling": "characters", "": "words"})
+    of_weights = {"characters": "spelling", "features": "feature_embedding"}
+    vocabularies = {of_weights[name]: vocabulary for name, vocabulary in others.items()} | {"": words}
+    files = {weights: name for name, weights in of_weights.items()} | {"": "words"}
+    experiment.initialize(options, model, run, vocabularies, files=files)
 
     # Fit
-    task = tasks.Tagging(model, words, tags, characters=characters)
+    task = tasks.Tagging(model, words, tags, **others)
 
     def validate():
         predicted = tag(task, valid_sentences.words)
@@ -183,36 +190,66 @@ def read_files(options: Options) -> dict[str, data.TaggedText]:
     return options.read_parts(options.data_dir)
 
 
-def rare(options: Options, words: text.Words, train: data.TaggedText) -> np.ndarray:
+def bare(options: Options, sentences: list[list[str]]) -> list[list[str]]:
+    """The words of sentences without their features."""
+    if not options.feature_columns:
+        return sentences
+    return [[text.without_features(word) for word in sentence] for sentence in sentences]
+
+
+def rare(options: Options, words: text.Words, train: list[list[str]]) -> np.ndarray:
     """The share of each id that is replaced by the unknown token, which is larger for rarer words."""
-    ids = words.lookup([word for sentence in train.words for word in sentence])
+    ids = words.lookup([word for sentence in train for word in sentence])
     counts = np.bincount(ids.numpy(), minlength=words.size)
     return options.word_dropout / (options.word_dropout + np.maximum(counts, 1))
 
 
-def encoded(words: text.Words, characters: text.Characters | None, tags: list[str]):
-    """A dataset step from (words, tags) of a sentence to ids of the words, of their characters `(T, C)` and of the
-    tags."""
+def encoded(
+    options: Options,
+    words: text.Words,
+    tags: list[str],
+    characters: text.Characters | None = None,
+    features: text.Words | None = None,
+):
+    """A dataset step from (words, tags) of a sentence to ids of the words, of their characters `(T, C)`, of their
+    features `(T, F)` and of the tags."""
     numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tags, tf.range(len(tags))), -1)
 
     def encode(sentence, marks):
-        spelled = () if characters is None else (characters.tokenize(sentence).to_tensor(characters.pad_id),)
-        return words.lookup(sentence), *spelled, numbers.lookup(marks)
+        others = ()
+        if features is not None:
+            sentence, values = text.split_features(sentence, len(options.feature_columns))
+            others = (features.lookup(values),)
+        if characters is not None:
+            others = (characters.tokenize(sentence).to_tensor(characters.pad_id), *others)
+        return words.lookup(sentence), *others, numbers.lookup(marks)
 
     return lambda sentences: sentences.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def weighted(words, *others):
-    """A batch in the form that the model takes. Padding has weight 0."""
-    *spelled, tags = others
-    inputs = {"words": words, "characters": spelled[0]} if spelled else words
-    return inputs, tags, tf.cast(words != text.PAD_ID, tf.float32)
+def weighted(names: list[str]):
+    """A step from a batch to the form that the model takes, its inputs by these names. Padding has weight 0."""
+
+    def step(*batch):
+        *inputs, tags = batch
+        weights = tf.cast(inputs[0] != text.PAD_ID, tf.float32)
+        return (dict(zip(names, inputs, strict=True)) if len(names) > 1 else inputs[0]), tags, weights
+
+    return step
 
 
-def build(options: Options, words: text.Words, characters: text.Characters | None, num_tags: int) -> keras.Model:
-    spelling = {}
+def build(
+    options: Options,
+    words: text.Words,
+    num_tags: int,
+    characters: text.Characters | None = None,
+    features: text.Words | None = None,
+) -> keras.Model:
+    more = {}
     if characters is not None:
-        spelling = {"characters": options.characters, "character_vocabulary_size": characters.size}
+        more = {"characters": options.characters, "character_vocabulary_size": characters.size}
+    if features is not None:
+        more |= {"feature_vocabulary_size": features.size, "num_features": len(options.feature_columns)}
     return models.tagger(
         words.size,
         num_tags,
@@ -221,7 +258,7 @@ def build(options: Options, words: text.Words, characters: text.Characters | Non
         num_layers=options.num_layers,
         bidirectional=options.bidirectional,
         vectors=experiment.word_vectors(options, words),
-        **spelling,
+        **more,
         character_units=options.character_units,
         crf=options.crf,
         dropout=options.dropout,
@@ -243,7 +280,8 @@ def report(options: Options, run, parts: dict[str, data.TaggedText], task: tasks
     predictions = tag(task, test.words)
     most, usual = experiment.usual_tags(parts["train"])
     baseline = [[usual.get(word, most) for word in sentence] for sentence in test.words]
-    new = np.array([word not in usual for sentence in test.words for word in sentence])
+    seen = {word for sentence in bare(options, parts["train"].words) for word in sentence}
+    new = np.array([word not in seen for sentence in bare(options, test.words) for word in sentence])
     true, ours, theirs = (np.concatenate(side) for side in (test.tags, predictions, baseline))
     plainly = {"architecture": "most frequent tag", "split": split}
 

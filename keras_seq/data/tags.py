@@ -14,6 +14,7 @@ from keras_seq.data.arguments import check_choice
 from keras_seq.data.lines import Paths, as_paths, read_lines
 from keras_seq.data.reports import Report, count
 from keras_seq.data.table_rows import BAD, Problem, good_rows
+from keras_seq.text.word_features import with_features
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 
@@ -112,6 +113,7 @@ def read_tags(
     format: str | None = None,
     words: str | int | None = None,
     tags: str | int | None = None,
+    features: Sequence[str | int] = (),
     on_bad_line: str = "error",
 ) -> TaggedText:
     """Reads sentences with tagged words. A blank line ends a sentence. It is optional at the end of a file.
@@ -129,6 +131,8 @@ def read_tags(
         words: the column of the words: its name in CoNLL-U ("FORM" if None), else its number from 0 (if None 0, or,
             with a warning, 1 if column 0 of three or more counts the words).
         tags: the column of the tags: its name in CoNLL-U ("UPOS" if None), else its number (-1, the last one, if None).
+        features: columns of features of the words, such as their parts of speech, as `tags`. A word is then read
+            together with them: "pound￨NN" (see `text.with_features`).
         on_bad_line: "error", or "skip" to drop and count the sentences with an invalid line.
 
     Raises:
@@ -144,9 +148,9 @@ def read_tags(
     for path in as_paths(paths):
         sentences = list(_sentences(path, on_bad_line, counts))
         if _is_conllu(path, format, sentences, words, tags):
-            parse = _conllu_parser(words, tags)
+            parse = _conllu_parser(words, tags, features)
         else:
-            parse = _column_parser(path, sentences, words, tags, as_it_stands=format is not None)
+            parse = _column_parser(path, sentences, words, tags, features, as_it_stands=format is not None)
         found += good_rows(path, _parsed(sentences, parse, counts), counts, on_bad_line, "sentence")
     all_words, all_tags = ([[pair[side] for pair in pairs] for pairs in found] for side in (0, 1))
     report = TagReport(kept=len(found), words=sum(map(len, found)), **counts)
@@ -215,9 +219,9 @@ def conllu_words(lines: Sequence[tuple[int, str]]) -> list[str]:
         raise ValueError(f"line {error.line}: {error}") from None
 
 
-def _conllu_parser(words: str | int | None, tags: str | int | None):
-    names = ("FORM" if words is None else words, "UPOS" if tags is None else tags)
-    for argument, name in zip(("words", "tags"), names, strict=True):
+def _conllu_parser(words: str | int | None, tags: str | int | None, features: Sequence[str | int] = ()):
+    names = ("FORM" if words is None else words, "UPOS" if tags is None else tags, *features)
+    for argument, name in zip(_arguments(features), names, strict=True):
         if name not in CONLLU_COLUMNS:
             raise ValueError(f"`{argument}` must be a column of CoNLL-U, {CONLLU_COLUMNS}. Received: {name!r}")
     places = [CONLLU_COLUMNS.index(name) for name in names]
@@ -259,7 +263,12 @@ def _conllu_parser(words: str | int | None, tags: str | int | None):
 
 
 def _column_parser(
-    path: Path, sentences: list[_Lines], words: str | int | None, tags: str | int | None, as_it_stands: bool
+    path: Path,
+    sentences: list[_Lines],
+    words: str | int | None,
+    tags: str | int | None,
+    features: Sequence[str | int],
+    as_it_stands: bool,
 ):
     table = [[(number, _columns(text)) for number, text in lines if text and not _is_mark(text)] for lines in sentences]
     widths = Counter(len(fields) for rows in table for _, fields in rows)
@@ -269,11 +278,11 @@ def _column_parser(
             f"{path}: most lines have one column. Write a word and its tag on each line, separated by a tab or a "
             'space, or read CoNLL-U with format="conllu".'
         )
-    places = [0 if words is None else words, -1 if tags is None else tags]
+    places = [0 if words is None else words, -1 if tags is None else tags, *features]
     if words is None and width > 2 and not as_it_stands and _are_numbered(table):
         _log.warning("%s numbers its words in column 0. Words are read from column 1. words=0 reads the numbers.", path)
         places[0] = 1
-    for argument, place in zip(("words", "tags"), places, strict=True):
+    for argument, place in zip(_arguments(features), places, strict=True):
         if not isinstance(place, int) or not -width <= place < width:
             raise ValueError(
                 f"{path}: `{argument}` must be the number of a column, 0 to {width - 1}, or from the end, -1 to "
@@ -306,7 +315,7 @@ def _are_numbered(table: list[_Rows]) -> bool:
 def _header(path: Path, rows: _Rows, places: list[int]) -> int | None:
     """The number of the line that names the columns: the first line, if no other line has its tag."""
     (number, first), *others = rows or [(None, [])]
-    word, tag = (first[place].lower() for place in places) if first else ("", "")
+    word, tag = (first[place].lower() for place in places[:2]) if first else ("", "")
     if word not in _WORD_NAMES or not _TAG_NAMES.fullmatch(tag) or not others:
         return None
     if any(fields[places[1]].lower() == tag for _, fields in others):
@@ -326,8 +335,18 @@ def _columns(text: str) -> list[str]:
     return [field for field in text.split(" ") if field]
 
 
+def _arguments(features: Sequence[str | int]) -> tuple[str, ...]:
+    """The argument of `read_tags` that each column comes from."""
+    return ("words", "tags", *("features" for _ in features))
+
+
 def _pair(fields: list[str], places: list[int], number: int) -> tuple[str, str]:
-    for name, place in zip(("word", "tag"), places, strict=True):
+    """The word, with its features, and its tag."""
+    for name, place in zip(("word", "tag", *("feature" for _ in places[2:])), places, strict=True):
         if not fields[place].strip():
             raise _MalformedError(number, f"the {name} is empty: {fields!r}.")
-    return fields[places[0]], fields[places[1]].strip()
+    word, tag, *features = (fields[place] for place in places)
+    try:
+        return with_features(word, features) if features else word, tag.strip()
+    except ValueError as error:
+        raise _MalformedError(number, f"{error}.") from None

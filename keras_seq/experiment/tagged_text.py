@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from keras_seq.cli import option
 from keras_seq.lazy import data
@@ -24,6 +24,9 @@ class TaggedTextFlags:
         None, "column of the words: its name in CoNLL-U, else its number (default: FORM; 0)"
     )
     tag_column: str | None = option(None, "column of the tags, as --word-column (default: UPOS; -1, the last one)")
+    feature_columns: tuple[str, ...] = option(
+        (), "columns of features of the words, such as parts of speech, as --word-column"
+    )
     spans: Literal["auto", "yes", "no"] = option("auto", "whether the tags mark spans: names, chunks")
 
     def read_parts(self, folder: pathlib.Path) -> dict[str, data.TaggedText]:
@@ -32,8 +35,8 @@ class TaggedTextFlags:
         Raises:
             ValueError: for a file that cannot be used.
         """
-        names = {"words": self.word_column, "tags": self.tag_column}
-        columns = {key: int(name) if name and name.lstrip("-").isdigit() else name for key, name in names.items()}
+        columns: dict[str, Any] = {"words": _column(self.word_column), "tags": _column(self.tag_column)}
+        columns["features"] = [_column(name) for name in self.feature_columns]
         parts = {}
         for part, path in data.find_splits(folder, ENDINGS, needed=["train"]).items():
             parts[part] = data.read_tags(path, **columns)
@@ -70,6 +73,11 @@ class TaggedTextFlags:
             letters = {tag[0] for part in parts.values() for tag in part.tag_names}
             letters = "".join(sorted(letters, key="BIMELSUWO".index))
             print(f"The tags mark spans, by {letters}: validated on their F1 (--spans no: on each word's tag).")
+
+
+def _column(name: str | None) -> str | int | None:
+    """A column by its number, or its name in CoNLL-U."""
+    return int(name) if name and name.lstrip("-").isdigit() else name
 
 
 def divide_tagged(

@@ -27,6 +27,9 @@ def tagger(
     characters: str | type = "lstm",
     character_vocabulary_size: int | None = None,
     character_units: int = 64,
+    feature_vocabulary_size: int | None = None,
+    num_features: int = 1,
+    feature_dim: int = 32,
     crf: bool = False,
     dropout: float = 0.3,
     num_heads: int = 4,
@@ -54,29 +57,34 @@ def tagger(
         characters: encoder of the characters of a word: "cnn" or a cell, as for `layers.CharacterEncoder`.
         character_vocabulary_size: number of character ids. None: words are represented by their ids alone.
         character_units: width of the character encoder's output.
+        feature_vocabulary_size: number of ids of features, such as parts of speech. None: words have no features.
+        num_features: number of features of a word, F.
+        feature_dim: width of the embedding of a feature.
         crf: whether to score the tags of a sentence together, with a conditional random field.
-        dropout: rate of dropout on words and characters, between layers and before the scores.
+        dropout: rate of dropout on words, characters and features, between layers and before the scores.
         num_heads: number of attention heads of a Transformer.
         architecture_options: more arguments of the `RecurrentStack` or `TransformerStack`, as a dict.
         pad_id: id of padding, on the right, for words and for characters.
     Returns:
-        a `keras.Model` from `{"words": int (B, T), "characters": int (B, T, C)}`, or without characters from the words
-        alone, int `(B, T)`. Its output is logits `(B, T, N)`, for `losses.TokenCrossentropy`, or with `crf=True`
-        potentials `(B, T, N, N)`, for `layers.CRFLoss`. `best_tags` turns either into tags.
+        a `keras.Model` from `{"words": int (B, T), "characters": int (B, T, C), "features": int (B, T, F)}`, of these
+        the ones that it reads, or from the words alone, int `(B, T)`. Its output is logits `(B, T, N)`, for
+        `losses.TokenCrossentropy`, or with `crf=True` potentials `(B, T, N, N)`, for `layers.CRFLoss`. `best_tags`
+        turns either into tags.
     Raises:
         ValueError: if an option has an invalid value.
     Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354. "cnn": Collobert et al. 2011.
     """
     check_counts(vocabulary_size=vocabulary_size, num_tags=num_tags, units=units, num_layers=num_layers)
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
-    check_counts(character_vocabulary_size=character_vocabulary_size)
+    check_counts(character_vocabulary_size=character_vocabulary_size, feature_vocabulary_size=feature_vocabulary_size)
+    check_counts(num_features=num_features, feature_dim=feature_dim)
     check_rates(dropout=dropout)
     if characters not in ("cnn", *CELLS) and not registered_class(str(characters)):
         raise ValueError(
             f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
         )
     words = keras.Input((None,), dtype="int32", name="words")
-    inputs = words
+    inputs = {"words": words}
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]
     x = embed(
@@ -91,17 +99,24 @@ def tagger(
     )
     if character_vocabulary_size is not None:
         spelling = keras.Input((None, None), dtype="int32", name="characters")
-        inputs = {"words": words, "characters": spelling}
+        inputs["characters"] = spelling
         encoder = CharacterEncoder(
             character_vocabulary_size, character_units, characters, dropout=dropout, pad_id=pad_id, name="spelling"
         )
         spelled = keras.layers.Dropout(dropout, name="character_dropout")(encoder(spelling))
         x = JoinFeatures(name="words_and_characters")([x, spelled])
+    if feature_vocabulary_size is not None:
+        inputs["features"] = features = keras.Input((None, num_features), dtype="int32", name="features")
+        marked = keras.layers.Embedding(feature_vocabulary_size, feature_dim, name="feature_embedding")(features)
+        marked = keras.layers.Reshape((-1, num_features * feature_dim), name="feature_vectors")(marked)
+        marked = keras.layers.Dropout(dropout, name="feature_dropout")(marked)
+        x = JoinFeatures(name="words_and_features")([x, marked])
     steps = {"bidirectional": bidirectional, "dropout": dropout, "num_heads": num_heads}
     steps |= {"architecture_options": architecture_options}
     x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
+    inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
 
 

@@ -23,6 +23,10 @@ from keras_seq.tasks.samples import strings as sample_strings
 from keras_seq.tasks.signatures import STRINGS, Call, Signature
 from keras_seq.tasks.task import Task, save_vocabularies
 from keras_seq.tasks.text_ops import padded
+from keras_seq.text.word_features import FEATURE_MARK, features_of, split_features
+
+# Of the vocabularies in a run folder.
+FILES = {"words": "words.words", "characters": "characters.characters", "features": "features.words"}
 
 
 class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str], Tagged | Failure]):
@@ -40,7 +44,9 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
         model: a model that returns logits `(B, T, N)`. A model with a CRF is decoded by Viterbi's algorithm.
         vocabulary: `text.Words`, one id per word.
         tags: names of the tags, in the order of their numbers.
-        characters: vocabulary of the characters of words (None: the model reads words only).
+        characters: vocabulary of the characters of words (None: the model does not read them).
+        features: vocabulary of the features of words, `text.Words` (None: the model does not read any). A word is then
+            given with its features: "pound￨NN".
     Raises:
         ValueError: for tags that are not a list. When it is exported: if the model has another number of tags, or
             returns neither logits `(B, T, N)` nor the tags themselves, as `models.best_tags(model)` does.
@@ -48,11 +54,14 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
 
     name, verb = "tagging", "tag"
 
-    def __init__(self, model: Any, vocabulary: Any, tags: Sequence[str], *, characters: Any = None):
+    def __init__(
+        self, model: Any, vocabulary: Any, tags: Sequence[str], *, characters: Any = None, features: Any = None
+    ):
         super().__init__(model)
         check_names("tags", tags)
-        self.vocabulary, self.tags, self.characters = vocabulary, list(tags), characters
-        self.resources = [vocabulary] + [characters] * (characters is not None)
+        self.vocabulary, self.tags, self.characters, self.features = vocabulary, list(tags), characters, features
+        self.num_features = 0 if features is None else self._count_features()
+        self.resources = [part for part in (vocabulary, characters, features) if part is not None]
         self.samples, self._decoded = SAMPLES, None
         self._check()
 
@@ -66,13 +75,22 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
                 f"tags, as `models.best_tags(model)` does. It returns: {output.dtype} {shape}"
             )
 
+    def _count_features(self):
+        inputs = self.model.input
+        if not isinstance(inputs, dict) or "features" not in inputs:
+            raise ValueError(
+                "`features` is the vocabulary of a model that reads features of words, such as "
+                "`models.tagger(..., feature_vocabulary_size=...)`. This model does not read any."
+            )
+        return inputs["features"].shape[-1]
+
     def predictor(self, **limits):
         """Returns a function from texts, or lists of words, to a `Tagged` or `Failure` for each.
 
         Args:
             limits: fields of `batching.Limits`.
         """
-        return tagging(self.function("tag_words"), Limits(**limits))
+        return tagging(self.function("tag_words"), Limits(**limits), self.num_features)
 
     def output(self, result):
         """The list of tags."""
@@ -85,8 +103,8 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
     def _save_parts(self, folder):
         from keras_seq import text
 
-        characters = {} if self.characters is None else {"characters": self.characters}
-        save_vocabularies(folder, {"words": self.vocabulary, **characters})
+        vocabularies = {"words": self.vocabulary, "characters": self.characters, "features": self.features}
+        save_vocabularies(folder, {name: part for name, part in vocabularies.items() if part is not None})
         text.save_labels(folder / "tags.txt", self.tags)
 
     @classmethod
@@ -95,11 +113,11 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
         tags = load_tags(folder)
         model = load_keras(file) if model is None else model
         files = vocabulary_files(folder)
-        needed = ["words"] + ["characters"] * isinstance(model.input, dict)
-        missing = [name for name in needed if name not in files]
+        needed = list(model.input) if isinstance(model.input, dict) else ["words"]
+        missing = [FILES[name] for name in needed if name not in files]
         if missing:
             raise FileNotFoundError(
-                f"{folder / 'vocabulary'} has no {' and no '.join(f'{name}.{name}' for name in missing)}, which "
+                f"{folder / 'vocabulary'} has no {' and no '.join(missing)}, which "
                 f"{file.name} reads. Copy it from the folder that the model was trained in."
             )
         shape = getattr(getattr(model, "output", None), "shape", ())
@@ -109,10 +127,10 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
                 "number for each tag and word. One of the two files is from another run."
             )
         vocabularies = {name: load_vocabulary(files[name]) for name in needed}
-        task = cls(model, vocabularies["words"], tags, characters=vocabularies.get("characters"), **options)
+        task = cls(model, vocabularies.pop("words"), tags, **vocabularies, **options)
         task.folder, task.file = folder, file
-        for name, vocabulary in vocabularies.items():
-            check_vocabulary(task, vocabulary, input_sizes(model), name=f"{name}.{name}", between=" and ")
+        for name, vocabulary in {"words": task.vocabulary, **vocabularies}.items():
+            check_vocabulary(task, vocabulary, input_sizes(model), name=FILES[name], between=" and ")
         return task
 
     def exported_model(self):
@@ -128,12 +146,18 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
 
         def tags_of(words):
             """The tags of ragged words `(B, None)`, as wide as the longest row."""
-            ids = padded(words.with_values(self.vocabulary.lookup(words.values)), self.vocabulary.pad_id)
-            inputs = ids
+            alone, features = words.values, None
+            if self.features is not None:
+                alone, features = split_features(alone, self.num_features)
+            ids = padded(words.with_values(self.vocabulary.lookup(alone)), self.vocabulary.pad_id)
+            inputs, width = {"words": ids}, tf.shape(ids)[1]
             if self.characters is not None:
-                spelling = words.with_values(self.characters.tokenize(words.values))  # (B, None, None)
-                inputs = {"words": ids, "characters": _padded_words(spelling, tf.shape(ids)[1], self.characters.pad_id)}
-            found = model(inputs, training=False)
+                spelling = words.with_values(self.characters.tokenize(alone))  # (B, None, None)
+                inputs["characters"] = _padded_words(spelling, width, self.characters.pad_id)
+            if self.features is not None:
+                marks = words.with_values(self.features.lookup(features))  # (B, None, F)
+                inputs["features"] = _padded_features(marks, width, self.num_features, self.features.pad_id)
+            found = model(inputs if len(inputs) > 1 else ids, training=False)
             found = found if whole else tf.argmax(found, axis=2)
             words = words.to_tensor("")  # (B, T)
             tags = tf.gather(tf.constant(self.tags), found[:, : tf.shape(words)[1]])
@@ -159,8 +183,11 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
         return [*texts, Call("tag_words", {"words": halves})]
 
 
-def tagging(function, limits):
-    """Returns a function from texts, or lists of words, to `Tagged` or `Failure`s, given an export's `tag_words`."""
+def tagging(function, limits, num_features=0):
+    """Returns a function from texts, or lists of words, to `Tagged` or `Failure`s, given an export's `tag_words`.
+
+    A word without the number of features that the model reads is a `Failure`.
+    """
 
     def tagged(rows):
         width = max(map(len, rows))
@@ -170,10 +197,26 @@ def tagging(function, limits):
 
     def compute(inputs):
         rows = [split(text) if isinstance(text, str | bytes) else list(text) for text in inputs]
-        lengths = [max(1, len(words)) for words in rows]
-        return in_batches(lengths, limits, lambda numbers: tagged([rows[number] for number in numbers]))
+        results = [_incomplete(row, num_features) for row in rows]
+        complete = [number for number, failure in enumerate(results) if failure is None]
+        lengths = [max(1, len(rows[number])) for number in complete]
+        found = in_batches(lengths, limits, lambda numbers: tagged([rows[complete[number]] for number in numbers]))
+        for number, result in zip(complete, found, strict=True):
+            results[number] = result
+        return results
 
     return compute
+
+
+def _incomplete(words, num_features):
+    """A `Failure` for the first word that has another number of features, or None."""
+    for word in words if num_features else ():
+        if len(features_of(word)) != num_features:
+            example = FEATURE_MARK.join(["word", *["FEATURE"] * num_features])
+            return Failure(
+                f"{word!r} has {len(features_of(word))} features, where the model reads {num_features}. Give {example}"
+            )
+    return None
 
 
 def split(text):
@@ -199,3 +242,9 @@ def _padded_words(ids, width, pad_id):
     longest = tf.reduce_max(tf.concat([ids.values.row_lengths(), [1]], axis=0))
     shape = tf.stack([-1, tf.cast(width, longest.dtype), longest])
     return tf.ensure_shape(ids.to_tensor(pad_id, shape=shape), (None, None, None))
+
+
+def _padded_features(ids, width, count, pad_id):
+    """Ragged ids of features `(B, None, F)` -> `(B, width, F)`."""
+    shape = tf.stack([-1, tf.cast(width, tf.int64), tf.constant(count, tf.int64)])
+    return tf.ensure_shape(ids.to_tensor(pad_id, shape=shape), (None, None, count))

@@ -21,6 +21,7 @@ from keras_seq.text.normalize import (
 )
 from keras_seq.text.subwords import Subwords
 from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Sampling, Vocabulary
+from keras_seq.text.word_features import FEATURE_MARK, features_of, split_features, with_features, without_features
 from keras_seq.text.words import Words
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Characters",
     "Coverage",
     "END_ID",
+    "FEATURE_MARK",
     "PAD_ID",
     "START_ID",
     "Sampling",
@@ -39,6 +41,7 @@ __all__ = [
     "collapsed_white_space",
     "composed",
     "coverage",
+    "features_of",
     "load",
     "load_labels",
     "lowercase",
@@ -47,8 +50,11 @@ __all__ = [
     "normalized",
     "plain_punctuation",
     "save_labels",
+    "split_features",
+    "with_features",
     "without_accents",
     "without_control_characters",
+    "without_features",
 ]
 
 KINDS = {".spm": Subwords, ".words": Words, ".characters": Characters, ".bytes": Bytes}

@@ -116,6 +116,22 @@ def test_columns_as_in_conll_2003(write):
         tags.read_tags(path, tags="UPOS")
 
 
+def test_features_are_read_with_their_words(write):
+    path = write("a.txt", "Anna NNP sg B-PER\nran VBD - O\n\nLee NNP sg B-PER\n")
+    found = tags.read_tags(path, features=[1, 2])
+    assert found.words == [["Anna￨NNP￨sg", "ran￨VBD￨-"], ["Lee￨NNP￨sg"]] and found.tags == [["B-PER", "O"], ["B-PER"]]
+    assert tags.read_tags(write("b.conllu", CONLLU), tags="XPOS", features=["UPOS"]).words[0][0] == "Vamos￨VERB"
+    with pytest.raises(ValueError, match=r"`features` must be the number of a column, 0 to 3.*Received: 4"):
+        tags.read_tags(path, features=[1, 4])
+    with pytest.raises(ValueError, match=r"`features` must be a column of CoNLL-U.*Received: 1"):
+        tags.read_tags(write("c.conllu", CONLLU), features=[1])
+    with pytest.raises(ValueError, match=r"d\.txt:1: 'An￨na' holds ￨, which is between a word and its features"):
+        tags.read_tags(write("d.txt", "An￨na NNP B-PER\n"), features=[1])
+    with pytest.raises(ValueError, match=r"e\.tsv:2: the feature is empty"):
+        tags.read_tags(write("e.tsv", "Anna\tNNP\tX\nran\t\tO\n"), features=[1])
+    assert tags.read_tags(write("f.txt", "An￨na X\n")).words == [["An￨na"]]
+
+
 def test_a_no_break_space_is_part_of_a_word(write):
     assert tags.read_tags(write("a.txt", "10\u00a0000 NUM\n")).words == [["10\u00a0000"]]
 

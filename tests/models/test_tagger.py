@@ -14,6 +14,7 @@ WORDS = np.array([[4, 5, 6, 7], [8, 4, 0, 0], [5, 0, 0, 0]], "int32")
 CHARACTERS = np.zeros((3, 4, 3), "int32")
 CHARACTERS[:, :, 0] = (3 + np.arange(12).reshape(3, 4) % 4) * (WORDS > 0)
 CHARACTERS[0, 1:3, 1:] = [[4, 5], [6, 0]]
+FEATURES = (4 + np.arange(24).reshape(3, 4, 2) % 3) * (WORDS > 0)[..., None]
 SPELLED = {"words": WORDS, "characters": CHARACTERS}
 SMALL = {"units": 8, "dropout": 0.0, "num_heads": 2, "character_units": 4}
 CASES = {
@@ -21,10 +22,11 @@ CASES = {
     "lstm-crf": {"crf": True},
     "gru-causal": {"architecture": "gru", "bidirectional": False},
     "lstm-characters-crf": {"character_vocabulary_size": C, "crf": True},
+    "gru-features": {"architecture": "gru", "feature_vocabulary_size": 7, "num_features": 2, "feature_dim": 3},
     "transformer-characters": {"architecture": "transformer", "character_vocabulary_size": C, "characters": "cnn"},
 }
 
-FEW = ["lstm-characters-crf", "transformer-characters", "mingru", "cnn", "feedforward", "gru-causal"]
+FEW = ["lstm-characters-crf", "gru-features", "transformer-characters", "mingru", "cnn", "feedforward", "gru-causal"]
 
 
 def small(**options):
@@ -36,6 +38,8 @@ def test_promises(name, tmp_path):
     model = small(**CASES[name])
     spelled = "character_vocabulary_size" in CASES[name]
     inputs, pads = (SPELLED, {"words": 0, "characters": 0}) if spelled else (WORDS, 0)
+    if "features" in name:
+        inputs, pads = {"words": WORDS, "features": FEATURES.astype("int32")}, {"words": 0, "features": 0}
     scores = check_mapping(model, inputs, tmp_path, pads=pads, real=WORDS > 0)
     assert scores.shape == (3, 4, N, N) if "crf" in name else (3, 4, N)
     if spelled:  # longer words in another sentence change nothing either

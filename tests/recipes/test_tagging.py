@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -164,6 +165,24 @@ def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
     assert found[name, "span F1"]["split"] == "valid" and 0 <= found[name, "span F1"]["value"] <= 1
     assert {line.split("\t")[0] for line in (run / "by_span.tsv").read_text().splitlines()} >= {"span", "LOC", "PER"}
     assert "val_span_f1" in (run / "history.csv").read_text() and (tmp_path / "export" / "saved_model.pb").exists()
+
+
+def test_a_feature_can_decide_the_tag(tmp_path):
+    rows = [("saw", "NN", "B-TOOL"), ("saw", "VBD", "O"), ("the", "DT", "O")]
+    drawn = np.random.default_rng(1).integers(0, 3, (3, 80, 5))
+    for part, sentences in zip(("train", "valid", "test"), drawn, strict=True):
+        text_of = "\n".join("".join(" ".join(rows[row]) + "\n" for row in sentence) for sentence in sentences)
+        (tmp_path / f"{part}.txt").write_text(text_of)
+    options = {"epochs": 4, "learning_rate": 0.05, "word_dropout": 0.0, "dropout": 0.0, "tokens_per_batch": 64}
+    run = run_in(tmp_path, data_dir=tmp_path, feature_columns=("1",), architecture="cnn", **options)
+    found = metrics_of(run)
+    assert found["cnn", "span F1"]["value"] == 1.0
+    task = keras_seq.load(run)
+    expected = ["O", "B-TOOL"]
+    assert task("saw￨VBD saw￨NN") == expected and task([["saw￨VBD", "saw￨NN"]]) == [expected]
+    assert keras_seq.load(tmp_path / "export")("saw￨VBD saw￨NN") == expected
+    (failed,) = task.details(["the￨DT saw"])
+    assert failed.reason == "'saw' has 0 features, where the model reads 1. Give word￨FEATURE"
 
 
 @pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
