@@ -46,7 +46,7 @@ class _FastLoop:
             *self._biases(),
             mask=_flat_mask(mask),
             go_backwards=self.go_backwards,
-            keep=bool(training),
+            keep=bool(training) or recurrent_tensorflow.is_recorded(),
         )
         return outputs[:, -1], outputs, states
 

@@ -12,11 +12,17 @@ The remaining cost is that of the products. Read `loop` first. Each step class b
 """
 
 import tensorflow as tf
+from tensorflow.python.eager import record  # TensorFlow has no public function that tells
 
 
 def available() -> bool:
     """Whether this is the fastest loop available. On a GPU, Keras uses cuDNN."""
     return not tf.config.list_logical_devices("GPU")
+
+
+def is_recorded() -> bool:
+    """Whether a `tf.GradientTape` records what is computed now, so that a gradient is likely to follow."""
+    return record.could_possibly_record()
 
 
 class SimpleRNNStep:

@@ -153,12 +153,46 @@ def test_which_options_take_the_fast_loop(name):
         assert layer(UNITS, **options)._fast_step() is None, options
 
 
+def loops_of(gradients):
+    """The number of loops in the graph of a function without arguments."""
+    import tensorflow as tf
+
+    graph = tf.function(gradients, autograph=False).get_concrete_function().graph
+    return sum(operation.type in ("While", "StatelessWhile") for operation in graph.get_operations())
+
+
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_gradient_of_an_inference_call_runs_the_loop_again(name):
+def test_under_a_tape_an_inference_call_keeps_what_its_gradient_needs(name):
+    import tensorflow as tf
+
     ours, _ = pair(name)
     mask, state = MASKS["holes"], state_of(ours)
-    again = outputs_and_gradients(ours, mask, state, training=False)
-    assert_same(again, outputs_and_gradients(ours, mask, state, training=True, graph=False), 1e-6)
+    found = outputs_and_gradients(ours, mask, state, training=False)
+    assert_same(found, outputs_and_gradients(ours, mask, state, training=True, graph=False), 1e-6)
+    x = tf.constant(X)
+
+    def taped():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = ours(x)
+        return tape.gradient(y, x)
+
+    assert loops_of(taped) == 2 and loops_of(lambda: ours(x)) == 1
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_gradient_without_a_tape_runs_the_loop_again(name):
+    import tensorflow as tf
+
+    ours, _ = pair(name)
+    x = tf.constant(X)
+
+    def gradient(training=False):
+        return tf.gradients(ours(x, training=training), x)
+
+    again, at_once = tf.function(gradient)(), tf.function(lambda: gradient(training=True))()
+    assert_same(arrays(again), arrays(at_once), 1e-6)
+    assert loops_of(gradient) == 3 and loops_of(lambda: gradient(training=True)) == 2
 
 
 @pytest.mark.parametrize("mask", ["none", "holes"])
