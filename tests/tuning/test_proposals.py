@@ -60,6 +60,7 @@ def test_values_beside_others_differ_and_are_allowed():
     assert 0.5 < np.mean(changes) < 2.5
 
 
+@pytest.mark.long
 def test_proposals_find_better_values_than_chance_despite_noise():
     best, chance = [], []
     for seed in range(6):
