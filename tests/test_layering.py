@@ -9,10 +9,12 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "keras_seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A part that is not named here imports no other part. The command line, and what recipes share, import what they like.
 MAY_IMPORT = {
+    "data": {"word_features"},
+    "text": {"word_features"},
     "layers": {"architectures", "labels", "losses"},  # a CRF's loss is a loss like the others
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "metrics": {"labels", "losses"},  # the metric of a loss is that loss's own number
-    "tasks": {"data", "decoding", "models", "text", "training"},
+    "tasks": {"data", "decoding", "models", "text", "training", "word_features"},
     "losses": {"class_weight", "labels"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe

@@ -14,7 +14,7 @@ from keras_seq.data.arguments import check_choice
 from keras_seq.data.lines import Paths, as_paths, read_lines
 from keras_seq.data.reports import Report, count
 from keras_seq.data.table_rows import BAD, Problem, good_rows
-from keras_seq.text.word_features import with_features
+from keras_seq.word_features import with_features
 
 CONLLU_COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 

@@ -23,7 +23,7 @@ from keras_seq.tasks.samples import strings as sample_strings
 from keras_seq.tasks.signatures import STRINGS, Call, Signature
 from keras_seq.tasks.task import Task, save_vocabularies
 from keras_seq.tasks.text_ops import padded
-from keras_seq.text.word_features import FEATURE_MARK, features_of, split_features
+from keras_seq.word_features import FEATURE_MARK, features_of
 
 # Of the vocabularies in a run folder.
 FILES = {"words": "words.words", "characters": "characters.characters", "features": "features.words"}
@@ -141,6 +141,8 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
 
     def signatures(self):
         """Name -> `Signature`. The first one is the default."""
+        from keras_seq.text import split_features
+
         model = self.exported_model()
         whole = "int" in model.output.dtype
 

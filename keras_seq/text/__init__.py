@@ -21,8 +21,9 @@ from keras_seq.text.normalize import (
 )
 from keras_seq.text.subwords import Subwords
 from keras_seq.text.vocabulary import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Sampling, Vocabulary
-from keras_seq.text.word_features import FEATURE_MARK, features_of, split_features, with_features, without_features
+from keras_seq.text.word_features import split_features
 from keras_seq.text.words import Words
+from keras_seq.word_features import FEATURE_MARK, features_of, with_features, without_features
 
 __all__ = [
     "Bytes",

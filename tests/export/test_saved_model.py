@@ -58,10 +58,10 @@ def test_one_fresh_process_gives_the_same_for_many_and_finds_what_is_otherwise(n
     ]
     work.append((tmp_path / "counter", {"count": counter.count}, calls))
 
-    def verified(folder, functions, calls, timeout):
+    def verified(folder, functions, calls, timeout, tolerance):
         told = "For state=2, up=0 `count` returns .*state=-1.* here, and .*state=0.* there"
         with pytest.raises(RuntimeError, match=told):
-            verification.verify_all([(folder, functions, calls), *work], timeout)
+            verification.verify_all([(folder, functions, calls), *work], timeout, tolerance)
 
     monkeypatch.setattr(module, "verify_elsewhere", verified)
     vocabulary = vocabulary_of(text.Words)

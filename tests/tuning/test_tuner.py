@@ -156,6 +156,7 @@ def test_an_interrupted_trial_goes_on_from_its_last_round(folder, tmp_path, monk
     assert list(map(comparable, trials)) == list(map(comparable, tuning.read_trials(folder)))
 
 
+@pytest.mark.long
 def test_hyperband_continues_trials_with_more_rounds(tmp_path):
     _, trials = search(tmp_path, oracle="hyperband", trials=None, rounds=3, tokens=300)
     by_rounds = {len(trial.rounds): trial for trial in trials if trial.status == "completed"}
