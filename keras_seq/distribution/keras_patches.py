@@ -103,15 +103,32 @@ def _split_batches(original: Callable) -> Callable:
 
 
 def _reduce_scalars(original: Callable) -> Callable:
-    """With several workers Keras takes the mean of scalar logs over an axis that they lack (keras-team/keras#20585)."""
+    """With several workers Keras takes the mean of scalar logs over an axis that they lack (keras-team/keras#20585).
+    TensorFlow gathers the outputs of workers in few dtypes: others, such as bfloat16, are gathered as one of these."""
 
     @functools.wraps(original)
     def reduce_per_replica(values, strategy, reduction):
-        if not is_patched(strategy) or reduction not in ("auto", "mean"):
+        if not is_patched(strategy):
             return original(values, strategy, reduction)
-        return keras.tree.map_structure(lambda v: strategy.reduce(tf.distribute.ReduceOp.MEAN, v, axis=None), values)
+        if reduction in ("auto", "mean"):
+            mean = functools.partial(strategy.reduce, tf.distribute.ReduceOp.MEAN, axis=None)
+            return keras.tree.map_structure(mean, values)
+        if reduction == "concat":
+            return keras.tree.map_structure(lambda value: _gathered(original, value, strategy), values)
+        return original(values, strategy, reduction)
 
     return reduce_per_replica
+
+
+_GATHERED_AS = {tf.bfloat16: tf.float32, tf.bool: tf.int32, tf.int8: tf.int32, tf.int16: tf.int32, tf.uint8: tf.int32}
+
+
+def _gathered(original, value, strategy):
+    dtype = strategy.experimental_local_results(value)[0].dtype
+    if dtype not in _GATHERED_AS:
+        return original(value, strategy, "concat")
+    value = strategy.run(tf.cast, (value, _GATHERED_AS[dtype]))
+    return tf.cast(original(value, strategy, "concat"), dtype)
 
 
 # The loss

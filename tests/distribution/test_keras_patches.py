@@ -207,6 +207,18 @@ def test_a_dataset_of_unknown_length_ends(two_devices):
     assert history["loss"][1] < history["loss"][0]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "bool", "int8", "float32", "int64"])
+def test_predictions_of_any_dtype_are_gathered(dtype, two_devices):
+    """TensorFlow gathers those of workers in float and wide ints alone. The long tests have two workers."""
+    with two_devices:
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.layers.Lambda(lambda x: keras.ops.cast(x, dtype))(inputs))
+    x = np.arange(12.0).reshape(6, 2) % 3
+    found = np.asarray(model.predict(x, batch_size=4, verbose=0))
+    assert str(found.dtype) == dtype
+    np.testing.assert_array_equal(found.astype("float64"), x if dtype != "bool" else x > 0)
+
+
 def test_building_does_not_use_up_an_epoch(two_devices):
     """`data.shuffled` counts iterations: the first epoch of the fit must be its epoch 0."""
 
