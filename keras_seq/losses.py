@@ -65,7 +65,7 @@ def _surprise(labels, logits, exact, probabilities):
 
 
 def _picked(logits, labels, dtype):
-    """The logits of the labels. They are cast afterwards, since the whole takes a pass over the memory."""
+    """The logits of the labels. Only these are cast."""
     return ops.cast(ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0], dtype)
 
 

@@ -154,17 +154,17 @@ class NoRepeat(Constraint):
         T = ops.shape(tokens)[1]
         place = ops.arange(T, dtype="int32")
 
-        def matching(step, said):
+        def compare(step, repeats):
             # Token i - 1 - step of the n-gram that ends at i, and its counterpart at the end of the prefix.
             earlier = ops.take(tokens, ops.maximum(place - 1 - step, 0), axis=1)  # (N, T)
             last = ops.take(tokens, ops.maximum(t - 1 - step, 0), axis=1)  # (N,)
-            return ops.logical_and(said, earlier == ops.expand_dims(last, 1))
+            return ops.logical_and(repeats, earlier == ops.expand_dims(last, 1))
 
-        # (N, T): whether token i, the last of an n-gram, has been generated after the n - 1 tokens of the prefix's end.
-        said = ops.broadcast_to(ops.expand_dims(place < t, 0), ops.shape(tokens))
-        said = ops.fori_loop(0, ops.minimum(before, T), matching, said)
-        said = ops.logical_and(said, ops.logical_and(place >= before, t >= before))
-        return ops.where(counted(log_probs, tokens, said) > 0, IMPOSSIBLE, log_probs)
+        # (N, T): whether the n - 1 tokens before token i are those at the end of the prefix.
+        repeats = ops.broadcast_to(ops.expand_dims(place < t, 0), ops.shape(tokens))
+        repeats = ops.fori_loop(0, ops.minimum(before, T), compare, repeats)
+        repeats = ops.logical_and(repeats, ops.logical_and(place >= before, t >= before))
+        return ops.where(counted(log_probs, tokens, repeats) > 0, IMPOSSIBLE, log_probs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,7 @@ def _override() -> None:
     trainer._maybe_symbolic_build = _build_from_spec(trainer._maybe_symbolic_build)
     base.compile = _compile(base.compile)  # a loaded model is compiled by this one only
     keras_trainer.TFEpochIterator.__init__ = _split_batches(keras_trainer.TFEpochIterator.__init__)
-    keras_trainer.reduce_per_replica = _reduce_scalars(keras_trainer.reduce_per_replica)
+    keras_trainer.reduce_per_replica = _reduce_replicas(keras_trainer.reduce_per_replica)
     keras_loss.reduce_weighted_values = _divide_by_all_tokens(keras_loss.reduce_weighted_values)
     compile_utils.CompileLoss.call = _count_tokens(compile_utils.CompileLoss.call)
     optimizer.build = _with_token_count(optimizer.build)
@@ -102,9 +102,9 @@ def _split_batches(original: Callable) -> Callable:
     return __init__
 
 
-def _reduce_scalars(original: Callable) -> Callable:
+def _reduce_replicas(original: Callable) -> Callable:
     """With several workers Keras takes the mean of scalar logs over an axis that they lack (keras-team/keras#20585).
-    TensorFlow gathers the outputs of workers in few dtypes: others, such as bfloat16, are gathered as one of these."""
+    TensorFlow gathers outputs of few dtypes from workers. Others, such as bfloat16, are cast for it."""
 
     @functools.wraps(original)
     def reduce_per_replica(values, strategy, reduction):
@@ -120,10 +120,12 @@ def _reduce_scalars(original: Callable) -> Callable:
     return reduce_per_replica
 
 
+# TensorFlow's collectives take float16, float32, float64, int32 and int64.
 _GATHERED_AS = {tf.bfloat16: tf.float32, tf.bool: tf.int32, tf.int8: tf.int32, tf.int16: tf.int32, tf.uint8: tf.int32}
 
 
 def _gathered(original, value, strategy):
+    """The outputs of all replicas, joined on axis 0."""
     dtype = strategy.experimental_local_results(value)[0].dtype
     if dtype not in _GATHERED_AS:
         return original(value, strategy, "concat")

@@ -58,6 +58,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
 
     @property
     def reverse_dtype(self):
+        """The dtype of the scores: the argument of this name, or else the compute dtype."""
         return self._reverse_dtype or self.compute_dtype
 
     @reverse_dtype.setter

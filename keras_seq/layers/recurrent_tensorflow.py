@@ -12,7 +12,7 @@ The remaining cost is that of the products. Read `loop` first. Each step class b
 """
 
 import tensorflow as tf
-from tensorflow.python.eager import record  # TensorFlow has no public function that tells
+from tensorflow.python.eager import record  # no public function says whether a tape records
 
 
 def available() -> bool:
@@ -21,7 +21,7 @@ def available() -> bool:
 
 
 def is_recorded() -> bool:
-    """Whether a `tf.GradientTape` records what is computed now, so that a gradient is likely to follow."""
+    """Whether a `tf.GradientTape` records the current operations. A gradient usually follows."""
     return record.could_possibly_record()
 
 

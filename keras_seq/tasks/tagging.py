@@ -113,7 +113,7 @@ class Tagging(Task[str | bytes, Sequence[str | bytes | Sequence[str]], list[str]
         tags = load_tags(folder)
         model = load_keras(file) if model is None else model
         files = vocabulary_files(folder)
-        needed = list(model.input) if isinstance(model.input, dict) else ["words"]
+        needed = [name for name in FILES if name == "words" or (isinstance(model.input, dict) and name in model.input)]
         missing = [FILES[name] for name in needed if name not in files]
         if missing:
             raise FileNotFoundError(

@@ -42,8 +42,8 @@ class Task(Generic[One, Many, Output, Result]):
         rank: number of axes of an input that is an array (None for text).
         model: the Keras model.
         folder, file: origin of a loaded task (None for a task made in Python).
-        vocabulary, source_vocabulary, characters, labels, tags, scaler, columns, sampling_rate, module: of some kinds
-            only.
+        vocabulary, source_vocabulary, characters, features, labels, tags, scaler, columns, sampling_rate, module: of
+            some kinds only.
 
     For type checkers, a kind of task is a `Task[One, Many, Output, Result]`: the types of one input, a sequence of
     inputs, one output, and what `details` has for it.
@@ -57,6 +57,7 @@ class Task(Generic[One, Many, Output, Result]):
     vocabulary: Any
     source_vocabulary: Any
     characters: Any
+    features: Any
     labels: Any
     tags: Any
     scaler: Any

@@ -289,7 +289,7 @@ def test_build_from_spec_is_needed():
         model.fit(per_replica, steps_per_epoch=2, verbose=0)
 
 
-def test_reduce_scalars_is_needed(two_devices):
+def test_reduce_replicas_is_needed(two_devices):
     """With several workers Keras asks for this, which no strategy can do for a scalar."""
     original = keras_trainer.reduce_per_replica.__wrapped__
     assert 'strategy.reduce("MEAN", v, axis=0)' in inspect.getsource(original)
