@@ -9,86 +9,11 @@ from keras import ops
 from keras.src.losses import loss as keras_loss
 
 from keras_seq.class_weight import refuse_for_steps
+from keras_seq.crossentropy import token_crossentropy
+from keras_seq.deferred_logits import DeferredLogits
 from keras_seq.labels import checked_labels, labels_and_weights, of_some_rows, or_nan, steps_of, token_weights
 
 _EXCLUDED = -1e8  # a logit this far below another one excludes its label
-_SMALLEST = 1e-30  # probability whose logarithm is as exact as that of any other
-
-
-def token_crossentropy(labels, logits, label_smoothing=0.0) -> Any:
-    """Cross-entropy of each position in nats.
-
-    The softmax is computed once, with its fastest kernel, and reused by a hand-written gradient. On a CPU this is six
-    times as fast as the cross-entropy of Keras and TensorFlow with label smoothing, and three times without.
-
-    Args:
-        labels: int `(B, T)`.   logits: float `(B, T, V)`.
-        label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
-    Returns:
-        float32 `(B, T)`, or float64 for float64 logits. A label that is not a class is clipped to the nearest one: see
-        `checked_labels`.
-    """
-    size, dtype = logits.shape[-1], keras.backend.result_type(logits.dtype, "float32")
-    labels = ops.clip(ops.cast(labels, "int32"), 0, size - 1)
-
-    @ops.custom_gradient
-    def crossentropy(logits):
-        exact = ops.cast(logits, dtype)
-        probabilities = ops.softmax(exact, axis=-1)
-        right = ops.take_along_axis(probabilities, labels[..., None], axis=-1)[..., 0]
-        values = ops.cond(
-            ops.any(right < _SMALLEST),
-            lambda: _surprise(labels, logits, exact, probabilities),
-            lambda: -ops.log(right),
-        )
-        if label_smoothing:
-            # (1 - e) * -log p(label) + e * mean(-log p) = -log p(label) + e * (logit(label) - mean(logits))
-            values = values + label_smoothing * (_picked(logits, labels, dtype) - ops.mean(exact, axis=-1))
-
-        def gradient(*args, upstream=None):
-            upstream = args[0] if upstream is None else upstream
-            slopes = probabilities - label_smoothing / size if label_smoothing else probabilities
-            slopes = _product(slopes, upstream[..., None])
-            return ops.cast(_less_at(slopes, labels, (1 - label_smoothing) * upstream), logits.dtype)
-
-        return values, gradient
-
-    return crossentropy(logits)
-
-
-def _surprise(labels, logits, exact, probabilities):
-    """-log p(label) of each position, also where p is too small for a float."""
-    # The largest probability is at least 1 / V, so its logarithm is safe. With its logit it gives the normalizer.
-    # The maximum of zero rows needs an initial value in Keras.
-    most = ops.max(exact, axis=-1, initial=-float("inf"))
-    return most - ops.log(ops.max(probabilities, axis=-1, initial=0)) - _picked(logits, labels, exact.dtype)
-
-
-def _picked(logits, labels, dtype):
-    """The logits of the labels. Only these are cast."""
-    return ops.cast(ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0], dtype)
-
-
-def _product(x, weights):
-    """x times weights, but 0 where the weight is 0, even if x is NaN."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.math.multiply_no_nan(x, weights)
-    return ops.where(weights != 0, x * weights, ops.zeros_like(x))
-
-
-def _less_at(x, places, amounts):
-    """x `(..., V)` less an amount, `(...)`, at one place of each row, int `(...)`."""
-    size = x.shape[-1]
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        places = ops.reshape(places, (-1,))
-        index = ops.stack([ops.arange(ops.shape(places)[0], dtype="int32"), places], axis=1)
-        less = tf.tensor_scatter_nd_sub(ops.reshape(x, (-1, size)), index, ops.reshape(amounts, (-1,)))
-        return ops.reshape(less, ops.shape(x))
-    return x - ops.one_hot(places, size, dtype=x.dtype) * amounts[..., None]
 
 
 class WeightedLoss(keras.losses.Loss):
@@ -122,25 +47,35 @@ class TokenCrossentropy(WeightedLoss):
     Args:
         label_smoothing: mass spread evenly over all V classes, the right one included (Keras's convention).
         ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
+        chunk_size: number of tokens whose logits `fit` and `evaluate` compute at a time, for a `Seq2Seq`, `Transformer`
+            or `LanguageModel` with a large vocabulary. The logits of a whole batch are then never held, and those of
+            tokens without weight are not computed. The values are the same up to rounding. Metrics must be
+            `Perplexity`, `TokenLoss` or `TokenAccuracy`. None: the logits of a batch at once.
     Call arguments:
-        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`.
+        y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`, or `DeferredLogits`.
         sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences. Multiplied by the Keras
             mask of the logits, if they have one.
     Returns:
         scalar in nats, 0 if the weights sum to 0.
     Raises:
-        ValueError: if `label_smoothing` is not in [0, 1), or if a label that counts is not a class: see
-            `checked_labels`.
+        ValueError: if `label_smoothing` is not in [0, 1), if `chunk_size` is below 1, or if a label that counts is not
+            a class: see `checked_labels`.
     """
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, name="token_crossentropy", **kwargs):
+    def __init__(self, label_smoothing=0.0, ignore_class=None, chunk_size=None, name="token_crossentropy", **kwargs):
         super().__init__(name=name, **kwargs)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing}")
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"`chunk_size` must be at least 1, or None. Received: {chunk_size}")
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
+        self.chunk_size = chunk_size
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
+        if isinstance(y_pred, DeferredLogits):
+            scored = y_pred.scored(y_true, sample_weight, self.ignore_class, self.name, self.label_smoothing)
+            return or_nan(scored.values, scored.labels, y_pred.shape[-1]), scored.weights
         labels, weights = labels_and_weights(y_true, y_pred, sample_weight, self.ignore_class, self.name)
         values = token_crossentropy(labels, y_pred, self.label_smoothing)
         return or_nan(values, labels, y_pred.shape[-1]), weights
@@ -149,7 +84,12 @@ class TokenCrossentropy(WeightedLoss):
         return token_crossentropy(y_true, y_pred, self.label_smoothing)
 
     def get_config(self):
-        return {**super().get_config(), "label_smoothing": self.label_smoothing, "ignore_class": self.ignore_class}
+        return {
+            **super().get_config(),
+            "label_smoothing": self.label_smoothing,
+            "ignore_class": self.ignore_class,
+            "chunk_size": self.chunk_size,
+        }
 
 
 def frame_crossentropy(y_true, logits) -> Any:

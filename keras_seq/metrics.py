@@ -5,8 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_seq.crossentropy import token_crossentropy
+from keras_seq.deferred_logits import DeferredLogits
 from keras_seq.labels import labels_and_weights
-from keras_seq.losses import frame_values_and_weights, token_crossentropy
+from keras_seq.losses import frame_values_and_weights
 
 
 class WeightedMean(keras.metrics.Metric):
@@ -37,6 +39,9 @@ class WeightedMean(keras.metrics.Metric):
 class TokenMean(WeightedMean):
     """The mean of a value of each token, over all real tokens so far.
 
+    Subclasses define `values`. One that can be used with a loss that has a `chunk_size` names the attribute of
+    `ScoredTokens` with its values in `scored_as`.
+
     Args:
         ignore_class: label of positions without a label, such as -100 or -1 (None: no such label).
     Call arguments: as for `losses.TokenCrossentropy`.
@@ -51,6 +56,9 @@ class TokenMean(WeightedMean):
         raise TypeError(f"{type(self).__name__} must define `values(y_true, y_pred)`")
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
+        if isinstance(y_pred, DeferredLogits):
+            scored = y_pred.scored(y_true, sample_weight, self.ignore_class, self.name)
+            return getattr(scored, self.scored_as), scored.weights
         labels, weights = labels_and_weights(y_true, y_pred, sample_weight, self.ignore_class, self.name)
         return self.values(labels, y_pred), weights
 
@@ -61,6 +69,8 @@ class TokenMean(WeightedMean):
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenLoss(TokenMean):
     """Cross-entropy per token, in nats, without label smoothing."""
+
+    scored_as = "surprise"
 
     def __init__(self, name="token_loss", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -83,6 +93,8 @@ class Perplexity(TokenLoss):
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenAccuracy(TokenMean):
     """The share of tokens whose most likely prediction is right."""
+
+    scored_as = "correct"
 
     def __init__(self, name="token_accuracy", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -66,6 +66,7 @@ class Options(experiment.Options):
     epochs: int | None = preset(8, "greatest number of epochs", files=10)
     learning_rate: float | None = preset(1e-2, "peak learning rate", files=2e-3)
     weight_decay: float = option(0.0, "weight decay of AdamW")
+    chunk_size: int | None = option(None, "number of tokens to score at a time, to save memory (default: all)")
 
     ngram: int = option(5, "order of an n-gram model to compare with (0: none)")
     prompt: str = option("", "text that the samples continue")
@@ -137,7 +138,7 @@ def train(options: Options, parts: dict[str, list[str]], run, scope, callbacks=(
         )
         model.compile(
             experiment.adamw(options, batches, beta_2=0.99),
-            losses.TokenCrossentropy(),
+            losses.TokenCrossentropy(chunk_size=options.chunk_size),
             jit_compile=False,  # the loop over the steps takes minutes to compile
         )
     experiment.initialize(options, model, run, {"": vocabulary})

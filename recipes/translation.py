@@ -72,6 +72,7 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
         100, "number of warm-up updates, at most a quarter of all", files=200, transformer_on_files=500
     )
     label_smoothing: float | None = preset(0.0, "label smoothing", files=0.1)
+    chunk_size: int | None = option(None, "number of target tokens to score at a time, to save memory (default: all)")
 
     num_beams: int = option(5, "beam width of the test translations and of the exported model")
     length_penalty: float = option(1.0, "exponent of the length penalty: the score is log p / length ** penalty")
@@ -139,7 +140,7 @@ def train(options: Options, parts: dict[str, data.ParallelText], run, scope, cal
         rate = experiment.learning_rate(options, batches)
         model.compile(
             optimizers.Adam(rate, beta_2=0.98, epsilon=1e-9, global_clipnorm=1.0),
-            losses.TokenCrossentropy(options.label_smoothing),
+            losses.TokenCrossentropy(options.label_smoothing, chunk_size=options.chunk_size),
             weighted_metrics=[metrics.Perplexity()],
             jit_compile=False,  # compiling each shape takes longer than it saves on such a small corpus
         )

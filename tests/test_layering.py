@@ -11,11 +11,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "data": {"word_features"},
     "text": {"word_features"},
-    "layers": {"architectures", "labels", "losses"},  # a CRF's loss is a loss like the others
+    "layers": {"architectures", "deferred_logits", "labels", "losses"},  # a CRF's loss is a loss like the others
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
-    "metrics": {"labels", "losses"},  # the metric of a loss is that loss's own number
+    "crossentropy": set(),
+    "deferred_logits": {"crossentropy", "labels"},
+    "metrics": {
+        "crossentropy",
+        "deferred_logits",
+        "labels",
+        "losses",
+    },  # the metric of a loss is that loss's own number
     "tasks": {"data", "decoding", "models", "text", "training", "word_features"},
-    "losses": {"class_weight", "labels"},  # refused where losses are imported
+    "losses": {"class_weight", "crossentropy", "deferred_logits", "labels"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
     "__init__": {"serialization", "tasks"},  # the names that Keras looks up, and keras_seq.load
@@ -26,6 +33,8 @@ MAY_IMPORT = {
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
+# For errors in a graph, and for operations that `keras.ops` lacks.
+WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits")
 TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
 
 
@@ -66,8 +75,7 @@ def test_the_law_of_imports(path):
     dotted = ".".join(module)
     if not any(dotted == allowed or dotted.startswith(allowed + ".") for allowed in TENSORFLOW):
         at_once = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-        seen = imported(at_once, package) if part in ("losses", "labels", "class_weight") else names
-        # These may, within functions: for an error of a graph and a product without NaN.
+        seen = imported(at_once, package) if part in WITHIN_FUNCTIONS else names
         assert not any(map(is_tensorflow, seen)), f"{dotted} imports TensorFlow"
 
 

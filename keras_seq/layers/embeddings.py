@@ -2,6 +2,9 @@
 
 import keras
 from keras import ops
+from keras.src.backend.common import masking
+
+from keras_seq.deferred_logits import DeferredLogits
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -49,6 +52,18 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         if self.scale and not reverse:
             outputs = outputs * self.output_dim**0.5
         return outputs
+
+    def deferred_logits(self, x, **options) -> DeferredLogits:
+        """The logits of x `(B, T, D)`, with its mask, which a loss computes for some tokens at a time.
+
+        Args:
+            options: `chunk_size`, `training` and `correct`, see `DeferredLogits`.
+        """
+        kernel = self.embeddings if self.tie_weights else self.reverse_embeddings
+        vectors = ops.cast(x, self.reverse_dtype)
+        masking.set_keras_mask(vectors, masking.get_keras_mask(x))
+        kernel = ops.cast(kernel, self.reverse_dtype)
+        return DeferredLogits(vectors, kernel, transposed=self.tie_weights, **options)
 
     def compute_mask(self, inputs, mask=None):
         # Keras does not pass `reverse` here. Only a reverse call has float inputs, and it keeps their mask.

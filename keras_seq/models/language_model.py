@@ -11,10 +11,11 @@ from keras_seq.layers import TokenEmbedding, padding_mask
 from keras_seq.layers.masks import with_mask
 from keras_seq.models.numbers import check_counts, check_rates
 from keras_seq.models.source_front_end import build_by_call
+from keras_seq.models.token_model import TokenModel
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class LanguageModel(keras.Model):
+class LanguageModel(TokenModel):
     """Scores every token given the tokens before it.
 
     Args:
@@ -97,7 +98,8 @@ class LanguageModel(keras.Model):
 
     def call(self, tokens, training=False):
         if not isinstance(tokens, Mapping):
-            return self.decode(tokens, None, training=training)[0]
+            with self._for_the_loss():
+                return self.decode(tokens, None, training=training)[0]
         tokens, starts = tokens["tokens"], tokens["starts"]
         if not self.carried or starts.shape[0] not in (None, self.streams):
             raise ValueError(
@@ -109,7 +111,8 @@ class LanguageModel(keras.Model):
         before = keras.tree.map_structure(
             lambda zero, state: ops.cast(state, zero.dtype), zero, keras.tree.pack_sequence_as(zero, before)
         )
-        logits, after = self.decode(tokens, {"backbone": before}, training=training)
+        with self._for_the_loss():
+            logits, after = self.decode(tokens, {"backbone": before}, training=training)
         for state, new in zip(self.carried, keras.tree.flatten(after["backbone"]), strict=True):
             state.assign(ops.stop_gradient(new))
         return logits
@@ -144,7 +147,7 @@ class LanguageModel(keras.Model):
         x, after = self.backbone(x, initial_state=before, mask=mask, training=training)
         x = self.dropout_layer(x, training=training)
         hidden = {"hidden": x} if state is not None and "hidden" in state else {}
-        return self.embedding(x, reverse=True), {"backbone": after, **hidden}
+        return self._logits(x, self.embedding), {"backbone": after, **hidden}
 
     def get_config(self):
         backbone = keras.saving.serialize_keras_object(self.backbone)

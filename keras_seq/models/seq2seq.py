@@ -26,10 +26,11 @@ from keras_seq.models.source_front_end import (
     source_vectors,
     with_front_end,
 )
+from keras_seq.models.token_model import TokenModel
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class Seq2Seq(keras.Model):
+class Seq2Seq(TokenModel):
     """A recurrent encoder and decoder, connected by the final states, by attention, or by both.
 
     The output of the decoder's first layer is the attention query. The context vector is concatenated to that output as
@@ -213,7 +214,8 @@ class Seq2Seq(keras.Model):
         state, target = self.encode(inputs["source"], training=training), inputs["target"]
         if training and self.sampling is not None:
             target = self.sampling(target, self.decode(target, state)[0], training=True)
-        logits, _ = self.decode(target, state, training=training)
+        with self._for_the_loss():
+            logits, _ = self.decode(target, state, training=training)
         return logits
 
     @property
@@ -286,7 +288,7 @@ class Seq2Seq(keras.Model):
         x = self.dropout_layer(x, training=training)
         if "hidden" in state:
             state["hidden"] = x
-        return with_mask(self.target_embedding(x, reverse=True), mask), state
+        return self._logits(with_mask(x, mask), self.target_embedding), state
 
     def get_config(self):
         return {

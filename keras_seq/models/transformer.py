@@ -27,10 +27,11 @@ from keras_seq.models.source_front_end import (
     source_vectors,
     with_front_end,
 )
+from keras_seq.models.token_model import TokenModel
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class Transformer(keras.Model):
+class Transformer(TokenModel):
     """A Transformer encoder-decoder for sequences of ids.
 
     Args:
@@ -177,7 +178,8 @@ class Transformer(keras.Model):
 
     def call(self, inputs, training=False):
         state = self.encode(inputs["source"], training=training)
-        logits, _ = self.decode(inputs["target"], state, training=training)
+        with self._for_the_loss():
+            logits, _ = self.decode(inputs["target"], state, training=training)
         return logits
 
     def _placed(self, x, learned_positions, positions, training):
@@ -253,7 +255,7 @@ class Transformer(keras.Model):
             filled.append(cache)
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
-        logits = self.target_embedding(x, reverse=True)
+        logits = self._logits(x, self.target_embedding)
 
         state = {**state, "position": state["position"] + T}
         if "attention" in state:
