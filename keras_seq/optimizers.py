@@ -1,4 +1,7 @@
-"""Adam and AdamW with a single kernel for the update of a weight on TensorFlow."""
+"""Optimizers of Keras with quicker updates and exact clipping on TensorFlow."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -91,6 +94,42 @@ class AdamW(_OneKernel, keras.optimizers.AdamW):
         args, kwargs: arguments of `keras.optimizers.AdamW`.
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class SGD(keras.optimizers.SGD):
+    """`keras.optimizers.SGD` whose updates of an embedding change only the rows of the batch, also when clipped.
+
+    On TensorFlow the gradient of an embedding has a row for each token of a batch. Here equal rows are summed before
+    the norm is computed, where Keras counts each occurrence separately. With `global_clipnorm`, without momentum and
+    without weight decay, no tensor of the size of the embedding is made. On other backends the update is that of Keras.
+
+    Args:
+        args, kwargs: arguments of `keras.optimizers.SGD`.
+    Source: clipping by the global norm: Pascanu et al. 2013, section 3.2, arXiv:1211.5063.
+    """
+
+    def _clip_gradients(self, grads):
+        if not _on_tensorflow():
+            return super()._clip_gradients(grads)
+        grads = with_summed_rows(grads)
+        if not self.global_clipnorm or self.clipnorm:
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
+
+
+def with_summed_rows(gradients: Iterable[Any]) -> list[Any]:
+    """The gradients, of TensorFlow, with each row of an embedding once: those of equal indices are summed."""
+    import tensorflow as tf
+
+    def summed(slices):
+        indices, places = tf.unique(slices.indices)
+        values = tf.math.unsorted_segment_sum(slices.values, places, tf.shape(indices)[0])
+        return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+    return [summed(each) if isinstance(each, tf.IndexedSlices) else each for each in gradients]
 
 
 def _on_tensorflow() -> bool:

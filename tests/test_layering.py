@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "inspection": {"layers", "models"},
     "comparison": {"architectures", "cli", "data", "distribution", "inspection", "layers", "training"},
     "callbacks": {"data", "distribution", "scores"},
-    "training": {"data", "distribution", "scores"},
+    "training": {"data", "distribution", "optimizers", "scores"},
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")

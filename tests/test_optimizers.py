@@ -90,7 +90,7 @@ def test_the_gradients_of_a_row_are_summed_first():
     """A row that stands three times in a batch: its gradient is the sum, which is clipped and squared as one."""
     import tensorflow as tf
 
-    rows = tf.IndexedSlices(tf.constant(spread((4, 2))), tf.constant([1, 3, 1, 1]), tf.constant([5, 2]))
+    rows = rows_of_an_embedding()
     found = []
     for gradient in (rows, tf.convert_to_tensor(rows)):
         table = keras.Variable(spread((5, 2)))
@@ -100,6 +100,69 @@ def test_the_gradients_of_a_row_are_summed_first():
         found.append(array(table))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
     assert (found[0][0] == spread((5, 2))[0]).all() and (found[0][1] != spread((5, 2))[1]).all()
+
+
+def rows_of_an_embedding():
+    """The gradient of a table (5, 2), of which a row stands three times in the batch."""
+    import tensorflow as tf
+
+    return tf.IndexedSlices(tf.constant(spread((4, 2))), tf.constant([1, 3, 1, 1]), tf.constant([5, 2]))
+
+
+@tensorflow_only("elsewhere gradients of embeddings are dense")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"global_clipnorm": 0.5}, {"global_clipnorm": 5.0}, {"clipnorm": 0.3}, {"clipvalue": 0.2}]
+    + [{"momentum": 0.9}, {"weight_decay": 0.1}, {"gradient_accumulation_steps": 2}],
+    ids=str,
+)
+def test_sgd_of_rows_is_that_of_the_whole_table(options):
+    import tensorflow as tf
+
+    found = []
+    for rows in (rows_of_an_embedding(), tf.convert_to_tensor(rows_of_an_embedding())):
+        weights = [keras.Variable(spread((5, 2))), keras.Variable(spread((3,)))]
+        optimizer = optimizers.SGD(0.1, **options)
+        for _ in range(4):
+            optimizer.apply([rows, tf.constant(spread((3,), start=9))], weights)
+        found.append([array(weight) for weight in weights])
+    for sparse, dense in zip(*found, strict=True):
+        np.testing.assert_allclose(sparse, dense, rtol=1e-6)
+    assert (found[0][0][1] != spread((5, 2))[1]).all()
+
+
+@tensorflow_only("elsewhere gradients of embeddings are dense")
+@pytest.mark.parametrize("threshold", [0.5, 50.0])
+def test_the_clipping_of_sgd_is_the_formula(threshold):
+    """g = threshold * g / s for s = ||g|| > threshold (Sutskever et al. 2014, section 3.4)."""
+    import tensorflow as tf
+
+    rows, bias = rows_of_an_embedding(), spread((3,), start=9).astype("float64")
+    table = np.zeros((5, 2))
+    np.add.at(table, rows.indices.numpy(), rows.values.numpy().astype("float64"))
+    s = np.sqrt((table**2).sum() + (bias**2).sum())
+    scale = threshold / s if s > threshold else 1.0
+    weights = [keras.Variable(np.zeros((5, 2), "float32")), keras.Variable(np.zeros(3, "float32"))]
+    optimizers.SGD(0.7, global_clipnorm=threshold).apply([rows, tf.constant(bias, "float32")], weights)
+    np.testing.assert_allclose(array(weights[0]), -0.7 * scale * table, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(array(weights[1]), -0.7 * scale * bias, rtol=1e-6)
+
+
+@tensorflow_only("a graph of operations is TensorFlow's")
+def test_an_update_of_rows_makes_nothing_of_the_size_of_the_table():
+    import tensorflow as tf
+
+    table = keras.Variable(np.zeros((1000, 2), "float32"))
+    optimizer = optimizers.SGD(0.7, global_clipnorm=1.0)
+    optimizer.build([table])
+
+    @tf.function(autograph=False)
+    def update():
+        slices = rows_of_an_embedding()
+        optimizer.apply([tf.IndexedSlices(slices.values, slices.indices, tf.constant([1000, 2]))], [table])
+
+    outputs = [x for op in update.get_concrete_function().graph.get_operations() for x in op.outputs]
+    assert outputs and not any(x.shape == (1000, 2) for x in outputs)
 
 
 @tensorflow_only("a graph of operations is TensorFlow's")

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.distribution import keras_patches
+from keras_seq.optimizers import with_summed_rows
 
 _LEAST_SCALE = 2.0**-4
 
@@ -135,8 +136,8 @@ class StepWatch:
             loss = tf.zeros(()) if self._tracing.loss is None else self._tracing.loss
             *grads, loss = _summed([*grads, loss])
             # Rows of an embedding that a batch uses several times are summed before they are squared.
-            dense = [tf.convert_to_tensor(grad) for grad in grads]
-            good = self._note(dense, variables, loss)
+            values = [getattr(grad, "values", grad) for grad in with_summed_rows(grads)]
+            good = self._note(values, variables, loss)
             self._tracing.noted = self._inner is self.optimizer
             keras_patches.apply_reduced_if(good, lambda grads: original(grads, variables), grads)
 
