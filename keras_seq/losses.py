@@ -92,6 +92,29 @@ class TokenCrossentropy(WeightedLoss):
         }
 
 
+@keras.saving.register_keras_serializable("keras_seq")
+class SequenceCrossentropy(TokenCrossentropy):
+    """Cross-entropy per sequence: the weighted sum over all tokens divided by the number of sequences.
+
+    A long sequence counts for more than a short one, as in the likelihood of a corpus. With a batch of tokens per
+    sequence T, the gradient is T times that of `TokenCrossentropy`, so learning rates and clipping thresholds of papers
+    that divide by the batch size hold for this loss.
+
+    Args, call arguments: as for `TokenCrossentropy`. A row without weights is not a sequence.
+    Returns:
+        scalar in nats, 0 without sequences.
+    Source: Sutskever et al. 2014, section 3.4, arXiv:1409.3215.
+    """
+
+    def __init__(self, label_smoothing=0.0, ignore_class=None, chunk_size=None, name="sequence_crossentropy", **kwargs):
+        super().__init__(label_smoothing, ignore_class, chunk_size, name=name, **kwargs)
+
+    def values_and_weights(self, y_true, y_pred, sample_weight):
+        values, weights = super().values_and_weights(y_true, y_pred, sample_weight)
+        values = ops.where(weights != 0, values * ops.cast(weights, values.dtype), ops.zeros_like(values))
+        return ops.sum(values, axis=1), ops.cast(ops.any(weights != 0, axis=1), weights.dtype)
+
+
 def frame_crossentropy(y_true, logits) -> Any:
     """Binary cross-entropy of each frame in nats, summed over its features.
 

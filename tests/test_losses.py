@@ -10,6 +10,7 @@ from keras_seq.losses import (
     CTCLoss,
     FrameCrossentropy,
     QuantileLoss,
+    SequenceCrossentropy,
     TokenCrossentropy,
     frame_crossentropy,
     pinball,
@@ -51,6 +52,20 @@ def test_published_values(weights, total):
     value = TokenCrossentropy()(LABELS, LOGITS, weights)
     tokens = 6 if weights is None else weights.sum()
     assert float(value) * tokens == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "total", "sequences"),
+    [
+        (None, 3.06985, 2),
+        (weights_of([2, 1]), 1.22118, 2),
+        (weights_of([3, 2], [0.6, 1.2]), 1.77306, 2),
+        (weights_of([3, 0]), 3 * float(TokenCrossentropy()(LABELS[:1], LOGITS[:1])), 1),
+    ],
+)
+def test_published_sums_per_sequence(weights, total, sequences):
+    assert float(SequenceCrossentropy()(LABELS, LOGITS, weights)) == pytest.approx(total / sequences, abs=1e-5)
+    assert float(SequenceCrossentropy()(LABELS, LOGITS, np.zeros((2, 3)))) == 0
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 0.6])

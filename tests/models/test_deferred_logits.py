@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_seq import layers, models
 from keras_seq.deferred_logits import DeferredLogits
-from keras_seq.losses import TokenCrossentropy
+from keras_seq.losses import SequenceCrossentropy, TokenCrossentropy
 from keras_seq.metrics import Perplexity, TokenAccuracy, TokenLoss
 from tests.reference import array, quick, spread, tensorflow_only
 
@@ -82,11 +82,12 @@ def gradients(logits, loss, labels, weights, inputs):
 @pytest.mark.parametrize("transposed", [True, False])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("scale", [1.0, 100.0])  # with 100, probabilities too small for a float
-def test_gradients(transposed, label_smoothing, scale):
+@pytest.mark.parametrize("kind", [TokenCrossentropy, SequenceCrossentropy])
+def test_gradients(transposed, label_smoothing, scale, kind):
     x, kernel = scale * spread((B, T, 6)), spread((V, 6) if transposed else (6, V))
     _, labels, weights = batch("seq2seq")
     inputs = [ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)]
-    loss = TokenCrossentropy(label_smoothing, ignore_class=3)
+    loss = kind(label_smoothing, ignore_class=3)
 
     def whole(x, kernel):
         return ops.matmul(x, ops.transpose(kernel) if transposed else kernel)
