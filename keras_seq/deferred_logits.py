@@ -93,7 +93,7 @@ def _differentiable_rows(chunks, vectors, kernel):
     @ops.custom_gradient
     def rows(vectors, kernel):
         rows, of_vectors, of_kernel = chunks.rows_and_gradients(vectors, kernel)
-        weights = chunks.weights
+        weights = ops.cast(chunks.weights, rows.dtype)
 
         def gradient(*args, upstream=None):
             upstream = (args[0] if upstream is None else upstream)[0]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from keras_seq import layers, models, optimizers
+from keras_seq import layers, losses, models, optimizers
 from keras_seq.distribution import keras_patches
 from tests.distribution.bucketed import batches, compiled, small, weights
 from tests.reference import quick
@@ -65,6 +65,19 @@ def test_two_replicas_are_one_device(optimizer, one_device, two_devices):
     for inputs, *_ in [*dataset.take(1), *dataset.skip(int(dataset.reduce(0, lambda n, *_: n + 1)) - 1)]:
         one, two = (model.predict(inputs, verbose=0) for model, _ in (ones, twos))
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-9)
+
+
+def test_logits_in_chunks_on_two_replicas(one_device, two_devices):
+    def build(chunk_size):
+        model = models.Seq2Seq(30, units=4, num_layers=1, attention=None, bidirectional=False)
+        optimizer = optimizers.SGD(0.5, global_clipnorm=0.1)
+        return compiled(model, optimizer, losses.TokenCrossentropy(0.1, chunk_size=chunk_size))
+
+    dataset = batches(25)
+    whole = trained(one_device, lambda: build(None), dataset, validation_data=dataset.take(3))
+    assert whole[1]["loss"][0] > whole[1]["loss"][-1]
+    for scope in (one_device, two_devices):
+        same(whole, trained(scope, lambda: build(7), dataset, validation_data=dataset.take(3)))
 
 
 def test_one_device_is_plain_keras(one_device):
