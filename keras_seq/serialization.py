@@ -24,10 +24,10 @@ CLASSES = {
     "ReversibleNormalization ScaledDotAttention ScheduledSampling SimpleRNN SpecAugment TokenEmbedding "
     "TrailingPaddingMask TransformerDecoderLayer TransformerEncoderLayer TransformerStack ViterbiAccuracy "
     "ViterbiDecoder",
-    "losses": "CTCLoss FrameCrossentropy QuantileLoss TokenCrossentropy",
+    "losses": "CTCLoss FrameCrossentropy QuantileLoss SequenceCrossentropy TokenCrossentropy",
     "metrics": "FrameLoss Perplexity TokenAccuracy TokenLoss",
     "models": "LanguageModel LikeliestTags Seq2Seq Transformer",
-    "optimizers": "Adam AdamW",
+    "optimizers": "Adam AdamW SGD",
     "schedules": "InverseSigmoid InverseSquareRoot LinearDecay Progress",
 }
 

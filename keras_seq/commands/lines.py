@@ -61,6 +61,8 @@ def lines(files: Sequence[pathlib.Path]) -> Iterator[Line | None]:
             if block is None:
                 yield None
                 continue
+            if not block:  # only a byte order mark
+                continue
             for raw in block.removesuffix(b"\n").split(b"\n"):
                 number += 1
                 yield _checked(raw.rstrip(b"\r"), f"{name}:{number}")

@@ -9,7 +9,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from keras_seq import decoding, text
@@ -444,6 +444,7 @@ LINES += ["a\u2028b", "\ufeff", "\ufeffa", "a\0b", "\xff", "", " ", "a ||| b", "
 
 
 @given(st.lists(st.sampled_from(LINES), max_size=8), st.booleans(), st.sampled_from(["translate", "generate", "score"]))
+@example(parts_of=["\ufeff"], ends=False, verb="translate")
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_verb_has_a_line_for_each_line(keras_seq, folders, parts_of, ends, verb):
     content = "\n".join(parts_of).encode("utf-8").replace("\xff".encode(), b"\xff") + b"\n" * (ends and bool(parts_of))
