@@ -4,7 +4,6 @@ taskset -c 0 .venv/bin/python -m benchmarks.crossentropy
 """
 
 import dataclasses
-import multiprocessing
 import resource
 import statistics
 import time
@@ -72,25 +71,15 @@ class Batch:
         return step
 
 
-def peak_memory(options: Options, chunk_size: int | None, queue) -> None:
-    """Puts the growth of the peak of a process in its first two steps, in bytes."""
+def peak_memory(options: Options, chunk_size: int | None) -> int:
+    """The growth of the peak of this process in its first two steps, in bytes."""
     timing.prepare(options)
     batch = Batch(options)
     step = batch.step(chunk_size, options.label_smoothing)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(2):
         step()
-    queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-
-
-def peak_memory_of_a_process(options: Options, chunk_size: int | None) -> int:
-    context = multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    process = context.Process(target=peak_memory, args=(options, chunk_size, queue))
-    process.start()
-    size = queue.get()
-    process.join()
-    return size
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def seconds_in_turn(options: Options, programs: list[int | None]) -> dict[int | None, list[float]]:
@@ -113,7 +102,7 @@ def seconds_in_turn(options: Options, programs: list[int | None]) -> dict[int | 
 
 def main(options: Options) -> None:
     programs = [None, *options.chunk_sizes]
-    memory = {program: peak_memory_of_a_process(options, program) for program in programs}
+    memory = {program: timing.in_new_process(peak_memory, options, program) for program in programs}
     timing.prepare(options)
     keras.utils.set_random_seed(options.seed)
     seconds = seconds_in_turn(options, programs)

@@ -6,7 +6,6 @@ Each way runs in its own process. The batch is random: 128 sentences of 30 words
 """
 
 import dataclasses
-import multiprocessing
 import resource
 import statistics
 import time
@@ -71,8 +70,8 @@ def batch(options: Options) -> tuple:
     return inputs, words(options.target_vocabulary_size), real.astype("float32")
 
 
-def measure(options: Options, way: str, queue) -> None:
-    """Puts the number of parameters, the peak of the process in bytes, CPU seconds of each step, and the loss."""
+def measure(options: Options, way: str) -> tuple[int, int, list[float], float]:
+    """The number of parameters, the peak of this process in bytes, CPU seconds of each step, and the first loss."""
     timing.prepare(options)
     keras.config.set_dtype_policy("mixed_bfloat16" if options.precision == "bfloat16" else "float32")
     chunk_size, optimizer = WAYS[way]
@@ -89,19 +88,14 @@ def measure(options: Options, way: str, queue) -> None:
         results = model.train_on_batch(*batch(options), return_dict=True)
         loss = loss or results["loss"]
         seconds.append(time.process_time() - start)
-    queue.put((model.count_params(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, seconds[1:], loss))
+    return model.count_params(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, seconds[1:], loss
 
 
 def main(options: Options) -> None:
-    context = multiprocessing.get_context("spawn")
     tokens = int(batch(options)[2].sum())
     rows = []
     for way in options.ways:
-        queue = context.SimpleQueue()
-        process = context.Process(target=measure, args=(options, way, queue))
-        process.start()
-        parameters, peak, seconds, loss = queue.get()
-        process.join()
+        parameters, peak, seconds, loss = timing.in_new_process(measure, options, way)
         median = statistics.median(seconds)
         timing.log(f"{way}: {parameters:,} parameters, first loss {loss:.4f}, seconds {seconds}")
         rows.append([way, f"{peak / 2**30:.1f}", timing.spread(seconds), f"{tokens / median:.0f}"])

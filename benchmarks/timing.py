@@ -1,13 +1,15 @@
 """What the benchmarks share: a quiet process, Multi30k's pairs, two programs timed in turn, and tables."""
 
 import dataclasses
+import multiprocessing
 import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from os import sched_setaffinity
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -157,6 +159,12 @@ def train_in_turn(programs: Mapping[str, tuple[keras.Model, Epoch]], options: Op
         each = (f"{name} {speeds[name][-1].cpu:.0f} ({speeds[name][-1].clock:.0f})" for name in programs)
         log(f"round {number + 1}, target tokens per CPU second (per second): {', '.join(each)}")
     return speeds
+
+
+def in_new_process(function: Callable, *args: Any) -> Any:
+    """The result of a function in a process of its own, whose peak memory is that of the function."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
 
 
 def median(speeds: Sequence[Speed]) -> Speed:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend.common import masking
 
 from keras_seq.crossentropy import surprise_and_slopes
 from keras_seq.labels import labels_and_weights
@@ -53,7 +54,7 @@ class DeferredLogits:
         self.correct = correct
         self.shape = (*vectors.shape[:-1], kernel.shape[0 if transposed else -1])
         self.dtype = vectors.dtype
-        self._keras_mask = getattr(vectors, "_keras_mask", None)
+        masking.set_keras_mask(self, masking.get_keras_mask(vectors))
         self._scored = {}
 
     def scored(self, y_true, sample_weight=None, ignore_class=None, whose="the loss", label_smoothing=None):

@@ -96,9 +96,8 @@ class TokenCrossentropy(WeightedLoss):
 class SequenceCrossentropy(TokenCrossentropy):
     """Cross-entropy per sequence: the weighted sum over all tokens divided by the number of sequences.
 
-    A long sequence counts for more than a short one, as in the likelihood of a corpus. With a batch of tokens per
-    sequence T, the gradient is T times that of `TokenCrossentropy`, so learning rates and clipping thresholds of papers
-    that divide by the batch size hold for this loss.
+    With T tokens per sequence its gradient is T times that of `TokenCrossentropy`. Learning rates and clipping
+    thresholds of papers that divide by the batch size hold for this loss.
 
     Args, call arguments: as for `TokenCrossentropy`. A row without weights is not a sequence.
     Returns:

@@ -15,12 +15,8 @@ MAY_IMPORT = {
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "crossentropy": set(),
     "deferred_logits": {"crossentropy", "labels"},
-    "metrics": {
-        "crossentropy",
-        "deferred_logits",
-        "labels",
-        "losses",
-    },  # the metric of a loss is that loss's own number
+    # The metric of a loss is that loss's own number.
+    "metrics": {"crossentropy", "deferred_logits", "labels", "losses"},
     "tasks": {"data", "decoding", "models", "text", "training", "word_features"},
     "losses": {"class_weight", "crossentropy", "deferred_logits", "labels"},  # refused where losses are imported
     "export": {"tasks", "decoding"},
@@ -33,9 +29,9 @@ MAY_IMPORT = {
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
+TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
 # For errors in a graph, and for operations that `keras.ops` lacks.
 WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits")
-TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

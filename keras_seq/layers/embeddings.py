@@ -58,7 +58,14 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
 
         Args:
             options: `chunk_size`, `training` and `correct`, see `DeferredLogits`.
+        Raises:
+            ValueError: if the layer has a `logit_soft_cap`.
         """
+        if self.logit_soft_cap is not None:
+            raise ValueError(
+                "Capped logits are not deferred. Leave out the loss's `chunk_size`. Received: "
+                f"logit_soft_cap={self.logit_soft_cap}"
+            )
         kernel = self.embeddings if self.tie_weights else self.reverse_embeddings
         vectors = ops.cast(x, self.reverse_dtype)
         masking.set_keras_mask(vectors, masking.get_keras_mask(x))

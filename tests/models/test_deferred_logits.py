@@ -1,5 +1,7 @@
 """A loss with a `chunk_size` gives the numbers of one without, from logits that are never held all at once."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -38,13 +40,11 @@ def batch(name):
     return target if name == "language model" else {"source": source, "target": target}, labels, weights
 
 
-def trained(name, loss, metrics=(Perplexity, TokenAccuracy), weights=None, **options):
+def trained(name, loss, **options):
     """The history, the evaluation and the weights after three updates."""
     keras.utils.set_random_seed(0)
     model = BUILDERS[name](**options)
-    if weights is not None:
-        model.set_weights(weights)
-    model.compile(keras.optimizers.SGD(0.5), loss, weighted_metrics=[metric() for metric in metrics])
+    model.compile(keras.optimizers.SGD(0.5), loss, weighted_metrics=[Perplexity(), TokenAccuracy()])
     x, labels, sample_weight = batch(name)
     arguments = {"sample_weight": sample_weight, "batch_size": B, "verbose": 0}
     history = model.fit(x, labels, epochs=3, shuffle=False, **arguments).history
@@ -111,7 +111,7 @@ def test_what_has_no_weight_has_no_effect():
 
     def found(x, labels):
         inputs = [ops.convert_to_tensor(x), ops.convert_to_tensor(kernel)]
-        deferred = lambda *inputs: DeferredLogits(*inputs, transposed=True, chunk_size=4)  # noqa: E731
+        deferred = functools.partial(DeferredLogits, transposed=True, chunk_size=4)
         return gradients(deferred, TokenCrossentropy(), labels, weights, inputs)
 
     expected, slopes = found(x, labels)
@@ -119,7 +119,7 @@ def test_what_has_no_weight_has_no_effect():
     assert value == expected
     for one, other in zip(slopes, others, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert found(x, labels)[1][0][hidden].any() == False  # noqa: E712
+    assert not slopes[0][hidden].any()
 
 
 @pytest.mark.parametrize("rows", [0, 2])
@@ -180,6 +180,12 @@ def test_a_saved_model_keeps_its_chunks(tmp_path):
     x, labels, weights = batch("seq2seq")
     evaluations = [m.evaluate(x, labels, sample_weight=weights, verbose=0) for m in (model, loaded)]
     np.testing.assert_allclose(*evaluations, rtol=1e-6)
+
+
+def test_capped_logits_are_refused():
+    embedding = layers.TokenEmbedding(V, 6, logit_soft_cap=30.0)
+    with pytest.raises(ValueError, match="`chunk_size`.*30"):
+        embedding.deferred_logits(ops.zeros((B, T, 6)), chunk_size=4)
 
 
 @tensorflow_only("the model is run eagerly")
