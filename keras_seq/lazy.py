@@ -31,16 +31,18 @@ if TYPE_CHECKING:  # for editors and type checkers
         training,
         tuning,
     )
-    from keras_seq.inspection import clips, parameters, plots
+    from keras_seq.inspection import clips, cost, hardware, parameters, plots
 
 __all__ = [
     "callbacks",
     "clips",
+    "cost",
     "data",
     "decoding",
     "distribution",
     "experiment",
     "export",
+    "hardware",
     "keras",
     "layers",
     "losses",
@@ -62,6 +64,8 @@ _MODULES = {
     "keras": "keras",
     "tf": "tensorflow",
     "clips": "keras_seq.inspection.clips",
+    "cost": "keras_seq.inspection.cost",
+    "hardware": "keras_seq.inspection.hardware",
     "parameters": "keras_seq.inspection.parameters",
     "plots": "keras_seq.inspection.plots",
 }

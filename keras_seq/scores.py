@@ -1,7 +1,7 @@
 """Scores of whole outputs, as functions from strings or spans to numbers."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 
@@ -112,9 +112,30 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
         ImportError: if sacreBLEU is not installed.
     Source: Post 2018, arXiv:1804.08771.
     """
+    return _score(_bleu(tokenize=tokenize, lowercase=lowercase), hypotheses, references)
+
+
+def tokenizer(name: str) -> Callable[[str], str]:
+    """A tokenizer of sacreBLEU: from a line to its tokens, separated by spaces.
+
+    Text that was tokenized by it has the BLEU of `tokenize="none"`.
+
+    Args:
+        name: "13a", "intl", "char", ...
+    Raises:
+        ValueError: if the name is unknown, or a requirement of the tokenizer is not installed.
+        ImportError: if sacreBLEU is not installed.
+    """
+    return _bleu(tokenize=name).tokenizer
+
+
+def _bleu(tokenize: str, lowercase: bool = False):
     sacrebleu = _sacrebleu()
+    if tokenize not in sacrebleu.BLEU.TOKENIZERS:
+        names = ", ".join(sorted(sacrebleu.BLEU.TOKENIZERS))
+        raise ValueError(f"sacreBLEU has no tokenizer {tokenize!r}. It has {names}")
     try:
-        metric = sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+        return sacrebleu.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     except (ImportError, RuntimeError, OSError) as error:  # a missing package or file
         packages = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
         remedy = (
@@ -123,7 +144,6 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
         raise ValueError(
             f"sacreBLEU's tokenizer {tokenize!r} is not available ({error}). To install it: {remedy}"
         ) from error
-    return _score(metric, hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:

@@ -30,6 +30,9 @@ class Cell:
         """The path of the run folder inside the folder of the comparison, such as `lstm/0.003-1`."""
         return pathlib.Path(self.architecture) / f"{self.learning_rate:g}-{self.seed}"
 
+    def __str__(self) -> str:
+        return f"{self.architecture}, learning rate {self.learning_rate:g}, seed {self.seed}"
+
     @property
     def values(self) -> dict[str, Any]:
         """The options of the recipe that the cell sets."""

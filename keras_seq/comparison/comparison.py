@@ -16,17 +16,13 @@ from keras_seq.comparison.cells import Cell, CellRecord, Grid, check_values, rea
 from keras_seq.comparison.choice import best_of
 from keras_seq.comparison.contender import Contender, backbone, built_model, input_width, parameters_of
 from keras_seq.comparison.costs import measure, measure_feedforward
-from keras_seq.comparison.processes import Workers, cores
+from keras_seq.comparison.processes import cores, train_all
 from keras_seq.comparison.progress import Progress, result_table
 from keras_seq.comparison.record import FILE, Setting, record_of
-from keras_seq.comparison.training_cells import lock_of
 from keras_seq.comparison.widths import Count, counted, equal_widths
-from keras_seq.data.file_lock import tried
-from keras_seq.training.preemption import PREEMPTED
 from keras_seq.training.run_folder import command_line, hardware, versions
 
 WIDTHS = "widths.json"
-_POLL = 0.3  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,46 +185,12 @@ class Comparison:
         return {cell: self._read(cell) for cell in cells}
 
     def _train(self, setting: Setting, cells: Sequence[Cell], workers: int, progress: Progress) -> None:
-        left = [cell for cell in cells if not self._read(cell).ended]
-        if len(left) < len(cells):
-            progress.say(f"{self.directory}: {len(cells) - len(left)} finished runs, the comparison continues.")
-        if not left:
-            return
-        count = min(workers, len(left))
-        deaths = 0
-        with Workers(count, self._make, left, self.directory, max(1, cores() // count)) as processes:
-            while left:
-                progress.refresh()
-                time.sleep(_POLL)
-                alive = processes.running()
-                for name, code, how in processes.died():
-                    self._lost(left, name, code, how, processes.log(name))
-                    deaths += 1
-                    if deaths > len(cells):  # runs that kill each process that takes them over
-                        raise ValueError(f"{deaths} processes died, the last one: {how}. Output: {processes.log(name)}")
-                    if not processes.running():
-                        processes.restart(name)
-                ended = [cell for cell in left if self._read(cell).ended]
-                left = [cell for cell in left if cell not in ended]
-                for cell in ended:
-                    progress.ended(cell, self._read(cell))
-                if ended:
-                    self._write(setting, self._runs(cells))
-                elif left and not alive and not processes.running():
-                    raise ValueError(
-                        f"The processes have ended before the grid. Their output: {processes.log('worker-*')}"
-                    )
-
-    def _lost(self, left: Sequence[Cell], name: str, code: int, how: str, log: pathlib.Path) -> None:
-        """Marks the run of a process that died as failed, unless it was asked to stop."""
-        running = [cell for cell in left if (self._read(cell).status, self._read(cell).worker) == ("running", name)]
-        if not running and code > 0 and code != PREEMPTED:
-            raise ValueError(f"The process {name} ended before its first run, with {how}. Its output: {log}")
-        for cell in running:
-            with tried(lock_of(cell, self.directory)) as free:  # otherwise another process has taken it over
-                if free and code != PREEMPTED and not self._read(cell).ended:
-                    record = dataclasses.replace(self._read(cell), status="failed", reason=f"its process died: {how}")
-                    record.write(self.directory / cell.folder)
+        before = sum(self._read(cell).ended for cell in cells)
+        if before:
+            progress.say(f"{self.directory}: {before} finished runs, the comparison continues.")
+        train_all(
+            self._make, cells, self.directory, workers, progress, lambda: self._write(setting, self._runs(cells))
+        )
 
     def _measure(self, setting: Setting, runs: Mapping[Cell, CellRecord], progress: Progress) -> tuple[dict, dict]:
         """The costs of each architecture, and the entry "feedforward" of the record."""

@@ -1,20 +1,26 @@
 """Processes of a comparison: workers that train cells, and single calls in a fresh process."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import pathlib
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from keras_seq.comparison.cells import Cell
+from keras_seq.comparison.cells import Cell, read_cell
 from keras_seq.comparison.contender import Contender
-from keras_seq.comparison.training_cells import train_cells
+from keras_seq.comparison.progress import Progress
+from keras_seq.comparison.training_cells import lock_of, train_cells
+from keras_seq.data.file_lock import tried
 from keras_seq.distribution.processes import die_with, how_it_ended
+from keras_seq.training.preemption import PREEMPTED
 
+_POLL = 0.3  # seconds
 _SPAWN = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
@@ -118,6 +124,68 @@ class Workers:
     def log(self, name: str) -> pathlib.Path:
         """The file with the output of a process."""
         return self._root / f"{name}.log"
+
+
+def train_all(
+    make: Callable[[], Contender],
+    cells: Sequence[Cell],
+    root: pathlib.Path,
+    workers: int,
+    progress: Progress,
+    on_ended: Callable[[], Any] = lambda: None,
+) -> None:
+    """Trains the cells that have not ended, in processes that share them, and shows how far they are.
+
+    A cell whose process dies has failed, and the process is started again.
+
+    Args:
+        make: picklable function that makes the contender in each process.
+        cells: the cells.
+        root: folder of the comparison, for run folders, records and logs.
+        workers: greatest number of processes. Each computes with its share of the cores.
+        progress: shows each cell that ends.
+        on_ended: called whenever cells have ended.
+    Raises:
+        ValueError: if a process ends before its first cell, or all processes before the last cell.
+    """
+    left = [cell for cell in cells if not read_cell(root / cell.folder).ended]
+    if not left:
+        return
+    count = min(workers, len(left))
+    deaths = 0
+    with Workers(count, make, left, root, max(1, cores() // count)) as processes:
+        while left:
+            progress.refresh()
+            time.sleep(_POLL)
+            alive = processes.running()
+            for name, code, how in processes.died():
+                _lost(left, root, name, code, how, processes.log(name))
+                deaths += 1
+                if deaths > len(cells):  # runs that kill each process that takes them over
+                    raise ValueError(f"{deaths} processes died, the last one: {how}. Output: {processes.log(name)}")
+                if not processes.running():
+                    processes.restart(name)
+            ended = [cell for cell in left if read_cell(root / cell.folder).ended]
+            left = [cell for cell in left if cell not in ended]
+            for cell in ended:
+                progress.ended(cell, read_cell(root / cell.folder))
+            if ended:
+                on_ended()
+            elif left and not alive and not processes.running():
+                raise ValueError(f"The processes have ended before the grid. Their output: {processes.log('worker-*')}")
+
+
+def _lost(cells: Sequence[Cell], root: pathlib.Path, name: str, code: int, how: str, log: pathlib.Path) -> None:
+    """Marks the run of a process that died as failed, unless it was asked to stop."""
+    records = {cell: read_cell(root / cell.folder) for cell in cells}
+    running = [cell for cell, record in records.items() if (record.status, record.worker) == ("running", name)]
+    if not running and code > 0 and code != PREEMPTED:
+        raise ValueError(f"The process {name} ended before its first run, with {how}. Its output: {log}")
+    for cell in running:
+        with tried(lock_of(cell, root)) as free:  # otherwise another process has taken it over
+            if free and code != PREEMPTED and not read_cell(root / cell.folder).ended:
+                record = dataclasses.replace(records[cell], status="failed", reason=f"its process died: {how}")
+                record.write(root / cell.folder)
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any, threads: int, log: pathlib.Path) -> Any:

@@ -30,8 +30,7 @@ class Progress:
         self._done += 1
         self._last = time.monotonic()
         how = f"{self._score} {record.score:.4g}" if record.status == "done" else f"{record.status}: {record.reason}"
-        name = f"{cell.architecture}, learning rate {cell.learning_rate:g}, seed {cell.seed}"
-        self._line(f"{self._done} of {self._total}  {name}: {how} ({record.seconds:.0f} s)")
+        self._line(f"{self._done} of {self._total}  {cell}: {how} ({record.seconds:.0f} s)")
 
     def say(self, text: str) -> None:
         """Shows a line."""

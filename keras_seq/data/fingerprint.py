@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_seq.data.parallel_text import ParallelFiles
+
 
 def fingerprint(data: Any) -> str:
     """Computes a digest of data: 32 hexadecimal digits, the same for the same content in any folder.
 
     Args:
         data: result of a reader, such as `read_labeled_text`, or strings, numbers, arrays, lists and dicts of them. For
-            a path, the content of the file counts, not its name. Reports and functions are ignored.
+            a path and for `ParallelFiles`, the content of the files counts, not their names. Reports and functions are
+            ignored.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, data)
@@ -25,6 +28,8 @@ def _add(digest: Any, value: Any) -> None:
     if isinstance(value, Path) and value.is_file():
         with value.open("rb") as file:
             digest.update(hashlib.file_digest(file, "blake2b").digest())
+    elif isinstance(value, ParallelFiles):
+        _add(digest, value.files)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.name != "report"]
         _add(digest, {name: getattr(value, name) for name in names})

@@ -94,6 +94,11 @@ class ParallelFiles:
         self._report = None
 
     @property
+    def files(self) -> list[tuple[Path, Path]]:
+        """The files: pairs of source and target."""
+        return [(source, target) for source, target, _ in self._files]
+
+    @property
     def pairs(self) -> int:
         """The number of pairs of lines in the files, including pairs that a pass will drop."""
         return sum(lines for *_, lines in self._files)

@@ -26,18 +26,24 @@ class ParallelTextFlags:
     test_target: pathlib.Path | None = option(None, "reference translations of the test text")
     on_bad_line: Literal["error", "skip"] = option("error", "treatment of lines that are not UTF-8 or hold a NUL")
 
-    def read_parts(self, folder: pathlib.Path | None, source: str, target: str) -> dict[str, data.ParallelText]:
+    def read_parts(
+        self, folder: pathlib.Path | None, source: str, target: str, *, stream: bool = False
+    ) -> dict[str, data.ParallelText | data.ParallelFiles]:
         """Reads the splits "train" and "valid", and "test" if there is one, and prints their reports.
 
         Args:
             folder: folder of the files (None: the flags name them).
             source, target: endings of the names of the files in the folder.
+            stream: whether "train" is a `ParallelFiles`, which is read again in each epoch.
         Raises:
             ValueError: if a file is missing or cannot be used.
         """
         files = self._named_files() if folder is None else _files_of(folder, source, target)
-        parts = {part: _read(*pair, self.on_bad_line) for part, pair in files.items()}
-        print("; ".join(f"{part}: {text.report}" for part, text in parts.items()) + ".")
+        parts = {
+            part: _read(*pair, self.on_bad_line, stream and part == "train") for part, pair in files.items()
+        }
+        reports = [f"{part}: {_told(text)}" for part, text in parts.items()]
+        print("; ".join(reports) + ".")
         return parts
 
     def _named_files(self) -> dict[str, Files]:
@@ -69,7 +75,15 @@ def _has_pairs(path: pathlib.Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".tsv", ".csv"))
 
 
-def _read(source: pathlib.Path, target: pathlib.Path | None, on_bad_line: str) -> data.ParallelText:
+def _read(source: pathlib.Path, target: pathlib.Path | None, on_bad_line: str, stream: bool):
+    if stream and target is None:
+        raise ValueError(f"{source} has both sides. To stream, give a file for each side.")
+    if stream:
+        return data.ParallelFiles(source, target, on_bad_line=on_bad_line)
     if target is None:
         return data.read_pairs(source, on_bad_line=on_bad_line)
     return data.read_parallel_text(source, target, on_bad_line=on_bad_line)
+
+
+def _told(text: data.ParallelText | data.ParallelFiles) -> str:
+    return str(text.report) if text.report is not None else f"{text.pairs:,} pairs of lines, read in each epoch"

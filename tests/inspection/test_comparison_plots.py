@@ -40,7 +40,7 @@ def test_scores_have_a_ring_for_each_seed_and_a_bar_of_one_deviation(figures):
 
 def test_an_architecture_has_one_color_and_one_marker_in_all_plots(figures):
     x, options = [1, 2], {"title": "t", "x_label": "x", "y_label": "y"}
-    names = [*comparison._STYLES, "another"]
+    names = list(comparison._STYLES)
     plots.compared_curves({name: (x, [i, i]) for i, name in enumerate(names)}, "x.png", **options)
     lines = figures[0].axes[0].lines
     looks = [(line.get_color(), line.get_marker()) for line in lines]
@@ -51,6 +51,13 @@ def test_an_architecture_has_one_color_and_one_marker_in_all_plots(figures):
 
     colors = [to_hex(bar.get_facecolor()) for bar in figures[1].axes[0].patches]
     assert colors == [color.lower() for color, _ in looks]
+
+
+def test_other_models_have_different_looks(figures):
+    names = ["first", "lstm", "second"]
+    plots.compared_curves({name: ([1, 2], [1, 2]) for name in names}, "x.png", title="t", x_label="x", y_label="y")
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in figures[0].axes[0].lines}
+    assert looks["lstm"] == comparison._STYLES["lstm"] and len(set(looks.values())) == 3
 
 
 def test_curves(figures):

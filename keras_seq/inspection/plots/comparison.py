@@ -1,14 +1,16 @@
 """Plots of architectures side by side: scores with their spread, curves, bars, and scores over a grid.
 
-Each architecture has one color (Okabe and Ito 2008) and one marker in all plots. Text and axes have the color `INK`.
+Each architecture has one color (Okabe and Ito 2008) and one marker in all plots. Models with other names get those of
+the architectures in their order. Text and axes have the color `INK`.
 An SVG has no background and no outlined letters, so that a page can replace `INK` and the font.
 """
 
 import contextlib
+import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +28,6 @@ _STYLES = {
     "transformer": ("#D55E00", "X"),
     "feedforward": (INK, "p"),
 }
-_OTHER = ("#7F7F7F", "h")
 _TEXT = ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color")
 _WIDTH = 4.8  # inches: a page on a phone shows the letters at their size
 _MISSING = "#9AA0A8"
@@ -62,8 +63,9 @@ def score_ranges(
         raise ValueError(f"`scores` must have at least one score for each architecture. Received: {dict(scores)}")
     with _style(path):
         figure, axes = _axes(1.3 + 0.34 * len(scores), title)
+        looks = _looks(scores)
         for row, (name, values) in enumerate(scores.items()):
-            color, marker = _STYLES.get(name, _OTHER)
+            color, marker = looks[name]
             mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             axes.plot([mean - spread, mean + spread], [row, row], color=color, linewidth=5, alpha=0.35)
             axes.plot(values, [row] * len(values), "o", markersize=6, markerfacecolor="none", color=color)
@@ -114,8 +116,9 @@ def compared_curves(
         raise ValueError(f"`curves` must have as many x as y, and at least one curve. Received: {lengths}")
     with _style(path):
         figure, axes = _axes(3.4 + 0.2 * math.ceil(len(curves) / 4), title)
+        looks = _looks(curves)
         for name, (x, y) in curves.items():
-            color, marker = _STYLES.get(name, _OTHER)
+            color, marker = looks[name]
             every = max(1, len(x) // 12)
             label = literal((labels or {}).get(name, name))
             axes.plot(x, y, marker=marker, markersize=5, markevery=every, linewidth=1.5, color=color, label=label)
@@ -169,7 +172,7 @@ def compared_bars(
         raise ValueError(f"`values` must be finite, at least 0, and at least one. Received: {dict(values)}")
     with _style(path):
         figure, axes = _axes(1.2 + 0.3 * len(values), title)
-        colors = [_STYLES.get(name, _OTHER)[0] for name in values]
+        colors = [color for color, _ in _looks(values).values()]
         axes.barh(range(len(values)), list(values.values()), color=colors, height=0.62)
         for row, (name, value) in enumerate(values.items()):
             _annotate(axes, literal(shown[name]), (value, row), (4, 0), ha="left", va="center")
@@ -243,6 +246,14 @@ def score_grid(
             bar = figure.colorbar(image, ax=axes, fraction=0.05, label=literal(score_label), **shown_as)
             bar.outline.set_visible(False)
         return save(figure, path)
+
+
+def _looks(names: Collection[str]) -> dict[str, tuple[str, str]]:
+    """The color and the marker of each name."""
+    # Blue first. If all are taken, they repeat.
+    order = sorted(_STYLES.items(), key=lambda item: item[0] != "lstm")
+    free = itertools.cycle([look for name, look in order if name not in names] or [look for _, look in order])
+    return {name: _STYLES[name] if name in _STYLES else next(free) for name in names}
 
 
 @contextlib.contextmanager
