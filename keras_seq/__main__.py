@@ -81,6 +81,7 @@ RECIPES = {
     "video": "class of each clip, or its next frames",
     "music": "next notes of a piano roll",
     "memory": "answers from memory, and the number of steps it lasts",
+    "sutskever2014": "translation as in Sutskever et al. 2014, and a check of its findings",
 }
 
 
@@ -96,7 +97,7 @@ OF_RECIPES = {
         "Compares architectures on one task (memory, if none is named), each at its best learning rate of a grid.",
     ),
 }
-NOT_COMPARED = ("translation", "speech", "video")
+NOT_COMPARED = ("translation", "speech", "video", "sutskever2014")
 
 
 def run_recipe(verb: str, argv: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ class ScoredTokens:
         values: the cross-entropy with smoothed labels in nats. Its gradient is that of the mean by these weights.
         surprise: -log p(label) in nats, without a gradient.
         correct: 1 where the label has the largest score, else 0. None unless asked for.
+
+    With `num_sampled` these are those among the sampled words, in training.
     """
 
     labels: Any
@@ -40,16 +42,28 @@ class DeferredLogits:
         vectors: float `(B, T, D)`, with their Keras mask.
         kernel: float `(D, V)` or, with `transposed`, `(V, D)`: the logits are `vectors @ kernel`.
         transposed: whether the rows of the kernel are those of the vocabulary, as in an embedding matrix.
-        chunk_size: number of tokens.
+        chunk_size: number of tokens. Unused for sampled words.
+        num_sampled: number of wrong words that each label is compared with in training. None: all.
         training: whether to compute the gradient.
         correct: whether to compute `ScoredTokens.correct`.
     """
 
-    def __init__(self, vectors, kernel, *, transposed=False, chunk_size=1024, training=True, correct=False):
+    def __init__(
+        self,
+        vectors,
+        kernel,
+        *,
+        transposed=False,
+        chunk_size=1024,
+        num_sampled=None,
+        training=True,
+        correct=False,
+    ):
         self.vectors = vectors
         self.kernel = kernel
         self.transposed = transposed
         self.chunk_size = chunk_size
+        self.num_sampled = num_sampled
         self.training = training
         self.correct = correct
         self.shape = (*vectors.shape[:-1], kernel.shape[0 if transposed else -1])
@@ -71,6 +85,9 @@ class DeferredLogits:
         return self._scored[key]
 
     def _score(self, labels, weights, label_smoothing, differentiable):
+        if self.num_sampled is not None and self.training:
+            values = self._sampled(labels, weights)
+            return ScoredTokens(labels, weights, values, ops.stop_gradient(values), None)
         size = self.vectors.shape[-1]
         shape, real = ops.shape(labels), weights != 0
         flat = ops.reshape(ops.where(real[..., None], self.vectors, ops.zeros_like(self.vectors)), (-1, size))
@@ -86,6 +103,24 @@ class DeferredLogits:
         rows = ops.reshape(function(chunks, flat, self.kernel), (3 if self.correct else 2, *shape))
         surprise, correct = ops.stop_gradient(rows[1]), ops.stop_gradient(rows[2]) if self.correct else None
         return ScoredTokens(labels, weights, rows[0], surprise, correct)
+
+    def _sampled(self, labels, weights):
+        """-log p of the labels among themselves and the sampled words, `(B, T)`. 0 for tokens of weight 0."""
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(f"`num_sampled` needs the TensorFlow backend. Received: {keras.backend.backend()}")
+        import tensorflow as tf
+
+        real = tf.reshape(weights != 0, (-1,))
+        dtype = keras.backend.result_type(self.vectors.dtype, "float32")
+        values = tf.nn.sampled_softmax_loss(
+            weights=tf.cast(self.kernel if self.transposed else tf.transpose(self.kernel), dtype),
+            biases=tf.zeros((self.shape[-1],), dtype),
+            labels=tf.cast(tf.reshape(tf.clip_by_value(labels, 0, self.shape[-1] - 1), (-1, 1)), tf.int64),
+            inputs=tf.cast(tf.reshape(self.vectors, (-1, self.vectors.shape[-1])), dtype),
+            num_sampled=self.num_sampled,
+            num_classes=self.shape[-1],
+        )
+        return tf.reshape(tf.where(real, values, tf.zeros_like(values)), tf.shape(labels))
 
 
 def _differentiable_rows(chunks, vectors, kernel):

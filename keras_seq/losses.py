@@ -51,6 +51,10 @@ class TokenCrossentropy(WeightedLoss):
             or `LanguageModel` with a large vocabulary. The logits of a whole batch are then never held, and those of
             tokens without weight are not computed. The values are the same up to rounding. Metrics must be
             `Perplexity`, `TokenLoss` or `TokenAccuracy`. None: the logits of a batch at once.
+        num_sampled: number of wrong words that `fit` compares each label with, drawn anew for each batch, on TensorFlow
+            (sampled softmax). The ids must be sorted by frequency, as those of `text.Words` are: a word of id k is
+            drawn with a probability of about 1 / k. Loss and metrics of `fit` are those among these words. `evaluate`
+            scores all words. None: all words.
     Call arguments:
         y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`, or `DeferredLogits`.
         sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences. Multiplied by the Keras
@@ -58,19 +62,32 @@ class TokenCrossentropy(WeightedLoss):
     Returns:
         scalar in nats, 0 if the weights sum to 0.
     Raises:
-        ValueError: if `label_smoothing` is not in [0, 1), if `chunk_size` is below 1, or if a label that counts is not
-            a class: see `checked_labels`.
+        ValueError: if `label_smoothing` is not in [0, 1), if `chunk_size` or `num_sampled` is below 1, for smoothed
+            labels with sampled words, or if a label that counts is not a class: see `checked_labels`.
+    Source: sampled softmax: Jean et al. 2015, section 3, arXiv:1412.2007.
     """
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, chunk_size=None, name="token_crossentropy", **kwargs):
+    def __init__(
+        self,
+        label_smoothing=0.0,
+        ignore_class=None,
+        chunk_size=None,
+        num_sampled=None,
+        name="token_crossentropy",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing}")
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"`chunk_size` must be at least 1, or None. Received: {chunk_size}")
+        for argument, value in (("chunk_size", chunk_size), ("num_sampled", num_sampled)):
+            if value is not None and value < 1:
+                raise ValueError(f"`{argument}` must be at least 1, or None. Received: {value}")
+        if num_sampled is not None and label_smoothing:
+            raise ValueError(f"`num_sampled` cannot smooth labels. Received: label_smoothing={label_smoothing}")
         self.label_smoothing = label_smoothing
         self.ignore_class = ignore_class
         self.chunk_size = chunk_size
+        self.num_sampled = num_sampled
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
         if isinstance(y_pred, DeferredLogits):
@@ -89,6 +106,7 @@ class TokenCrossentropy(WeightedLoss):
             "label_smoothing": self.label_smoothing,
             "ignore_class": self.ignore_class,
             "chunk_size": self.chunk_size,
+            "num_sampled": self.num_sampled,
         }
 
 
@@ -105,8 +123,16 @@ class SequenceCrossentropy(TokenCrossentropy):
     Source: Sutskever et al. 2014, section 3.4, arXiv:1409.3215.
     """
 
-    def __init__(self, label_smoothing=0.0, ignore_class=None, chunk_size=None, name="sequence_crossentropy", **kwargs):
-        super().__init__(label_smoothing, ignore_class, chunk_size, name=name, **kwargs)
+    def __init__(
+        self,
+        label_smoothing=0.0,
+        ignore_class=None,
+        chunk_size=None,
+        num_sampled=None,
+        name="sequence_crossentropy",
+        **kwargs,
+    ):
+        super().__init__(label_smoothing, ignore_class, chunk_size, num_sampled, name=name, **kwargs)
 
     def values_and_weights(self, y_true, y_pred, sample_weight):
         values, weights = super().values_and_weights(y_true, y_pred, sample_weight)

@@ -20,7 +20,22 @@ from typing import Literal
 from keras_seq import cli, experiment
 from keras_seq.cli import option, table
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import cost, data, decoding, hardware, keras, losses, metrics, models, optimizers, scores, tasks, text, tf
+from keras_seq.lazy import (
+    cost,
+    data,
+    decoding,
+    hardware,
+    keras,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    scores,
+    tasks,
+    text,
+    tf,
+    tuning,
+)
 
 from .findings import NAMES
 from .synthetic import number_names
@@ -76,6 +91,7 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
     bucket_width: int = option(4, "greatest difference of lengths in a batch (0: random batches)")
     clipnorm: float = option(5.0, "greatest norm of the gradient divided by the sentences (0: no limit)")
     chunk_size: int | None = preset(None, "number of target tokens to score at a time", paper=1024)
+    num_sampled: int | None = option(None, "number of wrong words of a sampled softmax (default: all words)")
     average: int = option(1, "number of last checkpoints to average, if that validates better (1: none)")
 
     # 3.2 and 3.6, decoding
@@ -142,24 +158,18 @@ def tokenized(part: data.ParallelText | data.ParallelFiles, tokenizer: str):
 def train(options: Options, parts, run, scope, callbacks=()) -> tasks.Translation:
     """Trains the model, and resumes an interrupted run."""
     # Data
-    vocabularies = source_words, target_words = [
-        vocabulary(run, scope, parts["train"], side, size)
-        for side, size in enumerate((options.source_vocabulary_size, options.target_vocabulary_size))
-    ]
-    order, batches, target_tokens = batched(options, parts["train"], *vocabularies, shuffle=True)
-    valid = batched(options, parts["valid"], *vocabularies, shuffle=False)[1]
-    amount = dataclasses.replace(options, epochs=None)
-    if options.budget_tokens is None and options.budget_seconds is None:  # otherwise the caller compares at equal tokens
-        halves = round(2 * options.epochs)
-        amount = dataclasses.replace(amount, budget_tokens=options.epochs * target_tokens, rounds=halves)
-    training = experiment.training_data(amount, batches, order)
+    source_words = vocabulary(run, scope, parts["train"], "source", options.source_vocabulary_size)
+    target_words = vocabulary(run, scope, parts["train"], "target", options.target_vocabulary_size)
+    order, batches, target_tokens = batched(options, parts["train"], source_words, target_words, shuffle=True)
+    _, valid, _ = batched(options, parts["valid"], source_words, target_words, shuffle=False)
+    training = experiment.training_data(in_halves(options, target_tokens), batches, order)
 
     # Model
     with scope:
         model = build(options, source_words.size, target_words.size)
         model.compile(
             optimizer(options, training.updates),
-            losses.SequenceCrossentropy(chunk_size=options.chunk_size),
+            losses.SequenceCrossentropy(chunk_size=options.chunk_size, num_sampled=options.num_sampled),
             weighted_metrics=[metrics.Perplexity()],
             jit_compile=False,
         )
@@ -172,14 +182,22 @@ def train(options: Options, parts, run, scope, callbacks=()) -> tasks.Translatio
     return translator(options, model, target_words, source_words)
 
 
-def vocabulary(run, scope, train: data.ParallelText | data.ParallelFiles, side: int, size: int) -> text.Words:
-    """3.1: the most frequent words of the source (0) or the target (1). Every other word is `<unk>`."""
+def vocabulary(run, scope, train: data.ParallelText | data.ParallelFiles, side: str, size: int) -> text.Words:
+    """3.1: the most frequent words of the "source" or the "target". Every other word is `<unk>`."""
     if isinstance(train, data.ParallelFiles):
-        lines = train.dataset().map(lambda *pair: pair[side])
+        number = ("source", "target").index(side)
+        lines = train.dataset().map(lambda *pair: pair[number])
     else:
-        lines = (train.sources, train.targets)[side]
-    name = ("source", "target")[side]
-    return experiment.vocabulary(run, scope, lines, "words", size, name=name)
+        lines = train.sources if side == "source" else train.targets
+    return experiment.vocabulary(run, scope, lines, "words", size, name=side)
+
+
+def in_halves(options: Options, target_tokens: int) -> Options:
+    """The options with rounds of half an epoch, unless they have a budget."""
+    if options.budget_tokens is not None or options.budget_seconds is not None:
+        return options
+    tokens, rounds = options.epochs * target_tokens, round(2 * options.epochs)
+    return dataclasses.replace(options, budget_tokens=tokens, rounds=rounds)
 
 
 def batched(options: Options, part, source_words: text.Words, target_words: text.Words, shuffle: bool):
@@ -192,16 +210,14 @@ def batched(options: Options, part, source_words: text.Words, target_words: text
     if not options.stream:
         pairs = pairs.cache()
     lengths = data.lengths(pairs)  # (N, 2)
-    how = batch_shape(options, lengths)
-    order = [data.shuffled(options.seed), data.shuffled(options.seed, BATCHES_SHUFFLED)] if shuffle else []
-    for step in order[:1]:
-        pairs = pairs.apply(step)
-    batches = pairs.apply(data.bucketed(**how)).apply(data.teacher_forcing(target_words.start_id))
-    for step in order[1:]:
-        batches = batches.apply(step)
-    count = data.plan_batches(lengths, **how).batches
-    batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return order, batches if shuffle else batches.cache(), int(lengths[:, 1].sum())
+    shape = batch_shape(options, lengths)
+    order = [data.shuffled(options.seed), data.shuffled(options.seed, BATCHES_SHUFFLED)]
+    if shuffle:
+        pairs = pairs.apply(order[0])
+    batches = pairs.apply(data.bucketed(**shape)).apply(data.teacher_forcing(target_words.start_id))
+    batches = batches.apply(order[1]) if shuffle else batches.cache()
+    batches = batches.apply(tf.data.experimental.assert_cardinality(data.plan_batches(lengths, **shape).batches))
+    return order, batches, int(lengths[:, 1].sum())
 
 
 def batch_shape(options: Options, lengths) -> dict[str, object]:
@@ -287,6 +303,18 @@ def report(options: Options, run, test: data.ParallelText, hypotheses: list[str]
     )
     experiment.samples({"source": test.sources, "reference": test.targets, "translation": hypotheses}, SHOWN)
     run.write(f"{split}.txt", "\n".join(hypotheses) + "\n")
+
+
+def search_space() -> tuning.Space:
+    """The options that `keras-seq tune sutskever2014` searches. The defaults are those of the recipe."""
+    return (
+        tuning.Space()
+        .choice("units", [128, 160, 256])
+        .choice("num_layers", [1, 2, 3, 4])
+        .float("learning_rate", 0.2, 2.0, log=True)
+        .float("dropout", 0.0, 0.4)
+        .choice("batch_size", [32, 64, 128])
+    )
 
 
 def dry_run(options: Options) -> str:

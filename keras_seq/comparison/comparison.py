@@ -188,9 +188,7 @@ class Comparison:
         before = sum(self._read(cell).ended for cell in cells)
         if before:
             progress.say(f"{self.directory}: {before} finished runs, the comparison continues.")
-        train_all(
-            self._make, cells, self.directory, workers, progress, lambda: self._write(setting, self._runs(cells))
-        )
+        train_all(self._make, cells, self.directory, workers, progress, lambda: self._write(setting, self._runs(cells)))
 
     def _measure(self, setting: Setting, runs: Mapping[Cell, CellRecord], progress: Progress) -> tuple[dict, dict]:
         """The costs of each architecture, and the entry "feedforward" of the record."""

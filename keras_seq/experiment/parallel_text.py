@@ -39,9 +39,7 @@ class ParallelTextFlags:
             ValueError: if a file is missing or cannot be used.
         """
         files = self._named_files() if folder is None else _files_of(folder, source, target)
-        parts = {
-            part: _read(*pair, self.on_bad_line, stream and part == "train") for part, pair in files.items()
-        }
+        parts = {part: _read(*pair, self.on_bad_line, stream and part == "train") for part, pair in files.items()}
         reports = [f"{part}: {_told(text)}" for part, text in parts.items()]
         print("; ".join(reports) + ".")
         return parts

@@ -57,13 +57,13 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         """The logits of x `(B, T, D)`, with its mask, which a loss computes for some tokens at a time.
 
         Args:
-            options: `chunk_size`, `training` and `correct`, see `DeferredLogits`.
+            options: `chunk_size`, `num_sampled`, `training` and `correct`, see `DeferredLogits`.
         Raises:
             ValueError: if the layer has a `logit_soft_cap`.
         """
         if self.logit_soft_cap is not None:
             raise ValueError(
-                "Capped logits are not deferred. Leave out the loss's `chunk_size`. Received: "
+                "Capped logits are not deferred. Leave out the loss's `chunk_size` and `num_sampled`. Received: "
                 f"logit_soft_cap={self.logit_soft_cap}"
             )
         kernel = self.embeddings if self.tie_weights else self.reverse_embeddings

@@ -23,7 +23,7 @@ class TokenModel(keras.Model):
     """Base class of models whose last layer is the reverse of an embedding.
 
     If the compiled loss has a `chunk_size`, the steps of `fit` and `evaluate` pass `DeferredLogits` to the loss and the
-    metrics. Everywhere else the model returns logits.
+    metrics. With a `num_sampled` those of `fit` do. Everywhere else the model returns logits.
     """
 
     def train_step(self, *args):
@@ -36,17 +36,20 @@ class TokenModel(keras.Model):
 
     def _for_the_loss(self):
         """A context in which `_logits` are those that the loss gets."""
-        return _values(deferring=_current.model is self and self._chunk_size() is not None)
+        sampled = _current.training and self._of_loss("num_sampled") is not None
+        return _values(deferring=_current.model is self and (sampled or self._of_loss("chunk_size") is not None))
 
     def _logits(self, x, embedding: TokenEmbedding):
         """The logits of vectors `(B, T, D)`, with their mask: `(B, T, V)`, the reverse of an embedding."""
         if _current.deferring:
-            options = {"chunk_size": self._chunk_size(), "correct": "correct" in self._read_by_metrics()}
+            options = {name: self._of_loss(name) for name in ("chunk_size", "num_sampled")}
+            options["correct"] = "correct" in self._read_by_metrics()
             return embedding.deferred_logits(x, training=_current.training, **options)
         return embedding(x, reverse=True)
 
-    def _chunk_size(self):
-        return getattr(getattr(self, "loss", None), "chunk_size", None)
+    def _of_loss(self, name):
+        """An attribute of the compiled loss, or None."""
+        return getattr(getattr(self, "loss", None), name, None)
 
     def _read_by_metrics(self):
         """The attributes of `ScoredTokens` that the compiled metrics read."""
@@ -56,10 +59,15 @@ class TokenModel(keras.Model):
         for metric in keras.tree.flatten(metrics):
             if metric is not None and not hasattr(metric, "scored_as"):
                 raise ValueError(
-                    "With the loss's `chunk_size` no metric gets the logits of a batch. Use `metrics.Perplexity`, "
-                    f"`metrics.TokenLoss` or `metrics.TokenAccuracy`, or leave `chunk_size` out. Received: {metric}"
+                    "With the loss's `chunk_size` or `num_sampled` no metric gets the logits of a batch. Use "
+                    "`metrics.Perplexity`, `metrics.TokenLoss` or `metrics.TokenAccuracy`, or leave them out. "
+                    f"Received: {metric}"
                 )
             read.add(getattr(metric, "scored_as", None))
+        if "correct" in read and self._of_loss("num_sampled") is not None:
+            raise ValueError(
+                "With the loss's `num_sampled` the best word is unknown. Leave out `metrics.TokenAccuracy`."
+            )
         return read
 
 

@@ -33,8 +33,8 @@ def check_lengths(systems: Systems) -> Finding:
         ("words of the source", "sentences", *shares),
         rows,
         AGREES if longest >= KEPT * whole else DIFFERS,
-        f"The longest sixth of the sentences ({groups[-1]} words) has {longest:.2f} BLEU with the ensemble, the whole text "
-        f"{whole:.2f}.",
+        f"With the ensemble the longest sentences, of {groups[-1]} words, have {longest:.2f} BLEU, and the whole text "
+        f"has {whole:.2f}.",
         "lengths.png",
     )
 

@@ -15,7 +15,18 @@ from keras_seq.comparison.progress import Progress
 from keras_seq.inspection import cost
 from keras_seq.training.run_folder import command_line, hardware, versions
 
-from . import NAMES, by_sentence, clipping, depth, ensembles, minibatches, rescoring, reversal, sentence_vectors, successors
+from . import (
+    NAMES,
+    by_sentence,
+    clipping,
+    depth,
+    ensembles,
+    minibatches,
+    rescoring,
+    reversal,
+    sentence_vectors,
+    successors,
+)
 from .finding import Finding
 from .members import Member, trainer
 from .systems import Systems
@@ -99,8 +110,9 @@ def expected_seconds(options: Any, parts: Mapping[str, Any], members: Sequence[M
 
     Steps of the paper's model are timed. Those of a variant take as much more time as they take more FLOP.
     """
-    from .. import sutskever2014 as recipe
     from keras_seq import losses, text
+
+    from .. import sutskever2014 as recipe
 
     train = parts["train"]
     sizes = (options.source_vocabulary_size, options.target_vocabulary_size)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_seq import comparison, experiment, training
+from keras_seq import experiment, training
 
 # The options of a variant that differ from those of the paper's model.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {

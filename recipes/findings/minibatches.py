@@ -44,7 +44,7 @@ def check(systems: Systems) -> Finding:
         (f"minibatches of {BATCH_SIZE}", "processor seconds", "padding"),
         [(name, f"{medians[name]:.1f}", f"{found[name]['padding']:.0%}") for name in medians],
         AGREES if speedup >= SPEEDUP * (1 - TOLERANCE) else DIFFERS,
-        f"{speedup:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds), the two in turn.",
+        f"{speedup:.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds).",
         "minibatches.png",
     )
 

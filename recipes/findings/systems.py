@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import keras_seq
-from keras_seq import comparison, data, decoding, scores, tasks, training
+from keras_seq import comparison, data, decoding, scores, tasks
 from keras_seq.training import atomic_write
 
 from .members import Member

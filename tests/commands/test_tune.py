@@ -62,6 +62,7 @@ def test_two_trials_of_each_recipe(keras_seq, tmp_path, name):
         "video": ("--clips", 120),
         "memory": ("--lengths", 2, 4, "--examples", 60, "--test-examples", 20),
         "music": ("--pieces", 40),
+        "sutskever2014": ("--numbers", 40),
     }[name]
     budget = {"language_model": 12_000, "translation": 6_000, "sentiment": 6_000, "tagging": 6_000}.get(name, 300)
     flags = ("--budget-tokens", budget, "--rounds", 2, "--trials", 2, "--oracle", "random", "--run", tmp_path / "s")

@@ -206,3 +206,55 @@ def test_no_operation_has_all_logits(monkeypatch):
 def _noted(x, shapes):
     shapes.append(tuple(x.shape))
     return x
+
+
+@tensorflow_only("TensorFlow draws the words")
+@pytest.mark.parametrize("transposed", [False, True])
+def test_sampled_words_give_the_loss_of_tensorflow(transposed, monkeypatch):
+    """Given drawn words, in float64: the log-softmax of the scores minus the logarithms of their frequencies."""
+    import tensorflow as tf
+
+    drawn = tf.constant([3, 0, 7, 5], tf.int64)
+    expected = tf.linspace(tf.constant(0.2, tf.float64), 0.9, V)
+    sampled = (drawn, tf.gather(expected, [[2]] * B * T), tf.gather(expected, drawn))
+    loss = tf.nn.sampled_softmax_loss
+    monkeypatch.setattr(tf.nn, "sampled_softmax_loss", lambda **given: loss(**given, sampled_values=sampled))
+    vectors, kernel = (spread(shape, start=3).astype("float64") for shape in ((B, T, 4), (4, V)))
+    labels, weights = np.full((B, T), 2), (np.arange(T) < LENGTHS[:, None]).astype("float32")
+    given = tf.constant(kernel.T if transposed else kernel)
+    deferred = DeferredLogits(tf.constant(vectors), given, transposed=transposed, num_sampled=4)
+    found = deferred.scored(labels, weights, label_smoothing=0.0)
+    scores = (vectors @ kernel)[..., [2, 3, 0, 7, 5]] - np.log(np.take(expected.numpy(), [2, 3, 0, 7, 5]))
+    values = np.log(np.exp(scores).sum(-1)) - scores[..., 0]
+    np.testing.assert_allclose(array(found.values), np.where(weights > 0, values, 0), rtol=1e-12)
+
+
+@tensorflow_only("TensorFlow draws the words")
+@pytest.mark.parametrize("chunk_size", [None, 4])
+def test_sampled_words_train_a_model_that_is_evaluated_on_all_words(chunk_size):
+    loss = SequenceCrossentropy(num_sampled=5, chunk_size=chunk_size)
+    keras.utils.set_random_seed(0)
+    model = seq2seq()
+    model.compile(keras.optimizers.SGD(0.3), loss, weighted_metrics=[Perplexity()])
+    x, labels, sample_weight = batch("seq2seq")
+    before = model.evaluate(x, labels, sample_weight=sample_weight, verbose=0, return_dict=True)
+    whole = SequenceCrossentropy()(labels, model(x), sample_weight)
+    assert before["loss"] == pytest.approx(float(whole), rel=1e-5)
+    model.fit(x, labels, sample_weight=sample_weight, epochs=60, batch_size=B, verbose=0)
+    after = model.evaluate(x, labels, sample_weight=sample_weight, verbose=0, return_dict=True)
+    assert after["loss"] < 0.5 * before["loss"]
+    assert after["perplexity"] < before["perplexity"]
+    again = SequenceCrossentropy.from_config(loss.get_config())
+    assert (again.num_sampled, again.chunk_size) == (5, chunk_size)
+
+
+def test_sampled_words_are_refused_where_they_mean_nothing():
+    with pytest.raises(ValueError, match="`num_sampled` must be at least 1"):
+        TokenCrossentropy(num_sampled=0)
+    with pytest.raises(ValueError, match="cannot smooth"):
+        TokenCrossentropy(0.1, num_sampled=3)
+    model = seq2seq()
+    model.compile("sgd", TokenCrossentropy(num_sampled=3), weighted_metrics=[TokenAccuracy()])
+    x, labels, sample_weight = batch("seq2seq")
+    with pytest.raises(ValueError, match="Leave out `metrics.TokenAccuracy`"):
+        model.fit(x, labels, sample_weight=sample_weight, verbose=0)

@@ -1,4 +1,4 @@
-"""The findings of Sutskever et al. 2014: their parts on made outputs, and all of them on models trained for a moment."""
+"""The findings of Sutskever et al. 2014: each on made outputs, and all of them on models that were trained briefly."""
 
 import dataclasses
 import json
@@ -155,7 +155,7 @@ def test_sentences_in_the_passive_voice():
     assert triple("A man is holding a woman .", "A woman is held by a man .", "A woman is holding a man .") in found
     assert len(found) == 4
     Task.source_vocabulary = text.Words(["a", "man"])
-    with pytest.raises(ValueError, match="None of the sentences"):
+    with pytest.raises(ValueError, match="vocabulary lacks words"):
         sentence_vectors.sentences(Task)
 
 

@@ -6,7 +6,18 @@ import math
 import keras
 import pytest
 
-from recipes import forecasting, language_model, memory, music, sentiment, speech, tagging, translation, video
+from recipes import (
+    forecasting,
+    language_model,
+    memory,
+    music,
+    sentiment,
+    speech,
+    sutskever2014,
+    tagging,
+    translation,
+    video,
+)
 from tests.recipes.pages import runner
 
 if keras.backend.backend() != "tensorflow":
@@ -22,6 +33,7 @@ TINY = {
     speech: {"takes": 20, "strings": 12, "copies": 1, "max_digits": 2},
     video: {"clips": 100, "filters": (4,), "frames": 4},
     music: {"pieces": 20},
+    sutskever2014: {"numbers": 40, "num_beams": 2},
     memory: {"lengths": (2, 4), "examples": 40, "test_examples": 20, "num_layers": 1},
 }
 
