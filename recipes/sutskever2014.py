@@ -81,10 +81,10 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
     architecture: Literal["lstm", "transformer"] = option("lstm", "transformer: that of today, to compare")
     attention: Literal["none", "additive", "dot", "general", "scaled_dot"] = option("none", "attention, to compare")
     reverse_source: bool = option(True, "reversed source")
-    dropout: float = option(0.0, "dropout rate, which the paper does not use")
+    dropout: float | None = preset(0.0, "dropout rate, which the paper does not use", files=0.2, paper=0.0)
 
     # 3.4, training
-    epochs: float | None = preset(10, "number of epochs, in halves", files=15, paper=7.5)
+    epochs: float | None = preset(10, "number of epochs, in halves", files=12, paper=7.5)
     optimizer: Literal["sgd", "adam"] = option("sgd", "optimizer")
     learning_rate: float | None = preset(0.7, "learning rate, halved every fifteenth of the training from 2/3 on")
     batch_size: int | None = preset(32, "number of sentences of a batch", files=32, paper=128)
