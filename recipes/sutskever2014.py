@@ -133,6 +133,8 @@ def with_defaults(options: Options) -> Options:
     options = experiment.with_defaults(options, *presets, *(["paper"] if options.size == "paper" else []))
     if options.epochs <= 0 or options.epochs * 2 % 1:
         raise ValueError(f"--epochs must be a number of halves above 0. Received: {options.epochs}")
+    if options.stream and options.findings:
+        raise ValueError("--findings reads the text several times. Leave out --stream.")
     scale = options.initial_scale or 0.08 * (1000 / options.units) ** 0.5
     return dataclasses.replace(options, initial_scale=scale)
 
