@@ -1,0 +1,134 @@
+"""Texts of a task as they arise, piece by piece, by the signatures of `tasks.streaming`."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_seq.decoding.generate import NEW_TOKENS
+from keras_seq.decoding.sampling import Sampling, drawn, filter_logits, mixed, uniform
+from keras_seq.tasks.signatures import Exported, inputs_of
+
+NEEDED = ("encode", "step", "detokenize")
+SEARCHES = ("greedy", "sampling")
+_HALF = "\N{REPLACEMENT CHARACTER}"  # stands for a character with bytes that are still to come
+
+
+def step_functions(task: Any) -> dict[str, Callable]:
+    """The functions `encode`, `step` and `detokenize` of a task or a SavedModel, traced once.
+
+    Raises:
+        ValueError: if the task has none, because it does not generate text token by token.
+    """
+    functions = getattr(task, "signatures_by_name", None)
+    if functions is None:
+        signatures = task.signatures()
+        if set(NEEDED) <= set(signatures):
+            some = {name: signatures[name] for name in NEEDED}
+            functions = Exported(task.exported_model(), some, task.resources).functions
+    if functions is None or not set(NEEDED) <= set(functions):
+        raise ValueError(f"{task.where} is a task of {task.name}, which has no tokens to stream. Ask for its result.")
+    return {name: functions[name] for name in NEEDED}
+
+
+def text_stream(
+    functions: dict[str, Callable],
+    end_id: int,
+    text: str,
+    *,
+    search: str = "greedy",
+    max_length: int = NEW_TOKENS,
+    follows: bool = False,
+    **options: Any,
+) -> Iterator[str]:
+    """Yields an output piece by piece: the text of the same search in `details`, without the prompt.
+
+    Args:
+        functions: the result of `step_functions`.
+        end_id: id of the end token.
+        text: the input.
+        search: "greedy" or "sampling".
+        max_length: maximum number of tokens, the end token counted.
+        follows: whether the output continues the text.
+        options: options of `decoding.Sampling` except `num_return`, for that search.
+    Yields:
+        Non-empty strings, which together are the whole output.
+    Raises:
+        ValueError: for another search, or an option that it does not have.
+    """
+    if search not in SEARCHES:
+        raise ValueError(f"`search` of a stream must be greedy or sampling. Received: {search!r}")
+    if max_length < 1:
+        raise ValueError(f"`max_length` must be at least 1. Received: {max_length}")
+    known = ("temperature", "top_k", "top_p", "min_p", "seed") if search == "sampling" else ()
+    if wrong := sorted(set(options) - set(known)):
+        names = ", ".join(f"`{name}`" for name in wrong)
+        raise ValueError(f"{names}: `search` {search} of a stream has no such option. Leave it out.")
+    choose = _sampled(**options) if search == "sampling" else _likeliest
+    return _pieces(functions, end_id, text, choose, max_length, follows)
+
+
+def _pieces(functions, end_id, text, choose, max_length, follows):
+    room = {"max_length": tf.constant(max_length)} if "max_length" in inputs_of(functions["encode"]) else {}
+    state = functions["encode"](text=tf.constant([text.encode()]), **room)
+    written = _continuation(functions, text) if follows else functools.partial(_written, functions)
+    ids, said = [], ""
+    for number in range(max_length):
+        state = dict(functions["step"](**state))
+        ids.append(choose(state.pop("log_probs"), number))
+        if ids[-1] == end_id:
+            ids.pop()
+            break
+        state["tokens"] = tf.constant([[ids[-1]]])
+        whole = written(ids)
+        if not whole.endswith(_HALF) and whole.startswith(said) and len(whole) > len(said):
+            yield whole[len(said) :]
+            said = whole
+    whole = written(ids)
+    if len(whole) > len(said):
+        yield whole[len(said) :]
+
+
+def _continuation(functions, text):
+    """A function from ids to the text that follows a prompt, with the space that the vocabulary puts between them.
+
+    A SavedModel does not return the ids of the prompt. The first token stands in for them: after itself it has the
+    same space as after the prompt.
+    """
+
+    def written(ids):
+        if not ids or not text:
+            return _written(functions, ids)
+        first = _written(functions, ids[:1])
+        rest = _written(functions, [ids[0], *ids])[len(first) :]
+        added = rest.startswith(" ") and not first.startswith(" ")
+        return rest[1:] if added and text[-1].isspace() else rest
+
+    return written
+
+
+def _written(functions, ids):
+    if not ids:
+        return ""
+    (line,) = functions["detokenize"](tokens=tf.constant([ids]))["text"].numpy().tolist()
+    return line.decode("utf-8", "replace")
+
+
+def _likeliest(log_probs, number):
+    return int(np.argmax(log_probs.numpy()[0]))
+
+
+def _sampled(**options):
+    """The draws of `decoding.Sampling` for the first sample of the first text."""
+    search = Sampling(**options).for_examples(ops.arange(1, dtype="int32"))
+    key = mixed(search.seed, ops.arange(1, dtype="int32"))
+
+    def choose(log_probs, number):
+        logits = filter_logits(log_probs, search.temperature, search.top_k, search.top_p, search.min_p)
+        token = drawn(logits, uniform(mixed(key, ops.convert_to_tensor([number]))))
+        return int(ops.convert_to_numpy(token)[0])
+
+    return choose
