@@ -51,8 +51,9 @@ class Answers:
         function = self.function(fields["signature"])
         specs = inputs_of(function)
         requests = [_tensors(given, specs) for given in fields["requests"]]
-        joined = {name: np.concatenate([given[name] for given in requests]) for name in requests[0]}
-        joined = joined if len(requests) > 1 else requests[0]
+        joined = requests[0]
+        if len(requests) > 1:
+            joined = {name: np.concatenate([given[name] for given in requests]) for name in joined}
         outputs = function(**{name: tf.constant(x, specs[name].dtype, x.shape) for name, x in joined.items()})
         arrays = {name: x.numpy() for name, x in outputs.items()}
         rows = [len(next(iter(given.values()))) for given in requests] if len(requests) > 1 else [None]
@@ -160,6 +161,8 @@ def inputs_of(function: Any) -> dict[str, Any]:
 
 
 def _tensors(given: dict[str, Any], specs: dict[str, Any]) -> dict[str, np.ndarray]:
+    if set(given) == {""} and len(specs) == 1:  # the only input needs no name
+        given = {name: given[""] for name in specs}
     unknown = sorted(set(given) - set(specs))
     if unknown:
         raise ValueError(f"There is no input {unknown[0][:80]!r}. There are: {', '.join(specs)}.")

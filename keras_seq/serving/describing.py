@@ -1,6 +1,5 @@
-"""What a server tells of a task, and the calls that warm it up."""
+"""What a server tells of a task."""
 
-import warnings
 from typing import Any
 
 OPTIONS = (
@@ -35,15 +34,6 @@ def description(task: Any) -> dict[str, Any]:
         **_columns(task),
         "sampling_rate": task.sampling_rate if task.name == "transcription" else None,
     }
-
-
-def warm_up(answers: Any, described: dict[str, Any]) -> None:
-    """Compiles the task's search before the first request."""
-    inputs: list[Any] = ["a", "a b c d e f g h i j k"] if described["reads"] in ("text", "words") else []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        numbers = list(range(len(inputs))) if described["numbered"] else None
-        answers.details({"inputs": inputs, "options": {}, "numbers": numbers}, [])
 
 
 def _options(task: Any, searches: bool, saved: bool) -> list[str]:

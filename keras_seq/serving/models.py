@@ -11,7 +11,7 @@ from keras_seq.serving import requests
 from keras_seq.serving.batcher import Batcher
 from keras_seq.serving.folders import stamp, versions
 from keras_seq.serving.lanes import Full, Item, Lanes
-from keras_seq.serving.process import Gone, ModelProcess
+from keras_seq.serving.process import Failed, Gone, ModelProcess, Refused
 from keras_seq.serving.settings import Settings
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts to start a process
@@ -50,7 +50,7 @@ class Version:
         Raises:
             ValueError: if the model cannot be loaded.
         """
-        first = await self._start(str(self.folder), self.settings.threads)
+        first = await self._started()
         self.described = first.described
         for place in range(self.settings.workers):
             self._tasks.append(asyncio.create_task(self._keep(place, first if place == 0 else None)))
@@ -101,6 +101,20 @@ class Version:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(process.stop() for process in self.processes.values()))
 
+    async def _started(self) -> ModelProcess:
+        """A process that has computed once, so that the first request need not wait for compilation."""
+        process = await self._start(str(self.folder), self.settings.threads)
+        try:
+            for item in requests.warm_up(process.described, self.settings):
+                await process.ask(requests.message([item])[0])
+        except (Gone, Refused, Failed) as error:
+            await process.stop()
+            raise ValueError(f"the model fails at its first input: {error}") from error
+        except BaseException:
+            await process.stop()
+            raise
+        return process
+
     def _next_process(self) -> ModelProcess:
         running = [process for process in self.processes.values() if not process.ended.done()]
         if not running:
@@ -112,7 +126,7 @@ class Version:
         pause = 0.5
         while True:
             try:
-                process = process or await self._start(str(self.folder), self.settings.threads)
+                process = process or await self._started()
             except (ValueError, OSError) as error:
                 self._log("process_not_started", folder=str(self.folder), reason=str(error))
                 await asyncio.sleep(pause)

@@ -110,6 +110,13 @@ def detail_items(
     return [Item(whole, max(lengths), kind, rows=len(inputs), alone=True)] if inputs else []
 
 
+def warm_up(described: dict[str, Any], settings: Settings) -> list[Item]:
+    """Items that compile a task with text: a short one and a longer one."""
+    if described["reads"] not in ("text", "words"):
+        return []
+    return [item for text in ("a", "a b c d e f g h i j") for item in detail_items([text], {}, described, settings)]
+
+
 def _content(inputs: Sequence[Any], numbers: Sequence[int], described: dict[str, Any]) -> dict[str, Any]:
     return {
         "inputs": [None if isinstance(one, bytes) else one for one in inputs],

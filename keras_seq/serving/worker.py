@@ -39,13 +39,12 @@ def main(folder: str) -> None:
     start_quickly()
     try:
         from keras_seq.serving.answering import Answers
-        from keras_seq.serving.describing import description, warm_up
+        from keras_seq.serving.describing import description
         from keras_seq.serving.loading import load
 
         task = load(folder)
         answers = Answers(task)
         described = description(task)
-        warm_up(answers, described)
     except Exception as error:
         if not isinstance(error, ValueError | OSError | ImportError):
             traceback.print_exc()
