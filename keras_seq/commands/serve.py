@@ -67,12 +67,13 @@ def serve(options: Serve) -> None:
 
 def check(options: Serve) -> None:
     """Raises `ValueError` for numbers out of their range."""
-    least = {"max_wait_ms": 0, "port": 0, "max_streams": 0}
-    names = [field.name for field in dataclasses.fields(options) if field.type in (int, float, int | None)]
-    for name in names:
-        value = getattr(options, name)
-        if value is not None and (value < least.get(name, 1) if isinstance(value, int) else value < 0):
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least.get(name, 1)}. Received: {value}")
+    may_be_zero = ("max_wait_ms", "port", "max_streams")
+    for name, value in vars(options).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if value < 0 or (value == 0 and name not in may_be_zero):
+            least = "0 or more" if name in may_be_zero else "positive"
+            raise ValueError(f"--{name.replace('_', '-')} must be {least}. Received: {value}")
 
 
 def settings_of(options: Serve) -> Any:

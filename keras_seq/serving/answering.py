@@ -25,7 +25,7 @@ class Answers:
         self.task = task
         self._predictors: collections.OrderedDict[str, Callable] = collections.OrderedDict()
         self._functions: dict[str, Callable] = {}
-        self._steps: dict[str, Callable] | None = None
+        self._text_stream: Callable | None = None
 
     def details(self, fields: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
         """A result for each of `inputs`, or a Failure's reason, with `options` of the task.
@@ -61,14 +61,12 @@ class Answers:
 
     def stream(self, fields: dict[str, Any], blobs: list[bytes]) -> Iterator[str]:
         """The pieces of a text, see `tasks.token_stream`."""
-        from keras_seq.tasks.token_stream import step_functions, text_stream
-        from keras_seq.text import END_ID
+        from keras_seq.tasks.token_stream import TextStream
 
-        if self._steps is None:
-            self._steps = step_functions(self.task)
-        end_id = getattr(getattr(self.task, "vocabulary", None), "end_id", END_ID)
-        follows = self.task.name == "generation"
-        return text_stream(self._steps, end_id, fields["input"], follows=follows, **fields["options"])
+        if self._text_stream is None:
+            self._text_stream = TextStream(self.task)
+        text = fields["input"].encode("utf-8", "replace").decode()
+        return self._text_stream(text, **fields["options"])
 
     def attention(self, fields: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
         """The attention weights of a translation."""

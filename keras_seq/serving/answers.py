@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from keras_seq.serving.lanes import Full
@@ -12,6 +12,7 @@ from keras_seq.serving.process import Failed, Gone, Refused
 from keras_seq.serving.requests import Bad
 
 RETRY_SECONDS = 1
+LEFT = 499  # for the log: nobody receives it
 
 
 def answered(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -54,5 +55,8 @@ def with_refusals(endpoint: Callable) -> Callable:
         except KNOWN as error:
             request.scope["state"]["error"] = status_of(error)[1]
             return refusal(error)
+        except ClientDisconnect:
+            request.scope["state"]["error"] = "left"
+            return Response(status_code=LEFT)
 
     return call

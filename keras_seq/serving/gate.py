@@ -91,8 +91,7 @@ class Gate:
 
     def _note(self, scope: Any, status: int, seconds: float) -> None:
         state = scope["state"]
-        status = status or 499  # the client has left
-        error = state.get("error") or (None if status < 400 else "left" if status == 499 else "refused")
+        error = state.get("error") or ("refused" if status >= 400 else None)
         interface = scope["path"].split("/")[1:3]
         interface = "/".join(interface) if interface[0] == "v1" else interface[0]
         known = ("v1/tasks", "v1/models", "metrics", "healthz", "readyz", "static", "openapi.json", "")

@@ -63,8 +63,9 @@ def tensor(name: str, value: Any, dtype: str, shape: list[int | None]) -> np.nda
         ValueError: if it has another type or shape.
     """
     text = dtype == "string"
+    value = _decoded(value) if text else value
     try:
-        array = np.array(_decoded(value) if text else value, object if text else None)
+        array = np.array(value, object if text else None)
     except ValueError as error:
         raise ValueError(f"`{name}` is not a regular array: its rows differ in length") from error
     kinds = {"string": "O", "bool": "b"}.get(dtype, "iu" if "int" in dtype else "iuf")
@@ -96,5 +97,8 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
-        return base64.b64decode(value["b64"], validate=True)
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except ValueError as error:
+            raise ValueError(f"`b64` is not base64: {error}") from error
     return value

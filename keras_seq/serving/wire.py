@@ -43,7 +43,10 @@ def read(file: Any) -> Message | None:
     if len(head) < HEAD.size:
         return None
     text, sizes = sizes_of(head)
-    lengths = blob_sizes(file.read(sizes))
+    listed = file.read(sizes)
+    if len(listed) < sizes:
+        return None
+    lengths = blob_sizes(listed)
     fields = file.read(text)
     blobs = [file.read(length) for length in lengths]
     if len(fields) < text or any(len(blob) < length for blob, length in zip(blobs, lengths, strict=True)):
