@@ -7,8 +7,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from keras_seq.serving.batcher import Gone
 from keras_seq.serving.lanes import Full
-from keras_seq.serving.process import Failed, Gone, Refused
+from keras_seq.serving.process import Failed, Refused
 from keras_seq.serving.requests import Bad
 
 RETRY_SECONDS = 1

@@ -8,6 +8,11 @@ from typing import Any
 
 from keras_seq.serving.lanes import Item, Lanes
 
+
+class Gone(Exception):
+    """What computed has ended, and computes no more."""
+
+
 Compute = Callable[[list[Item]], Awaitable[list[Any]]]
 
 
@@ -51,7 +56,8 @@ class Batcher:
                 item.answer.cancel()
 
     async def run(self, compute: Compute) -> None:
-        """Computes batches until it is cancelled. Several of these may run, one for each process."""
+        """Computes batches until it is cancelled, or `compute` raises `Gone`. Several of these may run, one for each
+        process."""
         while True:
             batch = await self._next()
             started = self._clock()
@@ -60,6 +66,9 @@ class Batcher:
             except asyncio.CancelledError:
                 _settle(batch, [ConnectionError("the server ends")] * len(batch))
                 raise
+            except Gone as error:
+                _settle(batch, [error] * len(batch))
+                return
             except Exception as error:
                 results = [error] * len(batch)
             _settle(batch, results)

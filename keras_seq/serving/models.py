@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from keras_seq.serving import requests
-from keras_seq.serving.batcher import Batcher
+from keras_seq.serving.batcher import Batcher, Gone
 from keras_seq.serving.folders import stamp, versions
 from keras_seq.serving.lanes import Full, Item, Lanes
-from keras_seq.serving.process import Failed, Gone, ModelProcess, Refused
+from keras_seq.serving.process import Failed, ModelProcess, Refused
 from keras_seq.serving.settings import Settings
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts to start a process

@@ -8,11 +8,8 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from keras_seq.serving.batcher import Gone
 from keras_seq.serving.wire import packed, read_async
-
-
-class Gone(Exception):
-    """The process of the model has ended."""
 
 
 class Refused(Exception):

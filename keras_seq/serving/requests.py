@@ -111,10 +111,13 @@ def detail_items(
 
 
 def warm_up(described: dict[str, Any], settings: Settings) -> list[Item]:
-    """Items that compile a task with text: a short one and a longer one."""
-    if described["reads"] not in ("text", "words"):
-        return []
-    return [item for text in ("a", "a b c d e f g h i j") for item in detail_items([text], {}, described, settings)]
+    """Items that compile a task: texts, half a second of silence, or a series of zeros."""
+    examples: dict[str, list[Any]] = {"text": ["a", "a b c d e f g h i j"], "audio": [[0.0] * 4000]}
+    examples["words"] = examples["text"]
+    if described["reads"] == "series":
+        examples["series"] = [[[0.0] * len(described["columns"])] * described["look_back"]]
+    inputs = examples.get(described["reads"], [])
+    return [item for one in inputs for item in detail_items([one], {}, described, settings)]
 
 
 def _content(inputs: Sequence[Any], numbers: Sequence[int], described: dict[str, Any]) -> dict[str, Any]:

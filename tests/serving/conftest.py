@@ -15,9 +15,10 @@ pytest.importorskip("prometheus_client", reason="the extra `serve` is not instal
 import uvicorn
 
 from keras_seq.serving.app import application
+from keras_seq.serving.batcher import Gone
 from keras_seq.serving.measures import Measures
 from keras_seq.serving.models import Model
-from keras_seq.serving.process import Gone, Refused
+from keras_seq.serving.process import Refused
 from keras_seq.serving.server import listening
 from keras_seq.serving.settings import Settings
 

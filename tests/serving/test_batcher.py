@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_seq.serving.batcher import Batcher
+from keras_seq.serving.batcher import Batcher, Gone
 from keras_seq.serving.lanes import Full, Item, Lanes, lane_width
 
 
@@ -67,6 +67,25 @@ def test_a_model_that_fails_fails_for_its_batch_and_goes_on():
 
     first, second = run(test, fails_first)
     assert isinstance(first, RuntimeError) and second == ["b"]
+
+
+def test_a_process_that_is_gone_loses_its_batch_and_no_other():
+    async def gone(batch):
+        await asyncio.sleep(0.01)
+        raise Gone("gone")
+
+    async def test(batcher):
+        requests = [asyncio.create_task(batcher.submit(items(text))) for text in ("a", "longer text")]
+        lost, _ = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+        assert [type(result) for request in lost for result in request.result()] == [Gone]
+        await asyncio.sleep(0.05)
+        assert len(batcher.lanes) == 1
+        other = asyncio.create_task(batcher.run(Upper()))
+        found = [await request for request in requests if request not in lost]
+        other.cancel()
+        return found
+
+    assert run(test, gone) == [["LONGER TEXT"]]
 
 
 def test_what_nobody_waits_for_is_not_computed():

@@ -16,7 +16,7 @@ function columns(text) {
   const delimiter = [";", "\t", ","].find((sign) => lines[0].includes(sign)) ?? ",";
   const rows = lines.slice(1).map((line) => line.split(delimiter));
   const names = lines[0].split(delimiter).map((name) => name.trim());
-  const number = (cell) => Number((cell ?? "").trim().replace(delimiter === ";" ? "," : "", "."));
+  const number = (cell) => Number(delimiter === "," ? (cell ?? "").trim() : (cell ?? "").trim().replace(",", "."));
   return Object.fromEntries(names.map((name, place) => [name, rows.map((row) => number(row[place]))]));
 }
 
@@ -30,7 +30,7 @@ function columnsOf(task, result, target) {
 export function forecast(task, result, text) {
   const past = columns(text);
   const charts = task.targets.map((target) => chart(task, target, past[target] ?? [], columnsOf(task, result, target)));
-  const head = element("tr", {}, ...["", ...result.names].map((name) => element("th", { scope: "col" }, name)));
+  const head = element("tr", {}, ...["Time", ...result.names].map((name) => element("th", { scope: "col" }, name)));
   const rows = result.values.map((row, place) => {
     const time = String(result.times?.[place] ?? `+${place + 1}`);
     return element("tr", {}, element("th", { scope: "row" }, time), ...row.map((x) => element("td", {}, x.toPrecision(5))));
@@ -41,6 +41,7 @@ export function forecast(task, result, text) {
 }
 
 function chart(task, target, whole, coming) {
+  SIZE.width = Math.min(800, document.body.clientWidth - 34);
   const past = whole.slice(-2 * Math.max(task.look_back, 10)).filter(Number.isFinite);
   const values = [...past, ...coming.flat()];
   const [low, high] = [Math.min(...values), Math.max(...values)];
