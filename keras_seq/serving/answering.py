@@ -92,6 +92,8 @@ class Answers:
         return self._functions[name]
 
     def _signature_names(self) -> list[str]:
+        if not hasattr(self.task, "signatures"):
+            raise ValueError(f"{self.task.where} has no signatures. Use /v1/tasks in place of /v1/models.")
         return list(getattr(self.task, "signatures_by_name", None) or self.task.signatures())
 
     def _predictor(self, options: dict[str, Any]) -> Callable:
