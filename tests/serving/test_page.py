@@ -99,7 +99,7 @@ def test_each_task_by_keyboard(server, browser, sound, width, scheme):
         "request", lambda asked: complaints.append(asked.url) if not asked.url.startswith((address, "data:")) else 0
     )
     page.goto(address)
-    page.wait_for_function("document.getElementById('model').options.length > 0")
+    page.locator("#model option").first.wait_for(state="attached")
     for name in MODELS:
         ask(page, name, sound)
         for what, count in SHOWN[name].items():
@@ -135,7 +135,7 @@ def ask(page, name, sound):
         page.keyboard.press("Control+A")
         page.keyboard.insert_text(INPUTS[name])
         page.keyboard.press("Control+Enter")
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('Answered')", timeout=60_000)
+    page.locator("#status", has_text="Answered in").wait_for(timeout=60_000)
 
 
 def tab_to(page, name):
@@ -154,7 +154,7 @@ def test_accessibility(server, browser):
         context = browser.new_context(viewport={"width": 390, "height": 900}, color_scheme=scheme, bypass_csp=True)
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
-        page.wait_for_function("document.getElementById('model').options.length > 0")
+        page.locator("#model option").first.wait_for(state="attached")
         for name in MODELS[:-1]:
             ask(page, name, None)
             page.evaluate(pathlib.Path(script).read_text(encoding="utf-8"))
@@ -166,7 +166,7 @@ def test_accessibility(server, browser):
 def test_an_error_is_shown_in_words(server, browser):
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{server.port}/")
-    page.wait_for_function("document.getElementById('model').options.length > 0")
+    page.locator("#model option").first.wait_for(state="attached")
     page.select_option("#model", "forecasting")
     page.fill("#input", "time,load,OT\n2020-01-01,1,2\n")
     page.click("#send")
@@ -175,6 +175,6 @@ def test_an_error_is_shown_in_words(server, browser):
     page.select_option("#model", "translation")
     page.fill("#input", "<img src=x onerror=alert(1)>")
     page.click("#send")
-    page.wait_for_function("document.getElementById('status').textContent.startsWith('Answered')", timeout=60_000)
+    page.locator("#status", has_text="Answered in").wait_for(timeout=60_000)
     assert page.locator("#answer img").count() == 0
     page.close()
