@@ -44,20 +44,35 @@ class Answers:
     def call(self, fields: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
         """The outputs of the signature `signature` for requests of tensors by name, as columns.
 
-        If there are several `requests`, each has the same names, and their rows are computed together.
+        If there are several `requests`, each has the same names, and their rows are computed together. If that fails,
+        each is tried alone.
         """
+        function, requests = self.function(fields["signature"]), fields["requests"]
+        try:
+            return {"answers": [{"outputs": outputs} for outputs in self._called(function, requests)]}
+        except Exception:
+            if len(requests) == 1:
+                raise
+        return {"answers": [self._called_alone(function, given) for given in requests]}
+
+    def _called_alone(self, function: Callable, given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"outputs": self._called(function, [given])[0]}
+        except Exception as error:
+            return {"error": one_line(error)}
+
+    def _called(self, function: Callable, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
         import tensorflow as tf
 
-        function = self.function(fields["signature"])
         specs = inputs_of(function)
-        requests = [_tensors(given, specs) for given in fields["requests"]]
+        requests = [_tensors(one, specs) for one in given]
         joined = requests[0]
         if len(requests) > 1:
             joined = {name: np.concatenate([given[name] for given in requests]) for name in joined}
         outputs = function(**{name: tf.constant(x, specs[name].dtype, x.shape) for name, x in joined.items()})
         arrays = {name: x.numpy() for name, x in outputs.items()}
         rows = [len(next(iter(given.values()))) for given in requests] if len(requests) > 1 else [None]
-        return {"answers": list(_split(arrays, rows))}
+        return list(_split(arrays, rows))
 
     def stream(self, fields: dict[str, Any], blobs: list[bytes]) -> Iterator[str]:
         """The pieces of a text, see `tasks.token_stream`."""

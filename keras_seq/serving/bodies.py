@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from keras_seq.serving.requests import Bad
 
 READ_SECONDS = 30.0  # limit for the arrival of a body
+DRAINED = 8  # times the limit: a larger body is read no further, and its sender may see the connection end
 
 
 async def body_of(request: Request, most: int) -> bytes:
@@ -18,20 +19,19 @@ async def body_of(request: Request, most: int) -> bytes:
     Raises:
         Bad: if it is larger than `most` bytes, or takes too long to arrive.
     """
-    too_large = Bad(f"The body is larger than {most:,} bytes. Send less at a time.", 413)
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise too_large
     parts, size = [], 0
     try:
         async with asyncio.timeout(READ_SECONDS):
             async for part in request.stream():
                 size += len(part)
-                if size > most:
-                    raise too_large
-                parts.append(part)
+                if size > DRAINED * most:
+                    break
+                if size <= most:
+                    parts.append(part)
     except TimeoutError:
         raise Bad(f"The body did not arrive within {READ_SECONDS:g} seconds.", 408) from None
+    if size > most:
+        raise Bad(f"The body is larger than {most:,} bytes. Send less at a time.", 413)
     return b"".join(parts)
 
 

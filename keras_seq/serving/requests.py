@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from keras_seq.serving.lanes import Item
+from keras_seq.serving.process import Refused
 from keras_seq.serving.settings import Settings
 
 BYTES_PER_TOKEN = 4  # an estimate, as in `tasks.batching`
@@ -70,6 +71,19 @@ def check_inputs(inputs: Sequence[Any], described: dict[str, Any], settings: Set
             raise Bad(f"Input {place} must be {WANTED[reads]}. Received: {_shown(one)}")
         if isinstance(one, str) and reads != "series" and len(one) > TEXT_BYTES_PER_TOKEN * settings.max_tokens:
             raise Bad(f"Input {place} has {len(one):,} characters, too many for {settings.max_tokens:,} tokens", 413)
+
+
+def check_texts(columns: dict[str, Any], described: dict[str, Any], settings: Settings) -> None:
+    """Checks the lengths of the texts of a call.
+
+    Raises:
+        Bad: if one is too long.
+    """
+    for name, column in columns.items():
+        for text in column if isinstance(column, list) else [column]:
+            length = text_length(text, described["vocabulary"]) if isinstance(text, str) else 0
+            if length > settings.max_tokens:
+                raise Bad(f"A text in `{name[:80]}` has {length:,} tokens, more than {settings.max_tokens:,}", 413)
 
 
 WANTED = {
@@ -154,11 +168,15 @@ def message(batch: Sequence[Item]) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def results(batch: Sequence[Item], answer: dict[str, Any]) -> list[Any]:
-    """The part of the process's answer that belongs to each item."""
+    """The part of the process's answer that belongs to each item, or an exception."""
     if "answers" in answer:
-        return answer["answers"]
+        return [_outputs(one) for one in answer["answers"]]
     rest = iter(answer["results"])
     return [[next(rest) for _ in item.content["inputs"]] for item in batch]
+
+
+def _outputs(answer: dict[str, Any]) -> Any:
+    return Refused(answer["error"]) if "error" in answer else answer["outputs"]
 
 
 def _length(value: Any, described: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from keras_seq.serving.answers import answered
 from keras_seq.serving.bodies import body_of, fields_of, json_of, while_connected
 from keras_seq.serving.models import Version
-from keras_seq.serving.requests import Bad, call_item
+from keras_seq.serving.requests import Bad, call_item, check_texts
 from keras_seq.serving.tasks_api import current, model_of, note_inputs
 
 FIELDS = ("signature_name", "instances", "inputs")
@@ -38,6 +38,7 @@ async def predict(request: Request) -> Response:
         raise Bad(f"{count:,} rows are more than a request may have: {settings.max_items:,}", 413)
     if (length := _max_length(columns)) > settings.max_output_tokens:
         raise Bad(f"`max_length` must be at most {settings.max_output_tokens:,}. Received: {length}")
+    check_texts(columns, version.described, settings)
     note_inputs(request, count, columns.get("text") if isinstance(columns.get("text"), list) else [])
     item = call_item(signature, columns, version.described)
     (outputs,) = await while_connected(request, version.answer([item]), settings.deadline)

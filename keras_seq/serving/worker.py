@@ -81,8 +81,8 @@ def _refusal(error: Exception) -> dict[str, Any]:
     from keras_seq.tasks.results import one_line
 
     bad = isinstance(error, ValueError | TypeError) or _of_tensorflow(error)
-    if not bad:
-        traceback.print_exception(error)
+    if not bad:  # without the message, which may have texts of the request
+        print("".join(traceback.format_tb(error.__traceback__)), type(error).__name__, file=sys.stderr)
     return {"error": one_line(error), "bad": bad}
 
 

@@ -53,7 +53,7 @@ class FakeProcess:
         if fields["do"] == "attention":
             return {"weights": [[1.0]], "source": [fields["input"]], "target": [fields["output"]]}
         if fields["do"] == "call":
-            return {"answers": [self._called(given) for given in fields["requests"]]}
+            return {"answers": [{"outputs": self._called(given)} for given in fields["requests"]]}
         inputs = [one if isinstance(one, str) else "sound" if one is None else "array" for one in fields["inputs"]]
         if "slow" in inputs:
             await asyncio.sleep(0.5)

@@ -151,14 +151,17 @@ def test_code_that_fails_fails_for_its_input_alone():
 def test_calls_of_a_signature_are_joined_and_parted(loaded, kind):
     answers = Answers(loaded("tagging", kind))
     alone = [
-        answers.call({"signature": "tag", "requests": [{"text": texts}]}, [])["answers"][0]
+        answers.call({"signature": "tag", "requests": [{"text": texts}]}, [])["answers"][0]["outputs"]
         for texts in (["a man"], ["the dog runs far", "a"])
     ]
     together = [{"text": ["a man"]}, {"text": ["the dog runs far", "a"]}]
-    assert answers.call({"signature": "", "requests": together}, [])["answers"] == alone
+    found = answers.call({"signature": "", "requests": together}, [])["answers"]
+    assert [one["outputs"] for one in found] == alone
+    found = answers.call({"signature": "", "requests": [{"text": [3]}, *together]}, [])["answers"]
+    assert "must be of type string" in found[0]["error"] and [one["outputs"] for one in found[1:]] == alone
     assert len(alone[0]["tags"][0]) == 2 and len(alone[1]["tags"][0]) == 4
     one = answers.call({"signature": "tag_words", "requests": [{"": [["a", "man"]]}]}, [])["answers"][0]
-    assert one["tags"] == alone[0]["tags"]
+    assert one["outputs"]["tags"] == alone[0]["tags"]
 
 
 @pytest.mark.parametrize(
