@@ -33,7 +33,7 @@ BYTES_PER_TOKEN = 4  # by which all servers' padding is counted
 class Options(timing.Options):
     """Serves a Transformer-Tiny of random weights on loopback, to clients with texts of Zipf-distributed lengths."""
 
-    locust: pathlib.Path = option(help="the program locust, which sends the requests")
+    locust: pathlib.Path = option(pathlib.Path("locust"), "the program locust, which sends the requests")
     bentoml: pathlib.Path | None = option(None, "the Python that has BentoML")
     litserve: pathlib.Path | None = option(None, "the Python that has LitServe")
     clients: int = option(64, "number of clients")

@@ -60,7 +60,7 @@ def plain(inputs):
     return [np.asarray(one).tolist() if not isinstance(one, str | list) else one for one in inputs]
 
 
-@pytest.mark.parametrize("name", quick(list(MAKERS), few=["classification", "tagging", "forecasting"]))
+@pytest.mark.parametrize("name", quick(list(MAKERS), few=["classification", "forecasting"]))
 @pytest.mark.parametrize("kind", ["run", "saved"])
 def test_answers_are_those_of_the_task(loaded, name, kind):
     task = loaded(name, kind)
@@ -89,6 +89,7 @@ def same(one, other):
         assert one == other
 
 
+@pytest.mark.long
 def test_a_sampled_text_does_not_depend_on_its_batch(loaded):
     task = loaded("generation")
     options = {"search": "sampling", "seed": 4, "max_length": 6}
@@ -101,6 +102,7 @@ def test_a_sampled_text_does_not_depend_on_its_batch(loaded):
     assert [result["text"] for result in found] == [result["text"] for result in expected]
 
 
+@pytest.mark.long
 def test_a_sound_file_is_read_as_transcribe_reads_it(loaded, tmp_path):
     import wave
 

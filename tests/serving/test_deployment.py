@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_the_dockerfile_line_by_line():
     assert install[-1] == "/src[serve]" and (ROOT / "setup.cfg").is_file() and (ROOT / "constraints.txt").is_file()
     options = served(json.loads(lines[-1][1]))
     assert str(options.port) == lines[6][1] and options.host == "0.0.0.0" and options.token_file is not None
+
+
+def test_the_server_loads_no_tensorflow():
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    program = (
+        "import keras_seq.serving.server, sys; print([name for name in ('keras', 'tensorflow') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
 
 
 def test_nginx_allows_what_the_server_allows():
