@@ -152,13 +152,14 @@ def load(options: Options, server: Server, port: int, folder: pathlib.Path, rate
     command = [options.locust, "--locustfile", PEERS / "clients.py", "--headless", "--only-summary", "--json"]
     command += ["--host", f"http://127.0.0.1:{port}", "--users", str(options.clients)]
     command += ["--spawn-rate", str(options.clients), "--run-time", f"{options.seconds}s"]
+    command += ["--stop-timeout", "120"]  # every request that was sent is counted
     done = subprocess.run(
         list(map(str, command)), env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     (entry,) = json.loads(done.stdout)
     counts = {int(milliseconds): number for milliseconds, number in entry["response_times"].items()}
     times = np.repeat(list(counts), list(counts.values()))
-    seconds = entry["last_request_timestamp"] - entry["start_time"]
+    seconds = max(options.seconds, entry["last_request_timestamp"] - entry["start_time"])
     p50, p99 = np.percentile(times, [50, 99])
     return {"rate": len(times) / seconds, "p50": p50, "p99": p99, "failed": entry["num_failures"]}
 
