@@ -23,6 +23,7 @@ from keras_seq.commands import (
     replay,
     rerank,
     score,
+    serve,
     tag,
     transcribe,
     translate,
@@ -54,6 +55,7 @@ VERBS = {
     "evaluate": Verb(
         "scores of a model of any task, or of hypotheses, against references", evaluate.Evaluate, evaluate.evaluate
     ),
+    "serve": Verb("models behind a port: a page, JSON, and TensorFlow Serving's requests", serve.Serve, serve.serve),
     "inspect": Verb("contents of a run folder or a SavedModel", inspect.Inspect, inspect.inspect),
     "certify": Verb(
         "proof that an output depends on its sequence alone, not on padding, batch, replicas or export",

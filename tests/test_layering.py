@@ -34,10 +34,12 @@ MAY_IMPORT = {
     "comparison": {"architectures", "cli", "data", "distribution", "inspection", "layers", "training"},
     "callbacks": {"data", "distribution", "scores"},
     "training": {"data", "distribution", "optimizers", "scores"},
+    "serving": {"quiet", "tasks"},
     "tuning": {"cli", "data", "distribution", "inspection", "training"},
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
 TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
+TENSORFLOW += ("serving.answering",)
 # For errors in a graph, and for operations that `keras.ops` lacks.
 WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits", "products")
 

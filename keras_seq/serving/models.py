@@ -1,0 +1,249 @@
+"""The models of a server: their versions, the processes of each, and their reloading."""
+
+import asyncio
+import contextlib
+import itertools
+import pathlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from keras_seq.serving import requests
+from keras_seq.serving.batcher import Batcher, Gone
+from keras_seq.serving.folders import stamp, versions
+from keras_seq.serving.lanes import Full, Item, Lanes
+from keras_seq.serving.process import Failed, ModelProcess, Refused
+from keras_seq.serving.settings import Settings
+
+LONGEST_PAUSE = 30.0  # seconds between two attempts to start a process
+
+Start = Callable[[str, int | None], Any]
+
+
+class Version:
+    """A version of a model: its processes, and the queue that they share.
+
+    Args:
+        number: its number.
+        folder: its folder.
+        start: function that starts a process, `ModelProcess.start`.
+        observe: see `Batcher`.
+        log: function of an event's name and its fields.
+    """
+
+    def __init__(
+        self, number: int, folder: pathlib.Path, settings: Settings, start: Start, observe: Callable, log: Callable
+    ):
+        self.number, self.folder, self.settings = number, folder, settings
+        lanes = Lanes(settings.batch_tokens, settings.max_wait_ms / 1000, settings.max_queue)
+        self.batcher = Batcher(lanes, observe)
+        self._start, self._log = start, log
+        self.processes: dict[int, ModelProcess] = {}
+        self._tasks: list[asyncio.Task] = []
+        self._turn = itertools.count()
+        self._streams = self._asked = 0
+        self.described: dict[str, Any] = {}
+        self.signatures: dict[str, Any] | None = None
+
+    async def start(self) -> None:
+        """Starts the processes.
+
+        Raises:
+            ValueError: if the model cannot be loaded.
+        """
+        first = await self._started()
+        self.described = first.described
+        for place in range(self.settings.workers):
+            self._tasks.append(asyncio.create_task(self._keep(place, first if place == 0 else None)))
+        self.processes[0] = first
+
+    async def answer(self, items: list[Item]) -> list[Any]:
+        """The result of each item, or an exception."""
+        self._asked += 1
+        try:
+            return await self.batcher.submit(items)
+        finally:
+            self._asked -= 1
+
+    async def ask(self, **fields: Any) -> dict[str, Any]:
+        """Asks one of the processes, beside its batches."""
+        self._asked += 1
+        try:
+            return await self._next_process().ask(fields)
+        finally:
+            self._asked -= 1
+
+    async def stream(self, text: str, options: dict[str, Any]) -> AsyncIterator[str]:
+        """Pieces of a text.
+
+        Raises:
+            Full: if too many texts stream already.
+        """
+        if self._streams >= self.settings.max_streams:
+            raise Full(f"{self._streams} texts are streamed already, as many as this server streams at a time")
+        self._streams += 1
+        try:
+            pieces = self._next_process().stream({"do": "stream", "input": text, "options": options})
+            async with contextlib.aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._streams -= 1
+
+    async def drain(self) -> None:
+        """Waits until all requests to this version are answered."""
+        while self._asked or self._streams:
+            await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """Ends the processes."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(process.stop() for process in self.processes.values()))
+
+    async def _started(self) -> ModelProcess:
+        """A process that has computed once, so that the first request need not wait for compilation."""
+        process = await self._start(str(self.folder), self.settings.threads)
+        try:
+            for item in requests.warm_up(process.described, self.settings):
+                await process.ask(requests.message([item])[0])
+        except (Gone, Refused, Failed) as error:
+            await process.stop()
+            raise ValueError(f"the model fails at its first input: {error}") from error
+        except BaseException:
+            await process.stop()
+            raise
+        return process
+
+    def _next_process(self) -> ModelProcess:
+        running = [process for process in self.processes.values() if not process.ended.done()]
+        if not running:
+            raise Gone("no process of the model runs")
+        return running[next(self._turn) % len(running)]
+
+    async def _keep(self, place: int, process: ModelProcess | None) -> None:
+        """Computes batches in a process, and replaces the process when it ends."""
+        pause = 0.5
+        while True:
+            try:
+                process = process or await self._started()
+            except (ValueError, OSError) as error:
+                self._log("process_not_started", folder=str(self.folder), reason=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+                continue
+            self.processes[place], pause = process, 0.5
+            await self._compute(process)
+            self._log("process_ended", pid=process.pid, code=process.ended.result())
+            process = None
+
+    async def _compute(self, process: ModelProcess) -> None:
+        async def compute(batch: list[Item]) -> list[Any]:
+            fields, blobs = requests.message(batch)
+            return requests.results(batch, await process.ask(fields, blobs))
+
+        computing = asyncio.create_task(self.batcher.run(compute))
+        try:
+            await asyncio.wait([process.ended])
+            await asyncio.sleep(0)  # the batch that it leaves gets its error first
+        finally:
+            computing.cancel()
+            await asyncio.gather(computing, return_exceptions=True)
+
+
+class Model:
+    """A model by its name: the version that is served, and the folder that newer ones appear in.
+
+    Args:
+        name: its name in URLs.
+        path: a folder with a model, or with versions named by numbers.
+        start, observe, log: see `Version`. `observe` and `log` also get the name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: pathlib.Path,
+        settings: Settings,
+        observe: Callable = lambda *_: None,
+        log: Callable = lambda *_, **__: None,
+        start: Start = ModelProcess.start,
+    ):
+        self.name, self.path, self.settings, self._start = name, path, settings, start
+        self._observe = lambda *facts: observe(name, *facts)
+        self._log = lambda event, **fields: log(event, model=name, **fields)
+        self.current: Version | None = None
+        self._failed: dict[int, tuple] = {}
+        self._watching: asyncio.Task | None = None
+        self._retiring: set[asyncio.Task] = set()
+
+    async def start(self) -> None:
+        """Serves the newest version that can be loaded, and watches for newer ones.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        found = versions(self.path)
+        if not found:
+            raise ValueError(
+                f"{self.path} has neither a model (best.keras, saved_model.pb, model.bin) nor folders of versions, "
+                "named by numbers. Give another folder."
+            )
+        reasons = [reason for number in sorted(found, reverse=True) if (reason := await self._try(number, found))]
+        if self.current is None:
+            raise ValueError(f"{self.name} cannot be served: {reasons[0]}")
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        if self.current is not None:
+            await self.current.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a process can compute."""
+        current = self.current
+        return current is not None and any(not process.ended.done() for process in current.processes.values())
+
+    async def look(self) -> None:
+        """Loads a newer version, if there is one."""
+        found = versions(self.path)
+        for number in sorted(found, reverse=True):
+            if self.current is not None and number <= self.current.number:
+                return
+            if self._failed.get(number) != stamp(found[number]) and await self._try(number, found) is None:
+                return
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds)
+            with contextlib.suppress(OSError):  # of a folder that is being replaced
+                await self.look()
+
+    async def _try(self, number: int, found: dict[int, pathlib.Path]) -> str | None:
+        """Loads a version in place of the current one. Returns the reason if it cannot be loaded."""
+        if self.current is not None and number < self.current.number:
+            return None
+        before, folder = stamp(found[number]), found[number]
+        version = Version(number, folder, self.settings, self._start, self._observe, self._log)
+        try:
+            await version.start()
+        except (ValueError, OSError) as error:
+            self._failed[number] = before
+            self._log("version_not_loaded", version=number, reason=str(error))
+            return str(error)
+        old, self.current = self.current, version
+        self._log("version_loaded", version=number, folder=str(folder))
+        if old is not None:
+            task = asyncio.create_task(_retire(old))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        return None
+
+
+async def _retire(version: Version) -> None:
+    await version.drain()
+    await version.stop()
