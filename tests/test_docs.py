@@ -21,8 +21,10 @@ import keras_seq
 from keras_seq import export, layers, models, tasks, text
 
 ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ("docs", "docs/start", "docs/guides")
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    path.relative_to(ROOT).as_posix(): path
+    for path in [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md")))]
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 QUICK = ("docs/data.md",)  # the other pages train, decode or load exports

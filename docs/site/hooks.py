@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from docs.site import links, reference  # noqa: E402
+from docs.site import links, messages, reference  # noqa: E402
 
 ROOT = reference.ROOT
 PAGES = ("*.md", "docs/*.md", "docs/start/*.md", "docs/guides/*.md", "recipes/*.md", "saved_models/*.md")
@@ -38,7 +38,7 @@ def linked_files(page: str) -> set[str]:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fills the navigation of the API."""
     (section,) = (entry for entry in config.nav if "API" in entry)
-    section["API"] = ["api/index.md", *map(nav_entry, reference.parts())]
+    section["API"] = ["api/index.md", *map(nav_entry, reference.parts()), {"Error messages": "api/messages.md"}]
     return config
 
 
@@ -55,7 +55,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = page_paths()
     for path in [*pages, *sorted(set().union(*map(linked_files, pages)))]:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
-    for path, content in reference.pages().items():
+    for path, content in {**reference.pages(), "api/messages.md": messages.page()}.items():
         files.append(File.generated(config, path, content=content))
     return files
 

@@ -98,7 +98,18 @@ def index() -> str:
         f"| [`{part}`]({address(part)}{'/index' if is_divided(part) else ''}.md) | {first_line(part)} |"
         for part in parts()
     ]
-    return "\n".join(["# API", "", "Every public name, by part.", "", "| part | contents |", "|---|---|", *rows, ""])
+    return "\n".join(
+        [
+            "# API",
+            "",
+            "Every public name, by part, and every [error message](messages.md).",
+            "",
+            "| part | contents |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def first_line(part: str) -> str:
