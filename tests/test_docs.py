@@ -139,6 +139,7 @@ RUNS = {
     },
     "docs/padding.md": {"sentiment": moods},
     "docs/representations.md": {"sentiment": attending_moods},
+    "docs/start/your_data.md": {"sentiment": moods, "dates": translator},
     "docs/tasks.md": {"translation": translator, "one": translator, "two": translator},
 }
 SAVED_MODELS = {

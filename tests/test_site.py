@@ -1,5 +1,6 @@
 """The site of `make docs`: every public name has an entry, links lead somewhere, docstrings become lists."""
 
+import contextlib
 import html.parser
 import importlib
 import inspect
@@ -12,7 +13,8 @@ import urllib.parse
 
 import pytest
 
-from docs.site import links, reference
+import keras_seq
+from docs.site import links, messages, reference
 
 ROOT = reference.ROOT
 # Files and folders of keras_seq/ that are no public part.
@@ -140,6 +142,56 @@ def test_links_of_a_page_lead_to_files_and_headings(page):
         if anchor:
             other = os.path.relpath(path.resolve(), ROOT)
             assert anchor in anchors(other), f"{page} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_names_of_a_page_exist(page):
+    modules = {part.rpartition(".")[2]: part for part in reference.parts()} | {"inspection": "keras_seq.inspection"}
+    names = "|".join(modules)
+    text = BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    for name in re.findall(
+        rf"(?<!`)`(?:keras_seq\.)?((?:{names})\.[A-Za-z]\w*(?:\.[A-Za-z]\w*)*)(?:\([^`]*\))?`", text
+    ):
+        first, *others = name.split(".")
+        is_file = others[-1] in ("config", "csv", "json", "py", "txt")
+        assert is_file or exists(modules[first], others), f"{page}: {name}"
+
+
+def exists(module: str, names: list[str]) -> bool:
+    """Whether the attributes, or modules and then attributes, of a module exist."""
+    found = importlib.import_module(module)
+    for name in names:
+        if name in getattr(found, "_INSTEAD", ()):  # shown for its error
+            return True
+        if not hasattr(found, name) and inspect.ismodule(found):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(f"{found.__name__}.{name}")
+        if not hasattr(found, name):
+            return name in getattr(found, "__annotations__", ())  # a field of a dataclass
+        found = getattr(found, name)
+    return True
+
+
+def test_the_names_of_other_libraries_have_a_line_in_the_guide():
+    page = (ROOT / "docs/guides/coming_from.md").read_text(encoding="utf-8")
+    parts = [importlib.import_module(part) for part in reference.parts()]
+    names = {name for part in [keras_seq, *parts] for name in getattr(part, "_INSTEAD", ())}
+    assert len(names) > 50
+    assert not [name for name in sorted(names) if not re.search(rf"`{name}\b", page)]
+
+
+def test_messages_are_found_where_they_are_raised(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text(
+        "import warnings\n"
+        "def f(x):\n"
+        "    warnings.warn('take care of x', stacklevel=2)\n"
+        "    raise ValueError(f'`x` must be {1} or 2. '\n 'Received: ' f'{x}') from None\n"
+        "raise SystemExit(2)\n"
+    )
+    expected = {("warning", "take care of x"), ("ValueError", "`x` must be … or 2. Received: …")}
+    assert set(messages.messages(file)) == expected
+    assert "`` `Throughput` counted no tokens in this epoch." in messages.page()
 
 
 @pytest.mark.parametrize("page", PAGES)
