@@ -93,6 +93,8 @@ def test_names_in_the_text_are_links():
         "As [`plan_batches`][keras_seq.data.plan_batches] and `Buckets`, `pad_id`, "
         "[arXiv:1409.0473](https://arxiv.org/abs/1409.0473)."
     )
+    for text in ("- `plan_batches`: an argument", "    `plan_batches`"):
+        assert links.linked_in_docstring(text, "keras_seq.data.f") == text
     assert "][" not in links.linked_in_docstring("`plan_batches`", "keras_seq.data.f", ["plan_batches"])
 
 

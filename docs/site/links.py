@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from docs.site import reference
 
-CODE = re.compile(r"(?<![`\[\\])`(?P<name>[A-Za-z_][\w.]*)(?P<call>\([^`]*\))?`(?![`\]:])")
+CODE = re.compile(r"(?<![`\[\\])`(?P<name>[A-Za-z_][\w.]*)(?P<call>\([^`]*\))?`(?![`\]])")
 ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})")
 FENCE = re.compile(r" *(```|~~~)")
 
@@ -46,7 +46,10 @@ def linked_in_docstring(markdown: str, path: str, arguments: Collection[str] = (
         is_other = target in targets() and not path.endswith(f".{name}")
         return f"[{match[0]}][{target}]" if is_other and not is_plain else _link(match)
 
-    lines = [line if line.startswith(("    ", ">>>")) else CODE.sub(link, line) for line in markdown.split("\n")]
+    lines = []
+    for line in markdown.split("\n"):
+        name, colon, text = line.partition(": ") if line.startswith("- `") else ("", "", line)
+        lines.append(line if line.startswith(("    ", ">>>")) else name + colon + CODE.sub(link, text))
     return ARXIV.sub(r"[\g<0>](https://arxiv.org/abs/\1)", "\n".join(lines))
 
 
