@@ -62,3 +62,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **kwargs) -> str:
     return links.linked(markdown)
+
+
+def on_post_page(output: str, **kwargs) -> str:
+    """Names the dialog of the search for screen readers."""
+    return output.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
