@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from benchmarks import timing
-from keras_seq import cli, losses, metrics, models, optimizers
+from keras_seq import cli, losses, metrics, models, optimizers, products
 from keras_seq.cli import option
 
 # Arguments of the loss, and the optimizer.
@@ -37,7 +37,7 @@ class Options:
     num_layers: int = option(4, "number of layers of encoder and of decoder")
     rows: int = option(128, "number of sentences of the batch")
     length: int = option(30, "number of words of the longest sentence")
-    precision: str = option("float32", "compute dtype", choices=("float32", "bfloat16"))
+    precision: str = option("float32", "compute dtype", choices=("float32", "auto", "bfloat16"))
     steps: int = option(3, "number of steps, after one that traces")
     core: int | None = option(0, "core that everything runs on (none: the system decides)")
     keep_freed_memory: bool = option(False, "glibc keeps freed memory in the process")
@@ -75,6 +75,7 @@ def measure(options: Options, way: str) -> tuple[int, int, list[float], float]:
     """The number of parameters, the peak of this process in bytes, CPU seconds of each step, and the first loss."""
     timing.prepare(options)
     keras.config.set_dtype_policy("mixed_bfloat16" if options.precision == "bfloat16" else "float32")
+    products.set_dtype("auto" if options.precision == "auto" else "float32")
     scored, optimizer = WAYS[way]
     model = build(options)
     model.compile(

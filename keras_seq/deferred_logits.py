@@ -1,12 +1,14 @@
 """Scores over a large vocabulary, computed for some tokens at a time, so that those of a whole batch are never held."""
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
 from keras import ops
 from keras.src.backend.common import masking
 
+from keras_seq import products
 from keras_seq.crossentropy import surprise_and_slopes
 from keras_seq.labels import labels_and_weights
 
@@ -99,6 +101,7 @@ class DeferredLogits:
             self.chunk_size,
             label_smoothing,
             self.correct,
+            products.in_bfloat16(self.training, self.dtype, math.prod(self.kernel.shape)),
         )
         rows = ops.reshape(function(chunks, flat, self.kernel), (3 if self.correct else 2, *shape))
         surprise, correct = ops.stop_gradient(rows[1]), ops.stop_gradient(rows[2]) if self.correct else None
@@ -149,6 +152,7 @@ class _Chunks:
         labels, weights: int and float `(N,)`.
         transposed, chunk_size, correct: see `DeferredLogits`.
         label_smoothing: see `TokenCrossentropy`.
+        bfloat16: whether to compute the products in bfloat16, see `keras_seq.products`.
     """
 
     labels: Any
@@ -157,6 +161,7 @@ class _Chunks:
     chunk_size: int
     label_smoothing: float
     correct: bool
+    bfloat16: bool
 
     def rows(self, vectors, kernel) -> Any:
         """The values, the surprise and, if asked for, whether the label is the best: float `(2 or 3, N)`.
@@ -173,6 +178,7 @@ class _Chunks:
     def _run(self, vectors, kernel, gradients):
         N, dtype = ops.shape(vectors)[0], keras.backend.result_type(vectors.dtype, "float32")
         transposed, real = self.transposed, self.weights != 0
+        scored = self._rounded(kernel)
         order = ops.argsort(ops.cast(ops.logical_not(real), "int32"))  # real tokens first
         number = _at_least_1(_divided(N, self.chunk_size))
         size = _divided(N, number)  # chunks of one size, without a rest
@@ -191,14 +197,14 @@ class _Chunks:
         labels, weights, x = chunked(self.labels), chunked(ops.cast(self.weights, dtype)), chunked(vectors)
 
         def chunk(i, rows, of_vectors=None, of_kernel=None):
-            new, slopes = self._chunk(x[i], kernel, labels[i], weights[i])
+            new, slopes = self._chunk(x[i], scored, labels[i], weights[i])
             rows = _filled(rows, i, ops.transpose(new))
             if not gradients:
                 return i + 1, rows
             slopes = slopes(weights[i])
-            of_vectors = _filled(of_vectors, i, _product(slopes, kernel, transpose_b=not transposed))
+            of_vectors = _filled(of_vectors, i, self._product(slopes, scored, transpose_b=not transposed))
             pair = (slopes, x[i]) if transposed else (x[i], slopes)
-            return i + 1, rows, of_vectors, of_kernel + ops.cast(_product(*pair, transpose_a=True), dtype)
+            return i + 1, rows, of_vectors, of_kernel + ops.cast(self._product(*pair, transpose_a=True), dtype)
 
         first = [ops.zeros((), "int32"), ops.zeros((number, size, 3 if self.correct else 2), dtype)]
         if gradients:
@@ -207,11 +213,18 @@ class _Chunks:
         rows = ops.transpose(original(rows))
         return (rows, original(both[0]), ops.cast(both[1], kernel.dtype)) if gradients else (rows, None, None)
 
+    def _rounded(self, x):
+        return ops.cast(x, "bfloat16") if self.bfloat16 else x
+
+    def _product(self, a, b, **transposed):
+        dtype = a.dtype
+        return ops.cast(_product(self._rounded(a), self._rounded(b), **transposed), dtype)
+
     def _chunk(self, x, kernel, labels, weights):
         """The rows of a chunk, and the function to its gradient."""
 
         def logits():
-            return _product(x, kernel, transpose_b=self.transposed)
+            return self._product(x, kernel, transpose_b=self.transposed)
 
         scores = logits()
         surprise, values, slopes = surprise_and_slopes(labels, scores, self.label_smoothing, again=logits)

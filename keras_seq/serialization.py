@@ -17,7 +17,7 @@ from typing import Any
 CLASSES = {
     "decoding": "Ensemble",
     "layers": "AdditiveAttention AttentionPooling AutoregressiveDecoder BlankPadding Bridge CRF CRFLoss "
-    "CharacterEncoder ChronoBias ConvLSTM2D ConvSubsampling DotAttention FrameCNN FrameConvolution FrameDecoder "
+    "CharacterEncoder ChronoBias ConvLSTM2D ConvSubsampling Dense DotAttention FrameCNN FrameConvolution FrameDecoder "
     "FramePairs FramePatches GRU GeneralAttention JoinFeatures LSTM LastPooling LastSteps "
     "LearnedPositions LocationSensitiveAttention LogMel MaskedConv1D MaxPooling MeanPooling MinGRU "
     "MinLSTM MovingAverage MultiHeadAttention Patches QuantileOffsets RGLRU RecurrentStack "

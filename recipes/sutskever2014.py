@@ -81,10 +81,10 @@ class Options(experiment.ParallelTextFlags, experiment.Options):
     architecture: Literal["lstm", "transformer"] = option("lstm", "transformer: that of today, to compare")
     attention: Literal["none", "additive", "dot", "general", "scaled_dot"] = option("none", "attention, to compare")
     reverse_source: bool = option(True, "reversed source")
-    dropout: float = option(0.0, "dropout rate, which the paper does not use")
+    dropout: float | None = preset(0.0, "dropout rate, which the paper does not use", files=0.2, paper=0.0)
 
     # 3.4, training
-    epochs: float | None = preset(10, "number of epochs, in halves", files=15, paper=7.5)
+    epochs: float | None = preset(10, "number of epochs, in halves", files=12, paper=7.5)
     optimizer: Literal["sgd", "adam"] = option("sgd", "optimizer")
     learning_rate: float | None = preset(0.7, "learning rate, halved every fifteenth of the training from 2/3 on")
     batch_size: int | None = preset(32, "number of sentences of a batch", files=32, paper=128)
@@ -133,6 +133,8 @@ def with_defaults(options: Options) -> Options:
     options = experiment.with_defaults(options, *presets, *(["paper"] if options.size == "paper" else []))
     if options.epochs <= 0 or options.epochs * 2 % 1:
         raise ValueError(f"--epochs must be a number of halves above 0. Received: {options.epochs}")
+    if options.stream and options.findings:
+        raise ValueError("--findings reads the text several times. Leave out --stream.")
     scale = options.initial_scale or 0.08 * (1000 / options.units) ** 0.5
     return dataclasses.replace(options, initial_scale=scale)
 

@@ -11,10 +11,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "data": {"word_features"},
     "text": {"word_features"},
-    "layers": {"architectures", "deferred_logits", "labels", "losses"},  # a CRF's loss is a loss like the others
+    "layers": {
+        "architectures",
+        "deferred_logits",
+        "labels",
+        "losses",
+        "products",
+    },  # a CRF's loss is a loss like the others
     "models": {"layers", "optimizers"},  # a model's file names the optimizer that it was compiled with
     "crossentropy": set(),
-    "deferred_logits": {"crossentropy", "labels"},
+    "deferred_logits": {"crossentropy", "labels", "products"},
+    "distribution": {"products"},
+    "products": set(),
     # The metric of a loss is that loss's own number.
     "metrics": {"crossentropy", "deferred_logits", "labels", "losses"},
     "tasks": {"data", "decoding", "models", "text", "training", "word_features"},
@@ -31,7 +39,7 @@ MAY_IMPORT = {
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
 TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
 # For errors in a graph, and for operations that `keras.ops` lacks.
-WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits")
+WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits", "products")
 
 
 def imported(tree: ast.AST, package: list[str]) -> set[str]:

@@ -9,10 +9,11 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from keras_seq import products
 from keras_seq.distribution import keras_patches
 
 Name = Literal["auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu"]
-Precision = Literal["float32", "bfloat16", "float16", "float64"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 
 
 class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):`
@@ -39,8 +40,9 @@ class scope:  # noqa: N801 - read as a word in `with distribution.scope("auto"):
             several workers, a TPU, several GPUs and one device.
         replicas: number of devices for "mirrored". Without GPUs the CPU is divided into that many, which is useful for
             tests and not faster.
-        precision: "float32", "bfloat16" (weights stay float32), "float16" (on one device only) or "float64". It applies
-            to all Keras objects made from now on. None keeps Keras's settings.
+        precision: "float32"; "auto", float32 with the large products of training in bfloat16 where a CPU is faster at
+            them, see `keras_seq.products`; "bfloat16" (weights stay float32); "float16" (on one device only); or
+            "float64". It applies to all Keras objects made from now on. None keeps Keras's settings.
     Attributes:
         strategy: the `tf.distribute.Strategy`.
         replicas: total number of devices.
@@ -200,7 +202,7 @@ def _tpu() -> tf.distribute.Strategy:
 
 
 def _set_precision(precision: str, replicas: int) -> None:
-    policies = {name: name for name in ("float32", "float64")}
+    policies = {"auto": "float32"} | {name: name for name in ("float32", "float64")}
     policies |= {name: f"mixed_{name}" for name in ("bfloat16", "float16")}
     if precision not in policies:
         raise ValueError(f"`precision` must be one of {', '.join(policies)}. Received: {precision!r}")
@@ -208,6 +210,7 @@ def _set_precision(precision: str, replicas: int) -> None:
         raise ValueError(keras_patches.NO_FLOAT16)
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(policies[precision])
+    products.set_dtype("auto" if precision == "auto" else "float32")
 
 
 def _workers(strategy: tf.distribute.Strategy) -> int:

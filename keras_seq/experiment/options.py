@@ -56,7 +56,9 @@ class Options:
         os.environ.get("KERAS_SEQ_DATA_SERVICE"),
         "tf.data service that makes the batches (docs/distribution.md)",
     )
-    precision: Literal["float32", "bfloat16", "float16"] = option("float32", "compute dtype of the layers")
+    precision: Literal["float32", "auto", "bfloat16", "float16"] = option(
+        "float32", "compute dtype of the layers (auto: float32, with large products of training in bfloat16 if faster)"
+    )
     seed: int = option(1, "random seed for data order and weight initialization")
     deterministic: bool = option(False, "bitwise equal weights for equal seeds (slower)")
 

@@ -296,7 +296,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     layers.ScheduledSampling: inside(),
     **dict.fromkeys((layers.TransformerEncoderLayer, layers.TransformerDecoderLayer), inside(3)),  # residuals, gate
     **dict.fromkeys((RecurrentStack, layers.TransformerStack), inside(1)),
-    K.Dense: dense,
+    **dict.fromkeys((K.Dense, layers.Dense), dense),
     K.EinsumDense: einsum_dense,
     **dict.fromkeys((K.Embedding, K.ReversibleEmbedding, layers.TokenEmbedding), embedding),
     K.LSTMCell: recurrent_cell(LSTM),

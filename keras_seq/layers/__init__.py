@@ -20,6 +20,7 @@ from keras_seq.layers.composite import CompositeLayer
 from keras_seq.layers.convolution import MaskedConv1D
 from keras_seq.layers.crf import CRF, CRFLoss, ViterbiAccuracy, ViterbiDecoder, viterbi
 from keras_seq.layers.ctc import BlankPadding
+from keras_seq.layers.dense import Dense
 from keras_seq.layers.embeddings import TokenEmbedding
 from keras_seq.layers.frames import ConvLSTM2D, FrameCNN, FrameConvolution, FrameDecoder, FramePairs, FramePatches
 from keras_seq.layers.initializers import ChronoBias, chrono_options
@@ -59,6 +60,7 @@ __all__ = [
     "ConvLSTM2D",
     "CompositeLayer",
     "ConvSubsampling",
+    "Dense",
     "DotAttention",
     "TrailingPaddingMask",
     "AutoregressiveDecoder",

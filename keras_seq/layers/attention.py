@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_seq.labels import of_some_rows
 from keras_seq.layers.composite import CompositeLayer
+from keras_seq.layers.dense import Dense
 from keras_seq.layers.masks import at_least_float32, carried_mask, masked_softmax, without_padding
 
 
@@ -90,8 +91,8 @@ class AdditiveAttention(MemoryAttention):
 
     def __init__(self, units, **kwargs):
         super().__init__(units, **kwargs)
-        self.query_dense = keras.layers.Dense(units, name="query", dtype=self.dtype_policy)
-        self.key_dense = keras.layers.Dense(units, use_bias=False, name="key", dtype=self.dtype_policy)
+        self.query_dense = Dense(units, name="query", dtype=self.dtype_policy)
+        self.key_dense = Dense(units, use_bias=False, name="key", dtype=self.dtype_policy)
         self.score_dense = keras.layers.Dense(1, use_bias=False, name="score", dtype=self.dtype_policy)
 
     def keys(self, value):
@@ -167,7 +168,7 @@ class GeneralAttention(MemoryAttention):
 
     def __init__(self, units, **kwargs):
         super().__init__(units, **kwargs)
-        self.key_dense = keras.layers.Dense(units, use_bias=False, name="key", dtype=self.dtype_policy)
+        self.key_dense = Dense(units, use_bias=False, name="key", dtype=self.dtype_policy)
 
     def keys(self, value):
         return self.key_dense(value)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 from keras.src.backend.common import masking
 
+from keras_seq import products
 from keras_seq.deferred_logits import DeferredLogits
 
 
@@ -41,13 +42,18 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         self.scale = scale
         self.supports_masking = True
 
-    def call(self, inputs, reverse=False):
+    def call(self, inputs, reverse=False, training=None):
         if hasattr(inputs, "row_splits"):
             raise ValueError(
                 "Ids must be a dense tensor (B, T), padded with `pad_id`. Received a ragged tensor: pass "
                 f"`ids.to_tensor({self.pad_id})`. For strings, or rows of any length, put a task around the model, "
                 "such as `tasks.Classification(model, vocabulary, labels)`, and call that."
             )
+        if reverse and products.in_bfloat16(training, self.reverse_dtype, self.input_dim * self.output_dim):
+            kernel = self.embeddings if self.tie_weights else self.reverse_embeddings
+            logits = products.matmul(inputs, kernel, bfloat16=True, transpose_b=self.tie_weights)
+            cap = self.logit_soft_cap
+            return logits if cap is None else cap * ops.tanh(logits / cap)
         outputs = super().call(inputs, reverse=reverse)
         if self.scale and not reverse:
             outputs = outputs * self.output_dim**0.5

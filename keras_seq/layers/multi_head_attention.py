@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
+from keras_seq.layers.dense import Dense
 from keras_seq.layers.masks import masked_softmax
 from keras_seq.layers.positions import rotate
 
@@ -51,10 +52,10 @@ class MultiHeadAttention(CompositeLayer):
         self.head_dim = units // num_heads
         self.supports_masking = True
         dense = {"use_bias": use_bias, "dtype": self.dtype_policy}
-        self.query_dense = keras.layers.Dense(units, name="query", **dense)
-        self.key_dense = keras.layers.Dense(self.num_key_value_heads * self.head_dim, name="key", **dense)
-        self.value_dense = keras.layers.Dense(self.num_key_value_heads * self.head_dim, name="value", **dense)
-        self.output_dense = keras.layers.Dense(units, name="output", **dense)
+        self.query_dense = Dense(units, name="query", **dense)
+        self.key_dense = Dense(self.num_key_value_heads * self.head_dim, name="key", **dense)
+        self.value_dense = Dense(self.num_key_value_heads * self.head_dim, name="value", **dense)
+        self.output_dense = Dense(units, name="output", **dense)
 
     def _heads(self, x, num_heads, positions=None):
         N, T = ops.shape(x)[:2]

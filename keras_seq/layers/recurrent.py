@@ -1,8 +1,11 @@
 """Keras's SimpleRNN, GRU and LSTM, with a faster loop on a CPU."""
 
+import math
+
 import keras
 from keras import ops
 
+from keras_seq import products
 from keras_seq.layers.kernels import Obstacle, activation_name, found_obstacles
 from keras_seq.layers.masks import carried_mask, without_padding
 
@@ -47,6 +50,7 @@ class _FastLoop:
             mask=_flat_mask(mask),
             go_backwards=self.go_backwards,
             keep=bool(training) or recurrent_tensorflow.is_recorded(),
+            bfloat16=products.in_bfloat16(training, sequences.dtype, math.prod(cell.recurrent_kernel.shape)),
         )
         return outputs[:, -1], outputs, states
 

@@ -109,6 +109,7 @@ def loop(
     mask=None,
     go_backwards=False,
     keep=True,
+    bfloat16=False,
 ):
     """Runs a step class over a sequence.
 
@@ -125,6 +126,7 @@ def loop(
         go_backwards: whether to start at the last step. Outputs are in the order of computation.
         keep: whether to store the values that the gradient needs. If False less is written, and a gradient, if
             requested anyway, runs the loop again.
+        bfloat16: whether to compute the products in bfloat16, see `keras_seq.products`.
     Returns:
         `(outputs, states)`: `(B, T, D)`, and the final states.
     Raises:
@@ -134,6 +136,7 @@ def loop(
     units, width = recurrent_kernel.shape
     biases = [tf.zeros(width) if bias is None else bias] + ([] if recurrent_bias is None else [recurrent_bias])
     weights = [tf.cast(tf.convert_to_tensor(weight), x.dtype) for weight in (kernel, recurrent_kernel, *biases)]
+    rounded = (lambda x: tf.cast(x, tf.bfloat16)) if bfloat16 else (lambda x: x)
     steps_mask = None if mask is None else tf.transpose(mask)[:, :, None]  # (T, B, 1)
 
     def at(t):  # the index in x of the t-th step of the computation
@@ -141,6 +144,9 @@ def loop(
 
     def array(width):
         return tf.TensorArray(x.dtype, T, element_shape=(x.shape[0], width), clear_after_read=False)
+
+    def product(a, b, **transposed):
+        return tf.cast(tf.matmul(rounded(a), rounded(b), **transposed), x.dtype)
 
     def where_real(t, values, otherwise):
         if mask is None:
@@ -155,10 +161,11 @@ def loop(
 
         def ahead(keep):
             # One step of a time-major tensor is a view of it. The elements of a TensorArray would be copies.
-            zx = tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), (T, B, width))
+            zx = tf.reshape(tf.nn.bias_add(product(flat, kernel), bias), (T, B, width))
+            of_each_step = rounded(recurrent_kernel)
 
             def forward(t, states, outputs, before, saved):
-                zr = tf.matmul(states[0], recurrent_kernel)
+                zr = product(states[0], of_each_step)
                 if recurrent_bias:
                     zr = tf.nn.bias_add(zr, recurrent_bias[0])
                 new, values = step.forward(zx[at(t)], zr, states)
@@ -177,14 +184,14 @@ def loop(
         def gradient(slopes, *_):  # the rest shows a second tape the inputs of the gradient
             before, saved = kept if keep else ahead(keep=True)[2:]
             d_outputs = tf.transpose(slopes[0], (1, 0, 2))  # (T, B, D)
-            transposed = tf.transpose(recurrent_kernel)  # this is faster than transposing in the product
+            transposed = rounded(tf.transpose(recurrent_kernel))  # faster than transposing in the product
 
             def backward(t, slopes, dzx, dzr):
                 slopes = [slopes[0] + d_outputs[t], *slopes[1:]]
                 zeros = [tf.zeros_like(slope) for slope in slopes]
                 inside = where_real(t, slopes, zeros)
                 dx, dr, straight = step.backward([each.read(t) for each in saved], inside)
-                new = [tf.matmul(dr, transposed), *straight[1:]]
+                new = [product(dr, transposed), *straight[1:]]
                 if straight[0] is not None:
                     new[0] += straight[0]
                 if mask is not None:  # the whole gradient passes through a masked step
@@ -195,9 +202,9 @@ def loop(
             _, slopes, dzx, dzr = tf.while_loop(lambda t, *_: t >= 0, backward, first, maximum_iterations=T)
             dzx = tf.reshape(dzx.stack(), (-1, width))  # (T * B, gates * D)
             dzr = dzx if step.shared_slope else tf.reshape(dzr.stack(), (-1, width))
-            d_x = tf.reshape(tf.matmul(dzx, kernel, transpose_b=True), (T, B, x.shape[2]))
-            d_kernel = tf.matmul(flat, dzx, transpose_a=True)
-            d_recurrent = tf.matmul(tf.reshape(before.stack(), (-1, units)), dzr, transpose_a=True)
+            d_x = tf.reshape(product(dzx, kernel, transpose_b=True), (T, B, x.shape[2]))
+            d_kernel = product(flat, dzx, transpose_a=True)
+            d_recurrent = product(tf.reshape(before.stack(), (-1, units)), dzr, transpose_a=True)
             d_biases = [tf.raw_ops.BiasAddGrad(out_backprop=dz) for dz in (dzx, dzr)[: len(biases)]]
             return (tf.transpose(d_x, (1, 0, 2)), d_kernel, d_recurrent, *d_biases, *slopes), _no_second_derivative
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.composite import CompositeLayer
+from keras_seq.layers.dense import Dense
 from keras_seq.layers.masks import causal_mask, sliding_window_mask, without_padding
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, update_cache
 from keras_seq.layers.positions import distance_bias
@@ -80,7 +81,7 @@ class TransformerLayer(CompositeLayer):
         self.attention_window = attention_window
         self.self_attention = self._attention("self_attention")
         gated = isinstance(self.activation, str)
-        self.hidden_dense = keras.layers.Dense(
+        self.hidden_dense = Dense(
             intermediate_dim,
             activation=GATED[activation] if gated else self.activation,
             name="hidden",
@@ -88,8 +89,8 @@ class TransformerLayer(CompositeLayer):
         )
         self.gate_dense = None
         if gated:
-            self.gate_dense = keras.layers.Dense(intermediate_dim, name="gate", dtype=self.dtype_policy)
-        self.output_dense = keras.layers.Dense(units, name="output", dtype=self.dtype_policy)
+            self.gate_dense = Dense(intermediate_dim, name="gate", dtype=self.dtype_policy)
+        self.output_dense = Dense(units, name="output", dtype=self.dtype_policy)
         rate = dropout if intermediate_dropout is None else intermediate_dropout
         self.hidden_dropout = keras.layers.Dropout(rate, dtype=self.dtype_policy)
         self.norms = {}

@@ -9,6 +9,7 @@ from keras import ops
 from keras_seq.layers import (
     ATTENTIONS,
     Bridge,
+    Dense,
     RecurrentStack,
     ScheduledSampling,
     TokenEmbedding,
@@ -139,9 +140,7 @@ class Seq2Seq(TokenModel):
         if attention is not None:
             self.attention = ATTENTIONS[attention](units, name="attention", dtype=self.dtype_policy)
         if attention is not None or units != self.embedding_dim:
-            self.output_dense = keras.layers.Dense(
-                self.embedding_dim, activation="tanh", name="output", dtype=self.dtype_policy
-            )
+            self.output_dense = Dense(self.embedding_dim, activation="tanh", name="output", dtype=self.dtype_policy)
         self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         if scheduled_sampling != 0:
             self.sampling = ScheduledSampling(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -89,20 +90,17 @@ def _train(options: Any, parts: Mapping[str, Any], run: training.Run, members: S
     waiting = [member for member in members if not comparison.read_cell(run.path / member.folder).ended]
     minutes = expected_seconds(options, parts, waiting) / workers / 60
     print(f"Training of {left} models, {workers} at a time: about {math.ceil(minutes):,} minutes.", flush=True)
-    own = dataclasses.replace(options, findings=(), workers=None)
     progress = Progress(len(members), ended, "perplexity")
     with contextlib.closing(progress):
-        train_all(_Make(own), members, run.path, workers, progress)
+        train_all(functools.partial(trainer, _of_members(options)), members, run.path, workers, progress)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Make:
-    """Makes the trainer in each process."""
-
-    options: Any
-
-    def __call__(self) -> Any:
-        return trainer(self.options)
+def _of_members(options: Any) -> Any:
+    """The options of the members, which do not depend on what is asked of them."""
+    fields = {field.name: field.default for field in dataclasses.fields(options)}
+    return dataclasses.replace(
+        options, **{name: fields[name] for name in ("findings", "seeds", "workers", "num_beams")}
+    )
 
 
 def expected_seconds(options: Any, parts: Mapping[str, Any], members: Sequence[Member]) -> float:

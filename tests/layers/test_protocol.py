@@ -23,6 +23,7 @@ LAYERS = {
     "FrameConvolution": (lambda: layers.FrameConvolution(2), CLIP),
     "FrameDecoder": (lambda: layers.FrameDecoder((4, 6, 1), (2,)), X),
     "FramePairs": (layers.FramePairs, CLIP),
+    "Dense": (lambda: layers.Dense(3), X),
     "GRU": (lambda: layers.GRU(3), X),
     "LSTM": (lambda: layers.LSTM(3, return_sequences=True), X),
     "LastPooling": (layers.LastPooling, X),

@@ -56,6 +56,12 @@ def test_all_findings_have_a_check():
         assert set(check.FINDINGS[name].needed(options)) <= {Member(v, s) for v in VARIANTS for s in range(1, 6)}
 
 
+def test_members_do_not_depend_on_the_questions():
+    options = sutskever2014.with_defaults(SMALL)
+    other = dataclasses.replace(options, seeds=9, workers=4, findings=("depth",), num_beams=7)
+    assert check._of_members(options) == check._of_members(other)
+
+
 def test_the_depth_of_the_other_findings_is_not_trained_again():
     options = sutskever2014.with_defaults(dataclasses.replace(SMALL, num_layers=2))
     assert [member.variant for member in depth.needed(options)] == ["1 layer", "reversed", "3 layers", "4 layers"]

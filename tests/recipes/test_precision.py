@@ -6,6 +6,7 @@ import math
 import keras
 import pytest
 
+from keras_seq import products
 from recipes import (
     forecasting,
     language_model,
@@ -39,14 +40,17 @@ TINY = {
 
 
 @pytest.fixture(autouse=True)
-def policy_as_before():
+def policy_as_before(monkeypatch):
     before = keras.config.dtype_policy()
+    monkeypatch.setattr(products, "SMALLEST", 1)  # so that "auto" rounds products of these models too
+    monkeypatch.setattr(products, "is_faster", lambda: True)
     yield
     keras.config.set_dtype_policy(before)
+    products.set_dtype("float32")
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["auto", "bfloat16", "float16"])
 @pytest.mark.parametrize("module", TINY, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_a_recipe_runs_to_its_end(module, precision, tmp_path):
     run = runner(module, module.Options(**COMMON, **TINY[module]))(tmp_path, precision=precision)

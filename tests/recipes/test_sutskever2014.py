@@ -193,5 +193,7 @@ def test_bad_options_get_one_line(corpus, capsys):
     assert "halves above 0. Received: 1.3" in error_of(sutskever2014, capsys, *argv, "--epochs", "1.3")
     assert "--tokenize none" in error_of(sutskever2014, capsys, *argv, "--stream")
     assert "--findings" in error_of(sutskever2014, capsys, *argv, "--findings", "miracles")
+    streamed = [*argv, "--stream", "--tokenize", "none", "--findings", "reversal"]
+    assert "Leave out --stream" in error_of(sutskever2014, capsys, *streamed)
     message = error_of(sutskever2014, capsys, "--budget-seconds", "5", "--run", str(corpus / "run2"), "--numbers", "50")
     assert "--budget-seconds" in message

@@ -1,0 +1,22 @@
+"""Keras's dense layer with products that may be in bfloat16 in training."""
+
+import keras
+from keras import ops
+
+from keras_seq import products
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense` whose product follows `keras_seq.products`: the same arguments and weights.
+
+    Args:
+        args, kwargs: arguments of `keras.layers.Dense`.
+    """
+
+    def call(self, inputs, training=None):
+        if not products.in_bfloat16(training, inputs.dtype, self.kernel.shape[0] * self.kernel.shape[1]):
+            return super().call(inputs, training=training)
+        x = products.matmul(inputs, self.kernel, bfloat16=True)
+        x = x if self.bias is None else ops.add(x, self.bias)
+        return x if self.activation is None else self.activation(x)
