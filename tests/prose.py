@@ -5,7 +5,7 @@
     python -m tests.prose --list what docs/data.md         # the lines of a file; without FILE, of all files
     python -m tests.prose --checkout ../other              # of another checkout
 
-Docs are the README files, CONTRIBUTING and docs/*.md. Docstrings are those of keras_seq and recipes. Messages are all
+Docs are the README files, CONTRIBUTING and docs/. Docstrings are those of keras_seq and recipes. Messages are all
 other string literals of at least four words there: help texts, errors, warnings, printed lines. Code blocks, inline
 code, link targets and URLs are left out.
 """
@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).parents[1]
-DOCS = ("README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/*.md")
+DOCS = ("README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/**/*.md")
 PACKAGES = ("keras_seq", "recipes")
 KINDS = ("docs", "docstrings", "messages")
 # Per 1,000 words.

@@ -1,5 +1,7 @@
 """The Python in README.md and docs/: every block compiles, and runs unless a reason is listed here.
 
+Where a block of plain output stands below, the printed output must equal it. Output that varies is marked `text`.
+
 The blocks of a page run one after the other in one namespace and in a folder with small files, run folders of untrained
 models and their exports.
 """
@@ -21,11 +23,13 @@ import keras_seq
 from keras_seq import export, layers, models, tasks, text
 
 ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ("docs", "docs/start", "docs/guides")
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    path.relative_to(ROOT).as_posix(): path
+    for path in [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md")))]
 }
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-QUICK = ("docs/data.md",)  # the other pages train, decode or load exports
+QUICK = ("docs/data.md", "docs/guides/masks.md")  # the other pages train, decode or load exports
 # (page, number of the block) -> why it is only compiled.
 COMPILED = {
     ("docs/serving.md", 1): "needs tensorflow_serving",
@@ -137,6 +141,7 @@ RUNS = {
     },
     "docs/padding.md": {"sentiment": moods},
     "docs/representations.md": {"sentiment": attending_moods},
+    "docs/start/your_data.md": {"sentiment": moods, "dates": translator},
     "docs/tasks.md": {"translation": translator, "one": translator, "two": translator},
 }
 SAVED_MODELS = {
