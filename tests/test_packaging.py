@@ -21,7 +21,7 @@ def test_every_folder_of_the_package_is_installed_and_the_recipes_too():
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "keras_seq").rglob("__init__.py")}
     assert listed == folders | {
         "keras_seq.recipes",
-        *(f"keras_seq.recipes.{name}" for name in ("baselines", "public", "synthetic")),
+        *(f"keras_seq.recipes.{name}" for name in ("baselines", "findings", "public", "synthetic")),
     }
     assert setup["options"]["package_dir"].split() == ["keras_seq.recipes", "=", "recipes"]
     assert (ROOT / "keras_seq" / "py.typed").exists()

@@ -49,7 +49,7 @@ class Systems:
         """A member, opened from its run folder."""
         return keras_seq.load(self.folder / member.folder)
 
-    def system(self, members: Sequence[Member]) -> tasks.Translation:
+    def translator(self, members: Sequence[Member]) -> tasks.Translation:
         """A member, or an ensemble of members, as a task."""
         first = self.task(members[0])
         if len(members) == 1:
@@ -80,7 +80,7 @@ class Systems:
 
         def translate():
             asked = {"num_beams": num_beams, "num_return": count, "batch_tokens": BATCH_TOKENS}
-            found = self.system(members).details(self.test.sources, **asked, max_source_length=10**6)
+            found = self.translator(members).details(self.test.sources, **asked, max_source_length=10**6)
             return [(row.texts, row.log_probs) for row in found]
 
         return self.kept(f"{_name(members)}-beam-{num_beams}-best-{count}", translate)
@@ -100,7 +100,7 @@ class Systems:
         """
 
         def measure():
-            task = self.system(members)
+            task = self.translator(members)
             found, _ = decoding.score_candidates(
                 task.model,
                 task.vocabulary,
