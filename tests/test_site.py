@@ -25,6 +25,7 @@ INTERNAL |= {
     "lazy",
     "quiet",
     "serialization",
+    "serving",
     "series_options",
     "word_features",
 }
@@ -52,9 +53,7 @@ def test_the_names_of_a_part_are_those_that_python_has(part):
     expected = getattr(module, "__all__", None) or [
         name
         for name, value in vars(module).items()
-        if not name.startswith("_")
-        and (inspect.isclass(value) or inspect.isfunction(value))
-        and value.__module__ == part
+        if not name.startswith("_") and callable(value) and value.__module__ == part
     ]
     homes = reference.homes(part)
     assert set(homes) == set(expected)

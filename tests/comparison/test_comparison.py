@@ -18,7 +18,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("comparisons run on TensorFlow", allow_module_level=True)
 
-from keras_seq.comparison import Comparison, Plan, comparison, costs, read_cell
+from keras_seq.comparison import Comparison, Plan, comparison, costs, processes, read_cell
 from keras_seq.comparison.record import scores_to_remember
 from keras_seq.comparison.training_cells import train_cells
 from tests.comparison.toy import PLAN, Toy
@@ -48,8 +48,8 @@ class InThisProcess:
 @pytest.fixture
 def here(monkeypatch):
     """Comparisons in this process, that measure nothing."""
-    monkeypatch.setattr(comparison, "Workers", InThisProcess)
-    monkeypatch.setattr(comparison, "_POLL", 0)
+    monkeypatch.setattr(processes, "Workers", InThisProcess)
+    monkeypatch.setattr(processes, "_POLL", 0)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # half a second for each run, in a process that has run other tests
     monkeypatch.setattr(comparison, "measure", lambda make, chosen, *_: {name: {"peak_bytes": 1} for name in chosen})
     monkeypatch.setattr(costs, "in_fresh_process", lambda function, *arguments, **_: function(*arguments))
