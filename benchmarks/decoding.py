@@ -2,7 +2,7 @@
 
 python -m benchmarks.decoding --data-dir DIR --opennmt-tf VENV/bin/python --opennmt-py VENV/bin/python
 
-`peers/README.md` says how to make their environments; without one, that toolkit is left out.
+`peers/README.md` describes their environments. A toolkit without an environment is left out.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 python -m benchmarks.serving --locust VENV/bin/locust --bentoml VENV/bin/python --litserve VENV/bin/python
 
-`peers/README.md` says how to make their environments; without one, that server is left out.
+`peers/README.md` describes their environments. A server without an environment is left out.
 """
 
 import contextlib

@@ -51,10 +51,10 @@ class TokenCrossentropy(WeightedLoss):
             or `LanguageModel` with a large vocabulary. The logits of a whole batch are then never held, and those of
             tokens without weight are not computed. The values are the same up to rounding. Metrics must be
             `Perplexity`, `TokenLoss` or `TokenAccuracy`. None: the logits of a batch at once.
-        num_sampled: number of wrong words that `fit` compares each label with, drawn anew for each batch, on TensorFlow
-            (sampled softmax). The ids must be sorted by frequency, as those of `text.Words` are: a word of id k is
-            drawn with a probability of about 1 / k. Loss and metrics of `fit` are those among these words. `evaluate`
-            scores all words. None: all words.
+        num_sampled: number of wrong words that a sampled softmax compares each label with in `fit`. TensorFlow draws
+            them for each batch, and other backends are refused. The ids must be sorted by frequency, as those of
+            `text.Words` are: a word of id k is drawn with a probability of about 1 / k. Loss and metrics of `fit` are
+            those among these words. `evaluate` scores all words. None: all words.
     Call arguments:
         y_true: int `(B, T)`, or `(B, T, 1)`.   y_pred: logits, float `(B, T, V)`, or `DeferredLogits`.
         sample_weight: float `(B, T)`, or `(B,)` or `(B, 1)` for weights of whole sequences. Multiplied by the Keras

@@ -3,8 +3,8 @@
     products.set_dtype("auto")
 
 A processor with AMX multiplies in bfloat16 two to four times as fast as in float32. A mixed policy of Keras computes
-everything in bfloat16, and loses much of this to slower sums and activations. Here the two matrices of a product are
-rounded, the products are added up in float32, and the result is rounded once. Weights, activations, softmax, loss and
+everything in bfloat16, also outside of training. Here the two matrices of a product are rounded, the products are added
+up in float32, and the result is rounded once. Weights, activations, softmax, loss and
 optimizer are untouched. Only calls with `training=True` and their gradients do this, so that validation, decoding and
 exports give float32's numbers.
 """
@@ -61,14 +61,15 @@ def is_faster() -> bool:
     return not tf.config.list_logical_devices("GPU") and info.exists() and " amx_bf16" in info.read_text()
 
 
-def matmul(a, b, *, bfloat16: bool, transpose_b: bool = False) -> Any:
-    """The product of a `(..., K)` and a matrix b, `(K, N)` or, with `transpose_b`, `(N, K)`: `(..., N)`.
+def rounded_matmul(a, b, transpose_b: bool = False) -> Any:
+    """The product of a and a matrix b in float32, computed in bfloat16 on TensorFlow, as its gradient is.
 
     Args:
-        bfloat16: whether to compute it, and its gradient, in bfloat16: see `in_bfloat16`.
+        a: float32 `(..., K)`.
+        b: float32 `(K, N)` or, with `transpose_b`, `(N, K)`.
+    Returns:
+        float32 `(..., N)`.
     """
-    if not bfloat16:
-        return ops.matmul(a, ops.transpose(b) if transpose_b else b)
     import tensorflow as tf
 
     shape = tf.shape(a)

@@ -14,12 +14,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
-import sys
 from typing import Literal
 
 from keras_seq import cli, experiment
 from keras_seq.cli import option, table
-from keras_seq.experiment import Result, preset
+from keras_seq.experiment import preset
 from keras_seq.lazy import (
     cost,
     data,
@@ -37,10 +36,10 @@ from keras_seq.lazy import (
     tuning,
 )
 
+from . import translation
 from .findings import NAMES
 from .synthetic import number_names
 
-SHOWN = 5  # sentences whose translations are printed
 BATCHES_SHUFFLED = 1_000  # batches held in memory: partial ones come last, and must not end the epoch together
 LONGEST = 200  # tokens of a translation: a served model must stop on any text
 
@@ -121,7 +120,9 @@ def main(options: Options) -> None:
 
     # Evaluate
     split = "test" if "test" in parts else "valid"
-    report(options, run, parts[split], translate(task, parts[split].sources), split)
+    translations = translation.translate(task, parts[split].sources)
+    # 3.6: the text is tokenized already, and an unknown word counts as an error.
+    translation.report(dataclasses.replace(options, tokenize="none"), run, parts[split], translations, split)
 
     # Export
     experiment.finish(options, run, scope, task, samples=[*tasks.SAMPLES, *parts[split].sources[:20]])
@@ -169,12 +170,7 @@ def train(options: Options, parts, run, scope, callbacks=()) -> tasks.Translatio
     # Model
     with scope:
         model = build(options, source_words.size, target_words.size)
-        model.compile(
-            optimizer(options, training.updates),
-            losses.SequenceCrossentropy(chunk_size=options.chunk_size, num_sampled=options.num_sampled),
-            weighted_metrics=[metrics.Perplexity()],
-            jit_compile=False,
-        )
+        compiled(options, model, training.updates)
     experiment.initialize(options, model, run, {"source": source_words, "": target_words})
 
     # Fit
@@ -255,6 +251,17 @@ def build(options: Options, source_words: int, target_words: int) -> keras.Model
     )
 
 
+def compiled(options: Options, model: keras.Model, updates: int | None) -> keras.Model:
+    """3.4: the gradient is that of the sum over the words of a sentence, divided by the number of sentences."""
+    model.compile(
+        optimizer(options, updates),
+        losses.SequenceCrossentropy(chunk_size=options.chunk_size, num_sampled=options.num_sampled),
+        weighted_metrics=[metrics.Perplexity()],
+        jit_compile=False,
+    )
+    return model
+
+
 def optimizer(options: Options, updates: int | None) -> keras.optimizers.Optimizer:
     """3.4: SGD without momentum, whose rate is halved in the last third of the training, and a limit on the norm."""
     if updates is None:
@@ -282,29 +289,6 @@ def translator(options: Options, model: keras.Model, target_words, source_words)
         length_penalty=decoding.power_penalty(0.0),
         max_length=LONGEST,
     )
-
-
-def translate(task: tasks.Translation, texts: list[str], **search) -> list[str]:
-    return task(texts, max_source_length=sys.maxsize, **search)  # scores include all sentences, of any length
-
-
-def report(options: Options, run, test: data.ParallelText, hypotheses: list[str], split: str) -> None:
-    """3.6: prints BLEU, in which an unknown word counts as an error, and samples."""
-    bleu = scores.bleu(hypotheses, test.targets, "none")
-    experiment.report(
-        options,
-        run,
-        [
-            Result("BLEU", bleu.value, ".2f", bleu.signature, split=split),
-            Result("exact match", scores.exact_match(hypotheses, test.targets), split=split),
-        ],
-        title=f"{'Test' if split == 'test' else 'Validation'}, {len(hypotheses):,} sentences, beam {options.num_beams}",
-        task=f"{options.source}-{options.target}",
-        data=getattr(options.data_dir or options.train_source, "name", "number names"),
-        architecture=options.architecture,
-    )
-    experiment.samples({"source": test.sources, "reference": test.targets, "translation": hypotheses}, SHOWN)
-    run.write(f"{split}.txt", "\n".join(hypotheses) + "\n")
 
 
 def search_space() -> tuning.Space:

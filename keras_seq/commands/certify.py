@@ -10,6 +10,7 @@ from typing import Any
 from keras_seq.cli import option, table
 from keras_seq.commands.options import HELP
 from keras_seq.commands.progress import Progress
+from keras_seq.tasks.results import finite
 from keras_seq.tasks.run_folder import is_saved_model
 
 FORMATS = ("saved_model", "onnx", "ctranslate2")
@@ -116,10 +117,7 @@ def _print_report(options: Certify, result: Any, left_out: dict[str, str]) -> No
 
 
 def _record(options: Certify, result: Any, left_out: dict[str, str]) -> dict[str, Any]:
-    def number(x: float) -> float | None:
-        return x if math.isfinite(x) else None  # null for NaN and infinity
-
-    rows = [{**dataclasses.asdict(row), "largest": number(row.largest)} for row in result.rows]
+    rows = finite([dataclasses.asdict(row) for row in result.rows])
     return {
         "model": str(options.model),
         "seed": options.seed,

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import gzip
 import json
-import math
 import os
 import pathlib
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_seq.cli import in_one_line
-from keras_seq.tasks.results import one_line
+from keras_seq.tasks.results import finite, one_line
 
 
 class Writer:
@@ -41,7 +40,7 @@ class Writer:
 
     def record(self, **fields: Any) -> None:
         """Adds a JSON object. NaN and infinity become null."""
-        self._lines.append(json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False))
+        self._lines.append(json.dumps(finite(fields), ensure_ascii=False, allow_nan=False))
 
     def flush(self) -> None:
         with self._naming():
@@ -131,11 +130,3 @@ def _flush_stdout() -> None:
     except OSError as error:
         abandon_stdout()
         raise not_written("stdout", error) from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from keras_seq.cli import option
+from keras_seq.serving.settings import Settings
 
 HINT = "keras-seq serve needs the extra `serve`: pip install 'keras-seq[serve]'"
 
@@ -26,19 +27,19 @@ class Serve:
     port: int = option(8501, "port to listen at, 0 for any")
     allow_host: tuple[str, ...] = option((), "name of the server that requests may use, repeated", repeated=True)
     token_file: pathlib.Path | None = option(None, "file with a bearer token that requests must have")
-    batch_tokens: int = option(2048, "size of a batch in tokens: rows times the padded length")
-    max_wait_ms: float = option(5.0, "longest wait of an input for others, in milliseconds")
-    max_queue: int = option(512, "number of inputs of a model that may wait (more are answered with 429)")
-    max_streams: int = option(4, "number of texts of a model that are streamed at a time")
-    max_body: int = option(4_000_000, "largest body of a request in bytes")
-    max_items: int = option(128, "largest number of inputs of a request")
-    max_tokens: int = option(1000, "longest input in tokens")
-    max_output_tokens: int = option(1000, "largest max_length that a request may ask for")
-    deadline: float = option(60.0, "seconds until a request is answered with 504, and its work is dropped")
-    workers: int = option(1, "number of processes of each model")
-    threads: int | None = option(None, "number of threads of an operation in a process (default: all cores)")
-    poll_seconds: float = option(2.0, "seconds between two looks for a new version")
-    log_inputs: bool = option(False, "texts of requests in the log")
+    batch_tokens: int = option(Settings.batch_tokens, "size of a batch in tokens: rows times the padded length")
+    max_wait_ms: float = option(Settings.max_wait_ms, "longest wait of an input for others, in milliseconds")
+    max_queue: int = option(Settings.max_queue, "number of inputs of a model that may wait (beyond: status 429)")
+    max_streams: int = option(Settings.max_streams, "number of texts of a model that are streamed at a time")
+    max_body: int = option(Settings.max_body, "largest body of a request in bytes")
+    max_items: int = option(Settings.max_items, "largest number of inputs of a request")
+    max_tokens: int = option(Settings.max_tokens, "longest input in tokens")
+    max_output_tokens: int = option(Settings.max_output_tokens, "largest max_length that a request may ask for")
+    deadline: float = option(Settings.deadline, "seconds until a request is answered with 504, and its work is dropped")
+    workers: int = option(Settings.workers, "number of processes of each model")
+    threads: int | None = option(Settings.threads, "threads of an operation in a process (default: all cores)")
+    poll_seconds: float = option(Settings.poll_seconds, "seconds between two looks for a new version")
+    log_inputs: bool = option(Settings.log_inputs, "texts of requests in the log")
 
 
 def serve(options: Serve) -> None:
@@ -76,14 +77,12 @@ def check(options: Serve) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be {least}. Received: {value}")
 
 
-def settings_of(options: Serve) -> Any:
+def settings_of(options: Serve) -> Settings:
     """The options as `serving.settings.Settings`.
 
     Raises:
         ValueError: if the file of the token has none.
     """
-    from keras_seq.serving.settings import Settings
-
     names = {field.name for field in dataclasses.fields(Settings)} - {"token", "hosts"}
     return Settings(token=_token(options.token_file), **{name: getattr(options, name) for name in names})
 

@@ -77,7 +77,7 @@ def stream(
         if ids[-1] == vocabulary.end_id:
             break
         whole = _written(vocabulary, ids[first:])
-        if not whole.endswith(_HALF) and len(whole) > len(said):
+        if has_grown(whole, said):
             piece = whole[len(said) :].removeprefix(" " * spaced)
             said, spaced = whole, False
             if piece:
@@ -85,6 +85,11 @@ def stream(
     rest = _written(vocabulary, ids[first:])[len(said) :].removeprefix(" " * spaced)
     if rest:
         yield rest
+
+
+def has_grown(whole: str, said: str) -> bool:
+    """Whether a text, of which `said` has been yielded, has more complete characters by now."""
+    return not whole.endswith(_HALF) and whole.startswith(said) and len(whole) > len(said)
 
 
 def _written(vocabulary, ids: list[int]) -> str:

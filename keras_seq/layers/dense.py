@@ -15,9 +15,9 @@ class Dense(keras.layers.Dense):
     """
 
     def call(self, inputs, training=None):
-        if not products.in_bfloat16(training, inputs.dtype, self.kernel.shape[0] * self.kernel.shape[1]):
+        if not products.in_bfloat16(training, inputs.dtype, inputs.shape[-1] * self.units):
             return super().call(inputs, training=training)
-        x = products.matmul(inputs, self.kernel, bfloat16=True)
+        x = products.rounded_matmul(inputs, self.kernel)
         x = x if self.bias is None else ops.add(x, self.bias)
         return x if self.activation is None else self.activation(x)
 

@@ -51,7 +51,7 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
             )
         if reverse and products.in_bfloat16(training, self.reverse_dtype, self.input_dim * self.output_dim):
             kernel = self.embeddings if self.tie_weights else self.reverse_embeddings
-            logits = products.matmul(inputs, kernel, bfloat16=True, transpose_b=self.tie_weights)
+            logits = products.rounded_matmul(inputs, kernel, transpose_b=self.tie_weights)
             cap = self.logit_soft_cap
             return logits if cap is None else cap * ops.tanh(logits / cap)
         outputs = super().call(inputs, reverse=reverse)

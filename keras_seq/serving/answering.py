@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.serving.plain import as_json, finite, tensor
-from keras_seq.tasks.results import Failure, one_line
+from keras_seq.serving.plain import as_json, tensor
+from keras_seq.tasks.results import Failure, finite, one_line
 
 SEARCHES = 8  # number of searches that stay compiled
 

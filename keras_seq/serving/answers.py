@@ -13,7 +13,7 @@ from keras_seq.serving.process import Failed, Refused
 from keras_seq.serving.requests import Bad
 
 RETRY_SECONDS = 1
-LEFT = 499  # for the log: nobody receives it
+LEFT = 499  # status in the log of a request whose client has disconnected
 
 
 def answered(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

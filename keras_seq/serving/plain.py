@@ -1,12 +1,11 @@
 """Results of tasks in a form for JSON, and inputs from JSON."""
 
 import base64
-import math
 from typing import Any
 
 import numpy as np
 
-from keras_seq.tasks.results import Failure, Forecast, Generated, Outputs
+from keras_seq.tasks.results import Failure, Forecast, Generated, Outputs, finite
 
 
 def as_json(result: Any) -> Any:
@@ -35,21 +34,6 @@ def _generated(result: Generated) -> dict[str, Any]:
     return finite(
         {"text": texts[0], "score": result.scores[0], "log_prob": result.log_probs[0], "finished": result.finished[0]}
     )
-
-
-def finite(value: Any) -> Any:
-    """A nest in which NaN and infinity are None, and arrays and times are lists and strings."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, dict):
-        return {name: finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def tensor(name: str, value: Any, dtype: str, shape: list[int | None]) -> np.ndarray:

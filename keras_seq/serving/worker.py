@@ -60,8 +60,8 @@ def serve(channel: Any, answers: Any) -> None:
     while (message := channel.receive()) is not None:
         fields, number = message.fields, message.fields["id"]
         if fields["do"] == "stop":
-            if number in stops:
-                stops[number].set()
+            if (stop := stops.get(number)) is not None:  # the thread of the stream removes it
+                stop.set()
         elif fields["do"] == "stream":
             stops[number] = threading.Event()
             threading.Thread(target=_stream, args=(channel, answers, message, stops), daemon=True).start()

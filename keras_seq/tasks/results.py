@@ -88,6 +88,20 @@ class Outputs(NamedTuple):
     arrays: dict[str, Any]
 
 
+def finite(value: Any) -> Any:
+    """A nest for JSON: NaN and infinity are None, arrays are lists, and other values are strings."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error, shortened to one line of at most 300 characters."""
     message = " ".join(str(error).split()) or type(error).__name__

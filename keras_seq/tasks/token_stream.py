@@ -10,12 +10,12 @@ from keras import ops
 
 from keras_seq.decoding.generate import NEW_TOKENS
 from keras_seq.decoding.sampling import Sampling, drawn, filter_logits, mixed, uniform
+from keras_seq.decoding.streaming import has_grown
 from keras_seq.tasks.signatures import Exported, inputs_of
 from keras_seq.text import END_ID
 
 NEEDED = ("encode", "step", "detokenize")
 SEARCHES = ("greedy", "sampling")
-_HALF = "\N{REPLACEMENT CHARACTER}"  # stands for a character with bytes that are still to come
 
 
 class TextStream:
@@ -83,7 +83,7 @@ class TextStream:
                 break
             state["tokens"] = tf.constant([[ids[-1]]])
             whole = written(ids)
-            if not whole.endswith(_HALF) and whole.startswith(said) and len(whole) > len(said):
+            if has_grown(whole, said):
                 yield whole[len(said) :]
                 said = whole
         whole = written(ids)

@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import math
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras_seq import comparison, training
@@ -29,7 +30,7 @@ from . import (
     successors,
 )
 from .finding import Finding
-from .members import Member, trainer
+from .members import VARIANTS, Member, folder_of, timed, trainer
 from .systems import Systems
 
 TRACED, STEPS = 4, 20  # training steps before those that are timed for the estimate, and number of these
@@ -67,9 +68,13 @@ def check_findings(options: Any, parts: Mapping[str, Any], run: training.Run) ->
         the findings.
     """
     names = NAMES if "all" in options.findings else options.findings
+    if options.overwrite:  # the run folder has removed its own files
+        for path in (run.path / name for name in ("outputs", "locks", *map(folder_of, VARIANTS))):
+            shutil.rmtree(path, ignore_errors=True)
     needed = dict.fromkeys(member for name in names for member in FINDINGS[name].needed(options))
     _train(options, parts, run, list(needed))
     systems, found = Systems(options, parts), []
+    _check_ended(systems, needed)
     for name in names:
         finding = FINDINGS[name].check(systems)
         found.append(finding)
@@ -77,6 +82,15 @@ def check_findings(options: Any, parts: Mapping[str, Any], run: training.Run) ->
         _write(options, run, found)
     print(f"\nFindings: {run.path / 'findings.md'}")
     return found
+
+
+def _check_ended(systems: Systems, members: Iterable[Member]) -> None:
+    """Raises `ValueError` if a model has no score. Only without a limit on the gradient that is a finding."""
+    for member in members:
+        record = systems.record(member)
+        if record.status != "done" and member.variant != "unclipped":
+            folder = systems.folder / member.folder
+            raise ValueError(f"{member}: {record.status}: {record.reason}. Remove {folder} to train it again.")
 
 
 def _train(options: Any, parts: Mapping[str, Any], run: training.Run, members: Sequence[Member]) -> None:
@@ -108,20 +122,10 @@ def expected_seconds(options: Any, parts: Mapping[str, Any], members: Sequence[M
 
     Steps of the paper's model are timed. Those of a variant take as much more time as they take more FLOP.
     """
-    from keras_seq import losses, text
-
     from .. import sutskever2014 as recipe
 
-    train = parts["train"]
-    sizes = (options.source_vocabulary_size, options.target_vocabulary_size)
-    words = [text.Words.train(side, size) for side, size in zip((train.sources, train.targets), sizes, strict=True)]
-    _, batches, tokens = recipe.batched(options, train, *words, shuffle=True)
-
-    def model_of(variant: Mapping[str, Any]) -> Any:
-        return recipe.build(dataclasses.replace(options, **variant), words[0].size, words[1].size)
-
-    model = model_of({})
-    model.compile(recipe.optimizer(options, 10**6), losses.SequenceCrossentropy(chunk_size=options.chunk_size))
+    words, model = timed(options, parts["train"])
+    _, batches, tokens = recipe.batched(options, parts["train"], *words, shuffle=True)
     some = list(batches.take(TRACED + STEPS))
     for number, batch in enumerate(some):
         if number == TRACED:
@@ -130,7 +134,10 @@ def expected_seconds(options: Any, parts: Mapping[str, Any], members: Sequence[M
     each = (time.process_time() - begun) / sum(float(weights.numpy().sum()) for *_, weights in some[TRACED:])
 
     shape = {"source": (options.batch_size, 12), "target": (options.batch_size, 12)}
-    flop = {member.variant: cost.cost(model_of(member.values), shape).training_flop for member in members}
+    flop = {}
+    for member in {member.variant: member for member in members}.values():
+        variant = recipe.build(dataclasses.replace(options, **member.values), *(side.size for side in words))
+        flop[member.variant] = cost.cost(variant, shape).training_flop
     usual = cost.cost(model, shape).training_flop
     return sum(options.epochs * tokens * each * flop[member.variant] / usual for member in members)
 

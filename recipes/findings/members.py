@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_seq import experiment, training
+from keras_seq import experiment, text, training
 
 # The options of a variant that differ from those of the paper's model.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -37,7 +37,7 @@ class Member:
 
     @property
     def folder(self) -> pathlib.Path:
-        return pathlib.Path(self.variant.replace(" ", "_")) / str(self.seed)
+        return pathlib.Path(folder_of(self.variant)) / str(self.seed)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -48,9 +48,25 @@ class Member:
         return f"{self.variant}, seed {self.seed}"
 
 
+def folder_of(variant: str) -> str:
+    """The name of the folder with the members of a variant."""
+    return variant.replace(" ", "_")
+
+
 def members(variant: str, seeds: int) -> list[Member]:
     """The members of a variant with the seeds 1, 2, ..."""
     return [Member(variant, seed) for seed in range(1, seeds + 1)]
+
+
+def timed(options: Any, train: Any) -> tuple[tuple[Any, Any], Any]:
+    """The vocabularies of source and target, and the paper's model with them, compiled, for measurements of time."""
+    from .. import sutskever2014 as recipe
+
+    sizes = (options.source_vocabulary_size, options.target_vocabulary_size)
+    sides = zip((train.sources, train.targets), sizes, strict=True)
+    source_words, target_words = (text.Words.train(side, size) for side, size in sides)
+    model = recipe.build(options, source_words.size, target_words.size)
+    return (source_words, target_words), recipe.compiled(options, model, updates=10**6)
 
 
 class Trainer(experiment.RecipeTrainer):

@@ -7,11 +7,11 @@ import statistics
 import time
 from typing import Any
 
-from keras_seq import data, losses, text
+from keras_seq import data
 from keras_seq.inspection import plots
 
 from .finding import AGREES, DIFFERS, Finding
-from .members import Member
+from .members import Member, timed
 from .systems import Systems
 
 EXAMPLES, ROUNDS = 12_800, 3
@@ -54,10 +54,7 @@ def measure(options: Any, train: data.ParallelText) -> dict[str, dict[str, Any]]
     from .. import sutskever2014 as recipe
 
     some = data.ParallelText(train.sources[:EXAMPLES], train.targets[:EXAMPLES], train.report)
-    sizes = (options.source_vocabulary_size, options.target_vocabulary_size)
-    words = [text.Words.train(side, size) for side, size in zip((train.sources, train.targets), sizes, strict=True)]
-    model = recipe.build(options, words[0].size, words[1].size)
-    model.compile(recipe.optimizer(options, 10**6), losses.SequenceCrossentropy(chunk_size=options.chunk_size))
+    words, model = timed(options, train)
     found, sets = {}, {}
     for name, width in WIDTHS.items():
         how = dataclasses.replace(options, bucket_width=width, batch_size=BATCH_SIZE)

@@ -28,19 +28,18 @@ def check(systems: Systems) -> Finding:
     for place, (_, log_probs) in zip(own, lists, strict=True):
         place[: len(log_probs)] = log_probs
     ensemble = systems.trained(members("reversed", 5))
-    with_rescoring = {"one forward LSTM": [Member("forward", 1)], "one reversed LSTM": ensemble[:1]}
-    with_rescoring[f"ensemble of {len(ensemble)} reversed LSTMs"] = ensemble
+    best = f"ensemble of {len(ensemble)} reversed LSTMs"
+    with_rescoring = {"one forward LSTM": [Member("forward", 1)], "one reversed LSTM": ensemble[:1], best: ensemble}
 
-    first = [row[0] for row in texts]
-    chosen = {"first of the list": first}
+    chosen = {"first of the list": [row[0] for row in texts]}
     for name, models in with_rescoring.items():
         ours = systems.log_probs(models, f"{'-'.join(OTHER.folder.parts)}-beam-{LIST}", texts)
         order, _ = decoding.rerank({"own": own, "LSTM": ours})  # the average of the two scores
-        chosen[name] = [row[best] for row, best in zip(texts, order[:, 0], strict=True)]
+        chosen[name] = [row[first] for row, first in zip(texts, order[:, 0], strict=True)]
     bleus = {name: systems.score(each) for name, each in chosen.items()}
     bleus["best of each list"] = systems.score(_oracle(texts, systems.test.targets))
-    p_value = significance(first, chosen[name], systems.test.targets)
-    gain = bleus[name] - bleus["first of the list"]
+    p_value = significance(chosen["first of the list"], chosen[best], systems.test.targets)
+    gain = bleus[best] - bleus["first of the list"]
     plots.compared_bars(
         bleus,
         systems.folder / "plots" / "rescoring.png",

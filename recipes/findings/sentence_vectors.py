@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_seq import tasks
+from keras_seq.decoding.generate import padded
+from keras_seq.decoding.perplexity import with_end
 from keras_seq.inspection import plots, representations
 
 from .finding import AGREES, DIFFERS, PARTLY, Finding
@@ -100,11 +102,9 @@ def _known(task: tasks.Translation, texts: Sequence[str]) -> bool:
 
 
 def _vectors(task: tasks.Translation, texts: Sequence[str]) -> np.ndarray:
-    ids = task.source_vocabulary.tokenize(list(texts)).to_list()
-    rows = [[*row, task.source_vocabulary.end_id] for row in ids]
-    longest = max(map(len, rows))
-    padded = np.array([row + [task.source_vocabulary.pad_id] * (longest - len(row)) for row in rows], "int32")
-    return representations.sentence_vectors(task.model, padded)
+    words = task.source_vocabulary
+    ids = padded(with_end(words, texts), words.pad_id)
+    return representations.sentence_vectors(task.model, ids)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -116,17 +116,19 @@ def _between_verbs(triples: Sequence[Triple], active: np.ndarray) -> float:
     """The mean distance of sentences with the same actors and different verbs."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, triple in enumerate(triples):
-        words = triple.active.split()
-        groups.setdefault((*words[: words.index("is")], *words[words.index("is") + 2 :]), []).append(row)
+        groups.setdefault(tuple(word for word in triple.active.split() if word not in VERBS), []).append(row)
     pairs = np.array([pair for rows in groups.values() for pair in itertools.combinations(rows, 2)])
     return float(_distances(active[pairs[:, 0]], active[pairs[:, 1]]).mean()) if len(pairs) else float("nan")
+
+
+def _actors(triple: Triple) -> set[str]:
+    return set(triple.active.lower().split()) - set(VERBS)
 
 
 def _draw(task: tasks.Translation, path: Any) -> None:
     """Draws the sentences of two actors and a few verbs, in both orders and voices."""
     triples = sentences(task)
-    chosen = [each for each in triples if set(each.active.split()) >= set(triples[0].exchanged.split()) - set(VERBS)]
-    chosen = [each for each in chosen if len(each.active.split()) == len(triples[0].active.split())][: 2 * DRAWN]
+    chosen = [each for each in triples if _actors(each) == _actors(triples[0])][: 2 * DRAWN]
     texts = [text for each in chosen for text in (each.active, each.passive)]
     first = chosen[0].active.split(" is ")[0]
     groups = [f"{first} acts" if each.active.startswith(first) else "the other acts" for each in chosen for _ in "ap"]

@@ -29,12 +29,15 @@ class Systems:
         folder: folder of the findings.
         split: name of the split.
         test: its text.
+        task: function from a member to its task, opened from its run folder.
     """
 
     def __init__(self, options: Any, parts: Mapping[str, data.ParallelText]):
         self.options, self.parts, self.folder = options, parts, pathlib.Path(options.run)
         self.split = "test" if "test" in parts else "valid"
         self.test = parts[self.split]
+        self.task = functools.lru_cache(maxsize=8)(self._open)
+        self._digest = data.fingerprint(self.test)[:8]
 
     def record(self, member: Member) -> comparison.CellRecord:
         """The record of a member's training."""
@@ -43,11 +46,6 @@ class Systems:
     def trained(self, members: Sequence[Member]) -> list[Member]:
         """Those of the members whose training ended with a score."""
         return [member for member in members if self.record(member).status == "done"]
-
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - there is one object in a process
-    def task(self, member: Member) -> tasks.Translation:
-        """A member, opened from its run folder."""
-        return keras_seq.load(self.folder / member.folder)
 
     def translator(self, members: Sequence[Member]) -> tasks.Translation:
         """A member, or an ensemble of members, as a task."""
@@ -115,9 +113,12 @@ class Systems:
         kept = self.kept(f"{_name(members)}-of-{name}", measure)
         return np.array(kept, "float64")  # None becomes NaN
 
+    def _open(self, member: Member) -> tasks.Translation:
+        return keras_seq.load(self.folder / member.folder)
+
     def kept(self, name: str, make: Any) -> Any:
         """The JSON value of a file or, at the first time, that of the function, which is written to the file."""
-        path = self.folder / "outputs" / f"{self.split}-{name}.json"
+        path = self.folder / "outputs" / f"{self.split}-{self._digest}-{name}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             print(f"{name}: computed once, kept in {path}", flush=True)

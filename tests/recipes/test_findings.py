@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_seq import comparison, data, text
+from keras_seq import comparison, data, text, training
 from recipes import findings, sutskever2014
 from tests.recipes.pages import runner
 
@@ -72,7 +72,35 @@ def test_an_output_is_computed_once_and_kept(made):
     assert made.kept("a", lambda: [1, "é", None]) == [1, "é", None]
     assert made.kept("a", lambda: 1 / 0) == [1, "é", None]
     (path,) = (made.folder / "outputs").iterdir()
-    assert path.name == "test-a.json" and json.loads(path.read_text(encoding="utf-8")) == [1, "é", None]
+    assert path.match("test-*-a.json") and json.loads(path.read_text(encoding="utf-8")) == [1, "é", None]
+
+
+def test_outputs_of_another_text_are_not_taken(made):
+    made, write = made
+    write("a", 1)
+    other = dataclasses.replace(made.test, sources=["w"] * 4)
+    assert systems.Systems(made.options, {"test": other}).kept("a", lambda: 2) == 2
+
+
+def test_a_model_without_a_score_is_named(made):
+    made, _ = made
+    for variant in ("unclipped", "forward"):
+        comparison.CellRecord("diverged", reason="loss is nan").write(made.folder / Member(variant, 2).folder)
+    check._check_ended(made, members("unclipped", 3))  # which is a finding
+    with pytest.raises(ValueError, match="forward, seed 2: diverged: loss is nan. Remove .*forward/2"):
+        check._check_ended(made, members("forward", 3))
+
+
+def test_a_run_that_is_overwritten_trains_its_models_again(made, monkeypatch):
+    made, write = made
+    write("a", 1)
+    (made.folder / "config.json").write_text("{}")
+    seen = []
+    monkeypatch.setattr(check, "_train", lambda options, parts, run, needed: seen.append(made.trained(needed)))
+    options = dataclasses.replace(made.options, findings=("reversal",), overwrite=True)
+    with pytest.raises(ValueError, match="reversed, seed 1: waiting"):
+        check.check_findings(options, made.parts, training.Run(made.folder))
+    assert seen == [[]] and not (made.folder / "outputs").exists()
 
 
 def test_reversal_needs_both_scores_and_significance(made, monkeypatch):

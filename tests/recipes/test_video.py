@@ -108,7 +108,7 @@ def test_the_config_gives_the_same_options(begun):
 def test_the_task_gives_the_measured_figures(begun, place):
     task, found = keras_seq.load(begun / place), metrics_of(begun / "run")
     for name, part, frames in (("test", "test", 6), ("long", "test", 12)):
-        clips, directions, _ = moving_digits.clips(part, 375, frames, seed=1)
+        clips, directions, _ = moving_digits.clips(part, 100, frames, seed=1)
         predicted = task(list(clips.astype("float32") / 255))
         accuracy = np.mean(np.array(predicted) == np.array(moving_digits.DIRECTIONS)[directions])
         assert accuracy == pytest.approx(found[name, "accuracy", "gru"], abs=1e-4)

@@ -10,7 +10,6 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("tasks need TensorFlow", allow_module_level=True)
 
 import keras_seq
-from keras_seq import export
 from keras_seq.commands.serve import Serve, check, settings_of
 from keras_seq.serving import requests
 from keras_seq.serving.answering import Answers
@@ -18,7 +17,7 @@ from keras_seq.serving.describing import description
 from keras_seq.serving.plain import as_json, tensor
 from keras_seq.serving.settings import Settings
 from tests.reference import quick
-from tests.tasks.test_tasks import INPUTS, LINES, MAKERS
+from tests.tasks.test_tasks import INPUTS, LINES, MAKERS, writer
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +25,9 @@ def loaded(made_once):
     """`loaded(name)` is the task from its run folder, `loaded(name, "saved")` from its SavedModel."""
     found = {}
 
-    def write(name):
-        def make(root):
-            keras.utils.set_random_seed(3)
-            task = MAKERS[name]()
-            task.save(root / "run")
-            export.saved_model(task, root / "saved", verify=False)
-
-        return make
-
     def get(name, kind="run"):
         if (name, kind) not in found:
-            found[name, kind] = keras_seq.load(made_once(f"task: {name}", write(name)) / kind)
+            found[name, kind] = keras_seq.load(made_once(f"task: {name}", writer(name)) / kind)
         return found[name, kind]
 
     return get

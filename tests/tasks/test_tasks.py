@@ -107,23 +107,26 @@ def same(one, other):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def writer(name):
+    """A function that writes a task into a folder: its run folder and its SavedModel."""
+
+    def make(root):
+        keras.utils.set_random_seed(3)
+        task = MAKERS[name]()
+        task.save(root / "run")
+        export.saved_model(task, root / "saved", verify=False)
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def saved(made_once):
     """The task in Python, from its run folder and from its SavedModel."""
     found = {}
 
-    def write(name):
-        def make(root):
-            keras.utils.set_random_seed(3)
-            task = MAKERS[name]()
-            task.save(root / "run")
-            export.saved_model(task, root / "saved", verify=False)
-
-        return make
-
     def get(name):
         if name not in found:
-            root = made_once(f"task: {name}", write(name))
+            root = made_once(f"task: {name}", writer(name))
             keras.utils.set_random_seed(3)
             found[name] = MAKERS[name](), keras_seq.load(root / "run"), keras_seq.load(str(root / "saved"))
         return found[name]
