@@ -16,7 +16,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -53,6 +53,9 @@ class Options(experiment.Options):
     units: int | None = preset(128, "width", files=512)
     num_layers: int | None = preset(1, "number of layers", files=2)
     dropout: float | None = preset(0.0, "dropout rate", files=0.3)
+    recurrent_dropout: float = option(
+        0.0, "rate of dropout on the states of rnn, gru or lstm, of the same units at all steps"
+    )
     num_heads: int = option(4, "number of attention heads of a transformer")
     positions: Literal["rotary", "alibi", "learned", "sinusoidal"] = option(
         "rotary", "position encoding of a transformer"
@@ -129,9 +132,7 @@ def train(options: Options, parts: dict[str, list[str]], run, scope, callbacks=(
             options.num_layers,
             dropout=options.dropout,
             num_heads=options.num_heads,
-            architecture_options=None
-            if options.carries
-            else {"positions": options.positions, "max_positions": options.block},
+            architecture_options=architecture_options(options),
         )
         model = models.LanguageModel(
             vocabulary.size, backbone, dropout=options.dropout, streams=options.batch_size if options.carries else None
@@ -220,6 +221,11 @@ def check(options: Options) -> None:
             f"--batches draws blocks, but --architecture {options.architecture} reads the text from beginning to end. "
             "Leave it out, or choose --architecture transformer."
         )
+
+
+def architecture_options(options: Options) -> dict[str, Any]:
+    stack = {} if options.carries else {"positions": options.positions, "max_positions": options.block}
+    return stack | experiment.recurrent_dropout(options)
 
 
 def check_replicas(options: Options, scope) -> None:

@@ -46,6 +46,9 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
     crf: bool = option(False, "conditional random field over the tags of a sentence")
     vectors: pathlib.Path | None = option(None, "text file of initial word vectors: word2vec, GloVe, fastText")
     dropout: float | None = preset(0.1, "dropout rate", files=0.5)
+    recurrent_dropout: float = option(
+        0.0, "rate of dropout on the states of rnn, gru or lstm, of the same units at all steps"
+    )
     word_dropout: float = option(0.25, "a: unknown tokens replace a share a / (a + n) of the words that occur n times")
     weight_decay: float = option(0.0, "weight decay of AdamW")
 
@@ -263,6 +266,7 @@ def build(
         crf=options.crf,
         dropout=options.dropout,
         num_heads=options.num_heads,
+        architecture_options=experiment.recurrent_dropout(options),
     )
 
 

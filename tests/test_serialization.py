@@ -84,7 +84,8 @@ print(json.dumps([type(part).__module__ for part in parts]))
 """
 
 
-@pytest.mark.parametrize("keras_first", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("keras_first", [False, True])
 def test_a_fresh_process_loads_models_after_import_keras_seq(made_once, keras_first):
     folder = made_once("keras_files", save_models)
     program = PROGRAM.format(folder=str(folder), keras_first=keras_first)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors and type checkers
     from keras_seq.experiment.preparation import (
         data_folder,
         initialize,
+        recurrent_dropout,
         run_folder,
         setup,
         vocabulary,
@@ -73,6 +74,7 @@ _HOME = {
     "preset": "options",
     "read_clips": "clips",
     "record": "reporting",
+    "recurrent_dropout": "preparation",
     "report": "reporting",
     "report_by_label": "reporting",
     "run_folder": "preparation",
@@ -117,6 +119,7 @@ __all__ = [
     "preset",
     "read_clips",
     "record",
+    "recurrent_dropout",
     "report",
     "report_by_label",
     "run_folder",

@@ -16,6 +16,7 @@ from keras_seq import data, distribution, text, training
 from keras_seq.experiment.options import Options, T, with_defaults
 
 _ENDINGS = {"bpe": ".spm", "unigram": ".spm", "words": ".words", "characters": ".characters", "bytes": ".bytes"}
+WITH_RECURRENT_DROPOUT = ("rnn", "gru", "lstm")
 # Packages of the extra "recipes" and their modules. Synthetic data, scores and plots need them during a run.
 _PACKAGES = {"sacrebleu": "sacrebleu", "jiwer": "jiwer", "num2words": "num2words", "matplotlib": "matplotlib"}
 _PACKAGES |= {"scikit-learn": "sklearn"}
@@ -127,6 +128,22 @@ def word_vectors(options: Options, vocabulary: text.Vocabulary) -> np.ndarray | 
     read = data.read_vectors(options.vectors, vocabulary.pieces(range(vocabulary.size)), seed=options.seed)
     print(f"{options.vectors}: {read}.")
     return read.values
+
+
+def recurrent_dropout(options: Options) -> dict[str, float]:
+    """The `architecture_options` for `options.recurrent_dropout`. Empty if the rate is 0.
+
+    Raises:
+        ValueError: if the architecture does not have such a dropout.
+    """
+    if not options.recurrent_dropout:
+        return {}
+    if options.architecture not in WITH_RECURRENT_DROPOUT:
+        raise ValueError(
+            f"--recurrent-dropout is for {', '.join(WITH_RECURRENT_DROPOUT)}: the state of --architecture "
+            f"{options.architecture} has no product that it could be for. Leave it out."
+        )
+    return {"recurrent_dropout": options.recurrent_dropout}
 
 
 def initialize(

@@ -37,13 +37,14 @@ class _FastLoop:
         if step is None:
             return super().inner_loop(sequences, initial_state, mask=mask, training=training)
         cell = self.cell
-        sequences = ops.cast(sequences, cell.compute_dtype)
+        sequences, states = ops.cast(sequences, cell.compute_dtype), keras.tree.flatten(initial_state)
         if training and cell.dropout:
             sequences = sequences * cell.get_dropout_mask(sequences[:, 0, :])[:, None, :]
+        state_dropout = cell.get_recurrent_dropout_mask(states[0]) if training and cell.recurrent_dropout else []
         outputs, states = recurrent_tensorflow.loop(
             step,
             sequences,
-            keras.tree.flatten(initial_state),
+            states,
             cell.kernel,
             cell.recurrent_kernel,
             *self._biases(),
@@ -51,6 +52,7 @@ class _FastLoop:
             go_backwards=self.go_backwards,
             keep=bool(training) or recurrent_tensorflow.is_recorded(),
             bfloat16=products.in_bfloat16(training, sequences.dtype, math.prod(cell.recurrent_kernel.shape)),
+            state_dropout=keras.tree.flatten(state_dropout),  # of a SimpleRNN one, else one for each gate
         )
         return outputs[:, -1], outputs, states
 
@@ -63,12 +65,14 @@ class _FastLoop:
         if keras.backend.backend() != "tensorflow":
             return [Obstacle("backend", keras.backend.backend(), "tensorflow")]
         cell = self.cell
-        dropout = cell.recurrent_dropout or 0
+        # Keras sets implementation=1 for recurrent dropout. Then a dropout of the inputs has a mask for each gate too.
+        implementation = 2 if cell.recurrent_dropout else getattr(cell, "implementation", 2)
+        both = cell.recurrent_dropout and getattr(cell, "dropout_mask_count", None)
         rules = [
             ("unroll", bool(self.unroll), False),
-            ("recurrent_dropout", dropout, 0),
+            ("dropout", (cell.dropout or 0) if both else 0, 0),
             ("zero_output_for_mask", bool(self.zero_output_for_mask), False),
-            ("implementation", 2 if dropout else getattr(cell, "implementation", 2), 2),  # dropout sets it to 1
+            ("implementation", implementation, 2),
             ("use_cudnn", getattr(self, "use_cudnn", "auto") or "auto", "auto"),
             *self._cell_rules(),
             ("device", "CPU" if recurrent_tensorflow.available() else "GPU", "CPU"),

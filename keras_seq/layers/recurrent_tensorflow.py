@@ -110,6 +110,7 @@ def loop(
     go_backwards=False,
     keep=True,
     bfloat16=False,
+    state_dropout=(),
 ):
     """Runs a step class over a sequence.
 
@@ -127,6 +128,8 @@ def loop(
         keep: whether to store the values that the gradient needs. If False less is written, and a gradient, if
             requested anyway, runs the loop again.
         bfloat16: whether to compute the products in bfloat16, see `keras_seq.products`.
+        state_dropout: dropout masks by which h is multiplied before its product, the same at all steps: `(B, D)` for
+            each of the equal parts of `recurrent_kernel`'s columns, such as its gates.
     Returns:
         `(outputs, states)`: `(B, T, D)`, and the final states.
     Raises:
@@ -148,6 +151,15 @@ def loop(
     def product(a, b, **transposed):
         return tf.cast(tf.matmul(rounded(a), rounded(b), **transposed), x.dtype)
 
+    def by_part(z):  # the columns of each mask
+        return tf.split(z, len(state_dropout), axis=1) if state_dropout else [z]
+
+    def joined(parts):
+        return parts[0] if len(parts) == 1 else tf.concat(parts, axis=1)
+
+    def dropped(h):  # h for each part
+        return [h * mask for mask in state_dropout] or [h]
+
     def where_real(t, values, otherwise):
         if mask is None:
             return values
@@ -162,10 +174,10 @@ def loop(
         def ahead(keep):
             # One step of a time-major tensor is a view of it. The elements of a TensorArray would be copies.
             zx = tf.reshape(tf.nn.bias_add(product(flat, kernel), bias), (T, B, width))
-            of_each_step = rounded(recurrent_kernel)
+            of_each_step = [rounded(part) for part in by_part(recurrent_kernel)]
 
             def forward(t, states, outputs, before, saved):
-                zr = product(states[0], of_each_step)
+                zr = joined([product(*pair) for pair in zip(dropped(states[0]), of_each_step, strict=True)])
                 if recurrent_bias:
                     zr = tf.nn.bias_add(zr, recurrent_bias[0])
                 new, values = step.forward(zx[at(t)], zr, states)
@@ -184,14 +196,18 @@ def loop(
         def gradient(slopes, *_):  # the rest shows a second tape the inputs of the gradient
             before, saved = kept if keep else ahead(keep=True)[2:]
             d_outputs = tf.transpose(slopes[0], (1, 0, 2))  # (T, B, D)
-            transposed = rounded(tf.transpose(recurrent_kernel))  # faster than transposing in the product
+            # Faster than transposing in the product.
+            transposed = [rounded(tf.transpose(part)) for part in by_part(recurrent_kernel)]
 
             def backward(t, slopes, dzx, dzr):
                 slopes = [slopes[0] + d_outputs[t], *slopes[1:]]
                 zeros = [tf.zeros_like(slope) for slope in slopes]
                 inside = where_real(t, slopes, zeros)
                 dx, dr, straight = step.backward([each.read(t) for each in saved], inside)
-                new = [product(dr, transposed), *straight[1:]]
+                slopes_of_h = [product(*pair) for pair in zip(by_part(dr), transposed, strict=True)]
+                if state_dropout:
+                    slopes_of_h = [slope * mask for slope, mask in zip(slopes_of_h, state_dropout, strict=True)]
+                new = [tf.add_n(slopes_of_h), *straight[1:]]
                 if straight[0] is not None:
                     new[0] += straight[0]
                 if mask is not None:  # the whole gradient passes through a masked step
@@ -204,9 +220,11 @@ def loop(
             dzr = dzx if step.shared_slope else tf.reshape(dzr.stack(), (-1, width))
             d_x = tf.reshape(product(dzx, kernel, transpose_b=True), (T, B, x.shape[2]))
             d_kernel = product(flat, dzx, transpose_a=True)
-            d_recurrent = product(tf.reshape(before.stack(), (-1, units)), dzr, transpose_a=True)
+            before = [tf.reshape(h, (-1, units)) for h in dropped(before.stack())]
+            d_parts = [product(h, dz, transpose_a=True) for h, dz in zip(before, by_part(dzr), strict=True)]
             d_biases = [tf.raw_ops.BiasAddGrad(out_backprop=dz) for dz in (dzx, dzr)[: len(biases)]]
-            return (tf.transpose(d_x, (1, 0, 2)), d_kernel, d_recurrent, *d_biases, *slopes), _no_second_derivative
+            d_weights = [d_kernel, joined(d_parts), *d_biases]
+            return (tf.transpose(d_x, (1, 0, 2)), *d_weights, *slopes), _no_second_derivative
 
         inputs = (x, kernel, recurrent_kernel, bias, *rest)
         return (tf.transpose(outputs.stack(), (1, 0, 2)), *states), lambda *slopes: gradient(slopes, *inputs)

@@ -12,6 +12,7 @@ from keras_seq.commands import certified_exports, certified_served
 from keras_seq.commands.certify import Certify
 from keras_seq.inspection import certify as inspection
 from tests.commands.conftest import SOURCE, TARGET, run_folder
+from tests.reference import quick
 
 BARE = ("--replicas", 1, "--formats")  # neither replicas nor exports
 NEEDS_TF2ONNX, NEEDS_CT2 = (
@@ -62,7 +63,9 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.mark.parametrize("name", ["recurrent", "language model", "ctc", "attention"])
+@pytest.mark.parametrize(
+    "name", quick(["recurrent", "language model", "ctc", "attention"], few=["language model", "ctc"])
+)
 def test_a_case_of_each_kind_of_model(name, run_folders, keras_seq, eagerly):
     result = keras_seq("certify", "--model", run_folders[name], "--case", 1, "--max-length", 3, "--longest", 5, *BARE)
     assert result.code == 0 and "case 1, seed 0: order" in result.out, result.out + result.err
@@ -72,9 +75,11 @@ def test_a_case_of_each_kind_of_model(name, run_folders, keras_seq, eagerly):
 @pytest.mark.parametrize(
     ("name", "case", "flags", "kind"),
     [  # the first case after those of each kind of batch
-        ("classifier", 5, ("--replicas", 2, "--formats"), "2 replicas"),
+        pytest.param("classifier", 5, ("--replicas", 2, "--formats"), "2 replicas", marks=pytest.mark.long),
         ("classifier", 5, ("--replicas", 1, "--formats", "ctranslate2", "saved_model"), "saved_model"),
-        pytest.param("classifier", 5, ("--replicas", 1, "--formats", "onnx"), "onnx", marks=NEEDS_TF2ONNX),
+        pytest.param(
+            "classifier", 5, ("--replicas", 1, "--formats", "onnx"), "onnx", marks=[NEEDS_TF2ONNX, pytest.mark.long]
+        ),
         pytest.param("translator", 6, ("--replicas", 1, "--formats", "ctranslate2"), "ctranslate2", marks=NEEDS_CT2),
     ],
 )
@@ -94,6 +99,7 @@ def test_an_export_that_fails_is_left_out(taggers, keras_seq, monkeypatch):
     assert result.code == 0 and "Left out: onnx. no such operation\n" in result.out, result.out + result.err
 
 
+@pytest.mark.long
 def test_a_saved_model_of_text_passes(folders, keras_seq, tmp_path):
     (tmp_path / "words").write_text("\n".join(SOURCE))
     flags = ("--cases", 2, "--max-length", 3)
@@ -106,6 +112,7 @@ def test_a_saved_model_of_text_passes(folders, keras_seq, tmp_path):
     assert result.code == 2 and "draws its output at random" in result.err and "seed, temperature" in result.err
 
 
+@pytest.mark.long
 def test_a_saved_model_of_sound_passes(recognizers, keras_seq):
     result = keras_seq("certify", "--model", recognizers["served"], "--cases", 3, "--longest", 600)
     assert result.code == 0 and "padding" in kinds(result.lines), result.out + result.err
@@ -120,6 +127,7 @@ def opened(folder, name, call, spec):
     return types.SimpleNamespace(folder=folder, module=loaded, signatures_by_name=dict(loaded.signatures))
 
 
+@pytest.mark.long
 def test_saved_models_of_tags_and_of_ids(tmp_path):
     options = Certify(model=tmp_path)
     texts, ids = tf.TensorSpec([None], tf.string, "text"), tf.TensorSpec([None, None], tf.int32, "ids")

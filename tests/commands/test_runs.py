@@ -75,7 +75,7 @@ def refused(result, *told):
     assert all(str(part) in result.err for part in told), result.err
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, few=["ctc", "words"]))
+@pytest.mark.parametrize("kind", quick(KINDS, few=["words"]))
 def test_all_are_inspected_and_averaged(kind, keras_seq, runs, tmp_path):
     run = shutil.copytree(runs[kind], tmp_path / "run")
     (found,) = keras_seq("inspect", "--model", run, "--json").records
@@ -139,6 +139,7 @@ def test_what_is_exported_is_what_the_recipe_exports(kind, exported, runs):
         np.testing.assert_array_equal(found[output], expected[output])
 
 
+@pytest.mark.long
 def test_searches_of_recognizers(keras_seq, exported, runs, tmp_path):
     for kind, short in (("ctc", []), ("attention", ["--max-length", 3])):
         *_, signatures = exported(runs[kind], "--search", "beam", "--num-beams", 4, "--num-return", 2, *short)

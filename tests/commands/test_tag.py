@@ -87,6 +87,7 @@ def test_sentences_of_conllu(keras_seq, run, tmp_path, by):
         assert keras_seq(*flags, stdin=CONLLU).records == [first, second, third]
 
 
+@pytest.mark.long
 def test_a_tagger_is_inspected_and_exported(keras_seq, run, tmp_path):
     out = tmp_path / "served"
     flags = ["export", "--model", run, "--output", out, "--no-verify"]

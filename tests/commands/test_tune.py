@@ -76,6 +76,7 @@ def test_two_trials_of_each_recipe(keras_seq, tmp_path, name):
     assert set(best) <= {field.name for field in dataclasses.fields(module.Options)}
 
 
+@pytest.mark.long
 def test_a_search_and_the_training_with_its_best_options(keras_seq, tmp_path, monkeypatch):
     (tmp_path / "space.json").write_text(json.dumps(SPACE))
     flags = (*SMALL, "--space", tmp_path / "space.json", "--oracle", "random", "--run", tmp_path / "search")

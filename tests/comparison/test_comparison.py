@@ -55,6 +55,7 @@ def here(monkeypatch):
     monkeypatch.setattr(costs, "in_fresh_process", lambda function, *arguments, **_: function(*arguments))
 
 
+@pytest.mark.long
 def test_a_comparison_and_its_continuation(here, tmp_path, capsys):
     plan = dataclasses.replace(PLAN, seeds=(1,))
     record = Comparison(Toy, plan, tmp_path / "c").run()

@@ -117,6 +117,7 @@ def test_the_entry_of_a_record():
     assert "longer" not in feedforward.entry(feedforward.padded_input([1, 4]))
 
 
+@pytest.mark.long
 def test_a_network_with_a_fixed_input_is_trained_and_measured():
     """The class is the first word, so that a network over positions learns it, and a cut behind filler loses it."""
     words = {"filler": 1, "no": 2, "yes": 3, "and": 4}

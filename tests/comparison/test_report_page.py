@@ -12,6 +12,8 @@ import subprocess
 
 import pytest
 
+from tests.reference import quick
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
@@ -75,7 +77,7 @@ def measured(folder: pathlib.Path, tmp_path: pathlib.Path, scheme: str) -> dict[
     return {int(width): values for width, values in found.items()}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", quick(["light", "dark"], few=["dark"]))
 def test_the_page_fits_a_phone_and_a_wide_screen(folder, tmp_path, scheme):
     charts = len(list((folder / "plots").glob("*.png")))
     for width, page in measured(folder, tmp_path, scheme).items():

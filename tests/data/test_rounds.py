@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import data
+from tests.reference import quick
 
 
 def batches_of(tokens_per_batch: int):
@@ -35,7 +36,7 @@ def tokens_of(batch):
     return int(np.count_nonzero(batch))
 
 
-@pytest.mark.parametrize("tokens_per_batch", [21, 56])
+@pytest.mark.parametrize("tokens_per_batch", quick([21, 56], few=[56]))
 def test_rounds_have_the_batches_of_the_epochs_and_equal_tokens(tokens_per_batch):
     batches, steps = batches_of(tokens_per_batch)
     expected = epochs_in_order(batches, steps, 4)

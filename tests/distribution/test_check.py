@@ -5,6 +5,7 @@ from keras_seq.distribution import check, check_distributed
 from tests.distribution.bucketed import batches, compiled, small
 
 
+@pytest.mark.long
 def test_a_good_model_is_the_same_everywhere(two_devices):
     report = check_distributed(lambda: compiled(small(), keras.optimizers.SGD(0.1, momentum=0.9)), batches(21), steps=2)
     assert report.same, str(report)

@@ -67,6 +67,7 @@ def test_two_replicas_are_one_device(optimizer, one_device, two_devices):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-9)
 
 
+@pytest.mark.long
 def test_logits_in_chunks_on_two_replicas(one_device, two_devices):
     def build(chunk_size):
         model = models.Seq2Seq(30, units=4, num_layers=1, attention=None, bidirectional=False)

@@ -115,6 +115,15 @@ def test_vectors_of_a_vocabulary(tmp_path, capsys):
     assert "v.txt: 1 of" in capsys.readouterr().out
 
 
+def test_recurrent_dropout_is_for_architectures_that_have_it():
+    def given(architecture, rate):
+        return experiment.recurrent_dropout(types.SimpleNamespace(architecture=architecture, recurrent_dropout=rate))
+
+    assert given("lstm", 0.3) == {"recurrent_dropout": 0.3} and given("transformer", 0.0) == {}
+    with pytest.raises(ValueError, match="--recurrent-dropout is for rnn, gru, lstm: .* --architecture mingru"):
+        given("mingru", 0.3)
+
+
 def text_options(path):
     return types.SimpleNamespace(vectors=path, seed=1)
 

@@ -115,6 +115,7 @@ def test_masks_as_keras_takes_them(name, as_given):
     [
         {"dropout": 0.5, "seed": 3},
         {"recurrent_dropout": 0.5, "seed": 3},
+        {"dropout": 0.5, "recurrent_dropout": 0.5, "seed": 3},
         {"unroll": True},
         {"activation": "relu"},
         {"activation": "softplus"},
@@ -147,7 +148,9 @@ def test_which_options_take_the_fast_loop(name):
     layer = PAIRS[name][0]
     assert layer(UNITS)._fast_step() is not None
     assert layer(UNITS, dropout=0.5, go_backwards=True, use_bias=False)._fast_step() is not None
-    slow = [{"unroll": True}, {"recurrent_dropout": 0.1}, {"activation": "softplus"}, {"zero_output_for_mask": True}]
+    assert layer(UNITS, recurrent_dropout=0.5)._fast_step() is not None
+    assert (layer(UNITS, recurrent_dropout=0.5, dropout=0.5)._fast_step() is not None) == (name == "rnn")
+    slow = [{"unroll": True}, {"activation": "softplus"}, {"zero_output_for_mask": True}]
     slow += {"gru": [{"reset_after": False}], "lstm": [{"implementation": 1}, {"use_cudnn": True}], "rnn": []}[name]
     for options in slow:
         assert layer(UNITS, **options)._fast_step() is None, options
@@ -180,7 +183,7 @@ def test_under_a_tape_an_inference_call_keeps_what_its_gradient_needs(name):
     assert loops_of(taped) == 2 and loops_of(lambda: ours(x)) == 1
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", quick(PAIRS, few=["lstm"]))
 def test_a_gradient_without_a_tape_runs_the_loop_again(name):
     import tensorflow as tf
 
@@ -215,7 +218,8 @@ def test_gradients_are_finite_differences(name, mask):
     assert slope == pytest.approx(sum((g * d).sum() for g, d in zip(gradients, direction, strict=True)), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", quick(PAIRS, few=["gru"]))
+@pytest.mark.long
+@pytest.mark.parametrize("name", PAIRS)
 def test_under_xla_too(name):
     import tensorflow as tf
 

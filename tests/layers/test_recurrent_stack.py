@@ -41,7 +41,7 @@ def assert_close(ours, theirs, tolerance=1e-6):
 @pytest.mark.parametrize(
     "options",
     [
-        {"cell": "lstm", "num_layers": 2, "bidirectional": True},
+        pytest.param({"cell": "lstm", "num_layers": 2, "bidirectional": True}, marks=pytest.mark.long),
         {"cell": "gru", "dropout": 0.1},
         pytest.param({"cell": "rnn", "num_layers": 2, "initializer": "glorot_uniform"}, marks=pytest.mark.long),
     ],
@@ -216,7 +216,9 @@ def test_recurrent_dropout_is_for_training_only_and_the_same_at_all_steps():
     assert set(np.abs(np.round(mask)).ravel()) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("cell", [LeakyCell, "tests>LeakyCell"], ids=["class", "name"])
+@pytest.mark.parametrize(
+    "cell", [pytest.param(LeakyCell, id="class", marks=pytest.mark.long), pytest.param("tests>LeakyCell", id="name")]
+)
 @long_on_jax
 def test_a_cell_of_ones_own(cell):
     stack = filled(cell, 4, num_layers=2, cell_options={"leak": 0.5})

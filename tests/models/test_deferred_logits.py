@@ -60,7 +60,7 @@ def equal(ones, others, rtol=1e-5):
 
 
 @pytest.mark.parametrize("chunk_size", quick([1, 4, 100], few=[4]))
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", quick(BUILDERS, few=["language model", "seq2seq"]))
 @pytest.mark.parametrize("tie_embeddings", quick([True, False], few=[True]))
 def test_training_and_evaluation_are_those_without_chunks(name, chunk_size, tie_embeddings):
     options = {"tie_embeddings": tie_embeddings}
@@ -230,7 +230,7 @@ def test_sampled_words_give_the_loss_of_tensorflow(transposed, monkeypatch):
 
 
 @tensorflow_only("TensorFlow draws the words")
-@pytest.mark.parametrize("chunk_size", [None, 4])
+@pytest.mark.parametrize("chunk_size", quick([None, 4], few=[4]))
 def test_sampled_words_train_a_model_that_is_evaluated_on_all_words(chunk_size):
     loss = SequenceCrossentropy(num_sampled=5, chunk_size=chunk_size)
     keras.utils.set_random_seed(0)

@@ -71,8 +71,9 @@ TARGET = np.array([[2, 4, 5, 6], [2, 7, 4, 0], [2, 5, 0, 0]], "int32")
 decoding_of_sound = tensorflow_only("on JAX no such model is built while the number of samples is not known")
 
 
+@pytest.mark.long
 @decoding_of_sound
-@pytest.mark.parametrize("name", quick(ATTENTIVE, few=["transformer"]))
+@pytest.mark.parametrize("name", ATTENTIVE)
 def test_a_model_that_decodes_reads_sound_through_a_front_end(name, tmp_path):
     model = fill(ATTENTIVE[name](), 1.0)
     expected = array(model({"source": WAVES, "target": TARGET}))

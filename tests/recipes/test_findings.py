@@ -193,6 +193,7 @@ def test_sentences_in_the_passive_voice():
         sentence_vectors.sentences(Task)
 
 
+@pytest.mark.long
 def test_the_time_of_minibatches_is_measured_in_turn(monkeypatch):
     monkeypatch.setattr(minibatches, "EXAMPLES", 300)
     train = sutskever2014.read(dataclasses.replace(SMALL, numbers=400))["train"]

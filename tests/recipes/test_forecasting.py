@@ -67,6 +67,7 @@ def test_it_learns_what_no_linear_map_says(learned):
     assert entry == "test"
 
 
+@pytest.mark.long
 def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
     hours = json.loads((begun / "run" / "config.json").read_text())["hours"]
     series = spring_levels.levels(hours, 1)
@@ -125,24 +126,22 @@ def test_the_task_gives_the_measured_figures(begun, place):
     assert yesterday == pytest.approx(found["same hour yesterday", "MSE"], rel=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [
         {"architecture": "feedforward", "quantiles": (0.9, 0.1, 0.5)},
-        pytest.param({"architecture": "gru", "quantiles": (0.9, 0.1, 0.5)}, marks=pytest.mark.long),
-        pytest.param({"architecture": "lstm", "decoder": "autoregressive"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "linear", "series_normalization": "last"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "feedforward", "mix_columns": True}, marks=pytest.mark.long),
-        pytest.param(
-            {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
-            marks=pytest.mark.long,
-        ),
-        pytest.param({"architecture": "rnn", "decoder": "autoregressive", "quantiles": ()}, marks=pytest.mark.long),
-        pytest.param({"architecture": "dlinear", "series_normalization": "none"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "cnn"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "mingru"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
+        {"architecture": "gru", "quantiles": (0.9, 0.1, 0.5)},
+        {"architecture": "lstm", "decoder": "autoregressive"},
+        {"architecture": "linear", "series_normalization": "last"},
+        {"architecture": "feedforward", "mix_columns": True},
+        {"architecture": "transformer", "residual": False, "patch_length": 8, "patch_stride": 4},
+        {"architecture": "rnn", "decoder": "autoregressive", "quantiles": ()},
+        {"architecture": "dlinear", "series_normalization": "none"},
+        {"architecture": "cnn"},
+        {"architecture": "mingru"},
+        {"architecture": "minlstm"},
+        {"architecture": "rglru"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )

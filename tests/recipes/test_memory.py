@@ -67,6 +67,7 @@ def test_the_adding_problem_is_solved_at_a_short_length(tmp_path):
     assert found["test", "MSE"] < 0.01 < published_memory.MEAN_ERROR
 
 
+@pytest.mark.long
 def test_what_is_trained_is_not_trained_again(begun, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, "saved_model", lambda *args, **kwargs: None)  # once is enough
     shutil.copytree(begun / "run", tmp_path / "run")
@@ -166,6 +167,7 @@ def test_every_architecture_trains_on_every_task(name, tmp_path, monkeypatch, to
     }
 
 
+@pytest.mark.long
 def test_a_search_trains_it(tmp_path):
     hypermodel = RecipeHyperModel(memory, dataclasses.replace(TINY, task="adding", architecture="gru", run=tmp_path))
     assert (hypermodel.objective.name, hypermodel.objective.direction) == ("val_loss", "min")

@@ -85,15 +85,16 @@ def test_it_remembers_the_chords(tmp_path):
     assert drawn.shape == (2, 3, 88) and (drawn > 0).all() and (drawn < 1).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("save", "changes"),
     [
         (save_mat, {"architecture": "transformer", "num_heads": 2, "transpose": 1}),
-        pytest.param(save_json, {"architecture": "rnn", "layer_norm": True}, marks=pytest.mark.long),
-        pytest.param(save_json, {"architecture": "gru", "num_layers": 2}, marks=pytest.mark.long),
-        pytest.param(save_json, {"architecture": "mingru"}, marks=pytest.mark.long),
-        pytest.param(save_json, {"architecture": "minlstm"}, marks=pytest.mark.long),
-        pytest.param(save_json, {"architecture": "rglru"}, marks=pytest.mark.long),
+        (save_json, {"architecture": "rnn", "layer_norm": True}),
+        (save_json, {"architecture": "gru", "num_layers": 2}),
+        (save_json, {"architecture": "mingru"}),
+        (save_json, {"architecture": "minlstm"}),
+        (save_json, {"architecture": "rglru"}),
     ],
     ids=lambda value: value.__name__ if callable(value) else value["architecture"],
 )

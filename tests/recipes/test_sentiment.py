@@ -136,20 +136,18 @@ def write_rows(path, count, sorted_by_label=False):
     path.write_text("".join(f"{label}\t{text}\n" for label, text in rows), encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [
         {"architecture": "feedforward", "class_weights": True},
-        pytest.param({"architecture": "cnn", "windows": (2, 3), "class_weights": True}, marks=pytest.mark.long),
-        pytest.param(
-            {"architecture": "lstm", "pooling": "last", "vocabulary": "bpe", "vocabulary_size": 60},
-            marks=pytest.mark.long,
-        ),
-        pytest.param({"architecture": "rnn", "bidirectional": False, "pooling": "max"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "mingru", "vocabulary": "characters"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "minlstm", "num_layers": 2}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rglru", "pooling": "mean"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+        {"architecture": "cnn", "windows": (2, 3), "class_weights": True},
+        {"architecture": "lstm", "pooling": "last", "vocabulary": "bpe", "vocabulary_size": 60},
+        {"architecture": "rnn", "bidirectional": False, "pooling": "max"},
+        {"architecture": "mingru", "vocabulary": "characters"},
+        {"architecture": "minlstm", "num_layers": 2},
+        {"architecture": "rglru", "pooling": "mean"},
+        {"architecture": "transformer", "num_heads": 2},
     ],
     ids=lambda changes: changes["architecture"],
 )

@@ -71,6 +71,7 @@ def write_recordings(folder, audio, texts):
     return folder / "test.tsv"
 
 
+@pytest.mark.long
 def test_evaluate_gives_the_scores_of_the_recipe(begun, capsys, tmp_path):
     options = cli_options(begun / "run")
     audio = speech.read(options)["test"]

@@ -139,6 +139,7 @@ def test_streamed_text_gives_the_same_batches(corpus):
     assert found[0] == found[1]
 
 
+@pytest.mark.long
 def test_a_streamed_run_can_be_resumed(corpus, tmp_path, monkeypatch, capsys):
     changes = {"data_dir": corpus, "tokenize": "none", "stream": True}
     end_at_the_fit(monkeypatch)

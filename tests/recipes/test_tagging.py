@@ -142,18 +142,19 @@ def write(path, sentences, count):
     path.write_text("\n".join("".join(f"{w}\t{t}\n" for w, t in sentence) for sentence in sentences * count), "utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [
         {"architecture": "cnn", "crf": True, "characters": "none", "word_dropout": 0.0},
-        pytest.param({"architecture": "lstm", "num_layers": 2, "characters": "gru"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rnn", "bidirectional": False}, marks=pytest.mark.long),
-        pytest.param({"architecture": "feedforward", "crf": True}, marks=pytest.mark.long),
-        pytest.param({"architecture": "gru", "crf": True, "characters": "cnn"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "mingru"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
+        {"architecture": "lstm", "num_layers": 2, "characters": "gru"},
+        {"architecture": "rnn", "bidirectional": False},
+        {"architecture": "feedforward", "crf": True},
+        {"architecture": "gru", "crf": True, "characters": "cnn"},
+        {"architecture": "mingru"},
+        {"architecture": "minlstm"},
+        {"architecture": "rglru"},
+        {"architecture": "transformer", "num_heads": 2},
     ],
     ids=lambda changes: changes["architecture"],
 )
@@ -167,6 +168,7 @@ def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
     assert "val_span_f1" in (run / "history.csv").read_text() and (tmp_path / "export" / "saved_model.pb").exists()
 
 
+@pytest.mark.long
 def test_a_feature_can_decide_the_tag(tmp_path):
     rows = [("saw", "NN", "B-TOOL"), ("saw", "VBD", "O"), ("the", "DT", "O")]
     drawn = np.random.default_rng(1).integers(0, 3, (3, 40, 5))

@@ -149,21 +149,22 @@ def write_clips(folder, classes=("up", "down"), count=12, frames=5):
             np.save(folder / name / f"{clip}.npy", pictures)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [
         {"architecture": "convlstm", "task": "next_frame"},
-        pytest.param({"architecture": "feedforward", "pooling": "max"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "convlstm"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rnn", "pooling": "max"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "lstm", "num_layers": 2}, marks=pytest.mark.long),
-        pytest.param({"architecture": "minlstm"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "rglru"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "cnn", "pooling": "attention"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "mingru", "bidirectional": True, "pooling": "mean"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "transformer", "num_heads": 2}, marks=pytest.mark.long),
-        pytest.param({"architecture": "transformer", "num_heads": 2, "task": "next_frame"}, marks=pytest.mark.long),
-        pytest.param({"architecture": "gru", "task": "next_frame"}, marks=pytest.mark.long),
+        {"architecture": "feedforward", "pooling": "max"},
+        {"architecture": "convlstm"},
+        {"architecture": "rnn", "pooling": "max"},
+        {"architecture": "lstm", "num_layers": 2},
+        {"architecture": "minlstm"},
+        {"architecture": "rglru"},
+        {"architecture": "cnn", "pooling": "attention"},
+        {"architecture": "mingru", "bidirectional": True, "pooling": "mean"},
+        {"architecture": "transformer", "num_heads": 2},
+        {"architecture": "transformer", "num_heads": 2, "task": "next_frame"},
+        {"architecture": "gru", "task": "next_frame"},
     ],
     ids=lambda changes: "-".join(str(changes[name]) for name in ("architecture", "task") if name in changes),
 )

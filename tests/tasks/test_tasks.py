@@ -173,6 +173,7 @@ def test_what_a_run_folder_holds(tmp_path):
     assert isinstance(keras_seq.load(tmp_path), tasks.Translation)
 
 
+@pytest.mark.long
 def test_options_of_a_search(saved):
     ours, run, served = saved("translation")
     (result,) = run.details(LINES[:1], num_beams=4, num_return=3)

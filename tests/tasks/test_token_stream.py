@@ -10,6 +10,7 @@ import keras_seq
 from keras_seq import export, models, tasks, text
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.tasks.token_stream import TextStream
+from tests.reference import quick
 from tests.tasks.test_tasks import LINES, MAKERS, loud
 
 SEARCHES = {"greedy": {}, "sampling": {"seed": 3, "temperature": 0.8, "top_k": 5}}
@@ -33,7 +34,9 @@ def makers():
     }
 
 
-@pytest.mark.parametrize("name", ["translation", "words", "characters", "subwords"])
+@pytest.mark.parametrize(
+    "name", quick(["translation", "words", "characters", "subwords"], few=["translation", "words"])
+)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_a_stream_is_the_text_of_the_search(makers, name, search):
     task, options = makers[name], SEARCHES[search]
@@ -45,6 +48,7 @@ def test_a_stream_is_the_text_of_the_search(makers, name, search):
         assert len(pieces) > 1
 
 
+@pytest.mark.long
 def test_a_saved_model_streams_alike(makers, tmp_path):
     export.saved_model(makers["words"], tmp_path / "saved", verify=False)
     stream, saved = TextStream(makers["words"]), TextStream(keras_seq.load(tmp_path / "saved"))

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import data, schedules, training
+from tests.reference import quick
 
 
 def build(rate=0.1):
@@ -50,7 +51,7 @@ def test_a_budget_of_examples_is_used_up_to_a_batch(tmp_path):
     assert train.updates == 18 and str(train) == "72 examples, 18 batches in 4 rounds"
 
 
-@pytest.mark.parametrize("step", [3, 5, 12])
+@pytest.mark.parametrize("step", quick([3, 5, 12], few=[5]))
 def test_an_interrupted_budget_is_the_uninterrupted_one(tmp_path, step):
     amount = {"tokens": 70, "rounds": 4}
     whole, first, second = build(), build(), build()

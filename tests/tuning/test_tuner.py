@@ -140,6 +140,7 @@ class Interrupted(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_an_interrupted_trial_goes_on_from_its_last_round(folder, tmp_path, monkeypatch):
     first = tuner(str(tmp_path / "search"), oracle="random", trials=6, tokens=400)
     train = first.hypermodel.train
@@ -182,6 +183,7 @@ def test_a_plain_function_of_keras_tuner(tmp_path):
         tuning.Tuner(build, "val_loss", directory=tmp_path / "t", trials=1, tokens=50, rounds=1).search()
 
 
+@pytest.mark.long
 def test_a_budget_of_seconds(tmp_path):
     _, trials = search(tmp_path, tokens=None, seconds=0.3, trials=2, rounds=2, space=space().choice("units", [4, 8]))
     for trial in trials:
@@ -210,6 +212,7 @@ def test_an_objective_is_needed():
         tuning.find_objective(None)
 
 
+@pytest.mark.long
 def test_equal_seeds_give_equal_trials(folder, tmp_path):
     other = tuner(str(tmp_path / "s"), oracle="random", trials=1, tokens=400)
     assert comparable(other.search()[0]) == comparable(tuning.read_trials(folder)[0])
