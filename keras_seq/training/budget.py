@@ -110,6 +110,10 @@ class _SecondsBudget(keras.callbacks.Callback):
         self._train = train
         self.elapsed = 0.0
 
+    def set_params(self, params):
+        params["steps"] = None  # Keras's progress bar, the last callback, would show the endless data as its goal
+        super().set_params(params)
+
     def on_epoch_begin(self, epoch, logs=None):
         self._train.rounds.start_at(self._step())
         self._before, self._begun = self.elapsed, time.perf_counter()

@@ -78,6 +78,14 @@ def test_a_budget_of_seconds_ends_with_the_step_that_uses_it_up(tmp_path):
     assert fit(build(rate), training_data(seconds=0.4, rounds=2), tmp_path) == rows  # nothing is left
 
 
+def test_a_budget_of_seconds_shows_no_number_of_steps(capsys):
+    train = training_data(seconds=0.3, rounds=2)
+    model = build(schedules.Progress(schedules.LinearDecay(0.1, 5, 100), 100))
+    model.fit(train.batches, epochs=2, verbose=1, callbacks=train.callbacks())
+    out = capsys.readouterr().out
+    assert "Epoch 2/2" in out and "Unknown" in out and str(int(train.batches.cardinality())) not in out
+
+
 def test_epochs_need_no_budget():
     train = training_data(epochs=3)
     assert (train.epochs, train.updates, train.callbacks(), train.rounds) == (3, 15, [], None)
