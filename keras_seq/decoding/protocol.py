@@ -101,7 +101,6 @@ class StateNest:
     def __init__(self, state):
         self.structure = state
         self.first = [ops.convert_to_tensor(x) for x in keras.tree.flatten(state) if x is not None]
-        self.shapes = [ops.shape(x) for x in self.first]
 
     def pack(self, tensors):
         """List of tensors -> nest."""
@@ -110,11 +109,19 @@ class StateNest:
         return keras.tree.pack_sequence_as(self.structure, leaves)
 
     def unpack(self, state):
-        """Nest -> list of tensors, each with its initial shape."""
+        """Nest -> list of tensors, each with its static shape at first."""
         keras.tree.assert_same_structure(self.structure, state)
         tensors = [x for x in keras.tree.flatten(state) if x is not None]
-        # A step may lose static sizes, but a loop variable may not.
-        return [ops.reshape(x, shape) for x, shape in zip(tensors, self.shapes, strict=True)]
+        return [_with_static_shape(x, first.shape) for x, first in zip(tensors, self.first, strict=True)]
+
+
+def _with_static_shape(x, shape):
+    """x, of which a step may not know all sizes of `shape`. A loop does not allow its variables to lose them."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.reshape(x, shape)
+    import tensorflow as tf
+
+    return x if tf.executing_eagerly() else tf.ensure_shape(x, shape)
 
 
 def next_logits(step, tokens, state, end_id):

@@ -11,6 +11,7 @@ from keras_seq.decoding.beam import Beam
 from keras_seq.decoding.contrastive import Contrastive
 from keras_seq.decoding.coverage_penalty import covered
 from keras_seq.decoding.greedy import Greedy
+from keras_seq.decoding.growing_caches import GrowingCaches
 from keras_seq.decoding.protocol import Hypotheses
 from keras_seq.decoding.sampling import Sampling
 
@@ -89,6 +90,8 @@ def search(
     asked = {"attention_weights": True} if find.coverage_penalty else {}
     asked |= {"hidden_states": True} if find.hidden_states else {}
     state = dict(model.encode(source, max_length=max_length + find.lookahead, **asked))
+    caches = GrowingCaches(state)
+    state = caches.cut(state)
     if find.hidden_states:
         arguments["context"] = state.pop("context", None)
     unchanging = {name: part for name, part in state.items() if name == "memory"}
@@ -97,7 +100,7 @@ def search(
         unchanging = _tiled(unchanging, find.rows_per_example)
 
     def step(tokens, changing):
-        logits, state = model.decode(tokens, {**changing, **unchanging})
+        logits, state = model.decode(tokens, {**caches.grown(changing), **unchanging})
         return logits, {name: state[name] for name in changing}
 
     if find.coverage_penalty:
