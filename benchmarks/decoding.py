@@ -1,4 +1,4 @@
-"""Decoding: sentences a second beside other toolkits, the SavedModel, the cost of length, and retracing.
+"""Decoding: sentences a second beside other toolkits, the SavedModel, the cost of length and of room, and retracing.
 
 python -m benchmarks.decoding --data-dir DIR --opennmt-tf VENV/bin/python --opennmt-py VENV/bin/python
 
@@ -22,7 +22,7 @@ from benchmarks import peer_processes, timing
 from keras_seq import cli, decoding, export, tasks, text
 from keras_seq.cli import option
 
-PARTS = ("throughput", "export", "length", "retraces")
+PARTS = ("throughput", "export", "length", "room", "retraces")
 SEARCHES = {1: "greedy", 5: "beam 5"}
 
 
@@ -37,7 +37,7 @@ class Options(timing.Options):
     opennmt_tf: pathlib.Path | None = option(None, "the Python that has OpenNMT-tf")
     opennmt_py: pathlib.Path | None = option(None, "the Python that has OpenNMT-py")
     ctranslate2: bool = option(True, "CTranslate2, on our Transformer's export")
-    lengths: tuple[int, ...] = option((10, 20, 40, 80, 160), "tokens, for the cost of length")
+    lengths: tuple[int, ...] = option((10, 20, 40, 80, 160), "tokens, for the cost of length and of room")
     plot: pathlib.Path | None = option(None, "PNG for the cost of length")
     mixes: int = option(60, "batches of random sizes and lengths, for retracing")
 
@@ -58,6 +58,8 @@ def main(options: Options) -> None:
                 exported(options, subwords, lines, pathlib.Path(folder))
             elif part == "length":
                 cost_of_length(options, subwords, sources)
+            elif part == "room":
+                cost_of_room(options, subwords, sources)
             else:
                 retraces(options, subwords, sources)
 
@@ -200,12 +202,14 @@ def functions_in_turn(functions: Mapping[str, Callable], batches: list, rounds: 
 # The cost of length, and retracing
 
 
-def compiled_search(model: keras.Model, subwords: text.Subwords, beams: int) -> Callable:
+def compiled_search(model: keras.Model, subwords: text.Subwords, beams: int, constraints: tuple = ()) -> Callable:
     """`(source (B, S), max_length) -> tokens (B, 1, T)`, of one trace for all shapes and lengths."""
 
     def found(source, max_length):
         ids = {"start_id": subwords.start_id, "end_id": subwords.end_id, "pad_id": subwords.pad_id}
-        return decoding.search(model, source, max_length=max_length, num_beams=beams, **ids).tokens
+        return decoding.search(
+            model, source, max_length=max_length, num_beams=beams, constraints=constraints, **ids
+        ).tokens
 
     return tf.function(
         found, autograph=False, input_signature=[tf.TensorSpec((None, None), "int32"), tf.TensorSpec((), "int32")]
@@ -213,14 +217,30 @@ def compiled_search(model: keras.Model, subwords: text.Subwords, beams: int) -> 
 
 
 def cost_of_length(options: Options, subwords: text.Subwords, sources: list[list[int]]) -> None:
+    curves = costs(options, subwords, sources)
+    print(f"**The cost of length**, CPU ms a sentence, batches of {max(options.batch_sizes)}\n")
+    print(costs_table(curves, [f"{length} tokens" for length in options.lengths]))
+    if options.plot:
+        draw(options.lengths, curves, options.plot)
+
+
+def cost_of_room(options: Options, subwords: text.Subwords, sources: list[list[int]]) -> None:
+    """What a `max_length` costs that the hypotheses do not reach."""
+    curves = costs(options, subwords, sources, constraints=(decoding.MaxLength(min(options.lengths)),))
+    print(f"**The cost of room**, CPU ms a sentence of {min(options.lengths)} tokens, ", end="")
+    print(f"batches of {max(options.batch_sizes)}\n")
+    print(costs_table(curves, [f"max_length {length}" for length in options.lengths]))
+
+
+def costs(options: Options, subwords: text.Subwords, sources: list[list[int]], constraints: tuple = ()) -> dict:
+    """CPU milliseconds a sentence for each `max_length` of `options.lengths`, by (model, search)."""
     batch_size = max(options.batch_sizes)
     middle = sorted(sources, key=len)[(len(sources) - batch_size) // 2 :][:batch_size]
-    source = padded(middle, subwords.pad_id)
-    curves, rows = {}, []
+    source, curves = padded(middle, subwords.pad_id), {}
     for name in options.models:
         model = timing.never_ending(timing.MODELS[name](subwords.size), subwords.end_id)
         for beams, search in SEARCHES.items():
-            find = compiled_search(model, subwords, beams)
+            find = compiled_search(model, subwords, beams, constraints)
             find(source, 2)
             took = {length: [] for length in options.lengths}
             for number in range(options.rounds):
@@ -229,12 +249,13 @@ def cost_of_length(options: Options, subwords: text.Subwords, sources: list[list
                     find(source, length).numpy()
                     took[length].append((time.process_time() - cpu) / batch_size * 1e3)
             curves[name, search] = [float(np.median(found)) for found in took.values()]
-            rows.append([timing.TITLES[name], search, *(f"{cost:.2f}" for cost in curves[name, search])])
-            timing.log(" ".join(rows[-1]))
-    print(f"**The cost of length**, CPU ms a sentence, batches of {batch_size}\n")
-    print(timing.table(["model", "search", *(f"{length} tokens" for length in options.lengths)], rows))
-    if options.plot:
-        draw(options.lengths, curves, options.plot)
+            timing.log(f"{timing.TITLES[name]} {search} {curves[name, search]}")
+    return curves
+
+
+def costs_table(curves: Mapping, columns: list[str]) -> str:
+    rows = [[timing.TITLES[name], search, *(f"{cost:.2f}" for cost in row)] for (name, search), row in curves.items()]
+    return timing.table(["model", "search", *columns], rows)
 
 
 def draw(lengths: tuple[int, ...], curves: Mapping, path: pathlib.Path) -> None:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
 }
 TENSORFLOW = ("text", "data", "training", "distribution", "export", "tasks", "commands", "experiment", "optimizers")
 TENSORFLOW += ("layers.recurrent_tensorflow", "lazy", "tuning", "comparison", "inspection.gradients")
-TENSORFLOW += ("serving.answering",)
+TENSORFLOW += ("serving.answering", "decoding.loops_tensorflow")
 # For errors in a graph, and for operations that `keras.ops` lacks.
 WITHIN_FUNCTIONS = ("losses", "labels", "class_weight", "crossentropy", "deferred_logits", "products")
 

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+if keras.backend.backend() == "tensorflow":
+    from keras_seq.decoding import loops_tensorflow
+
 FIRST_STEPS = 16  # steps of a search for which the first caches have room
 
 
@@ -43,13 +46,7 @@ class GrowingCaches:
 
 
 def _can_grow() -> bool:
-    """Whether tensors of a loop may grow: on TensorFlow, outside of code that XLA compiles."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-    from tensorflow.python.ops import control_flow_util  # no public function says whether XLA compiles a graph
-
-    return not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return keras.backend.backend() == "tensorflow" and loops_tensorflow.sizes_may_change()
 
 
 def _with_caches(state, change):
@@ -70,14 +67,7 @@ def _length(caches):
 
 
 def _cut(caches, length):
-    import tensorflow as tf
-
-    def cut(x):
-        x = x[:, :, :length]
-        # A tensor of a loop must keep the sizes that are known when the loop begins. This one must not be known.
-        return tf.compat.v1.placeholder_with_default(x, (*x.shape[:2], None, x.shape[3]))
-
-    return keras.tree.map_structure(cut, caches)
+    return keras.tree.map_structure(lambda x: loops_tensorflow.of_unknown_size(x[:, :, :length], axis=2), caches)
 
 
 def _grown(caches, used, room):

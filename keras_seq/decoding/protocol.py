@@ -1,8 +1,8 @@
 """The protocol of all searches: the step function they call, the state they carry, the result they return.
 
 A step function is `step(tokens (N, 1), state) -> (logits (N, 1, V), state)`. The state is any nest of tensors with
-leading axis N whose shapes never change. A search uses nothing else of a model. It is an object that is called with
-both::
+leading axis N whose static shapes never change. A search uses nothing else of a model. It is an object that is called
+with both::
 
     search(step, state, *, batch_size, max_length, start_id, end_id, pad_id, constraints=()) -> Hypotheses
 
@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+
+_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _TENSORFLOW:
+    from keras_seq.decoding import loops_tensorflow
 
 IMPOSSIBLE = -float("inf")
 
@@ -116,12 +120,7 @@ class StateNest:
 
 
 def _with_static_shape(x, shape):
-    """x, of which a step may not know all sizes of `shape`. A loop does not allow its variables to lose them."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.reshape(x, shape)
-    import tensorflow as tf
-
-    return x if tf.executing_eagerly() else tf.ensure_shape(x, shape)
+    return loops_tensorflow.with_static_shape(x, shape) if _TENSORFLOW else ops.reshape(x, shape)
 
 
 def next_logits(step, tokens, state, end_id):
