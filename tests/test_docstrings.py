@@ -32,7 +32,9 @@ def docstring(home: str, name: str) -> str:
 
 
 DOCSTRINGS = {
-    f"{part}.{name}": docstring(home, name) for part in reference.parts() for name, home in reference.homes(part).items()
+    f"{part}.{name}": docstring(home, name)
+    for part in reference.parts()
+    for name, home in reference.homes(part).items()
 }
 EXAMPLES = sorted(name for name, text in DOCSTRINGS.items() if ">>>" in text)
 

@@ -50,7 +50,7 @@ def digest(code: str) -> str:
 
 
 def stored(name: str) -> dict[str, Any]:
-    """The outputs of the last run: `seconds` of processor time and, for each cell of code, its digest, text and images."""
+    """The last run: `seconds` of processor time and, for each cell of code, its digest, text and images."""
     file = OUTPUTS / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"seconds": None, "cells": []}
 
@@ -153,7 +153,9 @@ def spent() -> float:
 def printed(notebook: Any) -> str:
     """All that a run printed."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return "".join(output.get("text", "") for cell in cells for output in cell.outputs if output.get("name") == "stdout")
+    return "".join(
+        output.get("text", "") for cell in cells for output in cell.outputs if output.get("name") == "stdout"
+    )
 
 
 def store(name: str, notebook: Any, seconds: float) -> None:

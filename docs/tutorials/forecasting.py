@@ -1,13 +1,13 @@
 # %% [markdown]
 # # Forecasting with bands
 #
-# A forecast without its uncertainty is half a forecast. What you learn: train quantiles, measure whether the band holds what it
-# promises, and correct it.
+# A forecast without its uncertainty is half a forecast. What you learn: train quantiles, measure whether the band
+# holds what it promises, and correct it.
 #
 # ## The data
 #
-# Forty weeks of an hourly load: a daily and a weekly rhythm, and noise that is larger in the daytime. In place of it take a CSV file
-# or a DataFrame of yours: `data.read_series("load.csv")`.
+# Forty weeks of an hourly load: a daily and a weekly rhythm, and noise that is larger in the daytime. In place of it
+# take a CSV file or a DataFrame of yours: `data.read_series("load.csv")`.
 
 # %%
 import numpy as np
@@ -25,7 +25,8 @@ print(frame.head(3).to_string(index=False))
 # %% [markdown]
 # ## Windows
 #
-# From three days the next day is forecast. The three parts follow each other in time, so nothing of the test is seen in training.
+# From three days the next day is forecast. The three parts follow each other in time, so nothing of the test is seen
+# in training.
 
 # %%
 from keras_seq import data
@@ -40,8 +41,8 @@ print(past.shape, future.shape)
 # %% [markdown]
 # ## Quantiles
 #
-# The model has three outputs for each hour. Of the observed values 10% should lie below the first, 50% below the second and 90% below
-# the third. `losses.QuantileLoss` is smallest if they do.
+# The model has three outputs for each hour. Of the observed values 10% should lie below the first, 50% below the
+# second and 90% below the third. `losses.QuantileLoss` is smallest if they do.
 
 # %%
 import keras
@@ -50,7 +51,8 @@ from keras_seq import losses, models, optimizers
 
 quantiles = (0.1, 0.5, 0.9)
 keras.utils.set_random_seed(1)
-model = models.forecaster(1, 72, 24, architecture="gru", units=32, num_layers=1, patch_length=12, patch_stride=12, quantiles=quantiles)
+options = {"architecture": "gru", "units": 32, "num_layers": 1, "patch_length": 12, "patch_stride": 12}
+model = models.forecaster(1, look_back=72, horizon=24, quantiles=quantiles, **options)
 model.compile(optimizers.Adam(0.003), losses.QuantileLoss(quantiles))
 history = model.fit(batches, validation_data=splits.valid.dataset(batch_size=256), epochs=6, verbose=0)
 print([round(value, 3) for value in history.history["val_loss"]])
@@ -58,9 +60,9 @@ print([round(value, 3) for value in history.history["val_loss"]])
 # %% [markdown]
 # ## Is the band right?
 #
-# Count: which share of the observed values lies below each quantile? `models.calibrate` moves the quantiles until the shares on the
-# validation part are right. Then count on the test part, which neither training nor calibration has seen. There the shares are near
-# 10, 50 and 90%, but not equal: the weeks of the test are other weeks.
+# Count: which share of the observed values lies below each quantile? `models.calibrate` moves the quantiles until the
+# shares on the validation part are right. Then count on the test part, which neither training nor calibration has
+# seen. There the shares are near 10, 50 and 90%, but not equal: the weeks of the test are other weeks.
 
 # %%
 test = splits.test.dataset(batch_size=256)
@@ -100,9 +102,10 @@ figure.legend(loc="outside upper center", ncols=4, fontsize="small")
 plt.show()
 
 # %%
-inside = (observed >= (band := model.predict(test, verbose=0))[..., 0]) & (observed <= band[..., 2])
+band = model.predict(test, verbose=0)
+inside = (observed >= band[..., 0]) & (observed <= band[..., 2])
 by_hour = inside.mean(axis=(0, 2))
-print(f"inside the band: {inside.mean():.1%} of all hours, from {by_hour.min():.1%} to {by_hour.max():.1%} by hour ahead")
+print(f"inside the band: {inside.mean():.1%}; by hour ahead from {by_hour.min():.1%} to {by_hour.max():.1%}")
 
 # %% [markdown]
 # ## Next

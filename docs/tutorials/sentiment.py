@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Sentiment from a DataFrame
 #
-# A table of reviews becomes a classifier that takes strings. What you learn: the path from a DataFrame to a task, and how to see
-# what a recurrent network does with the order of words.
+# A table of reviews becomes a classifier that takes strings. What you learn: the path from a DataFrame to a task, and
+# how to see what a recurrent network does with the order of words.
 #
 # ## The data
 #
-# Each review has two clauses, and the second one decides the mood. The same words in the other order have the other mood, so
-# counting words does not help. In place of this table take one of yours, with a column of texts and a column of labels.
+# Each review has two clauses, and the second one decides the mood. The same words in the other order have the other
+# mood, so counting words does not help. In place of this table take one of yours, with a column of texts and a column
+# of labels.
 
 # %%
 import itertools
@@ -29,7 +30,8 @@ print(frame.head().to_string(index=False))
 # %% [markdown]
 # ## Texts and labels
 #
-# `data.read_labeled_text` checks the table and counts what it reads. It refuses a column of identifiers or a single label.
+# `data.read_labeled_text` checks the table and counts what it reads. It refuses a column of identifiers or a single
+# label.
 
 # %%
 from keras_seq import data, text
@@ -54,7 +56,8 @@ print(ids.shape, labels.shape)
 # %% [markdown]
 # ## The model
 #
-# A bidirectional GRU reads the words, attention pooling takes a weighted mean of its steps, and a dense layer gives the scores.
+# A bidirectional GRU reads the words, attention pooling takes a weighted mean of its steps, and a dense layer gives
+# the scores.
 
 # %%
 import keras
@@ -84,8 +87,8 @@ print(mood.details(["the music was flat , but the story was clever ."])[0])
 # %% [markdown]
 # ## When does the model decide?
 #
-# The probability of "good" after each word of two reviews with the same words in another order. Only the last values are answers: the
-# model was trained on whole reviews, so it has no reason to doubt after half of one.
+# The probability of "good" after each word of two reviews with the same words in another order. Only the last values
+# are answers: the model was trained on whole reviews, so it has no reason to doubt after half of one.
 
 # %%
 import matplotlib.pyplot as plt
@@ -104,7 +107,7 @@ plt.show()
 # %% [markdown]
 # ## Next
 #
-# - `mood.save("runs/mood")` keeps it, and `export.saved_model(mood, "saved_models/mood")` writes a model for processes without
-#   keras_seq: [export](../export.md).
+# - `mood.save("runs/mood")` keeps it, and `export.saved_model(mood, "saved_models/mood")` writes a model for
+#   processes without keras_seq: [export](../export.md).
 # - Your own CSV from the command line: [your own data](../start/your_data.md).
 # - Which architecture should you take? [Measurements](../guides/architectures.md).

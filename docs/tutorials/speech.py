@@ -1,20 +1,20 @@
 # %% [markdown]
 # # Digits from sound
 #
-# A recording of dialled digits becomes the digits. Nobody says where in the recording a digit begins: the model finds that by
-# itself. What you learn: features of sound, training with CTC, and how to look at an alignment.
+# A recording of dialled digits becomes the digits. Nobody says where in the recording a digit begins: the model finds
+# that by itself. What you learn: features of sound, training with CTC, and how to look at an alignment.
 #
 # ## The data
 #
-# Each digit is two tones, first that of its row on the keypad, then that of its column. Length, tuning and loudness vary, and there is
-# noise. In place of it take files of yours: `data.read_audio`.
+# Each digit is two tones, first that of its row on the keypad, then that of its column. Length, tuning and loudness
+# vary, and there is noise. In place of it take files of yours: `data.read_audio`.
 
 # %%
 import numpy as np
 
 from keras_seq import data
 
-names = "zero one two three four five six seven eight nine".split()
+names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 keys = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (None, 0, None))
 tones = {key: (row, column) for row, line in zip((697, 770, 852, 941), keys, strict=True)
          for column, key in zip((1209, 1336, 1477), line, strict=True)}  # fmt: skip
@@ -38,8 +38,8 @@ print(f"{len(train)} recordings for training; the first has {len(train.waveform(
 # %% [markdown]
 # ## What the model gets
 #
-# A waveform has 8,000 numbers a second, too many steps for a recurrent network. Its energy in 40 bands, 100 times a second, is what the ear
-# hears. Convolutions then leave 25 steps a second.
+# A waveform has 8,000 numbers a second, too many steps for a recurrent network. Its energy in 40 bands, 100 times a
+# second, is what the ear hears. Convolutions then leave 25 steps a second.
 
 # %%
 import matplotlib.pyplot as plt
@@ -59,8 +59,8 @@ plt.show()
 # %% [markdown]
 # ## CTC
 #
-# At each of the 25 steps a second the model predicts a digit or the blank, 0. CTC adds up the probability of all ways to place the digits
-# among the steps, so that no alignment is needed. Digit d is the label d + 1.
+# At each of the 25 steps a second the model predicts a digit or the blank, 0. CTC adds up the probability of all ways
+# to place the digits among the steps, so that no alignment is needed. Digit d is the label d + 1.
 
 # %%
 import keras
@@ -79,11 +79,13 @@ history = model.fit(batches, epochs=10, verbose=0)
 print([round(value, 2) for value in history.history["loss"]])
 
 # %% [markdown]
-# At first the model predicts only blanks, and the loss stands still. Then it finds the first digits, and the loss falls.
+# At first the model predicts only blanks, and the loss stands still. Then it finds the first digits, and the loss
+# falls.
 #
 # ## Transcripts
 #
-# The task takes waveforms or sound files. Recordings of the test have up to six digits, those of the training up to four.
+# The task takes waveforms or sound files. Recordings of the test have up to six digits, those of the training up to
+# four.
 
 # %%
 from keras_seq import scores, tasks
@@ -98,8 +100,8 @@ print(f"word error rate {scores.word_error_rate(heard, said):.1%}")
 # %% [markdown]
 # ## Where is each digit?
 #
-# The probability of each label at each step. A digit is a short peak at the change from its first tone to its second, and the blank
-# fills the time between.
+# The probability of each label at each step. A digit is a short peak at the change from its first tone to its second,
+# and the blank fills the time between.
 
 # %%
 from IPython.display import Image

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Translation with attention, step by step
 #
-# An encoder reads a sentence, a decoder writes another one and looks back at the first through attention. What you learn: what the
-# decoder gets in training, what it gets in use, and what its attention shows.
+# An encoder reads a sentence, a decoder writes another one and looks back at the first through attention. What you
+# learn: what the decoder gets in training, what it gets in use, and what its attention shows.
 #
 # ## The data
 #
-# Dates in words are translated into digits. The order changes: the year comes last in the source and first in the target.
+# Dates in words are translated into digits. The order changes: the year comes last in the source and first in the
+# target.
 
 # %%
 import datetime
@@ -32,8 +33,8 @@ print(words.get_vocabulary()[:6], words.size)
 # %% [markdown]
 # ## What the decoder is trained on
 #
-# The decoder predicts each token from the tokens before it. In training these are the right ones: the input is the target, moved by one
-# step behind the start token. This is teacher forcing.
+# The decoder predicts each token from the tokens before it. In training these are the right ones: the input is the
+# target, moved by one step behind the start token. This is teacher forcing.
 
 # %%
 import tensorflow as tf
@@ -49,8 +50,8 @@ for name, row in {"source": inputs["source"], "target": inputs["target"], "label
 # %% [markdown]
 # ## The model
 #
-# `attention="additive"` is the attention of Bahdanau et al. 2015: a small network compares the decoder's state with each step of
-# the encoder.
+# `attention="additive"` is the attention of Bahdanau et al. 2015: a small network compares the decoder's state with
+# each step of the encoder.
 
 # %%
 import keras
@@ -66,8 +67,8 @@ print([round(value, 3) for value in history.history["loss"]])
 # %% [markdown]
 # ## One step at a time
 #
-# In use there is no right answer to feed. Each predicted token is the next input. `encode` and `decode` are all that a search
-# needs, and this loop is greedy search:
+# In use there is no right answer to feed. Each predicted token is the next input. `encode` and `decode` are all that
+# a search needs, and this loop is greedy search:
 
 # %%
 import numpy as np
@@ -85,7 +86,8 @@ print(words.pieces(written))
 # %% [markdown]
 # ## A task with beam search
 #
-# Greedy search cannot take a token back. Beam search keeps several candidates and returns the best ones with their scores.
+# Greedy search cannot take a token back. Beam search keeps several candidates and returns the best ones with their
+# scores.
 
 # %%
 from keras_seq import tasks
@@ -100,7 +102,9 @@ for output, log_prob in zip(best.texts, best.log_probs, strict=True):
 # %% [markdown]
 # ## What does it look at?
 #
-# A row for each token that it writes, a column for each token of the source. The year is read first, then the month, then the day.
+# A row for each token that it writes, a column for each token of the source. The digits of the year come from the year, in
+# their order, and those of the day from the day. The weight is not always on the word itself: each step of a bidirectional
+# encoder also knows its neighbors, so the month may be read one step beside it, or at the end of the source.
 
 # %%
 from IPython.display import Image

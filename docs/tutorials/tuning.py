@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Tuning
 #
-# A search tries different options of a model and keeps the best. What you learn: a search space with a condition, trials at equal
-# budgets, what the plots of a search tell, and why the best score is too good.
+# A search tries different options of a model and keeps the best. What you learn: a search space with a condition,
+# trials at equal budgets, what the plots of a search tell, and why the best score is too good.
 #
 # Needs `pip install "keras-seq[tuning]"`.
 #
@@ -56,13 +56,18 @@ class Reviews(tuning.HyperModel):
 
     def batches(self, hp):
         order = data.shuffled(seed=1)
-        return train.apply(order).apply(data.bucketed(hp.get("tokens_per_batch"))), valid.apply(data.bucketed(4096)), [order]
+        return (
+            train.apply(order).apply(data.bucketed(hp.get("tokens_per_batch"))),
+            valid.apply(data.bucketed(4096)),
+            [order],
+        )
 
 
 # %% [markdown]
 # ## The search space
 #
-# A bag of words, "feedforward", has no direction. So `bidirectional` has a condition, and a trial without a GRU lacks it.
+# A bag of words, "feedforward", has no direction. So `bidirectional` has a condition, and a trial without a GRU lacks
+# it.
 
 # %%
 space = (
@@ -78,8 +83,9 @@ print(space)
 # %% [markdown]
 # ## The search
 #
-# Every trial trains on 8,000 target examples, in four rounds with a validation after each. A trial that is below the median of the others
-# after the same round is stopped. The search survives a kill: the same program continues it.
+# Every trial trains on 2,400 examples, six times all of them, in four rounds with a validation after each. A trial
+# that is below the median of the others after the same round is stopped. The search survives a kill: the same program
+# continues it.
 
 # %%
 tuner = tuning.Tuner(
@@ -96,7 +102,8 @@ for name, value in best.values.items():
 # %% [markdown]
 # ## What the search tells
 #
-# A line for each trial, through its values to its score. The dark lines are the good ones: they show which values matter.
+# A line for each trial, through its values to its score. The dark lines are the good ones: they show which values
+# matter.
 
 # %%
 from IPython.display import Image
@@ -112,7 +119,7 @@ Image(filename="search/plots/score_against_cost.png")
 # The best of many noisy scores is partly luck. The examples that no trial has seen give a fair one:
 
 # %%
-model = tuner.load_model(best)
+model = keras.models.load_model(f"search/trial_{best.trial}/run/best.keras")
 model.compile(loss=losses.TokenCrossentropy(), metrics=["accuracy"])
 loss, accuracy = model.evaluate(examples.skip(700).apply(data.bucketed(4096)), verbose=0)
 print(f"validation {best.score:.1%}, unseen {accuracy:.1%}")

@@ -1,27 +1,29 @@
 # %% [markdown]
 # # Many workers
 #
-# The same training on one device, on several devices and in several processes. What you learn: the one line that is needed, that the
-# updates are the same, and how processes are started.
+# The same training on one device, on several devices and in several processes. What you learn: the one line that is
+# needed, that the updates are the same, and how processes are started.
 #
-# A notebook has one CPU, so it is divided in two first. With GPUs leave that line out. Nothing becomes faster here: the point is that
-# the numbers are equal.
+# A notebook has one CPU, so it is divided in two first. With GPUs leave that line out. Nothing becomes faster here:
+# the point is that the numbers are equal.
 
 # %%
+import tensorflow as tf
+
 from keras_seq import distribution
 
+tf.get_logger().setLevel("ERROR")  # TensorFlow reports each transfer between devices
 distribution.divide_cpu(2)  # before anything else is computed
 
 # %% [markdown]
 # ## A model and its data
 #
-# Rows of different lengths, so that the parts of a batch have different numbers of tokens. This is where a mean of the means of the
-# devices is wrong.
+# Rows of different lengths, so that the parts of a batch have different numbers of tokens. This is where a mean of
+# the means of the devices is wrong.
 
 # %%
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_seq import layers, losses
 
@@ -45,8 +47,8 @@ def build_model():
 # %% [markdown]
 # ## Two devices
 #
-# The model is built in the scope. `fit` stays as it is: each batch is split by rows, and the loss is divided by the tokens of all
-# devices.
+# The model is built in the scope. `fit` stays as it is: each batch is split by rows, and the loss is divided by the
+# tokens of all devices.
 
 # %%
 histories = {}
@@ -60,8 +62,8 @@ for name, strategy in (("one device", "one_device"), ("two devices", "mirrored")
 # %% [markdown]
 # ## A proof for your model
 #
-# `check_distributed` trains a model in each way and compares gradients, weights, losses and predictions. Call it once for a model of
-# your own, before it trains on eight GPUs.
+# `check_distributed` trains a model in each way and compares gradients, weights, losses and predictions. Call it once
+# for a model of your own, before it trains on eight GPUs.
 
 # %%
 print(distribution.check_distributed(build_model, batches, steps=4))
@@ -69,13 +71,13 @@ print(distribution.check_distributed(build_model, batches, steps=4))
 # %% [markdown]
 # ## Two processes
 #
-# Workers on several machines run the same program. On one machine the launcher starts them, with restarts if one dies. The program is a
-# file, since every worker runs it from the beginning.
+# Workers on several machines run the same program. On one machine the launcher starts them, with restarts if one
+# dies. The program is a file, since every worker runs it from the beginning.
 
 # %%
 import pathlib
 
-pathlib.Path("train.py").write_text('''
+_ = pathlib.Path("train.py").write_text('''
 import keras
 import numpy as np
 import tensorflow as tf

@@ -19,7 +19,8 @@ def fingerprint(data: Any) -> str:
             a path and for `ParallelFiles`, the content of the files counts, not their names. Reports and functions are
             ignored.
     Example:
-        >>> data.fingerprint(["a", "b"]) == data.fingerprint(["a", "b"]), data.fingerprint(["a"]) == data.fingerprint(["b"])
+        >>> same = data.fingerprint(["a", "b"]) == data.fingerprint(["a", "b"])
+        >>> same, data.fingerprint(["a"]) == data.fingerprint(["b"])
         (True, False)
     """
     digest = hashlib.blake2b(digest_size=16)

@@ -220,7 +220,8 @@ def windows(
     Raises:
         ValueError: if a column does not exist, a split does not fit, or a part has no window.
     Example:
-        >>> splits = data.windows(np.arange(20.0)[:, None], look_back=4, horizon=2, split=(0.5, 0.25, 0.25), scaler=None)
+        >>> series = np.arange(20.0)[:, None]
+        >>> splits = data.windows(series, look_back=4, horizon=2, split=(0.5, 0.25, 0.25), scaler=None)
         >>> print(splits.report)
         15 windows: 5 train, 4 valid, 4 test, 2 astride
         >>> past, future = next(iter(splits.train.dataset(batch_size=1)))

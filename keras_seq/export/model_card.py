@@ -125,22 +125,27 @@ def front_matter(kind: str, has_text: bool, license: str, known: Mapping[str, An
     """The fields that hubs of models read."""
     pipeline = PIPELINES.get(kind) or ("text-classification" if kind == "classification" and has_text else None)
     lines = [LIBRARY, f"license: {license}", *([f"pipeline_tag: {pipeline}"] if pipeline else [])]
-    names = {str(entry["data"]) for entry in known["metrics"] if "data" in entry} if known else set()
+    names = named(known, "data")
     if names:
-        lines.append(f"datasets: {json.dumps(sorted(names), ensure_ascii=False)}")
+        lines.append(f"datasets: {json.dumps(names, ensure_ascii=False)}")
     return "\n".join(["---", *lines, "tags: [keras, tensorflow]", "---"])
+
+
+def named(known: Mapping[str, Any] | None, field: str) -> list[str]:
+    """The values of a field in `metrics.json`."""
+    return sorted({str(entry[field]) for entry in known["metrics"] if entry.get(field)}) if known else []
 
 
 def described(model: Any, known: Mapping[str, Any] | None) -> str:
     rows = [("class", type(model).__name__), ("parameters", f"{model.count_params():,}")]
-    architectures = {str(entry["architecture"]) for entry in known["metrics"] if "architecture" in entry} if known else ()
+    architectures = named(known, "architecture")
     if architectures:
-        rows.insert(0, ("architecture", ", ".join(sorted(architectures))))
+        rows.insert(0, ("architecture", ", ".join(architectures)))
     return table(("property", "value"), rows)
 
 
 def data_of(known: Mapping[str, Any] | None) -> str:
-    names = sorted({str(entry["data"]) for entry in known["metrics"] if "data" in entry}) if known else []
+    names = named(known, "data")
     text = f"Trained on: {', '.join(names)}." if names else "The export does not know the training data."
     if known and known["data"]:
         rows = [(part, f"`{str(digest)[:16]}`") for part, digest in known["data"].items()]

@@ -44,7 +44,8 @@ class Classification(Task[str | Array, Sequence[str | Array], Output, Result]):
         ValueError: for labels that are not lists, or if the model has another number of classes.
     Example:
         >>> words = text.Words.train(["a fine film", "a dull film"])
-        >>> mood = tasks.Classification(models.classifier(words.size, 2, architecture="gru", units=8), words, ["bad", "good"])
+        >>> model = models.classifier(words.size, 2, architecture="gru", units=8)
+        >>> mood = tasks.Classification(model, words, ["bad", "good"])
         >>> mood("a fine film") in ("bad", "good"), len(mood(["a film", "films"]))
         (True, 2)
     """

@@ -30,7 +30,9 @@ def tensors():
 
 def mood():
     words = text.Words.train(["a fine film", "a dull film"])
-    return tasks.Classification(models.classifier(words.size, 2, architecture="feedforward", units=4), words, ["-", "+"])
+    return tasks.Classification(
+        models.classifier(words.size, 2, architecture="feedforward", units=4), words, ["-", "+"]
+    )
 
 
 def card_of(task, folder, **options):
