@@ -144,7 +144,7 @@ class Progress(keras.optimizers.schedules.LearningRateSchedule):
         progress: variable, the share that is done, from 0 to 1.
     Example:
         >>> rate = schedules.Progress(schedules.LinearDecay(1e-3, warmup_steps=10, total_steps=110), total_steps=110)
-        >>> rate.progress.assign(0.5)
+        >>> _ = rate.progress.assign(0.5)
         >>> print(f"{float(rate(0)):.2e}")
         5.40e-04
     """

@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import itertools
 
 import keras
 import numpy as np
@@ -36,7 +37,16 @@ DOCSTRINGS = {
     for part in reference.parts()
     for name, home in reference.homes(part).items()
 }
-EXAMPLES = sorted(name for name, text in DOCSTRINGS.items() if ">>>" in text)
+
+
+def example(text: str) -> str:
+    """The section `Example:` of a docstring."""
+    lines = itertools.dropwhile(lambda line: line != "Example:", text.split("\n"))
+    body = itertools.takewhile(lambda line: not line or line.startswith(" "), itertools.islice(lines, 1, None))
+    return inspect.cleandoc("\n".join(["", *body]))
+
+
+EXAMPLES = {name: found for name, text in sorted(DOCSTRINGS.items()) if (found := example(text))}
 
 
 def names() -> dict:
@@ -54,8 +64,13 @@ def errors(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_example_of_a_docstring_prints_what_it_shows(name):
-    assert errors(DOCSTRINGS[name], name) == ""
+def test_the_example_of_a_docstring_prints_what_it_shows(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert errors(EXAMPLES[name], name) == ""
+
+
+def test_no_example_stands_outside_of_its_section():
+    assert not [name for name, text in DOCSTRINGS.items() if text.count(">>>") != EXAMPLES.get(name, "").count(">>>")]
 
 
 def test_a_wrong_example_is_found():

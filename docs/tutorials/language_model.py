@@ -61,8 +61,8 @@ print([round(value, 2) for value in history.history["loss"]])
 # ## How good is it?
 #
 # The loss of each character of new text, in nats. Where the line is determined it is near zero. It is high where
-# something new begins: the first number of a line, its thing, and whether the line goes on. Nobody can predict these, so
-# there is a lowest loss: a line is one of 8 things x 5 first numbers x 3 counts.
+# something new begins: the first number of a line, its thing, and whether the line goes on. Nobody can predict these,
+# so there is a lowest loss: a line is one of 8 things x 5 first numbers x 3 counts.
 
 # %%
 import matplotlib.pyplot as plt

@@ -102,9 +102,10 @@ for output, log_prob in zip(best.texts, best.log_probs, strict=True):
 # %% [markdown]
 # ## What does it look at?
 #
-# A row for each token that it writes, a column for each token of the source. The digits of the year come from the year, in
-# their order, and those of the day from the day. The weight is not always on the word itself: each step of a bidirectional
-# encoder also knows its neighbors, so the month may be read one step beside it, or at the end of the source.
+# A row for each token that it writes, a column for each token of the source. The digits of the year come from the
+# year, in their order, and those of the day from the day. The weight is not always on the word itself: each step of a
+# bidirectional encoder also knows its neighbors, so the month may be read one step beside it, or at the end of the
+# source.
 
 # %%
 from IPython.display import Image

@@ -83,13 +83,13 @@ print(space)
 # %% [markdown]
 # ## The search
 #
-# Every trial trains on 2,400 examples, six times all of them, in four rounds with a validation after each. A trial
-# that is below the median of the others after the same round is stopped. The search survives a kill: the same program
-# continues it.
+# Every trial trains on 40,000 tokens, eight times all of its texts, in four rounds with a validation after each. A
+# trial that is below the median of the others after the same round is stopped. The search survives a kill: the same
+# program continues it.
 
 # %%
 tuner = tuning.Tuner(
-    Reviews(), "val_accuracy", directory="search", space=space, trials=8, tokens=2_400, rounds=4, seed=1
+    Reviews(), "val_accuracy", directory="search", space=space, trials=8, tokens=40_000, rounds=4, seed=1
 )
 trials = tuner.search()
 

@@ -52,7 +52,7 @@ def table(model: keras.Layer) -> list[Row]:
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> [(row.layer, row.parameters) for row in inspection.parameters.table(model)]
-        [('dense', 8)]
+        [('Dense', 8)]
     """
     if not model.built:
         raise ValueError(f"`model` must be built, so that its weights exist. Received: {model.name!r}, not built")

@@ -54,7 +54,7 @@ class RecurrentStack(CompositeLayer):
         >>> stack = layers.RecurrentStack("gru", units=8, num_layers=2, bidirectional=True)
         >>> outputs, states = stack(np.zeros((4, 10, 3), "float32"))
         >>> tuple(outputs.shape), len(states)
-        ((4, 10, 16), 2)
+        ((4, 10, 8), 2)
     """
 
     def __init__(
