@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exporting to four formats
 #
-# One trained translator in four forms, each for another place. What you learn: what each format holds, how it is
-# called, and what it weighs.
+# One trained translator in four forms, each for another place. You learn what each format holds, how it is called,
+# and what it weighs.
 #
 # Needs `pip install "keras-seq[onnx,ctranslate2]"`.
 #

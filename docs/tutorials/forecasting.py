@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Forecasting with bands
 #
-# A forecast without its uncertainty is half a forecast. What you learn: train quantiles, measure whether the band
-# holds what it promises, and correct it.
+# A forecast without its uncertainty is half a forecast. You learn to train quantiles, to measure whether the band
+# holds as many values as it promises, and to correct it.
 #
 # ## The data
 #

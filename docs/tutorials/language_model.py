@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A language model that streams
 #
-# A language model predicts the next character from all before it. What you learn: training on one long text with a
-# state that is carried from batch to batch, sampling, and a text that appears as it is written.
+# A language model predicts the next character from all before it. You learn to train on one long text with a state
+# that is carried from batch to batch, to sample, and to show a text as it is written.
 #
 # ## The data
 #

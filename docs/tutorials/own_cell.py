@@ -1,7 +1,7 @@
 # %% [markdown]
 # # A cell of your own
 #
-# A recurrent cell is a few lines. What you learn: what a cell needs, that it then works in stacks and models like the
+# A recurrent cell is a few lines. You learn what a cell needs, that it then works in stacks and models like the
 # built-in ones, and how to see whether it can learn from distant steps.
 #
 # ## The equations

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Sentiment from a DataFrame
 #
-# A table of reviews becomes a classifier that takes strings. What you learn: the path from a DataFrame to a task, and
-# how to see what a recurrent network does with the order of words.
+# A table of reviews becomes a classifier that takes strings. You learn the path from a DataFrame to a task, and how
+# to see what a recurrent network does with the order of words.
 #
 # ## The data
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Digits from sound
 #
-# A recording of dialled digits becomes the digits. Nobody says where in the recording a digit begins: the model finds
-# that by itself. What you learn: features of sound, training with CTC, and how to look at an alignment.
+# A recording of dialled digits becomes the digits. The labels do not tell where in the recording a digit begins: the
+# model finds that by itself. You learn about features of sound, training with CTC, and how to look at an alignment.
 #
 # ## The data
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Translation with attention, step by step
 #
-# An encoder reads a sentence, a decoder writes another one and looks back at the first through attention. What you
-# learn: what the decoder gets in training, what it gets in use, and what its attention shows.
+# An encoder reads a sentence, a decoder writes another one and looks back at the first through attention. You learn
+# what the decoder gets in training, what it gets in use, and what its attention shows.
 #
 # ## The data
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Many workers
 #
-# The same training on one device, on several devices and in several processes. What you learn: the one line that is
-# needed, that the updates are the same, and how processes are started.
+# The same training on one device, on several devices and in several processes. You learn the one line that is needed,
+# that the updates are the same, and how processes are started.
 #
 # A notebook has one CPU, so it is divided in two first. With GPUs leave that line out. Nothing becomes faster here:
 # the point is that the numbers are equal.
