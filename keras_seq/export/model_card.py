@@ -212,22 +212,26 @@ def limits(kind: str, known: Mapping[str, Any] | None) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def saved_model_usage(folder: Path, path: Path) -> str:
+def saved_model_usage(folder: Path, path: Path, verb: str) -> str:
     """How a SavedModel is called, and its signatures.
 
     Args:
         folder: the SavedModel.
         path: place that it will be moved to.
+        verb: name of the main signature of a task of texts.
     """
+    found = definitions(folder)
     rows = [
         (f"`{name}`", tensors(definition.inputs), tensors(definition.outputs))
-        for name, definition in sorted(definitions(folder).items())
+        for name, definition in sorted(found.items())
         if name != "serving_default" and not name.startswith("__")
     ]
+    takes_text = verb in found and list(found[verb].inputs) == ["text"]
+    call = f'["{verb}"](text=tf.constant(["a text"]))' if takes_text else ""
     program = (
         "import tensorflow as tf, tensorflow_text\n\n"
         f'model = tf.saved_model.load("{path.name}")\n'
-        "print(model.signatures)"
+        f"print(model.signatures{call})"
     )
     return f"```python\n{program}\n```\n\n{table(('signature', 'inputs', 'outputs'), rows)}"
 

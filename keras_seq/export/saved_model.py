@@ -82,7 +82,7 @@ def saved_model(
             kind=task.name,
             form="A SavedModel",
             model=model,
-            usage=saved_model_usage(new, path),
+            usage=saved_model_usage(new, path, getattr(task, "verb", "")),
             known=known,
             has_text=getattr(task, "vocabulary", None) is not None,
         )

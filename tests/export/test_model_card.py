@@ -10,7 +10,14 @@ if keras.backend.backend() != "tensorflow":
 from keras_seq import export, models, tasks, text, training
 from keras_seq.export import model_card
 
-ENTRY = {"recipe": "sentiment", "task": "sentiment", "data": "films", "architecture": "gru", "seed": 7}
+ENTRY = {
+    "recipe": "sentiment",
+    "task": "sentiment",
+    "data": "films",
+    "architecture": "gru",
+    "seed": 7,
+    "command": "train it",
+}
 
 
 @pytest.fixture
@@ -47,10 +54,11 @@ def test_a_card_has_what_the_run_folder_knows(run, tmp_path):
     assert "| split | metric | value |\n| --- | --- | --- |\n| valid | accuracy | 0.75 |\n" in card
     assert "| test | accuracy | 0.7183 |" in card  # four digits
     assert "| seed | 7 |" in card and "| epochs | 2 |" in card and "| seconds | 65 |" in card
-    assert "| command | `" in card and "| versions | keras-seq 0.1.0, keras " in card
+    assert "| command | `train it` |" in card and f", keras {keras.version()}, " in card
     assert "| architecture | gru |" in card and "| parameters | 62 |" in card  # 8 x 4, 4 x 4 + 4, 2 x 4 + 2
     assert "| train | `0123456789abcdef` |" in card and '"units": 8' in card
-    assert "| `classify` | `text` string (?) | `label` string (?), `labels` string (?, ?), " in card
+    assert "| `classify` | `text` string (?) | `label` string (?), `labels` string (?, 2), " in card
+    assert 'print(model.signatures["classify"](text=tf.constant(["a text"])))' in card
     assert "serving_default" not in card
     assert "Every input gets one of the classes" in card and "The figures hold for the data" in card
 
@@ -60,7 +68,7 @@ def test_without_a_run_folder_a_card_says_so(tmp_path):
     assert "pipeline_tag" not in card and "datasets" not in card
     assert "The export does not know the training data." in card and "No figures are known." in card
     assert "There is no run folder" in card and f"keras {keras.version()}" in card
-    assert "| `serve` | `x` float32 (?, 3) | " in card and "| parameters | 8 |" in card
+    assert "| `serve` | `inputs` float32 (?, 3) | `outputs` float32 (?, 2) |" in card and "| parameters | 8 |" in card
 
 
 def test_the_run_folder_of_a_loaded_task_is_found(run, tmp_path):
@@ -70,7 +78,7 @@ def test_the_run_folder_of_a_loaded_task_is_found(run, tmp_path):
 
 def test_license_and_notes_are_kept_and_the_rest_is_written_again(run, tmp_path):
     first = card_of(tensors(), tmp_path / "a")
-    assert first.endswith("must not be used for.\n") is False and first.count(model_card.NOTES) == 1
+    assert first.count(f"\n{model_card.NOTES}\n") == 1 and first.endswith("must not be used for.\n")
     edited = first.replace("license: unknown", "license: cc-by-4.0").replace("# a\n", "# Mine\n")
     edited = edited.partition(f"{model_card.NOTES}\n")[0] + f"{model_card.NOTES}\n\nFor clinics only.\n\n## More\n\nx\n"
     (tmp_path / "a" / "README.md").write_text(edited, encoding="utf-8")
