@@ -30,9 +30,13 @@ def dialled(digit):
     return (wave + 0.02 * random.standard_normal(length)).astype("float32")
 
 
-takes = data.Audio(rate, [dialled(number % 10) for number in range(300)], [number % 10 for number in range(300)])
-train = data.concatenate_recordings(takes, random.integers(1, 5, 500), seed=1)
-test = data.concatenate_recordings(takes, random.integers(1, 7, 60), seed=2)
+def takes(count):
+    digits = [number % 10 for number in range(count)]
+    return data.Audio(rate, [dialled(digit) for digit in digits], digits)
+
+
+train = data.concatenate_recordings(takes(300), random.integers(1, 5, 600), seed=1)
+test = data.concatenate_recordings(takes(100), random.integers(1, 7, 60), seed=2)
 print(f"{len(train)} recordings for training; the first has {len(train.waveform(0)) / rate:.2f} s: {train.labels[0]}")
 
 # %% [markdown]
@@ -61,21 +65,27 @@ plt.show()
 #
 # At each of the 25 steps a second the model predicts a digit or the blank, 0. CTC adds up the probability of all ways
 # to place the digits among the steps, so that no alignment is needed. Digit d is the label d + 1.
+#
+# A batch has up to 12 seconds of sound, in recordings whose lengths differ by at most half a second. The learning
+# rate rises over the first 100 updates and then falls.
 
 # %%
 import keras
 
-from keras_seq import losses, models, optimizers
+from keras_seq import losses, models, optimizers, schedules
 
 labels = [[digit + 1 for digit in digits] for digits in train.labels]
 examples = data.Audio(rate, train.waveforms, labels).dataset().cache()
-batches = examples.apply(data.shuffled(seed=1)).apply(data.bucketed(8 * rate, axes=("S", None)))
+bucketed = data.bucketed(12 * rate, width=rate // 2, axes=("S", None))  # the sound decides, not the labels
+batches = examples.apply(data.shuffled(seed=1)).apply(bucketed)
+updates = 8 * len(list(batches))
 
 keras.utils.set_random_seed(1)
-front_end = models.audio_front_end(48, sampling_rate=rate, num_masks=0, dropout=0.0)
-model = models.recognizer(11, front_end=front_end, architecture="gru", units=48, num_layers=1, dropout=0.0)
-model.compile(optimizers.Adam(0.01, global_clipnorm=1.0), losses.CTCLoss())
-history = model.fit(batches, epochs=10, verbose=0)
+front_end = models.audio_front_end(48, sampling_rate=rate, num_masks=0, dropout=0.1)
+model = models.recognizer(11, front_end=front_end, architecture="gru", units=48, num_layers=1, dropout=0.1)
+learning_rate = schedules.LinearDecay(0.01, warmup_steps=100, total_steps=updates)
+model.compile(optimizers.Adam(learning_rate, global_clipnorm=1.0), losses.CTCLoss())
+history = model.fit(batches, epochs=8, verbose=0)
 print([round(value, 2) for value in history.history["loss"]])
 
 # %% [markdown]
@@ -109,7 +119,7 @@ from IPython.display import Image
 from keras_seq.inspection import plots
 
 probabilities = np.asarray(keras.ops.softmax(model(wave[None]))[0]).T  # (11, T)
-path = plots.speech_alignment(wave, rate, np.asarray(bands), probabilities, ["-", *names], "alignment.png", blank=0)
+path = plots.speech_alignment(wave, rate, np.asarray(bands), probabilities, ["blank", *names], "alignment.png", blank=0)
 Image(filename=path)
 
 # %% [markdown]
