@@ -22,7 +22,7 @@ ON_NIGHTLY := tests/layers tests/models tests/distribution
 help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
 	@echo "make docs       the site, with the API reference, in build/site"
-	@echo "make tutorials  run the tutorials, five minutes on one core, and store their outputs for the site"
+	@echo "make tutorials  run the tutorials, some five minutes, and store their outputs for the site"
 	@echo "make test       the tests, nine minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
