@@ -46,7 +46,9 @@ def test_another_link_is_found():
     }
 
 
-def test_a_dead_link_is_told_from_one_that_exists_and_one_that_refuses_programs(tmp_path, capsys):
+def test_a_dead_link_is_told_from_one_that_exists_and_one_that_refuses_programs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(int(self.path[1:]))

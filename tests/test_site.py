@@ -291,4 +291,4 @@ def test_blocks_that_are_wider_than_the_page_are_reached_with_the_keyboard(site,
         command = [CHROMIUM, *flags, f"--window-size={width},900", page]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         reached[width] = re.findall(r"<code[^>]* tabindex=.0.", done.stdout)
-    assert len(reached[500]) > 5 > len(reached[3000])
+    assert len(reached[500]) > len(reached[3000])
