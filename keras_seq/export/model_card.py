@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -137,7 +138,8 @@ def named(known: Mapping[str, Any] | None, field: str) -> list[str]:
 
 
 def described(model: Any, known: Mapping[str, Any] | None) -> str:
-    rows = [("class", type(model).__name__), ("parameters", f"{model.count_params():,}")]
+    count = sum(math.prod(weight.shape) for weight in model.weights)  # also of a model that is not built by itself
+    rows = [("class", type(model).__name__), ("parameters", f"{count:,}")]
     architectures = named(known, "architecture")
     if architectures:
         rows.insert(0, ("architecture", ", ".join(architectures)))

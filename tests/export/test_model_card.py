@@ -7,7 +7,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("a SavedModel needs TensorFlow", allow_module_level=True)
 
-from keras_seq import export, models, tasks, text, training
+from keras_seq import decoding, export, models, tasks, text, training
 from keras_seq.export import model_card
 
 ENTRY = {
@@ -108,6 +108,15 @@ def test_a_task_of_ones_own_has_a_card(tmp_path):
 
     card = card_of(Mine(tensors().model), tmp_path / "a")
     assert "Maps tensors to tensors" in card and "It checks neither the range" in card
+
+
+def test_models_together_have_a_card(tmp_path):
+    words = text.Words.train(["a fine film"])
+    options = {"units": 4, "num_layers": 1, "cell": "rnn", "attention": None, "bidirectional": False}
+    both = decoding.Ensemble([models.Seq2Seq(words.size, **options) for _ in range(2)])
+    card = card_of(tasks.Translation(both, words, search="greedy", max_length=3), tmp_path / "a")
+    count = sum(np.prod(weight.shape) for model in both.models for weight in model.weights)
+    assert "| class | Ensemble |" in card and f"| parameters | {count:,} |" in card
 
 
 def test_a_card_in_a_folder_of_ctranslate2(run, tmp_path):
