@@ -16,12 +16,13 @@ PART = $(if $(SHARD),$(SPLIT) --group $(SHARD))
 ON_JAX := tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
 ON_NIGHTLY := tests/layers tests/models tests/distribution
 
-.PHONY: help venv demo docs test test-data test-jax test-jax-long test-nightly test-long coverage mutants bench-layers lint format clean
+.PHONY: help venv demo docs tutorials test test-data test-jax test-jax-long test-nightly test-long coverage mutants bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
 	@echo "make docs       the site, with the API reference, in build/site"
+	@echo "make tutorials  run the tutorials, some five minutes, and store their outputs for the site"
 	@echo "make test       the tests, nine minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
@@ -50,6 +51,9 @@ demo: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
 	@echo "build/site/index.html is the first page. $(BIN)/python -m http.server --directory build/site serves it."
+
+tutorials: $(STAMP)
+	$(BIN)/python -m docs.site.tutorials $(ARGS)
 
 test: $(STAMP)
 	$(PYTEST) -m "not long" $(ARGS)

@@ -13,6 +13,8 @@ from keras_seq.crossentropy import token_crossentropy
 from keras_seq.deferred_logits import DeferredLogits
 from keras_seq.labels import checked_labels, labels_and_weights, of_some_rows, or_nan, steps_of, token_weights
 
+__all__ = ["CTCLoss", "FrameCrossentropy", "QuantileLoss", "SequenceCrossentropy", "TokenCrossentropy", "WeightedLoss"]
+
 _EXCLUDED = -1e8  # a logit this far below another one excludes its label
 
 
@@ -64,6 +66,12 @@ class TokenCrossentropy(WeightedLoss):
     Raises:
         ValueError: if `label_smoothing` is not in [0, 1), if `chunk_size` or `num_sampled` is below 1, for smoothed
             labels with sampled words, or if a label that counts is not a class: see `checked_labels`.
+    Example:
+        >>> labels = np.array([[1, 2, 0]])  # one row of three steps; the last one is padding
+        >>> logits = np.zeros((1, 3, 4), "float32")  # four classes, all equally likely
+        >>> loss = losses.TokenCrossentropy()(labels, logits, np.array([[1, 1, 0]]))
+        >>> print(f"{float(loss):.4f}, log 4 = {np.log(4):.4f}")
+        1.3863, log 4 = 1.3863
     Source: sampled softmax: Jean et al. 2015, section 3, arXiv:1412.2007.
     """
 
@@ -120,6 +128,10 @@ class SequenceCrossentropy(TokenCrossentropy):
     Args, call arguments: as for `TokenCrossentropy`. A row without weights is not a sequence.
     Returns:
         scalar in nats, 0 without sequences.
+    Example:
+        >>> labels, logits = np.array([[1, 2, 3]]), np.zeros((1, 3, 4), "float32")
+        >>> print(f"{float(losses.SequenceCrossentropy()(labels, logits)):.4f}, 3 log 4 = {3 * np.log(4):.4f}")
+        4.1589, 3 log 4 = 4.1589
     Source: Sutskever et al. 2014, section 3.4, arXiv:1409.3215.
     """
 
@@ -190,6 +202,10 @@ class FrameCrossentropy(WeightedLoss):
         scalar in nats, 0 if the weights sum to 0. NaN if a value that counts is not from 0 to 1.
     Raises:
         ValueError: if `y_true` has another shape than the logits.
+    Example:
+        >>> notes, logits = np.ones((1, 5, 88), "float32"), np.zeros((1, 5, 88), "float32")
+        >>> print(f"{float(losses.FrameCrossentropy()(notes, logits)):.3f}, 88 log 2 = {88 * np.log(2):.3f}")
+        60.997, 88 log 2 = 60.997
     Source: Boulanger-Lewandowski et al. 2012, arXiv:1206.6392; Bai et al. 2018, arXiv:1803.01271.
     """
 
@@ -237,6 +253,11 @@ class QuantileLoss(WeightedLoss):
     Raises:
         ValueError: if a quantile is not between 0 and 1, if the forecasts have another number of quantiles, or if
             `y_true` has another shape.
+    Example:
+        >>> loss = losses.QuantileLoss(quantiles=(0.9,))
+        >>> observed, forecast = np.ones((1, 1, 1), "float32"), np.zeros((1, 1, 1, 1), "float32")
+        >>> print(f"too low: {float(loss(observed, forecast)):.1f}, too high: {float(loss(-observed, forecast)):.1f}")
+        too low: 0.9, too high: 0.1
     Source: Koenker and Bassett 1978, doi:10.2307/1913643; for neural networks Wen et al. 2017, arXiv:1711.11053.
     """
 
@@ -294,6 +315,11 @@ class CTCLoss(WeightedLoss):
         sample_weight: float `(B,)` or `(B, 1)`, the weights of whole rows, or None.
     Returns:
         scalar in nats, 0 if there are no labels.
+    Example:
+        >>> logits = np.zeros((1, 2, 2), "float32")  # two steps; the blank and one label, equally likely
+        >>> loss = losses.CTCLoss()(np.array([[1]]), logits)  # three of four paths give the label
+        >>> print(f"{float(loss):.4f}, -log(3/4) = {-np.log(3 / 4):.4f}")
+        0.2877, -log(3/4) = 0.2877
     Source: Graves et al. 2006, "Connectionist temporal classification".
     """
 

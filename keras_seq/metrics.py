@@ -10,6 +10,8 @@ from keras_seq.deferred_logits import DeferredLogits
 from keras_seq.labels import labels_and_weights
 from keras_seq.losses import frame_values_and_weights
 
+__all__ = ["FrameLoss", "Perplexity", "TokenAccuracy", "TokenLoss", "TokenMean"]
+
 
 class WeightedMean(keras.metrics.Metric):
     """The weighted mean of values, over all batches so far. Subclasses define `values_and_weights`, as losses do."""
@@ -68,7 +70,14 @@ class TokenMean(WeightedMean):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenLoss(TokenMean):
-    """Cross-entropy per token, in nats, without label smoothing."""
+    """Cross-entropy per token, in nats, without label smoothing.
+
+    Example:
+        >>> nats = metrics.TokenLoss()
+        >>> nats.update_state(np.array([[1, 2]]), np.zeros((1, 2, 4), "float32"))
+        >>> print(f"{float(nats.result()):.4f}")
+        1.3863
+    """
 
     scored_as = "surprise"
 
@@ -81,7 +90,14 @@ class TokenLoss(TokenMean):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class Perplexity(TokenLoss):
-    """The exponential of the cross-entropy per token."""
+    """The exponential of the cross-entropy per token.
+
+    Example:
+        >>> perplexity = metrics.Perplexity()
+        >>> perplexity.update_state(np.array([[1, 2]]), np.zeros((1, 2, 4), "float32"))
+        >>> print(f"{float(perplexity.result()):.2f}")  # as uncertain as a choice among four
+        4.00
+    """
 
     def __init__(self, name="perplexity", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -92,7 +108,15 @@ class Perplexity(TokenLoss):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class TokenAccuracy(TokenMean):
-    """The share of tokens whose most likely prediction is right."""
+    """The share of tokens whose most likely prediction is right.
+
+    Example:
+        >>> accuracy = metrics.TokenAccuracy()
+        >>> logits = np.eye(4, dtype="float32")[[[1, 2, 3]]]  # predicts 1, 2, 3
+        >>> accuracy.update_state(np.array([[1, 0, 3]]), logits, np.array([[1, 1, 0]]))
+        >>> float(accuracy.result())
+        0.5
+    """
 
     scored_as = "correct"
 
@@ -106,7 +130,14 @@ class TokenAccuracy(TokenMean):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class FrameLoss(WeightedMean):
-    """Binary cross-entropy per real frame in nats, summed over the features: see `losses.FrameCrossentropy`."""
+    """Binary cross-entropy per real frame in nats, summed over the features: see `losses.FrameCrossentropy`.
+
+    Example:
+        >>> loss = metrics.FrameLoss()
+        >>> loss.update_state(np.ones((1, 5, 2), "float32"), np.zeros((1, 5, 2), "float32"))
+        >>> print(f"{float(loss.result()):.4f}")
+        1.3863
+    """
 
     def __init__(self, name="frame_loss", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+__all__ = ["Adam", "AdamW", "SGD"]
+
 
 class _OneKernel:
     """The Adam of Keras with TensorFlow's fused kernel for the arithmetic of a weight.
@@ -82,6 +84,9 @@ class Adam(_OneKernel, keras.optimizers.Adam):
 
     Args:
         args, kwargs: arguments of `keras.optimizers.Adam`.
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> model.compile(optimizers.Adam(1e-3, global_clipnorm=1.0), "mse")
     Source: Kingma and Ba 2015, arXiv:1412.6980.
     """
 

@@ -45,6 +45,10 @@ class InverseSquareRoot(_Warmup):
         warmup_steps: length of the warm-up in updates.
     Raises:
         ValueError: if one of them is not positive.
+    Example:
+        >>> rate = schedules.InverseSquareRoot(1e-3, warmup_steps=100)
+        >>> [f"{float(rate(update - 1)):.1e}" for update in (50, 100, 400)]
+        ['5.0e-04', '1.0e-03', '5.0e-04']
     Source: Vaswani et al. 2017, section 5.3, arXiv:1706.03762.
     """
 
@@ -67,6 +71,10 @@ class LinearDecay(_Warmup):
         total_steps: number of the update from which on the rate is zero.
     Raises:
         ValueError: if one of them is not positive, or `warmup_steps` is not below `total_steps`.
+    Example:
+        >>> rate = schedules.LinearDecay(1e-3, warmup_steps=100, total_steps=300)
+        >>> [f"{float(rate(update - 1)):.1e}" for update in (50, 100, 200, 300)]
+        ['5.0e-04', '1.0e-03', '5.0e-04', '0.0e+00']
     Source: Devlin et al. 2019, appendix A.2, arXiv:1810.04805.
     """
 
@@ -98,6 +106,10 @@ class InverseSigmoid(keras.optimizers.schedules.LearningRateSchedule):
         k: slowness of the rise: half the peak is reached at n = k log k.
     Raises:
         ValueError: if `peak` is not from 0 to 1, or `k` is below 1.
+    Example:
+        >>> rate = schedules.InverseSigmoid(0.5, k=100)
+        >>> print(f"{float(rate(0)):.3f} {float(rate(100 * np.log(100))):.3f} {float(rate(2000)):.3f}")
+        0.005 0.250 0.500
     Source: Bengio et al. 2015, section 2.4, arXiv:1506.03099, where the share of true tokens falls instead.
     """
 
@@ -130,6 +142,11 @@ class Progress(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: number of the step at which the training is complete.
     Attributes:
         progress: variable, the share that is done, from 0 to 1.
+    Example:
+        >>> rate = schedules.Progress(schedules.LinearDecay(1e-3, warmup_steps=10, total_steps=110), total_steps=110)
+        >>> _ = rate.progress.assign(0.5)
+        >>> print(f"{float(rate(0)):.2e}")
+        5.40e-04
     """
 
     def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, total_steps: int):

@@ -17,6 +17,9 @@ def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
     Raises:
         ValueError: if the two are empty or differ in length.
+    Example:
+        >>> scores.exact_match(["drei", "vier "], ["drei", "fünf"])
+        0.5
     """
     _check(hypotheses, references)
     same = sum(ours.strip() == theirs.strip() for ours, theirs in zip(hypotheses, references, strict=True))
@@ -33,6 +36,9 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> flo
     Raises:
         ValueError: if the two are empty or differ in length.
         ImportError: if jiwer is not installed.
+    Example:
+        >>> scores.word_error_rate(["one two four"], ["one two three four"])  # one of four words is missing
+        0.25
     Source: Levenshtein 1966; Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
     _check(hypotheses, references)
@@ -48,6 +54,9 @@ def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -
     Raises:
         ValueError: if the two are empty or differ in length.
         ImportError: if jiwer is not installed.
+    Example:
+        >>> scores.character_error_rate(["cut"], ["cats"])  # u for a, and no s
+        0.5
     Source: Morris et al. 2004, "From WER and RIL to MER and WIL".
     """
     _check(hypotheses, references)
@@ -62,6 +71,9 @@ def accuracy(hypotheses: Sequence[Hashable], references: Sequence[Hashable]) -> 
 
     Raises:
         ValueError: if the two are empty or differ in length.
+    Example:
+        >>> scores.accuracy(["good", "bad"], ["good", "good"])
+        0.5
     """
     _check(hypotheses, references)
     return sum(ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)) / len(references)
@@ -78,6 +90,9 @@ def macro_f1(hypotheses: Sequence[Hashable], references: Sequence[Hashable], lab
         labels: all classes.
     Raises:
         ValueError: if the two are empty or differ in length.
+    Example:
+        >>> print(f"{scores.macro_f1(['a', 'a', 'b'], ['a', 'b', 'b'], ['a', 'b']):.4f}")
+        0.6667
     """
     _check(hypotheses, references)
     right = Counter(ours for ours, theirs in zip(hypotheses, references, strict=True) if ours == theirs)
@@ -94,6 +109,9 @@ def confusions(
         labels: classes of the rows and columns, in their order. Pairs with other classes are left out.
     Raises:
         ValueError: if the two are empty or differ in length.
+    Example:
+        >>> scores.confusions(["a", "a", "b"], ["a", "b", "b"], ["a", "b"])
+        [[1, 0], [1, 1]]
     """
     _check(hypotheses, references)
     counts = Counter(zip(references, hypotheses, strict=True))
@@ -110,6 +128,10 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
     Raises:
         ValueError: if the two are empty or differ in length, or if a requirement of the tokenizer is not installed.
         ImportError: if sacreBLEU is not installed.
+    Example:
+        >>> score = scores.bleu(["the cat sat on a mat"], ["the cat sat on the mat"])
+        >>> print(f"{score.value:.2f}")
+        53.73
     Source: Post 2018, arXiv:1804.08771.
     """
     return _score(_bleu(tokenize=tokenize, lowercase=lowercase), hypotheses, references)
@@ -125,6 +147,9 @@ def tokenizer(name: str) -> Callable[[str], str]:
     Raises:
         ValueError: if the name is unknown, or a requirement of the tokenizer is not installed.
         ImportError: if sacreBLEU is not installed.
+    Example:
+        >>> scores.tokenizer("13a")("Well, it is.")
+        'Well , it is .'
     """
     return _bleu(tokenize=name).tokenizer
 
@@ -152,6 +177,9 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
     Raises:
         ValueError: if the two are empty or differ in length.
         ImportError: if sacreBLEU is not installed.
+    Example:
+        >>> scores.chrf(["the cat"], ["the cat"]).value
+        100.0
     Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
     """
     return _score(_sacrebleu().CHRF(), hypotheses, references)
@@ -182,6 +210,10 @@ def span_f1(
         kind: the one type that counts (None: all types).
     Raises:
         ValueError: if the two are empty or differ in length.
+    Example:
+        >>> found = scores.span_f1([[(0, 2, "PER"), (4, 5, "LOC")]], [[(0, 2, "PER")]])
+        >>> print(f"precision {found.precision}, recall {found.recall}, F1 {found.f1:.3f}")
+        precision 0.5, recall 1.0, F1 0.667
     Source: Tjong Kim Sang and Buchholz 2000, section 5, aclanthology.org/W00-0726.
     """
     _check(hypotheses, references)

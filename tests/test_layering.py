@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "metrics": {"crossentropy", "deferred_logits", "labels", "losses"},
     "tasks": {"data", "decoding", "models", "text", "training", "word_features"},
     "losses": {"class_weight", "crossentropy", "deferred_logits", "labels"},  # refused where losses are imported
-    "export": {"tasks", "decoding"},
+    "export": {"tasks", "decoding", "training"},  # a model card reads the run folder
     "series_options": {"cli", "data"},  # flags of a verb and of a recipe
     "__init__": {"serialization", "tasks"},  # the names that Keras looks up, and keras_seq.load
     "inspection": {"layers", "models"},

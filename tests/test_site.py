@@ -7,6 +7,7 @@ import inspect
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -14,7 +15,7 @@ import urllib.parse
 import pytest
 
 import keras_seq
-from docs.site import links, messages, reference
+from docs.site import external_links, links, messages, reference, tutorials
 
 ROOT = reference.ROOT
 # Files and folders of keras_seq/ that are no public part.
@@ -31,6 +32,8 @@ INTERNAL |= {
 }
 PATTERNS = ("*.md", "docs/**/*.md", "recipes/*.md", "saved_models/*.md", "benchmarks/**/*.md")
 PAGES = sorted(str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WITHOUT_PLOTS = ("exporting", "workers")
 BLOCK = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?P<target>[^)\s#]*)(?:#(?P<anchor>[^)\s]*))?\)")
 
@@ -264,3 +267,28 @@ def test_links_of_the_site_lead_to_files_and_headings_and_nothing_is_loaded_from
             assert target.is_file(), f"{path}: {link}"
             anchor = urllib.parse.unquote(address.fragment)
             assert not anchor or anchor == "__top" or anchor in pages[target].ids, f"{path}: {link}"
+    assert not external_links.unlisted(set().union(*(page.links for page in pages.values())))
+
+
+@pytest.mark.long
+def test_every_tutorial_is_a_page_and_a_notebook(site, pages):
+    folder = site / tutorials.FOLDER
+    assert {path.stem for path in folder.glob("*.ipynb")} == set(tutorials.names())
+    for name in tutorials.names():
+        page = pages[folder / name / "index.html"]
+        assert f"../{name}.ipynb" in page.links
+        assert any(link.startswith("https://colab.research.google.com/") for link in page.links)
+        assert any(f"outputs/{name}-1.png" in source for source in page.loaded) or name in WITHOUT_PLOTS
+
+
+@pytest.mark.long
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_blocks_that_are_wider_than_the_page_are_reached_with_the_keyboard(site, tmp_path):
+    page = (site / tutorials.FOLDER / "forecasting" / "index.html").as_uri()
+    reached = {}
+    for width in (500, 3000):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+        command = [CHROMIUM, *flags, f"--window-size={width},900", page]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        reached[width] = re.findall(r"<code[^>]* tabindex=.0.", done.stdout)
+    assert len(reached[500]) > len(reached[3000])

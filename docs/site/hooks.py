@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: the pages of the site are files of the repository where they stand, and the API reference."""
+"""Hooks of MkDocs: the pages of the site are files of the repository where they stand, the tutorials, and the API."""
 
 import pathlib
 import re
@@ -10,7 +10,7 @@ from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from docs.site import links, messages, reference  # noqa: E402
+from docs.site import links, messages, reference, tutorials  # noqa: E402
 
 ROOT = reference.ROOT
 PAGES = ("*.md", "docs/*.md", "docs/start/*.md", "docs/guides/*.md", "recipes/*.md", "saved_models/*.md")
@@ -55,9 +55,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = page_paths()
     for path in [*pages, *sorted(set().union(*map(linked_files, pages)))]:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
-    for path, content in {**reference.pages(), "api/messages.md": messages.page()}.items():
+    written = {**reference.pages(), "api/messages.md": messages.page(), **tutorial_files(config.extra["repository"])}
+    for path, content in written.items():
         files.append(File.generated(config, path, content=content))
+    for image in sorted(tutorials.OUTPUTS.glob("*.png")):
+        files.append(File.generated(config, str(image.relative_to(ROOT)), abs_src_path=str(image)))
     return files
+
+
+def tutorial_files(repository: str) -> dict[str, str]:
+    """A page and a notebook for each tutorial."""
+    written = {}
+    for name in tutorials.names():
+        written[f"{tutorials.FOLDER}/{name}.md"] = tutorials.page(name, repository)
+        written[f"{tutorials.FOLDER}/{name}.ipynb"] = tutorials.notebook_file(name, repository)
+    return written
 
 
 def on_page_markdown(markdown: str, page: Page, **kwargs) -> str:

@@ -13,6 +13,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGE = "keras_seq"
 BEYOND = ("comparison", "tuning")  # parts with heavy optional packages, which `keras_seq.__all__` leaves out
 NOT_PARTS = ("load", "serialization")  # `load` has its entry in tasks; Keras alone calls serialization
+EXAMPLES_IMPORT = ("data", "decoding", "inspection", "layers", "losses", "metrics", "models", "optimizers", "schedules")
+EXAMPLES_IMPORT += ("scores", "tasks", "text")
 MOST_ON_A_PAGE = 30  # a part with more names has a page for each of its files
 
 
@@ -107,6 +109,15 @@ def index() -> str:
             "| part | contents |",
             "|---|---|",
             *rows,
+            "",
+            "The examples are run by the tests. Each begins with",
+            "",
+            "```python",
+            "import keras",
+            "import numpy as np",
+            "import tensorflow as tf",
+            f"from keras_seq import {', '.join(EXAMPLES_IMPORT)}",
+            "```",
             "",
         ]
     )

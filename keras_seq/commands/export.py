@@ -116,7 +116,7 @@ def _check(options: Export) -> None:
 def _saved_model(options: Export, task: Any) -> None:
     from keras_seq import export as exports
 
-    exports.saved_model(_with_search(task, options), options.output, **_shared(options))
+    exports.saved_model(_with_search(task, options), options.output, run=task.folder, **_shared(options))
     if task.name == "tensors":
         print(
             f"{task.folder / 'vocabulary'} has no classes (labels.txt), tags (tags.txt) or columns (forecast.json): "
@@ -131,7 +131,13 @@ def _ctranslate2(options: Export, task: Any) -> None:
     vocabulary = getattr(task, "vocabulary", None)  # a forecaster has none
     sides = {"source_vocabulary": getattr(task, "source_vocabulary", None)}
     exports.ctranslate2(
-        task.model, options.output, vocabulary, **sides, quantization=options.quantization, **_shared(options)
+        task.model,
+        options.output,
+        vocabulary,
+        **sides,
+        quantization=options.quantization,
+        run=task.folder,
+        **_shared(options),
     )
 
 

@@ -67,6 +67,12 @@ def bucketed(
         ValueError: if a number is not positive, more than one of `buckets`, `boundaries`, `width` is given, or buckets
             and elements have different numbers of lengths.
         tf.errors.InvalidArgumentError: while iterating, at an empty sequence or at unequal lengths of one axis.
+    Example:
+        >>> rows = tf.data.Dataset.from_generator(
+        ...     lambda: ([1] * length for length in (2, 5, 2, 5)), output_signature=tf.TensorSpec([None], tf.int32)
+        ... )
+        >>> [tuple(batch.shape) for batch in rows.apply(data.bucketed(10, boundaries=[3, 6]))]
+        [(2, 5), (2, 2)]
     """
     options = (tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of)
     shapes_and_rows(None, *options)  # rejects bad arguments here, before the step is applied

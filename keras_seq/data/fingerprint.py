@@ -18,6 +18,10 @@ def fingerprint(data: Any) -> str:
         data: result of a reader, such as `read_labeled_text`, or strings, numbers, arrays, lists and dicts of them. For
             a path and for `ParallelFiles`, the content of the files counts, not their names. Reports and functions are
             ignored.
+    Example:
+        >>> same = data.fingerprint(["a", "b"]) == data.fingerprint(["a", "b"])
+        >>> same, data.fingerprint(["a"]) == data.fingerprint(["b"])
+        (True, False)
     """
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, data)

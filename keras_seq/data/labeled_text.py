@@ -134,6 +134,12 @@ def read_labeled_text(
         ValueError: if a row is invalid and `on_bad_line="error"` (see `LabeledReport`), if there is no such column, if
             a quote is never closed, if a `.gz` file is damaged, if no row is left, if the first row may or may not be
             a header, or if nearly each of 10 or more rows has a different label.
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"review": ["fine", "dull"] * 5, "mood": ["good", "bad"] * 5})
+        >>> reviews = data.read_labeled_text(frame, text="review", label="mood")
+        >>> len(reviews), reviews.label_names, reviews.class_counts()
+        (10, ('bad', 'good'), {'bad': 5, 'good': 5})
     """
     check_choice("error", "skip", on_bad_line=on_bad_line)
     if text == label:

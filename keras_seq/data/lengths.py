@@ -113,6 +113,12 @@ def shorter_than(max_length: int | Sequence[int], axes=None) -> Callable[[tf.dat
     Args:
         max_length: a number, or one for each length.
         axes: the components that count, see `SequenceAxes`. By default all of rank 1 or more.
+    Example:
+        >>> rows = tf.data.Dataset.from_generator(
+        ...     lambda: ([1] * length for length in (2, 5, 3)), output_signature=tf.TensorSpec([None], tf.int32)
+        ... )
+        >>> [len(row) for row in rows.apply(data.shorter_than(4))]
+        [2, 3]
     """
     if np.min(max_length) < 1:
         raise ValueError(f"`max_length` must be positive. Received: {max_length}")

@@ -19,13 +19,6 @@ def read_pairs(
     """Reads pairs into memory, as `read_parallel_text` does from two files. Pairs with an empty side are dropped and
     counted. A first row that names its columns, such as "source" and "target", is skipped with a warning.
 
-    >>> from pathlib import Path
-    >>> _ = Path("lexicon.tsv").write_text("cat\\tK AE T\\ndog\\tD AO G\\n")
-    >>> pairs = read_pairs("lexicon.tsv")
-    >>> pairs.sources, pairs.targets
-    (['cat', 'dog'], ['K AE T', 'D AO G'])
-    >>> train = pairs.dataset()  # of (source, target), for `vocabulary.encoded()` and `bucketed`
-
     Args:
         paths: a file or a list of files, plain or `.gz`. A file whose name ends in `.csv` has quoted fields. In other
             files a tab ends a field.
@@ -38,6 +31,14 @@ def read_pairs(
         FileNotFoundError: if a file does not exist.
         ValueError: if a row is invalid and `on_bad_line="error"`, if there is no column of that name, if a quote is
             never closed, if a `.gz` file is damaged, or if no pair is left.
+
+    Example:
+        >>> from pathlib import Path
+        >>> _ = Path("lexicon.tsv").write_text("cat\\tK AE T\\ndog\\tD AO G\\n")
+        >>> pairs = data.read_pairs("lexicon.tsv")
+        >>> pairs.sources, pairs.targets
+        (['cat', 'dog'], ['K AE T', 'D AO G'])
+        >>> train = pairs.dataset()  # of (source, target), for `vocabulary.encoded()` and `bucketed`
     """
     numbers = [column for column in columns if not isinstance(column, str)]
     if len(columns) != 2 or len(numbers) == 1 or min(numbers, default=0) < 0 or columns[0] == columns[1]:

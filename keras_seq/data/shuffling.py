@@ -51,6 +51,11 @@ class shuffled:  # noqa: N801 - used as a function, like the other dataset steps
         buffer_size: number of examples held in memory. If it is at least the size of the dataset, all orders are
             equally likely.
         first_epoch: epoch of the first iteration, for a run that resumes.
+    Example:
+        >>> numbers = tf.data.Dataset.range(5).apply(data.shuffled(seed=1))
+        >>> first, second = ([int(number) for number in numbers] for _ in range(2))  # two epochs
+        >>> sorted(first) == sorted(second) == [0, 1, 2, 3, 4], first == second
+        (True, False)
     """
 
     def __init__(self, seed: int, buffer_size: int = 100_000, first_epoch: int = 0):

@@ -19,6 +19,9 @@ def spans(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     Raises:
         ValueError: if a tag has another form.
 
+    Example:
+        >>> data.spans(["B-PER", "I-PER", "O", "B-LOC"])
+        [(0, 2, 'PER'), (3, 4, 'LOC')]
     Source: conlleval.pl of CoNLL-2000, https://www.clips.uantwerpen.be/conll2000/chunking/conlleval.txt
     """
     found = []

@@ -15,6 +15,11 @@ def teacher_forcing(start_id: int, pad_id: int = 0) -> Callable[[tf.data.Dataset
     Returns:
         A step from `(source (B, S), target (B, T))` to `(inputs, labels, weights)`: inputs `{"source": source,
         "target": start + target[:, :-1]}`, labels the target, weights float32 `(B, T)`, 1 at its real tokens.
+    Example:
+        >>> batches = tf.data.Dataset.from_tensors(([[7, 8, 3]], [[9, 3, 0]]))  # 3 ends, 0 is padding
+        >>> inputs, labels, weights = next(iter(batches.apply(data.teacher_forcing(start_id=2))))
+        >>> inputs["target"].numpy().tolist(), labels.numpy().tolist(), weights.numpy().tolist()
+        ([[2, 9, 3]], [[9, 3, 0]], [[1.0, 1.0, 0.0]])
     """
 
     def shift(source, target):

@@ -112,6 +112,9 @@ def token_ids(documents: Iterable[str], vocabulary, *, end_last: bool = False) -
 
     Raises:
         ValueError: if `documents` is one string, or has no id.
+    Example:
+        >>> data.token_ids(["ab", "b"], text.Characters.train(["ab"])).tolist()  # 3 ends the first document
+        [4, 5, 3, 5]
     """
     if isinstance(documents, (str, bytes)):
         raise ValueError(f"`documents` must be an iterable of strings, not one string. Received: {documents[:80]!r}")
@@ -172,6 +175,11 @@ def streams(tokens, batch_size: int, length: int, *, start_id: int | None = None
     Raises:
         ValueError: if a number is not positive, or there are fewer tokens to predict than streams.
 
+    Example:
+        >>> batches = data.streams(np.arange(10, 17), batch_size=2, length=3)
+        >>> inputs, labels, weights = next(iter(batches))
+        >>> inputs["tokens"].numpy().tolist(), labels.numpy().tolist()
+        ([[10, 11, 12], [13, 14, 15]], [[11, 12, 13], [14, 15, 16]])
     Source: Mikolov et al. 2010, "Recurrent neural network based language model".
     """
     check_positive(batch_size=batch_size, length=length)
@@ -220,6 +228,11 @@ def blocks(
 
     Raises:
         ValueError: if a number is not positive, or there is no token to predict.
+    Example:
+        >>> for tokens, labels, weights in data.blocks(np.arange(10, 17), batch_size=1, length=3):
+        ...     print(tokens.numpy().tolist(), labels.numpy().tolist())
+        [[10, 11, 12]] [[11, 12, 13]]
+        [[13, 14, 15]] [[14, 15, 16]]
     """
     check_positive(batch_size=batch_size, length=length)
     tokens, count = _with_context(tokens, start_id)

@@ -44,6 +44,10 @@ class Scaler:
     Args:
         mean, std: floats `(C,)`.
         columns: names of the C columns.
+    Example:
+        >>> scaler = data.Scaler.fit(np.array([[1.0], [3.0]]), ["level"])
+        >>> scaler.scaled(np.array([[5.0]])).tolist(), scaler.inverse(np.array([[3.0]])).tolist()
+        ([[3.0]], [[5.0]])
     """
 
     def __init__(self, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray, columns: Sequence[str]):
@@ -215,6 +219,14 @@ def windows(
 
     Raises:
         ValueError: if a column does not exist, a split does not fit, or a part has no window.
+    Example:
+        >>> series = np.arange(20.0)[:, None]
+        >>> splits = data.windows(series, look_back=4, horizon=2, split=(0.5, 0.25, 0.25), scaler=None)
+        >>> print(splits.report)
+        15 windows: 5 train, 4 valid, 4 test, 2 astride
+        >>> past, future = next(iter(splits.train.dataset(batch_size=1)))
+        >>> past.numpy().ravel().tolist(), future.numpy().ravel().tolist()
+        ([0.0, 1.0, 2.0, 3.0], [4.0, 5.0])
     """
     if look_back < 1 or horizon < 1:
         raise ValueError(f"`look_back` and `horizon` must be positive. Received: {look_back=}, {horizon=}")

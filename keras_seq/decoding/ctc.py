@@ -33,6 +33,11 @@ def ctc(logits, lengths, *, search="greedy", num_beams=16, num_return=1, blank_i
         slot is empty.
     Raises:
         ValueError: for an option out of its range.
+    Example:
+        >>> logits = np.log(np.array([[[0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]]]))  # label 1, blank, label 2
+        >>> found = decoding.ctc(logits, [3])
+        >>> np.array(found.tokens)[0, 0].tolist()[:2]
+        [1, 2]
     Source: Graves et al. 2006, "Connectionist temporal classification", and Hannun et al. 2014, arXiv:1408.2873.
     """
     if len(logits.shape) != 3 or logits.shape[-1] is None:

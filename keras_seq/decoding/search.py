@@ -81,6 +81,14 @@ def search(
         `Hypotheses`.
     Raises:
         ValueError: for an option out of its range.
+    Example:
+        >>> keras.utils.set_random_seed(1)
+        >>> model = models.Seq2Seq(20, units=8, num_layers=1, cell="gru")
+        >>> source = np.array([[5, 6, 3], [7, 3, 0]])
+        >>> ids = {"start_id": 2, "end_id": 3, "pad_id": 0}
+        >>> found = decoding.search(model, source, max_length=4, num_beams=3, num_return=2, **ids)
+        >>> tuple(found.tokens.shape), tuple(found.scores.shape)  # (sentences, candidates, tokens)
+        ((2, 2, 4), (2, 2))
     """
     constraints = tuple(constraints)
     find = get_search(search, **options).simplify(constraints)

@@ -140,7 +140,7 @@ def finish(
         samples: inputs for the check of the export in a fresh process.
     """
     task.save(run)
-    export.saved_model(task, options.export, samples=samples)
+    export.saved_model(task, options.export, samples=samples, run=run.path)
     print(f"Run folder: {run.path}. SavedModel, checked in a fresh process: {options.export}")
     scope.any_worker(False)
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from keras_seq.decoding import score, search
 from keras_seq.export.destination import check_folder, swap
+from keras_seq.export.model_card import CARD, is_card, read_run, write_card
 from keras_seq.tasks.samples import SAMPLES
 
 # File endings of keras_seq.text, by which `text.load` recognizes a vocabulary.
@@ -20,7 +21,14 @@ ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "
 SIDES = ("shared", "source", "target")
 FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
-KIND = ("CTranslate2 model", "model.bin", FILES)
+USAGE = """```python
+import ctranslate2
+
+translator = ctranslate2.Translator(".")  # this folder
+translator.translate_batch([["pieces", "of", "a", "text"]], beam_size=5, max_decoding_length=200)
+```
+
+The caller splits the text into pieces of the vocabulary in this folder, and joins those of the translation."""
 EPSILON = 1e-5  # of all normalizations of `models.Transformer`. CTranslate2 has one epsilon per model
 EXACT = (None, "float32")  # quantizations whose numbers are compared
 TOLERANCE = 1e-4  # in log p, for each token
@@ -39,6 +47,7 @@ def ctranslate2(
     verify: bool = True,
     samples: Sequence[str] = SAMPLES,
     overwrite: bool = True,
+    run: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Writes a CTranslate2 model folder of a `models.Transformer`.
 
@@ -63,6 +72,7 @@ def ctranslate2(
             either is accepted. A quantized model must translate them with finite scores.
         samples: strings or bytes. The first 20 tokens of each are tried.
         overwrite: whether to replace an existing model folder at `path`.
+        run: run folder of the model, for the model card `README.md`.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
@@ -77,7 +87,8 @@ def ctranslate2(
         raise ValueError(
             f"`max_positions` must be at least 2, for a token and the end token. Received: {max_positions}"
         )
-    check_folder(path, overwrite, *KIND)
+    check_folder(path, overwrite, *kind_at(path))
+    known = read_run(run)
     _check_model(model)
     spec = _specification(library, model, max_positions)
     _add_vocabularies(spec, model, vocabulary, source_vocabulary)
@@ -98,9 +109,19 @@ def ctranslate2(
         if verify:
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
-        check_folder(path, overwrite, *KIND)  # verifying takes a while
+        check_folder(path, overwrite, *kind_at(path))  # verifying takes a while
+        write_card(new, path, kind="translation", form=form_of(quantization), model=model, usage=USAGE, known=known)
         swap(path, new, old)
     return path
+
+
+def kind_at(path):
+    """The arguments of `check_folder`. A `README.md` that is no model card would be lost."""
+    return "CTranslate2 model", "model.bin", FILES | ({CARD} if is_card(path / CARD) else set())
+
+
+def form_of(quantization):
+    return f"A CTranslate2 model, {quantization or 'float32'}"
 
 
 def _library():

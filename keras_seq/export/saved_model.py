@@ -9,13 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_seq.export.destination import check_folder, swap
+from keras_seq.export.model_card import CARD, is_card, read_run, saved_model_usage, write_card
 from keras_seq.export.verification import tolerance_for
 from keras_seq.export.verification import verify as verify_elsewhere
 from keras_seq.tasks.signatures import Exported, without_cudnn
 from keras_seq.tasks.task import Task
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
-KIND = ("SavedModel", "saved_model.pb", SAVED_MODEL_FILES)
 
 
 def saved_model(
@@ -26,6 +26,7 @@ def saved_model(
     samples: Any = None,
     timeout: float = 900,
     overwrite: bool = True,
+    run: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Writes a SavedModel for processes that import only tensorflow and tensorflow_text.
 
@@ -39,6 +40,8 @@ def saved_model(
     It is written and verified beside `path` and then renamed, so that an export that fails or is interrupted leaves
     `path` unchanged.
 
+    Beside it is `README.md`, a model card with what the run folder knows: task, data, figures, seed, command, limits.
+
     Args:
         task: one of `keras_seq.tasks`.
         path: the folder to write.
@@ -48,17 +51,19 @@ def saved_model(
         samples: strings or bytes, or other inputs of the task. None for the task's samples.
         timeout: time limit of the fresh process, in seconds.
         overwrite: whether to replace an existing SavedModel at `path`.
+        run: run folder of the model, for the card. None: the folder that the task was loaded from, if any.
     Returns:
         `path`, a `pathlib.Path`.
     Raises:
         ValueError: if `path` is something other than a SavedModel, if it is a SavedModel and `overwrite=False`, or for
-            an option out of its range.
+            an option out of its range, or if a file of the run folder is damaged.
         RuntimeError: if the fresh process fails, returns other results, or takes longer than `timeout`.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
-    check_folder(path, overwrite, *KIND)
+    check_folder(path, overwrite, *kind_at(path))
+    known = read_run(task.folder if run is None else run)
     model = task.exported_model()
     exported = Exported(model, task.signatures(), task.resources)
 
@@ -70,9 +75,24 @@ def saved_model(
             calls = task.calls(exported.functions, task.samples if samples is None else samples)
             with without_cudnn(model):
                 verify_elsewhere(new, exported.functions, calls, timeout, tolerance_for(model))
-        check_folder(path, overwrite, *KIND)  # verifying takes a while
+        check_folder(path, overwrite, *kind_at(path))  # verifying takes a while
+        write_card(
+            new,
+            path,
+            kind=task.name,
+            form="A SavedModel",
+            model=model,
+            usage=saved_model_usage(new, path, getattr(task, "verb", "")),
+            known=known,
+            has_text=getattr(task, "vocabulary", None) is not None,
+        )
         swap(path, new, old)
     return path
+
+
+def kind_at(path):
+    """The arguments of `check_folder`. A `README.md` that is no model card would be lost."""
+    return "SavedModel", "saved_model.pb", SAVED_MODEL_FILES | ({CARD} if is_card(path / CARD) else set())
 
 
 def write(model, exported, folder):

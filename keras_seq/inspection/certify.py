@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_seq.inspection.sequences import Input, batch, drawn, sizes, widest
 
+__all__ = ["Case", "Certificate", "ModelAdapter", "Row", "certify"]
+
 KINDS = {
     "neighbors": "other sequences in a batch of the same shape",
     "order": "the same batch in another order",

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+__all__ = ["animation", "film_strip"]
+
 _PAPER, _INK, _FRAME, _ACCENT = (255, 255, 255), (32, 32, 32), (72, 120, 168), (209, 86, 43)
 _SIDE = 72  # smallest size of the shorter side of a drawn frame, in pixels
 _GAP, _EDGE, _LETTERS = 8, 2, 13  # pixels between frames, of a border, of a line of text

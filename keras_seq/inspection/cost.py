@@ -12,6 +12,8 @@ from keras_seq.inspection.formulas import WHOLE, Work, formula_of
 from keras_seq.inspection.shapes import counted_tokens
 from keras_seq.layers import ScheduledSampling
 
+__all__ = ["Cost", "Row", "cost", "grouped", "shown", "summary"]
+
 # For each parameter: elementwise operations of an update, and numbers that the optimizer keeps. It reads these, the
 # gradient and the weight, and writes all but the gradient.
 OPTIMIZERS = {"Adam": (12, 2), "AdamW": (14, 2), "RMSprop": (8, 1), "SGD": (2, 0), "SGD with momentum": (4, 1)}
@@ -146,6 +148,10 @@ def cost(model: keras.Model, batch: Any, optimizer: str | None = None) -> Cost:
         a `Cost`. Layers without a formula are in `unknown`.
     Raises:
         ValueError: if the model is not built, a shape has an axis without a size, or the optimizer is unknown.
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> inspection.cost.cost(model, np.zeros((5, 3), "float32")).parameters
+        8
     """
     calls = recorded(model, batch, WHOLE)
     # Scheduled sampling decodes twice in training, the first time without a gradient.

@@ -16,6 +16,8 @@ from keras_seq.layers.attention import MemoryAttention
 from keras_seq.layers.kernels import Obstacle, cudnn_mask_error, cudnn_obstacles
 from keras_seq.layers.parallel_recurrent import scans_step_by_step
 
+__all__ = ["Kernel", "Reason", "explain_fast_path", "shown"]
+
 FAST_LOOP, KERAS_LOOP, CUDNN = "keras_seq's loop", "Keras's loop", "cuDNN"
 STEPWISE_SCAN, PARALLEL_SCAN = "step-by-step scan", "parallel scan"
 PRODUCTS, STEPWISE = "products and softmax", "Keras's scan"

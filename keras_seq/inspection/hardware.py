@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from keras_seq.inspection.cost import Cost
 
+__all__ = ["HARDWARE", "Hardware", "expected_seconds", "tokens_per_second"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:

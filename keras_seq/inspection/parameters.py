@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import keras
 
+__all__ = ["Row", "shown", "table"]
+
 
 def simple_rnn(d: int, h: int) -> int:
     """Parameters for d inputs and h units: input weights, recurrent weights, a bias."""
@@ -47,6 +49,10 @@ def table(model: keras.Layer) -> list[Row]:
 
     Raises:
         ValueError: if the model is not built yet.
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> [(row.layer, row.parameters) for row in inspection.parameters.table(model)]
+        [('Dense', 8)]
     """
     if not model.built:
         raise ValueError(f"`model` must be built, so that its weights exist. Received: {model.name!r}, not built")

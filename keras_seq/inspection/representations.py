@@ -22,6 +22,17 @@ from keras_seq.inspection.layer_calls import LayerCall, layer_paths, recorded, r
 from keras_seq.layers import AttentionPooling, MultiHeadAttention
 from keras_seq.layers.attention import MemoryAttention
 
+__all__ = [
+    "Projection",
+    "Sequences",
+    "attention_weights",
+    "hidden_states",
+    "nearest",
+    "neighbors_table",
+    "project",
+    "sentence_vectors",
+]
+
 
 def attention_weights(model: keras.Layer, *inputs: Any) -> dict[str, np.ndarray]:
     """The attention weights of all heads of all attention layers, for one batch.

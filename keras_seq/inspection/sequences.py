@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["Input", "ids", "numbers", "spelled", "texts"]
+
 LONGEST = 16  # default of the largest number of steps in a sequence
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+__all__ = ["SpeechAlignment", "speech_alignment"]
+
 
 class SpeechAlignment(NamedTuple):
     """The data of one recording for `plots.speech_alignment`.

@@ -29,6 +29,11 @@ class TokenEmbedding(keras.layers.ReversibleEmbedding):
         float `(B, T, D)`, with its mask, or logits `(B, T, V)`.
     Raises:
         ValueError: if `pad_id` is not an id, or if the ids are ragged.
+    Example:
+        >>> embed = layers.TokenEmbedding(100, 8)
+        >>> x = embed(np.array([[5, 6, 0]]))
+        >>> tuple(x.shape), np.array(embed.compute_mask(np.array([[5, 6, 0]]))).tolist()
+        ((1, 3, 8), [[True, True, False]])
     Source: Press and Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4, arXiv:1706.03762.
     """
 

@@ -8,7 +8,12 @@ from keras.src.backend.common import masking
 
 
 def padding_mask(tokens, pad_id=0) -> Any:
-    """Marks the real tokens: `(B, T)` ids to `(B, T)` bool."""
+    """Marks the real tokens: `(B, T)` ids to `(B, T)` bool.
+
+    Example:
+        >>> np.array(layers.padding_mask(np.array([[5, 6, 0]]))).tolist()
+        [[True, True, False]]
+    """
     return ops.not_equal(tokens, pad_id)
 
 
@@ -53,6 +58,10 @@ def causal_mask(query_positions, key_positions) -> Any:
         key_positions: int `(B or 1, S)`.
     Returns:
         bool `(B, T, S)`.
+    Example:
+        >>> positions = np.arange(3)[None]
+        >>> np.array(layers.causal_mask(positions, positions)).astype(int).reshape(3, 3).tolist()
+        [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
     return ops.less_equal(key_positions[:, None, :], query_positions[:, :, None])
 
@@ -82,6 +91,9 @@ def masked_softmax(scores, mask) -> Any:
     Args:
         scores: float `(B, ..., S)`.
         mask: bool, broadcastable to `scores`, or None. A row without real positions gets uniform weights.
+    Example:
+        >>> np.array(layers.masked_softmax(np.zeros((1, 3)), np.array([[True, True, False]]))).tolist()
+        [[0.5, 0.5, 0.0]]
     """
     if mask is not None:
         # Below any score, and finite, so that a row of padding does not give NaN.

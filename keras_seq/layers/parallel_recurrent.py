@@ -218,6 +218,9 @@ class MinGRU(ParallelRecurrent):
     Args:
         activation: activation of the candidate. None as in the paper.
         units and the rest: see `ParallelRecurrent`.
+    Example:
+        >>> tuple(layers.MinGRU(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     Source: Feng et al. 2024, section 3.1, arXiv:2410.01201.
     """
 
@@ -254,6 +257,9 @@ class MinLSTM(MinGRU):
     Args:
         activation: activation of the candidate. None as in the paper.
         units and the rest: see `ParallelRecurrent`.
+    Example:
+        >>> tuple(layers.MinLSTM(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     Source: Feng et al. 2024, section 3.2, arXiv:2410.01201.
     """
 
@@ -278,6 +284,9 @@ class RGLRU(ParallelRecurrent):
     Args:
         c: largest exponent of sigmoid(Lambda), which speeds up forgetting.
         units and the rest: see `ParallelRecurrent`.
+    Example:
+        >>> tuple(layers.RGLRU(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     Source: De et al. 2024, section 2.4, arXiv:2402.19427.
     """
 

@@ -41,7 +41,14 @@ class Pooling(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class LastPooling(Pooling):
-    __doc__ = "Takes the last real step of each row." + Pooling.__doc__.partition(".")[2]
+    """Takes the last real step of each row. A row without real steps gives zeros.
+
+    Call arguments, returns: as for `MeanPooling`.
+    Example:
+        >>> x = np.array([[[1.0], [3.0], [100.0]]])
+        >>> np.array(layers.LastPooling()(x, mask=np.array([[True, True, False]]))).tolist()
+        [[3.0]]
+    """
 
     def pool(self, inputs, mask):
         steps = ops.arange(ops.shape(inputs)[1], dtype="int32")[None, :]  # (1, T)
@@ -52,7 +59,20 @@ class LastPooling(Pooling):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MeanPooling(Pooling):
-    __doc__ = "Takes the mean of the real steps." + Pooling.__doc__.partition(".")[2]
+    """Takes the mean of the real steps. A row without real steps gives zeros.
+
+    Padding may be anywhere.
+
+    Call arguments:
+        inputs: float `(B, T, D)`.
+        mask: bool `(B, T)`. True marks a real step. Defaults to the Keras mask of the inputs.
+    Returns:
+        float `(B, D)`, without a mask.
+    Example:
+        >>> x = np.array([[[1.0], [3.0], [100.0]]])
+        >>> np.array(layers.MeanPooling()(x, mask=np.array([[True, True, False]]))).tolist()
+        [[2.0]]
+    """
 
     def pool(self, inputs, mask):
         # The sum of some thousand steps overflows float16.
@@ -64,7 +84,14 @@ class MeanPooling(Pooling):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class MaxPooling(Pooling):
-    __doc__ = "Takes the largest value of each feature over the real steps." + Pooling.__doc__.partition(".")[2]
+    """Takes the largest value of each feature over the real steps. A row without real steps gives zeros.
+
+    Call arguments, returns: as for `MeanPooling`.
+    Example:
+        >>> x = np.array([[[1.0], [3.0], [100.0]]])
+        >>> np.array(layers.MaxPooling()(x, mask=np.array([[True, True, False]]))).tolist()
+        [[3.0]]
+    """
 
     def pool(self, inputs, mask):
         # The second `where` removes minus infinity before arithmetic could turn it into NaN.
@@ -90,6 +117,9 @@ class AttentionPooling(Pooling):
         float `(B, D)`. `weights_for(inputs, mask)` returns the weights, `(B, T)`.
     Raises:
         ValueError: if `units` is not positive.
+    Example:
+        >>> tuple(layers.AttentionPooling()(np.ones((4, 10, 3), "float32")).shape)
+        (4, 3)
     Source: Yang et al. 2016, section 2.2, aclanthology.org/N16-1174. With several scores at once: Lin et al. 2017,
         arXiv:1703.03130.
     """

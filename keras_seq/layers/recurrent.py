@@ -102,6 +102,10 @@ class SimpleRNN(_FastLoop, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with a faster loop on a CPU: the same arguments, weights and numbers.
 
     Fast for the activations tanh, relu, sigmoid and linear. Second-order gradients are not supported.
+
+    Example:
+        >>> tuple(layers.SimpleRNN(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     """
 
     def _step(self):
@@ -117,6 +121,10 @@ class GRU(_FastLoop, keras.layers.GRU):
     """`keras.layers.GRU` with a faster loop on a CPU: the same arguments, weights and numbers.
 
     Fast for the usual activations and `reset_after=True`. Second-order gradients are not supported.
+
+    Example:
+        >>> tuple(layers.GRU(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     """
 
     def _step(self):
@@ -134,6 +142,10 @@ class LSTM(_FastLoop, keras.layers.LSTM):
     """`keras.layers.LSTM` with a faster loop on a CPU: the same arguments, weights and numbers.
 
     Fast for the usual activations. Second-order gradients are not supported.
+
+    Example:
+        >>> tuple(layers.LSTM(8, return_sequences=True)(np.zeros((4, 10, 3), "float32")).shape)
+        (4, 10, 8)
     """
 
     def _step(self):

@@ -50,6 +50,11 @@ class RecurrentStack(CompositeLayer):
         ValueError: if a cell is unknown or not registered, `num_layers` is below 1, `units` is odd in a bidirectional
             stack, the cell does not have one of `cell_options` or `recurrent_dropout`, or a layer with a residual
             connection changes the width.
+    Example:
+        >>> stack = layers.RecurrentStack("gru", units=8, num_layers=2, bidirectional=True)
+        >>> outputs, states = stack(np.zeros((4, 10, 3), "float32"))
+        >>> tuple(outputs.shape), len(states)
+        ((4, 10, 8), 2)
     """
 
     def __init__(

@@ -37,6 +37,10 @@ class TransformerStack(CompositeLayer):
     Raises:
         ValueError: if `num_layers` is below 1, `positions` is unknown, x has another width, or a bidirectional stack
             gets an `initial_state`, and as for the layers.
+    Example:
+        >>> stack = layers.TransformerStack(units=8, num_heads=2, num_layers=1, bidirectional=True, return_state=False)
+        >>> tuple(stack(np.zeros((4, 10, 8), "float32")).shape)
+        (4, 10, 8)
     Source: Vaswani et al. 2017, arXiv:1706.03762. Causal: Liu et al. 2018, arXiv:1801.10198; Radford et al. 2018.
     """
 

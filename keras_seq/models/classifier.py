@@ -55,6 +55,10 @@ def classifier(
         a `keras.Model` from int `(B, T)` to logits `(B, N)`.
     Raises:
         ValueError: if an option has an invalid value.
+    Example:
+        >>> model = models.classifier(100, 3, architecture="gru", units=8)
+        >>> tuple(model(np.array([[5, 6, 7], [8, 9, 0]])).shape)
+        (2, 3)
     Source: attention: Yang et al. 2016, aclanthology.org/N16-1174. "cnn": Kim 2014, arXiv:1408.5882. "feedforward":
         Iyyer et al. 2015, aclanthology.org/P15-1162.
     """

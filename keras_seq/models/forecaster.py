@@ -85,6 +85,10 @@ def forecaster(
         in their order.
     Raises:
         ValueError: if an option has an invalid value.
+    Example:
+        >>> model = models.forecaster(2, look_back=32, horizon=8, architecture="linear", quantiles=(0.1, 0.5, 0.9))
+        >>> tuple(model(np.zeros((4, 32, 2), "float32")).shape)  # (rows, steps, columns, quantiles)
+        (4, 8, 2, 3)
     Source: Nie et al. 2023, arXiv:2211.14730 (PatchTST); Zeng et al. 2023, arXiv:2205.13504 (DLinear, NLinear); Kim et
         al. 2022, openreview.net/forum?id=cGDAkQo1C0p; Lin et al. 2023, arXiv:2308.11200 (SegRNN); Wen et al. 2017,
         arXiv:1711.11053 (quantiles, future inputs).

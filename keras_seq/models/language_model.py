@@ -39,6 +39,10 @@ class LanguageModel(TokenModel):
         ValueError: if a backbone is bidirectional, and so depends on the tokens to predict, or has
             `return_state=False`, if `streams` is set with a backbone whose state grows, or if the number of streams in
             a batch differs from `streams`.
+    Example:
+        >>> model = models.LanguageModel(100, layers.RecurrentStack("gru", 8))
+        >>> tuple(model(np.array([[2, 5, 6]])).shape)
+        (1, 3, 100)
     Source: Press and Wolf 2017, arXiv:1608.05859, for the tied matrix. Mikolov et al. 2010 for the carried state.
     """
 

@@ -122,6 +122,10 @@ def recognizer(
         predict the blank with certainty, so `losses.CTCLoss` and `decoding.ctc` need no lengths.
     Raises:
         ValueError: if an option has an invalid value.
+    Example:
+        >>> model = models.recognizer(11, architecture="gru", units=8, num_layers=1)
+        >>> tuple(model(np.zeros((1, 8000), "float32")).shape)  # a second of sound: 25 steps
+        (1, 25, 11)
     Source: Graves et al. 2006, "Connectionist temporal classification"; Graves et al. 2013, arXiv:1303.5778.
     """
     if head not in HEADS:

@@ -69,6 +69,10 @@ class Seq2Seq(TokenModel):
             `source_front_end`, the source is its input.
     Returns:
         logits, float `(B, T, V)`.
+    Example:
+        >>> model = models.Seq2Seq(100, units=8, num_layers=1, cell="gru", attention="additive")
+        >>> tuple(model({"source": np.array([[5, 6, 3]]), "target": np.array([[2, 7]])}).shape)
+        (1, 2, 100)
     Source: Sutskever et al. 2014, arXiv:1409.3215; Bahdanau et al. 2015, arXiv:1409.0473; Luong et al. 2015,
         arXiv:1508.04025. Attention from the first layer: Wu et al. 2016, section 3, arXiv:1609.08144.
     """

@@ -72,6 +72,10 @@ def tagger(
         turns either into tags.
     Raises:
         ValueError: if an option has an invalid value.
+    Example:
+        >>> model = models.tagger(100, 5, architecture="gru", units=8)
+        >>> tuple(model(np.array([[5, 6, 7], [8, 9, 0]])).shape)
+        (2, 3, 5)
     Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354. "cnn": Collobert et al. 2011.
     """
     check_counts(vocabulary_size=vocabulary_size, num_tags=num_tags, units=units, num_layers=num_layers)

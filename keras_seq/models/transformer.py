@@ -62,6 +62,10 @@ class Transformer(TokenModel):
             `source_front_end`, the source is its input.
     Returns:
         logits, float `(B, T, V)`.
+    Example:
+        >>> model = models.Transformer(100, units=8, num_heads=2, num_layers=1)
+        >>> tuple(model({"source": np.array([[5, 6, 3]]), "target": np.array([[2, 7]])}).shape)
+        (1, 2, 100)
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 

@@ -42,6 +42,12 @@ class Classification(Task[str | Array, Sequence[str | Array], Output, Result]):
         add_end: whether the end token follows each text, as in `vocabulary.encoded()`.
     Raises:
         ValueError: for labels that are not lists, or if the model has another number of classes.
+    Example:
+        >>> words = text.Words.train(["a fine film", "a dull film"])
+        >>> model = models.classifier(words.size, 2, architecture="gru", units=8)
+        >>> mood = tasks.Classification(model, words, ["bad", "good"])
+        >>> mood("a fine film") in ("bad", "good"), len(mood(["a film", "films"]))
+        (True, 2)
     """
 
     name, verb = "classification", "classify"

@@ -19,7 +19,7 @@ class Bytes(Vocabulary):
     may generate, are replaced by U+FFFD.
 
     Example:
-        >>> Bytes().tokenize("ö").numpy().tolist()
+        >>> text.Bytes().tokenize("ö").numpy().tolist()
         [199, 186]
 
     Source: Xue et al. 2022 (ByT5), arXiv:2105.13626.

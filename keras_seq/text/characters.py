@@ -27,7 +27,7 @@ class Characters(Vocabulary):
             cannot hold.
 
     Example:
-        >>> characters = Characters("abc ")
+        >>> characters = text.Characters("abc ")
         >>> characters.tokenize("a cab").numpy().tolist()
         [4, 7, 6, 4, 5]
     """

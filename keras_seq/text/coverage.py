@@ -83,6 +83,10 @@ def coverage(vocabulary: Vocabulary, lines: Iterable, most_common: int = 20) -> 
 
     Raises:
         ValueError: if `lines` is one string.
+    Example:
+        >>> found = text.coverage(text.Words.train(["a cat"]), ["a dog", "a cat"])
+        >>> found.tokens, found.unknown_tokens, found.unknown_words
+        (4, 1, [('dog', 1)])
     """
     line_count = tokens = unknown = lines_with_unknown = 0
     used = np.zeros(vocabulary.size, bool)

@@ -60,7 +60,12 @@ def plain_punctuation(strings) -> tf.Tensor:
 
 
 def without_accents(strings) -> tf.Tensor:
-    """Removes accents and other marks (category Mn). Letters with a stroke, as in "ø", are kept."""
+    """Removes accents and other marks (category Mn). Letters with a stroke, as in "ø", are kept.
+
+    Example:
+        >>> text.without_accents(["café"]).numpy()[0].decode()
+        'cafe'
+    """
     strings = tensorflow_text.normalize_utf8(strings, "NFD")
     return nfc(tf.strings.regex_replace(strings, r"\p{Mn}+", ""))
 
@@ -79,7 +84,14 @@ def composed(*functions: Function) -> Function:
 
 
 def normalized(*functions: Function) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """A dataset step that applies the functions in order to every string component of an element or batch."""
+    """A dataset step that applies the functions in order to every string component of an element or batch.
+
+    Example:
+        >>> clean = text.normalized(text.nfkc, text.lowercase, text.collapsed_white_space)
+        >>> dataset = tf.data.Dataset.from_tensor_slices(["Ｆull   width "]).apply(clean)
+        >>> next(iter(dataset)).numpy().decode()
+        'full width'
+    """
     function = composed(*functions)
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:

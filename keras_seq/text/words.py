@@ -25,6 +25,14 @@ class Words(Vocabulary):
 
     Raises:
         ValueError: if there is no word, or one is repeated, a special token, only white space, or holds a line feed.
+    Example:
+        >>> words = text.Words.train(["the cat", "the dog"])
+        >>> words.get_vocabulary()
+        ['<pad>', '<unk>', '<s>', '</s>', 'the', 'cat', 'dog']
+        >>> words.tokenize("the bird").numpy().tolist()
+        [4, 1]
+        >>> words.detokenize([[4, 6, 3]]).numpy().tolist()
+        [b'the dog']
     """
 
     keeps_words = True

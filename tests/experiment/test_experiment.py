@@ -406,10 +406,10 @@ def test_rows_keep_to_their_line(tmp_path):
 
 def test_the_end_saves_exports_and_lets_the_others_go(tmp_path, capsys, monkeypatch):
     options, worker, seen = options_in(tmp_path), Worker("one_device"), []
-    monkeypatch.setattr(export, "saved_model", lambda task, path, samples: seen.append((path, samples)))
+    monkeypatch.setattr(export, "saved_model", lambda task, path, samples, run: seen.append((path, samples, run)))
     task = types.SimpleNamespace(save=lambda run: seen.append(run.path))
     experiment.finish(options, training.Run(options.run, {}), worker, task, samples=["a"])
-    assert seen == [options.run, (options.export, ["a"])]
+    assert seen == [options.run, (options.export, ["a"], options.run)]
     assert str(options.run) in (told := capsys.readouterr().out) and str(options.export) in told
     assert worker.asked == 1
 

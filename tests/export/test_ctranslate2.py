@@ -161,7 +161,13 @@ def test_strings_through_the_sentencepiece_model_beside_it(tmp_path):
     for weight in model.weights:
         weight.assign(2 * weight)
     folder = export.ctranslate2(model, tmp_path / "a", subwords, quantization="float32")
-    assert {p.name for p in folder.iterdir()} == {"model.bin", "config.json", "shared_vocabulary.json", "shared.spm"}
+    assert {p.name for p in folder.iterdir()} == {
+        "README.md",
+        "model.bin",
+        "config.json",
+        "shared_vocabulary.json",
+        "shared.spm",
+    }
     config = json.loads((folder / "config.json").read_text())
     assert (config["unk_token"], config["bos_token"], config["eos_token"]) == ("<unk>", "<s>", "</s>")
     assert config["add_source_eos"] and not config["add_source_bos"] and config["layer_norm_epsilon"] == 1e-5
@@ -178,7 +184,7 @@ def test_two_vocabularies_lie_beside_it(tmp_path):
     characters = text.Characters("abc ")
     model = transformer(characters.size)
     folder = export.ctranslate2(model, tmp_path / "a", characters, source_vocabulary=WORDS)
-    names = {p.name for p in folder.iterdir()} - {"model.bin", "config.json"}
+    names = {p.name for p in folder.iterdir()} - {"README.md", "model.bin", "config.json"}
     vocabularies = {"source_vocabulary.json", "target_vocabulary.json"}
     assert names == vocabularies | {"source.words", "target.characters"}
     assert text.load(folder / "source.words").pieces(range(34)) == WORDS.pieces(range(34))

@@ -97,7 +97,7 @@ def test_no_trace_takes_kernels_that_only_a_gpu_has(tmp_path, monkeypatch):
         return call(self, sequences, initial_state, mask, training)
 
     class Task:
-        resources = ()
+        name, folder, resources = "double", None, ()
 
         def exported_model(self):
             return model

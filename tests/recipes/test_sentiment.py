@@ -65,6 +65,8 @@ def test_it_leaves_what_it_promises(begun):
     for name in ("learning_curve.png", "confusion.png"):
         assert (run / "plots" / name).read_bytes().startswith(b"\x89PNG"), name
     assert (begun / "export" / "saved_model.pb").exists()
+    card = (begun / "export" / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-classification" in card and "| test | accuracy |" in card and "| seed | 1 |" in card
     rows = [line.split("\t") for line in (run / "test.txt").read_text().splitlines()]
     test = sentiment_sentences.labeled_text(60, 60, seed=1)[
         "test"
