@@ -14,6 +14,7 @@ from keras_seq.data.lengths import SequenceAxes, padding_value
 _MOST_SHAPES = 40
 _BATCHES_A_SHAPE = 5
 _SMALL_BUDGET, _SHORT = 129, 8  # tokens: smaller budgets are probably meant as rows; length of a short sentence
+_LARGE_BUDGET = 50_000  # a budget of samples, most likely
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +82,12 @@ def bucketed(
             "tokens_per_batch=%d is the number of rows times their padded length: %d rows of %d tokens. For batches of "
             "%d rows, pass examples_per_batch=%d.",
             *(tokens_per_batch, max(1, tokens_per_batch // _SHORT), _SHORT, tokens_per_batch, tokens_per_batch),
+        )
+    if buckets is boundaries is width is None and (tokens_per_batch or 0) > _LARGE_BUDGET:
+        _log.warning(
+            "tokens_per_batch=%d with the default width=4 makes %d buckets. Few examples share one, so most batches are "
+            "small. Pass a larger width, such as width=%d, or buckets=fit_buckets(lengths, 40).",
+            *(tokens_per_batch, tokens_per_batch // 4, tokens_per_batch // 40),
         )
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -204,8 +204,9 @@ class Tuner(keras_tuner.Tuner):
         return best_of(self.trials(), self.trial_objective.direction)
 
     def load_model(self, trial: Any) -> keras.Model:
-        """The model of a trial, with the weights of its best round."""
-        return keras.models.load_model(self._folder(trial.trial_id) / "run" / "best.keras")
+        """The model of a trial, such as `best()`, with the weights of its best round."""
+        number = trial.trial if isinstance(trial, TrialRecord) else trial.trial_id
+        return keras.models.load_model(self._folder(number) / "run" / "best.keras")
 
     def _finish(self) -> None:
         trials, mode, name = self.trials(), self.trial_objective.direction, self.trial_objective.name

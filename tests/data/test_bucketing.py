@@ -317,6 +317,14 @@ def test_a_budget_that_looks_like_a_number_of_rows_is_told(caplog):
     assert not caplog.records
 
 
+def test_a_budget_of_samples_with_the_default_width_is_told(caplog):
+    data.bucketed(400_000, width=4_000)
+    data.bucketed(40_000)
+    assert not caplog.records
+    data.bucketed(400_000)
+    assert "100000 buckets" in caplog.text and "width=10000" in caplog.text
+
+
 def examples(lengths):
     dataset = tf.data.Dataset.from_tensor_slices(np.array(lengths, np.int32)).map(tf.ones)
     return dataset.map(lambda ids: tf.ensure_shape(tf.cast(ids, tf.int32), [None]))

@@ -73,8 +73,8 @@ def test_a_finished_search_is_not_repeated(folder, capsys):
     assert list(map(comparable, trials)) == list(map(comparable, tuning.read_trials(folder)))
     out = capsys.readouterr().out
     assert "finished trials, the search continues." in out and f"Best: trial {again.best().trial}" in out
-    model = again.get_best_models()[0]
-    assert model.count_params() == again.best().parameters
+    for model in (again.get_best_models()[0], again.load_model(again.best())):
+        assert model.count_params() == again.best().parameters
 
 
 @pytest.mark.parametrize(
