@@ -85,7 +85,7 @@ def bucketed(
         )
     if buckets is boundaries is width is None and (tokens_per_batch or 0) > _LARGE_BUDGET:
         _log.warning(
-            "tokens_per_batch=%d with the default width=4 makes %d buckets. Few examples share one, so most batches are "
+            "tokens_per_batch=%d with the default width=4 makes %d buckets. Few examples share one: most batches are "
             "small. Pass a larger width, such as width=%d, or buckets=fit_buckets(lengths, 40).",
             *(tokens_per_batch, tokens_per_batch // 4, tokens_per_batch // 40),
         )
