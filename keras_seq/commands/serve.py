@@ -36,6 +36,9 @@ class Serve:
     max_tokens: int = option(Settings.max_tokens, "longest input in tokens")
     max_output_tokens: int = option(Settings.max_output_tokens, "largest max_length that a request may ask for")
     deadline: float = option(Settings.deadline, "seconds until a request is answered with 504, and its work is dropped")
+    batch_seconds: float = option(
+        Settings.batch_seconds, "seconds after which a process that still computes a batch is replaced"
+    )
     workers: int = option(Settings.workers, "number of processes of each model")
     threads: int | None = option(Settings.threads, "threads of an operation in a process (default: all cores)")
     poll_seconds: float = option(Settings.poll_seconds, "seconds between two looks for a new version")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from keras_seq.serving import requests
@@ -15,6 +15,7 @@ from keras_seq.serving.process import Failed, ModelProcess, Refused
 from keras_seq.serving.settings import Settings
 
 LONGEST_PAUSE = 30.0  # seconds between two attempts to start a process
+LOAD_SECONDS = 900.0  # limit for the start of a process and the loading of its model
 
 Start = Callable[[str, int | None], Any]
 
@@ -103,10 +104,13 @@ class Version:
 
     async def _started(self) -> ModelProcess:
         """A process that has computed once, so that the first request need not wait for compilation."""
-        process = await self._start(str(self.folder), self.settings.threads)
+        try:
+            process = await asyncio.wait_for(self._start(str(self.folder), self.settings.threads), LOAD_SECONDS)
+        except TimeoutError:
+            raise ValueError(f"{self.folder} was not loaded within {LOAD_SECONDS:g} seconds") from None
         try:
             for item in requests.warm_up(process.described, self.settings):
-                await process.ask(requests.message([item])[0])
+                await self._within_limit(process, process.ask(requests.message([item])[0]))
         except (Gone, Refused, Failed) as error:
             await process.stop()
             raise ValueError(f"the model fails at its first input: {error}") from error
@@ -137,10 +141,24 @@ class Version:
             self._log("process_ended", pid=process.pid, code=process.ended.result())
             process = None
 
+    async def _within_limit(self, process: ModelProcess, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of work of a process, which is ended if that takes longer than `batch_seconds`.
+
+        Raises:
+            Gone: if it has taken longer.
+        """
+        seconds = self.settings.batch_seconds
+        try:
+            return await asyncio.wait_for(work, seconds)
+        except TimeoutError:
+            self._log("process_hangs", pid=process.pid, seconds=seconds)
+            process.kill()
+            raise Gone(f"the process of the model computed for more than {seconds:g} seconds and was ended") from None
+
     async def _compute(self, process: ModelProcess) -> None:
         async def compute(batch: list[Item]) -> list[Any]:
-            fields, blobs = requests.message(batch)
-            return requests.results(batch, await process.ask(fields, blobs))
+            answer = await self._within_limit(process, process.ask(*requests.message(batch)))
+            return requests.results(batch, answer)
 
         computing = asyncio.create_task(self.batcher.run(compute))
         try:

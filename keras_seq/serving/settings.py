@@ -16,6 +16,7 @@ class Settings:
     max_tokens: int = 1000
     max_output_tokens: int = 1000
     deadline: float = 60.0
+    batch_seconds: float = 120.0
     workers: int = 1
     threads: int | None = None
     poll_seconds: float = 2.0

@@ -141,6 +141,14 @@ def test_a_process_that_ends_costs_its_batch_and_is_replaced(serving):
     assert any(event["event"] == "process_ended" and event["code"] == -9 for event in server.events)
 
 
+def test_a_process_that_hangs_is_replaced(serving):
+    server = serving(batch_seconds=0.3)
+    status, _, body = server.request(TASK, {"input": "hang"})
+    assert status == 503 and "computed for more than 0.3 seconds" in body["error"]
+    assert server.json(TASK, {"input": "a"})[0] == 200 and len(server.processes) == 2
+    assert [event["event"] for event in server.events][1:3] == ["process_hangs", "process_ended"]
+
+
 def test_sound_and_tables_are_bodies(serving):
     wav = b"RIFF\0\0\0\0WAVEfmt " + bytes(100)
     server = serving({**DESCRIBED, "task": "transcription", "reads": "audio", "options": []})

@@ -1,0 +1,162 @@
+"""Servers of one SavedModel in processes of their own, and the clients that load them, for `serving.py`."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+PEERS = pathlib.Path(__file__).parent / "peers"
+# One thread for each operation, everywhere.
+THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+WARM = 3.0  # seconds at the start of a load whose requests are not counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A server.
+
+    Attributes:
+        title: its name in tables.
+        command: its command, with `{port}` where the port belongs.
+        path, field: its request: `{field: [text]}` at the path.
+        rows: most rows of a batch (None: a budget of tokens).
+    """
+
+    title: str
+    command: list[str]
+    path: str
+    field: str
+    rows: int | None = None
+
+
+class Load(NamedTuple):
+    """The result of a load.
+
+    Attributes:
+        rate: answers per second.
+        p50, p99: percentiles of the latency in seconds.
+        failed: number of requests without an answer.
+        padding: share of padding in the batches.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    failed: int
+    padding: float
+
+
+def ours(model: pathlib.Path, batch_tokens: int, max_wait_ms: float) -> Server:
+    """`keras-seq serve`."""
+    command = [sys.executable, "-m", "keras_seq", "serve", str(model), "--threads", "1", "--port", "{port}"]
+    command += ["--batch-tokens", str(batch_tokens), "--max-wait-ms", str(max_wait_ms)]
+    return Server("keras-seq serve", command, f"/v1/tasks/{model.name}", "inputs")
+
+
+def bentoml(python: pathlib.Path, rows: int) -> Server:
+    """BentoML with its adaptive batching."""
+    command = [str(python), "-m", "bentoml", "serve", "bentoml_service:Served", "--port", "{port}"]
+    return Server("BentoML", [*command, "--host", "127.0.0.1"], "/translate", "texts", rows)
+
+
+def litserve(python: pathlib.Path, rows: int) -> Server:
+    """LitServe with its batching."""
+    return Server("LitServe", [str(python), "litserve_service.py"], "/translate", "texts", rows)
+
+
+@contextlib.contextmanager
+def running(server: Server, folder: pathlib.Path) -> Iterator[int]:
+    """Starts a server, waits until it answers, and ends it with all its processes. Yields its port.
+
+    Args:
+        folder: holds `model`, the SavedModel, and gets the log.
+    Raises:
+        RuntimeError: if it ends, or does not answer.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "batches").unlink(missing_ok=True)
+    command = [part.format(port=port) for part in server.command]
+    paths = os.pathsep.join(filter(None, [str(PEERS.parent.parent), os.environ.get("PYTHONPATH")]))
+    given = {"MODEL": str(folder / "model"), "BATCHES": str(folder / "batches"), "ROWS": str(server.rows)}
+    environment = {**os.environ, **THREADS, **given, "PORT": str(port), "PYTHONPATH": paths}
+    with open(folder / f"{server.title}.log", "wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=PEERS, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(server, port, process)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait(server: Server, port: int, process: subprocess.Popen) -> None:
+    request = json.dumps({server.field: ["a man"]}).encode()
+    for _ in range(600):
+        if process.poll() is not None:
+            raise RuntimeError(f"{server.title} has ended with the code {process.returncode}.")
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{port}{server.path}"
+            asked = urllib.request.Request(url, request, {"content-type": "application/json"})
+            urllib.request.urlopen(asked, timeout=60).read()
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"{server.title} does not answer.")
+
+
+def load(
+    server: Server, port: int, folder: pathlib.Path, locust: pathlib.Path, clients: int, seconds: float, rate: float
+) -> Load:
+    """Loads a server for some seconds and waits for all answers.
+
+    Args:
+        folder: holds the file `texts`, a text a line.
+        rate: requests per second of all clients (0: a closed loop).
+    """
+    times = folder / "times"
+    times.unlink(missing_ok=True)
+    environment = {"TEXTS": str(folder / "texts"), "URL_PATH": server.path, "FIELD": server.field}
+    environment |= {"RATE": str(rate), "CLIENTS": str(clients), "TIMES": str(times)}
+    command = [locust, "--locustfile", PEERS / "clients.py", "--headless", "--only-summary"]
+    command += ["--host", f"http://127.0.0.1:{port}", "--users", clients, "--spawn-rate", clients]
+    command += ["--run-time", f"{WARM + seconds:.0f}s", "--stop-timeout", "90"]
+    before = _tokens(server, port, folder)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(list(map(str, command)), env={**os.environ, **environment}, **quiet)
+    after = _tokens(server, port, folder)
+    padded, tokens = after[0] - before[0], after[1] - before[1]
+    rows = np.array([json.loads(line) for line in times.read_text().splitlines()])  # moment, seconds, failed
+    rows[:, 0] -= rows[:, 0].min() + WARM
+    ends = rows[:, 0] + rows[:, 1]
+    answers = ((ends >= 0) & (ends < seconds) & (rows[:, 2] == 0)).sum()
+    sent = rows[(rows[:, 0] >= 0) & (rows[:, 0] < seconds)]
+    p50, p99 = np.percentile(sent[:, 1], [50, 99])
+    return Load(answers / seconds, p50, p99, int(rows[:, 2].sum()), padded / max(1, padded + tokens))
+
+
+def _tokens(server: Server, port: int, folder: pathlib.Path) -> tuple[float, float]:
+    """Padding and tokens of all batches so far, by the same estimate for all servers."""
+    if server.rows is None:
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        names = ("padding_tokens", "tokens")
+        padding, tokens = (float(lines[f'keras_seq_{name}_total{{model="model"}}']) for name in names)
+        return padding, tokens
+    batches = [json.loads(line) for line in (folder / "batches").read_text().splitlines()]
+    return sum(max(batch) * len(batch) - sum(batch) for batch in batches), sum(map(sum, batches))
