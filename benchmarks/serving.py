@@ -174,7 +174,9 @@ def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> Non
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for one in found:
         points: Mapping[float, Load] = dict(sorted(one.opened.items()))
-        (line,) = axis.plot(points.keys(), [x.p99 for x in points.values()], marker="o", label=f"{one.server.title}, p99")
+        (line,) = axis.plot(
+            points.keys(), [x.p99 for x in points.values()], marker="o", label=f"{one.server.title}, p99"
+        )
         axis.plot(points.keys(), [x.p50 for x in points.values()], marker=".", ls=":", color=line.get_color())
     axis.axhline(options.limit, color="gray", lw=0.8)
     axis.set(xlabel="requests a second (open loop)", ylabel="latency in seconds (dotted: median)", xlim=(0, None))

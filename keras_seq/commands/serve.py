@@ -29,6 +29,7 @@ class Serve:
     token_file: pathlib.Path | None = option(None, "file with a bearer token that requests must have")
     batch_tokens: int = option(Settings.batch_tokens, "size of a batch in tokens: rows times the padded length")
     max_wait_ms: float = option(Settings.max_wait_ms, "longest wait of an input for others, in milliseconds")
+    width_ratio: float = option(Settings.width_ratio, "largest ratio of the padded lengths in a batch")
     max_queue: int = option(Settings.max_queue, "number of inputs of a model that may wait (beyond: status 429)")
     max_streams: int = option(Settings.max_streams, "number of texts of a model that are streamed at a time")
     max_body: int = option(Settings.max_body, "largest body of a request in bytes")

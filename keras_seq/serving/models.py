@@ -53,6 +53,8 @@ class Version:
         """
         first = await self._started()
         self.described = first.described
+        if self.described["joins_widths"]:
+            self.batcher.lanes.width_ratio = self.settings.width_ratio
         for place in range(self.settings.workers):
             self._tasks.append(asyncio.create_task(self._keep(place, first if place == 0 else None)))
         self.processes[0] = first

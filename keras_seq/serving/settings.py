@@ -9,6 +9,7 @@ class Settings:
 
     batch_tokens: int = 2048
     max_wait_ms: float = 5.0
+    width_ratio: float = 1.25
     max_queue: int = 512
     max_streams: int = 4
     max_body: int = 4_000_000

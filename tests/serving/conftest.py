@@ -30,7 +30,14 @@ DESCRIBED = {
         "rank": None,
         "options": ["num_beams", "max_length"],
     },
-    **{"joins": True, "numbered": False, "attention": True, "streams": True, "vocabulary": "Words"},
+    **{
+        "joins": True,
+        "joins_widths": False,
+        "numbered": False,
+        "attention": True,
+        "streams": True,
+        "vocabulary": "Words",
+    },
     "sampling_rate": None,
 }
 

@@ -60,7 +60,13 @@ PATHS = (
     *("/static/%00", "/static/a%00.js", "/static/..%5capp.py", "/static/" + "a" * 5000, "/static/script.js/"),
     *("/v1/models/m:predict:predict", "/v1/models/m/versions/-1", "/v1/models/m/versions/1%0a", "/v1/models/:predict"),
     *("/v1/models/m/versions/%EF%BC%91", "/v1/models/m/versions/" + "9" * 5000, "/v1/models/..:predict", "/%"),
-    *("/v1/tasks/m%0d%0aX-Evil:%201", "/v1/tasks/{name}", "/v1/tasks/%u0041", "/\\..\\..\\windows", "/?" + "a" * 60_000),
+    *(
+        "/v1/tasks/m%0d%0aX-Evil:%201",
+        "/v1/tasks/{name}",
+        "/v1/tasks/%u0041",
+        "/\\..\\..\\windows",
+        "/?" + "a" * 60_000,
+    ),
     *("http://evil.example/v1/tasks/m", "/v1/tasks/" + "a" * 60_000, "*", "/openapi.json/..", "/healthz%00"),
 )
 
@@ -72,7 +78,7 @@ def test_paths(server, method):
         status = check(server, request)
         harmless = path.startswith(("/?", "/openapi.json/..", "http:", "/static/script.js"))
         assert status in (400, 401, 404, 405, 413, 414, 431, *([200] if harmless else [])), (path, status)
-    assert len(server.logged(len(PATHS) - 3)) <= len(PATHS)  # uvicorn refuses some before
+    assert "*" in {event["path"] for event in server.logged(len(PATHS) - 3)}  # uvicorn refuses some before
     alive(server)
 
 
@@ -143,18 +149,40 @@ def test_request_lines(server, request_line, statuses):
 def test_bodies_in_chunks(server):
     head = b"POST /v1/tasks/m HTTP/1.1\r\n" + HOST + AUTHORIZED + b"Transfer-Encoding: chunked\r\n\r\n"
     assert check(server, head + b"e\r\n" + BODY + b"\r\n0\r\n\r\n") == 200
-    for body in (b"-1\r\n", b"zz\r\nab", b"f" * 40 + b"\r\n", b"e;" + b"x" * 50_000 + b"\r\n" + BODY, b"e\n" + BODY, b""):
+    for body in (
+        b"-1\r\n",
+        b"zz\r\nab",
+        b"f" * 40 + b"\r\n",
+        b"e;" + b"x" * 50_000 + b"\r\n" + BODY,
+        b"e\n" + BODY,
+        b"",
+    ):
         assert check(server, head + body) in (None, 400, 413), body
     alive(server)
 
 
 def test_names_of_the_host_and_tokens(server):
     end = b"Content-Length: 14\r\n\r\n" + BODY
-    for lines in (b"", b"Host: \xff\r\n", b"Host: a\r\nHost: b\r\n", b"Host: [::1\r\n", b"Host: " + b"a" * 9000 + b"\r\n"):
+    for lines in (
+        b"",
+        b"Host: \xff\r\n",
+        b"Host: a\r\nHost: b\r\n",
+        b"Host: [::1\r\n",
+        b"Host: " + b"a" * 9000 + b"\r\n",
+    ):
         status = check(server, b"POST /v1/tasks/m HTTP/1.1\r\n" + lines + AUTHORIZED + end)
         assert status in (None, 200, 400, 421), lines
-    for value in (b"Bearer \xff", b"Bearer", b"bearer  secre", b"Bearer secret, Bearer x", b"\xff", b"Bearer " + b"a" * 9000):
-        request = b"POST /v1/tasks/m HTTP/1.1\r\n" + HOST + b"Connection: close\r\nAuthorization: " + value + b"\r\n" + end
+    for value in (
+        b"Bearer \xff",
+        b"Bearer",
+        b"bearer  secre",
+        b"Bearer secret, Bearer x",
+        b"\xff",
+        b"Bearer " + b"a" * 9000,
+    ):
+        request = (
+            b"POST /v1/tasks/m HTTP/1.1\r\n" + HOST + b"Connection: close\r\nAuthorization: " + value + b"\r\n" + end
+        )
         assert check(server, request) in (400, 401), value
     alive(server)
 
