@@ -1,4 +1,6 @@
-"""Serving: requests a second at a limit of the latency, `keras-seq serve` beside BentoML and LitServe, with one SavedModel.
+"""Serving: requests a second within a limit of the latency, of `keras-seq serve`, BentoML and LitServe.
+
+All serve one SavedModel:
 
 python -m benchmarks.serving --locust VENV/bin/locust --bentoml VENV/bin/python --litserve VENV/bin/python --out DIR
 
@@ -36,7 +38,7 @@ class Options(timing.Options):
     seconds: float = option(25.0, "duration of a measurement, three seconds before it not counted")
     limit: float = option(2.0, "limit of the 99th percentile of the latency in seconds")
     steps: int = option(5, "number of rates that the search for the limit tries")
-    rows: tuple[int, ...] = option((8, 24, 64), "most rows of a batch that the others try, the best of them is taken")
+    rows: tuple[int, ...] = option((1, 4, 64), "most rows of a batch that the others try, the best of them is taken")
     longest: int = option(200, "longest text in words")
     batch_tokens: int = option(Settings.batch_tokens, "our budget of a batch")
     max_wait_ms: float = option(Settings.max_wait_ms, "our longest wait for others, in milliseconds")
@@ -174,9 +176,7 @@ def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> Non
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for one in found:
         points: Mapping[float, Load] = dict(sorted(one.opened.items()))
-        (line,) = axis.plot(
-            points.keys(), [x.p99 for x in points.values()], marker="o", label=f"{one.server.title}, p99"
-        )
+        (line,) = axis.plot(points.keys(), [x.p99 for x in points.values()], marker="o", label=one.server.title)
         axis.plot(points.keys(), [x.p50 for x in points.values()], marker=".", ls=":", color=line.get_color())
     axis.axhline(options.limit, color="gray", lw=0.8)
     axis.set(xlabel="requests a second (open loop)", ylabel="latency in seconds (dotted: median)", xlim=(0, None))

@@ -42,10 +42,10 @@ def lane_width(length: int) -> int:
 class Lanes:
     """Inputs by kind and width, each lane in order of arrival.
 
-    A batch holds inputs of one lane. Where these do not fill it, inputs of the nearest lanes join them, up to a ratio of
-    the widths. Its tokens are its rows times its largest width, at most the budget, unless it is one input. A lane is
-    ripe if it fills a batch, or if its first input has waited for `max_wait`. Of several ripe lanes the one whose first
-    input has waited longest is next, so no lane starves.
+    A batch holds inputs of one lane. Where these do not fill it, inputs of the nearest lanes join them, up to a ratio
+    of the widths. Its tokens are its rows times its largest width, at most the budget, unless it is one input. A lane
+    is ripe if it fills a batch, or if its first input has waited for `max_wait`. Of several ripe lanes the one whose
+    first input has waited longest is next, so no lane starves.
 
     Args:
         batch_tokens: token budget of a batch.

@@ -1,4 +1,4 @@
-"""The page in a headless Chromium: each task, by keyboard alone, narrow and wide, dark and light. Skipped without one."""
+"""The page in a headless Chromium: each task, by keyboard alone, narrow and wide, dark and light."""
 
 import io
 import math
@@ -185,7 +185,7 @@ def test_a_recording_is_sent_as_a_wav_file(server, browser):
     with wave.open(io.BytesIO(bodies[-1])) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    assert 8000 < len(samples) < 40_000 and 1000 < np.abs(samples.astype(int)).max()
+    assert 8000 < len(samples) < 40_000 and np.abs(samples.astype(int)).max() > 1000
     page.select_option("#model", "tagging")  # a recording is of its task alone
     page.select_option("#model", "transcription")
     page.click("#send")
