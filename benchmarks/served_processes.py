@@ -57,11 +57,12 @@ class Load(NamedTuple):
     padding: float
 
 
-def ours(model: pathlib.Path, batch_tokens: int, max_wait_ms: float) -> Server:
+def ours(model: pathlib.Path, batch_tokens: int, max_wait_ms: float, width_ratio: float) -> Server:
     """`keras-seq serve`."""
     command = [sys.executable, "-m", "keras_seq", "serve", str(model), "--threads", "1", "--port", "{port}"]
     command += ["--batch-tokens", str(batch_tokens), "--max-wait-ms", str(max_wait_ms)]
-    return Server("keras-seq serve", command, f"/v1/tasks/{model.name}", "inputs")
+    command += ["--width-ratio", str(width_ratio)]
+    return Server(f"keras-seq serve, widths within {width_ratio:g}", command, f"/v1/tasks/{model.name}", "inputs")
 
 
 def bentoml(python: pathlib.Path, rows: int) -> Server:
@@ -98,7 +99,8 @@ def running(server: Server, folder: pathlib.Path) -> Iterator[int]:
         _wait(server, port, process)
         yield port
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:

@@ -35,12 +35,13 @@ class Options(timing.Options):
     litserve: pathlib.Path | None = option(None, "the Python that has LitServe")
     out: pathlib.Path | None = option(None, "folder for the table and the plot")
     clients: int = option(64, "number of clients")
-    seconds: float = option(25.0, "duration of a measurement, three seconds before it not counted")
+    seconds: float = option(20.0, "duration of a measurement, three seconds before it not counted")
     limit: float = option(2.0, "limit of the 99th percentile of the latency in seconds")
     steps: int = option(5, "number of rates that the search for the limit tries")
-    rows: tuple[int, ...] = option((1, 4, 64), "most rows of a batch that the others try, the best of them is taken")
+    rows: tuple[int, ...] = option((1, 4, 16), "most rows of a batch that the others try, the best of them is taken")
     longest: int = option(200, "longest text in words")
     batch_tokens: int = option(Settings.batch_tokens, "our budget of a batch")
+    width_ratios: tuple[float, ...] = option((1.0, Settings.width_ratio), "our largest ratios of widths in a batch")
     max_wait_ms: float = option(Settings.max_wait_ms, "our longest wait for others, in milliseconds")
 
 
@@ -109,7 +110,9 @@ def zipf_texts(captions: list[str], longest: int, count: int = 2000) -> list[str
 def servers(options: Options, folder: pathlib.Path) -> list[tuple[Callable[[int], Server], Sequence[int]]]:
     """For each server a function from the most rows of a batch to the server, and the numbers of rows to try."""
     found: list[tuple[Callable[[int], Server], Sequence[int]]] = []
-    found.append((lambda rows: ours(folder / "model", options.batch_tokens, options.max_wait_ms), (0,)))
+    for ratio in options.width_ratios:
+        server = ours(folder / "model", options.batch_tokens, options.max_wait_ms, ratio)
+        found.append((lambda rows, server=server: server, (0,)))
     for make, python in ((bentoml, options.bentoml), (litserve, options.litserve)):
         if python is not None:
             found.append((lambda rows, make=make, python=python: make(python, rows), options.rows))

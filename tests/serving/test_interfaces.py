@@ -50,6 +50,15 @@ def test_requests_at_one_time_share_batches_of_like_length_and_options(serving):
     assert batches == sorted([["a", "b"], ["c"], [long]])
 
 
+@pytest.mark.parametrize("joins, batches", [(True, 1), (False, 2)])
+def test_neighbouring_widths_share_a_batch_where_results_do_not_depend_on_it(serving, joins, batches):
+    server = serving({**DESCRIBED, "joins_widths": joins})
+    texts = ["w " * 35, "w " * 45]  # widths 40 and 48
+    assert server.json(TASK, {"inputs": texts})[1]["results"] == [{"text": text.upper()} for text in texts]
+    asked = server.processes[0].asked[2:]
+    assert len(asked) == batches and ("width_ratio" in asked[0][0]["options"]) == joins
+
+
 @pytest.mark.parametrize(
     "content, status, reason",
     [
