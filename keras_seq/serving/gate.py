@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from keras_seq.serving.answers import answered
+from keras_seq.serving.responses import answered
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN = ("/", "/healthz", "/readyz", "/openapi.json")  # paths that need no token

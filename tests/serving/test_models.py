@@ -132,7 +132,7 @@ def test_a_version_that_hangs_is_not_served(tmp_path, monkeypatch):
 
     async def test(model, starts, events):
         start = model._start
-        monkeypatch.setattr("keras_seq.serving.models.LOAD_SECONDS", 0.05)
+        monkeypatch.setattr("keras_seq.serving.version.LOAD_SECONDS", 0.05)
         model._start = never
         add(tmp_path, 2)
         await model.look()
