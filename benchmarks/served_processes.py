@@ -12,7 +12,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -40,21 +39,40 @@ class Server:
     rows: int | None = None
 
 
-class Load(NamedTuple):
-    """The result of a load.
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """The result of a load. The sum of two is that of both together.
 
     Attributes:
-        rate: answers per second.
-        p50, p99: percentiles of the latency in seconds.
+        latencies: seconds of each request.
+        answers: number of answers in `seconds`.
         failed: number of requests without an answer.
-        padding: share of padding in the batches.
+        padding, tokens: padding and tokens of all batches.
     """
 
-    rate: float
-    p50: float
-    p99: float
+    latencies: tuple[float, ...]
+    answers: int
+    seconds: float
     failed: int
     padding: float
+    tokens: float
+
+    def __add__(self, other: "Load") -> "Load":
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Load(*(one + another for one, another in pairs))
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.answers / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """A percentile of the latency in seconds."""
+        return float(np.percentile(self.latencies, share))
+
+    @property
+    def padding_share(self) -> float:
+        return self.padding / max(1.0, self.padding + self.tokens)
 
 
 def ours(model: pathlib.Path, batch_tokens: int, max_wait_ms: float, width_ratio: float) -> Server:
@@ -88,10 +106,10 @@ def running(server: Server, folder: pathlib.Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (folder / "batches").unlink(missing_ok=True)
+    _batches(server, folder).unlink(missing_ok=True)
     command = [part.format(port=port) for part in server.command]
     paths = os.pathsep.join(filter(None, [str(PEERS.parent.parent), os.environ.get("PYTHONPATH")]))
-    given = {"MODEL": str(folder / "model"), "BATCHES": str(folder / "batches"), "ROWS": str(server.rows)}
+    given = {"MODEL": str(folder / "model"), "BATCHES": str(_batches(server, folder)), "ROWS": str(server.rows)}
     environment = {**os.environ, **THREADS, **given, "PORT": str(port), "PYTHONPATH": paths}
     with open(folder / f"{server.title}.log", "wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=PEERS, stdout=log, stderr=log, start_new_session=True)
@@ -142,14 +160,17 @@ def load(
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(list(map(str, command)), env={**os.environ, **environment}, **quiet)
     after = _tokens(server, port, folder)
-    padded, tokens = after[0] - before[0], after[1] - before[1]
     rows = np.array([json.loads(line) for line in times.read_text().splitlines()])  # moment, seconds, failed
     rows[:, 0] -= rows[:, 0].min() + WARM
     ends = rows[:, 0] + rows[:, 1]
-    answers = ((ends >= 0) & (ends < seconds) & (rows[:, 2] == 0)).sum()
-    sent = rows[(rows[:, 0] >= 0) & (rows[:, 0] < seconds)]
-    p50, p99 = np.percentile(sent[:, 1], [50, 99])
-    return Load(answers / seconds, p50, p99, int(rows[:, 2].sum()), padded / max(1, padded + tokens))
+    answers = int(((ends >= 0) & (ends < seconds) & (rows[:, 2] == 0)).sum())
+    latencies = rows[(rows[:, 0] >= 0) & (rows[:, 0] < seconds), 1].tolist()
+    padding, tokens = (late - early for late, early in zip(after, before, strict=True))
+    return Load(tuple(latencies), answers, seconds, int(rows[:, 2].sum()), padding, tokens)
+
+
+def _batches(server: Server, folder: pathlib.Path) -> pathlib.Path:
+    return folder / f"batches of {server.title}"
 
 
 def _tokens(server: Server, port: int, folder: pathlib.Path) -> tuple[float, float]:
@@ -160,5 +181,5 @@ def _tokens(server: Server, port: int, folder: pathlib.Path) -> tuple[float, flo
         names = ("padding_tokens", "tokens")
         padding, tokens = (float(lines[f'keras_seq_{name}_total{{model="model"}}']) for name in names)
         return padding, tokens
-    batches = [json.loads(line) for line in (folder / "batches").read_text().splitlines()]
+    batches = [json.loads(line) for line in _batches(server, folder).read_text().splitlines()]
     return sum(max(batch) * len(batch) - sum(batch) for batch in batches), sum(map(sum, batches))

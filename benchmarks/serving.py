@@ -7,12 +7,12 @@ python -m benchmarks.serving --locust VENV/bin/locust --bentoml VENV/bin/python 
 `peers/README.md` describes their environments. A server without an environment is left out.
 """
 
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -23,6 +23,8 @@ from benchmarks.served_processes import Load, Server, bentoml, litserve, load, o
 from keras_seq import cli, export, models, tasks
 from keras_seq.cli import option
 from keras_seq.serving.settings import Settings
+
+OVERLOAD = 2  # times the limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +37,11 @@ class Options(timing.Options):
     litserve: pathlib.Path | None = option(None, "the Python that has LitServe")
     out: pathlib.Path | None = option(None, "folder for the table and the plot")
     clients: int = option(64, "number of clients")
-    seconds: float = option(20.0, "duration of a measurement, three seconds before it not counted")
+    seconds: float = option(12.0, "duration of a load, three seconds before it not counted")
+    rounds: int = option(2, "number of loads of each server and rate, in turn")
+    rates: tuple[float, ...] = option((4.0, 6.0, 8.0, 10.0, 12.0, 14.0), "requests per second of the open loops")
     limit: float = option(2.0, "limit of the 99th percentile of the latency in seconds")
-    steps: int = option(5, "number of rates that the search for the limit tries")
-    rows: tuple[int, ...] = option((1, 4, 16), "most rows of a batch that the others try, the best of them is taken")
+    rows: tuple[int, ...] = option((1, 4), "most rows of a batch that the others try, the best of them is taken")
     longest: int = option(200, "longest text in words")
     batch_tokens: int = option(Settings.batch_tokens, "our budget of a batch")
     width_ratios: tuple[float, ...] = option((1.0, Settings.width_ratio), "our largest ratios of widths in a batch")
@@ -53,10 +56,18 @@ class Measured:
     closed: Load
     opened: dict[float, Load] = dataclasses.field(default_factory=dict)
 
-    def within(self, limit: float) -> tuple[float, Load] | None:
-        """The highest rate whose 99th percentile is at most `limit`, with its load, or None."""
-        good = {rate: found for rate, found in self.opened.items() if found.p99 <= limit and not found.failed}
-        return max(good.items(), default=None, key=lambda item: item[0])
+    def latencies(self) -> dict[float, float]:
+        """The 99th percentile by rate. A higher rate with a lower one refutes it: other work has disturbed it."""
+        found = dict(sorted(self.opened.items()))
+        lowest = np.minimum.accumulate([load.percentile(99) for load in found.values()][::-1])[::-1]
+        return dict(zip(found, lowest.tolist(), strict=True))
+
+    def within(self, limit: float) -> str:
+        """The rate at which the 99th percentile passes the limit, interpolated between the measured ones."""
+        rates, seconds = list(self.latencies()), list(self.latencies().values())
+        if not seconds[0] <= limit < seconds[-1]:
+            return f"under {rates[0]:g}" if limit < seconds[0] else f"over {rates[-1]:g}"
+        return f"{np.interp(limit, seconds, rates):.1f}"
 
 
 @keras.saving.register_keras_serializable("benchmarks")
@@ -89,7 +100,8 @@ def main(options: Options) -> None:
         (folder / "texts").write_text("\n".join(texts), encoding="utf-8")
         model = SameLength(subwords.size, units=128, num_heads=4, num_layers=4, intermediate_dim=256)
         export.saved_model(tasks.Translation(model, subwords, search="greedy"), folder / "model", verify=False)
-        found = [measured(options, folder, make, rows) for make, rows in servers(options, folder)]
+        found = [best_closed(options, folder, make, rows) for make, rows in servers(options, folder)]
+        open_loops(options, folder, found)
     report = f"{timing.machine()}, {os.cpu_count()} processors\n\n{written(options, found)}"
     print(report)
     if options.out is not None:
@@ -119,32 +131,37 @@ def servers(options: Options, folder: pathlib.Path) -> list[tuple[Callable[[int]
     return found
 
 
-def measured(options: Options, folder: pathlib.Path, make: Callable[[int], Server], rows: Sequence[int]) -> Measured:
-    """A closed loop for each number of rows, and for the best of them open loops about the limit of the latency."""
+def best_closed(options: Options, folder: pathlib.Path, make: Callable[[int], Server], rows: Sequence[int]) -> Measured:
+    """A closed loop for each number of rows. The one with most answers is taken."""
     tried = []
     for server in map(make, rows):
         with running(server, folder) as port:
             tried.append(Measured(server, _load(options, server, port, folder, 0.0)))
-    best = max(tried, key=lambda one: one.closed.rate)
-    with running(best.server, folder) as port:
-        search(options, best, port, folder)
-    return best
+    return max(tried, key=lambda one: one.closed.rate)
 
 
-def search(options: Options, one: Measured, port: int, folder: pathlib.Path) -> None:
-    """Halves the interval of rates in which the 99th percentile passes the limit."""
-    low, high = 0.0, 1.2 * one.closed.rate
-    for _ in range(options.steps):
-        rate = round((low + high) / 2, 2)
-        one.opened[rate] = found = _load(options, one.server, port, folder, rate)
-        low, high = (rate, high) if found.p99 <= options.limit and not found.failed else (low, rate)
+def open_loops(options: Options, folder: pathlib.Path, found: Sequence[Measured]) -> None:
+    """Open loops of all servers in turn, while the others wait. One that is overloaded gets no higher rate."""
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(running(one.server, folder)) for one in found]
+        for rate in options.rates:
+            for number in range(options.rounds):
+                for one, port in list(zip(found, ports, strict=True))[:: -1 if number % 2 else 1]:
+                    if any(load.percentile(99) > OVERLOAD * options.limit for load in _below(one, rate)):
+                        continue
+                    load = _load(options, one.server, port, folder, rate)
+                    one.opened[rate] = one.opened[rate] + load if rate in one.opened else load
+
+
+def _below(one: Measured, rate: float) -> list[Load]:
+    return [load for other, load in one.opened.items() if other < rate]
 
 
 def _load(options: Options, server: Server, port: int, folder: pathlib.Path, rate: float) -> Load:
     found = load(server, port, folder, options.locust, options.clients, options.seconds, rate)
-    limit = "" if server.rows is None else f", {server.rows} rows"
-    loop = f"open loop, {rate:.2f}/s" if rate else "closed loop"
-    timing.log(f"{server.title}{limit}, {loop}: {json.dumps({k: round(v, 3) for k, v in found._asdict().items()})}")
+    rows = "" if server.rows is None else f", {server.rows} rows"
+    loop = f"open loop, {rate:g}/s" if rate else "closed loop"
+    timing.log(f"{server.title}{rows}, {loop}: {', '.join(_shown(found))}")
     return found
 
 
@@ -152,21 +169,20 @@ HEAD = ("server", "most rows", "loop", "requests/s", "p50, s", "p99, s", "failed
 
 
 def written(options: Options, found: Sequence[Measured]) -> str:
-    """A table of the closed loops, and of the open loops at the limit."""
-    rows = []
+    """A table of the loops, and one of the rates within limits of the latency."""
+    rows, limits = [], (options.limit / 2, options.limit, 2 * options.limit)
     for one in found:
         most = "by tokens" if one.server.rows is None else str(one.server.rows)
-        best = one.within(options.limit)
         rows.append([one.server.title, most, "closed", *_shown(one.closed)])
-        if best is None:
-            rows.append([one.server.title, most, f"open: below {min(one.opened):.1f}/s", *[""] * 5])
-        else:
-            rows.append([one.server.title, most, "open", *_shown(best[1])])
-    return timing.table(HEAD, rows)
+        rows += [["", "", f"open, {rate:g}/s", *_shown(load)] for rate, load in one.opened.items()]
+    best = [[one.server.title, *(one.within(limit) for limit in limits)] for one in found]
+    head = ["requests/s of an open loop", *(f"p99 {limit:g} s" for limit in limits)]
+    return f"{timing.table(HEAD, rows)}\n{timing.table(head, best)}"
 
 
 def _shown(load: Load) -> list[str]:
-    return [f"{load.rate:.1f}", f"{load.p50:.2f}", f"{load.p99:.2f}", str(load.failed), f"{load.padding:.0%}"]
+    percentiles = [f"{load.percentile(50):.2f}", f"{load.percentile(99):.2f}"]
+    return [f"{load.rate:.1f}", *percentiles, str(load.failed), f"{load.padding_share:.0%}"]
 
 
 def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> None:
@@ -178,11 +194,11 @@ def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> Non
 
     figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for one in found:
-        points: Mapping[float, Load] = dict(sorted(one.opened.items()))
-        (line,) = axis.plot(points.keys(), [x.p99 for x in points.values()], marker="o", label=one.server.title)
-        axis.plot(points.keys(), [x.p50 for x in points.values()], marker=".", ls=":", color=line.get_color())
+        rates, loads = zip(*sorted(one.opened.items()), strict=True)
+        (line,) = axis.plot(rates, [load.percentile(99) for load in loads], marker="o", label=one.server.title)
+        axis.plot(rates, [load.percentile(50) for load in loads], marker=".", ls=":", color=line.get_color())
     axis.axhline(options.limit, color="gray", lw=0.8)
-    axis.set(xlabel="requests a second (open loop)", ylabel="latency in seconds (dotted: median)", xlim=(0, None))
+    axis.set(xlabel="requests a second (open loop)", ylabel="p99 in seconds (dotted: median)", xlim=(0, None))
     axis.set_yscale("log")
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize="small")
