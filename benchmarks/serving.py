@@ -39,12 +39,12 @@ class Options(timing.Options):
     clients: int = option(64, "number of clients")
     seconds: float = option(12.0, "duration of a load, three seconds before it not counted")
     rounds: int = option(2, "number of loads of each server and rate, in turn")
-    rates: tuple[float, ...] = option((4.0, 6.0, 8.0, 10.0, 12.0, 14.0), "requests per second of the open loops")
+    rates: tuple[float, ...] = option((8.0, 12.0, 16.0, 20.0, 24.0), "requests per second of the open loops")
     limit: float = option(2.0, "limit of the 99th percentile of the latency in seconds")
     rows: tuple[int, ...] = option((1, 4), "most rows of a batch that the others try, the best of them is taken")
     longest: int = option(200, "longest text in words")
     batch_tokens: int = option(Settings.batch_tokens, "our budget of a batch")
-    width_ratios: tuple[float, ...] = option((1.0, Settings.width_ratio), "our largest ratios of widths in a batch")
+    width_ratios: tuple[float, ...] = option((Settings.width_ratio,), "our largest ratios of widths in a batch")
     max_wait_ms: float = option(Settings.max_wait_ms, "our longest wait for others, in milliseconds")
 
 
@@ -198,9 +198,9 @@ def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> Non
         (line,) = axis.plot(rates, [load.percentile(99) for load in loads], marker="o", label=one.server.title)
         axis.plot(rates, [load.percentile(50) for load in loads], marker=".", ls=":", color=line.get_color())
     axis.axhline(options.limit, color="gray", lw=0.8)
-    axis.set(xlabel="requests a second (open loop)", ylabel="p99 in seconds (dotted: median)", xlim=(0, None))
-    axis.set_yscale("log")
-    axis.grid(alpha=0.3, which="both")
+    axis.set(xlabel="requests a second (open loop)", ylabel="p99 in seconds (dotted: median)")
+    axis.set(xlim=(0, None), ylim=(0, 3 * options.limit))
+    axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
     figure.savefig(path, dpi=110)
 
