@@ -199,12 +199,3 @@ def test_random_bytes_where_a_request_has_its_parts(server):
 
     sent()
     alive(server)
-
-
-@settings(max_examples=40)
-@given(st.text(max_size=30))
-def test_names_of_models_come_from_the_list_alone(name):
-    """A name in a URL is a key, and never a part of a path."""
-    from keras_seq.serving.folders import NAME
-
-    assert not NAME.fullmatch(name) or ("/" not in name and not name.startswith(".") and "\0" not in name)
