@@ -95,6 +95,7 @@ bench-layers: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --select S keras_seq/serving keras_seq/commands/serve.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

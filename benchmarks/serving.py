@@ -1,71 +1,113 @@
-"""Serving: requests a second and latency of `keras-seq serve` beside BentoML and LitServe, with the same SavedModel.
+"""Serving: requests a second within a limit of the latency, of `keras-seq serve`, BentoML and LitServe.
 
-python -m benchmarks.serving --locust VENV/bin/locust --bentoml VENV/bin/python --litserve VENV/bin/python
+All serve one SavedModel:
+
+python -m benchmarks.serving --locust VENV/bin/locust --bentoml VENV/bin/python --litserve VENV/bin/python --out DIR
 
 `peers/README.md` describes their environments. A server without an environment is left out.
 """
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
+from keras import ops
 
 from benchmarks import timing
+from benchmarks.served_processes import Load, Server, bentoml, litserve, load, ours, running
 from keras_seq import cli, export, models, tasks
 from keras_seq.cli import option
+from keras_seq.serving.settings import Settings
 
-PEERS = pathlib.Path(__file__).parent / "peers"
-BYTES_PER_TOKEN = 4  # by which all servers' padding is counted
+OVERLOAD = 2  # times the limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(timing.Options):
-    """Serves a Transformer-Tiny of random weights on loopback, to clients with texts of Zipf-distributed lengths."""
+    """Serves a Transformer-Tiny on loopback, to clients with texts of Zipf-distributed lengths."""
 
+    core: int | None = option(None, "the core that everything runs on; none: the system decides")
     locust: pathlib.Path = option(pathlib.Path("locust"), "the program locust, which sends the requests")
     bentoml: pathlib.Path | None = option(None, "the Python that has BentoML")
     litserve: pathlib.Path | None = option(None, "the Python that has LitServe")
+    out: pathlib.Path | None = option(None, "folder for the table and the plot")
     clients: int = option(64, "number of clients")
-    seconds: int = option(60, "duration of a measurement")
-    rates: tuple[float, ...] = option((0.25, 0.5, 0.75), "rates of the open loop, as shares of our closed loop's")
+    seconds: float = option(12.0, "duration of a load, three seconds before it not counted")
+    rounds: int = option(2, "number of loads of each server and rate, in turn")
+    rates: tuple[float, ...] = option((8.0, 12.0, 16.0, 20.0, 24.0), "requests per second of the open loops")
+    limit: float = option(2.0, "limit of the 99th percentile of the latency in seconds")
+    rows: tuple[int, ...] = option((1, 4), "most rows of a batch that the others try, the best of them is taken")
     longest: int = option(200, "longest text in words")
-    batch_tokens: int = option(2048, "our budget of a batch; the others take as many rows of a text of mean length")
+    batch_tokens: int = option(Settings.batch_tokens, "our budget of a batch")
+    width_ratios: tuple[float, ...] = option((Settings.width_ratio,), "our largest ratios of widths in a batch")
+    max_wait_ms: float = option(Settings.max_wait_ms, "our longest wait for others, in milliseconds")
 
 
-@dataclasses.dataclass(frozen=True)
-class Server:
-    """A server: its title, its command, its environment, and the request that it takes."""
+@dataclasses.dataclass
+class Measured:
+    """The loads of a server: the closed loop, and open loops by their rates."""
 
-    title: str
-    command: list[str]
-    environment: dict[str, str]
-    path: str
-    field: str
+    server: Server
+    closed: Load
+    opened: dict[float, Load] = dataclasses.field(default_factory=dict)
+
+    def latencies(self) -> dict[float, float]:
+        """The 99th percentile by rate. A higher rate with a lower one refutes it: other work has disturbed it."""
+        found = dict(sorted(self.opened.items()))
+        lowest = np.minimum.accumulate([load.percentile(99) for load in found.values()][::-1])[::-1]
+        return dict(zip(found, lowest.tolist(), strict=True))
+
+    def within(self, limit: float) -> str:
+        """The rate at which the 99th percentile passes the limit, interpolated between the measured ones."""
+        rates, seconds = list(self.latencies()), list(self.latencies().values())
+        if not seconds[0] <= limit < seconds[-1]:
+            return f"under {rates[0]:g}" if limit < seconds[0] else f"over {rates[-1]:g}"
+        return f"{np.interp(limit, seconds, rates):.1f}"
+
+
+@keras.saving.register_keras_serializable("benchmarks")
+class SameLength(models.Transformer):
+    """A Transformer whose outputs end after as many tokens as their source has, as those of a trained translator do."""
+
+    end_id = 3
+
+    def encode(self, source, max_length=None, **asked):
+        state = super().encode(source, max_length=max_length, **asked)
+        return {**state, "left": ops.sum(ops.cast(source != self.pad_id, "int32"), axis=1)}  # (B,)
+
+    def decode(self, tokens, state, training=False):
+        rest = {name: part for name, part in state.items() if name != "left"}
+        logits, rest = super().decode(tokens, rest, training=training)
+        left = state["left"] - ops.shape(tokens)[1]
+        bonus = ops.where(left <= 0, 1e4, -1e4)[:, None, None]
+        end = ops.one_hot(self.end_id, logits.shape[-1], dtype=logits.dtype)
+        return logits + bonus * end, {**rest, "left": left}
 
 
 def main(options: Options) -> None:
     timing.prepare(options)
-    print(f"{timing.machine()}\n")
     _, subwords = timing.encoded_pairs(options)
+    assert subwords.end_id == SameLength.end_id
     file = timing.folder(options.data_dir) / f"train.{options.source}"
     texts = zipf_texts(file.read_text(encoding="utf-8").splitlines(), options.longest)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
         (folder / "texts").write_text("\n".join(texts), encoding="utf-8")
-        model = models.Transformer(subwords.size, units=128, num_heads=4, num_layers=4, intermediate_dim=256)
+        model = SameLength(subwords.size, units=128, num_heads=4, num_layers=4, intermediate_dim=256)
         export.saved_model(tasks.Translation(model, subwords, search="greedy"), folder / "model", verify=False)
-        measure(options, folder, texts)
+        found = [best_closed(options, folder, make, rows) for make, rows in servers(options, folder)]
+        open_loops(options, folder, found)
+    report = f"{timing.machine()}, {os.cpu_count()} processors\n\n{written(options, found)}"
+    print(report)
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "serving.md").write_text(report, encoding="utf-8")
+        draw(options, found, options.out / "serving.png")
 
 
 def zipf_texts(captions: list[str], longest: int, count: int = 2000) -> list[str]:
@@ -77,106 +119,90 @@ def zipf_texts(captions: list[str], longest: int, count: int = 2000) -> list[str
     return [" ".join(next(words) for _ in range(length)) for length in lengths]
 
 
-def measure(options: Options, folder: pathlib.Path, texts: list[str]) -> None:
-    """A row for each server and rate. The servers take turns, one at a time on the machine."""
-    mean = np.mean([len(text.encode()) / BYTES_PER_TOKEN + 1 for text in texts])
-    rows = max(1, int(options.batch_tokens / mean))
-    print("| server | loop | requests/s | p50, ms | p99, ms | failed | padding |\n|---|---|---|---|---|---|---|")
-    best = None
-    for rate in (0.0, *options.rates):
-        for server in servers(options, folder, rows):
-            with running(server, folder) as port:
-                found = load(options, server, port, folder, rate * (best or 0))
-                best = found["rate"] if best is None else best
-                share = padding(server, port, folder)
-            loop = "closed" if not rate else f"open, {rate * best:.1f}/s"
-            figures = f"{found['rate']:.1f} | {found['p50']:.0f} | {found['p99']:.0f} | {found['failed']}"
-            print(f"| {server.title} | {loop} | {figures} | {share:.1%} |", flush=True)
+def servers(options: Options, folder: pathlib.Path) -> list[tuple[Callable[[int], Server], Sequence[int]]]:
+    """For each server a function from the most rows of a batch to the server, and the numbers of rows to try."""
+    found: list[tuple[Callable[[int], Server], Sequence[int]]] = []
+    for ratio in options.width_ratios:
+        server = ours(folder / "model", options.batch_tokens, options.max_wait_ms, ratio)
+        found.append((lambda rows, server=server: server, (0,)))
+    for make, python in ((bentoml, options.bentoml), (litserve, options.litserve)):
+        if python is not None:
+            found.append((lambda rows, make=make, python=python: make(python, rows), options.rows))
+    return found
 
 
-def servers(options: Options, folder: pathlib.Path, rows: int) -> Iterator[Server]:
-    environment = {"MODEL": str(folder / "model"), "BATCHES": str(folder / "batches"), "ROWS": str(rows)}
-    environment |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ours = [sys.executable, "-m", "keras_seq", "serve", environment["MODEL"], "--threads", "1", "--deadline", "120"]
-    ours += ["--batch-tokens", str(options.batch_tokens), "--port", "{port}"]
-    yield Server("keras-seq serve", ours, environment, "/v1/tasks/model", "inputs")
-    if options.bentoml is not None:
-        command = [str(options.bentoml), "-m", "bentoml", "serve", "bentoml_service:Served", "--port", "{port}"]
-        yield Server("BentoML", [*command, "--host", "127.0.0.1"], environment, "/translate", "texts")
-    if options.litserve is not None:
-        yield Server("LitServe", [str(options.litserve), "litserve_service.py"], environment, "/translate", "texts")
+def best_closed(options: Options, folder: pathlib.Path, make: Callable[[int], Server], rows: Sequence[int]) -> Measured:
+    """A closed loop for each number of rows. The one with most answers is taken."""
+    tried = []
+    for server in map(make, rows):
+        with running(server, folder) as port:
+            tried.append(Measured(server, _load(options, server, port, folder, 0.0)))
+    return max(tried, key=lambda one: one.closed.rate)
 
 
-@contextlib.contextmanager
-def running(server: Server, folder: pathlib.Path) -> Iterator[int]:
-    """Starts a server, waits until it answers, and ends it with all its processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "batches").unlink(missing_ok=True)
-    command = [part.format(port=port) for part in server.command]
-    paths = os.pathsep.join(filter(None, [str(PEERS.parent.parent), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **server.environment, "PORT": str(port), "PYTHONPATH": paths}
-    with open(folder / f"{server.title}.log", "wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=PEERS, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait(server, port, process)
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def open_loops(options: Options, folder: pathlib.Path, found: Sequence[Measured]) -> None:
+    """Open loops of all servers in turn, while the others wait. One that is overloaded gets no higher rate."""
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(running(one.server, folder)) for one in found]
+        for rate in options.rates:
+            for number in range(options.rounds):
+                for one, port in list(zip(found, ports, strict=True))[:: -1 if number % 2 else 1]:
+                    if any(load.percentile(99) > OVERLOAD * options.limit for load in _below(one, rate)):
+                        continue
+                    load = _load(options, one.server, port, folder, rate)
+                    one.opened[rate] = one.opened[rate] + load if rate in one.opened else load
 
 
-def _wait(server: Server, port: int, process: subprocess.Popen) -> None:
-    request = json.dumps({server.field: ["a man"]}).encode()
-    for _ in range(600):
-        if process.poll() is not None:
-            raise RuntimeError(f"{server.title} has ended with the code {process.returncode}.")
-        with contextlib.suppress(OSError):
-            url = f"http://127.0.0.1:{port}{server.path}"
-            asked = urllib.request.Request(url, request, {"content-type": "application/json"})
-            urllib.request.urlopen(asked, timeout=60).read()
-            return
-        time.sleep(0.5)
-    raise RuntimeError(f"{server.title} does not answer.")
+def _below(one: Measured, rate: float) -> list[Load]:
+    return [load for other, load in one.opened.items() if other < rate]
 
 
-def load(options: Options, server: Server, port: int, folder: pathlib.Path, rate: float) -> dict[str, float]:
-    """Runs the clients, and returns the rate of answers, percentiles in ms, and the number of failures."""
-    environment = {"TEXTS": str(folder / "texts"), "URL_PATH": server.path, "FIELD": server.field}
-    environment |= {"RATE": str(rate), "CLIENTS": str(options.clients)}
-    command = [options.locust, "--locustfile", PEERS / "clients.py", "--headless", "--only-summary", "--json"]
-    command += ["--host", f"http://127.0.0.1:{port}", "--users", str(options.clients)]
-    command += ["--spawn-rate", str(options.clients), "--run-time", f"{options.seconds}s"]
-    command += ["--stop-timeout", "120"]  # every request that was sent is counted
-    done = subprocess.run(
-        list(map(str, command)), env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    (entry,) = json.loads(done.stdout)
-    counts = {int(milliseconds): number for milliseconds, number in entry["response_times"].items()}
-    times = np.repeat(list(counts), list(counts.values()))
-    seconds = max(options.seconds, entry["last_request_timestamp"] - entry["start_time"])
-    p50, p99 = np.percentile(times, [50, 99])
-    return {"rate": len(times) / seconds, "p50": p50, "p99": p99, "failed": entry["num_failures"]}
+def _load(options: Options, server: Server, port: int, folder: pathlib.Path, rate: float) -> Load:
+    found = load(server, port, folder, options.locust, options.clients, options.seconds, rate)
+    rows = "" if server.rows is None else f", {server.rows} rows"
+    loop = f"open loop, {rate:g}/s" if rate else "closed loop"
+    timing.log(f"{server.title}{rows}, {loop}: {', '.join(_shown(found))}")
+    return found
 
 
-def padding(server: Server, port: int, folder: pathlib.Path) -> float:
-    """The share of padding in the batches, by an estimate of the tokens that is the same for all servers."""
-    if server.field == "inputs":
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
-        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        tokens, padded = (
-            float(lines[f'keras_seq_{name}_total{{model="model"}}']) for name in ("tokens", "padding_tokens")
-        )
-        return padded / (padded + tokens)
-    batches = [json.loads(line) for line in (folder / "batches").read_text().splitlines()]
-    lengths = [[size // BYTES_PER_TOKEN + 1 for size in batch] for batch in batches]
-    positions = sum(max(batch) * len(batch) for batch in lengths)
-    return 1 - sum(map(sum, lengths)) / positions
+HEAD = ("server", "most rows", "loop", "requests/s", "p50, s", "p99, s", "failed", "padding")
+
+
+def written(options: Options, found: Sequence[Measured]) -> str:
+    """A table of the loops, and one of the rates within limits of the latency."""
+    rows, limits = [], (options.limit / 2, options.limit, 2 * options.limit)
+    for one in found:
+        most = "by tokens" if one.server.rows is None else str(one.server.rows)
+        rows.append([one.server.title, most, "closed", *_shown(one.closed)])
+        rows += [["", "", f"open, {rate:g}/s", *_shown(load)] for rate, load in one.opened.items()]
+    best = [[one.server.title, *(one.within(limit) for limit in limits)] for one in found]
+    head = ["requests/s of an open loop", *(f"p99 {limit:g} s" for limit in limits)]
+    return f"{timing.table(HEAD, rows)}\n{timing.table(head, best)}"
+
+
+def _shown(load: Load) -> list[str]:
+    percentiles = [f"{load.percentile(50):.2f}", f"{load.percentile(99):.2f}"]
+    return [f"{load.rate:.1f}", *percentiles, str(load.failed), f"{load.padding_share:.0%}"]
+
+
+def draw(options: Options, found: Sequence[Measured], path: pathlib.Path) -> None:
+    """Rates of the open loops and their latency."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for one in found:
+        rates, loads = zip(*sorted(one.opened.items()), strict=True)
+        (line,) = axis.plot(rates, [load.percentile(99) for load in loads], marker="o", label=one.server.title)
+        axis.plot(rates, [load.percentile(50) for load in loads], marker=".", ls=":", color=line.get_color())
+    axis.axhline(options.limit, color="gray", lw=0.8)
+    axis.set(xlabel="requests a second (open loop)", ylabel="p99 in seconds (dotted: median)")
+    axis.set(xlim=(0, None), ylim=(0, 3 * options.limit))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""The SavedModel behind BentoML, with its adaptive batching: `bentoml serve bentoml_service:Served`."""
+"""The SavedModel behind BentoML: `bentoml serve bentoml_service:Served`. With ROWS=1 without its adaptive batching."""
 
 import os
 
 import bentoml
 from served import Translator
+
+ROWS = int(os.environ["ROWS"])
+BATCHES = {"batchable": True, "max_batch_size": ROWS, "max_latency_ms": 60_000} if ROWS > 1 else {}
 
 
 @bentoml.service(workers=1, traffic={"timeout": 120, "max_concurrency": 1000})
@@ -11,6 +14,6 @@ class Served:
     def __init__(self):
         self.translator = Translator()
 
-    @bentoml.api(batchable=True, max_batch_size=int(os.environ["ROWS"]), max_latency_ms=60_000)
+    @bentoml.api(**BATCHES)
     def translate(self, texts: list[str]) -> list[str]:
         return self.translator(texts)

@@ -16,8 +16,8 @@ class Served(litserve.LitAPI):
     def batch(self, inputs):
         return list(inputs)
 
-    def predict(self, batch):
-        return self.translator(batch)
+    def predict(self, batch):  # a text alone if a batch has one row
+        return self.translator([batch])[0] if isinstance(batch, str) else self.translator(batch)
 
     def unbatch(self, output):
         return output

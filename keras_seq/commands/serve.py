@@ -29,6 +29,7 @@ class Serve:
     token_file: pathlib.Path | None = option(None, "file with a bearer token that requests must have")
     batch_tokens: int = option(Settings.batch_tokens, "size of a batch in tokens: rows times the padded length")
     max_wait_ms: float = option(Settings.max_wait_ms, "longest wait of an input for others, in milliseconds")
+    width_ratio: float = option(Settings.width_ratio, "largest ratio of the padded lengths in a batch")
     max_queue: int = option(Settings.max_queue, "number of inputs of a model that may wait (beyond: status 429)")
     max_streams: int = option(Settings.max_streams, "number of texts of a model that are streamed at a time")
     max_body: int = option(Settings.max_body, "largest body of a request in bytes")
@@ -36,6 +37,9 @@ class Serve:
     max_tokens: int = option(Settings.max_tokens, "longest input in tokens")
     max_output_tokens: int = option(Settings.max_output_tokens, "largest max_length that a request may ask for")
     deadline: float = option(Settings.deadline, "seconds until a request is answered with 504, and its work is dropped")
+    batch_seconds: float = option(
+        Settings.batch_seconds, "seconds after which a process that still computes a batch is replaced"
+    )
     workers: int = option(Settings.workers, "number of processes of each model")
     threads: int | None = option(Settings.threads, "threads of an operation in a process (default: all cores)")
     poll_seconds: float = option(Settings.poll_seconds, "seconds between two looks for a new version")

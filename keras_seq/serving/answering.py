@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.serving.plain import as_json, tensor
+from keras_seq.serving.plain import as_json, reason_of, tensor
 from keras_seq.tasks.results import Failure, finite, one_line
 
 SEARCHES = 8  # number of searches that stay compiled
@@ -59,7 +59,7 @@ class Answers:
         try:
             return {"outputs": self._called(function, [given])[0]}
         except Exception as error:
-            return {"error": one_line(error)}
+            return {"error": reason_of(error)}
 
     def _called(self, function: Callable, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
         import tensorflow as tf

@@ -12,10 +12,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from keras_seq.serving import tasks_api, tensorflow_api
-from keras_seq.serving.answers import answered, with_refusals
 from keras_seq.serving.gate import Gate, log
 from keras_seq.serving.measures import Measures
 from keras_seq.serving.openapi import document
+from keras_seq.serving.responses import answered, with_refusals
 from keras_seq.serving.settings import Settings
 
 PAGE = pathlib.Path(__file__).parent / "page"

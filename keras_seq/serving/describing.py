@@ -15,7 +15,8 @@ def description(task: Any) -> dict[str, Any]:
     """The facts about a task that the server and its page need, for JSON.
 
     `reads` is the kind of its inputs: text, words (a text or a list of words), audio, series, array or tensors.
-    `joins` tells whether requests may share a batch, `numbered` whether an input takes its number in the request.
+    `joins` tells whether requests may share a batch, `joins_widths` whether inputs of different widths may, `numbered`
+    whether an input takes its number in the request.
     """
     reads = READS.get(task.name) or ("text" if task.rank is None else "array")
     searches = task.name in ("translation", "generation")
@@ -27,6 +28,8 @@ def description(task: Any) -> dict[str, Any]:
         "rank": task.rank,
         "options": _options(task, searches, saved),
         "joins": not (saved and searches and _draws(task)),
+        # The room for a result of a search depends on the width of its batch. Of a SavedModel the widths are estimates.
+        "joins_widths": reads in ("text", "words") and (saved or not searches),
         "numbered": searches and not saved and hasattr(task, "signatures"),
         "attention": bool(getattr(task.model, "has_attention", False)) and task.name == "translation",
         "streams": searches and _has_steps(task, saved),

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from keras_seq.serving.answers import answered
+from keras_seq.serving.responses import answered
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN = ("/", "/healthz", "/readyz", "/openapi.json")  # paths that need no token
@@ -92,8 +92,8 @@ class Gate:
     def _note(self, scope: Any, status: int, seconds: float) -> None:
         state = scope["state"]
         error = state.get("error") or ("refused" if status >= 400 else None)
-        interface = scope["path"].split("/")[1:3]
-        interface = "/".join(interface) if interface[0] == "v1" else interface[0]
+        parts = scope["path"].split("/")[1:3]  # none in the path `*`
+        interface = "/".join(parts if parts[:1] == ["v1"] else parts[:1])
         known = ("v1/tasks", "v1/models", "metrics", "healthz", "readyz", "static", "openapi.json", "")
         interface = interface if interface in known else "other"
         self.measures.request(state.get("model", ""), interface, status, seconds, error)

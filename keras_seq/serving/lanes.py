@@ -42,28 +42,32 @@ def lane_width(length: int) -> int:
 class Lanes:
     """Inputs by kind and width, each lane in order of arrival.
 
-    A batch holds inputs of one lane. Its tokens are its rows times its width, at most the budget, unless it is one
-    input. A lane is ripe if it fills a batch, or if its first input has waited for `max_wait`. Of several ripe
-    lanes the one whose first input has waited longest is next, so no lane starves.
+    A batch holds inputs of one lane. Where these do not fill it, inputs of the nearest lanes join them, up to a ratio
+    of the widths. Its tokens are its rows times its largest width, at most the budget, unless it is one input. A lane
+    is ripe if it fills a batch, or if its first input has waited for `max_wait`. Of several ripe lanes the one whose
+    first input has waited longest is next, so no lane starves.
 
     Args:
         batch_tokens: token budget of a batch.
         max_wait: longest wait for others to join, in seconds.
         max_items: number of inputs that may wait.
+        width_ratio: largest ratio of two widths in a batch.
     Raises:
         ValueError: for a number out of its range.
     """
 
-    def __init__(self, batch_tokens: int, max_wait: float, max_items: int):
+    def __init__(self, batch_tokens: int, max_wait: float, max_items: int, width_ratio: float = 1.0):
         for name, value, least in (
             ("batch_tokens", batch_tokens, 1),
             ("max_wait", max_wait, 0),
             ("max_items", max_items, 1),
+            ("width_ratio", width_ratio, 1),
         ):
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
         self.batch_tokens, self.max_wait, self.max_items = batch_tokens, max_wait, max_items
-        self._lanes: dict[Hashable, dict[int, Item]] = {}
+        self.width_ratio = width_ratio
+        self._lanes: dict[Any, dict[int, Item]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -105,7 +109,7 @@ class Lanes:
                 batches.append(batch)
         if not batches:
             return []
-        batch = min(batches, key=lambda batch: batch[0].arrived)
+        batch = self._joined(min(batches, key=lambda batch: batch[0].arrived))
         for item in batch:
             self.remove(item)
         return batch
@@ -127,8 +131,27 @@ class Lanes:
         first = batch[0]
         return batch, first.alone or (rows + 1) * lane_width(first.length) > self.batch_tokens
 
+    def _joined(self, batch: list[Item]) -> list[Item]:
+        """The batch, and behind it the inputs of neighbouring lanes that fit into it."""
+        first = batch[0]
+        if first.alone or self.width_ratio == 1:
+            return batch
+        width = low = high = lane_width(first.length)
+        rows = sum(item.rows for item in batch)
+        keys = [key for key in self._lanes if isinstance(key, tuple) and key[0] == first.kind and key[1] != width]
+        for key in sorted(keys, key=lambda key: abs(key[1] - width)):
+            narrow, wide = min(low, key[1]), max(high, key[1])
+            if wide > self.width_ratio * narrow:
+                continue
+            for item in self._lanes[key].values():
+                if (rows + item.rows) * wide > self.batch_tokens:
+                    return batch
+                batch, rows, low, high = [*batch, item], rows + item.rows, narrow, wide
+        return batch
 
-def _lane(item: Item) -> Hashable:
+
+def _lane(item: Item) -> Any:
+    """The key of the item's lane: its kind and width, or a number for an item alone."""
     return id(item) if item.alone else (item.kind, lane_width(item.length))
 
 

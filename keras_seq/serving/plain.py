@@ -1,17 +1,30 @@
 """Results of tasks in a form for JSON, and inputs from JSON."""
 
 import base64
+import re
 from typing import Any
 
 import numpy as np
 
-from keras_seq.tasks.results import Failure, Forecast, Generated, Outputs, finite
+from keras_seq.tasks.results import Failure, Forecast, Generated, Outputs, finite, one_line
+
+PATH = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/([\w.+-]+)")
+
+
+def reason_of(error: BaseException) -> str:
+    """The message of an error in one line, without the paths of files."""
+    return without_paths(one_line(error))
+
+
+def without_paths(text: str) -> str:
+    """A text with the names of files in place of their paths, which are no business of a client."""
+    return PATH.sub(r"\1", text)
 
 
 def as_json(result: Any) -> Any:
     """A result as `keras-seq VERB --json` writes it. NaN and infinity become null."""
     if isinstance(result, Failure):
-        return {"error": result.reason}
+        return {"error": without_paths(result.reason)}
     if isinstance(result, Generated):
         return _generated(result)
     if isinstance(result, Forecast):

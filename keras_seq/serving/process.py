@@ -109,6 +109,11 @@ class ModelProcess:
             if not ended:
                 self._write(packed({"id": number, "do": "stop"}))
 
+    def kill(self) -> None:
+        """Ends the process by force. `ended` tells when that has happened."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def stop(self) -> None:
         """Ends the process: by the end of its input, and if that takes over five seconds, by force."""
         if self._process.stdin is not None:
@@ -116,8 +121,7 @@ class ModelProcess:
         try:
             await asyncio.wait_for(self._process.wait(), 5)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self.kill()
             await self._process.wait()
         if self._reading is not None:
             await self._reading

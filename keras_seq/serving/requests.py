@@ -192,9 +192,10 @@ def _length(value: Any, described: dict[str, Any]) -> int:
 
 
 def _limits(described: dict[str, Any], settings: Settings) -> dict[str, Hashable]:
-    if described["reads"] in ("text", "words"):
-        return {"batch_tokens": settings.batch_tokens, "max_source_length": settings.max_tokens}
-    return {}
+    if described["reads"] not in ("text", "words"):
+        return {}
+    limits = {"batch_tokens": settings.batch_tokens, "max_source_length": settings.max_tokens}
+    return {**limits, "width_ratio": settings.width_ratio} if described["joins_widths"] else limits
 
 
 def _shown(value: Any) -> str:

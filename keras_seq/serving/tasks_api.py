@@ -9,10 +9,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from keras_seq.serving.answers import answered, status_of
 from keras_seq.serving.bodies import body_of, fields_of, json_of, while_connected
-from keras_seq.serving.models import Model, Version
+from keras_seq.serving.models import Model
 from keras_seq.serving.requests import Bad, check_inputs, check_options, detail_items
+from keras_seq.serving.responses import answered, status_of
+from keras_seq.serving.version import Version
 
 SOUNDS = ("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave")
 

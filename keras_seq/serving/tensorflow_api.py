@@ -8,11 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from keras_seq.serving.answers import answered
 from keras_seq.serving.bodies import body_of, fields_of, json_of, while_connected
-from keras_seq.serving.models import Version
 from keras_seq.serving.requests import Bad, call_item, check_texts
+from keras_seq.serving.responses import answered
 from keras_seq.serving.tasks_api import current, model_of, note_inputs
+from keras_seq.serving.version import Version
 
 FIELDS = ("signature_name", "instances", "inputs")
 DTYPES = {"string": "DT_STRING", "float32": "DT_FLOAT", "float64": "DT_DOUBLE", "bool": "DT_BOOL", "float16": "DT_HALF"}

@@ -78,12 +78,12 @@ def _answer(method: Any, message: Message) -> dict[str, Any]:
 
 def _refusal(error: Exception) -> dict[str, Any]:
     """The error as an answer: of the request (`bad`), or of the program."""
-    from keras_seq.tasks.results import one_line
+    from keras_seq.serving.plain import reason_of
 
     bad = isinstance(error, ValueError | TypeError) or _of_tensorflow(error)
     if not bad:  # without the message, which may have texts of the request
         print("".join(traceback.format_tb(error.__traceback__)), type(error).__name__, file=sys.stderr)
-    return {"error": one_line(error), "bad": bad}
+    return {"error": reason_of(error), "bad": bad}
 
 
 def _of_tensorflow(error: Exception) -> bool:

@@ -16,10 +16,13 @@ class Limits(NamedTuple):
     Attributes:
         batch_tokens: token budget of a batch: number of rows times padded length.
         max_source_length: maximum number of tokens of an input. Longer inputs are refused.
+        width_ratio: largest ratio of two padded widths in a batch. With 1 all rows have one width, so that the room for
+            a result does not depend on the rest of the batch.
     """
 
     batch_tokens: int = 2048
     max_source_length: int = 1000
+    width_ratio: float = 1.0
 
 
 def padded_width(length: int) -> int:
@@ -74,7 +77,7 @@ def in_batches(lengths: Sequence[int], limits: Limits, compute: Callable[[list[i
             results[row] = too_long(length, limits)
         else:
             rows.append(row)
-    for batch in _batches(sorted(rows, key=lambda row: -lengths[row]), lengths, limits.batch_tokens):
+    for batch in _batches(sorted(rows, key=lambda row: -lengths[row]), lengths, limits):
         for row, result in halving(batch, compute):
             results[row] = result
     return results
@@ -84,12 +87,11 @@ def too_long(length: int, limits: Limits) -> Failure:
     return Failure(f"{length:,} tokens are more than `max_source_length` {limits.max_source_length:,}")
 
 
-def _batches(rows: list[int], lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Batches of one padded width each, so that the room for a result does not depend on the rest of the batch."""
+def _batches(rows: list[int], lengths: Sequence[int], limits: Limits) -> Iterator[list[int]]:
     while rows:
         width = padded_width(lengths[rows[0]])
-        batch = rows[: max(1, batch_tokens // width)]
-        batch = [row for row in batch if padded_width(lengths[row]) == width]
+        batch = rows[: max(1, limits.batch_tokens // width)]
+        batch = [row for row in batch if padded_width(lengths[row]) * limits.width_ratio >= width]
         yield batch
         rows = rows[len(batch) :]
 

@@ -133,6 +133,7 @@ class SavedModelTask(Task[Any, Any, Any, Any]):
         self,
         batch_tokens=2048,
         max_source_length=1000,
+        width_ratio=1.0,
         replace_unknown=False,
         side_inputs=(),
         first=None,
@@ -162,7 +163,7 @@ class SavedModelTask(Task[Any, Any, Any, Any]):
             rows = zip(*columns, prompts, strict=True)
             return [generated(*row, prompt.decode()) for *row, prompt in rows]
 
-        return texts_in_batches(Limits(batch_tokens, max_source_length), compute)
+        return texts_in_batches(Limits(batch_tokens, max_source_length, width_ratio), compute)
 
     def _refuse(self, options: dict[str, Any], takes: Sequence[str]) -> None:
         if options:

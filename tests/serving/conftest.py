@@ -30,13 +30,21 @@ DESCRIBED = {
         "rank": None,
         "options": ["num_beams", "max_length"],
     },
-    **{"joins": True, "numbered": False, "attention": True, "streams": True, "vocabulary": "Words"},
+    **{
+        "joins": True,
+        "joins_widths": False,
+        "numbered": False,
+        "attention": True,
+        "streams": True,
+        "vocabulary": "Words",
+    },
     "sampling_rate": None,
 }
 
 
 class FakeProcess:
-    """A process whose model writes texts in capitals. Text "crash" ends it, "refuse" is refused, "slow" takes long."""
+    """A process whose model writes texts in capitals. Text "crash" ends it, "refuse" is refused, "slow" takes
+    half a second, "hang" for ever."""
 
     pid = 1
 
@@ -57,6 +65,8 @@ class FakeProcess:
         inputs = [one if isinstance(one, str) else "sound" if one is None else "array" for one in fields["inputs"]]
         if "slow" in inputs:
             await asyncio.sleep(0.5)
+        if "hang" in inputs:
+            await asyncio.sleep(3600)
         if "crash" in inputs:
             self.ended.set_result(-9)
             raise Gone("the process of the model has ended")
@@ -79,6 +89,9 @@ class FakeProcess:
                 yield word.upper()
         finally:
             self.stopped += 1
+
+    def kill(self):
+        self.ended.set_result(-9)
 
     async def stop(self):
         self.closed = True

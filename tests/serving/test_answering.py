@@ -14,8 +14,9 @@ from keras_seq.commands.serve import Serve, check, settings_of
 from keras_seq.serving import requests
 from keras_seq.serving.answering import Answers
 from keras_seq.serving.describing import description
-from keras_seq.serving.plain import as_json, tensor
+from keras_seq.serving.plain import as_json, reason_of, tensor
 from keras_seq.serving.settings import Settings
+from keras_seq.tasks.results import Failure
 from tests.reference import quick
 from tests.tasks.test_tasks import INPUTS, LINES, MAKERS, writer
 
@@ -131,6 +132,15 @@ class Picky:
             return [keras_seq.tasks.Outputs({"n": np.array(len(text))}) for text in inputs]
 
         return predict
+
+
+def test_reasons_have_no_paths():
+    """A client learns nothing of the machine's folders."""
+    reason = "`alpha`: with it, /srv/models/en-de.v2 also needs `seed`, and/or 3 km/h; /tmp/keras-seq-1_x/0.csv: line 2"
+    assert as_json(Failure(reason)) == {
+        "error": "`alpha`: with it, en-de.v2 also needs `seed`, and/or 3 km/h; 0.csv: line 2"
+    }
+    assert reason_of(OSError(2, "No such file", "/etc/a/passwd")) == "[Errno 2] No such file: 'passwd'"
 
 
 def test_code_that_fails_fails_for_its_input_alone():

@@ -50,6 +50,15 @@ def test_requests_at_one_time_share_batches_of_like_length_and_options(serving):
     assert batches == sorted([["a", "b"], ["c"], [long]])
 
 
+@pytest.mark.parametrize("joins, batches", [(True, 1), (False, 2)])
+def test_neighbouring_widths_share_a_batch_where_results_do_not_depend_on_it(serving, joins, batches):
+    server = serving({**DESCRIBED, "joins_widths": joins})
+    texts = ["w " * 35, "w " * 45]  # widths 40 and 48
+    assert server.json(TASK, {"inputs": texts})[1]["results"] == [{"text": text.upper()} for text in texts]
+    asked = server.processes[0].asked[2:]
+    assert len(asked) == batches and ("width_ratio" in asked[0][0]["options"]) == joins
+
+
 @pytest.mark.parametrize(
     "content, status, reason",
     [
@@ -139,6 +148,14 @@ def test_a_process_that_ends_costs_its_batch_and_is_replaced(serving):
     assert server.json(TASK, {"input": "a"})[0] == 200
     assert len(server.processes) == 2 and server.events[0]["event"] == "version_loaded"
     assert any(event["event"] == "process_ended" and event["code"] == -9 for event in server.events)
+
+
+def test_a_process_that_hangs_is_replaced(serving):
+    server = serving(batch_seconds=0.3)
+    status, _, body = server.request(TASK, {"input": "hang"})
+    assert status == 503 and "computed for more than 0.3 seconds" in body["error"]
+    assert server.json(TASK, {"input": "a"})[0] == 200 and len(server.processes) == 2
+    assert [event["event"] for event in server.events][1:3] == ["process_hangs", "process_ended"]
 
 
 def test_sound_and_tables_are_bodies(serving):

@@ -28,6 +28,26 @@ def test_a_full_batch_does_not_wait():
     assert lanes.take(0.0, all_ripe=True) == items[2:]
 
 
+def test_neighbours_join_up_to_a_ratio_of_the_widths():
+    """Widths 40 and 48 are within 1.25, as are 32 and 40. 32 and 48 are not."""
+    lanes = Lanes(batch_tokens=1000, max_wait=1.0, max_items=20, width_ratio=1.25)
+    first, near, far, short, other = Item(1, 40), Item(2, 48), Item(3, 32), Item(4, 8), Item(5, 48, kind="other")
+    lanes.add([first], 0.0)
+    lanes.add([near, far, short, other], 0.9)
+    assert lanes.take(1.0) == [first, near]
+    assert len(lanes) == 3 and lanes.take(1.0) == []
+    assert [lanes.take(1.9) for _ in range(3)] == [[far], [short], [other]]
+
+
+def test_neighbours_join_within_the_budget_by_the_larger_width():
+    lanes = Lanes(batch_tokens=48 * 3, max_wait=1.0, max_items=20, width_ratio=1.25)
+    lanes.add([Item(1, 40), Item(2, 40)], 0.0)
+    lanes.add([Item(3, 48), Item(4, 48)], 0.5)
+    assert [item.content for item in lanes.take(1.0)] == [1, 2, 3]
+    lanes.add([Item(5, 40, alone=True)], 2.0)
+    assert [[item.content for item in lanes.take(9.0)] for _ in range(2)] == [[4], [5]]
+
+
 def test_an_input_beyond_the_budget_is_a_batch_of_its_own():
     lanes = Lanes(batch_tokens=16, max_wait=10.0, max_items=10)
     lanes.add([Item("long", 100), Item("longer", 100)], 0.0)
@@ -77,7 +97,7 @@ def test_padding_of_a_batch():
     assert padding([Item("", 3), Item("", 5, rows=2)]) == (13, 15)
 
 
-@pytest.mark.parametrize("name, value", [("batch_tokens", 0), ("max_wait", -1), ("max_items", 0)])
+@pytest.mark.parametrize("name, value", [("batch_tokens", 0), ("max_wait", -1), ("max_items", 0), ("width_ratio", 0)])
 def test_a_number_out_of_its_range_is_named(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be at least .. Received: {value}"):
         Lanes(**{"batch_tokens": 8, "max_wait": 1.0, "max_items": 8, name: value})
@@ -93,9 +113,11 @@ def test_the_width_of_a_lane_is_that_of_the_batches_of_tasks(length):
 class AnyOrder(RuleBasedStateMachine):
     """Every input leaves exactly once, with its like, in order of its lane, within the budget."""
 
+    ratio = 1.0
+
     def __init__(self):
         super().__init__()
-        self.lanes = Lanes(batch_tokens=40, max_wait=3.0, max_items=12)
+        self.lanes = Lanes(batch_tokens=40, max_wait=3.0, max_items=12, width_ratio=self.ratio)
         self.now, self.number, self.waiting, self.gone = 0.0, 0, {}, set()
 
     @rule(kinds=st.lists(st.tuples(st.integers(0, 60), st.sampled_from("ab"), st.booleans()), max_size=5))
@@ -129,12 +151,14 @@ class AnyOrder(RuleBasedStateMachine):
         assert first.arrived == min(
             (item.arrived for item in self.waiting.values() if item.arrived + 3.0 <= self.now), default=first.arrived
         )
-        assert len(batch) == 1 or len(batch) * lane_width(first.length) <= 40
-        assert len({(item.kind, lane_width(item.length)) for item in batch}) == 1
+        widths = [lane_width(item.length) for item in batch]
+        assert len(batch) == 1 or len(batch) * max(widths) <= 40
+        assert max(widths) <= self.ratio * min(widths) and len({item.kind for item in batch}) == 1
         assert len(batch) == 1 or not any(item.alone for item in batch)
-        numbers = [item.content for item in batch]
-        assert numbers == sorted(numbers)
-        for number in numbers:
+        for width in set(widths):
+            lane = [item.content for item, found in zip(batch, widths, strict=True) if found == width]
+            assert lane == sorted(lane)
+        for number in (item.content for item in batch):
             assert self.waiting.pop(number) is not None and number not in self.gone
             self.gone.add(number)
 
@@ -149,5 +173,9 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.waiting and self.lanes.due() is None
 
 
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30)
+class AnyOrderOfNeighbours(AnyOrder):
+    ratio = 2.0
+
+
+TestAnyOrder, TestAnyOrderOfNeighbours = AnyOrder.TestCase, AnyOrderOfNeighbours.TestCase
+TestAnyOrder.settings = TestAnyOrderOfNeighbours.settings = settings(max_examples=40, stateful_step_count=30)

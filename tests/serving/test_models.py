@@ -123,6 +123,35 @@ def test_a_version_that_fails_at_its_first_input_is_not_served(tmp_path):
     run(tmp_path, test)
 
 
+def test_a_version_that_hangs_is_not_served(tmp_path, monkeypatch):
+    """While it is loaded, and at its first input."""
+    add(tmp_path, 1)
+
+    async def never(*_):
+        await asyncio.sleep(3600)
+
+    async def test(model, starts, events):
+        start = model._start
+        monkeypatch.setattr("keras_seq.serving.version.LOAD_SECONDS", 0.05)
+        model._start = never
+        add(tmp_path, 2)
+        await model.look()
+        assert model.current.number == 1 and "was not loaded within 0.05 seconds" in events[-1][1]["reason"]
+
+        async def start_hanging(folder, threads):
+            process = await start(folder, threads)
+            process.ask = never
+            return process
+
+        model._start = start_hanging
+        add(tmp_path, 3)
+        await model.look()
+        assert model.current.number == 1 and "computed for more than 0.05 seconds" in events[-1][1]["reason"]
+        assert await model.current.answer([item("a")]) == [[{"text": "A"}]]
+
+    run(tmp_path, test, batch_seconds=0.05)
+
+
 def test_the_folder_is_watched(tmp_path):
     add(tmp_path, 1)
 

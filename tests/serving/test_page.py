@@ -1,17 +1,13 @@
-"""The page in a headless Chromium: each task, by keyboard alone, narrow and wide, dark and light.
+"""The page in a headless Chromium: each task, by keyboard alone, narrow and wide, dark and light."""
 
-`pip install playwright` is needed, and Debian's chromium. KERAS_SEQ_AXE may name axe-core's `axe.min.js`, which then
-checks the accessibility.
-"""
-
+import io
 import math
-import os
-import pathlib
 import shutil
 import struct
 import wave
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
@@ -21,6 +17,8 @@ from tests.serving.test_processes import Command
 from tests.tasks.test_tasks import MAKERS
 
 pytestmark = pytest.mark.long
+# A microphone that beeps once a second, and may be used.
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MODELS = ("translation", "generation", "classification", "tagging", "forecasting", "transcription")
 SERIES = [f"2020-01-{day:02},{100 + 30 * math.sin(day):.2f},{20 + 3 * math.cos(day):.2f}\n" for day in range(1, 25)]
@@ -69,9 +67,9 @@ def server(made_once):
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
     if CHROMIUM is None:
-        pytest.skip("there is no chromium")
+        pytest.skip("no Chromium: apt-get install chromium")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *MICROPHONE])
         yield browser
         browser.close()
 
@@ -146,21 +144,53 @@ def tab_to(page, name):
     raise AssertionError(f"no way to #{name} by keyboard")
 
 
-def test_accessibility(server, browser):
-    script = os.environ.get("KERAS_SEQ_AXE")
-    if script is None:
-        pytest.skip("KERAS_SEQ_AXE names no axe.min.js")
-    for scheme in ("light", "dark"):
-        context = browser.new_context(viewport={"width": 390, "height": 900}, color_scheme=scheme, bypass_csp=True)
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{server.port}/")
-        page.locator("#model option").first.wait_for(state="attached")
-        for name in MODELS[:-1]:
-            ask(page, name, None)
-            page.evaluate(pathlib.Path(script).read_text(encoding="utf-8"))
-            found = page.evaluate("axe.run().then(result => result.violations.map(one => [one.id, one.nodes[0].html]))")
-            assert found == [], (name, scheme)
-        context.close()
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility(server, browser, sound, width, scheme):
+    """axe-core finds no violation in the form and the answer of any task."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `test` is not installed").Axe()
+    options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "bypass_csp": True}
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.locator("#model option").first.wait_for(state="attached")
+    for name in MODELS:
+        ask(page, name, sound)
+        found = axe.run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], name
+    context.close()
+
+
+def test_a_recording_is_sent_as_a_wav_file(server, browser):
+    """By keyboard, from the microphone of the test: a WAV file of the task's sampling rate, and no silence."""
+    context = browser.new_context()
+    page, bodies, complaints = context.new_page(), [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("request", lambda sent: bodies.append(sent.post_data_buffer) if sent.method == "POST" else None)
+    page.goto(f"http://127.0.0.1:{server.port}/")
+    page.locator("#model option").first.wait_for(state="attached")
+    page.select_option("#model", "transcription")
+    tab_to(page, "record")
+    page.keyboard.press("Enter")
+    page.locator("#recorded", has_text="Recording.").wait_for()
+    assert page.get_attribute("#record", "aria-pressed") == "true" and page.text_content("#record") == "Stop"
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Enter")
+    page.locator("#recorded", has_text="Send it now").wait_for()
+    assert page.get_attribute("#record", "aria-pressed") == "false" and page.text_content("#record") == "Record"
+    tab_to(page, "send")
+    page.keyboard.press("Enter")
+    page.locator("#status", has_text="Answered in").wait_for(timeout=60_000)
+    assert page.locator("#answer .text").count() == 1 and complaints == []
+    with wave.open(io.BytesIO(bodies[-1])) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (8000, 1, 2)
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert 8000 < len(samples) < 40_000 and np.abs(samples.astype(int)).max() > 1000
+    page.select_option("#model", "tagging")  # a recording is of its task alone
+    page.select_option("#model", "transcription")
+    page.click("#send")
+    page.locator("#status.error", has_text="Choose a sound file, or record one").wait_for()
+    context.close()
 
 
 def test_an_error_is_shown_in_words(server, browser):

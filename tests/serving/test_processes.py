@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,17 @@ class Command:
         finally:
             connection.close()
 
+    def event(self, name, **facts):
+        """The logged event with these facts, which may be yet to come."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for line in list(self.lines):
+                event = json.loads(line) if line.startswith("{") else {}
+                if event.get("event") == name and facts.items() <= event.items():
+                    return event
+            time.sleep(0.05)
+        raise AssertionError(f"no event {name} {facts} in {self.lines}")
+
     def children(self):
         found = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in found]
@@ -83,8 +95,8 @@ class Command:
 def command(folder):
     started = []
 
-    def start(*flags):
-        started.append(Command(folder, *flags))
+    def start(*flags, model=folder):
+        started.append(Command(model, *flags))
         return started[-1]
 
     yield start
@@ -174,6 +186,41 @@ def test_of_two_killed_processes_one_is_enough(command):
         thread.join()
     assert set(statuses) <= {200, 503} and statuses.count(503) <= 2 and statuses.count(200) > 20
     assert server.ask({"input": LINES[0]})[0] == 200
+
+
+@pytest.mark.long
+def test_a_process_that_hangs_is_replaced_and_its_request_lost(command):
+    server = command("--batch-seconds", "3")
+    (first,) = server.children()
+    os.kill(first, signal.SIGSTOP)
+    started = time.monotonic()
+    status, body = server.ask({"input": LINES[0]})
+    assert status == 503 and "computed for more than 3 seconds" in body["error"] and time.monotonic() - started < 30
+    assert server.ask({"input": LINES[0]})[0] == 200
+    assert first not in server.children() and any('"process_hangs"' in line for line in server.lines)
+
+
+@pytest.mark.long
+def test_a_new_version_that_is_damaged_leaves_the_old_one_serving(command, folder, tmp_path):
+    """A cut-off file of weights, a run without its vocabulary, and at last a whole one."""
+    versions = tmp_path / "mood"
+    shutil.copytree(folder, versions / "1")
+    server = command("--poll-seconds", "0.2", model=versions)
+    shutil.copytree(folder, tmp_path / "damaged")
+    weights = tmp_path / "damaged" / "best.keras"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    shutil.copytree(folder, tmp_path / "lacking", ignore=shutil.ignore_patterns("vocabulary"))
+    for number, name, reason in ((2, "damaged", "best.keras is damaged"), (3, "lacking", "vocabulary")):
+        (tmp_path / name).rename(versions / str(number))
+        event = server.event("version_not_loaded", version=number)
+        assert reason in event["reason"], event
+        status, body = server.ask({"input": LINES[0]})
+        assert status == 200 and body["version"] == 1
+    shutil.copytree(folder, tmp_path / "whole")
+    (tmp_path / "whole").rename(versions / "4")
+    server.event("version_loaded", version=4)
+    status, body = server.ask({"input": LINES[0]})
+    assert status == 200 and body["version"] == 4
 
 
 def _processes(server):
