@@ -33,7 +33,9 @@ class Options(experiment.LabeledTextFlags, experiment.Options):
     """Trains, scores and exports a classifier of sentences."""
 
     data_dir: pathlib.Path | None = option(
-        None, "folder with train.tsv (or .csv, .jsonl), and optionally valid and test (default: synthetic data)"
+        None,
+        "folder with train.tsv (or .csv, .jsonl), and optionally valid and test. Or one such file, with its last tenth "
+        "for validation (default: synthetic data)",
     )
     download: bool = option(False, "download of the sentence polarity data of Pang and Lee, once")
     sentences: int = option(4_000, "number of generated training sentences")
@@ -79,7 +81,7 @@ def main(options: Options) -> None:
 
 
 def with_defaults(options: Options) -> Options:
-    return experiment.with_data(options, "rt_polarity")
+    return experiment.with_data(options, "rt_polarity", file_too=True)
 
 
 def read(options: Options) -> dict[str, data.LabeledText]:

@@ -30,7 +30,8 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
     """Trains, scores and exports a tagger of words, or of spans."""
 
     data_dir: pathlib.Path | None = option(
-        None, "folder with train.conllu (or columns: .tsv, .txt), and optionally valid or dev, and test"
+        None,
+        "folder with train.conllu (or columns: .tsv, .txt), and optionally valid or dev, and test. Or one such file",
     )
     download: bool = option(False, "download of English LinES, a treebank of Universal Dependencies, once")
     sentences: int = option(2_000, "number of generated training sentences")
@@ -70,7 +71,7 @@ def main(options: Options) -> None:
 
 
 def with_defaults(options: Options) -> Options:
-    return experiment.with_data(options, "ud_lines")
+    return experiment.with_data(options, "ud_lines", file_too=True)
 
 
 def read(options: Options) -> dict[str, data.TaggedText]:

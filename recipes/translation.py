@@ -108,7 +108,9 @@ def with_defaults(options: Options) -> Options:
     presets = ["files"] if options.data_dir or options.train_source else []
     presets += ["transformer_on_files"] if presets and options.architecture == "transformer" else []
     options = experiment.with_defaults(options, *presets)
-    return dataclasses.replace(options, intermediate_dim=options.intermediate_dim or 2 * options.units)
+    source, target = options.languages(options.source, options.target)
+    intermediate_dim = options.intermediate_dim or 2 * options.units
+    return dataclasses.replace(options, source=source, target=target, intermediate_dim=intermediate_dim)
 
 
 def read(options: Options) -> dict[str, data.ParallelText]:

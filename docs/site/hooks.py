@@ -73,7 +73,8 @@ def tutorial_files(repository: str) -> dict[str, str]:
 
 
 def on_page_markdown(markdown: str, page: Page, **kwargs) -> str:
-    return links.linked(markdown)
+    # The code of a message is in two backticks, where a link would be shown as it is written.
+    return markdown if page.file.src_uri == "api/messages.md" else links.linked(markdown)
 
 
 def on_post_page(output: str, **kwargs) -> str:

@@ -4,7 +4,7 @@
 # One trained translator in four forms, each for another place. You learn what each format holds, how it is called,
 # and what it weighs.
 #
-# Needs `pip install "keras-seq[onnx,ctranslate2]"`.
+# Needs `pip install ".[onnx,ctranslate2]"` in a checkout.
 #
 # ## A model to export
 #

@@ -4,7 +4,7 @@
 # A search tries different options of a model and keeps the best. You learn to write a search space with a condition,
 # to give all trials the same budget, to read the plots of a search, and why the best score is too good.
 #
-# Needs `pip install "keras-seq[tuning]"`.
+# Needs `pip install ".[tuning]"` in a checkout.
 #
 # ## The data
 #

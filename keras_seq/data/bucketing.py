@@ -37,12 +37,19 @@ def bucketed(
     becomes `(B,)`; `(source, target)` has two lengths, `(ids, label)` one. Integers are padded with `pad_id`, floats
     with 0, bools with False, strings with "".
 
-    Each example goes to the first bucket that it fits into, in order of rising cost (the positions of all its sides).
+    Each example goes to the smallest bucket that all of its sequences fit into.
     An example that fits no bucket, or exceeds the token budget, forms a batch by itself. Nothing is dropped: at the end
     of the data, each bucket's partial batch is emitted. `plan_batches` computes their numbers beforehand.
 
-    This run of small batches, one shape after the other, degrades the model at the end of an epoch, by up to 8 BLEU for
-    a small Transformer on Multi30k. Shuffle the batches too: `.apply(shuffled(seed, buffer_size=1_000))`.
+    These last small batches come one after the other, sorted by length, and degrade the model at the end of an epoch,
+    by up to 8 BLEU for a small Transformer on Multi30k. Shuffle the batches too: `.apply(shuffled(seed,
+    buffer_size=1_000))`.
+
+    | argument | buckets | for |
+    |---|---|---|
+    | none, or `width` | every 4 or `width` positions | text, at first |
+    | `buckets` | as fitted to the lengths: `fit_buckets(data.lengths(examples), 24)` | the least padding, few shapes |
+    | `boundaries` | as of `tf.data`'s `bucket_by_sequence_length` | boundaries that exist already |
 
     An empty sequence is an error: it would become a row of padding only, for which many models have a loss of 0 / 0.
     Drop such examples with `longer_than(0)`, or set the `axes` entry of a component that may be empty to None.
@@ -60,9 +67,9 @@ def bucketed(
             XLA), instead of to the longest example of the batch.
         drop_remainder: whether to drop the partial batches.
         pad_id: padding of integers.
-        axes: the components that count, and those that share a length, see `SequenceAxes`: `("T", "T")` for words and
-            tags. By default each component of rank 1 or more has a separate length. Other components are padded to
-            the longest of their batch.
+        axes: names of the lengths of the components: those with one name have one length, `("T", "T")` for words and
+            tags, and None does not count (`SequenceAxes`). By default each component of rank 1 or more has a separate
+            length. Other components are padded to the longest of their batch.
 
     Raises:
         ValueError: if a number is not positive, more than one of `buckets`, `boundaries`, `width` is given, or buckets

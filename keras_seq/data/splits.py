@@ -13,7 +13,7 @@ def find_splits(
     """Finds the files of "train", "valid" and "test" by their names: `train.tsv`, `val.tsv.gz`, `test_2016.tsv`.
 
     Args:
-        folder: folder of the files.
+        folder: folder of the files, or a file, which is the split "train" then.
         endings: accepted endings of their names, without a leading dot. `.gz` may follow.
         needed: required splits. The others may be missing.
 
@@ -22,10 +22,14 @@ def find_splits(
         ValueError: if several files match a split.
     """
     folder = Path(folder)
+    ends = tuple(f".{ending}{packed}" for ending in endings for packed in ("", ".gz"))
+    if folder.is_file():
+        if folder.name.endswith(ends) and set(needed) <= {"train"}:
+            return {"train": folder}
+        raise FileNotFoundError(f"{folder} is a file. Put it into a folder, as {' or '.join(SPLIT_NAMES['train'])}*.")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder.")
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    ends = tuple(f".{ending}{packed}" for ending in endings for packed in ("", ".gz"))
     parts = {}
     for part, starts in SPLIT_NAMES.items():
         found = [name for name in names if name.startswith(starts) and name.endswith(ends)]

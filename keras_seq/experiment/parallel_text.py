@@ -9,6 +9,7 @@ from typing import Literal
 from keras_seq.cli import option
 from keras_seq.lazy import data
 
+NOT_LANGUAGES = ("txt", "tsv", "csv", "tok", "bpe", "src", "tgt")  # endings of files of any language
 Files = tuple[pathlib.Path | None, pathlib.Path | None]
 
 
@@ -44,18 +45,31 @@ class ParallelTextFlags:
         print("; ".join(reports) + ".")
         return parts
 
+    def languages(self, source: str, target: str) -> tuple[str, str]:
+        """The two languages: the endings of the files that the flags name, else `source` and `target`."""
+        if self.train_source is None or self.train_target is None:
+            return source, target
+        endings = [path.name.removesuffix(".gz").rpartition(".") for path in (self.train_source, self.train_target)]
+        if not all(start and 2 <= len(end) <= 3 and end not in NOT_LANGUAGES for start, _, end in endings):
+            return source, target
+        return endings[0][2], endings[1][2]
+
     def _named_files(self) -> dict[str, Files]:
         names = ("train", "valid", "test")
         files = {part: (getattr(self, f"{part}_source"), getattr(self, f"{part}_target")) for part in names}
         if files["test"] == (None, None):
             del files["test"]  # the validation text is reported instead
         missing = [
-            f"--{part}-{'target' if source else 'source'}"
+            flag
             for part, (source, target) in files.items()
-            if source is None or (target is None and not _has_pairs(source))
+            for flag, path in ((f"--{part}-source", source), (f"--{part}-target", target))
+            if path is None and not (source and _has_pairs(source))
         ]
         if missing:
-            raise ValueError(f"--train-source requires the other files. Missing: {' '.join(missing)}")
+            raise ValueError(
+                "Training and validation text are required, of both languages. "
+                f"Missing beside --train-source: {', '.join(missing)}"
+            )
         return files
 
 

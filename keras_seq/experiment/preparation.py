@@ -48,17 +48,18 @@ def _check_packages(options: Options) -> None:
         raise ImportError(f'Recipes need {", ".join(missing)}: pip install "keras-seq[recipes]"')
 
 
-def with_data(options: T, name: str) -> T:
+def with_data(options: T, name: str, file_too: bool = False) -> T:
     """The options with the data folder and with defaults in place of None: those of the preset "files", or of no preset
     for synthetic data.
 
     Args:
         options: options with `data_dir` and `download`.
         name: name of the data set that `--download` fetches.
+        file_too: whether `data_dir` may be a single file, of training data.
     Raises:
         FileNotFoundError, ValueError, OSError: see `data_folder`.
     """
-    folder = data_folder(options.data_dir, options.download, name)
+    folder = data_folder(options.data_dir, options.download, name, file_too)
     return with_defaults(dataclasses.replace(options, data_dir=folder), *(() if folder is None else ("files",)))
 
 
@@ -179,11 +180,15 @@ def initialize(
     print(training.initialize_from(model, options.init_from, pairs))
 
 
-def data_folder(data_dir: str | os.PathLike | None, download: bool, name: str) -> pathlib.Path | None:
+def data_folder(
+    data_dir: str | os.PathLike | None, download: bool, name: str, file_too: bool = False
+) -> pathlib.Path | None:
     """The folder that a recipe reads: `data_dir`, or the data set `name`, downloaded once. None for synthetic data.
 
+    Args:
+        file_too: whether `data_dir` may be a single file.
     Raises:
-        FileNotFoundError: if `data_dir` does not exist.
+        FileNotFoundError: if `data_dir` does not exist, or is a file that it must not be.
         ValueError: if both are requested.
         OSError: if the data set cannot be downloaded.
     """
@@ -195,6 +200,8 @@ def data_folder(data_dir: str | os.PathLike | None, download: bool, name: str) -
             raise OSError(f"{error} A folder that holds {names} can also be named by --data-dir.") from error
     if download:
         raise ValueError(f"--download fetches {name} into another folder. Leave out --data-dir, or --download.")
-    if not pathlib.Path(data_dir).is_dir():
+    if not pathlib.Path(data_dir).exists():
         raise FileNotFoundError(f"--data-dir {data_dir} does not exist. Name a folder.")
+    if not file_too and not pathlib.Path(data_dir).is_dir():
+        raise FileNotFoundError(f"--data-dir {data_dir} is a file. Name the folder that it is in.")
     return pathlib.Path(data_dir)

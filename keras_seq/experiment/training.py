@@ -109,8 +109,9 @@ def fit(
         return
     measured = validate or (lambda: _keras_validation(model, valid, run, scope))
     chosen = training.choose_weights(model, run, lambda: measured()[monitor], mode=mode)
-    mean = "" if chosen.mean is None else f", {chosen.mean:.4g} of the mean of the last checkpoints"
-    print(f"Validation {monitor.removeprefix('val_')}: {chosen.best:.4g} of the best epoch{mean}.")
+    kept = "the mean" if chosen.mean_is_kept else "the best epoch"
+    mean = "" if chosen.mean is None else f", {chosen.mean:.4g} with the mean of the last checkpoints: {kept} is kept"
+    print(f"Validation {monitor.removeprefix('val_')}: {chosen.best:.4g} with the weights of the best epoch{mean}.")
 
 
 def _resuming(train: training.TrainingData, run: training.Run, resume: training.Resume) -> str:

@@ -23,12 +23,24 @@ FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
 USAGE = """```python
 import ctranslate2
+import sentencepiece
+
+source = sentencepiece.SentencePieceProcessor(model_file="{source}")
+target = sentencepiece.SentencePieceProcessor(model_file="{target}")
+translator = ctranslate2.Translator(".")  # this folder
+pieces = source.encode(["a text"], out_type=str)  # without </s>, which CTranslate2 appends
+results = translator.translate_batch(pieces, beam_size=5, max_decoding_length=200)
+print(target.decode([result.hypotheses[0] for result in results]))
+```"""
+USAGE_WITH_TOKENS = """```python
+import ctranslate2
 
 translator = ctranslate2.Translator(".")  # this folder
-translator.translate_batch([["pieces", "of", "a", "text"]], beam_size=5, max_decoding_length=200)
+translator.translate_batch([["tokens", "of", "a", "text"]], beam_size=5, max_decoding_length=200)
 ```
 
-The caller splits the text into pieces of the vocabulary in this folder, and joins those of the translation."""
+The caller splits the text into tokens of the vocabulary in this folder, without the end token, and joins those of the
+translation."""
 EPSILON = 1e-5  # of all normalizations of `models.Transformer`. CTranslate2 has one epsilon per model
 EXACT = (None, "float32")  # quantizations whose numbers are compared
 TOLERANCE = 1e-4  # in log p, for each token
@@ -110,7 +122,8 @@ def ctranslate2(
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
         check_folder(path, overwrite, *kind_at(path))  # verifying takes a while
-        write_card(new, path, kind="translation", form=form_of(quantization), model=model, usage=USAGE, known=known)
+        form, usage = form_of(quantization), usage_of(new)
+        write_card(new, path, kind="translation", form=form, model=model, usage=usage, known=known)
         swap(path, new, old)
     return path
 
@@ -124,6 +137,16 @@ def form_of(quantization):
     return f"A CTranslate2 model, {quantization or 'float32'}"
 
 
+def usage_of(folder):
+    """The program that calls a folder: with SentencePiece if it reads the vocabularies."""
+    source, target = (f"{side}.spm" for side in ("source", "target"))
+    if (folder / "shared.spm").exists():
+        source = target = "shared.spm"
+    if all((folder / name).exists() for name in (source, target)):
+        return USAGE.format(source=source, target=target)
+    return USAGE_WITH_TOKENS
+
+
 def _library():
     try:
         import ctranslate2 as library
@@ -135,8 +158,9 @@ def _library():
 def _check_model(model):
     if not all(hasattr(model, name) for name in ("encoder_layers", "decoder_layers", "target_embedding")):
         raise ValueError(
-            "CTranslate2 runs Transformers only: `model` must be a `models.Transformer`. For others use "
-            f"`export.saved_model`. Received: a {type(model).__name__}"
+            "CTranslate2 runs Transformers only: `model` must be a `models.Transformer`. Train one "
+            "(--architecture transformer), or use `export.saved_model`, which takes others too. "
+            f"Received: a {type(model).__name__}"
         )
     if model.source_front_end is not None:
         raise ValueError(

@@ -36,6 +36,11 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
             f"{best} does not exist, but there are run folders in {path}: {named}. Give one of them: {within[0]}"
         )
     there = sorted(entry.name for entry in path.iterdir())
+    if "model.bin" in there:
+        raise ValueError(
+            f"{path} is a folder of CTranslate2, for `keras-seq serve` and for CTranslate2 itself. Give the run folder "
+            "it was exported from, or a SavedModel."
+        )
     if any(name in there for name in _RUN_PARTS):
         raise FileNotFoundError(
             f"{best} does not exist, though {path} is a run folder. It is written after the first epoch. Continue the "

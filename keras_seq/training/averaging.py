@@ -52,10 +52,13 @@ def average_checkpoints(model, paths: Sequence[str | os.PathLike]) -> None:
 
 
 class Chosen(NamedTuple):
-    """The validation scores of the best epoch and of the mean of the last ones, or None if there was no such choice."""
+    """The validation scores of the best epoch and of the mean of the last ones, or None if there was no such choice.
+    And whether the mean was better and is kept.
+    """
 
     best: float
     mean: float | None
+    mean_is_kept: bool = False
 
 
 def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "min") -> Chosen:
@@ -81,8 +84,8 @@ def choose_weights(model, run: Run, score: Callable[[], float], *, mode: str = "
     if of_mean >= of_best if mode == "max" else of_mean <= of_best:  # False if it is NaN
         with atomic_write(run.best) as temporary:
             model.save(temporary)
-    else:
-        model.set_weights(best)
+        return Chosen(of_best, of_mean, mean_is_kept=True)
+    model.set_weights(best)
     return Chosen(of_best, of_mean)
 
 

@@ -30,8 +30,11 @@ class Resume(keras.callbacks.Callback):
     uninterrupted run. So is the data, if its order is a function of the epoch:
 
         order, rest = data.shuffled(seed), data.from_step(0)
+        lengths = data.lengths(examples)
+        buckets = data.Buckets(lengths, tokens_per_batch=4096)  # sets the length of the dataset, for `save_every`
+        batches = examples.apply(order).apply(buckets.batched(lengths)).apply(rest)
         resume = training.Resume("runs/a", save_every=1000, epoch_aware=[order, rest])
-        model.fit(examples.apply(order).apply(data.bucketed(...)).apply(rest), callbacks=[resume], ...)
+        model.fit(batches, epochs=20, callbacks=[resume])
 
     The first epoch after a restart then has only its remaining steps. The progress bar and the callbacks receive no
     others, and Keras warns that the data ran out. The logs cover the whole epoch, since the metrics are restored.

@@ -277,7 +277,9 @@ class Run:
             return
         differences = config_differences(self.config, config, may_change)
         if differences:
-            raise ValueError(f"The folder {self.path} holds another run: {differences}. " + _ANOTHER_FOLDER)
+            longer = f" To train it further, begin a run with its weights: --init-from {self.path}"
+            longer = longer if "epochs was" in differences else ""
+            raise ValueError(f"The folder {self.path} holds another run: {differences}. {_ANOTHER_FOLDER}{longer}")
 
     def _check_data(self, data: Mapping[str, str] | None) -> None:
         old = read_config(self.path / "data.json")

@@ -32,3 +32,11 @@ def test_two_that_could_be_meant_and_no_folder(tmp_path):
         find_splits(folder, ENDINGS, needed=["train"])
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         find_splits(tmp_path / "nowhere", ENDINGS)
+
+
+def test_a_file_is_the_training_split(tmp_path):
+    folder_of(tmp_path, "mails.csv.gz", "mails.txt")
+    assert find_splits(tmp_path / "mails.csv.gz", ENDINGS, needed=["train"]) == {"train": tmp_path / "mails.csv.gz"}
+    for name, needed in (("mails.txt", ["train"]), ("mails.csv.gz", ["train", "valid"])):
+        with pytest.raises(FileNotFoundError, match=f"{name} is a file. Put it into a folder, as train"):
+            find_splits(tmp_path / name, ENDINGS, needed=needed)

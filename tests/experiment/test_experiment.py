@@ -249,7 +249,8 @@ def test_fit_leaves_its_files_and_the_better_weights_and_goes_on(tmp_path, capsy
     assert [row["epoch"] for row in rows] == [1, 2, 3] and "tokens/s" in rows[0]
     assert all(0 < row["gradient_norm"] <= row["largest_gradient_norm"] for row in rows)
     told = capsys.readouterr().out
-    best, mean = map(float, re.search(r"accuracy: (.+) of the best epoch, (.+) of the mean", told).groups())
+    found = re.search(r"accuracy: (.+) with the weights of the best epoch, (.+) with the mean .* is kept", told)
+    best, mean = map(float, found.groups())
     assert best == pytest.approx(max(row["val_accuracy"] for row in rows), abs=1e-3)
     valid = [(ids, labels.numpy()) for ids, labels in examples(32, seed=2).padded_batch(32)]
     right = np.mean([model(ids).numpy().argmax(axis=1) == labels for ids, labels in valid])

@@ -1,5 +1,7 @@
 """Model cards: what a run folder knows stands in them, what nobody knows does not, and what a person wrote is kept."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -126,9 +128,22 @@ def test_a_card_in_a_folder_of_ctranslate2(run, tmp_path):
     path = export.ctranslate2(model, tmp_path / "a", words, quantization="int8", verify=False, run=run.path)
     card = (path / "README.md").read_text(encoding="utf-8")
     assert "pipeline_tag: translation" in card and "A CTranslate2 model, int8, exported" in card
-    assert "translate_batch" in card and "| test | accuracy | 0.7183 |" in card
+    assert "translate_batch([[" in card and "| test | accuracy | 0.7183 |" in card
     export.ctranslate2(model, path, words, verify=False)  # replaces it
     assert "A CTranslate2 model, float32" in (path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_program_of_a_card_translates(tmp_path, monkeypatch, capsys):
+    for package in ("ctranslate2", "sentencepiece"):
+        pytest.importorskip(package, reason="the extra `ctranslate2`")
+    lines = ["a fine film", "a dull film", "the story is warm and fine"] * 4
+    subwords = text.Subwords.train(lines, vocabulary_size=40)
+    model = models.Transformer(subwords.size, units=8, num_heads=2, num_layers=1)
+    path = export.ctranslate2(model, tmp_path / "a", subwords, verify=False)
+    card = (path / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(path)
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], {})
+    assert capsys.readouterr().out.startswith("[")
 
 
 def test_a_cell_of_a_table_has_no_bar():

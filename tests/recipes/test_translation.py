@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import random
 import re
 import signal
@@ -215,6 +216,16 @@ def test_a_folder_that_holds_another_run_is_left_alone(corpus, capsys):
     assert (folder / "config.json").read_text() == '{"units": 3}'
 
 
+def test_named_files_name_the_languages():
+    def languages(source, target):
+        files = {"train_source": pathlib.Path(source), "train_target": pathlib.Path(target)}
+        options = translation.with_defaults(translation.Options(**files))
+        return options.source, options.target
+
+    assert languages("a/train.en", "a/train.de.gz") == ("en", "de")
+    assert languages("long.txt", "short.txt") == languages("pairs", "en") == ("en", "fr")
+
+
 def test_pairs_of_one_file(tmp_path):
     for part in ("train", "val", "test"):
         (tmp_path / f"{part}.tsv").write_text(f"cat\tK AE T\n{part}\tD AO G\n")
@@ -225,7 +236,7 @@ def test_pairs_of_one_file(tmp_path):
         "test": ["cat", "test"],
     }
     files = {f"{part}_source": tmp_path / f"{name}.tsv" for part, name in (("train", "train"), ("test", "test"))}
-    with pytest.raises(ValueError, match="Missing: --valid-source"):
+    with pytest.raises(ValueError, match="Missing beside --train-source: --valid-source, --valid-target"):
         translation.read(translation.Options(**files))
     found = translation.read(translation.Options(**files, valid_source=tmp_path / "val.tsv"))
     assert found["valid"].targets == ["K AE T", "D AO G"]

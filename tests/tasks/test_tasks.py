@@ -173,6 +173,13 @@ def test_what_a_run_folder_holds(tmp_path):
     assert isinstance(keras_seq.load(tmp_path), tasks.Translation)
 
 
+def test_a_folder_of_ctranslate2_is_named(tmp_path):
+    for name in ("model.bin", "config.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match="is a folder of CTranslate2.*Give the run folder"):
+        keras_seq.load(tmp_path)
+
+
 @pytest.mark.long
 def test_options_of_a_search(saved):
     ours, run, served = saved("translation")

@@ -70,6 +70,14 @@ def test_overwriting_removes_the_parts_of_the_run_only(tmp_path):
     assert not new.best.exists() and not new.history.exists() and (tmp_path / "notes.txt").exists()
 
 
+def test_more_epochs_need_another_run(tmp_path):
+    Run(tmp_path / "a", {"epochs": 2, "units": 8})
+    with pytest.raises(ValueError, match="--init-from .*a$"):
+        Run(tmp_path / "a", {"epochs": 3, "units": 8})
+    with pytest.raises(ValueError, match="overwrite=True`\\).$"):
+        Run(tmp_path / "a", {"epochs": 2, "units": 9})
+
+
 def test_history_widens_and_comes_back(tmp_path):
     path = tmp_path / "history.csv"
     rows = [{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-9, "val_bleu": 31.5}]
