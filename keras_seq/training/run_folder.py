@@ -278,7 +278,7 @@ class Run:
         differences = config_differences(self.config, config, may_change)
         if differences:
             longer = f" To train it further, begin a run with its weights: --init-from {self.path}"
-            longer = longer if "epochs was" in differences else ""
+            longer = longer if "`epochs` was" in differences else ""
             raise ValueError(f"The folder {self.path} holds another run: {differences}. {_ANOTHER_FOLDER}{longer}")
 
     def _check_data(self, data: Mapping[str, str] | None) -> None:

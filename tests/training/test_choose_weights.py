@@ -42,11 +42,12 @@ def test_the_better_of_the_best_epoch_and_the_mean(run, mode, wanted, kept):
     model = one_weight()
     chosen = training.choose_weights(model, run, lambda: abs(value_of(model) - wanted), mode=mode)
     assert value_of(model) == value_of(keras.models.load_model(run.best)) == kept
-    np.testing.assert_array_equal(chosen, (abs(1 - wanted), abs(2 - wanted)))
+    np.testing.assert_array_equal(chosen[:2], (abs(1 - wanted), abs(2 - wanted)))
+    assert chosen.mean_is_kept == (kept == 2.0)
 
 
 def test_one_checkpoint_has_no_mean(run):
     training.Checkpoints(run.path, keep=1).save(one_weight(), 3)
     model = one_weight()
-    assert training.choose_weights(model, run, lambda: value_of(model)) == (1.0, None)
+    assert training.choose_weights(model, run, lambda: value_of(model)) == (1.0, None, False)
     assert value_of(model) == 1.0
