@@ -225,7 +225,7 @@ def cost_of_length(options: Options, subwords: text.Subwords, sources: list[list
 
 
 def cost_of_room(options: Options, subwords: text.Subwords, sources: list[list[int]]) -> None:
-    """What a `max_length` costs that the hypotheses do not reach."""
+    """The cost of a `max_length` above the length of the hypotheses."""
     curves = costs(options, subwords, sources, constraints=(decoding.MaxLength(min(options.lengths)),))
     print(f"**The cost of room**, CPU ms a sentence of {min(options.lengths)} tokens, ", end="")
     print(f"batches of {max(options.batch_sizes)}\n")

@@ -137,7 +137,8 @@ def with_defaults(options: Options) -> Options:
     if options.stream and options.findings:
         raise ValueError("--findings reads the text several times. Leave out --stream.")
     scale = options.initial_scale or 0.08 * (1000 / options.units) ** 0.5
-    return dataclasses.replace(options, initial_scale=scale)
+    source, target = options.languages(options.source, options.target)
+    return dataclasses.replace(options, source=source, target=target, initial_scale=scale)
 
 
 def read(options: Options) -> dict[str, data.ParallelText | data.ParallelFiles]:

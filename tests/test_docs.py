@@ -32,6 +32,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.DOTALL 
 QUICK = ("docs/data.md", "docs/guides/masks.md")  # the other pages train, decode or load exports
 # (page, number of the block) -> why it is only compiled.
 COMPILED = {
+    ("docs/export.md", 6): "needs a CTranslate2 folder with SentencePiece's vocabulary",
     ("docs/serving.md", 1): "needs tensorflow_serving",
     ("docs/serving.md", 2): "shows a loop around a call of the next block",
     ("docs/serving.md", 3): "needs tensorflow_serving and a server",

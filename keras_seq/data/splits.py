@@ -26,7 +26,8 @@ def find_splits(
     if folder.is_file():
         if folder.name.endswith(ends) and set(needed) <= {"train"}:
             return {"train": folder}
-        raise FileNotFoundError(f"{folder} is a file. Put it into a folder, as {' or '.join(SPLIT_NAMES['train'])}*.")
+        wanted = _names("train", endings)
+        raise FileNotFoundError(f"{folder} is a file. Put it into a folder, with a name such as {wanted} (or .gz).")
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder.")
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
@@ -38,6 +39,9 @@ def find_splits(
         if found:
             parts[part] = folder / found[0]
         elif part in needed:
-            wanted = " or ".join(f"{start}*.{ending}" for ending in endings for start in starts)
-            raise FileNotFoundError(f"{folder} has no file named {wanted} (or .gz).")
+            raise FileNotFoundError(f"{folder} has no file named {_names(part, endings)} (or .gz).")
     return parts
+
+
+def _names(part: str, endings: Sequence[str]) -> str:
+    return " or ".join(f"{start}*.{ending}" for ending in endings for start in SPLIT_NAMES[part])

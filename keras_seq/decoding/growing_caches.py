@@ -52,7 +52,7 @@ def _can_grow() -> bool:
 def _with_caches(state, change):
     """The state with `change(caches, used)` in place of each "caches". `used` is the step count of the fullest row."""
     if isinstance(state, dict):
-        used = ops.max(state["position"]) if {"caches", "position"} <= set(state) else None
+        used = ops.max(state["position"], initial=0) if {"caches", "position"} <= set(state) else None
         return {
             name: _with_caches(part, change) if used is None or name != "caches" else change(part, used)
             for name, part in state.items()

@@ -70,7 +70,9 @@ def search(
         model: `encode(source, max_length=T) -> state`, a dict of nests of tensors with leading axis B, and
             `decode(tokens (N, 1), state) -> (logits (N, 1, V), state)`, with the same number of rows for each of the B
             sentences. `state["memory"]` must be the same at every step and for all rows of a sentence: it is tiled to N
-            rows once and never reordered, or left with B rows if the model sets `shares_memory = True`.
+            rows once and never reordered, or left with B rows if the model sets `shares_memory = True`. Beside an entry
+            "position", int `(B,)`, an entry "caches" has room for T steps along axis 2, and may come back to `decode`
+            with less (`GrowingCaches`).
         source: input of `encode`: a tensor with leading axis B or a nest of them.
         max_length: T, the end token counted.
         start_id, end_id, pad_id: ints.

@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_seq.decoding import score, search
 from keras_seq.export.destination import check_folder, swap
-from keras_seq.export.model_card import CARD, is_card, read_run, write_card
+from keras_seq.export.model_card import card_at, read_run, write_card
 from keras_seq.tasks.samples import SAMPLES
 
 # File endings of keras_seq.text, by which `text.load` recognizes a vocabulary.
@@ -21,6 +21,7 @@ ENDINGS = {"Subwords": ".spm", "Words": ".words", "Characters": ".characters", "
 SIDES = ("shared", "source", "target")
 FILES = {"model.bin", "config.json"}
 FILES |= {f"{side}{ending}" for side in SIDES for ending in ("_vocabulary.json", *ENDINGS.values())}
+KIND = ("CTranslate2 model", "model.bin")
 USAGE = """```python
 import ctranslate2
 import sentencepiece
@@ -99,7 +100,7 @@ def ctranslate2(
         raise ValueError(
             f"`max_positions` must be at least 2, for a token and the end token. Received: {max_positions}"
         )
-    check_folder(path, overwrite, *kind_at(path))
+    check_folder(path, overwrite, *KIND, FILES | card_at(path))
     known = read_run(run)
     _check_model(model)
     spec = _specification(library, model, max_positions)
@@ -121,16 +122,11 @@ def ctranslate2(
         if verify:
             exact, longest = quantization in EXACT, min(LONGEST, max_positions)
             _verify(library, new, model, vocabulary, source_vocabulary, samples, exact, longest)
-        check_folder(path, overwrite, *kind_at(path))  # verifying takes a while
+        check_folder(path, overwrite, *KIND, FILES | card_at(path))  # verifying takes a while
         form, usage = form_of(quantization), usage_of(new)
         write_card(new, path, kind="translation", form=form, model=model, usage=usage, known=known)
         swap(path, new, old)
     return path
-
-
-def kind_at(path):
-    """The arguments of `check_folder`. A `README.md` that is no model card would be lost."""
-    return "CTranslate2 model", "model.bin", FILES | ({CARD} if is_card(path / CARD) else set())
 
 
 def form_of(quantization):

@@ -56,6 +56,11 @@ def is_card(path: Path) -> bool:
         return LIBRARY in file.read(400).splitlines()
 
 
+def card_at(path: Path) -> set[str]:
+    """The name of the model card in a folder, if there is one. A `README.md` that is no card must not be replaced."""
+    return {CARD} if is_card(path / CARD) else set()
+
+
 def write_card(
     folder: Path,
     path: Path,

@@ -9,13 +9,14 @@ import keras
 import tensorflow as tf
 
 from keras_seq.export.destination import check_folder, swap
-from keras_seq.export.model_card import CARD, is_card, read_run, saved_model_usage, write_card
+from keras_seq.export.model_card import card_at, read_run, saved_model_usage, write_card
 from keras_seq.export.verification import tolerance_for
 from keras_seq.export.verification import verify as verify_elsewhere
 from keras_seq.tasks.signatures import Exported, without_cudnn
 from keras_seq.tasks.task import Task
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
+KIND = ("SavedModel", "saved_model.pb")
 
 
 def saved_model(
@@ -62,7 +63,7 @@ def saved_model(
     if keras.backend.backend() != "tensorflow":
         raise ValueError(f"A SavedModel needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     path = Path(path)
-    check_folder(path, overwrite, *kind_at(path))
+    check_folder(path, overwrite, *KIND, SAVED_MODEL_FILES | card_at(path))
     known = read_run(task.folder if run is None else run)
     model = task.exported_model()
     exported = Exported(model, task.signatures(), task.resources)
@@ -75,7 +76,7 @@ def saved_model(
             calls = task.calls(exported.functions, task.samples if samples is None else samples)
             with without_cudnn(model):
                 verify_elsewhere(new, exported.functions, calls, timeout, tolerance_for(model))
-        check_folder(path, overwrite, *kind_at(path))  # verifying takes a while
+        check_folder(path, overwrite, *KIND, SAVED_MODEL_FILES | card_at(path))  # verifying takes a while
         write_card(
             new,
             path,
@@ -88,11 +89,6 @@ def saved_model(
         )
         swap(path, new, old)
     return path
-
-
-def kind_at(path):
-    """The arguments of `check_folder`. A `README.md` that is no model card would be lost."""
-    return "SavedModel", "saved_model.pb", SAVED_MODEL_FILES | ({CARD} if is_card(path / CARD) else set())
 
 
 def write(model, exported, folder):

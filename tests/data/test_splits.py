@@ -38,5 +38,5 @@ def test_a_file_is_the_training_split(tmp_path):
     folder_of(tmp_path, "mails.csv.gz", "mails.txt")
     assert find_splits(tmp_path / "mails.csv.gz", ENDINGS, needed=["train"]) == {"train": tmp_path / "mails.csv.gz"}
     for name, needed in (("mails.txt", ["train"]), ("mails.csv.gz", ["train", "valid"])):
-        with pytest.raises(FileNotFoundError, match=f"{name} is a file. Put it into a folder, as train"):
+        with pytest.raises(FileNotFoundError, match=rf"{name} is a file. Put it .*train\*.tsv or train\*.csv"):
             find_splits(tmp_path / name, ENDINGS, needed=needed)

@@ -107,3 +107,8 @@ def test_a_state_without_caches_is_left_alone():
     state = {"h": keras.ops.zeros((2, 3)), "members": [{"position": keras.ops.zeros((2,), "int32"), "parts": None}]}
     caches = growing_caches.GrowingCaches(state)
     assert caches.cut(state) is state and caches.grown(state) is state
+
+
+def test_an_empty_batch_has_no_hypotheses():
+    found = decoding.search(MODELS["translator"](), SOURCE[:0], max_length=30, search="beam", **IDS)
+    assert tuple(found.tokens.shape) == (0, 1, 30)
