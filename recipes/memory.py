@@ -22,7 +22,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import keras, layers, losses, metrics, models, optimizers, plots, tasks, text, tf, tuning
+from keras_seq.lazy import data, keras, layers, losses, metrics, models, optimizers, plots, tasks, text, tf, tuning
 
 from .synthetic import copy_and_addition, published_memory
 
@@ -177,7 +177,7 @@ def bucketed(options: Options, parts: dict[str, Any], scope):
 
     return experiment.batches(
         options,
-        dataset("train"),
+        data.InMemory(dataset("train")),
         dataset("valid"),
         tokens_per_batch=options.tokens_per_batch,
         max_length=2 * options.lengths[-1] + 2 * copy_and_addition.COPIED,

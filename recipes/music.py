@@ -19,7 +19,7 @@ from keras_seq import cli, experiment
 from keras_seq.architectures import ARCHITECTURES
 from keras_seq.cli import option
 from keras_seq.experiment import Result, preset
-from keras_seq.lazy import keras, losses, metrics, models, plots, tasks, tf, tuning
+from keras_seq.lazy import data, keras, losses, metrics, models, plots, tasks, tf, tuning
 
 from .baselines import note_statistics
 from .public import piano_rolls
@@ -95,7 +95,7 @@ def train(options: Options, parts: dict[str, Rolls], run, scope, callbacks=()) -
     rolls = piano_rolls.transposed(parts["train"], options.transpose)
     batches, valid = experiment.batches(
         options,
-        dataset(rolls),
+        data.InMemory(dataset(rolls)),
         dataset(parts["valid"]),
         tokens_per_batch=options.tokens_per_batch,
         max_length=max(map(len, rolls)) + 1,

@@ -206,14 +206,14 @@ def batched(options: Options, part, source_words: text.Words, target_words: text
         The steps that depend on the epoch, the batches of an epoch, and their number of target tokens.
     """
     pairs = part.dataset().apply(source_words.encoded(target_words))
-    if not options.stream:
-        pairs = pairs.cache()
-    lengths = data.lengths(pairs)  # (N, 2)
+    in_memory = None if options.stream else data.InMemory(pairs)
+    lengths = data.lengths(pairs) if in_memory is None else in_memory.lengths()  # (N, 2)
+    pairs = pairs if in_memory is None else in_memory.numbers()
     shape = batch_shape(options, lengths)
     order = [data.shuffled(options.seed), data.shuffled(options.seed, BATCHES_SHUFFLED)]
     if shuffle:
         pairs = pairs.apply(order[0])
-    batches = pairs.apply(data.bucketed(**shape)).apply(data.teacher_forcing(target_words.start_id))
+    batches = pairs.apply(data.bucketed(**shape, examples=in_memory)).apply(data.teacher_forcing(target_words.start_id))
     batches = batches.apply(order[1]) if shuffle else batches.cache()
     batches = batches.apply(tf.data.experimental.assert_cardinality(data.plan_batches(lengths, **shape).batches))
     return order, batches, int(lengths[:, 1].sum())

@@ -127,7 +127,7 @@ def train(options: Options, parts: dict[str, data.ParallelText], run, scope, cal
     encoded = source_vocabulary.encoded(target_vocabulary)
     batches, valid = experiment.batches(
         options,
-        parts["train"].dataset().apply(encoded).cache(),
+        data.InMemory(parts["train"].dataset().apply(encoded)),
         parts["valid"].dataset().apply(encoded),
         tokens_per_batch=options.tokens_per_batch,
         max_length=options.max_length,

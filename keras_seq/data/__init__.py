@@ -11,6 +11,7 @@ from keras_seq.data.data_sets import DATA_SETS, Archive, DataSet, Source, data_h
 from keras_seq.data.download import download, sha256_of, unpack
 from keras_seq.data.fingerprint import fingerprint
 from keras_seq.data.forecast_columns import ForecastColumns
+from keras_seq.data.in_memory import InMemory
 from keras_seq.data.keras_warnings import ignore_keras_warnings
 from keras_seq.data.labeled_text import LabeledReport, LabeledText, folds, read_labeled_text
 from keras_seq.data.lengths import SequenceAxes, lengths, longer_than, padding, shorter_than
@@ -51,6 +52,7 @@ __all__ = [
     "DATA_SETS",
     "DataSet",
     "ForecastColumns",
+    "InMemory",
     "LabeledReport",
     "LabeledText",
     "Mixture",

@@ -137,7 +137,7 @@ def plan_batches(
         lengths.shape[1], tokens_per_batch, examples_per_batch, buckets, boundaries, width, multiple_of
     )
     shapes, rows_of = np.array(shapes), np.array(rows_of)
-    bucket = _first_fitting(lengths, shapes)  # (N,)
+    bucket = first_fitting(lengths, shapes)  # (N,)
     counts = np.bincount(bucket, minlength=len(rows_of))
     order = np.argsort(bucket, kind="stable")
     place = np.empty_like(order)  # of an example within its bucket
@@ -210,8 +210,13 @@ def shapes_and_rows(
     return shapes, rows
 
 
-def _first_fitting(lengths: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The number of each example's bucket `(N,)`, or `len(shapes)` if it fits into none."""
+def first_fitting(lengths: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """The number of each example's bucket `(N,)`, or `len(shapes)` if it fits into none.
+
+    Args:
+        lengths: ints `(N, L)`.
+        shapes: maxima `(buckets, L)`, in order of rising cost.
+    """
     distinct, inverse, _ = distinct_rows(lengths)
     found = np.full(len(distinct), len(shapes))
     for number in reversed(range(len(shapes))):

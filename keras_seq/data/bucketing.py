@@ -7,9 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_seq.data.autotune import without_autotune
-from keras_seq.data.batch_plan import count_batches, shapes_and_rows
+from keras_seq.data.batch_plan import count_batches, first_fitting, shapes_and_rows
 from keras_seq.data.bucket_fitting import fit_buckets
+from keras_seq.data.in_memory import InMemory
 from keras_seq.data.lengths import SequenceAxes, padding_value
+from keras_seq.data.number_batches import batched_numbers
 
 _MOST_SHAPES = 40
 _BATCHES_A_SHAPE = 5
@@ -30,6 +32,7 @@ def bucketed(
     drop_remainder: bool = False,
     pad_id: int = 0,
     axes=None,
+    examples: InMemory | None = None,
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """A dataset step that groups examples of any length into padded batches of similar lengths.
 
@@ -70,10 +73,13 @@ def bucketed(
         axes: names of the lengths of the components: those with one name have one length, `("T", "T")` for words and
             tags, and None does not count (`SequenceAxes`). By default each component of rank 1 or more has a separate
             length. Other components are padded to the longest of their batch.
+        examples: examples in memory. The elements of the dataset are then their numbers, from `examples.numbers()`. The
+            batches are those of the examples themselves, and take a tenth of the time.
 
     Raises:
         ValueError: if a number is not positive, more than one of `buckets`, `boundaries`, `width` is given, or buckets
-            and elements have different numbers of lengths.
+            and elements have different numbers of lengths. With `examples`, also for an empty sequence, for unequal
+            lengths of one axis, or if the elements are not numbers.
         tf.errors.InvalidArgumentError: while iterating, at an empty sequence or at unequal lengths of one axis.
     Example:
         >>> rows = tf.data.Dataset.from_generator(
@@ -98,10 +104,11 @@ def bucketed(
         )
 
     def step(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        sequences = SequenceAxes(dataset.element_spec, axes)
+        element_spec = dataset.element_spec if examples is None else examples.element_spec
+        sequences = SequenceAxes(element_spec, axes)
         shapes, rows = shapes_and_rows(sequences.count, *options)
         maxima = tf.constant(shapes, tf.int32)  # (buckets, L)
-        fillers = tf.nest.map_structure(lambda spec: padding_value(spec.dtype, pad_id), dataset.element_spec)
+        fillers = tf.nest.map_structure(lambda spec: padding_value(spec.dtype, pad_id), element_spec)
 
         def bucket_of(lengths):
             fits = tf.reduce_all(lengths <= maxima, axis=1)
@@ -118,17 +125,27 @@ def bucketed(
                 component if number is None else _padded(component, wanted[number], filler)
                 for component, number, filler in components
             ]
-            return tf.nest.pack_sequence_as(dataset.element_spec, padded)
+            return tf.nest.pack_sequence_as(element_spec, padded)
 
-        batches = dataset.bucket_by_sequence_length(
-            # The "length" is the number of the bucket, since several lengths determine it. Bucket i is below boundary
-            # i + 1.
-            element_length_func=lambda *example: bucket_of(sequences.checked_lengths(example)),
-            bucket_boundaries=list(range(1, len(shapes) + 1)),
-            bucket_batch_sizes=rows,
-            padding_values=fillers,
-            drop_remainder=drop_remainder,
-        )
+        if examples is None:
+            batches = dataset.bucket_by_sequence_length(
+                # The "length" is the number of the bucket, since several lengths determine it. Bucket i is below
+                # boundary i + 1.
+                element_length_func=lambda *example: bucket_of(sequences.checked_lengths(example)),
+                bucket_boundaries=list(range(1, len(shapes) + 1)),
+                bucket_batch_sizes=rows,
+                padding_values=fillers,
+                drop_remainder=drop_remainder,
+            )
+        else:
+            lengths = examples.lengths(axes).reshape(len(examples), sequences.count)
+            buckets_of = np.where((lengths > 0).all(axis=1), first_fitting(lengths, np.array(shapes)), -1)
+            batches = batched_numbers(dataset, buckets_of, rows, drop_remainder)
+            batches = batches.map(
+                lambda numbers: examples.gather(numbers, fillers),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
         if pad_to_bucket_boundary:
             batches = batches.map(pad_to_bucket, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.apply(without_autotune)
@@ -170,13 +187,14 @@ class Buckets:
         self._options = {"tokens_per_batch": tokens_per_batch, "buckets": self.shapes, "multiple_of": multiple_of}
 
     def batched(
-        self, lengths: np.ndarray, *, pad_id: int = 0, axes=None
+        self, lengths: np.ndarray, *, pad_id: int = 0, axes=None, examples: InMemory | None = None
     ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
         """A dataset step: `bucketed`, with the number of batches as the cardinality of the dataset.
 
         Args:
             lengths: lengths of the examples of the dataset, in any order.
-            pad_id, axes: as for `bucketed`.
+            pad_id, axes, examples: as for `bucketed`.
         """
         count = tf.data.experimental.assert_cardinality(count_batches(lengths, **self._options))
-        return lambda dataset: dataset.apply(bucketed(**self._options, pad_id=pad_id, axes=axes)).apply(count)
+        step = bucketed(**self._options, pad_id=pad_id, axes=axes, examples=examples)
+        return lambda dataset: dataset.apply(step).apply(count)

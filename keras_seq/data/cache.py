@@ -6,6 +6,7 @@ Block k is in file k modulo the number of files, so reading the files in turn re
 number of readers. The manifest is put in place last and atomically. Files that it does not name are ignored.
 """
 
+import ast
 import contextlib
 import json
 import logging
@@ -14,7 +15,7 @@ import re
 import secrets
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from keras_seq.data.arguments import check_choice, check_positive
 from keras_seq.data.file_lock import locked
 from keras_seq.data.lines import Paths, as_paths
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest.json"
 _OURS = re.compile(r"(examples-[0-9a-f]{8}-\d+-of-\d+\.tfrecord|lengths-[0-9a-f]{8}\.npy|manifest-[0-9a-f]{8}\.tmp)")
 
@@ -82,6 +83,23 @@ def cached(
     return step
 
 
+def cached_blocks(folder: str | PathLike) -> tuple[Any, tf.data.Dataset]:
+    """The element spec of the examples of a cache, with plain tuples and dicts, and a dataset of its blocks in order,
+    each a flat tuple of arrays: for a sequence the values and the row splits `(n + 1,)`, else one array `(n, ...)`.
+
+    Raises:
+        FileNotFoundError: if the folder holds no cache.
+    """
+    folder = Path(folder)
+    manifest = _existing(folder)
+    element_spec = _element_spec(manifest["types"])
+    specs = tf.nest.flatten(element_spec)
+    blocks = _interleaved(
+        folder, manifest, lambda records: records.map(lambda record: tuple(_parsed(record, specs))), 1
+    )
+    return element_spec, blocks
+
+
 def cached_lengths(folder: str | PathLike) -> np.ndarray:
     """The lengths of all examples of a cache, as in `lengths`, without reading any example: int64 `(N, C)` for the C
     components of rank 1 and more, or `(N,)` for one.
@@ -90,9 +108,7 @@ def cached_lengths(folder: str | PathLike) -> np.ndarray:
         FileNotFoundError: if the folder holds no cache.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
-    if not manifest:
-        raise FileNotFoundError(f"{folder} holds no cache. Write one with `dataset.apply(cached({str(folder)!r}))`.")
+    manifest = _existing(folder)
     found = np.load(folder / manifest["lengths"])
     return found[:, 0] if found.shape[1] == 1 else found
 
@@ -114,12 +130,27 @@ def _described(dataset: tf.data.Dataset, files: Paths, fingerprint: Any) -> dict
     for path in as_paths(files) if files else ():
         state = path.stat()
         stamps[str(path.absolute())] = [state.st_size, state.st_mtime_ns]
-    spec = tf.nest.map_structure(lambda spec: f"{spec.dtype.name} {spec.shape}", dataset.element_spec)
-    described = {"format": _FORMAT, "types": str(spec), "files": stamps, "fingerprint": fingerprint}
+    described = {"format": _FORMAT, "types": _types(dataset.element_spec), "files": stamps, "fingerprint": fingerprint}
     try:
         return json.loads(json.dumps(described))
     except (TypeError, ValueError) as error:
         raise ValueError(f"`fingerprint` must be valid as JSON: {error}. Received: {fingerprint!r}") from error
+
+
+def _types(spec: Any) -> Any:
+    """The element spec as JSON: "int32 (None, 3)" for a component, a list for a tuple, an object for a dict."""
+    if isinstance(spec, tf.TensorSpec):
+        return f"{spec.dtype.name} {spec.shape}"
+    return {name: _types(spec[name]) for name in spec} if isinstance(spec, dict) else [_types(part) for part in spec]
+
+
+def _element_spec(types: Any) -> Any:
+    if isinstance(types, str):
+        dtype, shape = types.split(" ", 1)
+        return tf.TensorSpec(ast.literal_eval(shape), dtype)
+    if isinstance(types, dict):
+        return {name: _element_spec(types[name]) for name in types}
+    return tuple(_element_spec(part) for part in types)
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
@@ -131,6 +162,13 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         return {}
+
+
+def _existing(folder: Path) -> dict[str, Any]:
+    manifest = _manifest(folder)
+    if not manifest or manifest.get("format") != _FORMAT:
+        raise FileNotFoundError(f"{folder} holds no cache. Write one with `dataset.apply(cached({str(folder)!r}))`.")
+    return manifest
 
 
 def _opened(folder: Path, described: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
@@ -218,7 +256,7 @@ def _remove_all_but(folder: Path, manifest: dict[str, Any]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_sequence(spec: tf.TensorSpec) -> bool:
+def is_sequence(spec: tf.TensorSpec) -> bool:
     """Whether only the length is unknown. Other components are stored whole if their shape is static, else
     serialized one example at a time."""
     return spec.shape.rank > 0 and spec.shape[0] is None and spec.shape[1:].is_fully_defined()
@@ -231,46 +269,75 @@ def _blocks(dataset: tf.data.Dataset, examples_per_block: int) -> Iterator[tuple
     def flat(*example):
         parts = []
         for spec, part in zip(specs, tf.nest.flatten(example), strict=True):
-            whole = spec.shape.is_fully_defined() or _is_sequence(spec)
+            whole = spec.shape.is_fully_defined() or is_sequence(spec)
             parts.append(part if whole else tf.io.serialize_tensor(part))
         lengths = [tf.shape(part, tf.int64)[0] for part in tf.nest.flatten(example) if part.shape.rank]
         return (*parts, tf.stack(lengths) if lengths else tf.zeros([0], tf.int64))
 
     def record(*block):
         *block, lengths = block
-        parts = []
-        for part in block:
-            ragged = isinstance(part, tf.RaggedTensor)
-            parts += [part.values, part.row_splits] if ragged else [part]
-        return tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in parts])), lengths
+        return tf.io.serialize_tensor(tf.stack([tf.io.serialize_tensor(part) for part in split_block(block)])), lengths
 
     blocks = dataset.map(flat, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     blocks = blocks.ragged_batch(examples_per_block).map(record)
     return blocks.prefetch(2).as_numpy_iterator()
 
 
+def split_block(block: Iterable[tf.Tensor | tf.RaggedTensor]) -> tuple[tf.Tensor, ...]:
+    """For each component of a block, as from `ragged_batch`: the values and row splits of a sequence, or one tensor."""
+    parts = []
+    for part in block:
+        parts += [part.values, part.row_splits] if isinstance(part, tf.RaggedTensor) else [part]
+    return tuple(parts)
+
+
 # Reading.
+
+
+def _interleaved(
+    folder: Path,
+    manifest: dict[str, Any],
+    step: Callable[[tf.data.Dataset], tf.data.Dataset],
+    block_length: int,
+    num_readers: int | None = None,
+) -> tf.data.Dataset:
+    """The records of all files in their original order, after a step that makes `block_length` elements of each."""
+    shards = [str(folder / name) for name in manifest["sizes"] if name != manifest["lengths"]]
+    return tf.data.Dataset.from_tensor_slices(shards).interleave(
+        lambda path: tf.data.TFRecordDataset(path).apply(step),
+        cycle_length=len(shards),
+        block_length=block_length,
+        num_parallel_calls=tf.data.AUTOTUNE if num_readers is None else min(num_readers, len(shards)),
+        deterministic=True,
+    )
+
+
+def _parsed(record: tf.Tensor, specs: list[tf.TensorSpec]) -> list[tf.Tensor]:
+    """The parts of a block, as from `split_block`. Components of another kind are strings, one for each example."""
+    kinds = []
+    for spec in specs:
+        if is_sequence(spec):
+            kinds += [(spec.dtype, spec.shape), (tf.int64, [None])]
+        else:
+            whole = spec.shape.is_fully_defined()
+            kinds.append((spec.dtype, [None, *spec.shape]) if whole else (tf.string, [None]))
+    parts = tf.unstack(tf.io.parse_tensor(record, tf.string), len(kinds))
+    return [
+        tf.ensure_shape(tf.io.parse_tensor(part, dtype), shape)
+        for part, (dtype, shape) in zip(parts, kinds, strict=True)
+    ]
 
 
 def _examples(folder: Path, manifest: dict[str, Any], element_spec: Any, num_readers: int | None) -> tf.data.Dataset:
     specs = tf.nest.flatten(element_spec)
 
     def examples_of(record):
-        serialized = iter(tf.unstack(tf.io.parse_tensor(record, tf.string), sum(1 + _is_sequence(s) for s in specs)))
-
-        def parsed(dtype, shape):
-            return tf.ensure_shape(tf.io.parse_tensor(next(serialized), dtype), shape)
-
+        parts = iter(_parsed(record, specs))
         values, columns = [], []  # kept whole; sliced for each example
         for spec in specs:
-            if _is_sequence(spec):
-                values.append(parsed(spec.dtype, spec.shape))
-                splits = parsed(tf.int64, [None])
-                columns.append((splits[:-1], splits[1:]))
-            else:
-                values.append(None)
-                whole = spec.shape.is_fully_defined()
-                columns.append(parsed(spec.dtype, [None, *spec.shape]) if whole else parsed(tf.string, [None]))
+            values.append(next(parts) if is_sequence(spec) else None)
+            column = next(parts)
+            columns.append((column[:-1], column[1:]) if is_sequence(spec) else column)
 
         def example(*columns):
             parts = []
@@ -285,13 +352,8 @@ def _examples(folder: Path, manifest: dict[str, Any], element_spec: Any, num_rea
         # Slicing values that all examples share costs half as much as unbatching ragged rows.
         return tf.data.Dataset.from_tensor_slices(tuple(columns)).map(example)
 
-    shards = [str(folder / name) for name in manifest["sizes"] if name != manifest["lengths"]]
-    examples = tf.data.Dataset.from_tensor_slices(shards).interleave(
-        lambda path: tf.data.TFRecordDataset(path).flat_map(examples_of),
-        cycle_length=len(shards),
-        block_length=manifest["examples_per_block"],
-        num_parallel_calls=tf.data.AUTOTUNE if num_readers is None else min(num_readers, len(shards)),
-        deterministic=True,
+    examples = _interleaved(
+        folder, manifest, lambda records: records.flat_map(examples_of), manifest["examples_per_block"], num_readers
     )
     # Whole files for each worker would change the order, and there may be fewer files than workers.
     options = tf.data.Options()

@@ -10,6 +10,10 @@ import tensorflow as tf
 from keras_seq.data.lines import as_paths, count_lines, read_blocks
 from keras_seq.data.parallel_text import ParallelReport
 
+EMPTY_SEQUENCE = (
+    "An empty sequence would become a row of padding only. Drop such examples with `longer_than(0)`, or set the `axes` "
+    "entry of a component that may be empty to None."
+)
 _MEASURED_LINES = 4096  # lines per call, to amortize the cost of a call
 
 
@@ -54,9 +58,7 @@ class SequenceAxes:
         """The lengths of an element, with an error if one is 0 or if components of one axis differ in length."""
         sizes = self._sizes(element, 0)
         found = self._one_each(sizes)
-        empty = "An empty sequence would become a row of padding only. Drop such examples with `longer_than(0)`, or "
-        empty += "set the `axes` entry of a component that may be empty to None. Lengths:"
-        checks = [tf.debugging.Assert(tf.reduce_min(sizes) > 0, [empty, sizes])]
+        checks = [tf.debugging.Assert(tf.reduce_min(sizes) > 0, [f"{EMPTY_SEQUENCE} Lengths:", sizes])]
         if len(self._counted) > self.count:
             unequal = "Components of the same name in `axes` must be equally long. Lengths:"
             same = tf.reduce_all(sizes == tf.gather(found, self._counted))

@@ -48,6 +48,8 @@ def _override() -> None:
     base = _owner(keras.Model, "compile")
     optimizer = keras_optimizer.TFOptimizer
     trainer._maybe_symbolic_build = _build_from_spec(trainer._maybe_symbolic_build)
+    functions = _owner(keras.Model, "_make_function")
+    functions._make_function = _wait_for_batch(functions._make_function)
     base.compile = _compile(base.compile)  # a loaded model is compiled by this one only
     keras_trainer.TFEpochIterator.__init__ = _split_batches(keras_trainer.TFEpochIterator.__init__)
     keras_trainer.reduce_per_replica = _reduce_replicas(keras_trainer.reduce_per_replica)
@@ -100,6 +102,26 @@ def _split_batches(original: Callable) -> Callable:
         self._distributed_dataset = distributed(self.data_adapter.get_tf_dataset(), distribute_strategy)
 
     return __init__
+
+
+def _wait_for_batch(original: Callable) -> Callable:
+    """If the number of batches is unknown, `fit` calls its step once more, to learn that there is none left. TensorFlow
+    then runs the parts of the step that no batch is needed for: the optimizer counts a step, so that gradient
+    accumulation ends a batch early from then on, and the random states of dropout change. Here they wait."""
+
+    @functools.wraps(original)
+    def _make_function(self, step_function):
+        if not is_patched(self._distribute_strategy):
+            return original(self, step_function)
+
+        @functools.wraps(step_function)
+        def waiting(data):
+            with tf.control_dependencies(list(filter(tf.is_tensor, tf.nest.flatten(data, expand_composites=True)))):
+                return step_function(data)
+
+        return original(self, waiting)
+
+    return _make_function
 
 
 def _reduce_replicas(original: Callable) -> Callable:

@@ -16,7 +16,7 @@ Step = Callable[[tf.data.Dataset], tf.data.Dataset]
 
 def batches(
     options: Options,
-    train: tf.data.Dataset,
+    train: data.InMemory | tf.data.Dataset,
     valid: tf.data.Dataset | None,
     *,
     tokens_per_batch: int,
@@ -32,21 +32,26 @@ def batches(
 
     Args:
         options: options of the recipe.
-        train, valid: datasets of encoded examples, any nest that `data.bucketed` takes. Call `cache` after slow steps.
-            Validation examples are never dropped. None: no validation.
+        train: encoded examples, any nest that `data.bucketed` takes. In memory, batches are made fastest. For a dataset
+            call `cache` after slow steps.
+        valid: dataset of encoded examples, of which none are dropped. None: no validation.
         tokens_per_batch: token budget of a batch, as for `data.bucketed`.
         max_length: length from which training examples are dropped and counted, if one side reaches it.
         shapes: greatest number of shapes, as for `data.Buckets`.
         replicas: number of which the rows of a batch are a multiple.
         axes: name of each component's length (equal names share a length), as for `data.bucketed`.
-        noise: steps for the training examples that keep their lengths, such as `data.masking(...)`.
+        noise: steps for single training examples that keep their lengths, such as `data.masking(...)`.
         finish: step for batches, such as `data.teacher_forcing(...)`.
     Returns:
         Training data and validation batches.
     Raises:
         ValueError: if no training example is short enough, or for a wrong budget.
     """
-    lengths = data.lengths(train, axes)
+    noise = list(noise)
+    if noise and isinstance(train, data.InMemory):
+        train = train.dataset()
+    in_memory = train if isinstance(train, data.InMemory) else None
+    lengths = data.lengths(train, axes) if in_memory is None else in_memory.lengths(axes)
     valid_lengths = data.lengths(valid, axes) if valid is not None else ()
     short = lengths < max_length if lengths.ndim == 1 else (lengths < max_length).all(axis=1)
     dropped = f" ({(~short).sum():,} more dropped as too long)" * (not short.all())
@@ -56,10 +61,10 @@ def batches(
     buckets = data.Buckets(lengths[short], tokens_per_batch, shapes, multiple_of=replicas)
     # Partial batches come last, one length after the other. Unshuffled, they undo some of the epoch's training.
     epoch_aware = [data.shuffled(options.seed), *noise, data.shuffled(options.seed, _BATCHES_SHUFFLED)]
-    examples = train.apply(data.shorter_than(max_length, axes))
+    examples = train.apply(data.shorter_than(max_length, axes)) if in_memory is None else in_memory.numbers(short)
     for step in epoch_aware[:-1]:
         examples = examples.apply(step)
-    train = examples.apply(buckets.batched(lengths[short], axes=axes)).apply(finish).apply(epoch_aware[-1])
+    batched = examples.apply(buckets.batched(lengths[short], axes=axes, examples=in_memory)).apply(finish)
     if valid is not None:
         valid = valid.apply(buckets.batched(valid_lengths, axes=axes)).apply(finish).cache()
-    return training_data(options, train, epoch_aware), valid
+    return training_data(options, batched.apply(epoch_aware[-1]), epoch_aware), valid

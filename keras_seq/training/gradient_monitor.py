@@ -110,7 +110,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._stop_if_failed()
         self._add_row()
         if self._steps % self.every < self.model.steps_per_execution:
-            self._before = self._watch.steps, self._weights()
+            self._before = self._watch.updates, self._weights()
         self._steps += self.model.steps_per_execution
 
     def on_test_begin(self, logs=None):
@@ -144,7 +144,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._before is None:
             return
         (first, before), self._before = self._before, None
-        if self._watch.steps == first:  # the data ended, or a loss scale skipped the step
+        if self._watch.updates == first:  # the data ended, or a loss scale skipped the step
             return
         after = self._weights()
         squares = {

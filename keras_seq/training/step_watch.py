@@ -71,6 +71,7 @@ class StepWatch:
             self._sums = self._variable("norms", (3,))  # sum and maximum of the norms, number of steps
             self._loss = self._variable("loss", ())
             self._failed = self._variable("failed", (), tf.bool)
+            self._updates = self._variable("updates", (), tf.int64)
 
     def _variable(self, name: str, shape: tuple[int, ...], dtype: tf.DType = tf.float32) -> tf.Variable:
         aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -159,6 +160,7 @@ class StepWatch:
         self._bad.assign(tf.where(first, all_squares, self._bad))
         self._sums.assign(tf.where(good, tf.stack([summed + norm, tf.maximum(largest, norm), steps + 1]), self._sums))
         self._loss.assign(tf.where(good, loss, self._loss))
+        self._updates.assign_add(tf.cast(good, tf.int64))
         self._failed.assign(self._failed | ~finite)
         return good
 
@@ -228,6 +230,11 @@ class StepWatch:
         return int(self._inner._iterations.numpy())
 
     @property
+    def updates(self) -> int:
+        """The number of updates seen. Keras may count a step more, when it finds the end of the data."""
+        return int(self._updates.numpy())
+
+    @property
     def failed(self) -> bool:
         """Whether a step was not finite. Waits for the device."""
         return bool(self._failed.numpy())
@@ -253,11 +260,17 @@ class StepWatch:
 
 
 def _summed(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The sums over the replicas."""
+    """The sums over the replicas. Several workers join the tensors of a call, so each dtype has its own."""
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return tensors
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+    sums = list(tensors)
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, [tensors[place] for place in places])
+        for place, value in zip(places, reduced, strict=True):
+            sums[place] = value
+    return sums
 
 
 def _all_finite(tensors: list[tf.Tensor]) -> tf.Tensor:

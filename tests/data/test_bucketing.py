@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq import data
+from keras_seq.data import number_batches
 from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.lengths import longer_than
 from tests.reference import quick
@@ -205,6 +206,48 @@ def test_every_example_once_and_no_batch_over_its_budget(name, drawn):
     if order is None or options["pad_to_bucket_boundary"]:
         found = sorted((rows, *shape) for rows, shape in zip(plan.rows.tolist(), plan.shapes.tolist(), strict=True))
         assert found == sorted(made)
+
+
+@pytest.mark.parametrize("name", quick(KINDS, few=["words, tags", "three"]))
+@settings(max_examples=5)
+@given(drawn=st.data())
+def test_the_same_batches_from_memory(name, drawn):
+    kind = KINDS[name]
+    lengths = drawn.draw(st.lists(st.tuples(*[st.integers(1, 14)] * kind.num_lengths), max_size=60))
+    options = {
+        "tokens_per_batch": drawn.draw(st.integers(1, 60)),
+        **drawn.draw(bucketings(kind.num_lengths)),
+        "multiple_of": drawn.draw(st.integers(1, 4)),
+        "pad_to_bucket_boundary": drawn.draw(st.booleans()),
+        "drop_remainder": drawn.draw(st.booleans()),
+        "pad_id": -3,
+        "axes": kind.axes,
+    }
+    order = data.shuffled(drawn.draw(st.integers(0, 9)), drawn.draw(st.sampled_from([5, 100])))
+    dataset, _ = examples_of(kind, lengths)
+    in_memory = data.InMemory(dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(number_batches, "_NUMBERS_AT_A_TIME", drawn.draw(st.sampled_from([1, 7, 100])))
+        faster = in_memory.numbers().apply(order).apply(data.bucketed(**options, examples=in_memory))
+    slower = dataset.apply(order).apply(data.bucketed(**options))
+    tf.nest.map_structure(assert_compatible, faster.element_spec, slower.element_spec)
+    for epoch in (0, 1):
+        both = []
+        for batches in (faster, slower):
+            order.start_epoch(epoch)
+            both.append(list(batches.as_numpy_iterator()))
+        assert len(both[0]) == len(both[1])
+        for ours, theirs in zip(*both, strict=True):
+            tf.nest.map_structure(assert_equal, ours, theirs)
+
+
+def assert_compatible(ours, theirs):
+    assert ours.dtype == theirs.dtype and ours.shape.is_compatible_with(theirs.shape)
+
+
+def assert_equal(ours, theirs):
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_pair_goes_to_the_cheapest_bucket_that_holds_it():

@@ -86,6 +86,7 @@ def test_one_device_is_plain_keras(one_device):
         return compiled(small(), optimizers.Adam(1e-2, global_clipnorm=0.1))
 
     dataset = batches()
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(list(dataset))))
     plain, plain_history = trained(contextlib.nullcontext(), build, dataset)
     scoped, scoped_history = trained(one_device, build, dataset)
     np.testing.assert_allclose(weights(plain), weights(scoped), rtol=0, atol=1e-12)
@@ -285,6 +286,34 @@ def apart(build) -> float:
     one, _ = trained(contextlib.nullcontext(), build, equal_shapes())
     two, _ = trained(plain_mirrored(), build, equal_shapes())
     return np.abs(weights(one) - weights(two)).max()
+
+
+def with_dropout():
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(1)(keras.layers.Dropout(0.5)(x)))
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), "mse", jit_compile=False)
+    return model
+
+
+def five_batches(known):
+    numbers = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((numbers, numbers[:, :, :1]))
+    return dataset if known else dataset.filter(lambda *batch: True)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_call_that_finds_the_end_of_the_data_changes_nothing(replicas, one_device, two_devices):
+    scope = one_device if replicas == 1 else two_devices
+    (known, history), (unknown, other) = (trained(scope, with_dropout, five_batches(each)) for each in (True, False))
+    assert int(known.optimizer._iterations.numpy()) == int(unknown.optimizer._iterations.numpy()) == 10
+    for one, another in zip(known.variables, unknown.variables, strict=True):
+        np.testing.assert_array_equal(one, another, err_msg=one.path)
+    assert history == other
+
+
+def test_wait_for_batch_is_needed():
+    model, _ = trained(contextlib.nullcontext(), with_dropout, five_batches(known=False), epochs=1)
+    assert int(model.optimizer._iterations.numpy()) == 6
 
 
 def test_build_from_spec_is_needed():

@@ -1,5 +1,6 @@
 """Processes that train together get the weights that one device gets."""
 
+import csv
 import json
 import os
 import pathlib
@@ -32,13 +33,13 @@ def trained(folder: pathlib.Path, workers=1, **options) -> dict[str, np.ndarray]
 
 def same(found, expected, tolerance):
     assert found.keys() == expected.keys()
-    for name in set(found) - {"workers", "agreed"}:
+    for name in set(found) - {"workers", "agreed", "error"}:
         np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
 
 
-def trained_here(out: pathlib.Path) -> dict[str, np.ndarray]:
+def trained_here(out: pathlib.Path, **options) -> dict[str, np.ndarray]:
     """One device needs no process of its own."""
-    worlds.main(out)
+    worlds.main(out, **options)
     with np.load(out) as found:
         return dict(found)
 
@@ -85,3 +86,29 @@ def test_bfloat16_learns_as_float32_does(way, real_data, tmp_path):
     full = trained(tmp_path, **options, precision="float32")
     half = trained(tmp_path, **options, **way, precision="bfloat16")
     assert abs(half["loss"] - full["loss"]) < 0.02 * full["loss"]
+
+
+@pytest.mark.long
+def test_two_workers_watch_their_gradients_as_one_device(tmp_path, double_precision):
+    """Norms over all rows, and an end of both workers before the step with a NaN in the rows of one."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    trained_here(tmp_path / "one.npz", run=str(here))
+    trained(tmp_path, workers=2, strategy="multi_worker_mirrored", run=str(there))
+    one, two = (rows_of(folder / "gradients.csv") for folder in (here, there))
+    assert one.keys() == two.keys() and len(one["step"]) == 6
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=2e-6, err_msg=name)
+
+    one = trained_here(tmp_path / "bad.npz", run=str(tmp_path / "bad here"), poisoned=5)
+    two = trained(tmp_path, workers=2, strategy="multi_worker_mirrored", run=str(tmp_path / "bad"), poisoned=5)
+    same(two, one, 1e-9)
+    for found in (one, two):
+        assert "Training stopped at step 6" in str(found["error"]) and "keras-seq replay" in str(found["error"])
+    (folder,) = (tmp_path / "bad").glob("nan-step-*")
+    assert folder.name == "nan-step-6" and (folder / "model.keras").exists()
+
+
+def rows_of(path: pathlib.Path) -> dict[str, list[float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}

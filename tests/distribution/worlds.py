@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_seq import data, distribution, losses, metrics, models, text
+from keras_seq import data, distribution, losses, metrics, models, text, training
 from tests.distribution import bucketed
 
 
@@ -26,7 +26,14 @@ def main(
     rate=0.5,
     accumulation=None,
     corpus=None,
+    run=None,
+    poisoned=None,
 ):
+    """
+    Args:
+        run: folder of `training.GradientMonitor`.
+        poisoned: number of a batch whose last row has a NaN.
+    """
     scope = distribution.scope(strategy, replicas=replicas, precision=precision)
     keras.utils.set_random_seed(1)
     if corpus is None:
@@ -46,7 +53,18 @@ def main(
         model.compile(
             optimizer, losses.TokenCrossentropy(0.1), weighted_metrics=[metrics.TokenLoss()], jit_compile=False
         )
-    history = model.fit(train.take(steps), validation_data=valid, verbose=0, shuffle=False).history
+    train = train.take(steps)
+    if poisoned is not None:
+        train = train.enumerate().map(lambda number, batch: (*batch[:2], poison(batch[2], number == poisoned)))
+    callbacks, error = [], ""
+    if run is not None:
+        folder = training.Run(run, {"kind": "test"}, chief=scope.chief)
+        callbacks = [training.GradientMonitor(folder, every=2)]
+    try:
+        fitted = model.fit(train, validation_data=valid, verbose=0, shuffle=False, callbacks=callbacks)
+        history = fitted.history
+    except training.NotFiniteError as raised:
+        history, error = {}, str(raised)
     predictions = [np.asarray(model.predict(batch[0], verbose=0)) for batch in valid.take(2)]
     agreed = [scope.any_worker(not scope.chief), scope.any_worker(False)]
     if scope.chief:
@@ -56,8 +74,14 @@ def main(
             predictions=np.concatenate([p.astype("float64").ravel() for p in predictions]),
             agreed=agreed,
             workers=scope.workers,
+            error=error,
             **{name: np.float64(values) for name, values in history.items()},
         )
+
+
+def poison(weights, is_bad):
+    rows = tf.shape(weights)[0]
+    return tf.where(is_bad & (tf.range(rows) == rows - 1)[:, None], np.nan, weights)
 
 
 def multi30k(corpus, steps):

@@ -107,6 +107,14 @@ def test_norms_are_those_of_numpy(tmp_path):
     np.testing.assert_allclose(history["largest_gradient_norm"], [np.max(norms)], rtol=1e-5)
 
 
+def test_the_call_that_finds_the_end_of_the_data_has_no_row(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices((X.astype("float32"), Y)).batch(BATCH).filter(lambda *batch: True)
+    model.fit(data, verbose=0, callbacks=[training.GradientMonitor(tmp_path, every=1)])
+    assert [row["step"] for row in rows_of(tmp_path)] == list(range(1, ROWS // BATCH + 1))
+
+
 def test_rows_of_an_embedding_are_summed_before_they_are_squared(tmp_path):
     ids = np.array([[1, 1, 2], [1, 3, 3]])
     model = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(5, 1, name="table")])
