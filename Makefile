@@ -16,7 +16,7 @@ PART = $(if $(SHARD),$(SPLIT) --group $(SHARD))
 ON_JAX := tests/layers tests/models tests/decoding tests/test_losses.py tests/test_metrics.py tests/test_optimizers.py
 ON_NIGHTLY := tests/layers tests/models tests/distribution
 
-.PHONY: help venv demo docs tutorials test test-data test-jax test-jax-long test-nightly test-long coverage mutants bench-layers lint format clean
+.PHONY: help venv demo docs tutorials test test-data test-jax test-jax-long test-nightly test-long coverage tiers mutants bench-layers lint format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test-nightly  layers, models and distribution on the newest keras-nightly, in .venv-nightly"
 	@echo "make test-long  the long tests, over an hour; SHARD=3 runs the third of their 30 parts"
 	@echo "make coverage   line and branch coverage by package, processes that tests start included"
+	@echo "make tiers      which slow tests run no line that quicker ones do not, and so are long; half an hour"
 	@echo "make mutants    how many of 120 small changes to the code the tests find"
 	@echo "make bench-layers  the recurrent layers against Keras's: times and memory, half an hour"
 	@echo "make lint       formatting and lint"
@@ -85,6 +86,10 @@ test-jax-long: $(STAMP)
 coverage: $(STAMP)
 	$(PYTEST) -m "not long" --cov --cov-context=test --cov-report= $(ARGS)
 	$(BIN)/python -m tests.coverage_table
+
+tiers: $(STAMP)
+	$(PYTEST) -m "not long or covered" --cov --cov-context=test --cov-report= --junitxml=build/tiers.xml $(ARGS)
+	$(BIN)/python -m tests.tiers .coverage build/tiers.xml
 
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants --coverage .coverage $(ARGS)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
+from tests import tiers
+
 # A busy machine is no failure, and a test leaves nothing behind.
 hypothesis.settings.register_profile("keras_seq", deadline=None, database=None)
 hypothesis.settings.load_profile("keras_seq")
@@ -33,8 +35,11 @@ TENSORFLOW = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
 SUPPORTS_JIT, CONVERSION_RULES = pytest.StashKey(), pytest.StashKey()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """In each process that runs tests: the one that only gives them to xdist's processes needs no TensorFlow."""
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In each process that runs tests: the one that only gives them to xdist's processes needs no TensorFlow. Coverage
+    has begun, so that it sees the imports."""
+    config = session.config
     if not TENSORFLOW or (config.getoption("numprocesses", None) and not hasattr(config, "workerinput")):
         return
     # Two devices for tests/distribution, before any module of tests computes something and so fixes their number.
@@ -71,7 +76,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from keras.src.trainers import trainer
     from tensorflow.python.autograph.core import config as autograph
 
-    long = item.get_closest_marker("long") is not None
+    long = item.get_closest_marker("long") is not None and item.get_closest_marker("covered") is None
     rules = item.config.stash[CONVERSION_RULES]
     autograph.CONVERSION_RULES = rules if long else (autograph.DoNotConvert("keras_seq"), *rules)
     as_users = item.path.parent.name in ("recipes", "export") and long
@@ -104,10 +109,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m real_data` is what asks for data that is not in the checkout."""
+    """`-m real_data` is what asks for data that is not in the checkout. `tests/tiers.py` explains `covered`."""
+    covered = set(tiers.LIST.read_text(encoding="utf-8").splitlines())
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
+        if item.nodeid in covered:
+            for marker in ("covered", "long", *(() if TENSORFLOW else ("long_on_jax",))):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
