@@ -74,7 +74,7 @@ def bucketed(
             tags, and None does not count (`SequenceAxes`). By default each component of rank 1 or more has a separate
             length. Other components are padded to the longest of their batch.
         examples: examples in memory. The elements of the dataset are then their numbers, from `examples.numbers()`. The
-            batches are those of the examples themselves, and take a tenth of the time.
+            batches are those of the examples themselves, and take a twentieth of the time.
 
     Raises:
         ValueError: if a number is not positive, more than one of `buckets`, `boundaries`, `width` is given, or buckets

@@ -17,7 +17,7 @@ class InMemory:
     """All examples of a dataset, in memory as one tensor for each component.
 
     Shuffling and bucketing then handle the numbers of the examples, and gather each batch in one operation. The batches
-    are those of the examples themselves, and take a tenth of the time:
+    are those of the examples themselves, and take a twentieth of the time:
 
         examples = data.InMemory(pairs)  # or InMemory.from_cache("cache")
         train = (
