@@ -4,9 +4,11 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import ipaddress
 import os
 import pathlib
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 
@@ -117,6 +119,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid in covered:
             for marker in ("covered", "long", *(() if TENSORFLOW else ("long_on_jax",))):
                 item.add_marker(marker)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_loopback():
+    """An address that other machines could reach is an error, in this process."""
+    bind = socket.socket.bind
+
+    def checked(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = "0.0.0.0" if address[0] == "" else address[0]
+            assert host == "localhost" or ipaddress.ip_address(host).is_loopback, f"A test opened {address}."
+        return bind(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "bind", checked)
+        yield
 
 
 @pytest.fixture(scope="session")
