@@ -70,6 +70,22 @@ def test_the_parts_of_each_step_are_a_batch_of_the_dataset(service, trainers):
         same(together(of_step), batch)
 
 
+def test_examples_in_memory_go_along(service):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 9, 30)
+    ids = tf.RaggedTensor.from_row_lengths(np.arange(lengths.sum()) + 1, lengths)
+    examples = data.InMemory(tf.data.Dataset.range(30).map(lambda number: (ids[number], ids[number])))
+
+    def batches():
+        bucketed = data.bucketed(examples_per_batch=4, width=3, examples=examples)
+        return examples.numbers().apply(data.shuffled(1)).apply(bucketed)
+
+    expected = list(batches().as_numpy_iterator())
+    parts = service.parts(batches(), len(expected), 2, of_epoch=len(expected))
+    for of_step, batch in zip(zip(*parts, strict=True), expected, strict=True):
+        same(together(of_step), batch)
+
+
 def test_every_example_once_an_epoch_in_a_new_order(service):
     numbers = tf.data.Dataset.range(20).shuffle(20, reshuffle_each_iteration=True).batch(3)  # 7 batches
     parts = service.parts(numbers, steps=21, trainers=2, of_epoch=7)
