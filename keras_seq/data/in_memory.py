@@ -27,8 +27,8 @@ class InMemory:
         )
 
     A number takes 8 bytes of a shuffle buffer, so even a large corpus can be shuffled completely. Steps that change
-    single examples, such as `word_dropout`, require `dataset()`. `distribution.data_service` sends the examples along, up to
-    2 GB.
+    single examples, such as `word_dropout`, require `dataset()`. `distribution.data_service` sends the examples along,
+    up to 2 GB.
 
     Args:
         dataset: dataset of single examples, any nest of tensors. Only the first axis of a component may be of unknown
