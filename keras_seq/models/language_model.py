@@ -85,7 +85,7 @@ class LanguageModel(TokenModel):
 
     def build(self, input_shape=None):
         if not self.built:
-            build_by_call(self, keras.KerasTensor((None, None), "int32"))
+            self.output_spec = build_by_call(self, keras.KerasTensor((None, None), "int32"))
             self.carried = [] if self.streams is None else self._carried_states()
             self.built = True
 

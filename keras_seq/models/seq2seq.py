@@ -210,7 +210,9 @@ class Seq2Seq(TokenModel):
 
     def build(self, input_shape=None):
         if not self.built:
-            build_by_call(self, {"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")})
+            self.output_spec = build_by_call(
+                self, {"source": source_spec(self), "target": keras.KerasTensor((None, None), "int32")}
+            )
             self.built = True
 
     def call(self, inputs, training=False):

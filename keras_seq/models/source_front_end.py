@@ -45,12 +45,16 @@ def build_by_call(model, inputs):
 
     If all inputs are ids, on TensorFlow the model is called with two tokens instead: this is faster than a graph, which
     would not be reused.
+
+    Returns:
+        The spec of the output, a KerasTensor `(None, None, V)`.
     """
     ids = all("int" in x.dtype for x in keras.tree.flatten(inputs))
     if ids and keras.backend.backend() == "tensorflow":
-        model.call(keras.tree.map_structure(lambda x: ops.ones((1, 2), "int32"), inputs))
+        logits = model.call(keras.tree.map_structure(lambda x: ops.ones((1, 2), "int32"), inputs))
     else:
-        model.symbolic_call(inputs)
+        logits = model.symbolic_call(inputs)
+    return keras.KerasTensor((None, None, logits.shape[-1]), keras.backend.standardize_dtype(logits.dtype))
 
 
 def source_vectors(model, source, training):

@@ -24,7 +24,12 @@ class TokenModel(keras.Model):
 
     If the compiled loss has a `chunk_size`, the steps of `fit` and `evaluate` pass `DeferredLogits` to the loss and the
     metrics. With a `num_sampled` those of `fit` do. Everywhere else the model returns logits.
+
+    Attributes:
+        output_spec: a KerasTensor `(None, None, V)`, the spec of the logits, of a built model.
     """
+
+    output_spec = None
 
     def train_step(self, *args):
         with _values(model=self, training=True):
