@@ -32,8 +32,11 @@ class TokenModel(keras.Model):
     output_spec = None
 
     def make_train_function(self, force=False):
-        """As in Keras, with an optimizer whose variables exist. Without a distribution strategy Keras creates them while it
-        traces the first step. On TensorFlow the step is then traced twice, which doubles the time before the first."""
+        """Creates the variables of the optimizer first.
+
+        Without a distribution strategy Keras does that while it traces the first step, and TensorFlow then traces it
+        again, which doubles the time before the first step.
+        """
         if self.built and not getattr(self.optimizer, "built", True):
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
