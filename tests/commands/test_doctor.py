@@ -162,7 +162,7 @@ def test_page_and_plot(capsys, parallel, tmp_path):
         "█",
     ):
         assert part in page, part
-    assert max(map(len, page.splitlines())) < 160
+    assert max(map(len, page.replace(str(tmp_path), "").splitlines())) < 160
     run(capsys, "doctor", parallel[0], "--no-timing", "--plot", tmp_path / "one.png")
     for name in ("plots/two.png", "one.png"):
         picture = matplotlib.image.imread(tmp_path / name)[..., :3]
