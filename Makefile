@@ -23,7 +23,7 @@ help:
 	@echo "make demo       train a small translator, score it, export saved_models/translation"
 	@echo "make docs       the site, with the API reference, in build/site"
 	@echo "make tutorials  run the tutorials, some five minutes, and store their outputs for the site"
-	@echo "make test       the tests, ten to fifteen minutes in two processes (docs/testing.md)"
+	@echo "make test       the tests, some six minutes in two processes (docs/testing.md)"
 	@echo "make test-data  those of the tests that read public data sets, which KERAS_SEQ_DATA names the folder of"
 	@echo "make test-jax   what must run on another backend of Keras, on JAX"
 	@echo "make test-jax-long  what is long on JAX alone; SHARD=3 runs the third of its 30 parts"

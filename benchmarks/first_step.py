@@ -1,4 +1,4 @@
-"""What comes before a training is under way: building a model, and the first step of `fit`, which traces it.
+"""Processor time to build a model, and of the first step of `fit`, in which TensorFlow traces it.
 
 python -m benchmarks.first_step --rounds 3
 """

@@ -44,4 +44,4 @@ def test_the_tests_of_the_list_exist():
         found = path.exists() and (kind or re.search(rf"\bdef {name}\(", path.read_text(encoding="utf-8")))
         if not found:
             missing.append(test)
-    assert not missing, "Remove them from tests/covered_tests.txt, or write it anew with `make tiers`."
+    assert not missing, "Remove these lines of tests/covered_tests.txt, or run `make tiers`, which writes the file."

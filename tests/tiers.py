@@ -48,7 +48,7 @@ def seconds_of_tests(junit: str) -> dict[str, float]:
 
 def _file_and_class(name: str) -> str:
     """`tests.a.test_b.TestC` is `tests/a/test_b.py::TestC`, and `tests.a.test_b` the file alone."""
-    module, dot, kind = name.rpartition(".")
+    module, _, kind = name.rpartition(".")
     file = pathlib.Path(*name.split(".")).with_suffix(".py")
     return file.as_posix() if file.exists() else f"{_file_and_class(module)}::{kind}"
 

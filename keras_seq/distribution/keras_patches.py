@@ -97,7 +97,7 @@ def _known_outputs(model: keras.Model):
     if not all(layer.built for layer in model._flatten_layers()):
         return None
     functional = model._functional if isinstance(model, keras.Sequential) else model
-    if type(functional).call is Functional.call:
+    if getattr(type(functional), "call", None) is Functional.call:  # a Sequential may have no graph, hence None
         return functional.output
     return getattr(model, "output_spec", None)
 

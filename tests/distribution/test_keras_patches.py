@@ -418,3 +418,16 @@ def test_an_infinite_gradient_of_a_row_is_seen_whatever_follows_it(one_device):
     plain = inspect.unwrap(keras.optimizers.LossScaleOptimizer.check_finite)
     slices = tf.IndexedSlices(tf.constant([[np.inf], [1.0]]), tf.constant([3, 3]), tf.constant([5, 1]))
     assert bool(plain(optimizer, [slices]))
+
+
+def test_a_sequential_model_that_is_built_without_a_graph(one_device):
+    class Own(keras.layers.Dense):
+        def compute_output_spec(self, *args, **kwargs):
+            raise NotImplementedError
+
+    with one_device:
+        model = keras.Sequential([Own(1)])
+        model.build((None, 3))
+        model.compile("sgd", "mse", jit_compile=False)
+    history = model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0).history
+    assert np.isfinite(history["loss"][0])
