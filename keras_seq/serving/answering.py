@@ -34,7 +34,7 @@ class Answers:
         tried alone, so that a bad one fails alone.
         """
         predict = self._predictor(fields["options"])
-        with tempfile.TemporaryDirectory(prefix="keras-seq-") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             inputs = self._inputs(fields, blobs, pathlib.Path(folder))
             good = [place for place, one in enumerate(inputs) if not isinstance(one, Failure)]
             for place, result in zip(good, _tried(predict, [inputs[place] for place in good]), strict=True):

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -28,8 +29,9 @@ class ModelProcess:
         ended: future that is done when the process has ended.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process):
+    def __init__(self, process: asyncio.subprocess.Process, scratch: tempfile.TemporaryDirectory):
         self._process = process
+        self._scratch = scratch
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self.described: dict[str, Any] = {}
@@ -48,24 +50,26 @@ class ModelProcess:
         environment = dict(os.environ)
         if threads is not None:
             environment |= {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        # For the sound files of requests. What a process leaves there that is ended by force is removed too.
+        scratch = tempfile.TemporaryDirectory(prefix="keras-seq-", ignore_cleanup_errors=True)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "keras_seq.serving.worker", folder),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environment,
+            env=environment | {"TMPDIR": scratch.name},
             start_new_session=True,  # Ctrl-C is for the server, which ends its models when it is done
         )
-        self = cls(process)
+        self = cls(process, scratch)
         try:
             first = await read_async(process.stdout)
         except asyncio.IncompleteReadError:
-            code = await process.wait()
+            code = await self._wait()
             raise ValueError(f"the process that loads {folder} has ended with the code {code}") from None
         except BaseException:
             await self.stop()
             raise
         if "error" in first.fields:
-            await process.wait()
+            await self._wait()
             raise ValueError(first.fields["error"])
         self.described = {name: value for name, value in first.fields.items() if name != "id"}
         self._reading = asyncio.create_task(self._read())
@@ -119,12 +123,18 @@ class ModelProcess:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 5)
+            await asyncio.wait_for(self._wait(), 5)
         except TimeoutError:
             self.kill()
-            await self._process.wait()
+            await self._wait()
         if self._reading is not None:
             await self._reading
+
+    async def _wait(self) -> int:
+        """The exit code of the process, when it has ended and its temporary folder is removed."""
+        code = await self._process.wait()
+        self._scratch.cleanup()
+        return code
 
     async def _send(self, fields: dict[str, Any], blobs: Sequence[bytes]) -> tuple[int, asyncio.Queue]:
         if self.ended.done():
@@ -147,9 +157,9 @@ class ModelProcess:
                 answers = self._waiting.get(message.fields["id"])
                 if answers is not None:
                     answers.put_nowait(message.fields)
-        await self._process.wait()
+        code = await self._wait()
         if not self.ended.done():
-            self.ended.set_result(self._process.returncode)
+            self.ended.set_result(code)
         for answers in self._waiting.values():
             answers.put_nowait({"gone": True})
 

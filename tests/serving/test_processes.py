@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -104,7 +105,10 @@ def command(folder):
         one.end()
 
 
-def test_a_process_answers_refuses_and_ends(folder):
+def test_a_process_answers_refuses_and_ends(folder, tmp_path, monkeypatch):
+    """Killed while it answers, it leaves no temporary file."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     async def main():
         process = await ModelProcess.start(str(folder), threads=1)
         assert process.described["task"] == "classification" and process.described["vocabulary"] == "Words"
@@ -114,12 +118,15 @@ def test_a_process_answers_refuses_and_ends(folder):
             await process.ask({"do": "call", "signature": "x", "requests": [{}]})
         lost = asyncio.create_task(process.ask(fields, blobs))
         await asyncio.sleep(0)
+        (scratch,) = tmp_path.iterdir()
+        (scratch / "left.wav").write_bytes(b"a recording")
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(Gone):
             await lost
             await process.ask(fields, blobs)  # if the answer was quicker than the signal
         assert await process.ended == -signal.SIGKILL
         await process.stop()
+        assert not list(tmp_path.iterdir())
         return answer["results"]
 
     results = asyncio.run(main())
