@@ -248,7 +248,8 @@ def make_oracle(
     if name == "hyperband":
         arguments |= {"max_epochs": rounds, "factor": 3}
     elif name == "bayesian":
-        # KerasTuner draws three trials for each parameter at random: more than most searches have. alpha is the noise
-        # of the scores, as a share of their variance.
-        arguments |= {"num_initial_points": max(4, (trials or 20) // 4), "alpha": 5e-2}
+        # KerasTuner draws three trials for each parameter at random: more than most searches have. A process fitted to
+        # few trials goes to a corner of the space, and cannot leave it. alpha is the noise of the scores, as a share of
+        # their variance.
+        arguments |= {"num_initial_points": max(5, (trials or 20) // 2), "alpha": 5e-2}
     return kinds[name](trials=trials, tokens=tokens, **arguments)

@@ -17,7 +17,7 @@ class MedianRule:
     Source: Golovin et al. 2017, section 3.2.2, doi:10.1145/3097983.3098043, with the best score in place of the mean.
     """
 
-    warmup_rounds: int = 2
+    warmup_rounds: int = 0
     least_trials: int = 4
 
     def reason(self, rounds: Sequence[Round], others: Iterable[TrialRecord], mode: str) -> str:
