@@ -173,6 +173,13 @@ def test_a_smoothing_out_of_range_is_named(value):
         TokenCrossentropy(value)
 
 
+@pytest.mark.parametrize("argument", ["chunk_size", "num_sampled"])
+def test_parts_have_at_least_one_token(argument):
+    assert getattr(TokenCrossentropy(**{argument: 1}), argument) == 1
+    with pytest.raises(ValueError, match=f"`{argument}` must be at least 1, or None. Received: 0"):
+        TokenCrossentropy(**{argument: 0})
+
+
 QUANTILES = (0.1, 0.5, 0.9)
 FORECASTS = spread((2, 3, 2, 3), start=5)
 FUTURE = spread((2, 3, 2))

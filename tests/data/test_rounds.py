@@ -66,6 +66,9 @@ def test_a_round_can_begin_at_any_step():
             rounds.start_epoch(number)
             rounds.start_step(step)
             assert listed(dataset) == whole[number][step:]
+    rounds.start_epoch(4)  # after the last one, which comes again
+    rounds.start_step(0)
+    assert listed(dataset) == whole[3]
 
 
 def test_without_a_budget_the_caller_ends_the_rounds():

@@ -188,6 +188,11 @@ def test_the_logarithm_of_the_sum_of_exponentials():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["diversity", "coverage_penalty"])
+def test_options_may_be_zero(name):
+    assert getattr(Beam(num_beams=4, num_groups=2, **{name: 0.0}), name) == 0.0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

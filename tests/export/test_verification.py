@@ -80,6 +80,11 @@ def test_strings_whole_numbers_and_shapes_may_not(changes, message, tmp_path, mo
         verify(tmp_path, {"measure": measure}, [TEXT], 30)
 
 
+def test_a_row_of_over_twelve_numbers_is_cut_in_a_message():
+    assert verification._row({"x": np.arange(12.0)[None]}, (0,)).endswith(" 10. 11.]")
+    assert verification._row({"x": np.arange(13.0)[None]}, (0,)) == "x=[ 0.  1.  2. ... 10. 11. 12.]"
+
+
 @pytest.mark.parametrize(
     ("script", "timeout", "message"),
     [
