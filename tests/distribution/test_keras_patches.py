@@ -431,3 +431,30 @@ def test_a_sequential_model_that_is_built_without_a_graph(one_device):
         model.compile("sgd", "mse", jit_compile=False)
     history = model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0).history
     assert np.isfinite(history["loss"][0])
+
+
+def test_losses_and_metrics_are_built_with_weights_before_the_step_and_without_a_call(one_device):
+    calls = []
+
+    class Watched(keras.Model):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            calls.append(("loss", sample_weight is not None, training))
+            return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            calls.append(("metrics", sample_weight is not None))
+            return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    class WatchedLayer(keras.layers.Dense):
+        def call(self, inputs):
+            calls.append("call")
+            return super().call(inputs)
+
+    inputs = keras.Input([3])
+    with one_device:
+        model = Watched(inputs, WatchedLayer(1)(inputs))
+        model.compile("sgd", "mse", weighted_metrics=["mae"])
+    calls.clear()
+    x = np.ones((4, 3))
+    model.fit(x, x[:, :1], sample_weight=x[:, 0], verbose=0)
+    assert calls == [("metrics", True), ("loss", True, False), "call", ("loss", True, True), ("metrics", True)]
