@@ -1,6 +1,7 @@
 """Scores of classes, of tags and of arrays."""
 
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from keras_seq.commands.evaluate import Evaluate, Scores, as_trained, column, fa
 from keras_seq.tasks.results import Failure
 
 _SEEN = 2  # frames that it takes to see the motion of a clip
+_WHOLE_NUMBER = re.compile(r"[+-]?\d+")
 
 
 def score_classes(options: Evaluate, task: Any) -> Scores:
@@ -59,9 +61,9 @@ def named(labels: list[str], names: Sequence[str], path: pathlib.Path, task: Any
     unknown = sorted(set(labels) - set(names))
     if not unknown:
         return labels
-    numbers = sorted(set(labels), key=lambda label: int(label) if label.lstrip("+-").isdigit() else 0)
-    if len(numbers) == len(names) and all(label.lstrip("+-").isdigit() for label in numbers):
-        renamed = dict(zip(numbers, names, strict=True))
+    different = set(labels)
+    if len(different) == len(names) and all(_WHOLE_NUMBER.fullmatch(label) for label in different):
+        renamed = dict(zip(sorted(different, key=int), names, strict=True))
         return [renamed[label] for label in labels]
     raise ValueError(
         f"{path}: the label {unknown[0]!r} is not a class of {task.where}: {', '.join(names)}. Does "

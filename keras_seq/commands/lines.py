@@ -72,7 +72,7 @@ def chunks(items: Iterable, size: int) -> Iterator[list]:
     """Lists of `size` items. A list is shorter at a None, at the end, and before an error that the items raise."""
     gathered, error = [], None
     items = iter(items)
-    while error is None:
+    while True:
         try:
             item = next(items)
         except StopIteration:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import math
 import pathlib
 import sys
@@ -80,18 +81,14 @@ def score(options: Score) -> None:
 def _pairs(files: list[pathlib.Path]) -> Iterator[tuple[Line, Line]]:
     """Pairs of the lines of two files with the same number."""
     ours, theirs = ((line for line in lines([file]) if line is not None) for file in files)
-    for number in range(1, sys.maxsize):
-        pair = next(ours, None), next(theirs, None)
-        if None not in pair:
-            yield pair
-        elif pair == (None, None):
-            return
-        else:
+    for number, pair in enumerate(itertools.zip_longest(ours, theirs)):
+        if None in pair:
             shorter, longer = files if pair[0] is None else reversed(files)
             raise ValueError(
-                f"{shorter} has {number - 1:,} lines and {longer} more. Each line must be the translation of the same "
+                f"{shorter} has {number:,} lines and {longer} more. Each line must be the translation of the same "
                 "line of the other file."
             )
+        yield pair
 
 
 def _fields(scored: Scored) -> dict[str, Any]:

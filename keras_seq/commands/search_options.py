@@ -54,11 +54,6 @@ class SearchOptions:
         None, "file of words or phrases, one a line, whose tokens are the only ones allowed"
     )
 
-    @property
-    def longest(self) -> int | None:
-        """Greatest number of output tokens (None: not given)."""
-        return self.end_within if self.max_length is None else self.max_length
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineSearchOptions(SearchOptions):
