@@ -1,5 +1,7 @@
+import contextlib
 import importlib.util
 import json
+import sys
 import types
 
 import keras
@@ -7,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_seq import models, text
-from keras_seq.commands import certified_exports, certified_served
+from keras_seq import distribution, models, text
+from keras_seq.commands import certified, certified_exports, certified_served, certify, progress
 from keras_seq.commands.certify import Certify
 from keras_seq.inspection import certify as inspection
+from keras_seq.inspection import sequences
+from keras_seq.tasks import loading
 from tests.commands.conftest import SOURCE, TARGET, run_folder
 from tests.reference import quick
 
@@ -172,6 +176,40 @@ def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
     ):
         result = keras_seq("certify", "--model", taggers["words"], *flags)
         assert result.code == 2 and told in result.err
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "told"),
+    [
+        (lambda batch: {"x": 2 * batch["x"]}, 0, False),
+        (lambda batch: {"x": 0 * batch["x"]}, 1, True),
+    ],
+)
+def test_progress_in_a_terminal_and_answers_that_are_all_the_same(answers, code, told, monkeypatch, capsys, tmp_path):
+    seconds = iter(range(0, 9000, 3))
+    adapter = inspection.ModelAdapter({"x": sequences.Input(sequences.numbers, (3,))}, answers)
+    monkeypatch.setattr(
+        certify, "_adapter", lambda options: contextlib.nullcontext((adapter, {"padding": "It has none."}))
+    )
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    with pytest.raises(SystemExit) as ended:
+        certify.certify(Certify(model=tmp_path, cases=9))
+    page = capsys.readouterr()
+    assert ended.value.code == code and "Left out: padding. It has none.\n" in page.out
+    assert ("The outputs are the same for all sequences, so nothing was compared." in page.out) == told
+    assert page.err.startswith("\r1 cases, 0 a second") and page.err.endswith("\r9 cases, 0 a second\033[K\n")
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_devices_are_divided_before_a_model_is_loaded(replicas, monkeypatch, tmp_path):
+    steps = []
+    monkeypatch.setattr(distribution, "divide_cpu", lambda count: steps.append(count), raising=False)
+    monkeypatch.setattr(loading, "load_run", lambda path, verb: steps.append((path, verb)) or "a task")
+    monkeypatch.setattr(certified, "adapter_of_run", lambda task, options: (task, options))
+    options = Certify(model=tmp_path, replicas=replicas)
+    assert certify._adapter(options) == ("a task", options)
+    assert steps == [replicas] * (replicas > 1) + [(tmp_path, "keras-seq certify")]
 
 
 def make_translator(root):

@@ -1,6 +1,8 @@
 """`keras-seq compare`: its flags, what is refused before the first run, and a comparison of a recipe."""
 
+import dataclasses
 import json
+import types
 
 import keras
 import pytest
@@ -8,10 +10,10 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line runs on TensorFlow", allow_module_level=True)
 
-from keras_seq import comparison
+from keras_seq import comparison, experiment
 from keras_seq.__main__ import NOT_COMPARED, RECIPES
 from keras_seq.architectures import ARCHITECTURES
-from keras_seq.commands.compare import architectures_of, compare_options
+from keras_seq.commands.compare import architectures_of, compare_options, trainer
 from recipes import compare as recipe
 from recipes import forecasting, language_model, sentiment, tagging
 
@@ -105,6 +107,26 @@ def test_one_line_for_what_is_wrong(keras_seq, tmp_path, flags, message):
     found = keras_seq("compare", "sentiment", *SMALL, *flags, "--run", tmp_path / "c")
     assert found.code == 2 and found.err.count("\n") == 1 and message in found.err, found.err
     assert not (tmp_path / "c").exists()
+
+
+def test_a_recipe_without_what_a_comparison_needs(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        units: int = 8
+
+    module = types.SimpleNamespace(__name__="recipes.poems", Options=Options, read=None, train=None)
+    with pytest.raises(SystemExit) as ended:
+        compare_options(module)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: the recipe poems cannot be compared: it has no with_defaults, monitor, Options.architecture, "
+        "Options.learning_rate.\n"
+    )
+
+
+def test_each_process_makes_the_trainer_of_the_recipe(monkeypatch):
+    monkeypatch.setattr(experiment, "RecipeTrainer", lambda module, options: (module, options), raising=False)
+    assert trainer("recipes.sentiment", "options") == (sentiment, "options")
 
 
 @pytest.mark.long

@@ -1,18 +1,22 @@
 import dataclasses
 import gzip
 import json
+import os
 import re
 import subprocess
 import sys
+import types
 
 import matplotlib.image
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_seq import __main__ as command_line
 from keras_seq import __version__, data, text
 from keras_seq.cli import option
 from keras_seq.commands import doctor, progress
+from keras_seq.data import doctor as corpus
 
 SOURCE = [f"{'a ' * n}dog runs{' far' * (n % 3)} ." for n in range(1, 31)] * 3
 TARGET = [f"ein {'b ' * (n % 11)}Hund läuft{' weit' * (n % 2)} ." for n in range(1, 31)] * 3
@@ -136,6 +140,54 @@ def test_subwords(capsys, tmp_path, parallel):
     assert found["unknown"] == sum((line == model.unknown_id).sum() for line in ids) > 0
     page = run(capsys, "doctor", *parallel, "--subwords", tmp_path / "joint.spm", "--no-timing")
     assert f"unknown to the vocabulary: {found['unknown']:,} tokens" in page
+
+
+def test_the_given_vocabulary_is_timed(capsys, tmp_path, monkeypatch):
+    vocabulary = types.SimpleNamespace(encoded=lambda: lambda lines: lines.map(tf.strings.length))
+    (tmp_path / "lines").write_text("a dog\ndog dog dog\n")
+    timing, timed = corpus.Timing(0.5, 0.002, 0.003, 7, 900.0), []
+    monkeypatch.setattr(text.Subwords, "load", lambda path: vocabulary)
+
+    def measure(lines, given, progress):
+        assert given is vocabulary and len(list(lines)) == 2
+        return np.array([3, 4]), np.array([0, 1])
+
+    monkeypatch.setattr(sys.modules["keras_seq.data.lengths"], "measure", measure)  # `data.lengths` is a function
+    monkeypatch.setattr(doctor, "_batches", lambda dataset, buckets, options: list(dataset.as_numpy_iterator()))
+    monkeypatch.setattr(corpus, "time_batches", lambda batches: timed.extend(batches) or timing)
+    page = run(capsys, "doctor", tmp_path / "lines", "--subwords", "joint.spm")
+    assert timed == [5, 11] and "2.0 ms a batch (median of 7), 3.0 ms on average" in page
+    assert "unknown to the vocabulary: 1 tokens (14.286%)" in page
+
+
+def test_a_column_is_of_one_file(capsys, tmp_path):
+    told = refused(capsys, "doctor", tmp_path / "a.tsv", tmp_path / "b.tsv", "--text-column", 1)
+    assert told == f"error: --text-column takes a single file. Leave it out, or leave {tmp_path / 'b.tsv'} out.\n"
+
+
+@pytest.mark.parametrize(("loaded", "devices"), [(True, "0"), (False, "-1")])
+def test_no_gpu_is_taken_unless_tensorflow_has_it_already(loaded, devices, monkeypatch, tmp_path):
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(ValueError, match="a.tsv is a table by its name"):
+        doctor._doctor(doctor.Doctor(file=tmp_path / "a.tsv"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == devices
+
+
+def test_advice_on_oversized_examples():
+    best = types.SimpleNamespace(
+        name="fitted", padding=0.1, batches=9, partial_batches=0, oversized=1200, fitted=True, shapes=3
+    )
+    other = types.SimpleNamespace(name="powers of two", padding=0.25, fitted=False, shapes=4)
+    report = types.SimpleNamespace(suggestion=best, plans=[best, other], budget=64, code="code(\n)")
+    assert doctor._advice(report) == [
+        "Take fitted: 10.0% padding.",
+        "With powers of two (4 in use), an epoch has 1.20 times as many positions.",
+        "1,200 are oversized: --max-length 65 or less drops the longest.",
+        "    code(",
+        "    )",
+    ]
 
 
 def test_batches_of_truncated_lines_are_timed(capsys, parallel):

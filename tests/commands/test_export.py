@@ -1,6 +1,8 @@
 """`keras-seq export` in four formats, and its errors."""
 
 import importlib.util
+import pathlib
+import types
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_seq import export, models, tasks, text
+from keras_seq.commands import export as command
 from tests.commands.conftest import FRONT_END, SOURCE, WORDS
 
 needs_onnx = pytest.mark.skipif(importlib.util.find_spec("tf2onnx") is None, reason="tf2onnx is not installed")
@@ -108,3 +111,71 @@ def test_errors_are_one_line_without_usage_and_traceback(keras_seq, folders, tmp
 
     monkeypatch.setattr(export, "saved_model", fails)
     refused(keras_seq(*flags), f"{tmp_path / 'out'} was not written: The SavedModel fails")
+
+
+def task_of(name, **others):
+    return types.SimpleNamespace(name=name, where="saved", model=None, folder=None, **others)
+
+
+@pytest.mark.parametrize(
+    ("flags", "search"),
+    [
+        ({}, None),
+        ({"first": "end"}, {"first": "end"}),
+        ({"num_beams": 3, "first": "start"}, {"num_beams": 3, "first": "start"}),
+    ],
+)
+def test_the_first_token_is_part_of_the_search_of_a_language_model(flags, search, tmp_path):
+    task = task_of("generation", with_search=lambda options: options)
+    found = command._with_search(task, command.Export(model=tmp_path, output=tmp_path, **flags))
+    assert found == (task if search is None else search)
+
+
+def test_only_language_models_have_a_first_token(tmp_path):
+    options = command.Export(model=tmp_path, output=tmp_path, first="end")
+    with pytest.raises(
+        ValueError, match="--first: saved is a task of translation, not a language model. Leave it out."
+    ):
+        command._with_search(task_of("translation"), options)
+
+
+@pytest.mark.parametrize(
+    ("flags", "columns", "length"),
+    [
+        ({}, 24, 25),  # one more than the model reads: the verification tries one less
+        ({"free_length": False}, 24, 24),
+        ({"length": 30}, 24, 30),
+        ({}, None, 10),
+    ],
+)
+def test_an_onnx_file_of_a_forecaster_is_tried_with_one_row_less(flags, columns, length, monkeypatch, tmp_path):
+    written = []
+    monkeypatch.setattr(export, "onnx", lambda model, path, inputs, **options: written.append((inputs, options)))
+    x = keras.KerasTensor((None, None, 2))
+    task = task_of("forecasting", columns=columns and types.SimpleNamespace(look_back=columns))
+    task.model = types.SimpleNamespace(inputs=[x], input=x)
+    command._onnx(command.Export(model=tmp_path, output=tmp_path / "a.onnx", rows=3, verify=False, **flags), task)
+    ((inputs, options),) = written
+    assert inputs.shape == (3, length, 2)
+    assert options == {"free_length": flags.get("free_length", True), "verify": False, "overwrite": False}
+
+
+@pytest.mark.parametrize(
+    ("error", "traced", "kind", "told"),
+    [
+        (ImportError("needs a package"), None, ImportError, "needs a package"),
+        (RuntimeError("no\nkernel"), None, ValueError, "a.onnx was not written: no kernel."),
+        (ValueError("`overwrite=True` replaces it"), None, ValueError, "--overwrite replaces it"),
+        (RuntimeError("no\nkernel"), "1", RuntimeError, "no\nkernel"),
+    ],
+)
+def test_what_an_export_that_fails_raises(error, traced, kind, told, monkeypatch, tmp_path):
+    def fails(options, task):
+        raise error
+
+    monkeypatch.setattr("keras_seq.tasks.loading.load_run", lambda *args: None)
+    monkeypatch.setitem(command.FORMATS, "onnx", fails)
+    monkeypatch.setenv("KERAS_SEQ_TRACEBACK", traced or "")
+    with pytest.raises(kind) as raised:
+        command.export(command.Export(model=tmp_path, output=pathlib.Path("a.onnx"), format="onnx"))
+    assert str(raised.value) == told

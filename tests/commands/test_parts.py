@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_seq import decoding
 from keras_seq.commands import (
     evaluate,
     evaluate_labels,
@@ -30,9 +31,11 @@ from keras_seq.commands import (
     tag,
     text_columns,
     transcribe,
+    translate,
 )
 from keras_seq.commands.lines import BadLines, Line
-from keras_seq.tasks.results import Failure, Scored
+from keras_seq.commands.options import UnknownOptions, replacement
+from keras_seq.tasks.results import Failure, Generated, Scored, Transcript
 
 
 def line(number, text, why=""):
@@ -85,6 +88,41 @@ def test_lines_of_json_that_are_texts_or_blank():
     assert text_columns._of_json(line(1, " "), "text") == line(1, " ")
 
 
+@pytest.mark.parametrize("blank", [[], [line(4, "")], [line(4, ""), line(5, " ")]])
+def test_blank_lines_of_conllu_are_no_sentences(blank):
+    given = [line(1, ""), line(2, "1\ttwo" + "\t_" * 8), *blank]
+    assert [item.text for item in tag._conllu(given)] == [["two"]]
+    assert list(tag._conllu([line(1, ""), line(2, " ")])) == []
+
+
+def test_rows_of_a_table_whose_column_has_a_number(tmp_path, caplog):
+    file = tmp_path / "a.csv"
+    file.write_text("1,a horse\n2\n3,\n")
+    found = list(text_columns.texts([file], "1"))
+    assert [(item.place, item.text) for item in found] == [
+        (f"{file}:1", "a horse"),
+        (f"{file}:2", None),
+        (f"{file}:3", ""),
+    ]
+    assert found[1].why == "the row has 1 columns and lacks number 1" and not caplog.text
+    file.write_text("id,text\n1,a horse\n")
+    assert [item.text for item in text_columns.texts([file], "1")] == ["a horse"]
+    assert f"{file}:1 names the columns (['id', 'text']) and is skipped." in caplog.text
+
+
+def test_texts_of_a_table_without_bad_rows(tmp_path):
+    file = tmp_path / "a.tsv"
+    file.write_text("id\ttext\n1\ta horse\n2\n3\t \n4\ttwo\n")
+    with pytest.raises(ValueError) as refused:
+        text_columns.Texts(file, "text")
+    assert str(refused.value) == (
+        f"{file}:3: the row has 1 columns and lacks number 1. Fix the row, or drop such rows: --on-bad-line skip."
+    )
+    found = text_columns.Texts(file, "text", "skip")
+    assert list(found.dataset().as_numpy_iterator()) == [b"a horse", b"two"]
+    assert (found.report.read, found.report.kept, found.report.empty, found.report.bad_lines) == (4, 2, 1, 1)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_in_a_line_of_a_terminal_or_in_lines(terminal, monkeypatch):
     screen, times = io.StringIO(), iter([0.0, 1.0, 40.0])
@@ -122,6 +160,45 @@ def test_candidates_without_a_source_and_without_a_score(as_json, tmp_path):
         assert written == ["0 ||| x ||| m= 1 model= -0.5 ||| 2", "1 |||  |||", "2 |||  |||"]
 
 
+def test_several_translations_as_json(tmp_path):
+    with output.Writer(tmp_path / "out") as writer:
+        write = translate._json(writer)
+        write(1, Generated(["b", "c"], [0.5, 0.25], [-1.0, -2.0], [True, False], "a "))
+        write(2, Generated(["b"], [0.5], [-1.0], [True]))
+        write(3, Failure("too long"))
+    assert [json.loads(text) for text in (tmp_path / "out").read_text().splitlines()] == [
+        {
+            "line": 1,
+            "texts": ["a b", "a c"],
+            "scores": [0.5, 0.25],
+            "log_probs": [-1.0, -2.0],
+            "finished": [True, False],
+        },
+        {"line": 2, "text": "b", "score": 0.5, "log_prob": -1.0, "finished": True},
+        {"line": 3, "error": "too long"},
+    ]
+
+
+def test_a_dictionary_of_unknown_words(tmp_path):
+    file = tmp_path / "words"
+    file.write_text("horse\tPferd\n\n big dog \t großer Hund\nhorse\tRoss\n")
+    options = {"replace_unknown": True, "dictionary": file}
+    assert replacement(UnknownOptions(**options)) == {"horse": "Pferd", "big dog": "großer Hund"}
+    assert [replacement(UnknownOptions(replace_unknown=flag)) for flag in (True, False)] == [True, False]
+    for content, told in (
+        (b"horse\n", "words:1: a line of a dictionary must have a word, a tab and its translation. Received: 'horse'"),
+        (b"\n\tPferd\n", r"words:2: .* Received: '\\tPferd'"),
+        (b"horse\t\xff\n", "words:1: .* Fix the dictionary."),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=told):
+            replacement(UnknownOptions(**options))
+    with pytest.raises(ValueError, match="--dictionary requires --replace-unknown."):
+        replacement(UnknownOptions(dictionary=file))
+    with pytest.raises(ValueError, match="--dictionary must be a file: stdin is for the input lines."):
+        replacement(UnknownOptions(replace_unknown=True, dictionary=lines.STDIN))
+
+
 def test_several_candidates_as_json(keras_seq):
     lists = "".join(f"0 ||| {text} ||| m= 1 ||| {number}\n" for number, text in enumerate("ab"))
     result = keras_seq("rerank", "--num-return", 2, "--json", stdin=lists)
@@ -157,6 +234,40 @@ def test_a_recognizer_without_a_sampling_rate(monkeypatch, capsys, tmp_path):
         transcribe.transcribe(transcribe.Transcribe(model=tmp_path, output=tmp_path / "a.wav"))
 
 
+@pytest.mark.parametrize("rate", [None, 16_000])
+def test_a_sampling_rate_that_a_model_has_is_not_given_again(rate, monkeypatch, capsys, tmp_path):
+    given = []
+    task = types.SimpleNamespace(
+        sampling_rate=16_000,
+        where="saved",
+        model=types.SimpleNamespace(encode=None),
+        predictor=lambda **options: given.append(options),
+    )
+    monkeypatch.setattr("keras_seq.tasks.loading.load_as", lambda *args: task)
+    transcribe._predictor(transcribe.Transcribe(model=tmp_path, sampling_rate=rate, max_length=7, max_seconds=9.0))
+    assert given == [{"batch_seconds": 120.0, "max_seconds": 9.0, "max_length": 7}] and not capsys.readouterr().err
+    with pytest.raises(ValueError, match="--sampling-rate 8000: saved was trained at 16000. Leave it out"):
+        transcribe._predictor(transcribe.Transcribe(model=tmp_path, sampling_rate=8000))
+
+
+def test_names_of_recordings_come_with_pauses(monkeypatch, tmp_path):
+    names = [line(1, "a.wav"), None, line(2, None, "not UTF-8"), line(3, "b.wav")]
+    monkeypatch.setattr(transcribe, "lines", lambda files: iter(names))
+    monkeypatch.setattr(
+        transcribe, "_predictor", lambda options: lambda files: [Transcript(f"in {file}", 0.5, -1.0) for file in files]
+    )
+    for as_json in (False, True):
+        transcribe.transcribe(transcribe.Transcribe(model=tmp_path, output=tmp_path / "out", json=as_json))
+        found = (tmp_path / "out").read_text().splitlines()
+        if not as_json:
+            assert found == ["in a.wav", "", "in b.wav"]
+    assert [json.loads(record) for record in found] == [
+        {"file": "a.wav", "text": "in a.wav", "score": 0.5, "log_prob": -1.0},
+        {"file": "", "error": "not UTF-8"},
+        {"file": "b.wav", "text": "in b.wav", "score": 0.5, "log_prob": -1.0},
+    ]
+
+
 @pytest.fixture
 def stdin_of(monkeypatch):
     """A pipe that stands for stdin, and its end to write."""
@@ -189,6 +300,25 @@ def test_pauses_come_between_lines(stdin_of):
     assert list(found) == []
 
 
+def test_a_line_that_is_longer_than_a_block_is_put_together(stdin_of, monkeypatch):
+    monkeypatch.setattr(lines, "_BLOCK_BYTES", 2)
+    os.write(stdin_of, b"abc\nd\r\nefg")
+    os.close(stdin_of)
+    assert [item.text for item in lines.lines([]) if item is not None] == ["abc", "d", "efg"]
+
+
+def test_a_list_of_lines_ends_before_an_error():
+    def items():
+        yield from "abc"
+        raise ValueError("damaged")
+
+    found = lines.chunks(items(), 2)
+    assert next(found) == ["a", "b"] and next(found) == ["c"]
+    with pytest.raises(ValueError, match="damaged"):
+        next(found)
+    assert list(lines.chunks(["a", None, None, "b"], 2)) == [["a"], ["b"]]
+
+
 class Full(io.StringIO):
     """A stdout without a buffer whose disk is full when it is flushed."""
 
@@ -216,6 +346,33 @@ def test_stdout_that_is_closed_full_or_a_notebook(monkeypatch):
     with pytest.raises(ValueError, match="stdout is closed. Name a file with --output."):
         output.Writer()
     output.exit_cleanly(lambda options: None)(None)
+
+
+class Broken(io.StringIO):
+    """A stdout whose reader has gone."""
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+def test_a_reader_that_has_gone_is_no_full_disk(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Broken())
+    abandoned = []
+    monkeypatch.setattr(output, "abandon_stdout", lambda: abandoned.append(True))
+    with pytest.raises(BrokenPipeError):
+        output.Writer().flush()
+    assert not abandoned
+    with pytest.raises(SystemExit) as ended:
+        output.exit_cleanly(lambda options: None)(None)
+    assert ended.value.code == 1 and abandoned == [True]
+
+
+def test_lines_are_kept_after_an_error_unless_the_disk_is_full(tmp_path):
+    for error, kept in ((ValueError("no number"), "a\n"), (OSError("no room"), "")):
+        with pytest.raises(type(error)), output.Writer(tmp_path / "out") as writer:
+            writer("a")
+            raise error
+        assert (tmp_path / "out").read_text() == kept
 
 
 @pytest.mark.parametrize(
@@ -325,6 +482,25 @@ def test_references_that_are_none(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(ImportError, match="BLEU and chrF need sacreBLEU"):
         evaluate_text.check_tokenizer("13a")
+
+
+@pytest.mark.parametrize(("streams", "found"), [(None, ["blocks of 3"]), ("any", ["state carried", "blocks of 3"])])
+def test_a_state_is_carried_where_there_is_one(streams, found, monkeypatch):
+    measured = []
+
+    def losses(model, compiled):
+        def measure(batches):
+            measured.append(batches.element_spec)
+            return np.array([1.0, np.nan, 3.0])
+
+        return measure
+
+    monkeypatch.setattr(decoding, "TokenLosses", losses, raising=False)
+    model, vocabulary = types.SimpleNamespace(streams=streams), types.SimpleNamespace(start_id=2)
+    task = types.SimpleNamespace(model=model, vocabulary=vocabulary)
+    nats = evaluate_text._nats(task, np.arange(4, 11), {"block": 3})
+    assert list(nats.items()) == [(name, 2.0) for name in found]
+    assert [isinstance(spec[0], dict) for spec in measured] == [name == "state carried" for name in found]
 
 
 def test_example_inputs_of_models_that_decode_or_have_none():

@@ -125,6 +125,50 @@ def test_one_line_for_what_is_wrong(keras_seq, tmp_path, flags, message):
     assert not (tmp_path / "search").exists()
 
 
+def test_the_flags_make_a_search(keras_seq, tmp_path, monkeypatch):
+    made = []
+
+    class Tuner:
+        def __init__(self, hypermodel, objective, **options):
+            made.append({"objective": objective, **options})
+
+        def search(self, workers):
+            made[-1]["workers"] = workers
+
+    monkeypatch.setattr(tuning, "Tuner", Tuner)
+    (tmp_path / "space.json").write_text(json.dumps(SPACE))
+    flags = (
+        "--space",
+        tmp_path / "space.json",
+        "--trials",
+        3,
+        "--oracle",
+        "random",
+        "--workers",
+        2,
+        "--no-median-stopping",
+        "--seed",
+        5,
+    )
+    found = keras_seq("tune", "sentiment", *SMALL, *flags, "--run", tmp_path / "search")
+    assert found.lines == [
+        f"Train with them: keras-seq train sentiment --config {tmp_path / 'search/best.json'} --run DIR"
+    ]
+    (search,) = made
+    assert search.pop("space").to_json() == SPACE and search.pop("directory") == tmp_path / "search"
+    assert search == {
+        **{"objective": None, "oracle": "random", "trials": 3, "tokens": 500, "seconds": None, "rounds": 2},
+        **{"total_tokens": None, "stopping": None, "seed": 5, "overwrite": False, "workers": 2},
+    }
+
+
+def test_the_space_of_a_file_is_shown_in_place_of_the_recipes(keras_seq, tmp_path):
+    (tmp_path / "space.json").write_text(json.dumps(SPACE))
+    found = keras_seq("tune", "sentiment", "--show-space", "--space", tmp_path / "space.json")
+    table, _, content = found.out.partition("\n\n")
+    assert found.code == 0 and json.loads(content) == SPACE and "tokens_per_batch" in table and "units" not in table
+
+
 @pytest.mark.long
 def test_heads_that_do_not_divide_the_units_are_invalid(keras_seq, tmp_path):
     heads = {"num_heads": {"choice": [3, 2], "default": 3}, "learning_rate": {"float": [0.001, 0.01]}}
