@@ -76,13 +76,13 @@ class Rounds:
 
     def _plan(self, tokens: float, rounds: int) -> tuple[list[int], list[int]]:
         ends, total, used = [], 0, []
-        for step, count in enumerate(self._token_counts(), 1):
+        counts = enumerate(self._token_counts(), 1)
+        while len(ends) < rounds:
+            step, count = next(counts)
             total += count
             while len(ends) < rounds and total >= tokens * (len(ends) + 1) / rounds - 1e-6:
                 ends.append(step)
                 used.append(total)
-            if len(ends) == rounds:
-                break
         steps = np.diff([0, *ends]).tolist()
         if min(steps) < 1:
             raise ValueError(
@@ -93,8 +93,7 @@ class Rounds:
 
     def _token_counts(self) -> Iterator[int]:
         """The tokens of each batch of all epochs, without an end."""
-        for epoch in itertools.count():
-            yield from self._tokens_of(epoch).tolist()
+        return itertools.chain.from_iterable(self._tokens_of(epoch).tolist() for epoch in itertools.count())
 
     def _tokens_of(self, epoch: int) -> np.ndarray:
         while len(self._epochs) <= epoch:

@@ -138,17 +138,18 @@ def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
 
         try:
             offset = pd.tseries.frequencies.to_offset(frequency)
-        except ValueError as error:
+            code = offset.rule_code.partition("-")[0]
+            if code == "B" and offset.n == 1:
+                return 1, "weekdays"
+            if (months := _MONTHS.get(code.removeprefix("B").rstrip("SE"))) and code != "W":
+                return months * offset.n, "months"
+            days = _DAYS.get(code)
+            step = timedelta(days=days * offset.n) if days else pd.Timedelta(offset).to_pytimedelta()
+        except ValueError as error:  # unknown, or without one distance, such as every second weekday
             raise ValueError(
-                f'`frequency` must be an alias of pandas, such as "h", "D", "B", "MS". Received: {frequency!r}'
+                '`frequency` must be an alias of pandas for one distance, such as "h", "D", "B", "MS". '
+                f"Received: {frequency!r}"
             ) from error
-        code = offset.rule_code.partition("-")[0]
-        if code == "B" and offset.n == 1:
-            return 1, "weekdays"
-        if (months := _MONTHS.get(code.removeprefix("B").rstrip("SE"))) and code != "W":
-            return months * offset.n, "months"
-        days = _DAYS.get(code)
-        step = timedelta(days=days * offset.n) if days else pd.Timedelta(offset).to_pytimedelta()
     if isinstance(step, timedelta) != dates or step <= 0 * step:
         raise ValueError(
             "`frequency` must be positive: a timedelta or an alias of pandas if the time index has dates, else a "

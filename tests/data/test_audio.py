@@ -1,3 +1,4 @@
+import dataclasses
 import struct
 import sys
 import wave
@@ -339,3 +340,11 @@ def test_spoken_digits(real_data):
             path = audio.files[number].path
             expected, rate = tf.audio.decode_wav(path.read_bytes(), desired_channels=1)
             assert rate == 8000 and (waveform == expected[:, 0].numpy()).all() and label == int(path.name[0])
+
+
+def test_a_file_that_was_cut_after_it_was_looked_at(write):
+    sound = Sound.open(write(wav_bytes(pcm([0.5, 0.25]))))
+    assert sound.samples().shape == (2, 1)
+    with pytest.raises(BadSound, match=r"a.wav ends after 2 of 1,000 samples. Recreate it.") as refused:
+        dataclasses.replace(sound, frames=1000).samples()
+    assert refused.value.reason == "damaged"

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_seq import data, text
+from keras_seq.data import bucket_fitting
 from keras_seq.data.batch_plan import plan_batches
 from keras_seq.data.bucket_fitting import distinct_rows
 
@@ -113,3 +114,11 @@ def test_distinct_rows_as_numpy_finds_them(rows):
     expected = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     for ours, theirs in zip(distinct_rows(rows), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs.reshape(ours.shape))
+
+
+@pytest.mark.parametrize(("swaps", "expected"), [(0, [0, 1]), (1, [3, 1]), (100, [3, 2])])
+def test_exchanges_end_at_the_best_shapes_or_at_their_number(swaps, expected, monkeypatch):
+    cost = np.array([[9, 9, 9], [5, 5, 9], [1, 6, 9], [9, 1, 1]], float)  # (shapes, lengths)
+    monkeypatch.setattr(bucket_fitting, "_MAX_SWAPS", swaps)
+    chosen = [0, 1]
+    assert bucket_fitting._exchange(chosen, cost, np.ones(3)) == expected and chosen == [0, 1]

@@ -7,6 +7,7 @@ import tarfile
 import pytest
 
 from keras_seq import data
+from keras_seq.data import data_sets
 from keras_seq.data.data_sets import SUMS
 
 
@@ -112,3 +113,10 @@ def test_the_digests_are_those_of_the_files_here(real_data, name):
             known = sorted(each for each in names if any(fnmatch.fnmatchcase(each, known) for known in source.known))
             lines = "".join(f"{data.sha256_of(folder / each)}  {each}\n" for each in known)
             assert len(known) == 2700 and digest(lines.encode()) == source.sha256
+
+
+def test_an_archive_is_unpacked_once(table, server, tmp_path):
+    (source,) = table["takes"].sources
+    (tmp_path / "0_ann_4.wav").touch()
+    data_sets._fetch_archive(source, tmp_path, None)
+    assert not server.asked and [path.name for path in tmp_path.iterdir()] == ["0_ann_4.wav"]

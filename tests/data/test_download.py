@@ -126,6 +126,16 @@ def test_progress_is_told_in_lines(fetched, server, monkeypatch, capsys):
     assert lines[0] == "file: 0.1 of 0.3 MB" and lines[-1] == "file: 0.3 of 0.3 MB"
 
 
+def test_progress_in_one_line_of_a_terminal(monkeypatch, capsys):
+    module, seconds = sys.modules["keras_seq.data.download"], iter([0.0, 0.01, 5.0, 5.01, 5.02])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(seconds))
+    with module._progress("file") as tell:
+        for done in (1, 2, 3, 4):  # too soon, told, too soon, the end
+            tell(done * 100_000, 400_000)
+    assert capsys.readouterr().err == "\rfile: 0.2 of 0.4 MB\033[K\rfile: 0.4 of 0.4 MB\033[K\n"
+
+
 # Archives
 
 

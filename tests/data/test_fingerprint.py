@@ -50,3 +50,9 @@ def test_series_and_sounds():
     assert fingerprint(series) == fingerprint(dataclasses.replace(series)) != fingerprint(later)
     sounds = [data.Audio(8000, [np.full(5, value, "float32")], [1]) for value in (0, 0, 0.5)]
     assert fingerprint(sounds[0]) == fingerprint(sounds[1]) != fingerprint(sounds[2])
+
+
+def test_files_are_looked_at_in_place_of_their_reader(write):
+    sides = write("a.en", "one\n"), write("a.fr", "un\n")
+    files = data.ParallelFiles(*sides)
+    assert fingerprint(files) == fingerprint([sides]) != fingerprint([sides[::-1]])

@@ -386,3 +386,13 @@ def test_a_data_frame_is_what_its_file_is(write):
     assert (report.read, report.kept, report.malformed, report.empty) == (6, 3, 2, 1)
     with pytest.raises(ValueError, match="has no column 'label'. It has: review, mood"):
         read_labeled_text(frame, text="review")
+
+
+def test_labels_that_are_all_different_in_json_lines(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "a b", "label": "{number}"}}\n' for number in range(10)))
+    with pytest.raises(ValueError) as refused:
+        read_labeled_text(tmp_path / "a.jsonl")
+    assert str(refused.value) == (
+        f"{tmp_path / 'a.jsonl'}: one class per row: 10 labels in 10 rows. Is column 'label' the label? Name the right "
+        "column with `label` (--label-column), or pass the labels as `labels`."
+    )

@@ -139,3 +139,17 @@ def test_text_file_with_bad_lines(tmp_path):
     assert list(lines.dataset().as_numpy_iterator()) == [b"good"] and lines.report.bad_lines == 2
     with pytest.raises(FileNotFoundError, match="missing"):
         TextFile(tmp_path / "missing")
+
+
+def test_blocks_of_a_file_without_its_blank_and_bad_lines(tmp_path):
+    (tmp_path / "a.txt").write_bytes("one\n\näé\nbad \xff\n".encode("latin-1").replace(b"\xe4\xe9", "äé".encode()))
+    lines = TextFile(tmp_path / "a.txt", on_bad_line="skip")
+    assert lines.report is None
+    (block,) = lines._blocks()
+    assert block.tolist() == [b"one", "äé".encode()]
+    report = lines.report
+    assert (report.read, report.kept, report.empty, report.bad_lines) == (4, 2, 1, 1)
+
+
+def test_lines_are_measured_by_white_space():
+    assert measure(tf.data.Dataset.from_tensor_slices(["a b", "c"]))[0].tolist() == [3, 2]

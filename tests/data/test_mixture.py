@@ -150,3 +150,11 @@ def test_arguments():
         mixture(two, examples_per_epoch=0)
     with pytest.raises(ValueError, match="must not be negative"):
         mixture(two, seed=-1)
+
+
+def test_an_epoch_can_be_chosen():
+    mixed = Mixture(corpora(2, 2), first_epoch=5)
+    epochs = mixed._epochs.dataset()
+    assert numbers(epochs) == [5]
+    mixed.start_epoch(3)
+    assert [numbers(epochs), numbers(epochs)] == [[3], [4]]

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_seq.data.noise import Noise, local_swap, masking, span_masking, word_dropout
+from keras_seq.data.noise import Noise, _count_of, local_swap, masking, span_masking, word_dropout
 from tests.reference import quick
 
 END, MASK, UNKNOWN = 3, 9000, 1
@@ -345,3 +345,22 @@ def test_spans_are_distributed_as_stated(mean):
     compare(lambda row: sum(b == a + 1 for a, b in zip(row, row[1:], strict=False)))  # tokens that still do
     for token in (10, 19, 29):
         compare(lambda row, token=token: token in row)
+
+
+def test_a_chance_for_each_id_has_one_axis():
+    with pytest.raises(ValueError, match=r"`rate` must be a number or one number per id. Received: shape \(2, 3\)"):
+        word_dropout(np.full((2, 3), 0.1), end_id=None, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("share", "bounds", "expected"),
+    [
+        (0.0, {"at_least": 1}, 0),
+        (0.5, {}, 2),  # of three, rounded to even
+        (0.1, {"at_least": 1}, 1),
+        (1.0, {"left_over": 1}, 2),
+        (1.0, {"at_least": 9, "left_over": 4}, 0),
+    ],
+)
+def test_a_share_of_the_tokens_without_the_end(share, bounds, expected):
+    assert int(_count_of(share, tf.constant([False, False, True, False]), **bounds)) == expected

@@ -178,3 +178,33 @@ def test_splits(write, tmp_path):
     write("train_more.en", "x\n")
     with pytest.raises(ValueError, match="train.en, train_more.en"):
         find_parallel_splits(tmp_path, "en", "de")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_dropped_is_logged_after_the_first_pass(times, write, caplog):
+    files = ParallelFiles(write("a.en", "one\n\nthrée\n"), write("a.fr", "un\ndeux\ntrois\n"))
+    with caplog.at_level(logging.WARNING, "keras_seq"):
+        for _ in range(times):
+            ((source, target),) = files._arrays()
+            assert source.tolist() == [b"one", "thrée".encode()] and target.tolist() == [b"un", b"trois"]
+    (record,) = caplog.records
+    assert record.message.endswith("a.fr: 3 pairs read, 2 kept; dropped: 1 with an empty side")
+
+
+def test_nothing_is_logged_where_nothing_is_dropped(write, caplog):
+    files = ParallelFiles(write("a.en", "one\n"), write("a.fr", "un\n"))
+    with caplog.at_level(logging.WARNING, "keras_seq"):
+        assert len(list(files._arrays())) == 1
+    assert not caplog.records and files.report.kept == 1
+
+
+@pytest.mark.parametrize("sides", [("a.en",), ("a.fr",), ("a.en", "a.fr")])
+@pytest.mark.parametrize("lines", [2, 4])
+def test_a_pass_over_files_that_have_changed(sides, lines, write, tmp_path):
+    files = ParallelFiles(write("a.en", "x\n" * 3), write("a.fr", "y\n" * 3))
+    assert files.files == [(tmp_path / "a.en", tmp_path / "a.fr")]
+    for side in sides:
+        (tmp_path / side).write_text("z\n" * lines)
+    told = "a.en or .*a.fr was changed while it was in use. Each had 3 lines. Open the files again."
+    with pytest.raises(ValueError, match=told):
+        list(files._blocks())

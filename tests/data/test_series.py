@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from keras_seq import data
 from keras_seq.data.series import Run, SeriesReport, read_series
+from keras_seq.data.series_grid import _step_of
+from keras_seq.data.series_times import parse_times
 from keras_seq.data.windows import calendar_features, windows
 
 
@@ -453,3 +455,59 @@ def test_a_delimiter_is_one_character(tmp_path, delimiter):
     (tmp_path / "a.csv").write_text("t,a\n0,1\n1,2\n")
     with pytest.raises(ValueError, match="`delimiter` must be one character"):
         data.read_series(tmp_path / "a.csv", delimiter=delimiter)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "expected"),
+    [
+        ("B", (1, "weekdays")),
+        ("MS", (1, "months")),
+        ("2QE", (6, "months")),
+        ("BYE", (12, "months")),
+        ("2W", (np.timedelta64(14, "D"), "")),
+        ("90min", (np.timedelta64(90, "m"), "")),
+    ],
+)
+def test_the_distance_of_an_alias(frequency, expected):
+    assert _step_of(frequency, dates=True) == expected
+
+
+@pytest.mark.parametrize("frequency", ["2B", "SME", "now and then"])
+def test_an_alias_without_one_distance_is_refused(frequency):
+    with pytest.raises(ValueError) as refused:
+        _step_of(frequency, dates=True)
+    assert str(refused.value) == (
+        f'`frequency` must be an alias of pandas for one distance, such as "h", "D", "B", "MS". Received: {frequency!r}'
+    )
+
+
+def test_columns_of_an_array_are_all_named():
+    with pytest.raises(ValueError, match="`columns` must name the 2 columns. Received: a"):
+        read_series(np.zeros((3, 2)), time_column=None, columns=["a"])
+
+
+def test_a_first_row_with_a_date_of_two_readings_is_no_header(write):
+    path = write("01/02/2024,n\n02/02/2024,4\n")
+    with pytest.raises(
+        ValueError, match="the first line must name the columns, .* Received: 01/02/2024, n. Add a header"
+    ):
+        read_series(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype", "good"),
+    [([3, 4], "int64", [True, True]), ([True, False], "int64", [True] * 2), ([1.5, np.nan], "float64", [True, False])],
+)
+def test_times_that_are_numbers(cells, dtype, good):
+    found = parse_times(pd.Series(cells))
+    assert found.values.dtype == dtype and found.good.tolist() == good
+    np.testing.assert_array_equal(found.values, np.array(cells, dtype))
+
+
+def test_times_of_a_format_with_an_offset_keep_it():
+    cells = pd.Series(["02.01.2024 03:04 +0200", "soon", "03.01.2024 03:04 +0200"])
+    found = parse_times(cells, "%d.%m.%Y %H:%M %z")
+    assert found.good.tolist() == [True, False, True] and found.zone.utcoffset(None) == timedelta(hours=2)
+    assert found.values[[0, 2]].tolist() == [datetime(2024, 1, 2, 1, 4), datetime(2024, 1, 3, 1, 4)]  # UTC
+    none = parse_times(cells[1:2], "%d.%m.%Y %H:%M %z")
+    assert none.good.tolist() == [False] and none.zone is None

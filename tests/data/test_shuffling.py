@@ -202,3 +202,10 @@ def test_a_stopped_run_goes_on_with_the_very_same_batches(seed, epoch, place, bu
     else:
         assert [as_bytes(one) for one in epochs(stopped, 3)] == expected
     assert expected[1] != expected[2]
+
+
+def test_from_step_of_endless_batches():
+    endless = tf.data.Dataset.range(3).repeat().apply(from_step(10))
+    assert endless.cardinality() < 0
+    (first,) = endless.take(1).as_numpy_iterator()
+    assert first == 10 % 3

@@ -236,3 +236,8 @@ def test_tinyshakespeare_by_subwords(real_data):
     subwords = Subwords.train(document.split("\n"), 500)
     ids = text.token_ids([document], subwords)
     assert ids.tolist() == subwords.tokenize([document]).values.numpy().tolist()
+
+
+def test_streams_that_are_not_filled():
+    with pytest.raises(ValueError, match="2 tokens to predict do not fill 3 streams. Pass more text or a smaller"):
+        text.streams([10, 11, 12], 3, 2)

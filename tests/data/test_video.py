@@ -228,3 +228,19 @@ def test_some_clips_of_a_video(tmp_path):
         np.testing.assert_allclose(frames, clip(3, start=start) / np.float32(255), atol=1e-6)
         assert label == start
     assert len(video.select([])) == 0
+
+
+def test_a_clip_that_is_read_again_has_the_chosen_frames(tmp_path):
+    path = save(tmp_path / "a.npy", clip(7))
+    video = read_video([path], every=2, num_frames=2, channels=clip(1).shape[-1], in_memory=False)
+    assert (video.clip(0) == clip(7)[[0, 6]]).all()
+
+
+def test_a_gif_of_which_not_all_frames_are_decoded(tmp_path, monkeypatch):
+    (tmp_path / "a.gif").write_bytes(GIF)
+    decode = tf.io.decode_gif
+    monkeypatch.setattr(tf.io, "decode_gif", lambda content: decode(content)[:3])
+    with pytest.raises(
+        ValueError, match="a.gif cannot be read: only 3 of its 5 frames can be decoded. Recreate the clip"
+    ):
+        read_frames(tmp_path / "a.gif", channels=1)

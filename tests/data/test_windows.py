@@ -3,6 +3,7 @@ import json
 from datetime import datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -269,3 +270,19 @@ def test_etth1_as_published(real_data):
     past, target = next(one.test.dataset().as_numpy_iterator())
     assert past.shape == (336, 7) and target.shape == (96, 1)
     assert one.scaler.select(["OT"]).inverse(target)[0, 0] == pytest.approx(float(rows[1 + 11520][7]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "columns"), [([0.0], [1.0], ["a", "b"]), ([0.0, 0.0], [1.0], ["a"]), ([0.0], [0.0], ["a"])]
+)
+def test_a_scaler_needs_a_positive_deviation_of_each_column(mean, std, columns):
+    with pytest.raises(ValueError, match="A scaler needs a mean and a positive std for each column. Received: mean="):
+        Scaler(mean, std, columns)
+
+
+def test_times_of_a_split_in_the_wrong_order():
+    frame = pd.DataFrame({"a": np.arange(10.0)}, index=pd.date_range("2024-01-01", periods=10))
+    with pytest.raises(
+        ValueError, match=r"The times of `split` must increase. Received: \('2024-01-08', '2024-01-05'\)"
+    ):
+        windows(frame, 2, 1, split=("2024-01-08", "2024-01-05"))
