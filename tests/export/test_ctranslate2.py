@@ -4,6 +4,7 @@ import importlib
 import json
 import pathlib
 import sys
+import types
 
 import keras
 import numpy as np
@@ -292,3 +293,127 @@ def test_the_verification_tries_sources_with_room_for_the_end_token():
     sources = module._sources(WORDS, [" ".join(f"w{i}" for i in range(9)), "w3 w4"], 5)
     assert sources[-2:] == [WORDS.tokenize(["w0 w1 w2 w3"]).to_list()[0], WORDS.tokenize(["w3 w4"]).to_list()[0]]
     assert {len(source) for source in sources} == {1, 2, 3, 4}
+
+
+def test_a_front_end_is_refused_by_name():
+    names = ("encoder_layers", "decoder_layers", "target_embedding")
+    model = types.SimpleNamespace(**dict.fromkeys(names), source_front_end=types.SimpleNamespace(name="ears"))
+    with pytest.raises(ValueError, match="`source_front_end`='ears': CTranslate2 reads tokens, and does not have such"):
+        module._check_model(model)
+
+
+def named(**values):
+    return types.SimpleNamespace(**values)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_dense_layers_with_and_without_a_bias(biased):
+    query, key = (
+        named(kernel=np.full((3, width), value, "float32"), bias=np.full(width, value, "float32") if biased else None)
+        for width, value in ((4, 1), (2, 2))
+    )
+    fused, lone = named(bias=None), named(bias=None)
+    module._set_fused(fused, [(query, 1), (key, 2)], head_dim=2)
+    module._set_dense(lone, key)
+    assert fused.weight.tolist() == [[1] * 3] * 4 + [[2] * 3] * 4 and lone.weight.tolist() == [[2] * 3] * 2
+    assert (fused.bias is not None, lone.bias is not None) == (biased, biased)
+    if biased:
+        assert fused.bias.tolist() == [1] * 4 + [2] * 4 and lone.bias.tolist() == [2] * 2
+
+
+def test_a_side_without_a_norm_and_with_a_longer_table():
+    table = np.arange(6, dtype="float32").reshape(3, 2)
+    model = named(
+        positions="learned", source_embedding=named(embeddings=table + 9), source_positions=named(table=table)
+    )
+    spec, embeddings = named(layer_norm="as it was", position_encodings=named()), named()
+    module._set_ends(spec, embeddings, model, "source", None, 5)
+    assert spec.layer_norm == "as it was" and embeddings.weight.tolist() == (table + 9).tolist()
+    assert spec.position_encodings.encodings.tolist() == [[0, 1], [2, 3], [4, 5], [4, 5], [4, 5]]
+
+
+def test_both_vocabularies_have_the_same_unknown_and_end_token():
+    class Other(text.Words):
+        def pieces(self, ids):
+            return ["<eos>" if i == self.end_id else piece for i, piece in zip(ids, super().pieces(ids), strict=True)]
+
+    other = Other(["a"])
+    model = named(source_embedding=named(input_dim=other.size), target_embedding=named(input_dim=WORDS.size))
+    spec = named(register_source_vocabulary=lambda pieces: None, register_target_vocabulary=lambda pieces: None)
+    with pytest.raises(ValueError, match="Both vocabularies must write the unknown and the end token alike"):
+        module._add_vocabularies(spec, model, WORDS, other)
+
+
+def library_of(*results):
+    """What translates every source to the same results: pieces and log p."""
+    found = [named(hypotheses=[pieces], scores=[score]) for pieces, score in results]
+    translator = named(translate_batch=lambda sources, **options: found[: len(sources)])
+    return named(Translator=lambda folder, device, compute_type: translator)
+
+
+@pytest.mark.parametrize("score", [-1.0, np.nan, -np.inf])
+def test_scores_of_a_quantized_model_are_finite(score, tmp_path):
+    library, model = library_of((["w1"], -1.0), (["w1"], score)), named(positions="rotary")
+    arguments = (library, tmp_path, model, WORDS, WORDS, (), False, 4)
+    if np.isfinite(score):
+        module._verify(*arguments)
+    else:
+        with pytest.raises(RuntimeError, match="The quantized CTranslate2 model returns scores that are not finite."):
+            module._verify(*arguments)
+
+
+@pytest.mark.parametrize("apart", [5e-5, 5e-4])
+def test_translations_may_differ_where_both_are_as_likely(apart, tmp_path, monkeypatch):
+    ids = [[5, 6, WORDS.end_id], [5, 7, WORDS.end_id]]  # ours and theirs
+    ours, theirs = (np.array([row]) for row in ids)
+    log_probs = {6: [-1.0, -2.0, -1.0], 7: [-1.0, -2.0 + apart, -9.0]}
+    monkeypatch.setattr(module, "search", lambda *args, **options: (ours[:, None], np.array([[3]]), None, None))
+    monkeypatch.setattr(
+        module, "score", lambda decode, state, target, **options: (np.array([log_probs[target[0, 1]]]), None)
+    )
+    monkeypatch.setattr(module, "_sources", lambda *args: [[8, 9]])
+    model = named(positions="rotary", dtype_policy=named(name="float32"), encode=lambda source: None, decode=None)
+    arguments = (library_of((WORDS.pieces(ids[1]), -12.0)), tmp_path, model, WORDS, WORDS, (), True, 3)
+    if apart < module.TOLERANCE:
+        module._verify(*arguments)
+        return
+    told = r"For \['w4', 'w5'\] this process returns \['w1', 'w2', '.*'\] \(log p -4\), CTranslate2 .*'w3', .*-12\)"
+    with pytest.raises(RuntimeError, match=told):
+        module._verify(*arguments)
+
+
+def test_a_model_is_compared_in_float32():
+    class Model:
+        def __init__(self, dtype, units):
+            self.dtype_policy, self.units, self.weights = named(name=dtype), units, [np.ones(2, "float16")]
+
+        def get_config(self):
+            return {"dtype": {"name": self.dtype_policy.name}, "units": self.units}
+
+        @classmethod
+        def from_config(cls, config):
+            return cls(**config)
+
+        def set_weights(self, weights):
+            self.weights = weights
+
+    whole, half = Model("float32", 8), Model("mixed_bfloat16", 8)
+    assert module._in_float32(whole) is whole
+    found = module._in_float32(half)
+    assert (found.dtype_policy.name, found.units) == ("float32", 8)
+    (weights,) = found.weights
+    assert weights.dtype == "float32" and weights.tolist() == [1, 1]
+
+
+def test_a_vocabulary_without_a_file_of_its_own_is_not_written(tmp_path, monkeypatch):
+    spec = named(
+        validate=lambda: None,
+        optimize=lambda quantization: None,
+        save=lambda folder: pathlib.Path(folder, "model.bin").write_text("a model"),
+    )
+    for name in ("_check_model", "_add_vocabularies", "write_card"):
+        monkeypatch.setattr(module, name, lambda *args, **options: None)
+    monkeypatch.setattr(module, "_specification", lambda *args: spec)
+    folder = export.ctranslate2(None, tmp_path / "a", named(), source_vocabulary=WORDS, verify=False)
+    assert {path.name for path in folder.iterdir()} == {"model.bin", "source.words"}
+    assert text.load(folder / "source.words").size == WORDS.size and [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -219,3 +219,56 @@ def test_a_path_is_checked_first(tmp_path):
         with pytest.raises(ValueError, match=message):
             export.litert(None, tmp_path / name, IDS, **options)
     assert (tmp_path / "c.tflite").read_text() == "mine"
+
+
+class Sum:
+    """Adds each token to the sum of the source, and scores the sums."""
+
+    def encode(self, source, max_length):
+        assert max_length == 9
+        return {"sum": tf.reduce_sum(source, axis=1, keepdims=True)}
+
+    def decode(self, tokens, state):
+        total = state["sum"] + tokens
+        return tf.one_hot(total % 5, 5), {"sum": total}
+
+
+def test_the_signatures_of_a_model_with_a_source():
+    source = np.array([[1, 2], [3, 4]], "int64")
+    signatures = module._steps(Sum(), source, 9)
+    assert list(signatures) == ["decode", "encode"]
+    encode, specs = signatures["encode"]
+    assert specs == {"source": tf.TensorSpec((2, 2), tf.int32, "source")}
+    assert encode(source)["state_sum"].numpy().tolist() == [[3], [7]]
+    decode, specs = signatures["decode"]
+    assert {name: (spec.shape.as_list(), spec.dtype) for name, spec in specs.items()} == {
+        "tokens": ([2, 1], tf.int32),
+        "state_sum": ([2, 1], tf.int32),
+    }
+    found = decode(tokens=tf.constant([[1], [2]]), state_sum=tf.constant([[3], [7]]))
+    assert found["state_sum"].numpy().tolist() == [[4], [9]]
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_steps_after_a_source_are_compared(off):
+    source = np.array([[1, 2], [3, 4]])
+    signatures, steps = module._steps(Sum(), source, 9), []
+
+    def decode(**tensors):
+        steps.append(tensors["tokens"].ravel().tolist())
+        found = signatures["decode"][0](**tensors)
+        return {**found, "logits": found["logits"].numpy() + off * (len(steps) == 3)}
+
+    run = {"encode": lambda source: signatures["encode"][0](source), "decode": decode}
+    if off:
+        with pytest.raises(RuntimeError, match="LiteRT's interpreter computes other results: its 'logits'"):
+            module._compare_steps(signatures, run, source, 4)
+    else:
+        module._compare_steps(signatures, run, source, 4)
+        assert steps[:2] == [[1, 1], [4, 3]] and len(steps) == 4  # from 3 and 7: the sums modulo 5
+
+
+def test_another_backend_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="A LiteRT file needs Keras's TensorFlow backend. Received: 'jax'"):
+        export.litert(None, tmp_path / "a.tflite", IDS)

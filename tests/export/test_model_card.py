@@ -148,3 +148,8 @@ def test_the_program_of_a_card_translates(tmp_path, monkeypatch, capsys):
 
 def test_a_cell_of_a_table_has_no_bar():
     assert model_card.table(("a", "b"), [("x|y", np.float64(0.5))]).split("\n")[2] == "| x\\|y | 0.5 |"
+
+
+def test_a_package_that_is_not_installed_has_an_unknown_version():
+    assert model_card.version("keras") == keras.__version__
+    assert model_card.version("keras-sequel") == model_card.UNKNOWN

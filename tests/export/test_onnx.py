@@ -1,5 +1,6 @@
 import importlib
 import importlib.util
+import pathlib
 
 import keras
 import numpy as np
@@ -116,3 +117,63 @@ def test_a_state_that_is_carried_is_refused(tmp_path):
     model = keras.Model(x, layers.LSTM(4, stateful=True, name="goes_on")(x))
     with pytest.raises(ValueError, match="'goes_on' has `stateful=True`"):
         export.onnx(model, tmp_path / "a.onnx", np.zeros((2, 5, 3), "float32"))
+
+
+def test_another_backend_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="An ONNX file needs Keras's TensorFlow backend here. Received: 'jax'"):
+        export.onnx(None, tmp_path / "a.onnx", IDS)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("[NotImplemented] : Could not find: No Op registered for Erfc with version 1", "No Op registered for Erfc"),
+        ("\n first. \nsecond", "first"),
+        (400 * "x", 300 * "x"),
+        ("", "ValueError"),
+    ],
+)
+def test_what_is_told_of_a_long_error(message, line):
+    assert module._first_line(ValueError(message)) == line
+
+
+@pytest.mark.parametrize(
+    ("free_length", "shapes"), [(True, [(None, None, 3), (None, None)]), (False, [(None, 5, 3), (None, 5)])]
+)
+def test_axes_of_a_model_that_does_not_describe_its_inputs(free_length, shapes):
+    example = [np.zeros((2, 5, 3)), np.zeros((2, 5))]
+    assert module._shapes(object(), example, free_length) == shapes
+
+
+def test_a_file_that_is_not_compared(tmp_path, monkeypatch):
+    model, example = dense()
+    calls = []
+
+    def written(path, **options):
+        calls.append(options)
+        pathlib.Path(path).write_bytes(b"no model")
+
+    monkeypatch.setattr(model, "export", written)
+    path = export.onnx(model, tmp_path / "a.onnx", example, verify=False, opset=17)
+    assert path.read_bytes() == b"no model"
+    ((spec,),) = [options["input_signature"] for options in calls]
+    assert (spec.shape.as_list(), calls[0]["opset_version"], calls[0]["format"]) == ([None, 6], 17, "onnx")
+    with pytest.raises(
+        RuntimeError, match="onnxruntime cannot load the file: .*Export a part of the model without that"
+    ):
+        export.onnx(model, tmp_path / "b.onnx", example)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_what_tf2onnx_cannot_express_is_told(tmp_path, monkeypatch):
+    def fails(path, **options):
+        raise KeyError("No Op registered for RFFT")
+
+    model, example = dense()
+    monkeypatch.setattr(model, "export", fails)
+    with pytest.raises(
+        RuntimeError, match="tf2onnx cannot express this model: No Op registered for RFFT. Export a part"
+    ):
+        export.onnx(model, tmp_path / "a.onnx", example)
+    assert not list(tmp_path.iterdir())

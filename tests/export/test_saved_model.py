@@ -167,3 +167,15 @@ def test_a_stateful_layer_goes_on_from_call_to_call(tmp_path):
     whole.build((2, 10, 3))
     whole.set_weights(model.layers[-1].get_weights()[:3])
     np.testing.assert_allclose(found, whole(np.concatenate(list(chunks), axis=1)), atol=1e-6)
+
+
+def test_another_backend_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="A SavedModel needs Keras's TensorFlow backend. Received: 'jax'"):
+        export.saved_model(None, tmp_path / "a")
+
+
+def test_a_rename_that_fails_where_nothing_was_leaves_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        destination.swap(tmp_path / "a", tmp_path / "missing", tmp_path / "old")
+    assert not list(tmp_path.iterdir())

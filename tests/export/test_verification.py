@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import keras
 import numpy as np
@@ -145,3 +146,18 @@ def test_arrays_of_all_sizes_travel_together():
     assert set(together["ids"].ravel().tolist()) == {0, 1} and len({len(one["ids"][0]) for one in alone}) == 3
     (lone, same) = array_batches([[1.0, 2.0]], {"past": tf.TensorSpec([None, None])})
     assert lone["past"].tolist() == same["past"].tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(("traced", "notes"), [("", None), ("1", ["first\nValueError: no kernel\n"])])
+def test_all_that_a_process_wrote_is_a_note_where_a_traceback_is_asked_for(traced, notes, monkeypatch):
+    monkeypatch.setenv("KERAS_SEQ_TRACEBACK", traced)
+    done = subprocess.CompletedProcess([], 3, stderr="first\nValueError: no kernel\n")
+    error = verification._failed(done)
+    assert str(error) == "The SavedModel fails in a fresh process (exit status 3): ValueError: no kernel"
+    assert getattr(error, "__notes__", None) == notes
+
+
+def test_a_row_without_the_tensors_that_have_fewer():
+    tensors = {"text": np.array([b"a", b"b"], object), "lone": np.array([1.5]), "count": np.array(2)}
+    assert verification._row(tensors, np.array([1])) == "text='b', count=2"
+    assert verification._row(tensors, np.array([0])) == "text='a', lone=1.5, count=2"
