@@ -13,7 +13,10 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import cli, data, distribution, experiment, export, scores, text, training
+from keras_seq.experiment import clips, labeled_text, parallel_text, series
+from keras_seq.experiment import training as fitting
 from keras_seq.experiment.tagged_text import TaggedTextFlags
+from keras_seq.inspection import plots
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
@@ -460,3 +463,254 @@ def test_a_run_to_begin_with_must_have_a_vocabulary(tmp_path):
     run = experiment.run_folder(options, experiment.setup(options), {})
     with pytest.raises(ValueError, match="has no vocabulary. Name a run folder."):
         experiment.initialize(options, model_of(0.1), run, {"": text.Words(["a"])})
+
+
+def test_names_are_listed_before_they_are_loaded():
+    assert set(experiment.__all__) <= set(dir(experiment)) and dir(experiment) == sorted(set(dir(experiment)))
+
+
+def test_no_attention_is_drawn_of_a_model_without_any(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "attention_map", lambda *args: drawn.append(args))
+    task = types.SimpleNamespace(model=types.SimpleNamespace(), attention=lambda sentence: (sentence, "weights"))
+    experiment.draw_attention(task, "a b", tmp_path / "a.png")
+    assert not drawn
+    task.model.has_attention = True
+    experiment.draw_attention(task, "a b", tmp_path / "a.png")
+    assert drawn == [("a b", "weights", tmp_path / "a.png")]
+
+
+def test_examples_in_memory_are_a_dataset_where_there_is_noise(monkeypatch, capsys):
+    class Memory:
+        def dataset(self):
+            return tf.data.Dataset.from_tensor_slices([[1, 2], [3, 4], [5, 6]])
+
+    class Buckets:
+        def __init__(self, lengths, *options, **named):
+            assert lengths.tolist() == [2, 2, 2]
+
+        def batched(self, lengths, axes, examples):
+            assert examples is None
+            return lambda dataset: dataset.batch(3)
+
+    monkeypatch.setattr(data, "InMemory", Memory)
+    monkeypatch.setattr(data, "Buckets", Buckets)
+    monkeypatch.setattr(data, "shuffled", lambda *seed: lambda dataset: dataset)
+    monkeypatch.setattr(data, "lengths", lambda dataset, axes: np.array([2, 2, 2]))
+    noise = [lambda dataset: dataset.map(lambda ids: ids + 10)]
+    amount, valid = experiment.batches(
+        Options(epochs=2), Memory(), None, tokens_per_batch=9, max_length=5, noise=iter(noise)
+    )
+    assert valid is None and capsys.readouterr().out == "3 examples for training, 0 for validation.\n"
+    (batch,) = amount.batches.as_numpy_iterator()
+    assert batch.tolist() == [[11, 12], [13, 14], [15, 16]] and amount.epoch_aware[1:2] == noise
+
+
+def test_a_budget_of_seconds_has_a_schedule_of_its_progress():
+    options = Options(learning_rate=1.0, schedule="linear", warmup_steps=7)
+    rate = experiment.learning_rate(options, types.SimpleNamespace(updates=None))
+    found = []
+    for share in (0.0, 0.025, 0.05, 0.525, 1.0):  # of the seconds; the first twentieth is the warm-up
+        rate.progress.assign(share)
+        found.append(float(rate(10**6)))
+    np.testing.assert_allclose(found, [0.02, 0.52, 1.0, 0.5, 0.0], atol=2e-3)
+
+
+class Clips:
+    def __init__(self, numbers):
+        self.numbers = list(numbers)
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def select(self, places):
+        return [self.numbers[place] for place in places]
+
+
+def test_every_tenth_clip_is_held_out():
+    parts = clips._divided(Clips(range(21)), pathlib.Path("a"))
+    assert parts["valid"] == [9, 19] and parts["train"] == [n for n in range(21) if n not in (9, 19)]
+    with pytest.raises(ValueError, match="a/train has 9 clips, too few to hold out some. Add a/valid."):
+        clips._divided(Clips(range(9)), pathlib.Path("a"))
+
+
+def labeled(*rows, names=("bad", "good")):
+    labels, texts = zip(*rows, strict=True)
+    return data.LabeledText(list(texts), list(labels), names, None)
+
+
+def test_splits_of_one_label_and_texts_of_the_training_are_told(capsys):
+    train = labeled(*((number % 2, f"text {number}") for number in range(20)))
+    parts = {"train": train, "valid": labeled((1, "text 0"), (1, "new")), "test": labeled((0, "a"), (1, "b"))}
+    labeled_text._check(parts)
+    assert capsys.readouterr().out.splitlines() == [
+        "All texts of the split valid have one label: its accuracy is of little use.",
+        "1 of the 2 texts of the split valid are training texts too.",
+    ]
+    labeled_text._check({"train": dataclasses.replace(train, label_names=("-1", "+2"))})
+    assert capsys.readouterr().out == "The labels are numbers: -1, +2. Give them names with --label-names.\n"
+
+
+def test_a_folder_with_neither_two_files_nor_a_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train"):
+        parallel_text._files_of(tmp_path, "en", "de")
+    for part in ("train", "valid"):
+        (tmp_path / f"{part}.tsv").write_text("one\teins\n")
+    files = parallel_text._files_of(tmp_path, "en", "de")
+    assert files == {part: (tmp_path / f"{part}.tsv", None) for part in ("train", "valid")}
+
+
+def test_pairs_are_read_or_streamed(tmp_path):
+    for name, content in (("a.en", "one\n"), ("a.de", "eins\n"), ("a.tsv", "one\teins\n")):
+        (tmp_path / name).write_text(content)
+    sides, table = (tmp_path / "a.en", tmp_path / "a.de"), tmp_path / "a.tsv"
+    streamed = parallel_text._read(*sides, "error", stream=True)
+    assert isinstance(streamed, data.ParallelFiles) and streamed.files == [sides]
+    assert parallel_text._told(streamed) == "1 pairs of lines, read in each epoch"
+    for pair in (sides, (table, None)):
+        read = parallel_text._read(*pair, "error", stream=False)
+        assert (list(read.sources), list(read.targets)) == (["one"], ["eins"])
+    with pytest.raises(ValueError, match="a.tsv has both sides. To stream, give a file for each side."):
+        parallel_text._read(table, None, "error", stream=True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_operations_are_deterministic_if_they_are_to_be(deterministic, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    experiment.setup(options_in(tmp_path, deterministic=deterministic))
+    assert asked == [True] * deterministic
+
+
+def test_a_file_is_the_data_of_some_recipes_only(tmp_path):
+    (tmp_path / "a.txt").touch()
+    assert experiment.data_folder(tmp_path / "a.txt", False, "ett", file_too=True) == tmp_path / "a.txt"
+    with pytest.raises(FileNotFoundError, match="--data-dir .*a.txt is a file. Name the folder that it is in."):
+        experiment.data_folder(tmp_path / "a.txt", False, "ett")
+
+
+SERIES = data.Series(np.arange(24.0).reshape(12, 2), ("a", "b"))
+SCALER = data.Scaler([1.0, 2.0], [2.0, 4.0], ("a", "b"))
+
+
+@pytest.mark.parametrize("quantiles", [(), (0.1, 0.9, 0.95)])
+def test_forecasts_of_windows_are_scaled_by_column(quantiles):
+    def forecast(pasts):
+        last = np.stack(pasts)[:, -1:]  # (B, 1, C)
+        rows.append(len(last))
+        return [*(last[..., None] + np.arange(len(quantiles)) if quantiles else last)]
+
+    rows = []
+    task = type(
+        "Task", (), {"__call__": lambda self, pasts: forecast(pasts), "look_back": 3, "target_scaler": SCALER}
+    )()
+    windows = data.windows(SERIES, 3, 1, split=(0.0, 0.0, 1.0), scaler=None).test
+    found = experiment.forecast_windows(task, SERIES, windows, rows=4)
+    assert rows == [4, 4, 1]
+    last = SERIES.values[2:11]
+    expected = np.stack([(last[:, 0] - 1) / 2, (last[:, 1] - 2) / 4], axis=1)[:, None]
+    if quantiles:
+        expected = expected[..., None] + np.arange(3) / np.array([[2], [4]])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_bands_of_forecasts_are_drawn_in_the_units_of_the_series(tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(plots, "forecasts", lambda *args: drawn.append(args))
+    splits = dataclasses.replace(data.windows(SERIES, 3, 1, split=(0.0, 0.0, 1.0), scaler=None), scaler=SCALER)
+    forecasts = np.zeros((9, 1, 2))
+    run, band = types.SimpleNamespace(plots=tmp_path), np.stack([forecasts - 1, forecasts + 1], axis=-1)
+    experiment.draw_forecasts(run, SERIES, splits, forecasts, shown=2, count=2, band=band, band_label="80%")
+    ((past, future, predicted, titles, path, limits, label, times),) = drawn
+    assert titles == ["b from 3", "a from 11"] and (path, label, times) == (tmp_path / "forecasts.png", "80%", None)
+    assert past.tolist() == [[3, 5], [18, 20]] and future.tolist() == [[7], [22]]
+    assert predicted.tolist() == [[2], [1]] and limits.tolist() == [[[-2, 6]], [[-1, 3]]]
+    assert "b from 3" in capsys.readouterr().out
+
+
+def test_only_dates_have_a_clock():
+    rows = np.array([[0, 2]])
+    times = np.arange(12)
+    assert series._clock(dataclasses.replace(SERIES, times=times), rows) is None
+    dates = np.datetime64("2024-01-01", "us") + times * np.timedelta64(1, "D")
+    found = series._clock(dataclasses.replace(SERIES, times=dates), rows)
+    assert found.tolist() == [[dates[0].item(), dates[2].item()]]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "rounds", "told"),
+    [
+        (2, 0, None, "after epoch 2 of 7."),
+        (0, 1200, None, "after epoch 0 of 7 and 1,200 steps."),
+        (3, 4, "any", "after round 3 of 7 and 4 steps."),
+    ],
+)
+def test_where_a_run_resumes_is_told(epoch, step, rounds, told):
+    resume = types.SimpleNamespace(initial_epoch=epoch, initial_step=step)
+    train = types.SimpleNamespace(epochs=7, rounds=rounds)
+    assert fitting._resuming(train, types.SimpleNamespace(path="runs/a"), resume) == f"Resuming runs/a {told}"
+
+
+def test_a_data_service_begins_at_the_epoch_of_the_run(monkeypatch):
+    class Start:
+        def start_epoch(self, epoch):
+            self.epoch = epoch
+
+    given, starts = [], [Start(), Start()]
+
+    def service(address, scope, on_trainer):
+        given.append((address, scope))
+        return lambda dataset: dataset.apply(on_trainer)
+
+    monkeypatch.setattr(distribution, "data_service", service, raising=False)
+    train = types.SimpleNamespace(batches=tf.data.Dataset.range(3))
+    resume = types.SimpleNamespace(epoch_aware=starts, initial_epoch=4)
+    throughput = types.SimpleNamespace(counted=lambda: lambda dataset: dataset.take(2))
+    found = fitting._fed(Options(data_service="grpc://x"), train, "scope", resume, throughput)
+    assert list(found.as_numpy_iterator()) == [0, 1] and given == [("grpc://x", "scope")]
+    assert [start.epoch for start in starts] == [4, 4] and resume.epoch_aware == starts
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_of_several_workers_validates_a_copy(workers, monkeypatch):
+    class Model:
+        def __init__(self, weights):
+            self.weights = weights
+
+        def get_weights(self):
+            return self.weights
+
+        def set_weights(self, weights):
+            self.weights = weights
+
+        def evaluate(self, valid, verbose, return_dict):
+            evaluated.append(self)
+            return {"loss": valid * self.weights}
+
+    evaluated, model, saved = [], Model(3), Model(5)
+    monkeypatch.setattr(keras.models, "load_model", lambda path: {"best.keras": saved}[path])
+    run, scope = types.SimpleNamespace(best="best.keras"), types.SimpleNamespace(workers=workers)
+    assert fitting._keras_validation(model, 2, run, scope) == {"val_loss": 6}
+    assert evaluated == [model if workers == 1 else saved] and model.weights == 3
+
+
+def test_fit_without_a_score_keeps_the_mean_and_tells_where_it_resumes(tmp_path, monkeypatch, capsys):
+    options = options_in(tmp_path)
+    scope = experiment.setup(options)
+    run, model = experiment.run_folder(options, scope, {}), model_of(0.1)
+    fits, averaged, curves = [], [], []
+    monkeypatch.setattr(model, "fit", lambda batches, **options: fits.append((batches, options)))
+    monkeypatch.setattr(fitting, "_fed", lambda *args: "batches")
+    monkeypatch.setattr(training, "average_checkpoints", lambda model, paths: averaged.append(paths))
+    monkeypatch.setattr(training.Resume, "initial_step", 2)
+    monkeypatch.setattr(training.Checkpoints, "paths", lambda self: ["1", "2"])
+    monkeypatch.setattr(plots, "learning_curve", lambda *paths: curves.append(paths))
+    train = experiment.training_data(options, tf.data.Dataset.range(4))
+    experiment.fit(options, model, train, None, run, scope, monitor=None)
+    assert f"Resuming {run.path} after epoch 0 of 3 and 2 steps.\n" in capsys.readouterr().out
+    ((batches, fit),) = fits
+    assert batches == "batches" and fit["epochs"] == 3 and fit["validation_data"] is None
+    assert not any(isinstance(each, training.EarlyStopping) for each in fit["callbacks"])
+    assert averaged == [["1", "2"]] and curves == [(run.history, run.plots / "learning_curve.png")]
+    kept = keras.models.load_model(run.best, compile=False)
+    np.testing.assert_array_equal(kept.get_weights()[0], model.get_weights()[0])

@@ -6,12 +6,13 @@ import pathlib
 import types
 
 import keras
+import keras_tuner
 import pytest
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("recipes need TensorFlow", allow_module_level=True)
 
-from keras_seq import experiment
+from keras_seq import experiment, tuning
 from recipes import sentiment, tagging
 
 SMALL = sentiment.Options(sentences=40, units=8)
@@ -83,3 +84,28 @@ def test_valid_widths():
     assert trainer.shape() == {"num_layers": 1, "num_heads": 4, "bidirectional": True}
     one_way = experiment.RecipeTrainer(tagging, tagging.Options(sentences=40, bidirectional=False, num_heads=3))
     assert [one_way.width_step(name) for name in ("lstm", "transformer")] == [1, 6]
+
+
+def test_a_network_with_a_fixed_input_is_measured_where_a_recipe_has_one():
+    assert experiment.RecipeTrainer(recipe(), SMALL).feedforward({}) is None
+    full = recipe(feedforward=lambda options, parts, runs: (options.units, set(parts), runs))
+    runs = {"lstm": pathlib.Path("a")}
+    assert experiment.RecipeTrainer(full, SMALL).feedforward(runs) == (8, {"train", "valid", "test"}, runs)
+
+
+def test_a_trial_trains_with_its_values_and_the_budget(tmp_path):
+    hypermodel, calls = experiment.RecipeHyperModel(sentiment, SMALL), []
+    trainer = hypermodel._trainer
+    hypermodel._trainer = types.SimpleNamespace(
+        train=lambda *args: calls.append(args), options_of=trainer.options_of, identity=trainer.identity
+    )
+    hp = keras_tuner.HyperParameters()
+    hp.Fixed("units", 6)
+    hp.values["tuner/epochs"] = 3  # of Hyperband
+    budget = tuning.Budget(tokens=900.0, rounds=3)
+    hypermodel.train(hp, tmp_path, budget, None, ["a callback"])
+    values = {"budget_tokens": 900.0, "budget_seconds": None, "rounds": 3}
+    assert calls == [({"units": 6, **values}, tmp_path, ["a callback"])]
+    config = hypermodel.config({"units": 6}, budget)
+    assert config["units"] == 6 and config["average"] == 3 and {name: config[name] for name in values} == values
+    assert hypermodel.identity() == trainer.identity()
