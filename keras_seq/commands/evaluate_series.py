@@ -64,14 +64,16 @@ def _reading(options: Evaluate, config: dict[str, Any]) -> Evaluate:
 def _windows(series: Any, columns: Any, split: tuple, path: Any) -> Any:
     from keras_seq import data
 
+    rows = columns.look_back + columns.horizon
+    if all(run.end - run.start < rows for run in series.runs):
+        raise ValueError(f"{path} has no window to score: one needs {rows:,} rows without a gap. Give a longer series.")
     sizes = {"look_back": columns.look_back, "horizon": columns.horizon}
     try:
         splits = data.windows(series, **sizes, split=split, targets=columns.targets, scaler=None)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not len(splits.test):
-        rows = columns.look_back + columns.horizon
-        raise ValueError(f"{path} has no window to score: one needs {rows:,} rows without a gap. Give a longer series.")
+        raise ValueError(f"{path} has no row to score: --split {_shown(split)} leaves none for the test. Give it some.")
     return splits.test
 
 

@@ -15,17 +15,17 @@ from keras_seq.inspection.certify import ModelAdapter
 from keras_seq.inspection.sequences import Input, ids, numbers
 
 
-def decoder(**others):
-    return types.SimpleNamespace(**others)
+def model_with(**parts):
+    return types.SimpleNamespace(**parts)
 
 
 @pytest.mark.parametrize(
     ("model", "batch", "expected"),
     [
-        (decoder(encode=None), {"source": 1, "target": 2, "text": 3}, {"source": 1, "target": 2}),
-        (decoder(), {"source": 1, "target": 2, "text": 3}, 2),
-        (decoder(input={"words": 0, "characters": 0}), {"words": 1, "characters": 2}, {"words": 1, "characters": 2}),
-        (decoder(input=0), {"tokens": 1}, 1),
+        (model_with(encode=None), {"source": 1, "target": 2, "text": 3}, {"source": 1, "target": 2}),
+        (model_with(), {"source": 1, "target": 2, "text": 3}, 2),
+        (model_with(input={"words": 0, "characters": 0}), {"words": 1, "characters": 2}, {"words": 1, "characters": 2}),
+        (model_with(input=0), {"tokens": 1}, 1),
     ],
 )
 def test_a_model_gets_the_inputs_that_it_takes(model, batch, expected):

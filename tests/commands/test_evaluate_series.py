@@ -102,14 +102,14 @@ def test_flags_of_the_run_are_read_unless_others_are_given():
 
 
 @pytest.mark.parametrize(
-    ("split", "told"),
+    ("rows", "split", "told"),
     [
-        ((0.0, 0.0, 1.0), r"a.csv: The test part has 10 rows and no window of look_back=11, horizon=2"),
-        ((1.0, 0.0, 0.0), r"a.csv: The training part has 10 rows and no window"),
-        ((0, 0, 0), "a.csv has no window to score: one needs 13 rows without a gap. Give a longer series."),
+        (12, (0.0, 0.0, 1.0), "a.csv has no window to score: one needs 13 rows without a gap. Give a longer series."),
+        (20, (0, 19, 1), r"a.csv: The test part has 1 rows and no window of .* Received: split=\(0, 19, 1\)"),
+        (20, (1.0, 0.0, 0.0), "a.csv has no row to score: --split 1 0 0 leaves none for the test. Give it some."),
     ],
 )
-def test_a_series_that_is_too_short(split, told):
+def test_a_series_or_a_part_that_is_too_short(rows, split, told):
     columns = data.ForecastColumns(("0",), ("0",), look_back=11, horizon=2)
     with pytest.raises(ValueError, match=told):
-        evaluate_series._windows(np.arange(10.0), columns, split, "a.csv")
+        evaluate_series._windows(data.read_series(np.arange(float(rows)), time_column=None), columns, split, "a.csv")

@@ -6,6 +6,9 @@ import types
 
 import pytest
 
+pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+pytest.importorskip("prometheus_client", reason="the extra `serve` is not installed")
+
 from keras_seq.commands import serve
 from keras_seq.serving import server
 
