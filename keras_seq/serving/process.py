@@ -120,8 +120,7 @@ class ModelProcess:
 
     async def stop(self) -> None:
         """Ends the process: by the end of its input, and if that takes over five seconds, by force."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._process.stdin.close()
         try:
             await asyncio.wait_for(self._wait(), 5)
         except TimeoutError:
