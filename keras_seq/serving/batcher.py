@@ -84,7 +84,8 @@ class Batcher:
             due = self.lanes.due()
             wait = None if due is None else max(0.0, due - self._clock())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._arrived.wait()
 
 
 def _settle(batch: list[Item], results: list[Any]) -> None:

@@ -106,7 +106,8 @@ class Version:
     async def _started(self) -> ModelProcess:
         """A process that has computed once, so that the first request need not wait for compilation."""
         try:
-            process = await asyncio.wait_for(self._start(str(self.folder), self.settings.threads), LOAD_SECONDS)
+            async with asyncio.timeout(LOAD_SECONDS):  # `asyncio.wait_for` of Python 3.11 may lose a cancellation
+                process = await self._start(str(self.folder), self.settings.threads)
         except TimeoutError:
             raise ValueError(f"{self.folder} was not loaded within {LOAD_SECONDS:g} seconds") from None
         try:
@@ -150,7 +151,8 @@ class Version:
         """
         seconds = self.settings.batch_seconds
         try:
-            return await asyncio.wait_for(work, seconds)
+            async with asyncio.timeout(seconds):
+                return await work
         except TimeoutError:
             self._log("process_hangs", pid=process.pid, seconds=seconds)
             process.kill()

@@ -88,6 +88,47 @@ def test_a_process_that_is_gone_loses_its_batch_and_no_other():
     assert run(test, gone) == [["LONGER TEXT"]]
 
 
+def test_the_end_of_the_server_is_told_to_whom_it_leaves():
+    model = Upper(seconds=3600)
+
+    async def main():
+        batcher = Batcher(Lanes(64, 0.0, 100))
+        computing = asyncio.create_task(batcher.run(model))
+        asked = asyncio.create_task(batcher.submit(items("a", "b")))
+        while not model.batches:
+            await asyncio.sleep(0)
+        computing.cancel()
+        return await asked, (await asyncio.gather(computing, return_exceptions=True))[0]
+
+    results, ended = asyncio.run(main())
+    assert [repr(result) for result in results] == ["ConnectionError('the server ends')"] * 2
+    assert isinstance(ended, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_batcher_that_is_cancelled_ends_although_something_arrives(turns):
+    """In Python 3.11 `asyncio.wait_for` may not pass a cancellation on."""
+
+    async def main():
+        batcher = Batcher(Lanes(64, 3600.0, 100))
+        asked = [asyncio.create_task(batcher.submit(items("a")))]
+        await asyncio.sleep(0)
+        computing = asyncio.create_task(batcher.run(Upper()))
+        while batcher.lanes.due() is None or batcher._arrived.is_set():
+            await asyncio.sleep(0)
+        asked.append(asyncio.create_task(batcher.submit(items("b"))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        computing.cancel()
+        await asyncio.wait([computing], timeout=1)
+        ended = computing.cancelled()
+        for task in (computing, *asked):
+            task.cancel()
+        return ended
+
+    assert asyncio.run(main())
+
+
 def test_what_nobody_waits_for_is_not_computed():
     model = Upper()
 

@@ -1,10 +1,12 @@
 """Versions of a model with processes of the test: newer ones, broken ones, and ones that end."""
 
 import asyncio
+import shutil
 
 import pytest
 
-from keras_seq.serving.folders import names_of, versions
+from keras_seq.serving.batcher import Gone
+from keras_seq.serving.folders import names_of, stamp, versions
 from keras_seq.serving.lanes import Item
 from keras_seq.serving.models import Model
 from keras_seq.serving.settings import Settings
@@ -194,6 +196,82 @@ def test_of_two_processes_one_ends_and_the_other_goes_on(tmp_path):
             await asyncio.sleep(0.01)
 
     run(tmp_path, test, workers=2, max_wait_ms=0.0, batch_tokens=8)
+
+
+def test_a_start_that_is_given_up_ends_its_process(tmp_path):
+    """At its first input, as when the server is ended meanwhile."""
+    add(tmp_path, 1)
+
+    async def test(model, starts, events):
+        async def never(*_):
+            await asyncio.sleep(3600)
+
+        start, asked = model._start, asyncio.Event()
+
+        async def start_hanging(folder, threads):
+            process = await start(folder, threads)
+            process.ask = never
+            asked.set()
+            return process
+
+        model._start = start_hanging
+        add(tmp_path, 2)
+        looking = asyncio.create_task(model.look())
+        await asked.wait()
+        looking.cancel()
+        await asyncio.wait([looking])
+        assert looking.cancelled() and starts.processes[1].closed and model.current.number == 1
+
+    run(tmp_path, test)
+
+
+def test_a_process_that_does_not_start_again_is_tried_after_longer_and_longer_pauses(tmp_path, monkeypatch):
+    add(tmp_path, 1)
+    sleep, pauses = asyncio.sleep, []
+
+    async def test(model, starts, events):
+        async def paused(seconds):
+            if seconds:  # no wait of the batcher
+                pauses.append(seconds)
+                if len(pauses) == 8:
+                    add(tmp_path, 1)
+            await sleep(0)
+
+        monkeypatch.setattr("keras_seq.serving.version.LONGEST_PAUSE", 10.0)
+        add(tmp_path, 1, content=b"broken")
+        monkeypatch.setattr("keras_seq.serving.version.asyncio.sleep", paused)
+        starts.processes[0].kill()
+        while not model.ready:
+            with pytest.raises(Gone, match="no process of the model runs"):
+                await model.current.ask(do="signatures")
+            await sleep(0)
+        assert (await model.current.ask(do="signatures"))["signatures"].keys() == {"translate"}
+        reasons = [fields["reason"] for event, fields in events if event == "process_not_started"]
+        assert reasons == ["it is broken"] * 8
+
+    run(tmp_path, test)
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
+
+
+def test_a_folder_that_is_removed_leaves_its_version_serving(tmp_path):
+    add(tmp_path, 1)
+
+    async def test(model, starts, events):
+        shutil.rmtree(tmp_path / "1")
+        await model.look()
+        assert model.current.number == 1 and await model.current.answer([item("a")]) == [[{"text": "A"}]]
+
+    run(tmp_path, test)
+
+
+def test_a_folder_has_changed_when_one_of_its_files_has(tmp_path):
+    (tmp_path / "a").write_text("x")
+    before = stamp(tmp_path)
+    assert [(name, size) for name, size, _ in before] == [(str(tmp_path / "a"), 1)]
+    (tmp_path / "b").symlink_to(tmp_path / "gone")  # as a file that is removed meanwhile
+    assert stamp(tmp_path) == before
+    (tmp_path / "a").write_text("longer")
+    assert stamp(tmp_path) != before and stamp(tmp_path / "a") == stamp(tmp_path)
 
 
 def test_names_are_those_of_folders_or_given(tmp_path):
