@@ -49,7 +49,8 @@ def application(models: dict[str, Any], settings: Settings, measures: Measures, 
         Route("/", _page),
         Mount("/static", StaticFiles(directory=PAGE)),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})  # type: ignore[dict-item]
+    handlers: dict[Any, Callable] = {HTTPException: _refused, Exception: _failed}
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     app.state.models, app.state.settings, app.state.measures = models, settings, measures
     return Gate(app, settings.token, settings.hosts, measures, write)
@@ -79,3 +80,8 @@ async def _page(request: Request) -> Response:
 async def _refused(request: Request, error: HTTPException) -> Response:
     reason = {404: "There is no such page.", 405: "This page does not take that method."}.get(error.status_code)
     return answered({"error": reason or error.detail}, error.status_code, dict(error.headers or {}))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The answer to a fault of the server, which Starlette then raises: `Gate` logs it."""
+    return answered({"error": "The server has an error. The log has more."}, 500)

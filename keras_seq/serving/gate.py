@@ -67,11 +67,8 @@ class Gate:
         try:
             refusal = self._refusal(scope, headers)
             await (self.app if refusal is None else refusal)(scope, receive, answer)
-        except Exception as error:
+        except Exception as error:  # the application has answered
             state["error"], state["exception"] = "error", type(error).__name__
-            if status == 0:
-                failed = answered({"error": "The server has an error. The log has more."}, 500)
-                await failed(scope, receive, answer)
         finally:
             self._note(scope, status, time.monotonic() - started)
 
