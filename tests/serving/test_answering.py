@@ -1,6 +1,8 @@
 """The answers of small tasks are those of the tasks themselves."""
 
 import json
+import pathlib
+import types
 
 import keras
 import numpy as np
@@ -9,14 +11,16 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("tasks need TensorFlow", allow_module_level=True)
 
+import tensorflow as tf
+
 import keras_seq
 from keras_seq.commands.serve import Serve, check, settings_of
 from keras_seq.serving import requests
-from keras_seq.serving.answering import Answers
+from keras_seq.serving.answering import SEARCHES, Answers
 from keras_seq.serving.describing import description
 from keras_seq.serving.plain import as_json, reason_of, tensor
 from keras_seq.serving.settings import Settings
-from keras_seq.tasks.results import Failure
+from keras_seq.tasks.results import Attention, Classified, Failure, Generated
 from tests.reference import quick
 from tests.tasks.test_tasks import INPUTS, LINES, MAKERS, writer
 
@@ -147,6 +151,141 @@ def test_code_that_fails_fails_for_its_input_alone():
     fields = {"inputs": ["a", "bad", "ccc"], "options": {}}
     found = Answers(Picky()).details(fields, [])["results"]
     assert found == [{"n": 1}, {"error": "no such row"}, {"n": 3}]
+
+
+class Given:
+    """A task that gives back what it gets: the bytes of files, and other inputs in words. It notes its options."""
+
+    def __init__(self, name="tensors"):
+        self.name, self.options = name, []
+
+    def predictor(self, **options):
+        self.options.append(options)
+        return lambda inputs: [keras_seq.tasks.Outputs({"got": self._shown(one)}) for one in inputs]
+
+    @staticmethod
+    def _shown(one):
+        return f"{one.name}: {one.read_bytes().decode()}" if isinstance(one, pathlib.Path) else repr(one)
+
+
+def test_sounds_come_as_files_in_the_order_of_the_inputs():
+    fields = {"inputs": [None, [1, 2], None], "options": {}}
+    found = Answers(Given()).details(fields, [b"one", b"two"])["results"]
+    assert found == [{"got": "0.wav: one"}, {"got": "array([1, 2])"}, {"got": "1.wav: two"}]
+
+
+@pytest.mark.parametrize(
+    "name, one, expected",
+    [
+        ("tagging", ["a", "b"], {"got": "['a', 'b']"}),
+        ("tensors", {"x": [1], "y": [[2]]}, {"got": "{'x': array([1]), 'y': array([[2]])}"}),
+        ("tensors", [[1], [2, 3]], {"error": "the input is not a regular array: its rows differ in length"}),
+        ("tensors", {"x": [[1], [2, 3]]}, {"error": "the input is not a regular array: its rows differ in length"}),
+        ("classification", ["a"], {"error": """the input must be an array of numbers. Received: "['a']\""""}),
+    ],
+)
+def test_arrays_among_the_inputs(name, one, expected):
+    """A bad one is no reason to refuse the other."""
+    found = Answers(Given(name)).details({"inputs": [one, "x"], "options": {}}, [])["results"]
+    assert found == [expected, {"got": "'x'"}]
+
+
+def test_without_a_good_input_the_model_computes_nothing():
+    task = Given()
+    task.predictor = lambda: lambda inputs: pytest.fail("It computed.")
+    found = Answers(task).details({"inputs": [["a"]], "options": {}}, [])["results"]
+    assert [list(one) for one in found] == [["error"]]
+    assert Answers(task).details({"inputs": [], "options": {}}, []) == {"results": []}
+
+
+def test_the_search_that_was_longest_without_a_request_is_compiled_anew():
+    task = Given()
+    answers = Answers(task)
+    ask = lambda beams: answers.details({"inputs": ["a"], "options": {"num_beams": beams}}, [])  # noqa: E731
+    for beams in (*range(SEARCHES), 0, SEARCHES, 0, 1):
+        ask(beams)
+    assert [options["num_beams"] for options in task.options] == [*range(SEARCHES), SEARCHES, 1]
+
+
+def test_a_stream_and_an_attention(monkeypatch):
+    made = []
+
+    def text_stream(task):
+        made.append(task)
+        return lambda text, **options: iter([text, str(options)])
+
+    monkeypatch.setattr("keras_seq.tasks.token_stream.TextStream", text_stream)
+    task = Given("translation")
+    task.attention = lambda one, other: Attention(np.array([[0.25, np.nan]]), [one], [other])
+    answers = Answers(task)
+    for text, shown in (("a", "a"), ("\ud800 b", "? b")):
+        fields = {"input": text, "options": {"max_length": 3}}
+        assert list(answers.stream(fields, [])) == [shown, "{'max_length': 3}"]
+    assert made == [task]
+    assert answers.attention({"input": "a", "output": "b"}, []) == {
+        "weights": [[0.25, None]], "source": ["a"], "target": ["b"]
+    }  # fmt: skip
+
+
+def test_numbers_of_joined_calls_are_parted_whole():
+    calls = []
+
+    class Sizes:
+        structured_input_signature = ((), {"text": tf.TensorSpec([None], tf.string, "text")})
+
+        def __call__(self, text):
+            calls.append(len(text))
+            sizes = [len(one) for one in text.numpy()]
+            padded = [[one, b"", b""] for one in text.numpy()]
+            return {"sizes": tf.constant([[size, 0] for size in sizes]), "texts": tf.constant(padded)}
+
+    task = Given()
+    task.verb, task.signatures, task.function = "measure", lambda: ["measure"], lambda name: Sizes()
+    requests = [{"text": ["a"]}, {"text": ["bc", "def"]}]
+    found = Answers(task).call({"signature": "measure", "requests": requests}, [])["answers"]
+    assert calls == [3]
+    assert [one["outputs"] for one in found] == [
+        {"sizes": [[1, 0]], "texts": [["a"]]},
+        {"sizes": [[2, 0], [3, 0]], "texts": [["bc"], ["def"]]},
+    ]
+
+
+def test_texts_of_a_search_as_json():
+    one = Generated(["b c"], [-1.0], [-2.0], [True], "a ")
+    assert as_json(one) == {"text": "a b c", "score": -1.0, "log_prob": -2.0, "finished": True}
+    several = Generated(["b", "c"], [-1.0, -np.inf], [-2.0, -3.0], [True, False], "a ")
+    columns = {"scores": [-1.0, None], "log_probs": [-2.0, -3.0], "finished": [True, False]}
+    assert as_json(several) == {"texts": ["a b", "a c"], **columns}
+    answers = {"topic": Classified("sport", 1.0, {"sport": 1.0}), "mood": Failure("no text")}
+    assert as_json(answers) == {
+        "topic": {"label": "sport", "probability": 1.0, "probabilities": {"sport": 1.0}}, "mood": {"error": "no text"}
+    }  # fmt: skip
+
+
+def saved(name, verb, **options):
+    """Stands for a SavedModel with a signature of these options."""
+    signature = types.SimpleNamespace(structured_input_signature=((), {"text": None, **options}))
+    named = {verb: None, **({f"{verb}_with_options": signature} if options else {})}
+    return types.SimpleNamespace(name=name, verb=verb, rank=None, model=None, signatures_by_name=named)
+
+
+@pytest.mark.parametrize(
+    "options, joins",
+    [({}, True), ({"num_beams": None}, True), ({"temperature": None, "top_k": None}, False), ({"seed": None}, False)],
+)
+def test_texts_of_a_saved_model_that_draws_share_no_batch(options, joins):
+    described = description(saved("generation", "generate", **options))
+    assert described["options"] == list(options) and described["joins"] == joins
+    assert described["joins_widths"] and not described["numbered"] and not described["streams"]
+
+
+def test_options_of_transcription_are_those_of_its_search():
+    task = types.SimpleNamespace(name="transcription", verb="transcribe", rank=None, model=None, sampling_rate=8000)
+    described = description(task)
+    assert (described["reads"], described["sampling_rate"]) == ("audio", 8000)
+    assert described["options"] == ["search", "num_beams"] and described["joins"] and not described["joins_widths"]
+    task.signatures_by_name = {"transcribe": None}
+    assert description(task)["options"] == []
 
 
 @pytest.mark.parametrize("kind", ["run", "saved"])

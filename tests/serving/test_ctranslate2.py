@@ -1,5 +1,8 @@
 """A CTranslate2 folder answers as the task that it was exported from."""
 
+import sys
+import types
+
 import keras
 import pytest
 
@@ -13,6 +16,7 @@ from keras_seq.serving.answering import Answers
 from keras_seq.serving.describing import description
 from keras_seq.serving.loading import load
 from keras_seq.serving.plain import as_json
+from keras_seq.tasks.results import Generated
 from tests.tasks.test_tasks import LINES, loud
 
 
@@ -46,7 +50,18 @@ def test_it_gives_several_translations_and_refuses_what_is_wrong(pair):
     assert as_json(failed) == {"error": "4 tokens are more than `max_source_length` 3"}
     with pytest.raises(ValueError, match="`num_return` must be from 1 to `num_beams` 2. Received: 3"):
         theirs.predictor(num_beams=2, num_return=3)
+    with pytest.raises(ValueError, match="`max_length` must be at least 1. Received: 0"):
+        theirs.predictor(max_length=0)
     assert theirs.predictor()([]) == []
+
+
+def test_a_translation_may_be_empty(pair, monkeypatch):
+    _, theirs = pair
+    end = theirs.vocabulary.pieces([theirs.vocabulary.end_id])
+    found = types.SimpleNamespace(hypotheses=[[*end]], scores=[-0.5])
+    translator = types.SimpleNamespace(translate_batch=lambda rows, **_: [found for _ in rows])
+    monkeypatch.setattr(theirs, "_translator", translator)
+    assert theirs.predictor(num_beams=1)(["a man"]) == [Generated([""], [-0.5], [-0.5], [True])]
 
 
 def test_it_has_no_signatures(pair):
@@ -67,3 +82,17 @@ def test_a_damaged_folder_is_named(tmp_path):
     text.Words.train(LINES).save(tmp_path / "shared.words")
     with pytest.raises(ValueError, match="is damaged"):
         load(tmp_path)
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    (tmp_path / "model.bin").touch()
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(ImportError) as missing:
+        load(tmp_path)
+    assert str(missing.value) == f"{tmp_path} needs the extra `ctranslate2`: pip install 'keras-seq[ctranslate2]'"
+
+
+def test_other_folders_are_loaded_as_those_of_keras_seq(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing:
+        load(str(tmp_path / "none"))
+    assert str(tmp_path / "none") in str(missing.value)
