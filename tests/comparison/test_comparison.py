@@ -19,6 +19,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("comparisons run on TensorFlow", allow_module_level=True)
 
 from keras_seq.comparison import Comparison, Plan, comparison, costs, processes, read_cell
+from keras_seq.comparison.cells import CellRecord
 from keras_seq.comparison.record import scores_to_remember
 from keras_seq.comparison.training_cells import train_cells
 from tests.comparison.toy import PLAN, Toy
@@ -137,6 +138,102 @@ def test_a_grid_without_a_score_names_the_reasons(here, tmp_path):
         Comparison(Toy, plan, tmp_path / "c").run(workers=0)
 
 
+@pytest.fixture
+def without_training(monkeypatch, tmp_path):
+    """`without_training(plan, **options)` is the record of a comparison whose runs score their rate, and fail at 5. Its
+    models are never built. Scores that are there stay."""
+    folder = tmp_path / "c"
+
+    def train_all(make, cells, root, workers, progress, on_ended):
+        for cell in cells:
+            if not read_cell(root / cell.folder).ended:
+                if cell.learning_rate == 5:
+                    record = CellRecord("failed", "out of memory")
+                else:
+                    size = {"parameters": 90, "backbone_parameters": 40}
+                    record = CellRecord("done", score=cell.learning_rate, by_length=((2, 3, 4, 0.5),), **size)
+                record.write(root / cell.folder)
+                (root / cell.folder / "checkpoints").mkdir()
+                (root / cell.folder / "best.keras").touch()
+        on_ended()
+
+    def counts(self, names):
+        return {name: {4: 40, 8: 80}.get for name in names}, {name: lambda units: units for name in names}
+
+    def measured(make, runs, root, say):
+        return {"wasted_share": 0.5, "names": [run.relative_to(root).as_posix() for run in runs.values()]}
+
+    monkeypatch.setattr(comparison, "train_all", train_all)
+    monkeypatch.setattr(comparison.report, "write", lambda record, directory: [directory / "report.html"])
+    monkeypatch.setattr(Comparison, "_counts", counts)
+    monkeypatch.setattr(comparison, "measure", lambda make, chosen, *_: {name: {"peak_bytes": 1} for name in chosen})
+    monkeypatch.setattr(comparison, "measure_feedforward", measured)
+    return lambda plan, **options: Comparison(Toy, plan, folder).run(**options)
+
+
+def test_a_comparison_measures_and_keeps_the_best_model_of_each_architecture(without_training, tmp_path, capsys):
+    plan = Plan(("rnn", "lstm"), (0.1, 0.2, 5.0), (1, 2), units=4, equal_parameters=False)
+    record = without_training(plan)
+    folder = tmp_path / "c"
+    assert record == json.loads((folder / "comparison.json").read_text()) and "equal" not in record
+    assert [(row["units"], row["best"]["learning_rate"]) for row in record["architectures"]] == [(4, 0.2)] * 2
+    assert [row["best"]["scores"] for row in record["architectures"]] == [[0.2, 0.2]] * 2
+    assert [row["cost"] for row in record["architectures"]] == [{"peak_bytes": 1}] * 2
+    assert record["memory"] == {"task": "sums", "lengths": [3], "scores": {"rnn": [0.5], "lstm": [0.5]}}
+    assert record["feedforward"]["names"] == ["rnn/0.2-1", "lstm/0.2-1"]
+    kept = sorted(path.relative_to(folder).as_posix() for path in folder.glob("*/*/best.keras"))
+    assert kept == ["lstm/0.2-1/best.keras", "lstm/0.2-2/best.keras", "rnn/0.2-1/best.keras", "rnn/0.2-2/best.keras"]
+    assert not list(folder.glob("*/*/checkpoints"))
+    out = capsys.readouterr().out
+    assert "the comparison continues" not in out
+    assert out.endswith(f"\nRecord: {folder}/comparison.json\nReport: {folder}/report.html\n")
+
+
+def test_a_comparison_goes_on_with_the_widths_that_it_had(without_training, tmp_path, monkeypatch, capsys):
+    plan = Plan(("rnn",), (0.1,), (1,), units=4, equal_parameters=False)
+    without_training(plan)
+    capsys.readouterr()
+    monkeypatch.delattr(Comparison, "_counts")  # no model is built again
+    record = without_training(dataclasses.replace(plan, learning_rates=(0.1, 5.0)), measured=False)
+    out = capsys.readouterr().out
+    assert f"{tmp_path}/c: 1 finished runs, the comparison continues." in out and "Widths" not in out
+    (row,) = record["architectures"]
+    assert [run["status"] for run in row["runs"]] == ["done", "failed"] and row["units"] == 4
+    assert "cost" not in row and "feedforward" not in record
+
+
+def test_an_architecture_without_a_score_has_neither_costs_nor_models(without_training, tmp_path):
+    plan = Plan(("rnn",), (5.0, 0.1), (1,), units=4, equal_parameters=False)
+    without_training(plan)
+    for name, status in (("5-1", "failed"), ("0.1-1", "diverged")):
+        CellRecord(status, "no").write(tmp_path / "c/lstm" / name)
+        (tmp_path / "c/lstm" / name / "best.keras").touch()
+    record = without_training(dataclasses.replace(plan, architectures=("rnn", "lstm")))
+    first, second = record["architectures"]
+    assert first["cost"] and second["best"] is None and "cost" not in second
+    assert record["feedforward"]["names"] == ["rnn/0.1-1"] and not list((tmp_path / "c/lstm").glob("*/best.keras"))
+
+
+def test_a_network_with_a_fixed_input_is_measured_once_beside_the_same_runs(tmp_path, monkeypatch):
+    calls, said = [], []
+
+    def fresh(function, make, runs, threads, log):
+        calls.append((threads, log))
+        return function(make, runs)
+
+    monkeypatch.setattr(costs, "in_fresh_process", fresh)
+    monkeypatch.setattr(costs, "cores", lambda: 3)
+    runs = {"rnn": tmp_path / "rnn/0.1-1"}
+    for _ in range(2):
+        found = costs.measure_feedforward(Toy, runs, tmp_path, said.append)
+        assert found == {"wasted_share": 0.5, "length": 1}
+    assert calls == [(3, tmp_path / "measurements.log")] and said == ["Measurements: a network with a fixed input."]
+    runs["lstm"] = tmp_path / "lstm/0.1-1"
+    assert costs.measure_feedforward(Toy, runs, tmp_path, said.append)["length"] == 2 and len(calls) == 2
+    monkeypatch.setattr(Toy, "feedforward", lambda self, runs: None)
+    assert costs.measure_feedforward(Toy, {}, tmp_path, said.append) == {}
+
+
 def test_measurements_that_were_taken_are_not_repeated(tmp_path, monkeypatch):
     calls = []
 
@@ -160,6 +257,8 @@ def test_measurements_that_were_taken_are_not_repeated(tmp_path, monkeypatch):
     assert all(cost["threads_speedup"] == 2 and cost["peak_bytes"] == 5 for cost in found.values())
     costs.measure(Toy, {name: {"units": 5, "seed": 1} for name in chosen}, shape, tmp_path, say=lambda text: None)
     assert len(calls) == 6 + 5  # other models
+    costs.measure(Toy, {name: {"units": 5, "seed": 1} for name in chosen}, shape, tmp_path, say=lambda text: None)
+    assert len(calls) == 6 + 5
 
 
 def children(pid):
