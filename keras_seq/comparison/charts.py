@@ -28,11 +28,9 @@ class Charts:
             svg = draw(pathlib.Path(folder) / f"{name}.svg").read_text(encoding="utf-8")
         return Image(path, inline(svg, name), alt)
 
-    def quality(self) -> Image | None:
+    def quality(self) -> Image:
         """The best score of each architecture with its seeds."""
         entries, scores = figures.architectures(self.record), findings.by_score(self.record)
-        if not scores:
-            return None
         seeds = {name: _finite(entries[name]["best"].get("scores") or []) or [scores[name].value] for name in scores}
         alt = _alt(findings.quality(self.record), "Mean score", self.record, {n: s.text for n, s in scores.items()})
         options = {"title": findings.quality(self.record), "label": score_label(self.record)}
@@ -65,13 +63,11 @@ class Charts:
         alt = _alt(title, f"Score at {list(ticks.values())[-1]} tokens", self.record, last)
         return self._curves("quality_by_length", title, alt, curves, "length of the text in tokens", ticks=ticks)
 
-    def remembering(self) -> Image | None:
+    def remembering(self) -> Image:
         """The score of the memory task by the number of steps to remember."""
         memory, known = self.record.get("memory") or {}, figures.architectures(self.record)
         found = {name: y for name, y in (memory.get("scores") or {}).items() if name in known}
         curves = {name: (memory["lengths"], _or_nan(y)) for name, y in found.items()}
-        if not curves:
-            return None
         title = findings.remembering(self.record) or "Scores by steps to remember"
         last = {name: "-" if np.isnan(y[-1]) else f"{y[-1]:.1%}" for name, (_, y) in curves.items()}
         alt = _alt(title, f"Score at {memory['lengths'][-1]} steps", self.record, last)
@@ -80,7 +76,7 @@ class Charts:
         options["ticks"] = {float(length): f"{length:g}" for length in memory["lengths"]}
         return self._drawn("remembering", alt, lambda path: plots.compared_curves(curves, path, **options))
 
-    def generation(self) -> Image | None:
+    def generation(self) -> Image:
         """The cost of a generated token by the length of the text."""
         curves = {}
         for name, entry in figures.architectures(self.record).items():
@@ -88,8 +84,6 @@ class Charts:
             if points:
                 milliseconds = [1e3 * y for y in _or_nan(p["seconds_per_token"] for p in points)]
                 curves[name] = [p["length"] for p in points], milliseconds
-        if not curves:
-            return None
         title = findings.generation(self.record) or "Cost of a generated token"
         last = {name: figures.seconds(figures.number(y[-1] / 1e3)) for name, (_, y) in curves.items()}
         alt = _alt(title, "Time of a token at the greatest length", self.record, last)

@@ -199,7 +199,10 @@ def test_a_comparison_goes_on_with_the_widths_that_it_had(without_training, tmp_
     assert f"{tmp_path}/c: 1 finished runs, the comparison continues." in out and "Widths" not in out
     (row,) = record["architectures"]
     assert [run["status"] for run in row["runs"]] == ["done", "failed"] and row["units"] == 4
-    assert "cost" not in row and "feedforward" not in record
+    assert "formula" in row and "cost" not in row and "feedforward" not in record
+    (tmp_path / "c/widths.json").write_text('{"widths": {"rnn": 4}}')  # without the width of the input
+    (row,) = without_training(plan)["architectures"]
+    assert row["units"] == 4 and "formula" not in row
 
 
 def test_an_architecture_without_a_score_has_neither_costs_nor_models(without_training, tmp_path):

@@ -117,6 +117,56 @@ def test_the_entry_of_a_record():
     assert "longer" not in feedforward.entry(feedforward.padded_input([1, 4]))
 
 
+class FirstId:
+    """Stands for a trained network of three positions: the class is 1 if the first id is 3."""
+
+    def __init__(self, *sizes, **others):
+        self.sizes, self.fitted = (*sizes, others), []
+
+    def compile(self, optimizer, loss):
+        assert loss.from_logits
+
+    def fit(self, tokens, labels, **options):
+        self.fitted.append((tokens.tolist(), labels.tolist(), options["epochs"]))
+
+    def __call__(self, tokens, training=None):
+        if tokens.shape[1] != 3:
+            raise ValueError("wrong\nlength")
+        return np.stack([tokens[:, 0] != 3, tokens[:, 0] == 3], axis=1).astype(float)
+
+
+def test_a_network_is_measured_on_the_held_out_texts(monkeypatch):
+    """Beside a model that takes the number of words for the class."""
+    made = []
+
+    def classifier(*sizes, **others):
+        made.append(FirstId(*sizes, **others))
+        return made[-1]
+
+    monkeypatch.setattr(feedforward, "fixed_size_classifier", classifier)
+    encode = lambda texts: [[{"no": 2, "yes": 3}[word] for word in text.split()] for text in texts]  # noqa: E731
+    train = feedforward.Texts(["yes no no", "no"], [1, 0])
+    valid = feedforward.Texts(["yes", "no yes", "no no yes yes"], [1, 0, 1])
+    pairs = [("yes no", "no yes"), ("no no", "yes yes")]
+    options = {"embedding_dim": 4, "units": 5, "epochs": 7, "pairs": pairs}
+    by_size = {"lstm": lambda texts: [len(text.split()) for text in texts]}
+    found = feedforward.measure(train, valid, encode, 9, **options, predictors=by_size)
+    assert made[0].sizes == (9, 2, 3, {"embedding_dim": 4, "units": 5})
+    assert made[0].fitted == [([[3, 2, 2], [2, 0, 0]], [1, 0], 7)]
+    assert (found["texts"], found["length"], found["wasted"], found["cut_tokens"]) == (3, 3, 3, 1)
+    assert found["wasted_multiply_adds"] == 3 * 4 * 5
+    # The filler in front is no 3, so that all are class 0 when the end is cut.
+    assert found["longer"] == {
+        **{"length": 6, "refused": True, "error": "wrong length", "cut_tokens": 6, "cut_share": 6 / 15},
+        **{"right_before": 2, "right_after": 1, "answers_lost": 1},
+    }
+    apart = {"lstm": 0.0, "fixed_size": 1.0}
+    assert found["order_pairs"] == {"pairs": 2, "labeled": False, "told_apart": apart}
+    cut = feedforward.Texts(["yes no no no no", "no"], [1, 0])
+    found = feedforward.measure(cut, valid, encode, 9, length=3)
+    assert made[1].sizes[2] == 3 and made[1].fitted[0][0] == [[3, 2, 2], [2, 0, 0]] and "order_pairs" not in found
+
+
 @pytest.mark.long
 def test_a_network_with_a_fixed_input_is_trained_and_measured():
     """The class is the first word, so that a network over positions learns it, and a cut behind filler loses it."""

@@ -1,5 +1,7 @@
 """Measurements of training and of single steps."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,10 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("comparisons run on TensorFlow", allow_module_level=True)
 
+import tensorflow as tf
+
 from keras_seq.comparison import measurements, stepwise
+from keras_seq.comparison.contender import built_model
 from keras_seq.comparison.processes import in_fresh_process
 from keras_seq.layers import sequence_backbone
 from tests.comparison.toy import Toy, examples
@@ -53,6 +58,62 @@ def test_costs_of_steps():
     assert costs["rnn"]["whole_sequence_speedup"] > 0
     assert [each["length"] for each in costs["rnn"]["generation"]] == [4, 8]
     assert all(0 < each["seconds_per_token"] < 10 for each in costs["rnn"]["generation"])
+
+
+def test_the_steps_go_on_from_the_state_and_texts_begin_anew():
+    """The functions in the graph, run without one: their stack adds up what it has seen."""
+    seen = []
+
+    def stack(x, initial_state=0.0):
+        seen.append(float(x[0, 0, 0]))
+        return x + initial_state, x[:, 0] + initial_state
+
+    stack.units = 1
+    tf.config.run_functions_eagerly(True)
+    try:
+        run = stepwise._steps(stack)
+        seen.clear()
+        last = run(tf.constant([[[1.0], [2.0], [4.0]]]), tf.constant([[10.0]]), 2)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert seen == [1.0, 2.0, 4.0] * 2 and last.numpy().tolist() == [[[17.0]]]
+
+
+@pytest.mark.parametrize(
+    "read", [lambda *arguments: built_model(*arguments), lambda *arguments: measurements.captured(*arguments)]
+)
+def test_a_contender_that_drops_its_callbacks_is_refused(tmp_path, read):
+    class Deaf:
+        def train(self, values, run, callbacks):
+            assert values["budget_tokens"] is None and values["budget_seconds"] is None
+            return "a model"
+
+    with pytest.raises(ValueError, match="^The contender has trained no model with its callbacks.$"):
+        read(Deaf(), VALUES, tmp_path)
+
+
+@pytest.mark.skipif(not measurements.can_measure_memory(), reason="the system does not tell a peak of memory")
+def test_the_peak_of_memory_is_that_after_the_first_step(monkeypatch):
+    """Steps hold 32 MB. The first one, which traces, needs 64 MB more for a moment."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    held, steps = [], []
+
+    def step(iterator):
+        held.clear()
+        steps.append(next(iterator))
+        if len(steps) == 1:
+            assert np.ones(8 * 10**6).all()
+        held.append(np.ones(4 * 10**6))
+        return {"loss": 0.0}
+
+    def captured(contender, values, run):
+        assert contender == "contender" and values == VALUES and run.parent.is_dir()
+        return measurements.Captured(None, step, range(100), 3, 10)
+
+    monkeypatch.setattr(measurements, "captured", captured)
+    peak = measurements.training_memory(lambda: "contender", VALUES)
+    assert steps == [0, 1, 2, 3]
+    assert 16e6 < peak < 80e6
 
 
 @pytest.mark.long  # a start of TensorFlow

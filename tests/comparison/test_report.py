@@ -148,6 +148,30 @@ def test_numbers_that_are_missing_are_dashes(tmp_path, without_plots):
     assert not re.search(r"\b(nan|None)\b", page.replace("shape=(None, 100)", "").replace("loss is nan", ""))
 
 
+def test_bins_of_few_texts_are_in_the_table_alone(tmp_path, without_plots):
+    """A bin of one length has its number for a name."""
+    record = full()
+    for entry in record["architectures"]:
+        entry["quality_by_length"] = [{"from": 7, "to": 7, "rows": 29, "score": 0.5}]
+    text = report.write(record, tmp_path)[1].read_text(encoding="utf-8")
+    section = text[text.index("## Quality by length") : text.index("## Steps to remember")]
+    assert "![" not in section and "| Architecture | 7 (29 texts) |" in section and "| GRU | 50.0% |" in section
+
+
+def test_a_budget_of_seconds(tmp_path, without_plots):
+    text = report.write(full() | {"budget": {"seconds": 90}}, tmp_path)[1].read_text(encoding="utf-8")
+    assert "Each run trains for 90.0 s." in text and "Each run sees" not in text
+
+
+def test_a_longer_input_without_some_of_its_numbers(tmp_path, without_plots):
+    record = full()
+    record["feedforward"]["longer"] = {"length": 200, "answers_lost": 360}
+    text = report.write(record, tmp_path)[1].read_text(encoding="utf-8")
+    (row, next_row, after) = text[text.index("| Length of the longer input") :].splitlines()[:3]
+    assert (row, next_row) == ("| Length of the longer input | 200 positions |", "| Right answers lost | 360 |")
+    assert after == ""
+
+
 def test_losses_have_their_unit_and_direction(tmp_path, without_plots):
     record = full()
     record["score"] |= {"name": "loss", "unit": "nats", "mode": "min"}

@@ -1,5 +1,6 @@
 """Training of cells: what is recorded, what is not repeated, and what is resumed."""
 
+import contextlib
 import gc
 
 import keras
@@ -10,7 +11,8 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("comparisons run on TensorFlow", allow_module_level=True)
 
 from keras_seq import training
-from keras_seq.comparison.cells import Cell, Grid, read_cell
+from keras_seq.comparison import training_cells
+from keras_seq.comparison.cells import Cell, CellRecord, Grid, read_cell
 from keras_seq.comparison.contender import built_model
 from keras_seq.comparison.training_cells import CellWatch, train_cells
 from keras_seq.data.file_lock import tried
@@ -82,6 +84,34 @@ def test_a_cell_of_another_process_is_left_alone(tmp_path):
     assert [read_cell(tmp_path / cell.folder).status for cell in cells] == ["waiting", "failed"]
     train_cells(Toy(), cells, tmp_path)
     assert read_cell(tmp_path / cells[0].folder).status == "failed"
+
+
+def test_a_cell_of_another_process_is_waited_for(tmp_path, monkeypatch):
+    cell, waits = Cell("broken", 0.1, 1, 4), []
+    with contextlib.ExitStack() as theirs:
+        assert theirs.enter_context(tried(training_cells.lock_of(cell, tmp_path)))
+
+        def sleep(seconds):
+            waits.append(seconds)
+            if len(waits) == 3:
+                theirs.close()
+
+        monkeypatch.setattr(training_cells.time, "sleep", sleep)
+        train_cells(Toy(), [cell], tmp_path)
+    assert waits == [0.5] * 3 and read_cell(tmp_path / cell.folder).status == "failed"
+
+
+def test_a_cell_that_ends_before_it_is_locked_is_not_trained_again(tmp_path, monkeypatch):
+    cell = Cell("broken", 0.1, 1, 4)
+
+    @contextlib.contextmanager
+    def late(path):
+        CellRecord("done", score=0.5).write(tmp_path / cell.folder)
+        yield True
+
+    monkeypatch.setattr(training_cells, "tried", late)
+    train_cells(Toy(), [cell], tmp_path)
+    assert read_cell(tmp_path / cell.folder) == CellRecord("done", score=0.5)
 
 
 def test_a_score_that_no_round_logs_is_named(tmp_path):
