@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import callbacks, data, text
-from keras_seq.distribution import launch
+from keras_seq.distribution import data_workers, launch
 from keras_seq.distribution.data_workers import data_service, read, register
 from tests.distribution import bucketed
 from tests.distribution.workers import LAUNCH, ROOT
@@ -54,6 +54,14 @@ def same(found, expected):
     tf.nest.assert_same_structure(found, expected)
     for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_job_is_not_read_twice(monkeypatch):
+    monkeypatch.setattr(data_workers, "_jobs", {("grpc://127.0.0.1:1", "training")})
+    with pytest.raises(ValueError) as error:
+        data_service("grpc://127.0.0.1:1", types.SimpleNamespace(), "training")
+    reason = "This process already reads a job 'training' of grpc://127.0.0.1:1, and would get batches of that dataset."
+    assert str(error.value) == f"{reason} Give each dataset a different `job_name`."
 
 
 @pytest.mark.parametrize("trainers", [1, 3])

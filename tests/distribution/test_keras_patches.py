@@ -340,6 +340,14 @@ def test_reduce_replicas_is_needed(two_devices):
         two_devices.strategy.reduce("MEAN", tf.constant(1.0), axis=0)
 
 
+def test_other_reductions_are_those_of_keras(one_device):
+    asked = []
+    reduce = keras_patches._reduce_replicas(lambda *arguments: asked.append(arguments) or "reduced")
+    for strategy, reduction in ((one_device.strategy, "sum"), (tf.distribute.get_strategy(), "mean")):
+        assert reduce("values", strategy, reduction) == "reduced"
+        assert asked.pop() == ("values", strategy, reduction)
+
+
 @pytest.mark.long
 def test_divide_by_all_tokens_is_needed():
     assert apart(lambda: compiled(small())) > 1e-6

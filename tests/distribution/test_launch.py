@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -75,6 +76,49 @@ def test_one_failure_ends_the_others(tmp_path, end, code, told):
     else:
         assert errors[-1] == "launch: worker 1, killed by SIGKILL, wrote nothing."
     assert len(pids(tmp_path)) == 6 and not any(map(alive, pids(tmp_path)))
+
+
+def test_others_that_fail_later_have_a_line_each():
+    """Those that the launcher ended, or that have not ended, have none."""
+
+    def worker(rank, code, lines=()):
+        how = launch.Process.how(types.SimpleNamespace(code=code))
+        facts = {"title": f"worker {rank}", "code": code, "prefix": b"> "}
+        return types.SimpleNamespace(**facts, how=lambda: how, last_lines=lambda: list(lines))
+
+    said = []
+    screen = types.SimpleNamespace(say=said.append, line=lambda to, text: said.append(text))
+    codes = (0, 3, 1, None, -signal.SIGTERM, -signal.SIGSEGV, 128 + signal.SIGTERM)
+    workers = [worker(rank, code, [b"last words"]) for rank, code in enumerate(codes)]
+    launch._Job.show_failure(types.SimpleNamespace(failed=workers[1], workers=workers, screen=screen))
+    assert said == [
+        "worker 2 failed after it: exit code 1.",
+        "worker 5 failed after it: killed by SIGSEGV.",
+        "worker 1, exit code 3, ended with:",
+        b"> last words",
+    ]
+    said.clear()
+    launch._Job.show_failure(types.SimpleNamespace(failed=None, workers=workers, screen=screen))
+    assert said == []
+
+
+def test_a_job_whose_guardian_cannot_start_is_closed(monkeypatch):
+    def no_process(*arguments, **options):
+        raise OSError("no process")
+
+    monkeypatch.setattr(launch.subprocess, "Popen", no_process)
+    monkeypatch.setattr(launch, "children", set)
+    shown = []
+    wakeup, other = os.pipe()
+    try:
+        job = launch._Job(None, types.SimpleNamespace(progress=shown.append), wakeup)
+        with pytest.raises(OSError, match="no process"):
+            job.start()
+        job.close()
+    finally:
+        os.close(wakeup)
+        os.close(other)
+    assert shown == [b""] and job.selector.get_map() is None
 
 
 def test_a_worker_that_is_deaf_to_sigterm_is_killed(tmp_path):

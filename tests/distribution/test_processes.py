@@ -61,6 +61,30 @@ def test_lines_and_progress(written, lines, of_others):
         assert shown(pieces) == lines and shown(pieces, chief=False) == of_others
 
 
+def test_a_log_shows_progress_every_few_seconds(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    screen, shown = Lines(), []
+    worker = types.SimpleNamespace(tail=[], prefix=b"> ")
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe, open(writing, "wb", buffering=0) as end:
+        output = processes._Output(pipe, 1, worker, screen, True)
+        for seconds in (5, 9.9, 10, 15, 20):
+            now[0] = seconds
+            end.write(b"\r%d s" % seconds)
+            output.read()
+            shown.append(len(screen.shown))
+    assert shown == [0, 0, 1, 1, 2]
+    assert screen.shown == [(1, b"> 10 s"), (1, b"> 20 s")]
+
+
+def test_the_last_lines_begin_at_the_traceback():
+    tail = [(1, b"Epoch 1"), (2, b"warning"), (2, b"Traceback (most recent call last):"), (1, b"out"), (2, b"KeyError")]
+    assert processes.Process.last_lines(types.SimpleNamespace(tail=tail)) == [tail[2][1], b"KeyError"]
+    lines = [(1 + i % 2, b"%d" % i) for i in range(30)]
+    assert processes.Process.last_lines(types.SimpleNamespace(tail=lines)) == [b"%d" % i for i in range(10, 30)]
+
+
 @hypothesis.given(strategies.lists(strategies.text("ab\r\n\b é").map(str.encode), max_size=8), strategies.booleans())
 def test_the_pieces_that_output_comes_in_do_not_matter(chunks, chief):
     assert shown(chunks, chief) == shown([b"".join(chunks)], chief)
@@ -111,8 +135,10 @@ def test_a_child_ends_with_its_parent(monkeypatch):
     assert [options[1] for options in asked] == [signal.SIGKILL]
     processes.die_with(os.getppid() + 1)()  # another process has taken it over
     assert asked[-1] == 1
+    processes.adopt_orphans()
+    assert asked[-1] == (36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     monkeypatch.setattr(processes, "_PRCTL", None)
-    assert processes.die_with(1) is None
+    assert processes.die_with(1) is None and processes.adopt_orphans() is None
 
 
 def test_where_there_is_no_list_of_children(monkeypatch):
