@@ -141,6 +141,56 @@ def test_a_model_of_several_inputs_in_a_list():
     assert np.array_equal(adapter.answers(given)["outputs"], given["second"])
 
 
+def test_frames_of_padding_are_no_answer_of_the_sequence():
+    """Such a frame has all labels but one below the least."""
+    own = certify_adapters.Own({"x": Input(numbers, (None, 2))}, ["y", "z"])
+    frames = np.array([[0.1, 0.2, 0.3], [0.0, -1e9, -1e9], [-1e9, 0.5, 0.6], [0.0, -1e9, -1e9]])
+    answers = {"y": frames[None], "z": np.arange(4.0)[None], "whole": np.arange(9.0)[None]}
+    found = own(answers, 0, {"x": np.zeros((3, 2))})
+    assert found["y"].tolist() == frames[[0, 2]].tolist() and found["z"].tolist() == [0.0, 1.0, 2.0]
+    assert found["whole"].tolist() == answers["whole"][0].tolist()
+    assert own({"y": frames[None, :1]}, 0, {"x": np.zeros((3, 2))})["y"].tolist() == frames[:1].tolist()
+    alone = np.full((1, 3, 1), -1e9)  # a single label has no others
+    assert own({"y": alone}, 0, {"x": np.zeros((2, 2))})["y"].shape == (2, 1)
+
+
+def test_given_inputs_replace_those_of_the_model():
+    x = keras.Input((None, 2), name="x")
+    model = keras.Model(x, keras.layers.ReLU()(x))
+    given = {"x": Input(numbers, (None, 2), longest=3)}
+    adapter = certify_adapters.mapping(model, inputs=given)
+    assert adapter.inputs is given
+    answers = adapter.answers({"x": np.array([[[-1.0, 2.0]]], "float32")})
+    assert answers["outputs"].tolist() == [[[0.0, 2.0]]]
+
+
+def test_a_language_model_goes_on_from_beginnings_with_the_start_token():
+    class Model:
+        """Its logits are the tokens that it was given."""
+
+        def _flatten_layers(self):
+            return []
+
+        def __call__(self, tokens, training):
+            assert training is False
+            return tokens
+
+    found = []
+    search = lambda source: found.append(source) or {"length": np.array([len(source)])}  # noqa: E731
+    options = {"start_id": 7, "vocabulary_size": 5, "search": search, "room_for": 4, "longest": 10}
+    adapter = certify_adapters.decoding(Model(), **options)
+    assert list(adapter.inputs) == ["source", "target"]
+    assert [each.longest for each in adapter.inputs.values()] == [10 - 1 - 4] * 2
+    rows = [drawn(adapter.inputs, np.random.default_rng(seed)) for seed in range(9)]
+    assert all(row[name][0] == 7 and (row[name][1:] < 5).all() for row in rows for name in ("source", "target"))
+    given = {"source": np.array([[7, 1]]), "target": np.array([[7, 2, 3]])}
+    answers = adapter.answers(given)
+    assert answers["logits"].tolist() == [[7, 2, 3]] and answers["length"].tolist() == [1]
+    assert found[0].tolist() == [[7, 1]]
+    own = Input(ids(9), (None,))
+    assert certify_adapters.decoding(Model(), **options, source=own).inputs["source"] is own
+
+
 def test_a_text_is_shown_as_it_is_written():
     assert certify._short(np.array(b"a \xc3\xa4", object), 3) == "'a ä'"
     drawn_text = texts([b"a", b"b"])(np.random.default_rng(0), (2,))

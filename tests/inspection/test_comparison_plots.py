@@ -1,6 +1,7 @@
 """Plots of architectures side by side: their properties, read from the figures that they save."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def test_an_svg_has_letters_no_background_and_repeats(tmp_path):
     assert ">1 s</text>" in first and comparison.INK in first
     assert "fill: #ffffff" not in first
     assert plots.compared_bars({"gru": 1.0}, tmp_path / "x.png", **options).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r'^Plots need matplotlib: pip install "keras-seq\[recipes\]"$'):
+        plots.compared_bars({"gru": 1.0}, tmp_path / "x.png", title="t", label="s", shown={"gru": "1"})
 
 
 def test_impossible_values_are_refused(tmp_path):

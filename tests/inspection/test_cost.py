@@ -1,6 +1,7 @@
 """The formulas against formulas that are written here again, and against TensorFlow's own count of products."""
 
 import dataclasses
+import types
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from keras_seq import layers, models, optimizers
 from keras_seq.inspection import cost, formulas, hardware
-from keras_seq.inspection.shapes import example_shapes
+from keras_seq.inspection.shapes import counted_tokens, example_shapes, symbolic_inputs
 from keras_seq.layers import recurrent_tensorflow
 
 B, T, S, D, V = 3, 4, 5, 8, 11
@@ -410,6 +411,38 @@ def test_groups_add_up():
     assert len(group.rows) < 12 < len(found.rows)
     for name in ("parameters", "flop", "training_flop", "bytes", "activations"):
         assert getattr(group, name) == getattr(found, name)
+
+
+def test_groups_have_at_least_one_part_of_a_path():
+    with pytest.raises(ValueError, match="^`depth` must be positive. Received: 0$"):
+        cost.grouped(cost.Cost("m", (), cost.Row("update", "Adam"), B * T, "step", 0, ()), depth=0)
+
+
+def test_the_share_of_padding_is_in_the_summary():
+    made = cost.cost(sequential(keras.layers.Dense(7)), (B, T, D))
+    line = "25.0% of the FLOP are spent on padding and on masked pairs."
+    assert line not in cost.summary(made)
+    padded = dataclasses.replace(made, rows=tuple(dataclasses.replace(row, real=0.75) for row in made.rows))
+    assert line in cost.summary(padded)
+
+
+def test_inputs_of_several_shapes_are_those_of_the_model_in_order():
+    first, second = keras.Input((None, 2), name="first"), keras.Input((None,), dtype="int32", name="second")
+    model = keras.Model([first, second], [first, second])
+    made = symbolic_inputs(model, [(B, T, 2), (B, S)])
+    assert [(each.shape, each.dtype) for each in made] == [((B, T, 2), "float32"), ((B, S), "int32")]
+    assert counted_tokens(model, [], [(B, T, 2), (B, S)]) == (B * T, "step")
+    assert counted_tokens(model, [], [(B, S), (B, T)]) == (B * S, "sample")
+
+
+def test_a_model_without_a_list_of_inputs_needs_their_shapes():
+    with pytest.raises(ValueError, match="^The inputs of a Layer are unknown. Pass their shapes as `batch`.$"):
+        example_shapes(keras.layers.Layer())
+
+
+def test_viterbi_looks_at_each_number_in_turn():
+    call = types.SimpleNamespace(x=np.zeros((B, T, V)))
+    assert formulas.viterbi(call) == formulas.Work(elementwise=2 * B * T * V, moved=B * T * V, steps=T)
 
 
 def test_the_time_on_hardware_is_the_larger_of_two_quotients():

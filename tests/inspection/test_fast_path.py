@@ -306,6 +306,45 @@ def test_keras_switches_xla_off_where_cudnn_runs(on_a_gpu):
     assert layers.LSTM(4, use_cudnn=False).supports_jit is True
 
 
+def test_a_model_that_is_not_built_is_refused():
+    reason = "^`model` must be built, so that its options are final. Received: 'later', not built$"
+    with pytest.raises(ValueError, match=reason):
+        fast_path.explain_fast_path(keras.Sequential([keras.layers.Dense(2)], name="later"))
+
+
+def test_other_losses_and_optimizers_have_no_choice_of_a_kernel():
+    _, model = of(keras.layers.Dense(2))
+    model.compile("sgd", "mse")
+    assert [kernel.path for kernel in fast_path.explain_fast_path(model)] == ["training step"]
+
+
+def test_layers_that_xla_does_not_support_are_named():
+    class Plain(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_jit = False
+
+        def call(self, x):
+            return x
+
+    _, model = of(Plain(), Plain())
+    model.compile("sgd", "mse", jit_compile=False)
+    (kernel,) = fast_path.explain_fast_path(model)
+    assert str(kernel.reasons[0]) == "XLA does not support Plain (remedy: a model without it)"
+
+
+def test_flash_attention_on_another_backend(monkeypatch):
+    of_keras = keras.layers.MultiHeadAttention(1, 2)
+    assert fast_path._without_flash(of_keras).cause == "Keras has no flash attention on TensorFlow"
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert str(fast_path._without_flash(of_keras)) == (
+        "GPU: flash_attention=None (remedy: keras.config.enable_flash_attention())"
+    )
+    ours = fast_path._without_flash(keras.layers.Dense(2))
+    assert ours.cause == "Dense of keras_seq computes its weights"
+    assert ours.remedy == "keras.layers.MultiHeadAttention, keras.config.enable_flash_attention()"
+
+
 def test_the_limits_of_our_loop_are_named():
     import tensorflow as tf
 

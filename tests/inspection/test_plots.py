@@ -7,7 +7,7 @@ import pytest
 
 from keras_seq import inspection
 from keras_seq.inspection import clips, plots
-from keras_seq.inspection.plots import figures, rolls
+from keras_seq.inspection.plots import cost, figures, rolls
 
 
 def ink(path):
@@ -191,6 +191,18 @@ def test_forecasts_of_other_shapes_are_refused(tmp_path, shapes, titles, band):
     assert not list(tmp_path.iterdir())
 
 
+def test_times_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(ValueError) as error:
+        given = [np.zeros((2, 5)), np.zeros((2, 3)), np.zeros((2, 3)), ["a", "b"]]
+        plots.forecasts(*given, tmp_path / "x.png", times=np.zeros((2, 3)))
+    assert str(error.value) == "`times` must be (2, 8). Received: shape (2, 3)" and not list(tmp_path.iterdir())
+
+
+def test_numbers_of_a_bar_have_a_prefix():
+    numbers = {0: "0", 999: "999", 1000: "1 k", 2.5e6: "2.5 M", 1e9: "1 G", 2.5e12: "2.5 T"}
+    assert {number: cost._with_prefix(number) for number in numbers} == numbers
+
+
 def test_piano_roll(tmp_path):
     notes = np.zeros((12, 88))
     notes[np.arange(12), 39 + np.arange(12) // 4] = 1
@@ -259,8 +271,6 @@ def test_speech_without_its_parts_is_refused(tmp_path, wrong):
 
 
 def test_the_cost_has_a_bar_for_each_layer(tmp_path, monkeypatch):
-    from keras_seq.inspection.plots import cost
-
     drawn = []
     monkeypatch.setattr(cost, "save", lambda figure, path: drawn.append(figure))
     plots.cost_by_layer(["a", "b$", "none"], [3e6, 1e6, 0], [1e3, 3e3, 0], tmp_path / "x.png", what="training step")

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_seq import layers, models
 from keras_seq.inspection import layer_calls, plots, representations
+from keras_seq.inspection.plots import representations as drawings
 
 TOKENS = np.array([[3, 4, 5, 0], [5, 6, 0, 0], [7, 3, 3, 4]])
 
@@ -155,3 +156,21 @@ def test_plots_are_drawn_and_refuse_other_shapes(tmp_path):
         plots.trajectories(np.zeros((9, 2, 2)), tmp_path / "no.png")
     with pytest.raises(ValueError, match="9 different"):
         plots.sentence_map(np.zeros((9, 2)), tmp_path / "no.png", groups=list("abcdefghi"))
+
+
+def test_titles_and_legends_are_drawn_where_there_are_names(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(drawings, "save", lambda figure, path: drawn.append(figure))
+    points = np.full((2, 3, 2), np.nan)
+    points[1] = [[0, 0], [1, 1], [2, 0]]
+    plots.attention_heads(np.full((1, 1, 2), 0.5), ["a", "b"], ["c"], tmp_path / "h.png", title="$t")
+    plots.attention_heads(np.full((1, 1, 2), 0.5), ["a", "b"], ["c"], tmp_path / "h.png")
+    plots.trajectories(points, tmp_path / "t.png", names=["none", "some"])
+    plots.trajectories(points, tmp_path / "t.png")
+    plots.sentence_map(points[1], tmp_path / "m.png", groups=["u", "v", "u"])
+    plots.sentence_map(points[1], tmp_path / "m.png")
+    assert [figure.get_suptitle() for figure in drawn[:2]] == [r"\$t", ""]
+    legends = [figure.axes[0].get_legend() for figure in drawn[2:]]
+    names = [legend and [text.get_text() for text in legend.get_texts()] for legend in legends]
+    assert names == [["some"], None, ["u", "v"], None]  # a row without a real step has no line
+    assert len(drawn[2].axes[0].lines) == 2  # the steps, and the ring

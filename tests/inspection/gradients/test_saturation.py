@@ -37,12 +37,13 @@ def test_gates_of_an_lstm(make):
     assert found[1].mean == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_gates_of_a_gru_follow_its_formula(reset_after):
-    layer = layers.GRU(D, reset_after=reset_after, bias_initializer="glorot_uniform", return_sequences=True)
+@pytest.mark.parametrize("reset_after, use_bias", [(True, True), (False, True), (True, False)])
+def test_gates_of_a_gru_follow_its_formula(reset_after, use_bias):
+    options = {"reset_after": reset_after, "use_bias": use_bias, "bias_initializer": "glorot_uniform"}
+    layer = layers.GRU(D, **options, return_sequences=True)
     h = np.array(layer(X))
-    kernel, recurrent, bias = layer.get_weights()
-    bias = bias.sum(axis=0) if reset_after else bias
+    kernel, recurrent, *biases = layer.get_weights()
+    bias = np.reshape(biases, (-1, 3 * D)).sum(axis=0)
     before = np.concatenate([np.zeros((B, 1, D)), h[:, :-1]], axis=1)
     gates = sigmoid(X @ kernel + before @ recurrent + bias)
     found = by_gate(gradients.gate_saturation(layer, X, bounds=(0.4, 0.6)))
@@ -125,6 +126,11 @@ def test_dead_units():
     assert list(found) == ["gru", "dense"]
     assert found["gru"].units == 3 and found["gru"].constant.tolist() == [1] and found["gru"].zero.tolist() == [1]
     assert found["dense"].constant.tolist() == [1, 2, 3] and found["dense"].zero.tolist() == [2, 3]
+    masked = np.zeros_like(x)
+    again = gradients.dead_units(model, [masked, x])
+    assert [(each.constant.tolist(), each.zero.tolist()) for each in again] == [([1], [1]), ([1, 2, 3], [2, 3])]
+    with pytest.raises(ValueError, match="at least one batch with real steps. Received: none"):
+        gradients.dead_units(model, masked)
 
 
 def test_a_unit_that_moves_between_batches_is_not_dead():
