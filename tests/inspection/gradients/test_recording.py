@@ -101,6 +101,24 @@ def test_a_call_that_fails_leaves_no_trace():
     assert not tf.config.functions_run_eagerly()
 
 
+def test_outputs_without_a_gradient_are_left_out():
+    class Rounded(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.cast(x, "int32")
+
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    model = keras.layers.Layer()
+    model.ints, model.floats = Rounded(), Doubled()
+    with recording.recorded(model, {"ints": model.ints, "floats": model.floats}) as found:
+        assert model.ints(X).dtype == "int32"
+        model.floats(x=X)  # by name, so without a first argument that could carry a mask
+    assert list(found.calls) == ["floats"] and found.calls["floats"].mask is None
+    np.testing.assert_array_equal(found.calls["floats"].parts["output"], 2 * X)
+
+
 def test_paths_are_unique_and_leave_out_the_cell():
     class Pair(keras.layers.Layer):
         def __init__(self, below, above, **kwargs):
