@@ -10,6 +10,8 @@ pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
 from keras_seq.serving import server
 from keras_seq.serving.settings import Settings
 
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
 
 @pytest.mark.parametrize(
     "host, allowed, hosts",
@@ -29,7 +31,7 @@ def test_names_of_the_host(host, allowed, hosts):
 @pytest.fixture
 def serving(monkeypatch, tmp_path):
     """`serving(*names)` is what happened while a server ran. The model "bad" cannot be loaded."""
-    happened = []
+    happened, handlers = [], [signal.getsignal(number) for number in NUMBERS]
 
     class Model:
         def __init__(self, name, *_):
@@ -49,8 +51,9 @@ def serving(monkeypatch, tmp_path):
 
         async def serve(self, sockets):
             happened.append(f"serve on {sockets[0]}, {self.config.timeout_graceful_shutdown} seconds to end")
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.raise_signal(number)
+            for number, before in zip(NUMBERS, handlers, strict=True):
+                assert signal.getsignal(number) not in (before, signal.SIG_DFL)
+                signal.getsignal(number)(number, None)  # as uvicorn raises it once more
 
     monkeypatch.setattr(server, "Model", Model)
     monkeypatch.setattr(server.uvicorn, "Server", Uvicorn)
@@ -69,12 +72,12 @@ def serving(monkeypatch, tmp_path):
 
 
 def test_models_are_ended_after_the_signal_that_ends_the_server(serving):
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(number) for number in NUMBERS]
     assert serving("a", "b") == [
         *("start a", "start b", "started a, b"),
         *("serve on a socket, 8 seconds to end", "stop a", "stop b", "end"),
     ]
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(number) for number in NUMBERS] == handlers
 
 
 def test_a_model_that_cannot_be_loaded_ends_those_that_are(serving):
