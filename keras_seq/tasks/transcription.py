@@ -85,7 +85,7 @@ class Transcription(Task[Recording, Sequence[Recording], str, Transcript | Failu
         if not hasattr(self.model, "encode"):
             return type(self)(self.model, self._given, max_length=self.max_length, **ctc_options(options, self.where))
         search = search_of({"search": "greedy", **options})
-        if options.get("search", "greedy") == "greedy" and not {"alpha", "length_penalty"} & set(options):
+        if options.get("search", "greedy") == "greedy":
             search = "greedy"  # its score is log p
         arguments = {"search": search, "constraints": find_constraints(options, self.vocabulary)}
         length = longest(options)
