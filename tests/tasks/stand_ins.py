@@ -35,11 +35,11 @@ class Recognizer(Model):
 
 
 class Function:
-    """A function of an export with these inputs, `tf.TensorSpec`s by name."""
+    """A function of an export with these inputs, `tf.TensorSpec`s by name, and outputs of these names."""
 
-    def __init__(self, run=None, **inputs):
+    def __init__(self, run=None, outputs=(), **inputs):
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in inputs.items()}
-        self.structured_input_signature, self.run = ((), named), run
+        self.structured_input_signature, self.structured_outputs, self.run = ((), named), outputs, run
 
     def __call__(self, **tensors):
         return self.run(**tensors)
