@@ -1,8 +1,11 @@
 """The oracles without training: what is proposed, what is told, and what survives a kill."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import keras_tuner
+import numpy as np
 import pytest
 
 from keras_seq import tuning
@@ -22,7 +25,7 @@ def space():
 
 def make(folder, name, **options):
     options = {"trials": 12, "tokens": None, "seed": 3, "rounds": 9} | options
-    objective = keras_tuner.Objective("loss", "min")
+    objective = keras_tuner.Objective("loss", options.pop("direction", "min"))
     oracle = oracles.make_oracle(name, objective, space=space().hyperparameters(), **options)
     oracle._set_project_dir(str(folder), "search")
     (folder / "search").mkdir(exist_ok=True)
@@ -179,3 +182,26 @@ def test_errors(tmp_path):
     (tmp_path / "search/oracle.json").write_text('{"trials": ')
     with pytest.raises(ValueError, match="oracle.json is damaged.*Remove it to start the search over"):
         make(tmp_path, "random")
+
+
+@pytest.mark.parametrize(
+    ("direction", "sign", "proposed"), [("min", -1, {"kind": "b", "x": 1.0, "n": 2}), ("max", 1, None)]
+)
+def test_proposals_follow_from_the_trials_that_finished(tmp_path, monkeypatch, direction, sign, proposed):
+    asked = []
+
+    def propose(space, trials, ongoing, random, *, noise, unseen):
+        asked.append((trials, ongoing, random.randint(10**6), noise, [unseen(values) for values, _ in trials]))
+        return proposed
+
+    monkeypatch.setitem(sys.modules, "keras_seq.tuning.proposals", SimpleNamespace(propose=propose))
+    oracle = make(tmp_path, "bayesian", direction=direction)
+    done = run(oracle, until=6)
+    assert not asked  # the first ones are drawn
+    running = oracle.create_trial("tuner1").hyperparameters.values
+    following = oracle.create_trial("tuner0").hyperparameters.values
+    finished = [(values, sign * loss_of(values)) for values in done]
+    for number, ongoing in enumerate(([], [running])):
+        draw = np.random.RandomState([3, 6 + number]).randint(10**6)
+        assert asked[number] == (finished, ongoing, draw, 0.05, [False] * 6)
+    assert (running == proposed) == (proposed is not None) and following not in done

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_seq import tuning
+from keras_seq.tuning import proposals
 from keras_seq.tuning.proposals import beside, features, propose, sample
 
 SPACE = (
@@ -89,3 +90,18 @@ def test_a_running_trial_is_not_proposed_again():
 def test_none_if_all_candidates_have_been_tried():
     found = searched(1, trials=5)
     assert propose(HP, found, [], np.random.RandomState(1), noise=0.05, unseen=lambda values: False) is None
+
+
+def test_what_is_fixed_has_no_place_in_the_vector():
+    values = {"cell": "cnn", "layers": 3, "rate": 1e-3}
+    fixed = SPACE.fixed("optimizer", "adam").hyperparameters()
+    assert features(fixed, values | {"optimizer": "adam"}) == features(HP, values)
+
+
+def test_only_values_that_are_new_are_proposed(monkeypatch):
+    monkeypatch.setattr(proposals, "_CANDIDATES", 8)
+    trials = [({"cell": "cnn", "layers": layers, "rate": 1e-3}, -1.0 * layers) for layers in (1, 3, 5)]
+    options = {"noise": 0.05, "random": np.random.RandomState(1)}
+    found = propose(HP, trials, [], unseen=lambda values: values["cell"] == "lstm", **options)
+    assert found["cell"] == "lstm"
+    assert propose(HP, trials, [], unseen=lambda values: False, **options) is None

@@ -126,3 +126,8 @@ def test_keras_tuner_takes_it():
         objective=keras_tuner.Objective("x", "min"), hyperparameters=space().hyperparameters()
     )
     assert set(space().defaults()) <= {hp.name for hp in oracle.get_space().space}
+
+
+def test_one_boolean_is_fixed():
+    (parameter,) = tuning.Space().choice("bias", [False]).hyperparameters().space
+    assert (type(parameter).__name__, parameter.name, parameter.value) == ("Fixed", "bias", False)

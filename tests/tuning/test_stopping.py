@@ -3,6 +3,7 @@ import math
 import pytest
 
 from keras_seq import tuning
+from keras_seq.tuning.records import ranked
 
 
 def rounds(*scores):
@@ -51,3 +52,10 @@ def test_the_best_of_trials():
     assert tuning.best_of(trials, "max") is trials[1]
     assert tuning.best_of(trials, "min") is trials[0]
     assert tuning.best_of(trials[3:], "max") is None
+
+
+@pytest.mark.parametrize(("mode", "order"), [("max", [2, 3, 0, 1, 4]), ("min", [0, 2, 3, 1, 4])])
+def test_trials_without_a_score_are_last(mode, order):
+    trials = [trial(1), trial(9, status="failed"), trial(3), trial(3), trial(8, status="running")]
+    found = ranked(trials, mode)
+    assert all(one is trials[place] for one, place in zip(found, order, strict=True))

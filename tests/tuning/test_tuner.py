@@ -1,7 +1,9 @@
 """Searches over a small model, from the outside: what a user calls, and what stands in the folder afterwards."""
 
+import io
 import json
 import math
+from types import SimpleNamespace
 
 import keras
 import keras_tuner
@@ -217,3 +219,187 @@ def test_equal_seeds_give_equal_trials(folder, tmp_path):
     other = tuner(str(tmp_path / "s"), oracle="random", trials=1, tokens=400)
     assert comparable(other.search()[0]) == comparable(tuning.read_trials(folder)[0])
     assert np.isfinite(other.best().score)
+
+
+# Without training: with stand-ins for the processes, for the oracle, and for the trials.
+
+
+def made(folder, **options):
+    return tuner(str(folder), **{"oracle": "random"} | options)
+
+
+def ended(number, status="completed", **options):
+    score = None if status == "failed" else 0.5
+    return tuning.TrialRecord(f"{number:04}", status, {"units": 4}, score, **options)
+
+
+def written(folder, *records):
+    for record in records:
+        record.write(folder / f"trial_{record.trial}")
+    return list(records)
+
+
+def trial_of(search, number=0, **values):
+    hp = search.oracle.get_space().copy()
+    hp.values = {**space().defaults(), **values}
+    return SimpleNamespace(trial_id=f"{number:04}", hyperparameters=hp, status="RUNNING", message=None)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_an_empty_space_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="The search space is empty: the hypermodel declares no parameter."):
+        tuning.Tuner(lambda hp: None, "val_loss", directory=tmp_path / "s", oracle="random", tokens=100)
+
+
+def test_starting_over_removes_the_trials(tmp_path):
+    made(tmp_path / "s", seed=1)
+    written(tmp_path / "s", ended(0))
+    assert made(tmp_path / "s", seed=9, overwrite=True).trials() == []
+    assert json.loads((tmp_path / "s/search.json").read_text())["seed"] == 9
+
+
+def test_a_worker_leaves_the_folder_to_the_chief(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tuning.Tuner, "_is_worker", lambda self: True)
+    search, ran, told = made(tmp_path / "s"), [], []
+    search.save()
+    assert not list(tmp_path.rglob("*.json"))
+    monkeypatch.setattr(
+        keras_tuner.Tuner, "search", lambda self, *arguments, **options: ran.append((arguments, options))
+    )
+    records = written(tmp_path / "s", ended(0))
+    assert search.search("batches", validation_data=1) == records
+    assert ran == [(("batches",), {"validation_data": 1})] and not (tmp_path / "s/best.json").exists()
+    record = ended(1, rounds=(tuning.Round(1, 10, 1.0, 0.25), tuning.Round(2, 20, 2.0, 0.5)))
+    monkeypatch.setattr(search, "run_trial", lambda trial: record)
+    monkeypatch.setattr(search.oracle, "update_trial", lambda *given, step: told.append((*given, step)))
+    search._try_run_and_update_trial(trial := trial_of(search, 1))
+    assert told == [("0001", {"val_accuracy": 0.5}, 2)] and trial.status == "COMPLETED"
+    assert capsys.readouterr().out == ""
+
+
+class Processes:
+    """In place of `Workers`: they run for two moments, and die in both."""
+
+    def __init__(self, count, folder):
+        self.count, self.moments = count, iter([True, True, False])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def serve(self, chief):
+        return SimpleNamespace(is_alive=lambda: True)
+
+    def running(self):
+        return next(self.moments)
+
+    def died(self):
+        return [("worker-0", "killed by SIGKILL"), ("worker-1", "exit code 1")][: self.count]
+
+    def all_died(self):
+        return self.count == 1
+
+    def log(self, name):
+        return f"{name}.log"
+
+
+def test_a_chief_gives_the_trials_of_the_dead_to_others(tmp_path, monkeypatch, capsys):
+    search, shown, slept = made(tmp_path / "s"), [], []
+    records = written(tmp_path / "s", ended(0), ended(1, "running"), ended(2, "failed", reason="loss is nan"))
+
+    def sleep(seconds):
+        slept.append(seconds)
+        written(tmp_path / "s", ended(1))
+
+    monkeypatch.setattr(tuner_module, "Workers", Processes)
+    monkeypatch.setattr(tuner_module, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(keras_tuner.Tuner, "search", lambda self: None)
+    monkeypatch.setattr(search, "_finish", lambda: None)
+    monkeypatch.setattr(search, "_show", lambda trial: shown.append(trial.trial))
+    monkeypatch.setattr(search.oracle, "release", {"worker-0": "0001", "worker-1": None}.get)
+    assert [trial.trial for trial in search.search(workers=2)] == [record.trial for record in records]
+    assert slept == [0.2, 0.2] and shown == ["0001"]  # the others had ended before
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == 2 * [
+        "Worker worker-0 died: killed by SIGKILL. Its trial 0001 is given to the next worker. Its output: worker-0.log",
+        "Worker worker-1 died: exit code 1. Its output: worker-1.log",
+    ]
+    assert "2 finished trials, the search continues." in captured.out
+    with pytest.raises(tuning.SearchError, match="All workers died. Their output: worker-\\*.log"):
+        search._lead(Processes(1, tmp_path))
+
+
+def test_a_search_without_a_score_ends_with_the_reasons(tmp_path, capsys):
+    search = made(tmp_path / "s")
+    reasons = ("loss is nan", "no such rate", "loss is nan")
+    written(tmp_path / "s", *(ended(number, "failed", reason=reason) for number, reason in enumerate(reasons)))
+    with pytest.raises(tuning.SearchError, match="^No trial has a score: loss is nan; no such rate$"):
+        search._finish()
+    assert "val_accuracy" in capsys.readouterr().out and not (tmp_path / "s/best.json").exists()
+
+
+def test_an_oracle_that_waits_is_asked_twice_a_second(tmp_path, monkeypatch):
+    search, slept, moments = made(tmp_path / "s"), [], iter([10.0, 10.1, 10.7])
+    monkeypatch.setattr(tuner_module, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: next(moments)))
+    counts = []
+    for _ in range(3):
+        search.pre_create_trial()
+        counts.append(len(slept))
+    assert counts == [0, 1, 1] and slept == [0.5]
+
+
+def test_a_trial_that_has_ended_is_not_run_again(tmp_path):
+    search = made(tmp_path / "s")
+    (record,) = written(tmp_path / "s", ended(0))
+    assert search.run_trial(trial_of(search)) == record  # without batches it would be an error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [(MemoryError("no room\nleft"), "failed", "MemoryError: no room left"), (None, "stopped", "below the median")],
+)
+def test_how_a_trial_ends(tmp_path, monkeypatch, error, status, reason):
+    search = made(tmp_path / "s")
+
+    def train(hp, run, callbacks):
+        print("trained")
+        callbacks[0].reason = "below the median"
+        if error:
+            raise error
+
+    monkeypatch.setattr(search, "_train", train)
+    record = search.run_trial(trial_of(search))
+    assert (record.status, record.reason) == (status, reason)
+    assert tuning.read_trials(tmp_path / "s") == [record]
+    assert (tmp_path / "s/trial_0000/log.txt").read_text() == "trained\n"
+
+
+def test_a_trial_of_a_later_bracket_begins_with_the_run_of_the_other(tmp_path):
+    search = made(tmp_path / "s")
+    (tmp_path / "s/trial_0000/run").mkdir(parents=True)
+    (tmp_path / "s/trial_0000/run/history.csv").write_text("epoch\n1\n")
+    folder = tmp_path / "s/trial_0003"
+    (folder / ".copy/old").mkdir(parents=True)  # of a kill within the copy
+    for content in ("epoch\n1\n", "epoch\n1\n2\n"):
+        record = search._begin(trial_of(search, 3, **{"tuner/trial_id": "0000"}), folder)
+        assert (folder / "run/history.csv").read_text() == content and sorted(folder.iterdir()) == [
+            folder / "run",
+            folder / "trial.json",
+        ]
+        (folder / "run/history.csv").write_text("epoch\n1\n2\n")  # its own from here on
+    assert record == tuning.read_trial(folder / "trial.json") and record.values == space().defaults()
+
+
+def test_a_terminal_shows_the_last_round(tmp_path):
+    search = made(tmp_path / "s")
+    search._screen = Terminal()
+    search.show_round(ended(4))
+    assert search._screen.getvalue() == ""
+    search.show_round(ended(4, rounds=(tuning.Round(1, 10, 1.0, 0.5), tuning.Round(2, 20, 2.0, 0.25))))
+    assert search._screen.getvalue() == "\r\x1b[K  0004  round 2 of 3  0.2500"
