@@ -1,6 +1,8 @@
 """Training on a budget: the same weights after an interruption, and the end where the budget ends."""
 
 import itertools
+import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import data, schedules, training
+from keras_seq.training.budget import _SecondsBudget
 from tests.reference import quick
 
 
@@ -104,3 +107,22 @@ def test_epochs_need_no_budget():
 def test_errors(amount, message):
     with pytest.raises(ValueError, match=message):
         training_data(**amount)
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_seconds_move_a_schedule_that_follows_them(monkeypatch, scheduled):
+    train = SimpleNamespace(seconds=10.0, epochs=2, rounds=SimpleNamespace(start_at=[].append))
+    callback, moments, moved = _SecondsBudget(train), iter([100.0, 103.0, 105.0]), []
+    rate = SimpleNamespace(progress=SimpleNamespace(assign=moved.append)) if scheduled else 0.1
+    callback.set_model(SimpleNamespace(optimizer=SimpleNamespace(_learning_rate=rate, iterations=0)))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    callback.on_epoch_begin(0)
+    callback.on_train_batch_begin(0)
+    assert callback.elapsed == 3.0
+    with pytest.raises(StopIteration):  # half of the seconds are the first round's
+        callback.on_train_batch_begin(1)
+    assert callback.elapsed == 5.0 and moved == [0.3, 0.5][: 2 * scheduled]
+
+
+def test_a_budget_of_seconds_is_told():
+    assert training.TrainingData.__str__(SimpleNamespace(seconds=1200, epochs=4)) == "1,200 seconds in 4 rounds"

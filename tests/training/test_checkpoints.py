@@ -1,11 +1,13 @@
 import contextlib
 import gc
 import os
+import pathlib
 import re
 import resource
 import signal
 import tempfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -249,3 +251,72 @@ def test_average_without_a_fit_changes_nothing(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(ValueError, match="empty"):
         average_checkpoints(new, [])
+
+
+def test_a_checkpoint_that_the_chief_deletes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.folder.mkdir(parents=True)
+    for epoch in (1, 2, 3):
+        (checkpoints.folder / f"epoch-{epoch:04}.weights.h5").touch()
+
+    def read(path):
+        if path.name.startswith("epoch-0003"):
+            raise FileNotFoundError(path)
+        return module.Checkpoint(path, int(path.name[6:10]), 0, {}, []), {}, {}
+
+    monkeypatch.setattr(module, "_read_manifest", read)
+    assert checkpoints.latest().position == (2, 0)
+
+
+def test_a_file_of_keras_alone_is_no_checkpoint(tmp_path):
+    file = tmp_path / "checkpoints/epoch-0001.weights.h5"
+    file.parent.mkdir()
+    h5py.File(file, "w").close()
+    with pytest.raises(
+        ValueError, match="epoch-0001.weights.h5 has no manifest, so it was not saved by `Checkpoints`."
+    ):
+        module.load(build(), file)
+    with pytest.warns(UserWarning, match="epoch-0001.* is damaged and was skipped. .* no manifest"):
+        assert Checkpoints(tmp_path).latest() is None
+
+
+class Stub:
+    """A built model with one weight, no optimizer, and these random states."""
+
+    built, optimizer = True, None
+
+    def __init__(self, *states, error=None):
+        weight = keras.Variable(np.zeros(2), name="kernel")
+        self.weights, self.error, self.loaded = [weight], error, []
+        self.seeds = [keras.Variable(np.array(state), name="seed_generator_state") for state in states]
+        self.variables = [*self.weights, *self.seeds]
+
+    def load_weights(self, path):
+        self.loaded.append(path)
+        if self.error is not None:
+            raise self.error
+
+
+def stubbed(monkeypatch, *states):
+    manifest = {"weights": [["kernel", [2]]], "optimizer": []}
+    arrays = {"random": [np.array(state) for state in states], "metrics": []}
+    monkeypatch.setattr(module, "_read_manifest", lambda path: (None, manifest, arrays))
+    return pathlib.Path("a.weights.h5")
+
+
+def test_random_states_are_restored_or_all_start_over(monkeypatch):
+    path, model = stubbed(monkeypatch, [1.0, 2.0], [3.0, 4.0]), Stub([0.0, 0.0], [0.0, 0.0])
+    module.load(model, path)
+    assert model.loaded == [path] and [seed.numpy().tolist() for seed in model.seeds] == [[1.0, 2.0], [3.0, 4.0]]
+    model = Stub([0.0, 0.0])
+    with pytest.warns(UserWarning, match="a.weights.h5 has 2 random states and the model 1, which start over."):
+        module.load(model, path)
+    assert model.seeds[0].numpy().tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("error", [OSError("truncated"), KeyError("truncated"), RuntimeError("truncated")])
+def test_damage_behind_the_manifest_is_told(monkeypatch, error):
+    path = stubbed(monkeypatch)
+    message = "The checkpoint a.weights.h5 is damaged. Delete it, and an older one is used. '?truncated"
+    with pytest.raises(ValueError, match=message):
+        module.load(Stub(error=error), path)

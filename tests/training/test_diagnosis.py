@@ -1,4 +1,6 @@
+import dataclasses
 import functools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import losses
-from keras_seq.training import diagnose
+from keras_seq.training import diagnose, diagnosis
+from keras_seq.training.diagnosis import Diagnosis
+from keras_seq.training.value_origins import Origin
 from tests.training.planted import MODELS, REAL, WORDS, Planted, language_model
 
 planted = functools.cache(Planted)
@@ -168,3 +172,64 @@ def test_a_weight_of_a_row_that_the_batch_does_not_use():
     assert 1 not in WORDS and REAL.any()
     found = diagnose(model, batch)
     assert (found.origin.place, found.origin.name) == ("weight", table.path) and found.bad_weights == (table.path,)
+
+
+CLIP = "Clip the gradients (`global_clipnorm=1.0` of the optimizer), lower the learning rate or lengthen its warm-up."
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        (Diagnosis(None, None), ["All weights are finite."]),
+        (Diagnosis(None, 0.25), ["The step is finite: the loss is 0.25."]),
+        (
+            Diagnosis(None, None, error="label 9 of 3"),
+            [
+                "The step ends with an error: label 9 of 3",
+                "  Remedy: Correct the labels or the number of classes, if the error names a label.",
+            ],
+        ),
+        (
+            Diagnosis(None, 0.25, bad_optimizer=("m1", "m2", "m3", "m4")),
+            [
+                "The step is finite, but variables of the optimizer are not: m1, m2, m3.",
+                f"  Remedy: Start again from a checkpoint before this step. {CLIP}",
+            ],
+        ),
+        (
+            Diagnosis(Origin("weight", "NaN", "a/kernel", "a"), 2.0, bad_weights=("a", "b", "c", "d")),
+            [
+                "The weight a/kernel of layer a is NaN already before the step.",
+                "  Loss of the step: 2.",
+                "  Weights that were not finite before the step: 4, a, b, c, ....",
+                f"  Remedy: An earlier update broke it. Start again from a checkpoint before this step. {CLIP}",
+            ],
+        ),
+    ],
+)
+def test_the_text_of_a_diagnosis(found, lines):
+    remedies = tuple(diagnosis._remedies(found, SimpleNamespace()))
+    assert str(dataclasses.replace(found, remedies=remedies)).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("shape", "place", "told"),
+    [
+        ((), (), "1 of 1 values"),
+        ((3,), (2,), "row 2 (counted from 0; 1 of 3 values)"),
+        ((2, 3, 4), (1, 2, 3), "row 1, step 2, feature 3 (counted from 0; 1 of 24 values)"),
+        ((2, 1, 2, 3), (1, 0, 1, 2), "1 of 12 values, the first at [1, 0, 1, 2]"),
+    ],
+)
+def test_the_place_in_an_array(shape, place, told):
+    value = np.ones(shape)
+    value[place] = np.nan
+    assert diagnosis._cell(value) == told
+
+
+@pytest.mark.parametrize("place", ["input", "weight", "forward"])
+def test_a_bad_factor_of_a_gradient_is_its_origin(place):
+    origin, bad = Origin(place, "NaN", layer="a"), tf.constant(np.nan)
+    step = SimpleNamespace(gradients=[(None, tf.constant(1.0)), (None, None), (None, bad)])
+    origins = SimpleNamespace(of=lambda gradient: origin if gradient is bad else None, calls=[])
+    assert diagnosis._backward_origin(origins, step, {"a/kernel"}) is origin

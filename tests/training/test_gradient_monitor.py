@@ -1,5 +1,7 @@
 import contextlib
 import csv
+import importlib.util
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import distribution, optimizers, training
+from keras_seq.training import gradient_monitor
+from keras_seq.training.step_watch import Norms
 
 ROWS, BATCH = 48, 8
 X = np.random.default_rng(0).integers(1, 10, (ROWS, 4))
@@ -244,3 +248,112 @@ def test_wrong_arguments_are_refused():
         model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="in the scopes of keras_seq only"):
         fit(model, callbacks=[training.GradientMonitor()])
+
+
+# Without a training: the monitor with stand-ins for its watch and its model.
+
+
+class Watch:
+    """A watch whose steps had these norms. `failed`: the squares of the gradients of the step that failed."""
+
+    attached, batch, steps, loss, weights = True, None, 6, 0.5, ()
+
+    def __init__(self, norms=Norms(0.0, 0.0, 0), **attributes):  # noqa: B008  immutable
+        self.collect_norms, self.squares = lambda: norms, attributes.pop("failed_squares", np.zeros(0))
+        self.failed = False
+        vars(self).update(attributes)
+
+    def gradient_squares(self, failed=False):
+        return self.squares if failed else np.ones(len(self.weights))
+
+    def detach(self):
+        self.attached = False
+
+
+def watching(run=None, replicas=1, workers=1, **watch):
+    monitor = training.GradientMonitor(run)
+    strategy = SimpleNamespace(
+        num_replicas_in_sync=replicas, extended=SimpleNamespace(worker_devices=("CPU",) * (replicas // workers))
+    )
+    monitor.set_model(SimpleNamespace(distribute_strategy=strategy, optimizer=SimpleNamespace(learning_rate=0.1)))
+    monitor._watch, monitor._before, monitor._layers = Watch(**watch), None, {"dense": [0]}
+    monitor._norm_sum, monitor._norm_max, monitor._norm_steps = 0.0, 0.0, 0
+    return monitor
+
+
+@pytest.mark.parametrize(("watch", "asked"), [(None, 0), (Watch(), 1), (Watch(attached=False), 0)])
+def test_only_the_validation_of_a_fit_waits_for_its_steps(monkeypatch, watch, asked):
+    monitor, calls = training.GradientMonitor(), []
+    monkeypatch.setattr(monitor, "_stop_if_failed", lambda wait: calls.append(wait))
+    monitor._watch = watch
+    monitor.on_test_begin()
+    assert calls == [True] * asked
+
+
+def test_an_epoch_without_a_step_has_no_norms():
+    monitor, logs = watching(), {"loss": 1.0}
+    monitor.on_epoch_end(0, logs)
+    assert logs == {"loss": 1.0}
+    monitor = watching(norms=Norms(9.0, 5.0, 3))
+    monitor.on_epoch_end(0)
+    assert monitor._norm_steps == 3
+    monitor.on_epoch_end(0, logs)
+    assert logs == {"loss": 1.0, "gradient_norm": 3.0, "largest_gradient_norm": 5.0}
+
+
+def test_gradients_that_are_finite_when_the_step_is_repeated_are_told(monkeypatch):
+    found = training.Diagnosis(None, 0.25)
+    monkeypatch.setattr(gradient_monitor, "diagnose", lambda model, batch: found)
+    weights = [SimpleNamespace(path=f"dense/{name}", value=np.ones(2, "float32")) for name in ("kernel", "bias")]
+    monitor = watching(weights=weights, failed_squares=np.array([np.inf, 1.0]), batch=("x", "y"))
+    with pytest.raises(training.NotFiniteError) as raised:
+        monitor.on_train_batch_begin(1)
+    assert str(raised.value).splitlines() == [
+        "Training stopped at step 7: its loss or a gradient is NaN or infinite, so nothing was updated.",
+        "The step is finite: the loss is 0.25.",
+        "  `fit` had gradients that were not finite: dense/kernel.",
+        "  Learning rate 0.1. Loss of the last good step: 0.5.",
+        "  Norm of the gradients then: 1. Largest: dense 1.",
+        "  Norm of the weights then: 1.414. Largest: dense 1.41.",
+        "  The step was not saved, since `GradientMonitor` has no folder: GradientMonitor(run).",
+    ]
+    assert raised.value.diagnosis is found and not monitor._watch.attached
+
+
+@pytest.mark.parametrize(
+    ("chief", "error", "path", "told"),
+    [
+        (True, None, "nan-step-7", "  Saved with the weights before the step: keras-seq replay nan-step-7"),
+        (False, None, None, "  The chief has saved the step."),
+        (True, NotImplementedError("no config"), None, "  The step could not be saved: no config"),
+    ],
+)
+def test_what_is_told_of_a_saved_step(tmp_path, monkeypatch, chief, error, path, told):
+    def save_step(folder, model, batch, step, facts, of_chief):
+        assert (folder, batch, step, facts, of_chief) == (tmp_path, "batch", 7, {}, chief)
+        if error:
+            raise error
+        return "nan-step-7"
+
+    monkeypatch.setattr(gradient_monitor, "save_step", save_step)
+    monitor = watching(training.Run(tmp_path, chief=chief))
+    assert monitor._save("batch", 7, {}) == (path, told)
+
+
+def test_a_step_of_several_replicas_is_diagnosed_from_its_folder(monkeypatch):
+    found = training.Diagnosis(None, 0.25)
+    steps = {"one": SimpleNamespace(diagnose=lambda: found)}
+    monkeypatch.setattr(gradient_monitor, "load_step", lambda path: steps[path])
+    told, note = "The step is finite: the loss is 0.25.", "\n  The batch has the rows of this worker only."
+    assert watching(replicas=2)._diagnosis("batch", "one") == (found, told)
+    assert watching(replicas=4, workers=2)._diagnosis("batch", "one") == (found, told + note)
+    alone = "  With several replicas, only a saved step is diagnosed, by the chief."
+    assert watching(replicas=2)._diagnosis("batch", None) == (None, alone)
+    error = "  The step could not be repeated eagerly: KeyError: 'other'"
+    assert watching(replicas=2)._diagnosis("batch", "other") == (None, error)
+
+
+def test_tensorboard_needs_its_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"`tensorboard` needs the package: pip install \"keras-seq\[tensorboard\]\""):
+        training.GradientMonitor(tensorboard=tmp_path)

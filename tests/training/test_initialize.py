@@ -1,9 +1,12 @@
+import io
+
 import h5py
 import keras
 import numpy as np
 import pytest
 
 from keras_seq.training import Checkpoints, initialize_from
+from keras_seq.training.initialize import _by_name
 
 OLD = ["<pad>", "<unk>", "a", "b", "c"]
 NEW = ["<pad>", "<unk>", "c", "d", "a", "e"]
@@ -170,3 +173,13 @@ def test_models_of_ours_name_their_embeddings(tmp_path):
     ours, theirs = ({v.path.split("/", 1)[1]: np.array(v) for v in model.weights} for model in (new, old))
     np.testing.assert_array_equal(ours["source_embedding/embeddings"][4], theirs["source_embedding/embeddings"][2])
     np.testing.assert_array_equal(ours["target_embedding/embeddings"][2], theirs["target_embedding/embeddings"][4])
+
+
+def test_only_what_is_in_vars_is_a_weight():
+    with h5py.File(io.BytesIO(), "w") as file:
+        for name in ("layers/dense/vars/0", "layers/dense/note", "note", "optimizer/vars/0", "vars/0"):
+            file[name] = [1.0]
+        assert {name: weight.name for name, weight in _by_name(file).items()} == {
+            "dense/0": "/layers/dense/vars/0",
+            "0": "/vars/0",
+        }

@@ -1,5 +1,6 @@
 import os
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from keras_seq import callbacks
 from keras_seq.training import PREEMPTED, Checkpoints, EarlyStopping, Resume, Run, read_history, write_history
-from keras_seq.training.checkpoints import load_metrics
+from keras_seq.training import resume as resume_module
+from keras_seq.training.checkpoints import Checkpoint, load_metrics
 
 X, Y = np.arange(24, dtype="float32").reshape(8, 3) / 24, np.ones((8, 1), "float32")
 
@@ -304,3 +306,99 @@ def test_other_metrics_than_saved_are_left_alone_with_a_warning(tmp_path):
     checkpoint, model = Checkpoints(tmp_path).latest(), build()
     with pytest.warns(UserWarning, match="other metrics"):
         load_metrics(model, checkpoint.path)
+
+
+# Without a model: the callbacks alone.
+
+
+def resuming(run, **options):
+    """A `Resume` in the middle of epoch 1, to which no signal came."""
+    resume = Resume(run, signals=(), **options)
+    resume.set_model(SimpleNamespace(_initial_epoch=1))
+    vars(resume).update(_epoch=1, _first_step=0, _last_asked=0, _last_saved=0, _goes_on_inside=True, _restored=None)
+    resume._preemption = SimpleNamespace(requested="", __exit__=lambda: None)
+    return resume
+
+
+@pytest.mark.parametrize("watched", [[], ["plateau"]])
+@pytest.mark.parametrize("saved", [[], [{"class": "Plateau", "state": {}}]])
+def test_the_states_of_callbacks_are_restored_where_there_are_any(tmp_path, monkeypatch, watched, saved):
+    restored = []
+    monkeypatch.setattr(resume_module.callback_state, "restore", lambda *given: restored.append(given))
+    resume = resuming(tmp_path, callbacks=watched)
+    resume._restored = Checkpoint(tmp_path, 1, 0, {}, saved)
+    resume.on_epoch_begin(1)
+    resume.on_epoch_begin(1)
+    assert restored == ([(watched, saved)] if watched or saved else []) and resume._restored is None
+
+
+def test_a_place_is_saved_once(tmp_path, monkeypatch):
+    resume, saved = resuming(tmp_path, save_every=2), []
+    monkeypatch.setattr(resume.checkpoints, "save", lambda model, epoch, step, callbacks: saved.append((epoch, step)))
+    for step in (1, 2, 3, 5):
+        resume.on_train_batch_begin(step)
+    resume._save_inside(5)
+    assert saved == [(1, 2), (1, 5)]
+
+
+@pytest.mark.parametrize("chief", [True, False])
+def test_workers_leave_together_and_the_chief_tells(tmp_path, monkeypatch, capsys, chief):
+    asked, saved = [], []
+    resume = resuming(Run(tmp_path, chief=chief), agree=lambda flag: asked.append(flag) or True, agree_every=4)
+    monkeypatch.setattr(resume.checkpoints, "save", lambda model, epoch, step, callbacks: saved.append((epoch, step)))
+    monkeypatch.setattr(resume.checkpoints, "latest", lambda: None)
+    resume.on_train_batch_begin(3)
+    assert asked == []
+    with pytest.raises(SystemExit) as ended:
+        resume.on_train_batch_begin(4)
+    assert ended.value.code == PREEMPTED and asked == [False, True] and saved == [(1, 4)]
+    told = f"\nStopped by a signal to another worker. The same command starts over: {tmp_path}\n"
+    assert capsys.readouterr().err == (told if chief else "")
+
+
+def stopping(run, values, monkeypatch, step=0, **options):
+    """An `EarlyStopping` that begins with these values in the history, and the epochs whose model it has saved."""
+    write_history(run / "history.csv", [{"epoch": 1 + number, **row} for number, row in enumerate(values)])
+    place = Checkpoint(run, len(values), step, {}, [])
+    monkeypatch.setattr(resume_module.Checkpoints, "latest", lambda self: place)
+    callback, saved = EarlyStopping(Run(run), **options), []
+    monkeypatch.setattr(callback, "_save_best", lambda: saved.append(callback.best_epoch))
+    callback.set_model(SimpleNamespace(_initial_epoch=None, stop_training=True))
+    callback.set_params({"epochs": 9})
+    callback.on_train_begin()
+    return callback, saved
+
+
+@pytest.mark.parametrize(
+    ("values", "step", "saved", "stopped"),
+    [
+        ([2.0, 1.0], 0, [1], False),  # a crash may have come between the checkpoint and the best model
+        ([2.0, 1.0], 3, [], False),
+        ([1.0, 2.0], 0, [], False),
+        ([1.0, 2.0, 3.0], 0, [], True),
+        ([], 0, [], False),
+    ],
+)
+def test_what_early_stopping_takes_from_the_history(tmp_path, monkeypatch, values, step, saved, stopped):
+    rows = [{"val_loss": value} for value in values]
+    callback, found = stopping(tmp_path, rows, monkeypatch, step, patience=2)
+    assert found == saved and not callback.model.stop_training
+    assert callback.model._initial_epoch == (9 if stopped else None)
+
+
+@pytest.mark.parametrize(("mode", "later"), [("min", [5.0, 4.0]), ("max", [4.0, 5.0])])
+def test_nan_is_the_worst_value(tmp_path, monkeypatch, mode, later):
+    callback, saved = stopping(tmp_path, [], monkeypatch, mode=mode)
+    for epoch, value in enumerate([float("nan"), *later]):
+        callback.on_epoch_end(epoch, {"val_loss": value})
+    assert saved == [0, 1, 2] and callback.best == later[-1]
+
+
+def test_early_stopping_without_its_number(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match='`mode` must be "min" or "max". Received: \'auto\''):
+        EarlyStopping(tmp_path, mode="auto")
+    callback, saved = stopping(tmp_path, [{"loss": 1.0}], monkeypatch)
+    callback.on_epoch_end(1)
+    with pytest.warns(UserWarning, match="No epoch had `val_loss`, the monitored value, in its logs."):
+        callback.on_train_end()
+    assert saved == []

@@ -1,11 +1,13 @@
 import json
 import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from keras_seq.training import Run, read_history, write_history
-from keras_seq.training.run_folder import atomic_write
+from keras_seq.training.run_folder import atomic_write, command_line
 
 CONFIG = {"units": 8, "source": "a.en", "rates": (0.1, 0.2), "epochs": 3}
 
@@ -146,3 +148,31 @@ def test_a_run_knows_its_data_again(tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     Run(tmp_path / "run", {"units": 8}, data={"train": "c"}, overwrite=True)
     assert json.loads((tmp_path / "run" / "data.json").read_text()) == {"train": "c"}
+
+
+def test_a_worker_changes_nothing_in_the_folder(tmp_path):
+    Run(tmp_path, CONFIG, data={"train": "a"})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = {**CONFIG, "units": 9}
+    run = Run(tmp_path, other, overwrite=True, chief=False)  # the chief has yet to remove the old run
+    run.write("notes.txt", "mine")
+    (entry,) = run.add_metrics([{"metric": "bleu", "value": 1.0}])
+    assert (entry["metric"], entry["value"]) == ("bleu", 1.0)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    with pytest.raises(ValueError, match="`units` was 8, is now 9"):
+        Run(tmp_path, other, chief=False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "command"),
+    [
+        (SimpleNamespace(name="recipes.speech.__main__"), "python -m recipes.speech --out 'my runs'"),
+        (SimpleNamespace(name="recipes.speech"), "python -m recipes.speech --out 'my runs'"),
+        (SimpleNamespace(name=None), "python train.py --out 'my runs'"),
+        (None, "python train.py --out 'my runs'"),
+    ],
+)
+def test_the_command_of_a_run(monkeypatch, spec, command):
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+    monkeypatch.setattr(sys, "argv", ["train.py", "--out", "my runs"])
+    assert command_line() == command
