@@ -7,12 +7,13 @@ import pytest
 from keras import ops
 
 from keras_seq.decoding import Banned, Hypotheses, power_penalty, search
-from keras_seq.decoding.audit import audit
+from keras_seq.decoding.audit import Check, audit
 from keras_seq.layers import RecurrentStack, TransformerStack
 from keras_seq.models import LanguageModel, Seq2Seq, Transformer
 from tests.decoding.models import next_context, random_models, slow_on_jax
 from tests.reference import array, backend_cases, fill, long_on_jax, quick
 
+module = importlib.import_module("keras_seq.decoding.audit")  # the package has the function under this name
 IDS = {"pad_id": 0, "start_id": 2, "end_id": 3}
 V, MAX_LENGTH = 7, 4
 SOURCES = [[4, 5, 6], [6], [5, 5, 4, 6, 4]]
@@ -159,7 +160,6 @@ def test_a_faulty_search_is_found_out(run, expected, shown):
 
 @slow_on_jax
 def test_texts_that_come_back_in_another_order_are_found_out(monkeypatch):
-    module = importlib.import_module("keras_seq.decoding.audit")  # the package has the function under this name
     honest = module.generate
 
     def careless(model, vocabulary, texts, **options):
@@ -172,7 +172,6 @@ def test_texts_that_come_back_in_another_order_are_found_out(monkeypatch):
 
 @slow_on_jax
 def test_a_beam_of_one_that_is_not_greedy_is_found_out(monkeypatch):
-    module = importlib.import_module("keras_seq.decoding.audit")
     honest = module.Beam
 
     def wide(num_beams, **options):
@@ -247,3 +246,56 @@ def test_what_cannot_be_audited_is_refused():
         run_audit(Told(), sources=[])
     with pytest.raises(ValueError, match="72,559,411"):
         run_audit(Told(), exhaustive_length=11)
+
+
+class Prompted:
+    """A language model that prefers the token after the latest one."""
+
+    def initial_state(self, batch_size, max_length):
+        return {"steps": ops.zeros((batch_size, 1), "int32")}
+
+    def decode(self, tokens, state):
+        return 2.0 * ops.one_hot((ops.cast(tokens, "int32") + 1) % V, V), state
+
+
+def told(tokens, lengths, log_probs):
+    """Hypotheses, whose scores are their log-probabilities."""
+    log_probs = np.array(log_probs, "float32")
+    return Hypotheses(np.array(tokens, "int32"), np.array(lengths), log_probs, log_probs)
+
+
+@slow_on_jax
+def test_the_sources_of_a_language_model_are_prompts():
+    likely, other = np.log(np.exp([2.0, 0.0]) / (np.exp(2.0) + V - 1))
+    seen = []
+
+    def run(model, source, **options):
+        seen.append((type(model).__name__, array(source).tolist(), options))
+        return told([[[6, 3, 0]]], [[2]], [[likely + other]])
+
+    report = audit(Prompted(), [[4, 5]], max_length=3, run=run, is_stochastic=True, **IDS)
+    assert seen == [("PromptedModel", [[IDS["start_id"], 4, 5]], {"max_length": 3, **IDS})]
+    assert report.ok and [check.name for check in report.checks] == NAMES[:3]
+
+
+def test_what_comes_after_an_end_is_shown():
+    sound = told([[[4, 3, 0], [5, 6, 4]]], [[2, 3]], [[-1.0, -2.0]])
+    assert module._after_end(sound, 3, 0) == Check("after the end", True, "2 hypotheses, 1 with an end token")
+    check = module._after_end(told([[[4, 3, 0], [3, 6, 4]]], [[2, 1]], [[-1.0, -2.0]]), 3, 0)
+    assert not check.ok and check.worst.endswith(": 2 more tokens after the end: [3, 6, 4]")
+
+
+def test_one_hypothesis_is_in_order():
+    check = module._order(told([[[4, 3]], [[5, 3]]], [[2], [2]], [[-1.0], [-9.0]]), 3)
+    assert check == Check("order", True, "one hypothesis for each source")
+
+
+def test_a_text_with_another_result_is_wrong_unless_it_is_as_likely(monkeypatch):
+    alone = told([[[4, 3]], [[5, 3]], [[6, 3]]], [[2], [2], [2]], [[-1.0], [-2.0], [-3.0]])
+    results = {"4": "4 3", "5": ["6 3", "5 3"], "6": "4 4 3"}
+    monkeypatch.setattr(
+        module, "generate", lambda model, vocabulary, texts, **options: [results[text] for text in texts]
+    )
+    forced = {1: -2.0, 2: -7.0}
+    check = module._texts(None, None, [[4], [5], [6]], alone, lambda row, tokens: forced[row], 1e-4)
+    assert check == Check("texts", False, "source 2: [4, 4, 3] (-7.000000), alone [6, 3] (-3.000000); 1 ties; 1 wrong")

@@ -395,3 +395,8 @@ def test_generate_gives_each_text_its_own_prefix():
 def test_what_is_out_of_range_is_named_with_its_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_constraint_is_the_same_for_all_sentences():
+    constraint = NoRepeat(2)
+    assert not constraint.per_sentence and constraint.for_examples(np.array([3, 1])) is constraint

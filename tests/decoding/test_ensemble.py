@@ -330,3 +330,15 @@ def test_it_is_told_by_its_methods_what_it_is(members, language_models):
     assert hasattr(Ensemble(language_models), "initial_state") and not hasattr(Ensemble(language_models), "encode")
     with pytest.raises(AttributeError, match="ensemble of language models"):
         _ = Ensemble(language_models).encode
+
+
+def test_hidden_states_are_as_alike_as_their_mean_of_likenesses():
+    ensemble = Ensemble.__new__(Ensemble)
+    ensemble.shares, ensemble.translates = [0.25, 0.75], False
+    hidden = [spread((2, 3, 4)), spread((2, 3, 5), start=30)]
+    joined = ensemble._joined([{"hidden": ops.convert_to_tensor(each)} for each in hidden], False, True)
+    assert joined["hidden"].shape == (2, 3, 9) and "attention" not in joined and "memory" not in joined
+    units = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in hidden]
+    expected = sum(share * each @ each.transpose(0, 2, 1) for share, each in zip((0.25, 0.75), units, strict=True))
+    found = array(joined["hidden"])
+    np.testing.assert_allclose(found @ found.transpose(0, 2, 1), expected, rtol=1e-4)

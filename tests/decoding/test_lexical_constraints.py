@@ -18,11 +18,12 @@ from keras_seq.decoding import (
     search,
 )
 from keras_seq.decoding.constraints import NoRepeat, Prefix
+from keras_seq.decoding.protocol import Progress
 from tests.decoding import literal
 from tests.decoding.models import END, IDS, PAD, START, arrays, random_models, slow_on_jax
 from tests.decoding.test_constraints import checked, compare, has, run
 from tests.decoding.test_generate import TENSORFLOW, CopyModel, HistoryModel, Letters, compiled
-from tests.reference import long_on_jax
+from tests.reference import array, long_on_jax
 
 A, B, C, D = 3, 4, 5, 6
 
@@ -265,3 +266,22 @@ def test_a_beam_of_one_stays_a_beam():
 def test_what_is_out_of_range_is_named_with_its_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_phrases_of_some_sentences():
+    phrases = padded_phrases([[[A]], [[B, C], [D]], []], PAD)
+    found = RequiredPhrases(phrases, PAD).for_examples(np.array([1, 2, 1]))
+    assert found.per_sentence and found.pad_id == PAD
+    assert array(found.phrases).tolist() == [[[B, C], [D, PAD]], [[PAD] * 2] * 2, [[B, C], [D, PAD]]]
+
+
+@pytest.mark.parametrize("of_tensors", [False, True])
+def test_what_may_end_a_hypothesis(of_tensors):
+    """In the last step only what completes the phrase, in the one before all but the end, unless it is complete."""
+    phrases = padded_phrases([[[A, B]]], PAD)
+    constraint = RequiredPhrases(ops.convert_to_tensor(phrases) if of_tensors else phrases, PAD)
+    tokens = np.array([[A, B, PAD], [C, A, PAD], [C, D, PAD]], "int32")
+    for length, possible in ((2, [set(range(7)), {B}, set()]), (1, [set(range(7)) - {END}] * 3)):
+        progress = Progress(ops.convert_to_tensor(tokens), length, np.zeros(3, "int32"), END)
+        log_probs = array(constraint(ops.zeros((3, 7)), progress))
+        assert [set(np.flatnonzero(row == 0).tolist()) for row in log_probs] == possible

@@ -60,3 +60,27 @@ def test_prompts_of_all_lengths_go_on_as_each_alone(backbone):
             scores = ops.convert_to_numpy(ops.log_softmax(model(padded([text], WIDTH))))[0]
             forced = sum(scores[t - 1, text[t]] for t in range(len(prompt), len(text)))
             assert log_probs[row, rank] == pytest.approx(forced, abs=1e-4)
+
+
+class Sums:
+    """A language model that says the sum of all tokens so far, of which padding, 0, counts nothing."""
+
+    def initial_state(self, batch_size, max_length, hidden_states=False):
+        return {"sum": ops.zeros((batch_size, 1), "int32")}
+
+    def decode(self, tokens, state):
+        sums = state["sum"] + ops.cumsum(ops.cast(tokens, "int32"), axis=1)
+        return ops.one_hot(sums % V, V), {"sum": sums[:, -1:]}
+
+
+@long_on_jax
+def test_all_steps_at_once_after_a_prompt_without_room():
+    model, prompts = PromptedModel(Sums(), IDS["pad_id"]), np.array([[2, 5, 0], [2, 0, 0], [2, 1, 3]], "int32")
+    state = model.encode(prompts)
+    assert list(state) == ["prompt"] and state["prompt"] is prompts
+    tokens = np.array([[9, 3], [9, 4], [9, 1]], "int32")  # the prompt's last token stands for the first
+    logits, state = model.decode(tokens, state)
+    assert ops.convert_to_numpy(logits).argmax(-1).tolist() == [[7, 10], [2, 6], [6, 7]]
+    assert ops.convert_to_numpy(state["steps"]).tolist() == [[2]] * 3 and "prompt" not in state
+    logits, _ = model.decode(tokens[:, :1], state)  # which goes on from there
+    assert ops.convert_to_numpy(logits).argmax(-1).tolist() == [[(10 + 9) % V], [(6 + 9) % V], [(7 + 9) % V]]

@@ -317,3 +317,9 @@ def test_nothing_possible_is_an_empty_slot():
 def test_options_out_of_range_are_named_with_their_value(options, message):
     with pytest.raises(ValueError, match=message):
         search(None, np.zeros((1, 1)), max_length=3, search="sampling", **IDS, **options)
+
+
+def test_a_number_of_tokens_may_be_a_tensor():
+    logits = np.array([[1.0, 3.0, 2.0, 0.0], [0.0, 1.0, 2.0, 3.0]], "float32")
+    kept = array(filter_logits(ops.convert_to_tensor(logits), 2.0, ops.convert_to_tensor([[2], [3]]), None, None))
+    np.testing.assert_allclose(kept, [[-np.inf, 1.5, 1.0, -np.inf], [-np.inf, 0.5, 1.0, 1.5]])

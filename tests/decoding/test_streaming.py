@@ -129,3 +129,31 @@ def test_the_text_itself_comes_first_as_it_is():
         said = "".join(decoding.stream(model, words, prompt, **drawn))
         pieces = list(decoding.stream(model, words, prompt, echo=True, **drawn))
         assert said and all(pieces) and "".join(pieces) == prompt + between + said
+
+
+class Says(Scripted):
+    """Says these tokens."""
+
+    def __init__(self, size, ids):
+        super().__init__(size)
+        self.ids = iter(ids)
+
+    def decode(self, tokens, state):
+        if tokens.shape[1] > 1:
+            return ops.zeros((*tokens.shape, self.size)), state
+        return 1e3 * ops.one_hot([[next(self.ids)]], self.size), state
+
+
+def test_a_space_that_the_text_has_is_not_said_again(letters):
+    ids = letters.tokenize([" b "]).to_list()[0]
+    for text, pieces in (("a\t", ["a\t", "b", " "]), ("a", ["a", " ", "b", " "])):
+        model = Says(letters.size, [*ids, letters.end_id])
+        assert list(decoding.stream(model, letters, text, echo=True, max_length=9)) == pieces
+
+
+def test_half_a_character_is_said_at_the_end():
+    from keras_seq import text
+
+    bytes_ = text.Bytes()
+    half = bytes_.tokenize(["aé"]).to_list()[0][:2]
+    assert list(decoding.stream(Says(bytes_.size, half), bytes_, max_length=2)) == ["a", "\N{REPLACEMENT CHARACTER}"]

@@ -12,7 +12,7 @@ from keras_seq.layers import (
     masked_softmax,
     update_cache,
 )
-from keras_seq.layers.attention import LocationSensitiveAttention, ScaledDotAttention
+from keras_seq.layers.attention import LocationSensitiveAttention, MemoryAttention, ScaledDotAttention
 from keras_seq.layers.positions import distance_bias
 from tests.checks import check_layer
 from tests.reference import array, arrays, backend_cases, fill, quick, softmax, spread
@@ -289,3 +289,40 @@ def test_scaled_products_fit_into_float16():
 def test_errors_name_the_rule_and_the_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_base_class_has_no_score():
+    class Unscored(MemoryAttention):
+        """Without a score."""
+
+    with pytest.raises(TypeError, match="Unscored must define `score\\(query, keys\\)`"):
+        Unscored(4).score(None, None)
+
+
+def test_the_shapes_of_a_context_and_its_weights():
+    memory = {"keys": (2, 5, 3), "values": (2, 5, 4), "mask": (2, 5)}
+    assert DotAttention(4).compute_output_shape((6, 3, 4), memory) == ((6, 3, 4), (6, 3, 5))
+    assert MultiHeadAttention(8, 2).compute_output_shape((6, 3, 4), {}) == (6, 3, 8)
+
+
+def test_what_build_makes_once_the_memory_is_known():
+    attention = AdditiveAttention(6)
+    with pytest.raises(
+        ValueError, match="`build` does not receive the width of the memory. AdditiveAttention is built"
+    ):
+        attention.build((2, 3, 4))
+    attention.key_dense.build((2, 5, 7))
+    attention.build((2, 3, 4))
+    assert [tuple(w.shape) for w in attention.weights] == [(4, 6), (6,), (7, 6), (6, 1)]
+    other = AdditiveAttention(6)
+    for dense, width in ((other.key_dense, 7), (other.score_dense, 6)):
+        dense.build((2, 5, width))
+    score = other.score_dense.kernel
+    other.build((2, 3, 4))
+    assert other.score_dense.kernel is score and tuple(other.query_dense.kernel.shape) == (4, 6)
+    heads = MultiHeadAttention(6, 2)
+    with pytest.raises(ValueError, match="MultiHeadAttention is built by its call"):
+        heads.build((2, 3, 4))
+    heads.key_dense.build((2, 5, 7))
+    heads.build((2, 3, 4))
+    assert tuple(heads.query_dense.kernel.shape) == (4, 6) and tuple(heads.output_dense.kernel.shape) == (6, 6)

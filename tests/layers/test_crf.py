@@ -272,3 +272,10 @@ def test_a_nan_of_a_real_step_is_not_taken_for_padding():
     assert np.isfinite(found[0]) and np.isnan(found[1])
     loss = CRFLoss()(np.zeros((2, 4), "int32"), layer(emissions))
     assert np.isnan(ops.convert_to_numpy(loss))
+
+
+@long_on_jax
+def test_a_call_of_the_loss_is_the_likelihood_of_each_row():
+    layer = filled()
+    expected = -array(layer.log_likelihood(EMISSIONS[:2, :3], TAGS[:2, :3]))
+    np.testing.assert_allclose(array(CRFLoss().call(TAGS[:2, :3], layer(EMISSIONS[:2, :3]))), expected, rtol=1e-5)

@@ -6,7 +6,15 @@ import pytest
 from keras import ops
 
 from keras_seq.layers.embeddings import TokenEmbedding
-from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, linear_scan, parallel_scan
+from keras_seq.layers.parallel_recurrent import (
+    RGLRU,
+    MinGRU,
+    MinLSTM,
+    ParallelRecurrent,
+    _prefixes,
+    linear_scan,
+    parallel_scan,
+)
 from keras_seq.layers.recurrent_stack import RecurrentStack
 from tests.checks import check_layer
 from tests.reference import array, arrays, backend_cases, compiled, fill, in_graph, program, spread
@@ -383,3 +391,20 @@ def test_in_the_wrappers_of_keras_in_a_functional_model(name, return_state):
     shapes = [x.shape for x in keras.tree.flatten(both)]
     assert shapes == [(None, None, 2 * UNITS), *[(None, UNITS)] * (2 * return_state)]
     assert keras.layers.TimeDistributed(LAYERS[name](UNITS))(keras.Input((None, 5, 3))).shape == (None, None, UNITS)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reverse"])
+def test_the_scan_of_another_backend_is_that_of_a_loop(monkeypatch, reverse):
+    inputs = scan_inputs()
+    expected = array(scan_by_loop(*inputs, reverse=reverse))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    found = _prefixes(*map(ops.convert_to_tensor, inputs), reverse)
+    np.testing.assert_allclose(array(found), expected, atol=2e-6)
+
+
+def test_a_base_class_has_no_gates():
+    class Ungated(ParallelRecurrent):
+        """Without gates."""
+
+    with pytest.raises(TypeError, match="Ungated must define `gates_and_values\\(\\*parts\\)`"):
+        Ungated(2).gates_and_values(None)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq.layers import TokenEmbedding
-from keras_seq.layers.pooling import POOLINGS, AttentionPooling
+from keras_seq.layers.pooling import POOLINGS, AttentionPooling, Pooling
 from keras_seq.optimizers import Adam
 from tests.checks import check_layer
 from tests.reference import array, backend_cases, fill, long_on_jax, program, softmax, spread
@@ -108,3 +108,11 @@ def test_attention_pooling_learns_what_a_mean_cannot_tell():
 def test_errors_name_the_rule_and_the_value():
     with pytest.raises(ValueError, match="`units` must be positive. Received: 0"):
         AttentionPooling(0)
+
+
+def test_a_pooling_says_how_it_pools():
+    class Unpooled(Pooling):
+        """Without a `pool`."""
+
+    with pytest.raises(TypeError, match="Unpooled must define `pool\\(inputs, mask\\)`"):
+        Unpooled().pool(None, None)

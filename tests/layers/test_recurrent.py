@@ -318,3 +318,16 @@ def test_whole_numbers_are_taken():
     ours, theirs = pair("rnn")
     whole = np.arange(B * T * D).reshape(B, T, D) % 3
     assert_same(arrays(ours(whole)), arrays(theirs(whole)), 1e-6)
+
+
+def test_an_error_that_is_not_of_a_lambda_stays_as_it_is(monkeypatch):
+    def fails(config):
+        raise ValueError(told)
+
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", fails)
+    model, told = keras.Sequential([keras.Input((2,))]), "no such class"
+    with pytest.raises(ValueError, match="^no such class$"):
+        with_fast_recurrent_layers(model)
+    told = "a Lambda of Python code"
+    with pytest.raises(ValueError, match="^`with_fast_recurrent_layers` copies the model by its configuration"):
+        with_fast_recurrent_layers(model)

@@ -345,3 +345,28 @@ def test_steps_beyond_the_room_of_a_cache_are_seen(kind):
     assert np.isfinite(found[:, :2]).all() and np.isnan(found[:, 2]).all()
     with pytest.raises(tf.errors.InvalidArgumentError):
         model.decode(tokens, state)
+
+
+def test_shapes_without_a_call():
+    assert TransformerEncoderLayer(4, 2, 6).compute_output_shape((2, 5, 4)) == (2, 5, 4)
+    layer = TransformerDecoderLayer(8, 4, 6, num_key_value_heads=2)
+    assert layer.compute_output_shape((2, 5, 8)) == ((2, 5, 8), {"keys": (2, 2, 5, 2), "values": (2, 2, 5, 2)})
+    cache = {"keys": (2, 2, 9, 2), "values": (2, 2, 9, 2)}
+    assert layer.compute_output_shape((2, 5, 8), cache_shape=cache) == ((2, 5, 8), cache)
+    seen = {**cache, "attention": (2, 1, 7)}
+    expected = {**cache, "attention": (2, 5, 7)}
+    assert layer.compute_output_shape((2, 5, 8), cache_shape=seen) == ((2, 5, 8), expected)
+    assert seen["attention"] == (2, 1, 7)
+    stack = {"units": 4, "num_heads": 2, "num_layers": 1}
+    assert layers.TransformerStack(**stack).compute_output_shape((2, 5, 4)) == ((2, 5, 4), {})
+    assert layers.TransformerStack(**stack).compute_output_shape((2, 5, 4), cache) == ((2, 5, 4), cache)
+    assert layers.TransformerStack(**stack, return_state=False).compute_output_shape((2, 5, 4)) == (2, 5, 4)
+
+
+def test_a_stack_adds_the_positions_it_is_told(monkeypatch):
+    stack = layers.TransformerStack(4, num_heads=2, num_layers=1, positions="sinusoidal")
+    monkeypatch.setattr(stack, "transformer_layers", [lambda x, cache, positions, training: (x, cache)])
+    monkeypatch.setattr(stack, "norm", None)
+    found, state = stack.call(keras.ops.convert_to_tensor(X))
+    np.testing.assert_allclose(array(found), X + array(layers.sinusoidal_positions(STEPS, 4)), atol=1e-6)
+    assert state == {}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_seq import layers, losses, metrics, models
+from keras_seq.models import binary_frames
 from keras_seq.optimizers import Adam
 from tests.models.mapping import check_mapping
 from tests.reference import array, backend_cases, long_on_jax, program, quick, tensorflow_only
@@ -71,3 +72,11 @@ def test_it_remembers_what_recurs():
 def test_bad_shares_are_named():
     with pytest.raises(ValueError, match=r"`feature_shares` must be .* 5 features. Received: shape \(4,\)"):
         models.binary_frame_predictor(5, feature_shares=np.full(4, 0.5))
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "lstm"])
+def test_a_transformer_alone_needs_frames_of_its_width(monkeypatch, architecture):
+    monkeypatch.setattr(binary_frames, "sequence_backbone", lambda *given, **options: lambda x: (x, None))
+    model = models.binary_frame_predictor(5, architecture=architecture, num_layers=1, **SMALL)
+    kernels = [tuple(weight.shape) for weight in model.weights if len(weight.shape) > 1]
+    assert kernels == ([(5, 8), (8, 5)] if architecture == "transformer" else [(5, 5)])

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -94,3 +96,27 @@ def test_after_an_error_the_model_is_as_it_was():
     with pytest.raises(ValueError, match="must be finite"):
         models.calibrate(model, valid, QUANTILES)
     np.testing.assert_array_equal(array(model.get_layer("calibration").offsets), before)
+
+
+class Line:
+    """A model of one quantile: of a forecast of 1, its half."""
+
+    name = "line"
+
+    def __init__(self):
+        self.layers = [SimpleNamespace(name="calibration", offsets=keras.Variable(np.full((2, 1, 1), 7.0)))]
+
+    def predict_on_batch(self, inputs):
+        return inputs[..., None] * (0.5 + array(self.layers[0].offsets))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_targets_that_are_not_finite_change_nothing(bad):
+    model, ones = Line(), np.ones((3, 2, 1), "float32")
+    target = ones.copy()
+    target[1, 1] = bad
+    with pytest.raises(ValueError, match="Forecasts and targets must be finite. Some in `batches` are not."):
+        models.calibrate(model, [(ones, ones), (ones, target)], [0.5])
+    assert array(model.layers[0].offsets).tolist() == [[[7.0]], [[7.0]]]
+    np.testing.assert_allclose(models.calibrate(model, [(ones, ones)], [0.5]), [0.0])
+    np.testing.assert_allclose(array(model.layers[0].offsets), np.full((2, 1, 1), 0.5))

@@ -136,3 +136,15 @@ def test_learns_an_order_and_keeps_it_in_texts_twice_as_long(architecture):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+def test_windows_are_needed():
+    with pytest.raises(ValueError, match=r"`windows` must not be empty. Received: \(\)"):
+        models.classifier(V, N, architecture="cnn", windows=())
+    with pytest.raises(ValueError, match="`windows` must be positive|`windows`.*Received: 0"):
+        models.classifier(V, N, architecture="cnn", windows=(2, 0))
+
+
+def test_the_state_of_a_stack_is_kept():
+    with pytest.raises(ValueError, match="must keep the stack's state, which is pooled. Received: return_state=False"):
+        models.classifier(V, N, architecture="gru", units=4, architecture_options={"return_state": False})

@@ -194,3 +194,8 @@ def test_promises_of_a_layer(positions):
 def test_errors_name_the_rule_and_the_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_backbone_without_its_state_is_refused():
+    with pytest.raises(ValueError, match="Received: a layer with return_state=False"):
+        LanguageModel(V, TransformerStack(4, num_heads=2, num_layers=1, return_state=False))

@@ -1,11 +1,14 @@
 """What every model that decodes promises: the step protocol, and that padding and neighbors do not matter."""
 
+import sys
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import decoding
+from keras_seq import decoding, models
 from keras_seq.losses import TokenCrossentropy
 from tests.models.cases import ALL, CASES, END, FEW, IDS, INPUTS, PAD, SOURCE, START, TARGET, TWO, fresh, model
 from tests.reference import (
@@ -188,3 +191,11 @@ def test_one_graph_for_all_shapes(name):
             expected = call(translator, SOURCE[rows], TARGET[rows, :width])
             for logits in forward(SOURCE[rows], TARGET[rows, :width]):
                 np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [models.LanguageModel, models.Seq2Seq, models.Transformer])
+def test_what_is_built_is_not_built_again(monkeypatch, kind):
+    calls = []
+    monkeypatch.setattr(sys.modules[kind.__module__], "build_by_call", lambda *given: calls.append(given))
+    kind.build(SimpleNamespace(built=True))
+    assert calls == []

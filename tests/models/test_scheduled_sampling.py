@@ -178,3 +178,13 @@ def test_under_a_distribution_scope():
 def test_a_rate_that_is_none_is_refused(rate):
     with pytest.raises(ValueError, match="`rate` must be from 0 to 1"):
         Seq2Seq(V, units=4, scheduled_sampling=rate)
+
+
+@pytest.mark.parametrize("rate", [0.25, rises(0.8, 4), schedules.InverseSigmoid(0.5, 100)])
+def test_its_configuration_has_the_rate_and_its_schedule(rate):
+    layer = ScheduledSampling(rate, pad_id=7, seed=3, name="sampled")
+    again = ScheduledSampling.from_config(layer.get_config())
+    assert (again.name, again.pad_id, again.seed, type(again.rate)) == ("sampled", 7, 3, type(rate))
+    for step in (0, 3) if callable(rate) else ():
+        assert float(again.rate(step)) == float(rate(step))
+    assert again.rate == rate or callable(rate)

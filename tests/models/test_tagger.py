@@ -107,3 +107,11 @@ def test_bad_options_are_named():
         small(architecture="crf")
     with pytest.raises(ValueError, match="`characters` must be 'cnn', one of .* Received: 'word'"):
         small(character_vocabulary_size=C, characters="word")
+
+
+@pytest.mark.parametrize(
+    ("options", "width"), [({"embedding_dim": 3}, 3), ({}, 4), ({"vectors": np.ones((V, 5), "float32")}, 5)]
+)
+def test_the_width_of_the_embedding(options, width):
+    model = models.tagger(V, N, architecture="feedforward", units=4, num_layers=1, **options)
+    assert tuple(model.get_layer("embedding").embeddings.shape) == (V, width)

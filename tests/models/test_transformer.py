@@ -96,3 +96,14 @@ def test_errors_name_the_rule_and_the_value():
         model("transformer-learned").encode(np.ones((1, 10), "int32"))
     with pytest.raises(ValueError, match="`num_heads` must divide `units`=6. Received: 4"):
         Transformer(9, units=6, num_heads=4)
+
+
+@long_on_jax
+def test_hidden_states_are_what_the_scores_are_made_of():
+    transformer = model("transformer-pre")
+    state = transformer.encode(SOURCE, max_length=4, hidden_states=True)
+    assert array(state["hidden"]).tolist() == np.zeros((3, 1, 4)).tolist()
+    logits, state = transformer.decode(TARGET[:, :2], state)
+    assert tuple(state["hidden"].shape) == (3, 2, 4)
+    scores = transformer._logits(state["hidden"], transformer.target_embedding)
+    np.testing.assert_allclose(array(scores), array(logits), atol=1e-6)

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -82,3 +84,11 @@ def test_nothing_is_explained_by_few_or_equal_or_random_scores():
     noise = np.random.default_rng(1)
     assert importance(trials_of(lambda values: noise.normal(), 10), "max") == {}
     assert importance([TrialRecord(str(i), "completed", {"a": 1}, float(i)) for i in range(9)], "max") == {}
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    with pytest.raises(
+        ImportError, match=r'The importance of parameters needs scikit-learn: pip install "keras-seq\[tun'
+    ):
+        importance(trials_of(by_rate), "max")

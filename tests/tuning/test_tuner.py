@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import runpy
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -403,3 +405,9 @@ def test_a_terminal_shows_the_last_round(tmp_path):
     assert search._screen.getvalue() == ""
     search.show_round(ended(4, rounds=(tuning.Round(1, 10, 1.0, 0.5), tuning.Round(2, 20, 2.0, 0.25))))
     assert search._screen.getvalue() == "\r\x1b[K  0004  round 2 of 3  0.2500"
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_tuner", None)
+    with pytest.raises(ImportError, match=r'keras_seq.tuning needs KerasTuner: pip install "keras-seq\[tuning\]"'):
+        runpy.run_path(tuning.__file__)
