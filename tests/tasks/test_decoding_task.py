@@ -6,7 +6,6 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("tasks need TensorFlow", allow_module_level=True)
 
-
 from keras_seq import decoding, tasks, text
 from keras_seq.tasks import translation
 from keras_seq.tasks.decoding_task import Searcher
@@ -80,7 +79,7 @@ def test_a_source_in_the_words_of_the_target_is_told(monkeypatch, caplog):
     model = Model(source_vocabulary_size=7, target_vocabulary_size=7)
     run = tasks.Translation(model, WORDS, search="greedy").predictor()
     assert run(["red blue", "", "rot"]) == [[4, 5, WORDS.end_id], [], [WORDS.unknown_id, WORDS.end_id]]
-    assert not caplog.records  # of one of three words
+    assert not caplog.records  # one of three words is unknown
     run(["rot blau red"])
     assert "2 of the 3 tokens of the texts are not in the vocabulary" in caplog.text
     caplog.clear()

@@ -1,7 +1,6 @@
 """Training on a budget: the same weights after an interruption, and the end where the budget ends."""
 
 import itertools
-import time
 from types import SimpleNamespace
 
 import keras
@@ -10,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_seq import data, schedules, training
-from keras_seq.training.budget import _SecondsBudget
+from keras_seq.training import budget
 from tests.reference import quick
 
 
@@ -112,10 +111,10 @@ def test_errors(amount, message):
 @pytest.mark.parametrize("scheduled", [True, False])
 def test_seconds_move_a_schedule_that_follows_them(monkeypatch, scheduled):
     train = SimpleNamespace(seconds=10.0, epochs=2, rounds=SimpleNamespace(start_at=[].append))
-    callback, moments, moved = _SecondsBudget(train), iter([100.0, 103.0, 105.0]), []
+    callback, moments, moved = budget._SecondsBudget(train), iter([100.0, 103.0, 105.0]), []
     rate = SimpleNamespace(progress=SimpleNamespace(assign=moved.append)) if scheduled else 0.1
     callback.set_model(SimpleNamespace(optimizer=SimpleNamespace(_learning_rate=rate, iterations=0)))
-    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(budget, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
     callback.on_epoch_begin(0)
     callback.on_train_batch_begin(0)
     assert callback.elapsed == 3.0

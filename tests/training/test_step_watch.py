@@ -42,16 +42,16 @@ def test_sums_over_replicas_have_a_call_for_each_dtype(monkeypatch):
 @pytest.mark.parametrize(
     ("leaf", "expected"),
     [
-        (None, None),
-        (tf.experimental.Optional.from_value(1.0), None),
-        (tf.ragged.constant([[1, 2], [3]]), [[1, 2], [3, 0]]),
-        (tf.sparse.from_dense([[0, 5]]), [[0, 5]]),
-        (np.array([7]), [7]),
+        (lambda: None, None),
+        (lambda: tf.experimental.Optional.from_value(1.0), None),
+        (lambda: tf.ragged.constant([[1, 2], [3]]), [[1, 2], [3, 0]]),
+        (lambda: tf.sparse.from_dense([[0, 5]]), [[0, 5]]),
+        (lambda: np.array([7]), [7]),
     ],
 )
 def test_parts_of_a_batch_are_dense_or_left_out(leaf, expected):
-    found = step_watch._dense(leaf)
-    assert expected is None if found is None else found.numpy().tolist() == expected
+    found = step_watch._dense(leaf())
+    assert (None if found is None else found.numpy().tolist()) == expected
 
 
 def watch(**attributes):
