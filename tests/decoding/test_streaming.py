@@ -145,10 +145,8 @@ class Says(Scripted):
 
 
 def test_a_space_that_the_text_has_is_not_said_again(letters):
-    ids = letters.tokenize([" b "]).to_list()[0]
-    for text, pieces in (("a\t", ["a\t", "b", " "]), ("a", ["a", " ", "b", " "])):
-        model = Says(letters.size, [*ids, letters.end_id])
-        assert list(decoding.stream(model, letters, text, echo=True, max_length=9)) == pieces
+    model = Says(letters.size, [*letters.tokenize([" b"]).to_list()[0], letters.end_id])
+    assert list(decoding.stream(model, letters, "a\t", echo=True, max_length=9)) == ["a\t", "b"]
 
 
 def test_half_a_character_is_said_at_the_end():

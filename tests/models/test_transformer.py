@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from keras_seq.layers import sinusoidal_positions
 from keras_seq.models import Transformer
+from keras_seq.models import transformer as module
 from tests.models.cases import SOURCE, TARGET, model
-from tests.reference import array, backend_cases, compiled, long_on_jax, program
+from tests.reference import array, backend_cases, compiled, long_on_jax, program, spread
 
 
 def test_parameters():
@@ -98,12 +101,26 @@ def test_errors_name_the_rule_and_the_value():
         Transformer(9, units=6, num_heads=4)
 
 
-@long_on_jax
-def test_hidden_states_are_what_the_scores_are_made_of():
-    transformer = model("transformer-pre")
-    state = transformer.encode(SOURCE, max_length=4, hidden_states=True)
-    assert array(state["hidden"]).tolist() == np.zeros((3, 1, 4)).tolist()
-    logits, state = transformer.decode(TARGET[:, :2], state)
-    assert tuple(state["hidden"].shape) == (3, 2, 4)
-    scores = transformer._logits(state["hidden"], transformer.target_embedding)
-    np.testing.assert_allclose(array(scores), array(logits), atol=1e-6)
+class Adds:
+    """In place of a decoder layer."""
+
+    def project_memory(self, x):
+        return x
+
+    def __call__(self, x, source, mask, cache, positions, self_mask, training):
+        return x + 1.0, cache
+
+
+def test_hidden_states_are_what_the_scores_are_made_of(monkeypatch):
+    vectors = spread((2, 3, 4))
+    monkeypatch.setattr(module, "source_vectors", lambda model, source, training: (vectors, source != 0))
+    parts = {"encoder_layers": [], "encoder_norm": None, "source_positions": None, "decoder_layers": [Adds()]}
+    parts |= {"decoder_norm": None, "target_positions": None, "target_embedding": lambda tokens: vectors[:, :2]}
+    stub = SimpleNamespace(**parts, units=4, compute_dtype="float32")
+    stub._placed, stub._logits = lambda x, *options: x, lambda x, embedding: 2.0 * x
+    state = Transformer.encode(stub, SOURCE[:2, :3], hidden_states=True)
+    assert array(state["hidden"]).tolist() == np.zeros((2, 1, 4)).tolist()
+    logits, state = Transformer.decode(stub, TARGET[:2, :2], state)
+    np.testing.assert_allclose(array(state["hidden"]), vectors[:, :2] + 1, rtol=1e-6)
+    np.testing.assert_allclose(array(logits), 2 * vectors[:, :2] + 2, rtol=1e-6)
+    assert "hidden" not in Transformer.decode(stub, TARGET[:2, :2], Transformer.encode(stub, SOURCE[:2, :3]))[1]
