@@ -103,7 +103,8 @@ def test_plans(lengths, tokens_per_batch, max_shapes):
     assert first.name == "one bucket" and first.shapes == 1
     assert first.padding == pytest.approx(1 - np.mean(lengths) / np.mean(np.max(lengths, axis=0)))
     fitted = [plan for plan in others if plan.fitted]
-    assert all(len(plan.buckets) == plan.shapes <= max_shapes for plan in fitted)
+    assert all(len(plan.buckets) == plan.shapes for plan in report.plans)
+    assert all(plan.shapes <= max_shapes for plan in fitted) and "even widths of 4" in [plan.name for plan in others]
     padding = [first.padding, *(plan.padding for plan in fitted)]
     assert (np.diff(padding) <= 1e-12).all()  # more shapes never pad more
     rows = np.array(lengths).reshape(len(lengths), -1)
