@@ -466,3 +466,14 @@ def test_losses_and_metrics_are_built_with_weights_before_the_step_and_without_a
     x = np.ones((4, 3))
     model.fit(x, x[:, :1], sample_weight=x[:, 0], verbose=0)
     assert calls == [("metrics", True), ("loss", True, False), "call", ("loss", True, True), ("metrics", True)]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_our_strategies_split_batches_by_rows(ours, two_devices, monkeypatch):
+    split, calls = keras_patches.distributed, []
+    monkeypatch.setattr(keras_patches, "distributed", lambda *arguments: calls.append(1) or split(*arguments))
+    with two_devices if ours else plain_mirrored():
+        model = keras.Sequential([keras.Input([3]), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", jit_compile=False)
+    model.predict(np.ones((4, 3)), verbose=0)
+    assert calls == [1] * ours
