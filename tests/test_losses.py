@@ -358,6 +358,12 @@ def test_the_cross_entropy_of_each_token():
     np.testing.assert_array_equal(array(TokenCrossentropy(0.1).call(LABELS, LOGITS)), array(expected))
 
 
+def test_the_cross_entropy_of_each_frame():
+    notes = np.array([[[1.0, 0.0], [0.0, 0.0]]])
+    found = array(losses.FrameCrossentropy().call(notes, np.zeros((1, 2, 2), "float32")))
+    np.testing.assert_allclose(found, np.full((1, 2), 2 * np.log(2)), rtol=1e-6)  # even odds for two notes
+
+
 def test_a_loss_must_define_its_values():
     with pytest.raises(TypeError, match="WeightedLoss must define `values_and_weights"):
         losses.WeightedLoss()(LABELS, LOGITS)
