@@ -65,7 +65,7 @@ class SeriesFlags:
         if "frequency" in arguments and re.fullmatch(r"[\d.]+", arguments["frequency"]):
             arguments["frequency"] = float(arguments["frequency"])
         time = self.time_column
-        time = None if time == "none" else int(time) if time.isdigit() else time
+        time = None if time == "none" else int(time) if time.isdecimal() else time
         if self.repair:
             arguments |= {"on_bad_row": "repair", "on_bad_value": "interpolate", "on_gap": "interpolate"}
         try:

@@ -154,7 +154,7 @@ def as_trained(options: Evaluate, task: Any, **defaults: Any) -> dict[str, Any]:
 
 def column(name: str | None) -> str | int | None:
     """Number of a column, or its name."""
-    return int(name) if name is not None and name.lstrip("-").isdigit() else name
+    return int(name) if name is not None and name.removeprefix("-").isdecimal() else name
 
 
 def without_result(results: list) -> list[tuple[int, str]]:

@@ -61,7 +61,7 @@ def _texts(path: pathlib.Path, column: str) -> Iterator[Line]:
     if format == "jsonl":
         yield from (_of_json(line, column) for line in lines([path]))
         return
-    number = int(column) if column.isdigit() else None
+    number = int(column) if column.isdecimal() else None
     for place, (row, fields) in enumerate(table_rows(path, format, "skip")):
         here = f"{path}:{row}"
         if place == 0 and (number is None or _names_it(fields, number, here)):

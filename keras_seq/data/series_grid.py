@@ -141,7 +141,7 @@ def _step_of(frequency: Any, dates: bool) -> tuple[Any, str]:
             code = offset.rule_code.partition("-")[0]
             if code == "B" and offset.n == 1:
                 return 1, "weekdays"
-            if (months := _MONTHS.get(code.removeprefix("B").rstrip("SE"))) and code != "W":
+            if months := _MONTHS.get(code.removeprefix("B").rstrip("SE")):
                 return months * offset.n, "months"
             days = _DAYS.get(code)
             step = timedelta(days=days * offset.n) if days else pd.Timedelta(offset).to_pytimedelta()

@@ -59,7 +59,7 @@ def read_vectors(
     lines = read_lines(path, on_bad_line)
     first = next(lines, (1, ""))
     head = (first[1] or "").split()
-    header = len(head) == 2 and all(field.isdigit() for field in head)
+    header = len(head) == 2 and all(field.isdecimal() for field in head)
     width = int(head[1]) if header else len(head) - 1
     if width < 1:
         raise ValueError(f"{path}:1: the line must be a word and its numbers. Received: {(first[1] or '')[:80]!r}")

@@ -42,7 +42,7 @@ class LabeledTextFlags:
 
     def _columns(self) -> dict[str, Any]:
         columns = {"text": self.text_column, "label": self.label_column}
-        columns = {part: int(name) if name.isdigit() else name for part, name in columns.items()}
+        columns = {part: int(name) if name.isdecimal() else name for part, name in columns.items()}
         return {**columns, "header": {"auto": None, "yes": True, "no": False}[self.header]}
 
 

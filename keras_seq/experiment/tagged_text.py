@@ -77,7 +77,7 @@ class TaggedTextFlags:
 
 def _column(name: str | None) -> str | int | None:
     """A column by its number, or its name in CoNLL-U."""
-    return int(name) if name and name.lstrip("-").isdigit() else name
+    return int(name) if name and name.removeprefix("-").isdecimal() else name
 
 
 def divide_tagged(

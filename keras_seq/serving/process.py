@@ -50,7 +50,7 @@ class ModelProcess:
         environment = dict(os.environ)
         if threads is not None:
             environment |= {"TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
-        # For the sound files of requests. What a process leaves there that is ended by force is removed too.
+        # The sound files of requests lie here. The server removes the folder when the process has ended, also by force.
         scratch = tempfile.TemporaryDirectory(prefix="keras-seq-", ignore_cleanup_errors=True)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "keras_seq.serving.worker", folder),
@@ -122,7 +122,8 @@ class ModelProcess:
         """Ends the process: by the end of its input, and if that takes over five seconds, by force."""
         self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._wait(), 5)
+            async with asyncio.timeout(5):
+                await self._wait()
         except TimeoutError:
             self.kill()
             await self._wait()

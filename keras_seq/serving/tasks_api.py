@@ -162,7 +162,8 @@ async def _events(pieces: Any, first: str, seconds: float) -> AsyncIterator[byte
             while piece:
                 text += piece
                 yield _event({"piece": piece})
-                piece = await asyncio.wait_for(anext(pieces, ""), max(0.0, end - clock()))
+                async with asyncio.timeout_at(end):
+                    piece = await anext(pieces, "")
             yield _event({"text": text}, "end")
         except TimeoutError:
             yield _event({"error": f"The text did not end within the deadline of {seconds:g} seconds."}, "error")

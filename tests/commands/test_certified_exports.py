@@ -45,7 +45,7 @@ class Model:
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """Replaces the export and onnxruntime. What it returns is the session: its names and its function."""
+    """Replaces the export and onnxruntime. Returns the session, whose names and function a test sets."""
     session = types.SimpleNamespace(names=["x"], run=None, options=None)
 
     class Session:

@@ -104,7 +104,7 @@ def test_a_search_that_draws_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (
             ("own", "another"),
@@ -113,10 +113,10 @@ def test_a_search_that_draws_is_refused():
         ((), "It has: none. Give the run folder."),
     ],
 )
-def test_a_file_of_other_signatures(names, told):
+def test_a_file_of_other_signatures(names, message):
     saved = opened(**dict.fromkeys(names))
     with (
-        pytest.raises(ValueError, match=told),
+        pytest.raises(ValueError, match=message),
         certified_served.adapter_of_saved_model(saved, Certify(model="saved")),
     ):
         pass

@@ -179,13 +179,13 @@ def test_what_is_wrong_is_named(taggers, keras_seq, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answers", "code", "told"),
+    ("answers", "code", "warned"),
     [
         (lambda batch: {"x": 2 * batch["x"]}, 0, False),
         (lambda batch: {"x": 0 * batch["x"]}, 1, True),
     ],
 )
-def test_progress_in_a_terminal_and_answers_that_are_all_the_same(answers, code, told, monkeypatch, capsys, tmp_path):
+def test_progress_in_a_terminal_and_answers_that_are_all_the_same(answers, code, warned, monkeypatch, capsys, tmp_path):
     seconds = iter(range(0, 9000, 3))
     adapter = inspection.ModelAdapter({"x": sequences.Input(sequences.numbers, (3,))}, answers)
     monkeypatch.setattr(
@@ -197,7 +197,7 @@ def test_progress_in_a_terminal_and_answers_that_are_all_the_same(answers, code,
         certify.certify(Certify(model=tmp_path, cases=9))
     page = capsys.readouterr()
     assert ended.value.code == code and "Left out: padding. It has none.\n" in page.out
-    assert ("The outputs are the same for all sequences, so nothing was compared." in page.out) == told
+    assert ("The outputs are the same for all sequences, so nothing was compared." in page.out) == warned
     assert page.err.startswith("\r1 cases, 0 a second") and page.err.endswith("\r9 cases, 0 a second\033[K\n")
 
 

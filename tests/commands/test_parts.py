@@ -527,3 +527,10 @@ def test_a_mean_of_checkpoints_that_is_refused(tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=told):
             export.average(export.Average(model=tmp_path, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("2", 2), ("-1", -1), ("²", "²"), ("--1", "--1"), ("text", "text"), (None, None)]
+)
+def test_a_column_is_named_by_a_whole_number_or_by_its_name(name, column):
+    assert evaluate.column(name) == column

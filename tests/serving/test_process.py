@@ -188,15 +188,15 @@ def test_a_process_that_has_ended_answers_nobody(starting):
 
 
 def test_a_process_that_does_not_end_is_killed(starting, monkeypatch):
-    wait_for, limits = asyncio.wait_for, []
+    timeout, limits = asyncio.timeout, []
 
-    def soon(work, seconds):
+    def soon(seconds):
         limits.append(seconds)
-        return wait_for(work, 0.01)
+        return timeout(0.01)
 
     async def test(fake):
         found = await ModelProcess.start("models/a")
-        monkeypatch.setattr(asyncio, "wait_for", soon)
+        monkeypatch.setattr(asyncio, "timeout", soon)
         await found.stop()
         assert limits == [5] and await found.ended == -9
 
