@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_seq.export.destination import check_file, write_file
 from keras_seq.export.loggers import errors_only
-from keras_seq.tasks.signatures import kept, without_cudnn
+from keras_seq.tasks.signatures import for_inference, kept
 from keras_seq.tasks.state_names import StateNames
 from keras_seq.tasks.tensors import NamedNest
 
@@ -64,7 +64,7 @@ def litert(
         raise ValueError(f"A LiteRT file needs Keras's TensorFlow backend. Received: {keras.backend.backend()!r}")
     example = keras.tree.map_structure(np.asarray, example)
     signatures = _calls(model, example) if steps is None else _steps(model, example, steps)
-    with without_cudnn(model), errors_only("tensorflow", "absl"):
+    with for_inference(model), errors_only("tensorflow", "absl"):
         content = _converted(model, signatures)
     if verify:
         run = _runners(content)

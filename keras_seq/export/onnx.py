@@ -16,7 +16,7 @@ from keras import ops
 from keras_seq.export.destination import check_file, write_file
 from keras_seq.export.litert import check_same
 from keras_seq.export.loggers import errors_only
-from keras_seq.tasks.signatures import without_cudnn
+from keras_seq.tasks.signatures import for_inference
 from keras_seq.tasks.tensors import NamedNest
 
 
@@ -70,7 +70,7 @@ def onnx(
     free = keras.tree.pack_sequence_as(example, [shape[1:2] == (None,) for shape in shapes])
     signature = [keras.tree.pack_sequence_as(example, specs)]
     quietly = warnings.catch_warnings(action="ignore", category=FutureWarning)  # Keras's exporter asks for np.object
-    with tempfile.TemporaryDirectory() as folder, without_cudnn(model), errors_only("tensorflow", "tf2onnx"), quietly:
+    with tempfile.TemporaryDirectory() as folder, for_inference(model), errors_only("tensorflow", "tf2onnx"), quietly:
         file = Path(folder, "model.onnx")
         try:
             model.export(str(file), format="onnx", verbose=False, input_signature=signature, opset_version=opset)

@@ -12,7 +12,7 @@ from keras_seq.export.destination import check_folder, swap
 from keras_seq.export.model_card import card_at, read_run, saved_model_usage, write_card
 from keras_seq.export.verification import tolerance_for
 from keras_seq.export.verification import verify as verify_elsewhere
-from keras_seq.tasks.signatures import Exported, without_cudnn
+from keras_seq.tasks.signatures import Exported, for_inference
 from keras_seq.tasks.task import Task
 
 SAVED_MODEL_FILES = {"saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra", "debug"}
@@ -74,7 +74,7 @@ def saved_model(
         write(model, exported, new)
         if verify:
             calls = task.calls(exported.functions, task.samples if samples is None else samples)
-            with without_cudnn(model):
+            with for_inference(model):
                 verify_elsewhere(new, exported.functions, calls, timeout, tolerance_for(model))
         check_folder(path, overwrite, *KIND, SAVED_MODEL_FILES | card_at(path))  # verifying takes a while
         write_card(
@@ -97,5 +97,5 @@ def write(model, exported, folder):
     signatures["serving_default"] = next(iter(signatures.values()))
     # A served model is not trained. Without gradients it is written and loaded faster.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    with without_cudnn(model):
+    with for_inference(model):
         tf.saved_model.save(exported, str(folder), signatures, options)

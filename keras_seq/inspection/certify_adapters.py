@@ -10,6 +10,7 @@ from keras import ops
 from keras_seq.inspection.certify import ModelAdapter
 from keras_seq.inspection.sequences import LONGEST, Input, ids, numbers, spelled
 from keras_seq.layers import LastSteps, LearnedPositions, LogMel, TrailingPaddingMask
+from keras_seq.models.functional import functional
 
 SAMPLES, FRAME = 4000, 100  # largest number of samples in a waveform, and the number by which a batch grows
 FRAMES = 6  # largest number of frames in a clip
@@ -48,6 +49,7 @@ def mapping(
     Raises:
         ValueError: if the model has no list of inputs.
     """
+    model = functional(model)
     if inputs is None:
         inputs = inputs_of(model, vocabulary_sizes or {}, longest)
     lone = None if isinstance(model.input, dict) else next(iter(inputs))

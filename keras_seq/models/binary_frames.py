@@ -9,6 +9,7 @@ import numpy as np
 from keras_seq.layers import ARCHITECTURES, sequence_backbone
 from keras_seq.layers.masks import at_least_float32
 from keras_seq.models.building_blocks import check_architecture
+from keras_seq.models.functional import functional
 from keras_seq.models.numbers import check_counts, check_rates
 
 _LEAST_SHARE = 1e-4  # log-odds of -9: less frequent features get this initial bias
@@ -85,6 +86,7 @@ def probabilities(model: keras.Model) -> keras.Model:
         a `keras.Model` from float `(B, T, F)` to float32 `(B, T, F)`: at each step the probability that each feature
         of the next frame is 1.
     """
+    model = functional(model)
     exact = at_least_float32(keras.config.dtype_policy().compute_dtype)
     outputs = keras.layers.Activation("sigmoid", name="probabilities", dtype=exact)(model.output)
     return keras.Model(model.input, outputs, name=f"{model.name}_probabilities")

@@ -10,6 +10,7 @@ from keras import ops
 from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
 from keras_seq.layers.recurrent_stack import registered_class
 from keras_seq.models.building_blocks import embed, encode_sequence
+from keras_seq.models.functional import functional
 from keras_seq.models.numbers import check_counts, check_rates
 
 
@@ -132,6 +133,7 @@ def best_tags(model: keras.Model) -> keras.Model:
     Returns:
         a `keras.Model` from the same inputs to int32 `(B, T)`. Padding has tag 0.
     """
+    model = functional(model)
     decode = ViterbiDecoder if len(model.output.shape) == 4 else LikeliestTags
     return keras.Model(model.input, decode(name="tags")(model.output), name=f"best_{model.name}")
 

@@ -55,7 +55,7 @@ class Exported(tf.Module):
         super().__init__(name="exported")
         self.weights = kept(model)
         self.resources = list(resources)
-        with without_cudnn(model):
+        with for_inference(model):
             for name, signature in signatures.items():
                 function = _compiled(name, signature)
                 # Saving traces a `tf.function` again, to find default values. Without any, that is avoided.
@@ -69,16 +69,12 @@ class Exported(tf.Module):
 
 
 def kept(model):
-    """The `tf.Variable`s that a model's functions use: its weights, the states that stateful layers carry from call to
-    call, and the random state of ConvLSTM layers.
-
-    A ConvLSTM draws its dropout masks even outside of training, where it does not use them.
+    """The `tf.Variable`s that a model's functions use: its weights, and the states that stateful layers carry from call
+    to call.
     """
     layers = model._flatten_layers()
-    kinds = (keras.layers.ConvLSTM1D, keras.layers.ConvLSTM2D, keras.layers.ConvLSTM3D)
-    seeds = [layer.cell.seed_generator.state for layer in layers if isinstance(layer, kinds)]
     states = [keras.tree.flatten(layer.states) for layer in layers if getattr(layer, "stateful", False)]
-    found = {id(variable): variable for variable in [*model.weights, *seeds, *sum(states, [])] if variable is not None}
+    found = {id(variable): variable for variable in [*model.weights, *sum(states, [])] if variable is not None}
     return [variable.value for variable in found.values()]
 
 
@@ -118,14 +114,22 @@ def definitions(folder):
 
 
 @contextlib.contextmanager
-def without_cudnn(model):
-    """Traces recurrent layers without the kernels that only a GPU has, because an export must run anywhere."""
-    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
-    before = [layer.use_cudnn for layer in layers]
-    try:
+def for_inference(model):
+    """Traces recurrent layers as an export needs them, which must run anywhere: without the kernels of a GPU, and
+    without dropout masks. Keras draws these even outside of training, where nothing uses them.
+    """
+    layers = model._flatten_layers()
+    with contextlib.ExitStack() as restore:
         for layer in layers:
-            layer.use_cudnn = False
+            if hasattr(layer, "use_cudnn"):
+                restore.callback(setattr, layer, "use_cudnn", layer.use_cudnn)
+                layer.use_cudnn = False
+            for name in ("get_dropout_mask", "get_recurrent_dropout_mask"):
+                if hasattr(layer, name) and name not in vars(layer):
+                    restore.callback(delattr, layer, name)
+                    setattr(layer, name, _no_mask)
         yield
-    finally:
-        for layer, value in zip(layers, before, strict=True):
-            layer.use_cudnn = value
+
+
+def _no_mask(inputs):
+    return None

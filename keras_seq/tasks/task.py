@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
+from keras_seq.models.functional import functional
 from keras_seq.tasks.results import Failure
 from keras_seq.tasks.signatures import Exported
 
@@ -40,7 +41,7 @@ class Task(Generic[One, Many, Output, Result]):
         name: name of the kind, in `task.json`.
         verb: name of its signature in a SavedModel, and of its verb on the command line.
         rank: number of axes of an input that is an array (None for text).
-        model: the Keras model.
+        model: the Keras model. A `keras.Sequential` becomes a functional model with the same layers.
         folder, file: origin of a loaded task (None for a task made in Python).
         vocabulary, source_vocabulary, characters, features, labels, tags, scaler, columns, sampling_rate, module: of
             some kinds only.
@@ -66,7 +67,7 @@ class Task(Generic[One, Many, Output, Result]):
     module: Any
 
     def __init__(self, model: Any):
-        self.model = model
+        self.model = functional(model)
         self.folder: pathlib.Path | None = None
         self.file: pathlib.Path | None = None
         self._predictors: dict[str, Callable[[Any], list]] = {}

@@ -7,8 +7,9 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from keras_seq import decoding, export, models, tasks
-from keras_seq.tasks.signatures import Exported
+from keras_seq import decoding, export, layers, models, tasks, text
+from keras_seq.export.saved_model import write
+from keras_seq.tasks.signatures import Exported, for_inference, inputs_of
 from tests.export.conftest import BYTES, TAGS, TEXTS, marked
 from tests.export.test_translation import batch, specs, strings
 
@@ -146,15 +147,52 @@ def test_classes_of_sounds_and_clips(exports):
         assert found[f"{question}_labels"].shape == (4, len(names)) and found[f"{question}_probability"].shape == (4,)
 
 
-def test_a_convlstm_is_served_with_the_masks_that_it_does_not_use(tmp_path):
+@pytest.mark.parametrize("rates", [{}, {"dropout": 0.2, "recurrent_dropout": 0.3}], ids=["none", "dropout"])
+@pytest.mark.parametrize(
+    "layer",
+    [layers.SimpleRNN, layers.GRU, layers.LSTM, keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM],
+    ids=lambda kind: f"{kind.__module__.split('.')[0]}-{kind.__name__}",
+)
+def test_a_recurrent_layer_is_served_without_the_masks_that_it_draws(layer, rates, tmp_path):
+    model = keras.Sequential([keras.Input((5, 3)), layer(4, **rates), keras.layers.Dense(2)])
+    x = np.ones((2, 5, 3), "float32")
+    served_without_random_numbers(tasks.Tensors(model), x, tmp_path)
+    with for_inference(model):  # it may be entered twice
+        served_without_random_numbers(tasks.Tensors(model), x, tmp_path)
+    once, again = (model(x, training=True).numpy() for _ in range(2))
+    assert np.array_equal(once, again) == (not rates)
+
+
+def test_a_convlstm_is_served_without_the_masks_that_it_draws(tmp_path):
     model = models.video_classifier((8, 8, 1), 2, architecture="convlstm", units=8, filters=(4,))
-    task = tasks.Classification(model, None, ["up", "down"])
-    tf.saved_model.save(Exported(model, task.signatures(), task.resources), tmp_path)
     clips = np.random.default_rng(2).random((4, 5, 8, 8, 1), "float32")
-    served = tf.saved_model.load(tmp_path).classify
-    for _ in range(2):
-        found = served(frames=tf.constant(clips))["probabilities"]
-        np.testing.assert_allclose(found, tf.nn.softmax(model(clips)), atol=1e-5)
+    served_without_random_numbers(tasks.Tensors(model), clips, tmp_path)
+
+
+def test_a_tagger_with_recurrent_dropout_is_served_in_both_directions(tmp_path):
+    stack = {"architecture": "gru", "architecture_options": {"recurrent_dropout": 0.3}}
+    model = models.tagger(9, 3, units=4, bidirectional=True, **stack)
+    served_without_random_numbers(tasks.Tensors(model), np.array([[5, 6, 7], [8, 0, 0]], "int32"), tmp_path)
+
+
+def test_a_language_model_with_recurrent_dropout_continues_texts(tmp_path):
+    vocabulary = text.Words.train(["a b c", "b c a"])
+    model = models.LanguageModel(vocabulary.size, layers.RecurrentStack("lstm", 4, recurrent_dropout=0.3))
+    task = tasks.Generation(model, vocabulary, search="greedy", max_length=5)
+    exported = Exported(task.exported_model(), {"generate": task.signatures()["generate"]}, task.resources)
+    write(model, exported, tmp_path)
+    first, second = strings(tf.saved_model.load(tmp_path).generate(text=tf.constant(["a b", "c"]))["text"])
+    assert [f"a b {first}", f"c {second}"] == task(["a b", "c"])
+
+
+def served_without_random_numbers(task, inputs, folder):
+    exported = Exported(task.exported_model(), task.signatures(), task.resources)
+    drawn = [node.type for node in exported.serve.graph.get_operations() if "Random" in node.type]
+    write(task.model, exported, folder)
+    (name,) = inputs_of(exported.serve)
+    (found,) = tf.saved_model.load(folder).serve(**{name: tf.constant(inputs)}).values()
+    assert not drawn
+    np.testing.assert_allclose(found, task.model(inputs), atol=1e-5)
 
 
 def test_forecasts_are_in_the_units_of_the_series(exports):
