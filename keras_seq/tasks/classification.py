@@ -80,7 +80,7 @@ class Classification(Task[str | Array, Sequence[str | Array], Output, Result]):
         self.resources = [] if vocabulary is None else [vocabulary]
         self.samples = None if vocabulary is None else SAMPLES
         self._check()
-        self.rank = None if vocabulary is not None else len(next(iter(input_specs(model).values())).shape) - 1
+        self.rank = None if vocabulary is not None else len(next(iter(input_specs(self.model).values())).shape) - 1
 
     def _check(self):
         model = self.model

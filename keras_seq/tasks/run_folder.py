@@ -54,7 +54,7 @@ def run_files(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
 
 
 def load_keras(file: pathlib.Path) -> Any:
-    """Loads the model in a `.keras` file. Code in the file is not run.
+    """Loads the model in a `.keras` file, a `keras.Sequential` as a functional model. Code in the file is not run.
 
     Raises:
         ValueError: if the file is damaged, or Keras refuses its content.
@@ -63,6 +63,7 @@ def load_keras(file: pathlib.Path) -> Any:
 
     import keras_seq.decoding
     import keras_seq.models  # noqa: F401, both register classes
+    from keras_seq.models.functional import functional
 
     if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is damaged: it was cut short, or is not a Keras model. {_MAKE_AGAIN}.")
@@ -85,7 +86,7 @@ def load_keras(file: pathlib.Path) -> Any:
             raise
     if not isinstance(model, keras.Model):
         raise ValueError(f"{file} holds a {type(model).__name__}, which is not a Keras model. {_MAKE_AGAIN}.")
-    return model
+    return functional(model)
 
 
 def check_decodes(model: Any, file: pathlib.Path) -> None:
