@@ -21,9 +21,11 @@ def batches(examples=61, seed=0, order=None) -> tf.data.Dataset:
 def small() -> keras.Model:
     """Quick to trace; the mask comes with the logits."""
     source, target = (keras.Input((None,), dtype="int32", name=name) for name in ("source", "target"))
-    context = keras.layers.GlobalAveragePooling1D(keepdims=True)(keras.layers.Embedding(30, 8, mask_zero=True)(source))
-    x = keras.layers.Add()([keras.layers.Embedding(30, 8)(target), context])
-    return keras.Model({"source": source, "target": target}, keras.layers.Dense(30)(x))
+    # Named, as files of gradients are compared between processes, in which other tests have made layers.
+    read = keras.layers.Embedding(30, 8, mask_zero=True, name="source_embedding")(source)
+    context = keras.layers.GlobalAveragePooling1D(keepdims=True)(read)
+    x = keras.layers.Add()([keras.layers.Embedding(30, 8, name="target_embedding")(target), context])
+    return keras.Model({"source": source, "target": target}, keras.layers.Dense(30, name="logits")(x))
 
 
 def compiled(model: keras.Model, optimizer=None, loss=None, **options) -> keras.Model:
