@@ -20,7 +20,7 @@ CLASSES = {
     "CharacterEncoder ChronoBias ConvLSTM2D ConvSubsampling Dense DotAttention FrameCNN FrameConvolution FrameDecoder "
     "FramePairs FramePatches GRU GeneralAttention JoinFeatures LSTM LastPooling LastSteps "
     "LearnedPositions LocationSensitiveAttention LogMel MaskedConv1D MaxPooling MeanPooling MinGRU "
-    "MinLSTM MovingAverage MultiHeadAttention Patches QuantileOffsets RGLRU RecurrentStack "
+    "MinLSTM MovingAverage MultiHeadAttention NgramScores Patches QuantileOffsets RGLRU RecurrentStack "
     "ReversibleNormalization ScaledDotAttention ScheduledSampling SimpleRNN SpecAugment TokenEmbedding "
     "TrailingPaddingMask TransformerDecoderLayer TransformerEncoderLayer TransformerStack ViterbiAccuracy "
     "ViterbiDecoder",

@@ -44,6 +44,10 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
     num_heads: int = option(4, "number of attention heads of a transformer")
     characters: Literal["lstm", "gru", "cnn", "none"] = option("lstm", "encoder of the characters of words")
     character_units: int | None = preset(32, "width of the character encoder", files=128)
+    word_ngrams: int = option(
+        0, "length of the longest n-grams of words that score the tags beside the network (0: none)"
+    )
+    feature_ngrams: int = option(0, "the same of --feature-columns")
     crf: bool = option(False, "conditional random field over the tags of a sentence")
     vectors: pathlib.Path | None = option(None, "text file of initial word vectors: word2vec, GloVe, fastText")
     dropout: float | None = preset(0.1, "dropout rate", files=0.5)
@@ -254,6 +258,7 @@ def build(
         more = {"characters": options.characters, "character_vocabulary_size": characters.size}
     if features is not None:
         more |= {"feature_vocabulary_size": features.size, "num_features": len(options.feature_columns)}
+        more |= {"feature_ngrams": options.feature_ngrams}
     return models.tagger(
         words.size,
         num_tags,
@@ -264,6 +269,7 @@ def build(
         vectors=experiment.word_vectors(options, words),
         **more,
         character_units=options.character_units,
+        word_ngrams=options.word_ngrams,
         crf=options.crf,
         dropout=options.dropout,
         num_heads=options.num_heads,

@@ -66,6 +66,12 @@ def einsum_dense(call: Call) -> Work:
     return Work(2 * call.y.size * summed, (call.layer.bias is not None) * call.y.size, formula="2ndh")
 
 
+def ngram_scores(call: Call) -> Work:
+    """Sums of rows of a table."""
+    summed = call.layer.num_ngrams * call.y.size
+    return Work(elementwise=summed, moved=summed, weights=summed)
+
+
 def embedding(call: Call) -> Work:
     """Ids to vectors, which reads their rows alone, or for `reverse=True` vectors to scores."""
     layer = call.layer
@@ -319,6 +325,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
     layers.LearnedPositions: lambda call: Work(weights=call.y.size),
     layers.LogMel: log_mel,
     layers.CRF: each(2),
+    layers.NgramScores: ngram_scores,
     layers.ViterbiDecoder: viterbi,
     LikeliestTags: lambda call: Work(elementwise=call.x.size),
 }

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, ViterbiDecoder
+from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, NgramScores, ViterbiDecoder
 from keras_seq.layers.recurrent_stack import registered_class
 from keras_seq.models.building_blocks import embed, encode_sequence
 from keras_seq.models.functional import functional
@@ -31,6 +31,8 @@ def tagger(
     feature_vocabulary_size: int | None = None,
     num_features: int = 1,
     feature_dim: int = 32,
+    word_ngrams: int = 0,
+    feature_ngrams: int = 0,
     crf: bool = False,
     dropout: float = 0.3,
     num_heads: int = 4,
@@ -61,6 +63,9 @@ def tagger(
         feature_vocabulary_size: number of ids of features, such as parts of speech. None: words have no features.
         num_features: number of features of a word, F.
         feature_dim: width of the embedding of a feature.
+        word_ngrams: length of the longest n-grams of words around a word that score its tags beside the network
+            (`layers.NgramScores`). 0: none. The linear taggers before recurrent networks had 2.
+        feature_ngrams: the same of features. Linear taggers had 3 of parts of speech.
         crf: whether to score the tags of a sentence together, with a conditional random field.
         dropout: rate of dropout on words, characters and features, between layers and before the scores.
         num_heads: number of attention heads of a Transformer.
@@ -77,19 +82,23 @@ def tagger(
         >>> model = models.tagger(100, 5, architecture="gru", units=8)
         >>> tuple(model(np.array([[5, 6, 7], [8, 9, 0]])).shape)
         (2, 3, 5)
-    Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354. "cnn": Collobert et al. 2011.
+    Source: Lample et al. 2016, arXiv:1603.01360; Ma and Hovy 2016, arXiv:1603.01354. N-grams: Huang et al.
+        2015, arXiv:1508.01991. "cnn": Collobert et al. 2011.
     """
     check_counts(vocabulary_size=vocabulary_size, num_tags=num_tags, units=units, num_layers=num_layers)
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
     check_counts(character_vocabulary_size=character_vocabulary_size, feature_vocabulary_size=feature_vocabulary_size)
     check_counts(num_features=num_features, feature_dim=feature_dim)
+    check_counts(word_ngrams=word_ngrams or None, feature_ngrams=feature_ngrams or None)
+    if feature_ngrams and feature_vocabulary_size is None:
+        raise ValueError(f"`feature_ngrams` needs `feature_vocabulary_size`. Received: feature_ngrams={feature_ngrams}")
     check_rates(dropout=dropout)
     if characters not in ("cnn", *CELLS) and not registered_class(str(characters)):
         raise ValueError(
             f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
         )
     words = keras.Input((None,), dtype="int32", name="words")
-    inputs = {"words": words}
+    inputs, features = {"words": words}, None
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]
     x = embed(
@@ -121,6 +130,12 @@ def tagger(
     x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
+    if word_ngrams or feature_ngrams:
+        ids, longest = (
+            ([words], (word_ngrams,)) if features is None else ([words, features], (word_ngrams, feature_ngrams))
+        )
+        direct = NgramScores(num_tags, longest, window=max(2, *(n // 2 for n in longest)), pad_id=pad_id, name="ngrams")
+        scores = keras.layers.Add(name="scores")([scores, direct(ids)])
     inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
 

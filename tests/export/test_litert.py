@@ -46,6 +46,10 @@ FORWARD = {
         IDS,
     ),
     "tagger, gru": lambda: (models.tagger(V, 4, architecture="gru", units=8), IDS),
+    "tagger, gru, n-grams, crf": lambda: (
+        models.tagger(V, 4, architecture="gru", units=8, word_ngrams=3, crf=True),
+        IDS,
+    ),
     "tagger, lstm of characters": lambda: (models.tagger(V, 4, **SPELLED), WORDS),
     "tagger, crf, cnn of characters": lambda: (models.tagger(V, 4, crf=True, characters="cnn", **SPELLED), WORDS),
     "recognizer, ctc": lambda: (models.recognizer(4, units=8, num_layers=1, front_end=ears()), SOUND),

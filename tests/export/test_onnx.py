@@ -22,6 +22,7 @@ module = importlib.import_module("keras_seq.export.onnx")  # `export.onnx` is th
 WITHOUT = {
     **dict.fromkeys([name for name in FORWARD if "recognizer" in name or "hears" in name], "No Op registered for RFFT"),
     "forecaster, transformer": "No Op registered for Erfc",
+    "tagger, gru, n-grams, crf": "No Op registered for BitwiseXor",
 }
 
 

@@ -81,6 +81,7 @@ MODELS = {
         lambda: models.tagger(V, 4, units=D, architecture="transformer", characters="cnn", character_vocabulary_size=9),
         {"words": (B, T), "characters": (B, T, 4)},
     ),
+    "n-grams": (lambda: models.tagger(V, 4, units=D, architecture="mingru", word_ngrams=2), (B, T)),
     "seq2seq": (
         lambda: models.Seq2Seq(V, units=D, num_layers=1, attention="additive", bridge="dense", **UNROLLED),
         {"source": (B, S), "target": (B, T)},

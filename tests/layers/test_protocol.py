@@ -36,6 +36,7 @@ LAYERS = {
     "MinGRU": (lambda: layers.MinGRU(3), X),
     "MinLSTM": (lambda: layers.MinLSTM(3, return_sequences=True), X),
     "MovingAverage": (lambda: layers.MovingAverage(3), X),
+    "NgramScores": (lambda: layers.NgramScores(3, num_rows=50), IDS),
     "Patches": (lambda: layers.Patches(2, 1), X),
     "FramePatches": (lambda: layers.FramePatches(2), CLIP),
     "QuantileOffsets": (layers.QuantileOffsets, CLIP[..., 0]),

@@ -17,16 +17,19 @@ CHARACTERS[0, 1:3, 1:] = [[4, 5], [6, 0]]
 FEATURES = (4 + np.arange(24).reshape(3, 4, 2) % 3) * (WORDS > 0)[..., None]
 SPELLED = {"words": WORDS, "characters": CHARACTERS}
 SMALL = {"units": 8, "dropout": 0.0, "num_heads": 2, "character_units": 4}
+WITH_FEATURES = {"architecture": "gru", "feature_vocabulary_size": 7, "num_features": 2, "feature_dim": 3}
 CASES = {
     **{architecture: {"architecture": architecture} for architecture in (*layers.ARCHITECTURES, "cnn", "feedforward")},
     "lstm-crf": {"crf": True},
     "gru-causal": {"architecture": "gru", "bidirectional": False},
     "lstm-characters-crf": {"character_vocabulary_size": C, "crf": True},
-    "gru-features": {"architecture": "gru", "feature_vocabulary_size": 7, "num_features": 2, "feature_dim": 3},
+    "gru-features": WITH_FEATURES,
+    "gru-features-ngrams-crf": {**WITH_FEATURES, "word_ngrams": 2, "feature_ngrams": 3, "crf": True},
     "transformer-characters": {"architecture": "transformer", "character_vocabulary_size": C, "characters": "cnn"},
 }
 
-FEW = ["lstm-characters-crf", "gru-features", "transformer-characters", "mingru", "cnn", "feedforward", "gru-causal"]
+FEW = ["lstm-characters-crf", "gru-features-ngrams-crf", "transformer-characters", "mingru", "cnn", "feedforward"]
+FEW += ["gru-causal"]
 
 
 def small(**options):
@@ -49,6 +52,17 @@ def test_promises(name, tmp_path):
         np.testing.assert_allclose(array(program(model)(under))[WORDS > 0], scores[WORDS > 0], atol=1e-5)
         other = {"words": WORDS, "characters": CHARACTERS[::-1]}
         assert np.abs(array(program(model)(other))[0] - scores[0]).max() > 1e-4, "the spelling must matter"
+
+
+@long_on_jax
+def test_ngrams_add_to_the_scores_of_the_network():
+    model, plain = fill(small(**WITH_FEATURES, word_ngrams=2, feature_ngrams=1)), small(**WITH_FEATURES)
+    direct = model.get_layer("ngrams")
+    plain.set_weights([w for w, v in zip(model.get_weights(), model.weights, strict=True) if v is not direct.table])
+    x = {"words": WORDS, "features": FEATURES.astype("int32")}
+    added = array(model(x)) - array(plain(x))
+    np.testing.assert_allclose(added, array(direct([x["words"], x["features"]])), atol=1e-5)
+    assert np.abs(added).max() > 0.1
 
 
 @pytest.mark.parametrize("crf", [False, True])
@@ -107,6 +121,10 @@ def test_bad_options_are_named():
         small(architecture="crf")
     with pytest.raises(ValueError, match="`characters` must be 'cnn', one of .* Received: 'word'"):
         small(character_vocabulary_size=C, characters="word")
+    with pytest.raises(ValueError, match="`word_ngrams` must be an integer of at least 1. Received: -1"):
+        small(word_ngrams=-1)
+    with pytest.raises(ValueError, match="`feature_ngrams` needs `feature_vocabulary_size`. Received: .*=3"):
+        small(feature_ngrams=3)
 
 
 @pytest.mark.parametrize(
