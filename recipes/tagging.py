@@ -75,6 +75,8 @@ def main(options: Options) -> None:
 
 
 def with_defaults(options: Options) -> Options:
+    if options.feature_ngrams and not options.feature_columns:
+        raise ValueError(f"--feature-ngrams needs --feature-columns. Received: {options.feature_ngrams}")
     return experiment.with_data(options, "ud_lines", file_too=True)
 
 

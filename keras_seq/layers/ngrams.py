@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 _MULTIPLIER = -2048144789  # 0x85ebca6b as int32, of MurmurHash3's final mix: products wrap around
@@ -97,21 +98,21 @@ class NgramScores(keras.layers.Layer):
             dtype = keras.backend.standardize_dtype(x.dtype)
             if not keras.backend.is_int_dtype(dtype):
                 raise ValueError(f"The inputs must be ids, integers. Received: {dtype}")
-        streams = [_ids(x)[:, :, i] for x in inputs for i in range(_ids(x).shape[2])]  # each (B, T)
-        longest = [n for x, n in zip(inputs, self._longest(len(inputs)), strict=True) for _ in range(_ids(x).shape[2])]
-        real, steps = ops.not_equal(streams[0], self.pad_id), ops.shape(streams[0])[1]
-        rows = []
-        for number, (stream, max_n) in enumerate(zip(streams, longest, strict=True)):
-            ids = ops.where(real, ops.cast(stream, "int32") + 1, 0)  # 0 beyond the ends
-            padded = ops.pad(ids, [[0, 0], [self.window, self.window]])
-            near = [padded[:, i : i + steps] for i in range(2 * self.window + 1)]
+        real = ops.not_equal(_ids(inputs[0])[:, :, :1], self.pad_id)
+        steps, window, streams, rows = ops.shape(inputs[0])[1], self.window, 0, []
+        for x, max_n in zip(inputs, self._longest(len(inputs)), strict=True):
+            ids = ops.where(real, ops.cast(_ids(x), "int32") + 1, 0)  # (B, T, F), 0 beyond the ends
+            padded = ops.pad(ids, [[0, 0], [window, window], [0, 0]])
+            near = [padded[:, i : i + steps] for i in range(2 * window + 1)]
             for n, first in self._places(max_n):
-                keys = ops.zeros_like(ids) + (1 + number + 64 * first + 4096 * n)
+                own = 1 + streams + np.arange(ids.shape[2], dtype="int32") + 64 * first + 4096 * n
+                keys = ops.zeros_like(ids) + own  # of the place, the length and the number of the id in its step
                 for token in (0, *near[first : first + n]):  # the 0 mixes the bits before ids come
                     keys = ops.bitwise_xor(keys, token) * _MULTIPLIER
                     keys = ops.bitwise_xor(keys, ops.right_shift(keys, 15))
                 rows.append(ops.mod(keys, self.num_rows))
-        return ops.stack(rows, axis=-1)
+            streams += ids.shape[2]
+        return ops.concatenate(rows, axis=-1)
 
     def _longest(self, inputs):
         """The length of the longest n-gram of each input."""

@@ -98,7 +98,7 @@ def tagger(
             f"`characters` must be 'cnn', one of {(*CELLS,)}, or a registered cell. Received: {characters!r}"
         )
     words = keras.Input((None,), dtype="int32", name="words")
-    inputs, features = {"words": words}, None
+    inputs = {"words": words}
     if embedding_dim is None:
         embedding_dim = units if vectors is None else vectors.shape[-1]
     x = embed(
@@ -131,10 +131,9 @@ def tagger(
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
     if word_ngrams or feature_ngrams:
-        ids, longest = (
-            ([words], (word_ngrams,)) if features is None else ([words, features], (word_ngrams, feature_ngrams))
-        )
-        direct = NgramScores(num_tags, longest, window=max(2, *(n // 2 for n in longest)), pad_id=pad_id, name="ngrams")
+        ids = [inputs[name] for name in ("words", "features") if name in inputs]
+        longest = (word_ngrams, feature_ngrams)[: len(ids)]
+        direct = NgramScores(num_tags, longest, window=max(2, max(longest) // 2), pad_id=pad_id, name="ngrams")
         scores = keras.layers.Add(name="scores")([scores, direct(ids)])
     inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)

@@ -169,14 +169,15 @@ def test_every_architecture_runs_to_the_end_on_spans(tmp_path, changes):
 
 
 @pytest.mark.long
-def test_a_feature_can_decide_the_tag(tmp_path):
+@pytest.mark.parametrize("direct", [{}, {"word_ngrams": 1, "feature_ngrams": 2}], ids=["network", "and n-grams"])
+def test_a_feature_can_decide_the_tag(tmp_path, direct):
     rows = [("saw", "NN", "B-TOOL"), ("saw", "VBD", "O"), ("the", "DT", "O")]
     drawn = np.random.default_rng(1).integers(0, 3, (3, 40, 5))
     for part, sentences in zip(("train", "valid", "test"), drawn, strict=True):
         text_of = "\n".join("".join(" ".join(rows[row]) + "\n" for row in sentence) for sentence in sentences)
         (tmp_path / f"{part}.txt").write_text(text_of)
     options = {"epochs": 3, "learning_rate": 0.1, "word_dropout": 0.0, "dropout": 0.0, "tokens_per_batch": 64}
-    run = run_in(tmp_path, data_dir=tmp_path, feature_columns=("1",), architecture="cnn", **options)
+    run = run_in(tmp_path, data_dir=tmp_path, feature_columns=("1",), architecture="cnn", **options, **direct)
     found = metrics_of(run)
     assert found["cnn", "span F1"]["value"] == 1.0
     task = keras_seq.load(run)
@@ -185,6 +186,11 @@ def test_a_feature_can_decide_the_tag(tmp_path):
     assert keras_seq.load(tmp_path / "export")("saw￨VBD saw￨NN") == expected
     (failed,) = task.details(["the￨DT saw"])
     assert failed.reason == "'saw' has 0 features, where the model reads 1. Give word￨FEATURE"
+
+
+def test_ngrams_of_features_need_features():
+    with pytest.raises(ValueError, match="--feature-ngrams needs --feature-columns. Received: 3"):
+        tagging.with_defaults(tagging.Options(feature_ngrams=3))
 
 
 @pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
