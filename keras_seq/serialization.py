@@ -16,7 +16,7 @@ from typing import Any
 # The registered classes of each module. tests/test_serialization.py keeps the table complete.
 CLASSES = {
     "decoding": "Ensemble",
-    "layers": "AdditiveAttention AttentionPooling AutoregressiveDecoder BlankPadding Bridge CRF CRFLoss "
+    "layers": "AdditiveAttention Affixes AttentionPooling AutoregressiveDecoder BlankPadding Bridge CRF CRFLoss "
     "CharacterEncoder ChronoBias ConvLSTM2D ConvSubsampling Dense DotAttention FrameCNN FrameConvolution FrameDecoder "
     "FramePairs FramePatches GRU GeneralAttention JoinFeatures LSTM LastPooling LastSteps "
     "LearnedPositions LocationSensitiveAttention LogMel MaskedConv1D MaxPooling MeanPooling MinGRU "

@@ -48,6 +48,8 @@ class Options(experiment.TaggedTextFlags, experiment.Options):
         0, "length of the longest n-grams of words that score the tags beside the network (0: none)"
     )
     feature_ngrams: int = option(0, "the same of --feature-columns")
+    affixes: int = option(0, "length of the longest beginnings and ends of a word that score its tags, too (0: none)")
+    ngram_l2: float = option(5e-4, "L2 regularization of the weights of n-grams and affixes")
     crf: bool = option(False, "conditional random field over the tags of a sentence")
     vectors: pathlib.Path | None = option(None, "text file of initial word vectors: word2vec, GloVe, fastText")
     dropout: float | None = preset(0.1, "dropout rate", files=0.5)
@@ -77,6 +79,8 @@ def main(options: Options) -> None:
 def with_defaults(options: Options) -> Options:
     if options.feature_ngrams and not options.feature_columns:
         raise ValueError(f"--feature-ngrams needs --feature-columns. Received: {options.feature_ngrams}")
+    if options.affixes and options.characters == "none":
+        raise ValueError(f"--affixes needs the characters, without --characters none. Received: {options.affixes}")
     return experiment.with_data(options, "ud_lines", file_too=True)
 
 
@@ -258,6 +262,7 @@ def build(
     more = {}
     if characters is not None:
         more = {"characters": options.characters, "character_vocabulary_size": characters.size}
+        more |= {"affixes": options.affixes}
     if features is not None:
         more |= {"feature_vocabulary_size": features.size, "num_features": len(options.feature_columns)}
         more |= {"feature_ngrams": options.feature_ngrams}
@@ -272,6 +277,7 @@ def build(
         **more,
         character_units=options.character_units,
         word_ngrams=options.word_ngrams,
+        ngram_l2=options.ngram_l2,
         crf=options.crf,
         dropout=options.dropout,
         num_heads=options.num_heads,

@@ -67,7 +67,7 @@ def einsum_dense(call: Call) -> Work:
 
 
 def ngram_scores(call: Call) -> Work:
-    """Sums of rows of a table."""
+    """Sums of rows of a table. Hashes of ids count nothing."""
     summed = call.layer.num_ngrams * call.y.size
     return Work(elementwise=summed, moved=summed, weights=summed)
 
@@ -283,7 +283,7 @@ FORMULAS: dict[type, Callable[[Call], Work]] = {
         (K.Activation, K.ReLU, K.LeakyReLU, K.Add, K.Multiply, K.Subtract, K.Average, K.Rescaling), each(1)
     ),
     **dict.fromkeys((layers.TrailingPaddingMask, layers.BlankPadding, layers.QuantileOffsets), each(1)),
-    **dict.fromkeys((layers.JoinFeatures, layers.LastSteps, layers.Patches), each(0)),
+    **dict.fromkeys((layers.Affixes, layers.JoinFeatures, layers.LastSteps, layers.Patches), each(0)),
     **dict.fromkeys((layers.FramePairs, layers.FramePatches, layers.LastPooling), each(0)),
     **dict.fromkeys((K.Conv1D, K.Conv2D, K.Conv3D, layers.MaskedConv1D), convolution),
     **dict.fromkeys((K.Conv1DTranspose, K.Conv2DTranspose), transposed_convolution),

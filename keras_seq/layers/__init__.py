@@ -35,7 +35,7 @@ from keras_seq.layers.masks import (
     sliding_window_mask,
 )
 from keras_seq.layers.multi_head_attention import MultiHeadAttention, create_cache, update_cache
-from keras_seq.layers.ngrams import NgramScores
+from keras_seq.layers.ngrams import Affixes, NgramScores
 from keras_seq.layers.parallel_recurrent import RGLRU, MinGRU, MinLSTM, ParallelRecurrent, linear_scan
 from keras_seq.layers.pooling import POOLINGS, AttentionPooling, LastPooling, MaxPooling, MeanPooling
 from keras_seq.layers.positions import LearnedPositions, distance_bias, positions_from, rotate, sinusoidal_positions
@@ -50,6 +50,7 @@ __all__ = [
     "ARCHITECTURES",
     "ATTENTIONS",
     "AdditiveAttention",
+    "Affixes",
     "AttentionPooling",
     "BlankPadding",
     "Bridge",

@@ -1,4 +1,4 @@
-"""Scores of steps from the n-grams around them: the features of a linear tagger, as a layer."""
+"""The features of a linear tagger as layers: n-grams around a word, beginnings and ends of words."""
 
 from typing import Any
 
@@ -26,13 +26,14 @@ class NgramScores(keras.layers.Layer):
     Args:
         num_outputs: number of scores of a step, N.
         max_n: length of the longest n-gram, or a tuple with the length for each input. 0: the input has no n-grams.
-        window: greatest distance of an id from its step, at least `(max_n - 1) / 2`.
+        window: greatest distance of an id from its step, at least `(max_n - 1) / 2`, or a tuple as for `max_n`.
         num_rows: number of rows of the table.
         scale: factor of the scores. Adam moves a weight by about the learning rate in an update, and most n-grams occur
             in few updates. With a factor their scores grow as fast as those of other layers.
         dropout: share of the n-grams of each step that are left out in training. The others count more.
         pad_id: id of padding. A step whose first id it is lies beyond the ends of the sequence.
         table_initializer: initializer of the table.
+        table_regularizer: regularizer of the table.
         seed: seed of the dropout.
     Call arguments:
         inputs: int `(B, T)` or `(B, T, F)`, or a list of these.
@@ -57,6 +58,7 @@ class NgramScores(keras.layers.Layer):
         dropout=0.5,
         pad_id=0,
         table_initializer: Any = "zeros",
+        table_regularizer: Any = None,
         seed=None,
         **kwargs,
     ):
@@ -64,28 +66,32 @@ class NgramScores(keras.layers.Layer):
         for name, value in {"num_outputs": num_outputs, "num_rows": num_rows}.items():
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1. Received: {value}")
-        longest = [max_n] if isinstance(max_n, int) else list(max_n)
-        if not 1 <= max(longest) <= 2 * window + 1 or min(longest) < 0:
+        self.max_n, self.window = (x if isinstance(x, int) else tuple(x) for x in (max_n, window))
+        spans = self._spans(max((len(x) for x in (self.max_n, self.window) if isinstance(x, tuple)), default=1))
+        if not any(n for n, _ in spans) or any(not 0 <= n <= 2 * width + 1 for n, width in spans):
             raise ValueError(
                 "`max_n` must be from 1 to 2 * `window` + 1, the number of steps in the window, or 0 for some inputs. "
                 f"Received: max_n={max_n}, window={window}"
             )
         self.num_outputs = num_outputs
-        self.max_n = max_n if isinstance(max_n, int) else tuple(max_n)
-        self.window = window
         self.num_rows = num_rows
         self.scale = scale
         self.dropout = keras.layers.Dropout(dropout, noise_shape=(None, None, None, 1), seed=seed, name="dropout")
         self.pad_id = pad_id
         self.table_initializer = keras.initializers.get(table_initializer)
+        self.table_regularizer = keras.regularizers.get(table_regularizer)
         self.supports_masking = True
 
     def build(self, input_shape):
         shapes = _each(input_shape, isinstance(input_shape[0], list | tuple))
-        spans = zip(shapes, self._longest(len(shapes)), strict=True)
-        self.num_ngrams = sum((shape[2] if len(shape) == 3 else 1) * len(self._places(n)) for shape, n in spans)  # K
-        shape = (self.num_rows, self.num_outputs)
-        self.table = self.add_weight(shape=shape, initializer=self.table_initializer, name="table")
+        spans = zip(shapes, self._spans(len(shapes)), strict=True)
+        self.num_ngrams = sum((shape[2] if len(shape) == 3 else 1) * len(_places(*span)) for shape, span in spans)  # K
+        self.table = self.add_weight(
+            shape=(self.num_rows, self.num_outputs),
+            initializer=self.table_initializer,
+            regularizer=self.table_regularizer,
+            name="table",
+        )
 
     def call(self, inputs, training=None):
         vectors = ops.take(self.table, self.rows(inputs), axis=0)  # (B, T, K, N)
@@ -99,31 +105,29 @@ class NgramScores(keras.layers.Layer):
             if not keras.backend.is_int_dtype(dtype):
                 raise ValueError(f"The inputs must be ids, integers. Received: {dtype}")
         real = ops.not_equal(_ids(inputs[0])[:, :, :1], self.pad_id)
-        steps, window, streams, rows = ops.shape(inputs[0])[1], self.window, 0, []
-        for x, max_n in zip(inputs, self._longest(len(inputs)), strict=True):
+        steps, streams, rows = ops.shape(inputs[0])[1], 0, []
+        for x, (max_n, window) in zip(inputs, self._spans(len(inputs)), strict=True):
             ids = ops.where(real, ops.cast(_ids(x), "int32") + 1, 0)  # (B, T, F), 0 beyond the ends
             padded = ops.pad(ids, [[0, 0], [window, window], [0, 0]])
             near = [padded[:, i : i + steps] for i in range(2 * window + 1)]
-            for n, first in self._places(max_n):
+            for n, first in _places(max_n, window):
                 own = 1 + streams + np.arange(ids.shape[2], dtype="int32") + 64 * first + 4096 * n
                 keys = ops.zeros_like(ids) + own  # of the place, the length and the number of the id in its step
                 for token in (0, *near[first : first + n]):  # the 0 mixes the bits before ids come
-                    keys = ops.bitwise_xor(keys, token) * _MULTIPLIER
-                    keys = ops.bitwise_xor(keys, ops.right_shift(keys, 15))
+                    keys = _mixed(keys, token)
                 rows.append(ops.mod(keys, self.num_rows))
             streams += ids.shape[2]
         return ops.concatenate(rows, axis=-1)
 
-    def _longest(self, inputs):
-        """The length of the longest n-gram of each input."""
-        longest = (self.max_n,) * inputs if isinstance(self.max_n, int) else self.max_n
-        if len(longest) != inputs:
-            raise ValueError(f"`max_n` must have one length for each of {inputs} inputs. Received: {self.max_n}")
-        return longest
-
-    def _places(self, max_n):
-        """Length and first step, in the window, of each n-gram near a step."""
-        return [(n, first) for n in range(1, max_n + 1) for first in range(2 * self.window + 2 - n)]
+    def _spans(self, inputs):
+        """`max_n` and `window` of each input."""
+        pair = [(x,) * inputs if isinstance(x, int) else x for x in (self.max_n, self.window)]
+        if any(len(x) != inputs for x in pair):
+            raise ValueError(
+                f"`max_n` and `window` must be a number, or one for each of {inputs} inputs. "
+                f"Received: max_n={self.max_n}, window={self.window}"
+            )
+        return list(zip(*pair, strict=True))
 
     def compute_mask(self, inputs, mask=None):
         return ops.not_equal(_ids(_each(inputs)[0])[:, :, 0], self.pad_id)
@@ -145,8 +149,82 @@ class NgramScores(keras.layers.Layer):
             "dropout": self.dropout.rate,
             "pad_id": self.pad_id,
             "table_initializer": keras.initializers.serialize(self.table_initializer),
+            "table_regularizer": keras.regularizers.serialize(self.table_regularizer),
             "seed": self.dropout.seed,
         }
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class Affixes(keras.layers.Layer):
+    """Ids of the first and last characters of words, for `NgramScores`.
+
+    They are hashes of the first 1, 2, ... and of the last 1, 2, ... characters. In place of more characters than a word
+    has, they are those of the whole word with a mark.
+
+    Args:
+        max_length: greatest number of characters of a beginning or an end, L.
+        pad_id: id of padding, on the right of the characters.
+    Call arguments:
+        inputs: int `(B, T, C)`, the characters of each word.
+    Returns:
+        int32 `(B, T, 2 L)`, any integers. Its mask is False for words without characters.
+    Raises:
+        ValueError: if `max_length` is below 1.
+    Example:
+        >>> words = np.array([[[3, 4, 5], [7, 4, 5]]])  # two words that end alike
+        >>> ids = np.array(layers.Affixes(2)(words))
+        >>> (ids[0, 0] == ids[0, 1]).tolist()
+        [False, False, True, True]
+    """
+
+    def __init__(self, max_length=4, pad_id=0, **kwargs):
+        kwargs.setdefault("dtype", "int32")
+        super().__init__(**kwargs)
+        if max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1. Received: {max_length}")
+        self.max_length = max_length
+        self.pad_id = pad_id
+        self.supports_masking = True
+
+    def call(self, inputs):
+        L = self.max_length
+        real = ops.not_equal(inputs, self.pad_id)
+        lengths = ops.sum(ops.cast(real, "int32"), axis=-1, keepdims=True)  # (B, T, 1)
+        characters = ops.where(real, ops.cast(inputs, "int32") + 1, 0)
+        characters = ops.pad(characters, [[0, 0], [0, 0], [0, L]])  # 0 beyond the ends
+        places = np.arange(L, dtype="int32")
+        back = lengths - 1 - places  # the places of the last characters, the last first
+        last = ops.take_along_axis(characters, ops.maximum(back, 0), axis=-1)
+        keys = []
+        for side in (characters[:, :, :L], ops.where(back >= 0, last, 0)):
+            key = ops.zeros_like(side[:, :, 0])
+            for i in range(L):
+                key = _mixed(key, side[:, :, i])
+                keys.append(key)
+        return ops.stack(keys, axis=-1)
+
+    def compute_mask(self, inputs, mask=None):
+        return ops.not_equal(inputs[:, :, 0], self.pad_id)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:2], 2 * self.max_length)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "int32")
+
+    def get_config(self):
+        return {**super().get_config(), "max_length": self.max_length, "pad_id": self.pad_id}
+
+
+def _mixed(keys, token):
+    """Hashes with one id more, int32."""
+    keys = ops.bitwise_xor(keys, token) * _MULTIPLIER
+    return ops.bitwise_xor(keys, ops.right_shift(keys, 15))
+
+
+def _places(max_n, window):
+    """Length and first step, in the window, of each n-gram near a step."""
+    return [(n, first) for n in range(1, max_n + 1) for first in range(2 * window + 2 - n)]
 
 
 def _each(inputs, several=None):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.layers import CELLS, CRF, CharacterEncoder, JoinFeatures, NgramScores, ViterbiDecoder
+from keras_seq.layers import CELLS, CRF, Affixes, CharacterEncoder, JoinFeatures, NgramScores, ViterbiDecoder
 from keras_seq.layers.recurrent_stack import registered_class
 from keras_seq.models.building_blocks import embed, encode_sequence
 from keras_seq.models.functional import functional
@@ -33,6 +33,8 @@ def tagger(
     feature_dim: int = 32,
     word_ngrams: int = 0,
     feature_ngrams: int = 0,
+    affixes: int = 0,
+    ngram_l2: float = 5e-4,
     crf: bool = False,
     dropout: float = 0.3,
     num_heads: int = 4,
@@ -66,6 +68,10 @@ def tagger(
         word_ngrams: length of the longest n-grams of words around a word that score its tags beside the network
             (`layers.NgramScores`). 0: none. The linear taggers before recurrent networks had 2.
         feature_ngrams: the same of features. Linear taggers had 3 of parts of speech.
+        affixes: number of characters of the longest beginnings and ends of a word that score its tags, too. Linear
+            taggers had 4.
+        ngram_l2: factor of the sum of the squares of these scores' weights in the loss. A good value is about
+            100 / the number of training words.
         crf: whether to score the tags of a sentence together, with a conditional random field.
         dropout: rate of dropout on words, characters and features, between layers and before the scores.
         num_heads: number of attention heads of a Transformer.
@@ -89,9 +95,11 @@ def tagger(
     check_counts(embedding_dim=embedding_dim, num_heads=num_heads, character_units=character_units)
     check_counts(character_vocabulary_size=character_vocabulary_size, feature_vocabulary_size=feature_vocabulary_size)
     check_counts(num_features=num_features, feature_dim=feature_dim)
-    check_counts(word_ngrams=word_ngrams or None, feature_ngrams=feature_ngrams or None)
+    check_counts(word_ngrams=word_ngrams or None, feature_ngrams=feature_ngrams or None, affixes=affixes or None)
     if feature_ngrams and feature_vocabulary_size is None:
         raise ValueError(f"`feature_ngrams` needs `feature_vocabulary_size`. Received: feature_ngrams={feature_ngrams}")
+    if affixes and character_vocabulary_size is None:
+        raise ValueError(f"`affixes` needs `character_vocabulary_size`. Received: affixes={affixes}")
     check_rates(dropout=dropout)
     if characters not in ("cnn", *CELLS) and not registered_class(str(characters)):
         raise ValueError(
@@ -130,11 +138,23 @@ def tagger(
     x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
-    if word_ngrams or feature_ngrams:
-        ids = [inputs[name] for name in ("words", "features") if name in inputs]
-        longest = (word_ngrams, feature_ngrams)[: len(ids)]
-        direct = NgramScores(num_tags, longest, window=max(2, max(longest) // 2), pad_id=pad_id, name="ngrams")
-        scores = keras.layers.Add(name="scores")([scores, direct(ids)])
+    if word_ngrams or feature_ngrams or affixes:
+        ids, longest, window = [words], [word_ngrams], [max(2, word_ngrams // 2)]
+        if feature_ngrams:
+            ids, longest, window = [*ids, features], [*longest, feature_ngrams], [*window, max(2, feature_ngrams // 2)]
+        if affixes:
+            ends = Affixes(affixes, pad_id, name="affixes")(spelling)
+            ids, longest, window = [*ids, ends], [*longest, 1], [*window, 0]
+        direct = NgramScores(
+            num_tags,
+            longest,
+            window,
+            dropout=0.0,
+            pad_id=pad_id,
+            table_regularizer=keras.regularizers.L2(ngram_l2),
+            name="ngrams",
+        )(ids)
+        scores = keras.layers.Add(name="scores")([scores, direct])
     inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
 

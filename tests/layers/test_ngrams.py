@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_seq import layers
-from keras_seq.layers import NgramScores
+from keras_seq.layers import Affixes, NgramScores
 from tests.checks import check_layer
 from tests.reference import array, fill, in_graph, long_on_jax
 
@@ -56,6 +56,8 @@ def test_each_input_has_ngrams_of_its_own():
     np.testing.assert_array_equal(rows[..., : of_first.shape[-1]], of_first)
     assert rows.shape[-1] == (5 + 4) + (5 + 4 + 3)
     assert not set(of_first.ravel()) & set(rows[..., of_first.shape[-1] :].ravel())
+    narrow = array(NgramScores(2, (2, 3), (2, 1), num_rows=2**24).rows([WORDS, WORDS]))
+    assert narrow.shape[-1] == (5 + 4) + (3 + 2 + 1)
     none = array(NgramScores(2, (0, 1), num_rows=2**24).rows([WORDS, TAGS]))
     assert none.shape[-1] == 5
 
@@ -83,6 +85,30 @@ def test_padding_of_any_kind_and_length_changes_nothing():
     other = scorer(np.where(WORDS == 0, 3, WORDS), pad_id=3)
     expected = array(scorer(WORDS)(WORDS))[1, :2]
     np.testing.assert_allclose(array(other(np.where(WORDS == 0, 3, WORDS)))[1, :2], expected, atol=1e-6)
+
+
+def test_equal_beginnings_and_ends_have_equal_ids():
+    spelled = ["walked", "talked", "walks", "ed", "d"]
+    C = max(map(len, spelled))
+    characters = np.array([[[ord(c) for c in word] + [0] * (C - len(word)) for word in spelled]], "int32")
+    L = 3
+    for wider in (characters, np.pad(characters, ((0, 0), (0, 0), (0, 4)))):
+        ids = array(Affixes(L)(wider))[0]
+        assert ids.shape == (len(spelled), 2 * L)
+        parts = [
+            [word[:n].ljust(n, "^") for n in range(1, L + 1)] + [word[::-1][:n].ljust(n, "^") for n in range(1, L + 1)]
+            for word in spelled
+        ]
+        for side in (slice(0, L), slice(L, 2 * L)):
+            key = {}
+            for row, names in zip(ids[:, side], parts, strict=True):
+                for found, name in zip(row, names[side], strict=True):
+                    assert key.setdefault(name, found) == found
+            assert len(set(key.values())) == len(key)
+    none = np.zeros((1, 1, 2), "int32")
+    assert not array(Affixes(3)(none)).any() and not array(Affixes(3).compute_mask(none)).any()
+    with pytest.raises(ValueError, match="`max_length` must be at least 1. Received: 0"):
+        Affixes(0)
 
 
 def test_dropout_leaves_out_whole_ngrams_in_training_alone():
@@ -122,7 +148,10 @@ def test_a_linear_crf_learns_what_only_neighbors_tell():
         (lambda: NgramScores(0), "`num_outputs` must be at least 1. Received: 0"),
         (lambda: NgramScores(2, 4, 1), "`max_n` must be from 1 to 2 . `window` . 1.*Received: max_n=4, window=1"),
         (lambda: NgramScores(2, (0, 0)), "`max_n` must be from 1 to .*Received: max_n=.0, 0., window=2"),
-        (lambda: NgramScores(2, (1, 2))(WORDS), "`max_n` must have one length for each of 1 inputs. Received: .1, 2."),
+        (
+            lambda: NgramScores(2, (1, 2))(WORDS),
+            "must be a number, or one for each of 1 inputs. Received: max_n=.1, 2., window=2",
+        ),
         (lambda: NgramScores(2)(np.ones((2, 3), "float32")), "must be ids, integers. Received: float32"),
     ],
 )

@@ -13,6 +13,7 @@ from tests.reference import array, quick, spread, tensorflow_only
 X, IDS, CLIP = spread((2, 3, 4)), np.array([[1, 2, 0], [3, 0, 0]], "int32"), spread((2, 3, 4, 6, 1))
 # Layers that other tests give to `check_layer`, with what they are called with here.
 LAYERS = {
+    "Affixes": (lambda: layers.Affixes(2), IDS[:, :, None]),
     "AttentionPooling": (lambda: layers.AttentionPooling(3), X),
     "BlankPadding": (layers.BlankPadding, X),
     "CRF": (lambda: layers.CRF(4), X),

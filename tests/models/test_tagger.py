@@ -23,6 +23,7 @@ CASES = {
     "lstm-crf": {"crf": True},
     "gru-causal": {"architecture": "gru", "bidirectional": False},
     "lstm-characters-crf": {"character_vocabulary_size": C, "crf": True},
+    "gru-characters-affixes": {"architecture": "gru", "character_vocabulary_size": C, "affixes": 2},
     "gru-features": WITH_FEATURES,
     "gru-features-ngrams-crf": {**WITH_FEATURES, "word_ngrams": 2, "feature_ngrams": 3, "crf": True},
     "transformer-characters": {"architecture": "transformer", "character_vocabulary_size": C, "characters": "cnn"},
@@ -125,6 +126,8 @@ def test_bad_options_are_named():
         small(word_ngrams=-1)
     with pytest.raises(ValueError, match="`feature_ngrams` needs `feature_vocabulary_size`. Received: .*=3"):
         small(feature_ngrams=3)
+    with pytest.raises(ValueError, match="`affixes` needs `character_vocabulary_size`. Received: affixes=4"):
+        small(affixes=4)
 
 
 @pytest.mark.parametrize(

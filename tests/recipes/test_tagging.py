@@ -188,9 +188,11 @@ def test_a_feature_can_decide_the_tag(tmp_path, direct):
     assert failed.reason == "'saw' has 0 features, where the model reads 1. Give word￨FEATURE"
 
 
-def test_ngrams_of_features_need_features():
+def test_ngrams_of_features_and_affixes_need_them():
     with pytest.raises(ValueError, match="--feature-ngrams needs --feature-columns. Received: 3"):
         tagging.with_defaults(tagging.Options(feature_ngrams=3))
+    with pytest.raises(ValueError, match="--affixes needs the characters, without --characters none. Received: 4"):
+        tagging.with_defaults(tagging.Options(affixes=4, characters="none"))
 
 
 @pytest.mark.parametrize("beside", [(), ("valid",), ("test",), ("valid", "test")])
