@@ -138,23 +138,18 @@ def tagger(
     x, _ = encode_sequence(x, architecture, units, num_layers, **steps)
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     scores = keras.layers.Dense(num_tags, name="logits")(x)
-    if word_ngrams or feature_ngrams or affixes:
-        ids, longest, window = [words], [word_ngrams], [max(2, word_ngrams // 2)]
-        if feature_ngrams:
-            ids, longest, window = [*ids, features], [*longest, feature_ngrams], [*window, max(2, feature_ngrams // 2)]
-        if affixes:
-            ends = Affixes(affixes, pad_id, name="affixes")(spelling)
-            ids, longest, window = [*ids, ends], [*longest, 1], [*window, 0]
-        direct = NgramScores(
-            num_tags,
-            longest,
-            window,
-            dropout=0.0,
-            pad_id=pad_id,
-            table_regularizer=keras.regularizers.L2(ngram_l2),
-            name="ngrams",
-        )(ids)
-        scores = keras.layers.Add(name="scores")([scores, direct])
+    direct = [(words, word_ngrams, max(2, word_ngrams // 2))]  # ids, the length of their n-grams, the window
+    if feature_ngrams:
+        direct.append((features, feature_ngrams, max(2, feature_ngrams // 2)))
+    if affixes:
+        direct.append((Affixes(affixes, pad_id, name="affixes")(spelling), 1, 0))
+    if any(max_n for _, max_n, _ in direct):
+        ids, max_n, window = zip(*direct, strict=True)
+        regularizer = keras.regularizers.L2(ngram_l2)
+        ngrams = NgramScores(
+            num_tags, max_n, window, dropout=0.0, pad_id=pad_id, table_regularizer=regularizer, name="ngrams"
+        )
+        scores = keras.layers.Add(name="scores")([scores, ngrams(list(ids))])
     inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)
 

@@ -109,7 +109,11 @@ def translator(cell, attention="additive"):
 
 
 TASKS = {
-    "tagger, CRF": (lambda: models.tagger(9, 3, architecture="mingru", crf=True, **SMALL), layers.CRFLoss, tags),
+    "tagger, CRF": (
+        lambda: models.tagger(9, 3, architecture="mingru", word_ngrams=2, crf=True, **SMALL),
+        layers.CRFLoss,
+        tags,
+    ),
     "recognizer, CTC": (of_speech("mingru"), losses.CTCLoss, recordings),
     "forecaster, quantiles": (
         lambda: models.forecaster(2, 6, 2, patch_length=1, architecture="mingru", quantiles=(0.1, 0.9), **SMALL),
