@@ -30,11 +30,9 @@ class NgramScores(keras.layers.Layer):
         num_rows: number of rows of the table.
         scale: factor of the scores. Adam moves a weight by about the learning rate in an update, and most n-grams occur
             in few updates. With a factor their scores grow as fast as those of other layers.
-        dropout: share of the n-grams of each step that are left out in training. The others count more.
         pad_id: id of padding. A step whose first id it is lies beyond the ends of the sequence.
         table_initializer: initializer of the table.
-        table_regularizer: regularizer of the table.
-        seed: seed of the dropout.
+        table_regularizer: regularizer of the table. Most n-grams occur once, so it should have one.
     Call arguments:
         inputs: int `(B, T)` or `(B, T, F)`, or a list of these.
     Returns:
@@ -55,11 +53,9 @@ class NgramScores(keras.layers.Layer):
         window=2,
         num_rows=2**18,
         scale=10.0,
-        dropout=0.5,
         pad_id=0,
         table_initializer: Any = "zeros",
         table_regularizer: Any = None,
-        seed=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -76,7 +72,6 @@ class NgramScores(keras.layers.Layer):
         self.num_outputs = num_outputs
         self.num_rows = num_rows
         self.scale = scale
-        self.dropout = keras.layers.Dropout(dropout, noise_shape=(None, None, None, 1), seed=seed, name="dropout")
         self.pad_id = pad_id
         self.table_initializer = keras.initializers.get(table_initializer)
         self.table_regularizer = keras.regularizers.get(table_regularizer)
@@ -93,9 +88,8 @@ class NgramScores(keras.layers.Layer):
             name="table",
         )
 
-    def call(self, inputs, training=None):
-        vectors = ops.take(self.table, self.rows(inputs), axis=0)  # (B, T, K, N)
-        return self.scale * ops.sum(self.dropout(vectors, training=training), axis=2)
+    def call(self, inputs):
+        return self.scale * ops.sum(ops.take(self.table, self.rows(inputs), axis=0), axis=2)
 
     def rows(self, inputs):
         """The rows of the K n-grams near each step, int32 `(B, T, K)`."""
@@ -135,7 +129,7 @@ class NgramScores(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*_each(input_shape, isinstance(input_shape[0], list | tuple))[0][:2], self.num_outputs)
 
-    def compute_output_spec(self, inputs, training=None):
+    def compute_output_spec(self, inputs):
         return keras.KerasTensor((*_each(inputs)[0].shape[:2], self.num_outputs), self.compute_dtype)
 
     def get_config(self):
@@ -146,11 +140,9 @@ class NgramScores(keras.layers.Layer):
             "window": self.window,
             "num_rows": self.num_rows,
             "scale": self.scale,
-            "dropout": self.dropout.rate,
             "pad_id": self.pad_id,
             "table_initializer": keras.initializers.serialize(self.table_initializer),
             "table_regularizer": keras.regularizers.serialize(self.table_regularizer),
-            "seed": self.dropout.seed,
         }
 
 

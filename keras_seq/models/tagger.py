@@ -145,10 +145,8 @@ def tagger(
         direct.append((Affixes(affixes, pad_id, name="affixes")(spelling), 1, 0))
     if any(max_n for _, max_n, _ in direct):
         ids, max_n, window = zip(*direct, strict=True)
-        regularizer = keras.regularizers.L2(ngram_l2)
-        ngrams = NgramScores(
-            num_tags, max_n, window, dropout=0.0, pad_id=pad_id, table_regularizer=regularizer, name="ngrams"
-        )
+        l2 = keras.regularizers.L2(ngram_l2)
+        ngrams = NgramScores(num_tags, max_n, window, pad_id=pad_id, table_regularizer=l2, name="ngrams")
         scores = keras.layers.Add(name="scores")([scores, ngrams(list(ids))])
     inputs = inputs if len(inputs) > 1 else words
     return keras.Model(inputs, CRF(num_tags, name="potentials")(scores) if crf else scores, name=name)

@@ -111,22 +111,10 @@ def test_equal_beginnings_and_ends_have_equal_ids():
         Affixes(0)
 
 
-def test_dropout_leaves_out_whole_ngrams_in_training_alone():
-    layer = NgramScores(3, 1, 0, num_rows=40, scale=1.0, dropout=0.5, seed=1)
-    layer.build((None, None))
-    fill(layer)
-    ids = np.full((1, 1000), 7, "int32")
-    whole = array(layer(ids))[0, 0]
-    scores = array(layer(ids, training=True))[0]
-    left_out = np.isclose(scores, 0).all(-1)
-    np.testing.assert_allclose(scores[~left_out], np.broadcast_to(2 * whole, scores[~left_out].shape), rtol=1e-5)
-    assert 400 < left_out.sum() < 600
-
-
 @long_on_jax
 def test_keeps_what_keras_promises():
-    check_layer(lambda: NgramScores(3, num_rows=50, dropout=0.0, table_initializer="glorot_uniform"), WORDS)
-    check_layer(lambda: NgramScores(3, 1, 0, num_rows=50, dropout=0.0, table_initializer="ones"), ([WORDS, TAGS],))
+    check_layer(lambda: NgramScores(3, num_rows=50, table_initializer="glorot_uniform"), WORDS)
+    check_layer(lambda: NgramScores(3, 1, 0, num_rows=50, table_initializer="ones"), ([WORDS, TAGS],))
 
 
 def test_a_linear_crf_learns_what_only_neighbors_tell():
@@ -136,7 +124,7 @@ def test_a_linear_crf_learns_what_only_neighbors_tell():
     before = np.pad(words, ((0, 0), (1, 0)))[:, :-1]
     tags = (before % 2).astype("int32")
     ids = keras.Input((None,), dtype="int32")
-    model = keras.Model(ids, layers.CRF(2)(NgramScores(2, 1, 1, num_rows=1000, dropout=0.0, scale=1.0)(ids)))
+    model = keras.Model(ids, layers.CRF(2)(NgramScores(2, 1, 1, num_rows=1000, scale=1.0)(ids)))
     model.compile(keras.optimizers.Adam(0.1), layers.CRFLoss(), weighted_metrics=[layers.ViterbiAccuracy()])
     model.fit(words, tags, epochs=15, verbose=0)
     assert model.evaluate(words, tags, verbose=0)[1] == 1.0
