@@ -12,6 +12,7 @@ from keras_seq import data, layers, tasks, text
 from keras_seq.training import Run
 
 WORDS = text.Words.train(["a b c", "b c a"])
+SOUND = np.random.default_rng(1).normal(size=2000).astype("float32")
 SCALER = data.Scaler([3.0], [2.0], ["a"])
 
 
@@ -23,6 +24,11 @@ def scored(**options):
 def forecasts():
     steps = [layers.GRU(4), keras.layers.Dense(2), keras.layers.Reshape((2, 1))]
     return keras.Sequential([keras.Input((6, 1)), *steps])
+
+
+def heard():
+    steps = [layers.LogMel(8000, num_mel_bins=8), layers.GRU(4, return_sequences=True), keras.layers.Dense(WORDS.size)]
+    return keras.Sequential([keras.Input((None,)), *steps])
 
 
 def test_a_classifier():
@@ -48,13 +54,14 @@ def test_a_classifier_of_sounds():
     assert tasks.Classification(model, None, ["no", "yes"])(sound) == ["no", "yes"][best]
 
 
-@pytest.mark.parametrize("kind", ["tagging", "classification", "forecasting", "tensors"])
+@pytest.mark.parametrize("kind", ["tagging", "classification", "forecasting", "tensors", "transcription"])
 def test_a_run_that_has_saved_it_is_opened(kind, tmp_path):
     """Training saves the model itself, not the functional one of the task."""
     model, task, given = {
         "tagging": lambda: (m := scored(return_sequences=True), tasks.Tagging(m, WORDS, ["x", "y"]), ["a b", "b c"]),
         "classification": lambda: (m := scored(), tasks.Classification(m, WORDS, ["x", "y"]), ["a b", "c"]),
         "forecasting": lambda: (m := forecasts(), tasks.Forecasting(m, SCALER, look_back=6), np.ones((6, 1))),
+        "transcription": lambda: (m := heard(), tasks.Transcription(m, WORDS), [SOUND, SOUND[:1000]]),
         "tensors": lambda: (m := forecasts(), tasks.Tensors(m), np.ones((6, 1), "float32")),
     }[kind]()
     task.save(Run(tmp_path, {}))
