@@ -113,16 +113,28 @@ class DeferredLogits:
             raise ValueError(f"`num_sampled` needs the TensorFlow backend. Received: {keras.backend.backend()}")
         import tensorflow as tf
 
-        real = tf.reshape(weights != 0, (-1,))
+        V, D = self.shape[-1], self.vectors.shape[-1]
+        if self.num_sampled > V:
+            raise ValueError(
+                f"`num_sampled` must be at most {V}, the size of the vocabulary. Received: {self.num_sampled}"
+            )
         dtype = keras.backend.result_type(self.vectors.dtype, "float32")
-        values = tf.nn.sampled_softmax_loss(
-            weights=tf.cast(self.kernel if self.transposed else tf.transpose(self.kernel), dtype),
-            biases=tf.zeros((self.shape[-1],), dtype),
-            labels=tf.cast(tf.reshape(tf.clip_by_value(labels, 0, self.shape[-1] - 1), (-1, 1)), tf.int64),
-            inputs=tf.cast(tf.reshape(self.vectors, (-1, self.vectors.shape[-1])), dtype),
-            num_sampled=self.num_sampled,
-            num_classes=self.shape[-1],
+        x = tf.cast(tf.reshape(self.vectors, (-1, D)), dtype)
+        right = tf.cast(tf.reshape(tf.clip_by_value(labels, 0, V - 1), (-1, 1)), tf.int64)  # (N, 1)
+        drawn, *frequencies = tf.random.log_uniform_candidate_sampler(right, 1, self.num_sampled, True, V)
+        log_q, log_q_drawn = (tf.math.log(tf.cast(frequency, dtype)) for frequency in frequencies)  # (N, 1), (S,)
+        kernel = tf.convert_to_tensor(self.kernel)
+        own, others = (
+            tf.cast(tf.gather(kernel, ids) if self.transposed else tf.transpose(tf.gather(kernel, ids, axis=1)), dtype)
+            for ids in (right[:, 0], drawn)
         )
+        rounded = products.in_bfloat16(self.training, dtype, self.num_sampled * D)
+        product = products.rounded_matmul if rounded else tf.matmul
+        own_scores = tf.reduce_sum(x * own, axis=1, keepdims=True) - log_q
+        scores = product(x, others, transpose_b=True) - log_q_drawn
+        scores = tf.where(drawn == right, tf.constant(-math.inf, dtype), scores)  # drawn, but right
+        values = tf.reduce_logsumexp(tf.concat([own_scores, scores], axis=1), axis=1) - own_scores[:, 0]
+        real = tf.reshape(weights != 0, (-1,))
         return tf.reshape(tf.where(real, values, tf.zeros_like(values)), tf.shape(labels))
 
 

@@ -70,6 +70,7 @@ class Options(experiment.Options):
     learning_rate: float | None = preset(1e-2, "peak learning rate", files=2e-3)
     weight_decay: float = option(0.0, "weight decay of AdamW")
     chunk_size: int | None = option(None, "number of tokens to score at a time, to save memory (default: all)")
+    num_sampled: int | None = option(None, "number of wrong words of a sampled softmax (default: all words)")
 
     ngram: int = option(5, "order of an n-gram model to compare with (0: none)")
     prompt: str = option("", "text that the samples continue")
@@ -139,7 +140,7 @@ def train(options: Options, parts: dict[str, list[str]], run, scope, callbacks=(
         )
         model.compile(
             experiment.adamw(options, batches, beta_2=0.99),
-            losses.TokenCrossentropy(chunk_size=options.chunk_size),
+            losses.TokenCrossentropy(chunk_size=options.chunk_size, num_sampled=options.num_sampled),
             jit_compile=False,  # the loop over the steps takes minutes to compile
         )
     experiment.initialize(options, model, run, {"": vocabulary})
@@ -216,6 +217,11 @@ def check(options: Options) -> None:
     for name in ("block", "batch_size", "lines", "sample_length"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(options, name)}")
+    if options.num_sampled is not None and options.vocabulary != "words":
+        raise ValueError(
+            "--num-sampled draws frequent ids more often, and of all vocabularies that of --vocabulary words alone is "
+            f"sorted by frequency. Received: --vocabulary {options.vocabulary}"
+        )
     if options.carries and options.batches is not None:
         raise ValueError(
             f"--batches draws blocks, but --architecture {options.architecture} reads the text from beginning to end. "

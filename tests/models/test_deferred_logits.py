@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_seq import layers, models
+from keras_seq import layers, models, products
 from keras_seq.deferred_logits import DeferredLogits
 from keras_seq.losses import SequenceCrossentropy, TokenCrossentropy
 from keras_seq.metrics import Perplexity, TokenAccuracy, TokenLoss
@@ -211,22 +211,51 @@ def _noted(x, shapes):
 @tensorflow_only("TensorFlow draws the words")
 @pytest.mark.parametrize("transposed", [False, True])
 def test_sampled_words_give_the_loss_of_tensorflow(transposed, monkeypatch):
-    """Given drawn words, in float64: the log-softmax of the scores minus the logarithms of their frequencies."""
+    """Given drawn words, one of them a label, in float64: its loss, and its gradients."""
     import tensorflow as tf
 
     drawn = tf.constant([3, 0, 7, 5], tf.int64)
     expected = tf.linspace(tf.constant(0.2, tf.float64), 0.9, V)
-    sampled = (drawn, tf.gather(expected, [[2]] * B * T), tf.gather(expected, drawn))
-    loss = tf.nn.sampled_softmax_loss
-    monkeypatch.setattr(tf.nn, "sampled_softmax_loss", lambda **given: loss(**given, sampled_values=sampled))
-    vectors, kernel = (spread(shape, start=3).astype("float64") for shape in ((B, T, 4), (4, V)))
-    labels, weights = np.full((B, T), 2), (np.arange(T) < LENGTHS[:, None]).astype("float32")
-    given = tf.constant(kernel.T if transposed else kernel)
-    deferred = DeferredLogits(tf.constant(vectors), given, transposed=transposed, num_sampled=4)
-    found = deferred.scored(labels, weights, label_smoothing=0.0)
-    scores = (vectors @ kernel)[..., [2, 3, 0, 7, 5]] - np.log(np.take(expected.numpy(), [2, 3, 0, 7, 5]))
-    values = np.log(np.exp(scores).sum(-1)) - scores[..., 0]
-    np.testing.assert_allclose(array(found.values), np.where(weights > 0, values, 0), rtol=1e-12)
+    labels, weights = np.arange(B * T).reshape(B, T) % V, (np.arange(T) < LENGTHS[:, None]).astype("float32")
+    sampled = (drawn, tf.gather(expected, labels.reshape(-1, 1)), tf.gather(expected, drawn))
+    monkeypatch.setattr(tf.random, "log_uniform_candidate_sampler", lambda *args: sampled)
+    vectors, kernel = (tf.constant(spread(shape, start=3).astype("float64")) for shape in ((B, T, 4), (V, 4)))
+    given = kernel if transposed else tf.transpose(kernel)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([vectors, kernel, given])
+        deferred = DeferredLogits(vectors, given, transposed=transposed, num_sampled=4)
+        ours = deferred.scored(labels, weights, label_smoothing=0.0).values
+        theirs = tf.nn.sampled_softmax_loss(
+            kernel,
+            tf.zeros(V, tf.float64),
+            labels.reshape(-1, 1),
+            tf.reshape(vectors, (-1, 4)),
+            num_sampled=4,
+            num_classes=V,
+            sampled_values=sampled,
+        )
+        theirs = tf.reshape(theirs, (B, T)) * weights
+    np.testing.assert_allclose(array(ours), array(theirs), rtol=1e-12)
+    np.testing.assert_allclose(array(tape.gradient(ours, vectors)), array(tape.gradient(theirs, vectors)), atol=1e-12)
+    pairs = ((ours, given), (theirs, kernel))
+    found, wanted = (array(tf.convert_to_tensor(tape.gradient(*pair))) for pair in pairs)
+    np.testing.assert_allclose(found if transposed else found.T, wanted, atol=1e-12)
+
+
+@tensorflow_only("products in bfloat16 are TensorFlow's")
+def test_the_scores_of_sampled_words_are_rounded_where_that_is_faster(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(products, "SMALLEST", 1)
+    vectors, kernel = (tf.constant(spread(shape, start=3)) for shape in ((B, T, 4), (V, 4)))
+    labels, values = np.full((B, T), 2), {}
+    for dtype in ("float32", "bfloat16"):
+        monkeypatch.setattr(products, "_dtype", dtype)
+        keras.utils.set_random_seed(1)
+        deferred = DeferredLogits(vectors, kernel, transposed=True, num_sampled=4)
+        values[dtype] = array(deferred.scored(labels, label_smoothing=0.0).values)
+    np.testing.assert_allclose(values["bfloat16"], values["float32"], atol=0.02)
+    assert (values["bfloat16"] != values["float32"]).any()
 
 
 @tensorflow_only("TensorFlow draws the words")
@@ -258,3 +287,10 @@ def test_sampled_words_are_refused_where_they_mean_nothing():
     x, labels, sample_weight = batch("seq2seq")
     with pytest.raises(ValueError, match="Leave out `metrics.TokenAccuracy`"):
         model.fit(x, labels, sample_weight=sample_weight, verbose=0)
+
+
+@tensorflow_only("TensorFlow draws the words")
+def test_more_sampled_words_than_there_are():
+    deferred = DeferredLogits(spread((B, T, 4)), spread((V, 4)), transposed=True, num_sampled=V + 1)
+    with pytest.raises(ValueError, match=f"`num_sampled` must be at most {V}, the size of the vocabulary. .*{V + 1}"):
+        deferred.scored(np.ones((B, T), "int32"), label_smoothing=0.0)

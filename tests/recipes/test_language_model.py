@@ -149,7 +149,7 @@ def write_text(path, lines=60):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"architecture": "rnn", "vocabulary": "words", "top_k": 3},
+        {"architecture": "rnn", "vocabulary": "words", "top_k": 3, "num_sampled": 4},
         {"architecture": "transformer", "num_heads": 2, "batches": 6},
         {"architecture": "gru", "vocabulary": "bytes", "num_layers": 2},
         {"architecture": "lstm", "vocabulary": "bpe", "vocabulary_size": 60},
@@ -211,6 +211,7 @@ def test_bad_input_gets_one_line_that_names_it(tmp_path, capsys):
     assert "--batch-size 900" in error_of(language_model, capsys, *argv, "--batch-size", "900")
     assert "--block must be" in error_of(language_model, capsys, *argv, "--block", "0")
     assert "--batches" in error_of(language_model, capsys, *argv, "--batches", "3")
+    assert "--vocabulary characters" in error_of(language_model, capsys, *argv, "--num-sampled", "9")
     (tmp_path / "valid.txt").write_text("x")
     assert "valid" in error_of(language_model, capsys, *argv)
 
