@@ -196,7 +196,7 @@ class Affixes(keras.layers.Layer):
         return ops.stack(keys, axis=-1)
 
     def compute_mask(self, inputs, mask=None):
-        return ops.not_equal(inputs[:, :, 0], self.pad_id)
+        return ops.any(ops.not_equal(inputs, self.pad_id), axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:2], 2 * self.max_length)

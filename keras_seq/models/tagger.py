@@ -98,6 +98,11 @@ def tagger(
     check_counts(word_ngrams=word_ngrams or None, feature_ngrams=feature_ngrams or None, affixes=affixes or None)
     if feature_ngrams and feature_vocabulary_size is None:
         raise ValueError(f"`feature_ngrams` needs `feature_vocabulary_size`. Received: feature_ngrams={feature_ngrams}")
+    if not bidirectional and (word_ngrams or feature_ngrams):
+        raise ValueError(
+            "`word_ngrams` and `feature_ngrams` read later words, which `bidirectional=False` excludes. "
+            f"Received: word_ngrams={word_ngrams}, feature_ngrams={feature_ngrams}"
+        )
     if affixes and character_vocabulary_size is None:
         raise ValueError(f"`affixes` needs `character_vocabulary_size`. Received: affixes={affixes}")
     check_rates(dropout=dropout)

@@ -113,12 +113,17 @@ def test_narrow_beams_follow_the_rule_to_the_letter(K, R, penalty, early_stop):
             length_penalty=PENALTIES[penalty], num_return=R, early_stop=early_stop, **IDS,
         )
     )  # fmt: skip
+    chosen = 0
     for table, hypotheses in zip(tables, found, strict=True):
         expected = literal(table, K, 8, PENALTIES[penalty], R, early_stop)
         np.testing.assert_allclose([h[2] for h in hypotheses], [score for _, score in expected], atol=1e-5)
-        # Of two sequences with equal scores, rounding chooses.
         assert len({tuple(h[0]) for h in hypotheses}) == len(hypotheses)
         np.testing.assert_allclose([h[1] for h in hypotheses], [forced(table, h[0]) for h in hypotheses], atol=1e-5)
+        pairs = [(h[0], tokens) for h, (tokens, _) in zip(hypotheses, expected, strict=True) if h[0] != tokens]
+        # Of two sequences of one length whose log p are equal up to float32's rounding, that chooses.
+        assert all(len(a) == len(b) and abs(forced(table, a) - forced(table, b)) < 1e-6 for a, b in pairs)
+        chosen += len(pairs)
+    assert chosen <= 1
 
 
 @slow_on_jax

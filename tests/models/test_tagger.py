@@ -126,6 +126,8 @@ def test_bad_options_are_named():
         small(word_ngrams=-1)
     with pytest.raises(ValueError, match="`feature_ngrams` needs `feature_vocabulary_size`. Received: .*=3"):
         small(feature_ngrams=3)
+    with pytest.raises(ValueError, match="read later words, which `bidirectional=False` excludes.*word_ngrams=2"):
+        small(word_ngrams=2, bidirectional=False)
     with pytest.raises(ValueError, match="`affixes` needs `character_vocabulary_size`. Received: affixes=4"):
         small(affixes=4)
 
